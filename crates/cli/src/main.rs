@@ -1,0 +1,3 @@
+//! The binary `twinstream`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Ids and value types that all crates share, and the one table of Kafka error codes.

@@ -1,0 +1,1 @@
+//! A small embedded Elasticsearch-compatible index.

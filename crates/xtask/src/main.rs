@@ -1,0 +1,3 @@
+//! The dev loop.
+
+fn main() {}
