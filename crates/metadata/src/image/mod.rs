@@ -1,0 +1,401 @@
+//! What the cluster looks like after replaying the metadata log up to some entry.
+//!
+//! Picture: a handful of shared maps. A clone copies pointers, so every request handler can hold one; [`Image::apply`] copies a map
+//! only when somebody else still looks at it.
+//!
+//! Invariants: `apply` is replay only. It never decides, never fails half way and gives the same image for the same records.
+//! A record that does not fit (unknown topic id, epoch that goes back) means the log is damaged or the controller is wrong; it is
+//! reported and the image stays as it was.
+//! Not here: deciding (see `controller`), default values of configs (see `configs`).
+
+mod snapshot; // an image as records, and back
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use thiserror::Error;
+use twinstream_model::{ClusterId, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName};
+use uuid::Uuid;
+
+use crate::record::{Endpoint, Record};
+
+pub use snapshot::SnapshotError;
+
+/// What a config belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConfigResource {
+    Topic(TopicName),
+    Broker(NodeId),
+    /// Kafka's broker resource with the empty name: the default of all brokers.
+    BrokerDefault,
+}
+
+/// One registered broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerImage {
+    pub node_id: NodeId,
+    /// One process run. A restart makes a new one.
+    pub incarnation: Uuid,
+    pub epoch: i64,
+    pub endpoints: Vec<Endpoint>,
+    pub rack: Option<String>,
+    /// A fenced broker is known but serves no client: it leads nothing and is not in Metadata answers.
+    pub fenced: bool,
+    /// Whether the node has a vote in the metadata quorum.
+    pub controller: bool,
+}
+
+impl BrokerImage {
+    /// The address of the listener of this name.
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.listener.eq_ignore_ascii_case(listener))
+    }
+}
+
+/// One partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionImage {
+    pub replicas: Vec<NodeId>,
+    pub isr: Vec<NodeId>,
+    /// `None` while no replica that may lead is up: LEADER_NOT_AVAILABLE to clients.
+    pub leader: Option<NodeId>,
+    pub leader_epoch: LeaderEpoch,
+    pub partition_epoch: i32,
+}
+
+/// One topic. Partitions are numbered from 0 without holes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicImage {
+    pub name: TopicName,
+    pub id: TopicId,
+    pub partitions: Vec<PartitionImage>,
+}
+
+impl TopicImage {
+    pub fn partition(&self, index: PartitionIndex) -> Option<&PartitionImage> {
+        usize::try_from(index.0).ok().and_then(|index| self.partitions.get(index))
+    }
+
+    /// The partitions with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (PartitionIndex, &PartitionImage)> {
+        self.partitions.iter().enumerate().map(|(index, partition)| (PartitionIndex(index as i32), partition))
+    }
+}
+
+/// A record that cannot follow what came before it.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ReplayError {
+    #[error("the cluster id is {known}, a record says {found}")]
+    OtherCluster { known: ClusterId, found: ClusterId },
+    #[error("no topic has the id {0}")]
+    UnknownTopic(TopicId),
+    #[error("topic {0} exists already")]
+    TopicExists(TopicName),
+    #[error("topic {topic} has {have} partitions, so partition {partition} does not follow")]
+    PartitionOrder { topic: TopicName, have: usize, partition: PartitionIndex },
+    #[error("topic {topic} has no partition {partition}")]
+    UnknownPartition { topic: TopicName, partition: PartitionIndex },
+    #[error("an epoch of {what} goes back from {from} to {to}")]
+    EpochBack { what: String, from: i64, to: i64 },
+    #[error("broker {0} is not registered with this epoch")]
+    UnknownBroker(NodeId),
+}
+
+type Configs = BTreeMap<String, String>;
+
+/// The cluster's metadata at one point of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    cluster_id: Option<ClusterId>,
+    brokers: Arc<BTreeMap<NodeId, Arc<BrokerImage>>>,
+    topics: Arc<BTreeMap<TopicName, Arc<TopicImage>>>,
+    names: Arc<BTreeMap<TopicId, TopicName>>,
+    configs: Arc<BTreeMap<ConfigResource, Arc<Configs>>>,
+    next_producer_id: i64,
+    next_broker_epoch: i64,
+}
+
+impl Image {
+    /// The cluster's id; `None` until the first leader wrote it.
+    pub fn cluster_id(&self) -> Option<&ClusterId> {
+        self.cluster_id.as_ref()
+    }
+
+    pub fn brokers(&self) -> impl Iterator<Item = &Arc<BrokerImage>> {
+        self.brokers.values()
+    }
+
+    /// The brokers that serve clients.
+    pub fn live_brokers(&self) -> impl Iterator<Item = &Arc<BrokerImage>> {
+        self.brokers.values().filter(|broker| !broker.fenced)
+    }
+
+    pub fn broker(&self, node_id: NodeId) -> Option<&Arc<BrokerImage>> {
+        self.brokers.get(&node_id)
+    }
+
+    /// Topics in the order of their names.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
+        self.topics.values()
+    }
+
+    pub fn topic(&self, name: &TopicName) -> Option<&Arc<TopicImage>> {
+        self.topics.get(name)
+    }
+
+    pub fn topic_by_id(&self, topic_id: TopicId) -> Option<&Arc<TopicImage>> {
+        self.topics.get(self.names.get(&topic_id)?)
+    }
+
+    pub fn partition(&self, name: &TopicName, partition: PartitionIndex) -> Option<&PartitionImage> {
+        self.topic(name)?.partition(partition)
+    }
+
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    pub fn partition_count(&self) -> usize {
+        self.topics.values().map(|topic| topic.partitions.len()).sum()
+    }
+
+    /// The configs that somebody set on this resource; defaults are not among them.
+    pub fn configs(&self, resource: &ConfigResource) -> impl Iterator<Item = (&str, &str)> {
+        self.configs.get(resource).into_iter().flat_map(|configs| configs.iter()).map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    pub fn config(&self, resource: &ConfigResource, name: &str) -> Option<&str> {
+        self.configs.get(resource)?.get(name).map(String::as_str)
+    }
+
+    /// Every resource that has configs, in a fixed order.
+    pub fn config_resources(&self) -> impl Iterator<Item = &ConfigResource> {
+        self.configs.keys()
+    }
+
+    /// The first producer id that nobody has.
+    pub fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
+    }
+
+    /// The epoch of the next broker registration.
+    pub fn next_broker_epoch(&self) -> i64 {
+        self.next_broker_epoch
+    }
+
+    /// Whether both images name the same topics and partitions, leaders included. Cheap when nothing changed.
+    pub fn same_topics(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.topics, &other.topics) || self.topics == other.topics
+    }
+
+    /// Replays a batch. On an error nothing of the batch has changed the image.
+    pub fn apply_batch(&mut self, records: &[Record]) -> Result<(), ReplayError> {
+        let mut next = self.clone();
+        for record in records {
+            next.apply(record)?;
+        }
+        *self = next;
+        Ok(())
+    }
+
+    /// Replays one record. On an error the image has not changed.
+    pub fn apply(&mut self, record: &Record) -> Result<(), ReplayError> {
+        match record {
+            Record::ClusterId { cluster_id } => self.apply_cluster_id(cluster_id),
+            Record::RegisterBroker { node_id, incarnation, epoch, endpoints, rack, controller } => {
+                let broker = BrokerImage {
+                    node_id: *node_id,
+                    incarnation: *incarnation,
+                    epoch: *epoch,
+                    endpoints: endpoints.clone(),
+                    rack: rack.clone(),
+                    fenced: true,
+                    controller: *controller,
+                };
+                self.apply_registration(broker)
+            }
+            Record::FenceBroker { node_id, epoch, fenced } => self.apply_fencing(*node_id, *epoch, *fenced),
+            Record::Topic { name, topic_id } => self.apply_topic(name, *topic_id),
+            Record::Partition { topic_id, partition, replicas, isr, leader, leader_epoch, partition_epoch } => {
+                let image = PartitionImage {
+                    replicas: replicas.clone(),
+                    isr: isr.clone(),
+                    leader: *leader,
+                    leader_epoch: *leader_epoch,
+                    partition_epoch: *partition_epoch,
+                };
+                self.apply_new_partition(*topic_id, *partition, image)
+            }
+            Record::PartitionChange { topic_id, partition, isr, leader, leader_epoch, partition_epoch } => {
+                self.apply_partition_change(*topic_id, *partition, |image| {
+                    image.isr = isr.clone();
+                    image.leader = *leader;
+                    image.leader_epoch = *leader_epoch;
+                    image.partition_epoch = *partition_epoch;
+                })
+            }
+            Record::RemoveTopic { topic_id } => self.apply_removal(*topic_id),
+            Record::Config { resource, name, value } => {
+                self.apply_config(resource, name, value.as_deref());
+                Ok(())
+            }
+            Record::ProducerIds { next_producer_id, .. } => {
+                no_way_back("producer ids", self.next_producer_id, *next_producer_id)?;
+                self.next_producer_id = *next_producer_id;
+                Ok(())
+            }
+        }
+    }
+
+    fn apply_cluster_id(&mut self, found: &ClusterId) -> Result<(), ReplayError> {
+        match &self.cluster_id {
+            Some(known) if known != found => {
+                Err(ReplayError::OtherCluster { known: known.clone(), found: found.clone() })
+            }
+            _ => {
+                self.cluster_id = Some(found.clone());
+                Ok(())
+            }
+        }
+    }
+
+    fn apply_registration(&mut self, broker: BrokerImage) -> Result<(), ReplayError> {
+        if let Some(known) = self.brokers.get(&broker.node_id) {
+            no_way_back("a broker registration", known.epoch, broker.epoch)?;
+        }
+        self.next_broker_epoch = self.next_broker_epoch.max(broker.epoch + 1);
+        Arc::make_mut(&mut self.brokers).insert(broker.node_id, Arc::new(broker));
+        Ok(())
+    }
+
+    fn apply_fencing(&mut self, node_id: NodeId, epoch: i64, fenced: bool) -> Result<(), ReplayError> {
+        match Arc::make_mut(&mut self.brokers).get_mut(&node_id) {
+            Some(broker) if broker.epoch == epoch => {
+                Arc::make_mut(broker).fenced = fenced;
+                Ok(())
+            }
+            _ => Err(ReplayError::UnknownBroker(node_id)),
+        }
+    }
+
+    fn apply_topic(&mut self, name: &TopicName, topic_id: TopicId) -> Result<(), ReplayError> {
+        if self.topics.contains_key(name) || self.names.contains_key(&topic_id) {
+            return Err(ReplayError::TopicExists(name.clone()));
+        }
+        let topic = TopicImage { name: name.clone(), id: topic_id, partitions: Vec::new() };
+        Arc::make_mut(&mut self.topics).insert(name.clone(), Arc::new(topic));
+        Arc::make_mut(&mut self.names).insert(topic_id, name.clone());
+        Ok(())
+    }
+
+    fn topic_mut(&mut self, topic_id: TopicId) -> Result<&mut TopicImage, ReplayError> {
+        let unknown = ReplayError::UnknownTopic(topic_id);
+        let name = self.names.get(&topic_id).ok_or_else(|| unknown.clone())?;
+        let topic = Arc::make_mut(&mut self.topics).get_mut(name).ok_or(unknown)?;
+        Ok(Arc::make_mut(topic))
+    }
+
+    fn apply_new_partition(
+        &mut self,
+        topic_id: TopicId,
+        index: PartitionIndex,
+        partition: PartitionImage,
+    ) -> Result<(), ReplayError> {
+        let topic = self.topic_mut(topic_id)?;
+        let have = topic.partitions.len();
+        if usize::try_from(index.0) != Ok(have) {
+            return Err(ReplayError::PartitionOrder { topic: topic.name.clone(), have, partition: index });
+        }
+        topic.partitions.push(partition);
+        Ok(())
+    }
+
+    fn apply_partition_change(
+        &mut self,
+        topic_id: TopicId,
+        index: PartitionIndex,
+        change: impl FnOnce(&mut PartitionImage),
+    ) -> Result<(), ReplayError> {
+        let topic = self.topic_mut(topic_id)?;
+        let name = topic.name.clone();
+        let slot = usize::try_from(index.0).ok().and_then(|index| topic.partitions.get_mut(index));
+        let Some(slot) = slot else {
+            return Err(ReplayError::UnknownPartition { topic: name, partition: index });
+        };
+        let mut next = slot.clone();
+        change(&mut next);
+        let what = format!("{name}-{index}");
+        no_way_back(&what, i64::from(slot.leader_epoch.0), i64::from(next.leader_epoch.0))?;
+        no_way_back(&what, i64::from(slot.partition_epoch), i64::from(next.partition_epoch))?;
+        *slot = next;
+        Ok(())
+    }
+
+    fn apply_removal(&mut self, topic_id: TopicId) -> Result<(), ReplayError> {
+        let name = self.names.get(&topic_id).cloned().ok_or(ReplayError::UnknownTopic(topic_id))?;
+        Arc::make_mut(&mut self.names).remove(&topic_id);
+        Arc::make_mut(&mut self.topics).remove(&name);
+        let resource = ConfigResource::Topic(name);
+        if self.configs.contains_key(&resource) {
+            Arc::make_mut(&mut self.configs).remove(&resource);
+        }
+        Ok(())
+    }
+
+    fn apply_config(&mut self, resource: &ConfigResource, name: &str, value: Option<&str>) {
+        let all = Arc::make_mut(&mut self.configs);
+        match value {
+            Some(value) => {
+                let configs = all.entry(resource.clone()).or_default();
+                Arc::make_mut(configs).insert(name.to_owned(), value.to_owned());
+            }
+            None => {
+                let Some(configs) = all.get_mut(resource) else { return };
+                Arc::make_mut(configs).remove(name);
+                if configs.is_empty() {
+                    all.remove(resource);
+                }
+            }
+        }
+    }
+
+    /// What must hold after every batch; tests and simulations call it.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        if self.names.len() != self.topics.len() {
+            return Err(format!("{} topic ids for {} topics", self.names.len(), self.topics.len()));
+        }
+        for topic in self.topics() {
+            if self.names.get(&topic.id) != Some(&topic.name) {
+                return Err(format!("topic {} is not found by its id", topic.name));
+            }
+            for (index, partition) in topic.iter() {
+                self.check_partition(partition).map_err(|cause| format!("{}-{index}: {cause}", topic.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_partition(&self, partition: &PartitionImage) -> Result<(), String> {
+        if partition.replicas.is_empty() || partition.isr.is_empty() {
+            return Err("no replica or no ISR".to_owned());
+        }
+        if let Some(stranger) = partition.isr.iter().find(|node| !partition.replicas.contains(node)) {
+            return Err(format!("node {stranger} is in the ISR and no replica"));
+        }
+        let Some(leader) = partition.leader else { return Ok(()) };
+        if !partition.isr.contains(&leader) {
+            return Err(format!("leader {leader} is not in the ISR"));
+        }
+        match self.broker(leader) {
+            Some(broker) if !broker.fenced => Ok(()),
+            _ => Err(format!("leader {leader} is fenced or unknown")),
+        }
+    }
+}
+
+fn no_way_back(what: &str, from: i64, to: i64) -> Result<(), ReplayError> {
+    if to >= from {
+        return Ok(());
+    }
+    Err(ReplayError::EpochBack { what: what.to_owned(), from, to })
+}
+
