@@ -1,3 +1,60 @@
-//! The dev loop.
+//! The dev loop, one word each: `cargo xtask test`, `cargo xtask fmt`, `cargo xtask tidy`.
+//!
+//! Picture: `test` is all that CI runs, in the order in which it costs least to fail: formatting, tidy, clippy, one
+//! build, every test, the judges. It ends with one line, `N passed, N failed, N skipped`.
+//!
+//! A *judge* is a test whose verdict comes from software that is not ours (Apache Kafka, OpenSearch, Python clients,
+//! kcat). Where its prerequisite is missing the test says so through the file named by `TWINSTREAM_JUDGES_FILE` and
+//! fails; `xtask` counts it as skipped and lists what to install, unless `CI=true`, where it stays a failure.
+//!
+//! Not here: what is tested. A rule about the source tree is a file under `tidy/`; everything else is a test of a crate.
 
-fn main() {}
+mod command; // running cargo
+mod test; // the whole loop
+mod tidy; // rules about the source tree
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Formatting, tidy, clippy, one build, all tests, the judges; ends with one line of counts.
+    Test {
+        /// Run only tests whose name contains this.
+        filter: Option<String>,
+    },
+    /// Format everything.
+    Fmt {
+        /// Only tell.
+        #[arg(long)]
+        check: bool,
+    },
+    /// The rules about the source tree.
+    Tidy,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let root = root();
+    let good = match Arguments::parse().task {
+        Task::Test { filter } => test::run(&root, filter.as_deref())?,
+        Task::Fmt { check } => {
+            command::cargo(&root, &["fmt", "--all"]).args(check.then_some("--check")).status()?.success()
+        }
+        Task::Tidy => tidy::run(&root)?.failed == 0,
+    };
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn root() -> PathBuf {
+    let crate_folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    crate_folder.parent().and_then(|crates| crates.parent()).map(PathBuf::from).unwrap_or(crate_folder)
+}
