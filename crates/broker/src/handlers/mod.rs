@@ -1,0 +1,134 @@
+//! One file per Kafka API, and the one table that both dispatches requests and answers ApiVersions.
+//!
+//! Because the table is the only list of what we serve, promise and code cannot part: a row that is not here is
+//! neither advertised nor reachable, and a version outside its range never reaches a handler.
+//!
+//! A handler module has two functions:
+//! ```ignore
+//! pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: XRequest) -> XResponse;
+//! pub(crate) fn error_response(ctx: &RequestContext, request: XRequest, code: ErrorCode) -> XResponse;
+//! ```
+//! `handle` parses, authorizes, calls one operation and maps the result. `error_response` answers the whole request
+//! with one code in the shape clients expect (every topic and partition named); it is what a client sees when the
+//! handler panicked. Instead of `XResponse` both may return anything that is [`IntoResponse`]: a
+//! [`Reply`](crate::server::response::Reply) that may stay silent (Produce with acks=0), or a
+//! [`Response`] made of bytes and file ranges (Fetch).
+//!
+//! Not here: frames, header rules and error containment (`server::connection`).
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest,
+};
+use kafka_protocol::protocol::Decodable;
+use twinstream_model::ErrorCode;
+
+use crate::context::{Broker, RequestContext};
+use crate::server::response::{IntoResponse, Response};
+
+pub(crate) mod api_versions;
+
+/// One row of the table: an API key with the versions that we serve.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Served {
+    pub(crate) key: i16,
+    pub(crate) name: &'static str,
+    pub(crate) min: i16,
+    pub(crate) max: i16,
+}
+
+/// Why a request ends its connection instead of being answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DispatchError {
+    #[error("cannot decode {api} v{version}: {reason}")]
+    Malformed { api: &'static str, version: i16, reason: String },
+    #[error("cannot encode the response of {api} v{version}: {reason}")]
+    Unencodable { api: &'static str, version: i16, reason: String },
+    #[error("api key {0} is not served")]
+    NotServed(i16),
+}
+
+macro_rules! handlers {
+    ($( $api:ident $min:literal ..= $max:literal, $request:ident => $module:ident; )*) => {
+        /// Everything that we serve, in the order of the table.
+        pub(crate) const SERVED: &[Served] = &[
+            $( Served { key: ApiKey::$api as i16, name: stringify!($api), min: $min, max: $max }, )*
+        ];
+
+        /// Serves one request whose header named a row of the table and a version inside its range.
+        pub(crate) async fn dispatch(
+            broker: &Arc<Broker>,
+            ctx: &RequestContext,
+            body: Bytes,
+        ) -> Result<Response, DispatchError> {
+            $(
+                if ctx.api_key == ApiKey::$api as i16 {
+                    let request: $request = decode(ctx, body.clone())?;
+                    let handled = AssertUnwindSafe($module::handle(broker, ctx, request)).catch_unwind();
+                    // Boxed, so that an idle connection does not carry the largest handler's state.
+                    let response = match Box::pin(handled).await {
+                        Ok(answer) => answer.into_response(ctx),
+                        Err(panic) => {
+                            report_panic(ctx, panic.as_ref());
+                            let request: $request = decode(ctx, body)?;
+                            $module::error_response(ctx, request, ErrorCode::UnknownServerError).into_response(ctx)
+                        }
+                    };
+                    return response.map_err(|reason| DispatchError::Unencodable {
+                        api: ctx.api_name,
+                        version: ctx.api_version,
+                        reason,
+                    });
+                }
+            )*
+            Err(DispatchError::NotServed(ctx.api_key))
+        }
+    };
+}
+
+// The table. To serve an API: declare its module above, import its request type, add its row here (by key).
+handlers! {
+    ApiVersions 0..=4, ApiVersionsRequest => api_versions;
+}
+
+/// The row of an API key, if we serve it.
+pub(crate) fn served(api_key: i16) -> Option<&'static Served> {
+    SERVED.iter().find(|row| row.key == api_key)
+}
+
+fn decode<T: Decodable>(ctx: &RequestContext, mut body: Bytes) -> Result<T, DispatchError> {
+    let malformed =
+        |reason: String| DispatchError::Malformed { api: ctx.api_name, version: ctx.api_version, reason };
+    // The codec is generated code over untrusted bytes: a panic in it is the client's malformed request, not ours.
+    let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| T::decode(&mut body, ctx.api_version)));
+    match decoded {
+        Ok(Ok(request)) if body.is_empty() => Ok(request),
+        Ok(Ok(_)) => Err(malformed(format!("{} bytes are left over", body.len()))),
+        Ok(Err(error)) => Err(malformed(error.to_string())),
+        Err(panic) => Err(malformed(panic_text(panic.as_ref()).to_owned())),
+    }
+}
+
+fn report_panic(ctx: &RequestContext, panic: &(dyn std::any::Any + Send)) {
+    ctx.count_error(ErrorCode::UnknownServerError);
+    tracing::error!(
+        api = ctx.api_name,
+        version = ctx.api_version,
+        peer = %ctx.peer,
+        client = ctx.client_id.as_deref().unwrap_or(""),
+        panic = panic_text(panic),
+        "request handler panicked, answered UNKNOWN_SERVER_ERROR"
+    );
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panic without a message")
+}

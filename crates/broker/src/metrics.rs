@@ -1,0 +1,87 @@
+//! The broker's metrics, under the names that Kafka's JMX exporter rules give (spelling A: no `PerSec`, `_total`).
+//!
+//! Invariants: updated per request or batch, never per record; labels are API names, versions and error names, all
+//! bounded sets.
+
+use std::time::Instant;
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use twinstream_model::ErrorCode;
+use twinstream_telemetry::Metrics;
+
+use crate::context::RequestContext;
+
+mod request_times;
+
+use request_times::RequestTimes;
+
+pub(crate) struct BrokerMetrics {
+    /// Where owners of other parts declare theirs.
+    pub(crate) registry: Metrics,
+    requests: IntCounterVec,
+    errors: IntCounterVec,
+    total_time: RequestTimes,
+    local_time: RequestTimes,
+    connections: IntGauge,
+    connections_opened: IntCounter,
+    connections_refused: IntCounter,
+}
+
+impl BrokerMetrics {
+    pub(crate) fn new() -> Self {
+        let registry = Metrics::new();
+        let requests = registry.counter_vec(
+            "kafka_network_requestmetrics_requests_total",
+            "Requests served, by API and version.",
+            &["request", "version"],
+        );
+        let errors = registry.counter_vec(
+            "kafka_network_requestmetrics_errors_total",
+            "Error codes answered, by API and name of the code.",
+            &["request", "error"],
+        );
+        let total_time = registry.declare(RequestTimes::new(
+            "kafka_network_requestmetrics_totaltimems",
+            "Milliseconds from a whole request to its sent response.",
+        ));
+        let local_time = registry.declare(RequestTimes::new(
+            "kafka_network_requestmetrics_localtimems",
+            "Milliseconds that a request spent in its handler, waiting included.",
+        ));
+        let connections =
+            registry.gauge("kafka_server_socket_server_metrics_connection_count", "Open client connections.");
+        let connections_opened = registry.counter(
+            "kafka_server_socket_server_metrics_connection_creation_total",
+            "Connections accepted since the start.",
+        );
+        let connections_refused = registry.counter(
+            "kafka_network_acceptor_connections_refused_total",
+            "Connections closed at once because a limit was reached.",
+        );
+        Self { registry, requests, errors, total_time, local_time, connections, connections_opened, connections_refused }
+    }
+
+    pub(crate) fn request_error(&self, api_name: &'static str, code: ErrorCode) {
+        self.errors.with_label_values(&[api_name, code.name()]).inc();
+    }
+
+    pub(crate) fn request_served(&self, ctx: &RequestContext, started: Instant, handled: Instant) {
+        let version = ctx.api_version.to_string();
+        self.requests.with_label_values(&[ctx.api_name, version.as_str()]).inc();
+        self.local_time.observe(ctx.api_name, handled.duration_since(started));
+        self.total_time.observe(ctx.api_name, started.elapsed());
+    }
+
+    pub(crate) fn connection_opened(&self) {
+        self.connections_opened.inc();
+        self.connections.inc();
+    }
+
+    pub(crate) fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+}

@@ -1,0 +1,191 @@
+//! One connection: requests in, in order, one at a time.
+//!
+//! Picture: a loop of read a frame, find the API's row, dispatch, write the answer. What goes wrong stays here: a
+//! frame that cannot be decoded closes this connection with one warning that names the peer and the reason; a handler
+//! that panics costs one answer (see `handlers`).
+//!
+//! Invariants: answers leave in the order of the requests; the request's share of memory is given back before its
+//! answer is written; at shutdown the request in hand is answered, then the connection closes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::StrBytes;
+use tokio::net::TcpStream;
+use twinstream_model::ErrorCode;
+
+use super::frame::{Frame, FrameError, FrameReader, HeaderStart, RequestMemory, take_header};
+use super::response::{self, IntoResponse, Response, SendError};
+use crate::context::{Broker, Principal, RequestContext};
+use crate::handlers::{self, DispatchError};
+
+/// What a connection inherits from its listener.
+#[derive(Clone)]
+pub(crate) struct ConnectionSettings {
+    pub(crate) listener: Arc<str>,
+    pub(crate) request_bytes_max: usize,
+    pub(crate) idle_limit: Duration,
+    pub(crate) memory: RequestMemory,
+}
+
+/// Why a connection ended other than by the client's close or our shutdown.
+#[derive(Debug, thiserror::Error)]
+enum ConnectionError {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("cannot decode the header of {api} v{version}: {reason}")]
+    Header { api: &'static str, version: i16, reason: String },
+    #[error("api key {api_key} v{version} is not served")]
+    UnknownApi { api_key: i16, version: i16 },
+    #[error("{api} v{version} is not served, only v{min} to v{max}")]
+    UnsupportedVersion { api: &'static str, version: i16, min: i16, max: i16 },
+    #[error(transparent)]
+    Dispatch(#[from] DispatchError),
+    #[error("cannot send the response of {api}: {source}")]
+    Send { api: &'static str, source: SendError },
+    #[error("failed request with acks=0")]
+    FailedSilently,
+}
+
+impl ConnectionError {
+    /// Whether this is the ordinary end of a connection, not worth a warning.
+    fn is_ordinary(&self) -> bool {
+        match self {
+            Self::Frame(FrameError::Idle(_) | FrameError::Io(_)) | Self::FailedSilently => true,
+            Self::Send { source, .. } => matches!(source, SendError::Io(_)),
+            _ => false,
+        }
+    }
+}
+
+/// Serves one connection until it ends, and logs why if somebody should know.
+pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream, peer: SocketAddr, settings: ConnectionSettings) {
+    let mut connection = Connection {
+        reader: FrameReader::new(settings.request_bytes_max, settings.memory.clone(), settings.idle_limit),
+        broker,
+        stream,
+        peer,
+        settings,
+    };
+    match connection.run().await {
+        Ok(()) => tracing::debug!(%peer, "connection closed"),
+        Err(error) if error.is_ordinary() => tracing::debug!(%peer, %error, "connection closed"),
+        Err(error) => tracing::warn!(%peer, listener = %connection.settings.listener, %error, "connection closed"),
+    }
+}
+
+struct Connection {
+    broker: Arc<Broker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    settings: ConnectionSettings,
+    reader: FrameReader,
+}
+
+impl Connection {
+    async fn run(&mut self) -> Result<(), ConnectionError> {
+        let shutdown = self.broker.shutdown.clone();
+        loop {
+            let frame = tokio::select! {
+                biased;
+                frame = self.reader.next(&self.stream) => frame?,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            let Some(frame) = frame else { return Ok(()) };
+            self.serve_frame(frame).await?;
+            if shutdown.is_cancelled() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn serve_frame(&self, frame: Frame) -> Result<(), ConnectionError> {
+        let started = Instant::now();
+        let Frame { mut bytes, memory } = frame;
+        let start = HeaderStart::peek(&bytes);
+        let ctx = self.context(start, &mut bytes)?;
+        let response = if is_unknown_api_versions(&ctx) {
+            ctx.count_error(ErrorCode::UnsupportedVersion);
+            self.api_versions_fallback(&ctx)?
+        } else {
+            handlers::dispatch(&self.broker, &ctx, bytes).await?
+        };
+        let handled = Instant::now();
+        drop(memory);
+        let sent = self.answer(&ctx, response).await;
+        self.broker.metrics.request_served(&ctx, started, handled);
+        sent
+    }
+
+    /// Finds the API's row, checks the version and decodes the header.
+    fn context(&self, start: HeaderStart, frame: &mut Bytes) -> Result<RequestContext, ConnectionError> {
+        let HeaderStart { api_key, api_version: version, correlation_id } = start;
+        let unknown = ConnectionError::UnknownApi { api_key, version };
+        let Some(row) = handlers::served(api_key) else { return Err(unknown) };
+        let Ok(api) = ApiKey::try_from(api_key) else { return Err(unknown) };
+        let in_range = (row.min..=row.max).contains(&version);
+        let client_id = if in_range {
+            let header = take_header(frame, api, version);
+            let header = header.map_err(|reason| ConnectionError::Header { api: row.name, version, reason })?;
+            header.client_id
+        } else if api == ApiKey::ApiVersions {
+            None // a header of a version that we do not know is not decoded, the answer needs none of it
+        } else {
+            return Err(ConnectionError::UnsupportedVersion { api: row.name, version, min: row.min, max: row.max });
+        };
+        Ok(self.request_context(row.name, start, client_id, correlation_id))
+    }
+
+    fn request_context(
+        &self,
+        api_name: &'static str,
+        start: HeaderStart,
+        client_id: Option<StrBytes>,
+        correlation_id: i32,
+    ) -> RequestContext {
+        RequestContext {
+            api_key: start.api_key,
+            api_name,
+            api_version: start.api_version,
+            correlation_id,
+            client_id,
+            principal: Principal::anonymous(),
+            listener: Arc::clone(&self.settings.listener),
+            peer: self.peer,
+            metrics: Arc::clone(&self.broker.metrics),
+        }
+    }
+
+    fn api_versions_fallback(&self, ctx: &RequestContext) -> Result<Response, ConnectionError> {
+        let as_v0 = self.request_context(
+            ctx.api_name,
+            HeaderStart { api_key: ctx.api_key, api_version: 0, correlation_id: ctx.correlation_id },
+            None,
+            ctx.correlation_id,
+        );
+        let answer = handlers::api_versions::fallback().into_response(&as_v0);
+        Ok(answer.map_err(|reason| DispatchError::Unencodable { api: ctx.api_name, version: 0, reason })?)
+    }
+
+    async fn answer(&self, ctx: &RequestContext, response: Response) -> Result<(), ConnectionError> {
+        match response {
+            Response::Body { header_version, parts } => {
+                let idle_limit = self.settings.idle_limit;
+                response::send(&self.stream, ctx.correlation_id, header_version, parts, idle_limit)
+                    .await
+                    .map(|_sent| ())
+                    .map_err(|source| ConnectionError::Send { api: ctx.api_name, source })
+            }
+            Response::Silent => Ok(()),
+            Response::Close => Err(ConnectionError::FailedSilently),
+        }
+    }
+}
+
+fn is_unknown_api_versions(ctx: &RequestContext) -> bool {
+    ctx.api_key == ApiKey::ApiVersions as i16
+        && handlers::served(ctx.api_key).is_some_and(|row| !(row.min..=row.max).contains(&ctx.api_version))
+}

@@ -1,0 +1,151 @@
+//! A listener: accepts connections within its limits.
+//!
+//! Invariants: at most `max.connections` connections per broker and `max.connections.per.ip` per address are open;
+//! a connection over a limit is closed at once and counted. When the broker stops, no new connection is accepted and
+//! the open ones get [`DRAIN_LIMIT`] to finish the request in hand.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+
+use super::connection::{self, ConnectionSettings};
+use crate::context::Broker;
+
+/// How long a stopping broker waits for requests in hand.
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Pause after a failed accept (usually: out of file descriptors), instead of spinning.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Counts open connections of all listeners against the broker's limits.
+#[derive(Debug)]
+pub(crate) struct ConnectionLimits {
+    total_max: usize,
+    per_ip_max: usize,
+    per_ip_overrides: HashMap<IpAddr, usize>,
+    total: AtomicUsize,
+    per_ip: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// One admitted connection; gives its place back when dropped.
+pub(crate) struct Admission {
+    limits: Arc<ConnectionLimits>,
+    ip: IpAddr,
+}
+
+/// Why a connection was not admitted.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("max.connections={0} are open")]
+    Total(usize),
+    #[error("{ip} has max.connections.per.ip={limit} open")]
+    PerIp { ip: IpAddr, limit: usize },
+}
+
+impl ConnectionLimits {
+    pub(crate) fn new(total_max: usize, per_ip_max: usize, per_ip_overrides: HashMap<IpAddr, usize>) -> Self {
+        Self { total_max, per_ip_max, per_ip_overrides, total: AtomicUsize::new(0), per_ip: Mutex::default() }
+    }
+
+    pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Admission, Refusal> {
+        let ip = ip.to_canonical();
+        let mut per_ip = self.per_ip.lock();
+        if self.total.load(Ordering::Relaxed) >= self.total_max {
+            return Err(Refusal::Total(self.total_max));
+        }
+        let limit = self.per_ip_overrides.get(&ip).copied().unwrap_or(self.per_ip_max);
+        let open = per_ip.get(&ip).copied().unwrap_or(0);
+        if open >= limit {
+            return Err(Refusal::PerIp { ip, limit });
+        }
+        per_ip.insert(ip, open + 1);
+        self.total.fetch_add(1, Ordering::Relaxed);
+        Ok(Admission { limits: Arc::clone(self), ip })
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut per_ip = self.limits.per_ip.lock();
+        if let Some(open) = per_ip.get_mut(&self.ip) {
+            *open -= 1;
+            if *open == 0 {
+                per_ip.remove(&self.ip);
+            }
+        }
+        self.limits.total.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until the broker stops.
+pub(crate) async fn accept_loop(
+    broker: Arc<Broker>,
+    listener: TcpListener,
+    limits: Arc<ConnectionLimits>,
+    settings: ConnectionSettings,
+    tasks: TaskTracker,
+) {
+    let shutdown = broker.shutdown.clone();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => admit(&broker, stream, peer, &limits, &settings, &tasks),
+            Err(error) => {
+                tracing::warn!(listener = %settings.listener, %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+fn admit(
+    broker: &Arc<Broker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    limits: &Arc<ConnectionLimits>,
+    settings: &ConnectionSettings,
+    tasks: &TaskTracker,
+) {
+    let admission = match limits.admit(peer.ip()) {
+        Ok(admission) => admission,
+        Err(refusal) => {
+            broker.metrics.connection_refused();
+            tracing::warn!(%peer, listener = %settings.listener, %refusal, "connection refused");
+            return;
+        }
+    };
+    if let Err(error) = prepare(&stream) {
+        tracing::debug!(%peer, %error, "connection lost before its first request");
+        return;
+    }
+    broker.metrics.connection_opened();
+    let (broker, settings) = (Arc::clone(broker), settings.clone());
+    tasks.spawn(async move {
+        let metrics = Arc::clone(&broker.metrics);
+        connection::serve(broker, stream, peer, settings).await;
+        metrics.connection_closed();
+        drop(admission);
+    });
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)
+}
+
+#[cfg(test)]
+mod tests;

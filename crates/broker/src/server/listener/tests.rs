@@ -1,0 +1,41 @@
+use super::*;
+
+fn limits(total: usize, per_ip: usize) -> Arc<ConnectionLimits> {
+    Arc::new(ConnectionLimits::new(total, per_ip, HashMap::new()))
+}
+
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+
+#[test]
+fn a_closed_connection_gives_its_place_back() {
+    let limits = limits(1, 10);
+    let admission = limits.admit(HERE).ok();
+    assert_eq!(limits.admit(THERE).err(), Some(Refusal::Total(1)));
+    drop(admission);
+    assert!(limits.admit(THERE).is_ok());
+    assert_eq!(limits.open(), 0);
+}
+
+#[test]
+fn one_address_cannot_take_the_places_of_others() {
+    let limits = limits(10, 1);
+    let _held = limits.admit(HERE).ok();
+    assert_eq!(limits.admit(HERE).err(), Some(Refusal::PerIp { ip: HERE, limit: 1 }));
+    assert!(limits.admit(THERE).is_ok());
+}
+
+#[test]
+fn an_override_lifts_the_limit_of_its_address() {
+    let limits = Arc::new(ConnectionLimits::new(10, 0, HashMap::from([(HERE, 2)])));
+    let _held = (limits.admit(HERE).ok(), limits.admit(HERE).ok());
+    assert!(limits.admit(HERE).is_err());
+    assert!(limits.admit(THERE).is_err());
+}
+
+#[test]
+fn an_ipv4_address_in_ipv6_form_is_the_same_address() {
+    let limits = limits(10, 1);
+    let _held = limits.admit("::ffff:10.0.0.1".parse().unwrap()).ok();
+    assert!(limits.admit(HERE).is_err());
+}

@@ -1,0 +1,9 @@
+//! The network side: listeners, connections, frames in, responses out.
+//!
+//! Picture: a [`listener`] accepts sockets within its limits and gives each to a [`connection`] task, which reads one
+//! [`frame`] after the other, hands it to the handler table and writes the [`response`] before it reads the next.
+
+pub(crate) mod connection;
+pub(crate) mod frame;
+pub(crate) mod listener;
+pub(crate) mod response;

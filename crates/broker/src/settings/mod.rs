@@ -1,0 +1,21 @@
+//! The broker's settings: Kafka's names, one table, typed values.
+//!
+//! Picture: [`table`] lists every name with type, default, bounds, fate and text. [`sources`] gathers what the user
+//! gave (file, environment, command line) with its provenance. [`values`] checks that against the table. [`Settings`]
+//! is the typed result that the rest of the broker reads; [`Settings::describe`] is what DescribeConfigs shows.
+//!
+//! Invariants: an unknown name or a malformed value stops the start with a message that names it; a setting without
+//! effect is reported once at start, never silently swallowed; names that start with `twinstream.` are ours.
+
+pub(crate) mod listeners; // listeners, advertised addresses, voters
+pub(crate) mod sources; // file, environment, overrides
+pub(crate) mod table; // every name with its fate
+pub(crate) mod values; // checked texts by name
+
+mod typed;
+
+pub(crate) use typed::{
+    GroupSettings, LogSettings, NetworkSettings, NodeSettings, OffsetsSettings, QuorumSettings, Settings,
+    TopicDefaults, TransactionSettings,
+};
+pub(crate) use values::SettingsError;

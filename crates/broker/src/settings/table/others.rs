@@ -1,0 +1,120 @@
+//! Replication, transactions, quotas, policies, metrics.
+
+use super::{Kind, Setting};
+
+#[rustfmt::skip]
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting::new("replica.lag.time.max.ms", Kind::Long, Some("30000"))
+        .not_yet("A follower behind for longer leaves the in-sync set."),
+    Setting::new("num.replica.fetchers", Kind::Int, Some("1"))
+        .at_least(1)
+        .not_yet("Fetchers per source broker."),
+    Setting::new("replica.fetch.backoff.ms", Kind::Int, Some("1000"))
+        .at_least(0)
+        .not_yet("Pause of a follower after an error."),
+    Setting::new("replica.fetch.max.bytes", Kind::Int, Some("1048576"))
+        .at_least(0)
+        .not_yet("Bytes that a follower fetches per partition."),
+    Setting::new("replica.fetch.min.bytes", Kind::Int, Some("1"))
+        .not_yet("Bytes that a follower waits for."),
+    Setting::new("replica.fetch.response.max.bytes", Kind::Int, Some("10485760"))
+        .at_least(0)
+        .not_yet("Bytes in one response to a follower."),
+    Setting::new("replica.fetch.wait.max.ms", Kind::Int, Some("500"))
+        .not_yet("Time that a follower's fetch waits."),
+    Setting::new("replica.socket.receive.buffer.bytes", Kind::Int, Some("65536"))
+        .no_such_part("The system sizes receive buffers by itself."),
+    Setting::new("replica.socket.timeout.ms", Kind::Int, Some("30000"))
+        .not_yet("Time limit of a follower's request."),
+    Setting::new("replica.selector.class", Kind::String, None)
+        .refused("Which replica a consumer reads.", "reading from the nearest replica comes with a later release"),
+    Setting::new("auto.leader.rebalance.enable", Kind::Boolean, Some("true"))
+        .not_yet("Move leaders back to their preferred brokers."),
+    Setting::new("leader.imbalance.check.interval.seconds", Kind::Long, Some("300"))
+        .at_least(1)
+        .not_yet("How often the balance of leaders is looked at."),
+    Setting::new("num.replica.alter.log.dirs.threads", Kind::Int, None)
+        .not_yet("Moves between directories at once."),
+    Setting::new("transaction.max.timeout.ms", Kind::Int, Some("900000"))
+        .at_least(1)
+        .effect("Longest transaction that a producer may ask for."),
+    Setting::new("transactional.id.expiration.ms", Kind::Int, Some("604800000"))
+        .at_least(1)
+        .not_yet("How long a silent transactional id is kept."),
+    Setting::new("transaction.state.log.num.partitions", Kind::Int, Some("50"))
+        .at_least(1)
+        .not_yet("Partitions of the transaction log."),
+    Setting::new("transaction.state.log.replication.factor", Kind::Short, Some("3"))
+        .at_least(1)
+        .not_yet("Replicas of the transaction log."),
+    Setting::new("transaction.state.log.min.isr", Kind::Int, Some("2"))
+        .at_least(1)
+        .not_yet("min.insync.replicas of the transaction log."),
+    Setting::new("transaction.state.log.segment.bytes", Kind::Int, Some("104857600"))
+        .at_least(1)
+        .not_yet("Segment size of the transaction log."),
+    Setting::new("transaction.state.log.load.buffer.size", Kind::Int, Some("5242880"))
+        .at_least(1)
+        .no_such_part("The transaction log is loaded through the ordinary read path."),
+    Setting::new("transaction.abort.timed.out.transaction.cleanup.interval.ms", Kind::Int, Some("10000"))
+        .at_least(1)
+        .not_yet("How often overdue transactions are aborted."),
+    Setting::new("transaction.remove.expired.transaction.cleanup.interval.ms", Kind::Int, Some("3600000"))
+        .at_least(1)
+        .not_yet("How often silent transactional ids are dropped."),
+    Setting::new("transaction.partition.verification.enable", Kind::Boolean, Some("true"))
+        .not_yet("Ask the coordinator before a transactional append."),
+    Setting::new("transaction.two.phase.commit.enable", Kind::Boolean, Some("false"))
+        .not_yet("Allow transactions that an outside system commits."),
+    Setting::new("add.partitions.to.txn.retry.backoff.ms", Kind::Int, Some("20"))
+        .at_least(1)
+        .not_yet("Pause before a retry of adding partitions to a transaction."),
+    Setting::new("add.partitions.to.txn.retry.backoff.max.ms", Kind::Int, Some("100"))
+        .at_least(0)
+        .not_yet("Longest such pause."),
+    Setting::new("quota.window.num", Kind::Int, Some("11"))
+        .at_least(1)
+        .not_yet("Windows over which quotas are measured."),
+    Setting::new("quota.window.size.seconds", Kind::Int, Some("1"))
+        .at_least(1)
+        .not_yet("Length of such a window."),
+    Setting::new("replication.quota.window.num", Kind::Int, Some("11"))
+        .at_least(1)
+        .not_yet("Windows over which replication quotas are measured."),
+    Setting::new("replication.quota.window.size.seconds", Kind::Int, Some("1"))
+        .at_least(1)
+        .not_yet("Length of such a window."),
+    Setting::new("alter.log.dirs.replication.quota.window.num", Kind::Int, Some("11"))
+        .at_least(1)
+        .not_yet("Windows over which moves between directories are measured."),
+    Setting::new("alter.log.dirs.replication.quota.window.size.seconds", Kind::Int, Some("1"))
+        .at_least(1)
+        .not_yet("Length of such a window."),
+    Setting::new("controller.quota.window.num", Kind::Int, Some("11"))
+        .at_least(1)
+        .not_yet("Windows over which controller quotas are measured."),
+    Setting::new("controller.quota.window.size.seconds", Kind::Int, Some("1"))
+        .at_least(1)
+        .not_yet("Length of such a window."),
+    Setting::new("client.quota.callback.class", Kind::Class, None)
+        .refused("A class that decides quotas.", "Java classes cannot be loaded"),
+    Setting::new("create.topic.policy.class.name", Kind::Class, None)
+        .refused("A class that judges new topics.", "Java classes cannot be loaded"),
+    Setting::new("alter.config.policy.class.name", Kind::Class, None)
+        .refused("A class that judges config changes.", "Java classes cannot be loaded"),
+    Setting::new("metric.reporters", Kind::List, Some("org.apache.kafka.common.metrics.JmxReporter"))
+        .no_such_part("Metrics are served in Prometheus' format on twinstream.metrics.listener."),
+    Setting::new("kafka.metrics.reporters", Kind::List, Some(""))
+        .no_such_part("Metrics are served in Prometheus' format on twinstream.metrics.listener."),
+    Setting::new("kafka.metrics.polling.interval.secs", Kind::Int, Some("10"))
+        .at_least(1)
+        .no_such_part("Metrics are served in Prometheus' format on twinstream.metrics.listener."),
+    Setting::new("metrics.num.samples", Kind::Int, Some("2"))
+        .at_least(1)
+        .no_such_part("Metrics are counters; the scraper makes rates of them."),
+    Setting::new("metrics.recording.level", Kind::String, Some("INFO"))
+        .no_such_part("All metrics are always recorded."),
+    Setting::new("metrics.sample.window.ms", Kind::Long, Some("30000"))
+        .at_least(1)
+        .no_such_part("Metrics are counters; the scraper makes rates of them."),
+];

@@ -1,0 +1,278 @@
+//! The typed settings: those with an effect, grouped by who reads them.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use twinstream_model::{ClusterId, NodeId};
+
+use super::listeners::{self, AdvertisedListener, Listener, Voter};
+use super::sources::Given;
+use super::values::{Described, SettingsError, Values};
+
+/// Everything that the broker was told, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) node: NodeSettings,
+    pub(crate) network: NetworkSettings,
+    pub(crate) quorum: QuorumSettings,
+    pub(crate) topics: TopicDefaults,
+    pub(crate) log: LogSettings,
+    pub(crate) groups: GroupSettings,
+    pub(crate) offsets: OffsetsSettings,
+    pub(crate) transactions: TransactionSettings,
+    values: Values,
+}
+
+/// Who this node is.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeSettings {
+    pub(crate) id: NodeId,
+    pub(crate) is_controller: bool,
+    pub(crate) rack: Option<String>,
+    /// Fixes the cluster id that a new cluster gets; without it the voter makes one.
+    pub(crate) cluster_id: Option<ClusterId>,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) session_timeout: Duration,
+    pub(crate) controlled_shutdown: bool,
+    /// How long a request to the controller may take.
+    pub(crate) request_timeout: Duration,
+}
+
+/// Sockets and their limits.
+#[derive(Clone, Debug)]
+pub(crate) struct NetworkSettings {
+    pub(crate) listeners: Vec<Listener>,
+    /// What clients and other nodes are told; one per client-facing listener.
+    pub(crate) advertised: Vec<AdvertisedListener>,
+    pub(crate) inter_broker_listener: String,
+    pub(crate) request_bytes_max: usize,
+    /// Bytes of requests in memory at once, over all connections.
+    pub(crate) queued_request_bytes_max: u64,
+    pub(crate) backlog: u32,
+    pub(crate) connections_max: usize,
+    pub(crate) connections_per_ip_max: usize,
+    pub(crate) connections_per_ip_overrides: HashMap<IpAddr, usize>,
+    pub(crate) connections_idle_max: Duration,
+    pub(crate) fetch_bytes_max: usize,
+    pub(crate) fetch_session_slots: usize,
+    /// Partitions in one answer of DescribeTopicPartitions at most.
+    pub(crate) response_partitions_max: usize,
+    pub(crate) metrics_listener: Option<SocketAddr>,
+}
+
+/// The metadata quorum.
+#[derive(Clone, Debug)]
+pub(crate) struct QuorumSettings {
+    pub(crate) voters: Vec<Voter>,
+    /// Where the metadata log lives; the first log directory unless set.
+    pub(crate) metadata_dir: PathBuf,
+    pub(crate) election_timeout: Duration,
+    pub(crate) fetch_timeout: Duration,
+    pub(crate) snapshot_after_bytes: u64,
+    pub(crate) snapshot_after: Duration,
+}
+
+/// What new topics get, and whether they come into being by themselves.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicDefaults {
+    pub(crate) auto_create: bool,
+    pub(crate) delete_enabled: bool,
+    pub(crate) partitions: i32,
+    pub(crate) replication_factor: i16,
+}
+
+/// Partition logs: directories, background work. The defaults of topic configs are read with [`Settings::text`].
+#[derive(Clone, Debug)]
+pub(crate) struct LogSettings {
+    pub(crate) dirs: Vec<PathBuf>,
+    pub(crate) retention_check_interval: Duration,
+    pub(crate) recovery_checkpoint_interval: Duration,
+    pub(crate) start_offset_checkpoint_interval: Duration,
+    pub(crate) high_watermark_checkpoint_interval: Duration,
+    pub(crate) flush_scheduler_interval: Option<Duration>,
+    pub(crate) recovery_threads_per_dir: usize,
+    pub(crate) producer_id_expiration: Duration,
+    pub(crate) producer_id_check_interval: Duration,
+}
+
+/// Classic consumer groups.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupSettings {
+    pub(crate) initial_rebalance_delay: Duration,
+    pub(crate) session_timeout_min: Duration,
+    pub(crate) session_timeout_max: Duration,
+    pub(crate) size_max: usize,
+}
+
+/// Committed offsets and their topic.
+#[derive(Clone, Debug)]
+pub(crate) struct OffsetsSettings {
+    pub(crate) topic_partitions: i32,
+    pub(crate) topic_replication_factor: i16,
+    pub(crate) topic_segment_bytes: i32,
+    pub(crate) retention: Duration,
+    pub(crate) retention_check_interval: Duration,
+    pub(crate) metadata_bytes_max: usize,
+    pub(crate) commit_timeout: Duration,
+}
+
+/// What producers may ask for.
+#[derive(Clone, Debug)]
+pub(crate) struct TransactionSettings {
+    pub(crate) timeout_max: Duration,
+}
+
+impl Settings {
+    /// Checks what the user gave and types it.
+    pub(crate) fn new(given: Given) -> Result<Self, SettingsError> {
+        let values = Values::check(given)?;
+        let node = NodeSettings::new(&values)?;
+        let listeners = listeners::parse(&values)?;
+        let log = LogSettings::new(&values)?;
+        let voters = listeners::voters(&values, node.id, node.is_controller)?;
+        let metadata_dir = values.path("metadata.log.dir").unwrap_or_else(|| log.dirs[0].clone());
+        Ok(Self {
+            network: NetworkSettings::new(&values, listeners)?,
+            quorum: QuorumSettings::new(&values, voters, metadata_dir)?,
+            topics: TopicDefaults::new(&values)?,
+            groups: GroupSettings::new(&values)?,
+            offsets: OffsetsSettings::new(&values)?,
+            transactions: TransactionSettings { timeout_max: values.millis("transaction.max.timeout.ms")? },
+            node,
+            log,
+            values,
+        })
+    }
+
+    /// The text of a setting as given or by default; `None` when it has neither.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.values.text(name)
+    }
+
+    /// Whether the user gave this setting (rather than the default).
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.values.is_given(name)
+    }
+
+    /// Every setting with value, source, type and text, as DescribeConfigs shows a broker.
+    pub(crate) fn describe(&self) -> impl Iterator<Item = Described<'_>> {
+        self.values.describe()
+    }
+
+    /// Says once, at start, which given settings do nothing here.
+    pub(crate) fn log_without_effect(&self) {
+        self.values.log_without_effect();
+    }
+}
+
+impl NodeSettings {
+    fn new(values: &Values) -> Result<Self, SettingsError> {
+        let id = listeners::node_id(values)?;
+        Ok(Self {
+            id,
+            is_controller: listeners::is_controller(values, id)?,
+            rack: values.text("broker.rack").filter(|rack| !rack.is_empty()).map(str::to_owned),
+            cluster_id: values.text("twinstream.cluster.id").map(ClusterId::from),
+            heartbeat_interval: values.millis("broker.heartbeat.interval.ms")?,
+            session_timeout: values.millis("broker.session.timeout.ms")?,
+            controlled_shutdown: values.flag("controlled.shutdown.enable"),
+            request_timeout: values.millis("request.timeout.ms")?,
+        })
+    }
+}
+
+impl NetworkSettings {
+    fn new(values: &Values, listeners: listeners::Listeners) -> Result<Self, SettingsError> {
+        Ok(Self {
+            listeners: listeners.bound,
+            advertised: listeners.advertised,
+            inter_broker_listener: listeners.inter_broker,
+            request_bytes_max: values.size("socket.request.max.bytes")?,
+            queued_request_bytes_max: values.size("queued.max.request.bytes")? as u64,
+            backlog: values.integer("socket.listen.backlog.size")?,
+            connections_max: values.size("max.connections")?,
+            connections_per_ip_max: values.size("max.connections.per.ip")?,
+            connections_per_ip_overrides: listeners::per_ip_overrides(values)?,
+            connections_idle_max: values.millis("connections.max.idle.ms")?,
+            fetch_bytes_max: values.size("fetch.max.bytes")?,
+            fetch_session_slots: values.size("max.incremental.fetch.session.cache.slots")?,
+            response_partitions_max: values.size("max.request.partition.size.limit")?,
+            metrics_listener: listeners::metrics_listener(values)?,
+        })
+    }
+}
+
+impl QuorumSettings {
+    fn new(values: &Values, voters: Vec<Voter>, metadata_dir: PathBuf) -> Result<Self, SettingsError> {
+        Ok(Self {
+            voters,
+            metadata_dir,
+            election_timeout: values.millis("controller.quorum.election.timeout.ms")?,
+            fetch_timeout: values.millis("controller.quorum.fetch.timeout.ms")?,
+            snapshot_after_bytes: values.integer("metadata.log.max.record.bytes.between.snapshots")?,
+            snapshot_after: values.millis("metadata.log.max.snapshot.interval.ms")?,
+        })
+    }
+}
+
+impl TopicDefaults {
+    fn new(values: &Values) -> Result<Self, SettingsError> {
+        Ok(Self {
+            auto_create: values.flag("auto.create.topics.enable"),
+            delete_enabled: values.flag("delete.topic.enable"),
+            partitions: values.integer("num.partitions")?,
+            replication_factor: values.integer("default.replication.factor")?,
+        })
+    }
+}
+
+impl LogSettings {
+    fn new(values: &Values) -> Result<Self, SettingsError> {
+        let mut dirs = values.list("log.dirs");
+        if dirs.is_empty() {
+            dirs = values.list("log.dir");
+        }
+        if dirs.is_empty() {
+            return Err(values.malformed("log.dirs", "at least one directory"));
+        }
+        Ok(Self {
+            dirs: dirs.into_iter().map(PathBuf::from).collect(),
+            retention_check_interval: values.millis("log.retention.check.interval.ms")?,
+            recovery_checkpoint_interval: values.millis("log.flush.offset.checkpoint.interval.ms")?,
+            start_offset_checkpoint_interval: values.millis("log.flush.start.offset.checkpoint.interval.ms")?,
+            high_watermark_checkpoint_interval: values.millis("replica.high.watermark.checkpoint.interval.ms")?,
+            flush_scheduler_interval: values.finite_millis("log.flush.scheduler.interval.ms")?,
+            recovery_threads_per_dir: values.size("num.recovery.threads.per.data.dir")?,
+            producer_id_expiration: values.millis("producer.id.expiration.ms")?,
+            producer_id_check_interval: values.millis("producer.id.expiration.check.interval.ms")?,
+        })
+    }
+}
+
+impl GroupSettings {
+    fn new(values: &Values) -> Result<Self, SettingsError> {
+        Ok(Self {
+            initial_rebalance_delay: values.millis("group.initial.rebalance.delay.ms")?,
+            session_timeout_min: values.millis("group.min.session.timeout.ms")?,
+            session_timeout_max: values.millis("group.max.session.timeout.ms")?,
+            size_max: values.size("group.max.size")?,
+        })
+    }
+}
+
+impl OffsetsSettings {
+    fn new(values: &Values) -> Result<Self, SettingsError> {
+        let minutes: u64 = values.integer("offsets.retention.minutes")?;
+        Ok(Self {
+            topic_partitions: values.integer("offsets.topic.num.partitions")?,
+            topic_replication_factor: values.integer("offsets.topic.replication.factor")?,
+            topic_segment_bytes: values.integer("offsets.topic.segment.bytes")?,
+            retention: Duration::from_secs(minutes * 60),
+            retention_check_interval: values.millis("offsets.retention.check.interval.ms")?,
+            metadata_bytes_max: values.size("offset.metadata.max.bytes")?,
+            commit_timeout: values.millis("offsets.commit.timeout.ms")?,
+        })
+    }
+}
