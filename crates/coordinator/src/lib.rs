@@ -1,1 +1,21 @@
-//! The shard engine and the group shard.
+//! The shard engine and the group shard: who coordinates what, decided in pure code.
+//!
+//! Picture: a *shard* is the owner of one partition of an internal topic (`__consumer_offsets`, later also
+//! `__transaction_state`). It takes one event at a time, decides which records to store and what to answer,
+//! and changes its stored state only by replaying records, live exactly as at restart. The [`Engine`] is the
+//! discipline around a shard: append, then replay, then finish, then answer once committed.
+//!
+//! Invariants:
+//! - C1 No I/O, no clock, no randomness: `now`, fresh ids and log offsets are arguments. Iteration is ordered.
+//! - C2 What is stored changes only through `replay`; what is volatile (membership between two
+//!   generations, parked joins and syncs) may be lost at any time, clients then rejoin.
+//! - C3 No answer leaves before everything that it may have seen is committed.
+//!
+//! Not here: wire messages and versions (the broker's handlers), the log, tasks and mailboxes.
+
+pub mod deadlines;
+pub mod engine;
+pub mod group;
+
+pub use deadlines::Deadlines;
+pub use engine::{Decision, Engine, Now, Shard, Token};

@@ -1,0 +1,296 @@
+//! The discipline around a shard: decide, append, replay, finish, answer once committed.
+//!
+//! Picture: a clerk with one desk. A request is decided; its records go to the log; only when the log has
+//! them does the shard's state change (by replay); only when they are committed does the answer leave.
+//!
+//! ```text
+//! handle_request ─▶ decide ─▶ records? ─▶ poll_append ─▶ (the driver appends) ─▶ handle_appended ─▶ replay ─▶ stored
+//! handle_timeout ─▶ expire ─┘     │no                                        └▶ handle_append_failed ─▶ not_stored
+//!                                 ▼
+//!                     answers wait for handle_committed ─▶ poll_answer
+//! ```
+//!
+//! Invariants:
+//! - E1 One decision at a time: between a decision with records and the outcome of its append no other event
+//!   is handled, so a decision never sees state that is not yet in the log, and nothing needs a rollback.
+//! - E2 An answer waits until all that was appended before it is committed, reads included: nobody sees
+//!   state that a change of leadership could take back.
+//! - E3 Answers leave in the order in which they were decided.
+//!
+//! The driver calls, after each `handle_*`: `poll_append` until `None` (append, then `handle_appended` or
+//! `handle_append_failed`), `poll_event`, `poll_answer`, then sleeps until `poll_deadline`.
+//!
+//! Not here: encoding, the log, tasks. The number of answers that wait is bounded by the driver: one per
+//! connection that has a request here.
+
+use std::collections::VecDeque;
+
+use twinstream_model::{ErrorCode, Offset};
+
+/// The two clocks of the outside world, read once per event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// For deadlines: never goes back.
+    pub monotonic_ms: u64,
+    /// For timestamps in records: milliseconds since 1970, as good as the machine's clock.
+    pub wall_ms: i64,
+}
+
+/// Names a request of the driver that will be answered, at once or later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// Upper bound of one append, well below `max.message.bytes` of the internal topics (1 MiB); a single
+/// record that is larger goes alone and the log decides about it.
+pub const APPEND_BYTES_MAX: usize = 512 * 1024;
+
+/// A state machine that one partition of an internal topic stores.
+pub trait Shard {
+    type Request;
+    type Answer;
+    type Record;
+    /// Something that an operator wants to know; the driver logs it.
+    type Event;
+    /// What is left to do when the records of a decision are in the log, or could not be stored.
+    type Then;
+
+    /// Decides a request. May change volatile state, never what is stored.
+    fn decide(&mut self, now: Now, token: Token, request: Self::Request) -> Decision<Self>;
+
+    /// Fires one deadline that is due, `None` if there is none.
+    fn expire(&mut self, now: Now) -> Option<Decision<Self>>;
+
+    /// Applies a stored record; the only way in which stored state changes.
+    fn replay(&mut self, offset: Offset, record: &Self::Record);
+
+    /// The records of a decision were replayed.
+    fn stored(&mut self, now: Now, then: Self::Then) -> Decision<Self>;
+
+    /// The records of a decision did not reach the log.
+    fn not_stored(&mut self, now: Now, then: Self::Then, error: ErrorCode) -> Decision<Self>;
+
+    /// Turns an answer whose records could not be stored into its failure.
+    fn failed(answer: Self::Answer, error: ErrorCode) -> Self::Answer;
+
+    /// Everything that the log held was replayed: arm deadlines.
+    fn loaded(&mut self, now: Now) -> Decision<Self>;
+
+    /// Answers all that is parked inside, because the shard moves away.
+    fn unload(&mut self, error: ErrorCode) -> Vec<(Token, Self::Answer)>;
+
+    fn next_deadline(&self) -> Option<u64>;
+
+    /// Roughly the size of a record in the log, for [`APPEND_BYTES_MAX`].
+    fn record_bytes(record: &Self::Record) -> usize;
+}
+
+/// What a shard wants done.
+pub struct Decision<S: Shard + ?Sized> {
+    pub records: Vec<S::Record>,
+    pub answers: Vec<(Token, S::Answer)>,
+    pub events: Vec<S::Event>,
+    pub then: Option<S::Then>,
+}
+
+impl<S: Shard + ?Sized> Default for Decision<S> {
+    fn default() -> Self {
+        Decision { records: Vec::new(), answers: Vec::new(), events: Vec::new(), then: None }
+    }
+}
+
+impl<S: Shard + ?Sized> Decision<S> {
+    /// Only an answer.
+    pub fn answer(token: Token, answer: S::Answer) -> Self {
+        Decision { answers: vec![(token, answer)], ..Decision::default() }
+    }
+}
+
+/// A decision whose records are on their way to the log.
+struct Append<S: Shard> {
+    records: VecDeque<S::Record>,
+    chunk_len: usize, // how many of the first records the driver is asked to append now
+    answers: Vec<(Token, S::Answer)>,
+    then: Option<S::Then>,
+}
+
+/// One shard and its place in the log.
+pub struct Engine<S: Shard> {
+    shard: S,
+    append: Option<Append<S>>,
+    log_end: Offset,
+    committed: Offset,
+    waiting: VecDeque<(Offset, Token, S::Answer)>, // invariant: offsets ascend
+    ready: VecDeque<(Token, S::Answer)>,
+    events: VecDeque<S::Event>,
+}
+
+impl<S: Shard> Engine<S> {
+    /// An engine that waits for `load` and `handle_loaded`.
+    pub fn new(shard: S) -> Engine<S> {
+        Engine {
+            shard,
+            append: None,
+            log_end: Offset(0),
+            committed: Offset(0),
+            waiting: VecDeque::new(),
+            ready: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The state machine, for reading.
+    pub fn shard(&self) -> &S {
+        &self.shard
+    }
+
+    /// Replays a record that the log holds; only before [`Engine::handle_loaded`].
+    pub fn load(&mut self, offset: Offset, record: &S::Record) {
+        self.shard.replay(offset, record);
+    }
+
+    /// All records below `log_end` were loaded.
+    pub fn handle_loaded(&mut self, now: Now, log_end: Offset, committed: Offset) {
+        self.log_end = log_end;
+        self.committed = committed;
+        let decision = self.shard.loaded(now);
+        self.start(decision);
+    }
+
+    /// Decides a request. The driver must have finished the append of the decision before (E1).
+    pub fn handle_request(&mut self, now: Now, token: Token, request: S::Request) {
+        self.assert_idle();
+        let decision = self.shard.decide(now, token, request);
+        self.start(decision);
+    }
+
+    /// Fires one due deadline; `false` if none is due.
+    pub fn handle_timeout(&mut self, now: Now) -> bool {
+        self.assert_idle();
+        let Some(decision) = self.shard.expire(now) else { return false };
+        self.start(decision);
+        true
+    }
+
+    /// The records that the driver must append next, as one batch.
+    pub fn poll_append(&mut self) -> Option<&[S::Record]> {
+        let append = self.append.as_mut()?;
+        Some(&append.records.make_contiguous()[..append.chunk_len])
+    }
+
+    /// The records of `poll_append` are in the log from `base` on.
+    pub fn handle_appended(&mut self, now: Now, base: Offset) {
+        let Some(append) = self.append.as_mut() else { return };
+        assert!(base >= self.log_end, "append went back from {} to {base}", self.log_end);
+        for i in 0..append.chunk_len {
+            self.shard.replay(Offset(base.0 + i as i64), &append.records[i]);
+        }
+        self.log_end = Offset(base.0 + append.chunk_len as i64);
+        append.records.drain(..append.chunk_len);
+        append.chunk_len = chunk_len::<S>(&append.records);
+        if append.chunk_len == 0 {
+            self.finish(now, None);
+        }
+    }
+
+    /// The records of `poll_append` are not in the log, and those after them will not be tried.
+    pub fn handle_append_failed(&mut self, now: Now, error: ErrorCode) {
+        self.finish(now, Some(error));
+    }
+
+    /// Everything below `committed` will survive a change of leadership.
+    pub fn handle_committed(&mut self, committed: Offset) {
+        self.committed = self.committed.max(committed);
+        while let Some((offset, _, _)) = self.waiting.front() {
+            if *offset > self.committed {
+                break;
+            }
+            if let Some((_, token, answer)) = self.waiting.pop_front() {
+                self.ready.push_back((token, answer));
+            }
+        }
+    }
+
+    /// The shard moves away: every answer that is still owed becomes `error`.
+    pub fn handle_unload(&mut self, error: ErrorCode) {
+        let in_flight = self.append.take().map(|append| append.answers).unwrap_or_default();
+        let waiting = self.waiting.drain(..).map(|(_, token, answer)| (token, answer));
+        for (token, answer) in waiting.chain(in_flight) {
+            self.ready.push_back((token, S::failed(answer, error)));
+        }
+        self.ready.extend(self.shard.unload(error));
+    }
+
+    /// The next answer that may leave.
+    pub fn poll_answer(&mut self) -> Option<(Token, S::Answer)> {
+        self.ready.pop_front()
+    }
+
+    /// The next thing to log.
+    pub fn poll_event(&mut self) -> Option<S::Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Engine::handle_timeout`].
+    pub fn poll_deadline(&self) -> Option<u64> {
+        self.shard.next_deadline()
+    }
+
+    /// The offset after the last record that this shard appended or loaded.
+    pub fn log_end(&self) -> Offset {
+        self.log_end
+    }
+
+    fn start(&mut self, decision: Decision<S>) {
+        self.events.extend(decision.events);
+        if decision.records.is_empty() {
+            debug_assert!(decision.then.is_none(), "a decision without records has nothing to wait for");
+            self.hold(decision.answers);
+            return;
+        }
+        let records = VecDeque::from(decision.records);
+        let chunk_len = chunk_len::<S>(&records);
+        self.append = Some(Append { records, chunk_len, answers: decision.answers, then: decision.then });
+    }
+
+    fn finish(&mut self, now: Now, error: Option<ErrorCode>) {
+        let Some(append) = self.append.take() else { return };
+        let answers = match error {
+            None => append.answers,
+            Some(error) => append.answers.into_iter().map(|(t, a)| (t, S::failed(a, error))).collect(),
+        };
+        self.hold(answers);
+        if let Some(then) = append.then {
+            let decision = match error {
+                None => self.shard.stored(now, then),
+                Some(error) => self.shard.not_stored(now, then, error),
+            };
+            self.start(decision);
+        }
+    }
+
+    fn hold(&mut self, answers: Vec<(Token, S::Answer)>) {
+        for (token, answer) in answers {
+            if self.log_end <= self.committed {
+                self.ready.push_back((token, answer));
+            } else {
+                self.waiting.push_back((self.log_end, token, answer));
+            }
+        }
+    }
+
+    fn assert_idle(&self) {
+        assert!(self.append.is_none(), "an event was handled while an append was under way");
+    }
+}
+
+fn chunk_len<S: Shard>(records: &VecDeque<S::Record>) -> usize {
+    let mut bytes = 0;
+    let fits = records.iter().take_while(|record| {
+        bytes += S::record_bytes(record);
+        bytes <= APPEND_BYTES_MAX
+    });
+    fits.count().max(usize::from(!records.is_empty()))
+}
+
+#[cfg(test)]
+mod tests;

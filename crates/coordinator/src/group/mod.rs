@@ -1,0 +1,309 @@
+//! One group coordinator shard: decides group requests, replays group records.
+//!
+//! Picture: a table of groups (see [`state`]), one clock of deadlines for all of them, and a function per
+//! request that looks at one group, changes its volatile side, and says which records and answers follow.
+//! Joins and syncs that must wait are parked in the group as tokens and answered by a later event.
+//!
+//! What is stored: committed offsets, and a group's members with their assignments whenever a generation
+//! completes, empties, or changes a static member's id. Everything between two generations is volatile as in
+//! Kafka: after a restart members find the last stored generation and go on, or rejoin.
+//!
+//! Invariants: G1 a group's generation never goes back (except by wrapping to 0). G2 a stable group's
+//! assignments are those of the last stored record. G3 a parked token is answered exactly once.
+//! G4 every member of a group that is not excused (`Member::is_excused_from_heartbeat`) has a deadline.
+//!
+//! Not here: wire versions (`handlers` of the broker), bytes (`codec`), the newer group protocol of KIP-848.
+
+mod admin; // describe, list, delete
+mod codec;
+mod config;
+mod join; // who may come in
+mod leave; // heartbeat and leave
+mod member;
+mod offsets; // commit, fetch, delete, expiry
+mod rebalance; // prepare, complete, and the deadlines between
+mod record;
+mod request;
+mod state;
+mod subscription;
+mod sync; // who gets what
+
+use std::collections::BTreeMap;
+
+use twinstream_model::{ErrorCode, GroupId, Offset};
+
+pub use codec::{DecodeError, EncodeError, Encoded, decode, encode};
+pub use config::GroupConfig;
+pub use record::{CommittedOffset, GroupMetadata, OffsetKey, Record, StoredMember};
+pub use request::{
+    Answer, CommitAnswer, CommitOffsets, DeleteOffsets, DeleteOffsetsAnswer, DescribedMember, Description,
+    FetchAnswer, FetchOffsets, FetchedOffset, Generation, GroupState, Heartbeat, InstanceId, Join, JoinAnswer,
+    JoinedMember, Leave, LeaveAnswer, LeavingMember, LeftMember, ListFilter, Listing, MemberId, OffsetToCommit,
+    Protocol, Request, Sync, SyncAnswer,
+};
+
+use crate::engine::{Now, Shard, Token};
+use crate::{Deadlines, engine};
+use state::Group;
+
+/// The shard's kind of decision.
+pub type Decision = engine::Decision<GroupShard>;
+
+/// All groups of one partition of `__consumer_offsets`.
+pub struct GroupShard {
+    groups: BTreeMap<GroupId, Group>,
+    deadlines: Deadlines<Timer>,
+    config: GroupConfig,
+}
+
+/// What falls due. Field order is the order in which simultaneous deadlines fire.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// The member must have been heard of, or a pending member must have come back.
+    Session(GroupId, MemberId),
+    /// The join phase ends with whoever is there.
+    JoinPhase(GroupId),
+    /// Members that have not asked for their assignment are out.
+    SyncPhase(GroupId),
+    /// Old offsets are looked for.
+    Expiry,
+}
+
+/// What remains to be done once the records of a decision are in the log.
+pub enum Then {
+    /// Hand out the leader's assignment.
+    Stabilize(GroupId),
+    /// Let a static member in under its new id.
+    ReplaceStatic(Box<join::Replacement>),
+    /// Nobody is left.
+    Empty(GroupId),
+}
+
+/// What an operator may want to read in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Rebalancing { group: GroupId, generation: Generation, reason: String },
+    GenerationStarted { group: GroupId, generation: Generation, members: usize },
+    Stabilized { group: GroupId, generation: Generation, members: usize },
+    Emptied { group: GroupId, generation: Generation },
+    MemberFailed { group: GroupId, member: MemberId, reason: &'static str },
+    MemberLeft { group: GroupId, member: MemberId, reason: String },
+    StaticMemberFenced { group: GroupId, instance: InstanceId, old: MemberId, new: MemberId },
+    NotStored { group: GroupId, what: &'static str, error: ErrorCode },
+    OffsetsExpired { offsets: usize, groups: usize },
+    Deleted { group: GroupId, offsets: usize },
+}
+
+/// Everything that a decision about one group needs besides the group.
+pub(crate) struct Context<'a> {
+    now: Now,
+    config: &'a GroupConfig,
+    deadlines: &'a mut Deadlines<Timer>,
+    out: Decision,
+}
+
+impl Context<'_> {
+    fn answer(&mut self, token: Token, answer: Answer) {
+        self.out.answers.push((token, answer));
+    }
+
+    fn answer_join(&mut self, token: Token, answer: JoinAnswer) {
+        self.answer(token, Answer::Join(answer));
+    }
+
+    fn answer_sync(&mut self, token: Token, answer: SyncAnswer) {
+        self.answer(token, Answer::Sync(answer));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.out.events.push(event);
+    }
+
+    fn set_deadline(&mut self, timer: Timer, after_ms: u64) {
+        self.deadlines.set(timer, self.now.monotonic_ms.saturating_add(after_ms));
+    }
+
+    /// The member was heard of: its session starts anew.
+    fn renew_session(&mut self, group: &GroupId, member: &MemberId, timeout_ms: i32) {
+        self.set_deadline(Timer::Session(group.clone(), member.clone()), timeout_ms.max(0) as u64);
+    }
+
+    fn end_session(&mut self, group: &GroupId, member: &MemberId) {
+        self.deadlines.cancel(&Timer::Session(group.clone(), member.clone()));
+    }
+}
+
+impl GroupShard {
+    pub fn new(config: GroupConfig) -> GroupShard {
+        GroupShard { groups: BTreeMap::new(), deadlines: Deadlines::default(), config }
+    }
+
+    /// How many groups the shard knows, by state; for metrics.
+    pub fn count_by_state(&self) -> BTreeMap<GroupState, usize> {
+        let mut counts = BTreeMap::new();
+        for group in self.groups.values() {
+            *counts.entry(group.state).or_default() += 1;
+        }
+        counts
+    }
+
+    /// How many offsets are committed, over all groups; for metrics.
+    pub fn offset_count(&self) -> usize {
+        self.groups.values().flat_map(|g| g.offsets.values()).map(BTreeMap::len).sum()
+    }
+
+    /// Panics if the books of any group do not add up; for tests and simulation.
+    pub fn check_invariants(&self) {
+        for group in self.groups.values() {
+            group.check_invariants();
+            self.check_sessions(group);
+        }
+    }
+
+    /// G4: whoever is not excused can fail.
+    fn check_sessions(&self, group: &Group) {
+        let must_be_heard = group.members.values().filter(|m| !m.is_excused_from_heartbeat()).map(|m| &m.id);
+        for member in must_be_heard.chain(&group.pending_joins) {
+            let timer = Timer::Session(group.id.clone(), member.clone());
+            assert!(self.deadlines.get(&timer).is_some(), "group {}: {member} has no session", group.id);
+        }
+    }
+
+    /// Runs `decide` on a group with the rest of the shard at hand.
+    fn with_group(
+        &mut self,
+        now: Now,
+        id: &GroupId,
+        decide: impl FnOnce(&mut Context<'_>, &mut Group),
+    ) -> Option<Decision> {
+        let group = self.groups.get_mut(id)?;
+        let mut cx =
+            Context { now, config: &self.config, deadlines: &mut self.deadlines, out: Decision::default() };
+        decide(&mut cx, group);
+        Some(cx.out)
+    }
+}
+
+impl Shard for GroupShard {
+    type Request = Request;
+    type Answer = Answer;
+    type Record = Record;
+    type Event = Event;
+    type Then = Then;
+
+    fn decide(&mut self, now: Now, token: Token, request: Request) -> Decision {
+        match request {
+            Request::Join(join) => self.join(now, token, join),
+            Request::Sync(sync) => self.sync(now, token, sync),
+            Request::Heartbeat(heartbeat) => self.heartbeat(now, token, &heartbeat),
+            Request::Leave(leave) => self.leave(now, token, leave),
+            Request::CommitOffsets(commit) => self.commit_offsets(now, token, commit),
+            Request::FetchOffsets(fetch) => self.fetch_offsets(token, fetch),
+            Request::DeleteOffsets(delete) => self.delete_offsets(token, delete),
+            Request::Describe(group) => self.describe(token, &group),
+            Request::List(filter) => self.list(token, &filter),
+            Request::Delete(group) => self.delete(token, group),
+            Request::ForgetTopics(topics) => self.forget_topics(token, &topics),
+        }
+    }
+
+    fn expire(&mut self, now: Now) -> Option<Decision> {
+        let timer = self.deadlines.pop_due(now.monotonic_ms)?;
+        Some(self.fire(now, timer))
+    }
+
+    fn replay(&mut self, _offset: Offset, record: &Record) {
+        match record {
+            Record::OffsetCommit { key, value: Some(value) } => self.replay_commit(key, value),
+            Record::OffsetCommit { key, value: None } => self.replay_offset_tombstone(key),
+            Record::GroupMetadata { group, value: Some(value) } => {
+                self.groups.entry(group.clone()).or_insert_with(|| Group::new(group.clone())).adopt(value);
+            }
+            Record::GroupMetadata { group, value: None } => self.replay_group_tombstone(group),
+        }
+    }
+
+    fn stored(&mut self, now: Now, then: Then) -> Decision {
+        let decision = match then {
+            Then::Stabilize(group) => self.with_group(now, &group, sync::hand_out),
+            Then::Empty(group) => self.with_group(now, &group, |cx, group| {
+                cx.event(Event::Emptied { group: group.id.clone(), generation: group.generation });
+            }),
+            Then::ReplaceStatic(replacement) => {
+                let id = replacement.group_id().clone();
+                self.with_group(now, &id, |cx, group| join::finish_replacement(cx, group, *replacement))
+            }
+        };
+        decision.unwrap_or_default()
+    }
+
+    fn not_stored(&mut self, now: Now, then: Then, error: ErrorCode) -> Decision {
+        let error = append_error(error);
+        let decision = match then {
+            Then::Stabilize(id) => {
+                self.with_group(now, &id, |cx, group| sync::withdraw(cx, group, error))
+            }
+            Then::Empty(id) => self.with_group(now, &id, |cx, group| rebalance::empty_anyway(cx, group, error)),
+            Then::ReplaceStatic(replacement) => {
+                let id = replacement.group_id().clone();
+                self.with_group(now, &id, |cx, group| join::refuse_replacement(cx, group, &replacement, error))
+            }
+        };
+        decision.unwrap_or_default()
+    }
+
+    fn failed(answer: Answer, error: ErrorCode) -> Answer {
+        answer.failed(append_error(error))
+    }
+
+    fn loaded(&mut self, now: Now) -> Decision {
+        let mut cx =
+            Context { now, config: &self.config, deadlines: &mut self.deadlines, out: Decision::default() };
+        for group in self.groups.values_mut() {
+            rebalance::resume(&mut cx, group);
+        }
+        cx.set_deadline(Timer::Expiry, cx.config.offsets_retention_check_interval_ms);
+        cx.out
+    }
+
+    fn unload(&mut self, error: ErrorCode) -> Vec<(Token, Answer)> {
+        let mut answers = Vec::new();
+        for member in self.groups.values_mut().flat_map(|g| g.members.values_mut()) {
+            let id = member.id.clone();
+            let join = member.awaiting_join.take();
+            answers.extend(join.map(|t| (t, Answer::Join(JoinAnswer::failed(id, error)))));
+            let sync = member.awaiting_sync.take();
+            answers.extend(sync.map(|t| (t, Answer::Sync(SyncAnswer::failed(error)))));
+        }
+        self.groups.clear();
+        self.deadlines = Deadlines::default();
+        answers
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.next()
+    }
+
+    fn record_bytes(record: &Record) -> usize {
+        record.approximate_bytes()
+    }
+}
+
+/// What a client is told when the log refused our records: clients know these codes from Kafka, and each
+/// tells them to look for the coordinator again, to retry, or that it is no use.
+fn append_error(error: ErrorCode) -> ErrorCode {
+    match error {
+        ErrorCode::UnknownTopicOrPartition
+        | ErrorCode::NotEnoughReplicas
+        | ErrorCode::NotEnoughReplicasAfterAppend
+        | ErrorCode::RequestTimedOut => ErrorCode::CoordinatorNotAvailable,
+        ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError => ErrorCode::NotCoordinator,
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge | ErrorCode::InvalidFetchSize => {
+            ErrorCode::UnknownServerError
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;
