@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use bytes::Bytes;
-use twinstream_model::{ErrorCode, PartitionIndex};
+use twinstream_model::{ErrorCode, PartitionIndex, TopicName};
 use uuid::Uuid;
 
 use super::super::*;
@@ -86,7 +86,7 @@ impl<'a> Words<'a> {
         self.get(key).into_iter().flat_map(|list| list.split(',')).filter(|w| !w.is_empty()).collect()
     }
 
-    fn group(&self) -> twinstream_model::GroupId {
+    fn group(&self) -> GroupId {
         self.get("group").unwrap_or("g").into()
     }
 
@@ -103,8 +103,8 @@ impl<'a> Words<'a> {
     }
 
     /// `orders/0,orders/1` as topics with partitions.
-    fn partitions(&self, key: &str) -> Vec<(twinstream_model::TopicName, Vec<PartitionIndex>)> {
-        let mut topics: Vec<(twinstream_model::TopicName, Vec<PartitionIndex>)> = Vec::new();
+    fn partitions(&self, key: &str) -> Vec<(TopicName, Vec<PartitionIndex>)> {
+        let mut topics: Vec<(TopicName, Vec<PartitionIndex>)> = Vec::new();
         for word in self.list(key) {
             let (name, partition) = word.split_once('/').unwrap();
             let partition = PartitionIndex(partition.parse().unwrap());
