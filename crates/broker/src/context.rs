@@ -6,8 +6,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kafka_protocol::protocol::StrBytes;
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
+use twinstream_metadata::Image;
 use twinstream_model::ErrorCode;
 
 use crate::metrics::BrokerMetrics;
@@ -17,7 +18,12 @@ use crate::settings::Settings;
 // Owners: add your part as a field here and build it in `startup`.
 pub(crate) struct Broker {
     pub(crate) settings: Arc<Settings>,
+    /// The cluster as this node knows it; replaced whole by whoever replays the metadata log.
+    pub(crate) image: Arc<ArcSwap<Image>>,
     pub(crate) metrics: Arc<BrokerMetrics>,
+    /// Fires once, when the broker is registered and its partitions and groups are loaded. Requests of clients wait
+    /// for it, requests of other nodes do not.
+    pub(crate) serving: CancellationToken,
     /// Fires once, when the broker begins to stop: waits end, background jobs return.
     pub(crate) shutdown: CancellationToken,
 }
@@ -42,7 +48,7 @@ pub(crate) struct RequestContext {
     pub(crate) api_name: &'static str,
     pub(crate) api_version: i16,
     pub(crate) correlation_id: i32,
-    pub(crate) client_id: Option<StrBytes>,
+    pub(crate) client_id: Option<String>,
     pub(crate) principal: Principal,
     /// Name of the listener that took the connection.
     pub(crate) listener: Arc<str>,
@@ -63,19 +69,19 @@ impl RequestContext {
     }
 }
 
-/// Kafka's ACL operations, in so far as handlers ask for them.
+/// Kafka's ACL operations with their codes, in so far as handlers ask for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
-    Read,
-    Write,
-    Create,
-    Delete,
-    Alter,
-    Describe,
-    ClusterAction,
-    DescribeConfigs,
-    AlterConfigs,
-    IdempotentWrite,
+    Read = 3,
+    Write = 4,
+    Create = 5,
+    Delete = 6,
+    Alter = 7,
+    Describe = 8,
+    ClusterAction = 9,
+    DescribeConfigs = 10,
+    AlterConfigs = 11,
+    IdempotentWrite = 12,
 }
 
 /// What an operation is asked for.
@@ -94,4 +100,30 @@ impl Broker {
         tracing::trace!(principal = %ctx.principal.name, ?operation, ?resource, "authorized");
         true
     }
+
+    /// The operations that are allowed on a resource, as the bit field of KIP-430: bit n is the operation of code n.
+    pub(crate) fn authorized_operations(&self, ctx: &RequestContext, resource: Resource<'_>) -> i32 {
+        let allowed = resource.operations().iter().filter(|operation| self.authorize(ctx, **operation, resource));
+        allowed.fold(0, |bits, operation| bits | 1 << (*operation as i32))
+    }
 }
+
+impl Resource<'_> {
+    /// The operations that make sense for this kind of resource.
+    fn operations(self) -> &'static [Operation] {
+        use Operation as O;
+        match self {
+            Self::Cluster => {
+                &[O::Create, O::ClusterAction, O::DescribeConfigs, O::AlterConfigs, O::IdempotentWrite, O::Alter, O::Describe]
+            }
+            Self::Topic(_) => {
+                &[O::Read, O::Write, O::Create, O::Describe, O::Delete, O::Alter, O::DescribeConfigs, O::AlterConfigs]
+            }
+            Self::Group(_) => &[O::Read, O::Describe, O::Delete],
+            Self::TransactionalId(_) => &[O::Describe, O::Write],
+        }
+    }
+}
+
+/// What a client gets that did not ask for authorized operations.
+pub(crate) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;

@@ -7,6 +7,7 @@
 //! Invariants: no bytes from the network can stop the process; a request is answered or its connection closed; a
 //! setting has an effect, or the log says at start that it has none.
 
+mod auto_create; // topics that come into being by themselves
 mod context; // what a handler sees
 mod handlers; // one file per API, one table
 mod metrics;

@@ -3,21 +3,29 @@
 //! Invariants: updated per request or batch, never per record; labels are API names, versions and error names, all
 //! bounded sets.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
-use twinstream_model::ErrorCode;
+use twinstream_metadata::Image;
+use twinstream_model::{ErrorCode, NodeId};
 use twinstream_telemetry::Metrics;
 
 use crate::context::RequestContext;
 
-mod request_times;
+mod cluster; // read off the image
+mod request_times; // quantiles
+mod traffic; // by topic
 
+use cluster::ClusterFigures;
 use request_times::RequestTimes;
+pub(crate) use traffic::TopicTraffic;
 
 pub(crate) struct BrokerMetrics {
     /// Where owners of other parts declare theirs.
     pub(crate) registry: Metrics,
+    pub(crate) topics: TopicTraffic,
     requests: IntCounterVec,
     errors: IntCounterVec,
     total_time: RequestTimes,
@@ -28,7 +36,7 @@ pub(crate) struct BrokerMetrics {
 }
 
 impl BrokerMetrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(image: Arc<ArcSwap<Image>>, node: NodeId) -> Self {
         let registry = Metrics::new();
         let requests = registry.counter_vec(
             "kafka_network_requestmetrics_requests_total",
@@ -58,7 +66,9 @@ impl BrokerMetrics {
             "kafka_network_acceptor_connections_refused_total",
             "Connections closed at once because a limit was reached.",
         );
-        Self { registry, requests, errors, total_time, local_time, connections, connections_opened, connections_refused }
+        let topics = TopicTraffic::new(&registry);
+        registry.declare(ClusterFigures::new(image, node));
+        Self { registry, topics, requests, errors, total_time, local_time, connections, connections_opened, connections_refused }
     }
 
     pub(crate) fn request_error(&self, api_name: &'static str, code: ErrorCode) {

@@ -4,7 +4,7 @@
 //! neither advertised nor reachable, and a version outside its range never reaches a handler.
 //!
 //! A handler module has two functions:
-//! ```ignore
+//! ```text
 //! pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: XRequest) -> XResponse;
 //! pub(crate) fn error_response(ctx: &RequestContext, request: XRequest, code: ErrorCode) -> XResponse;
 //! ```
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest,
+    ApiKey, ApiVersionsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest, MetadataRequest,
 };
 use kafka_protocol::protocol::Decodable;
 use twinstream_model::ErrorCode;
@@ -30,7 +30,13 @@ use twinstream_model::ErrorCode;
 use crate::context::{Broker, RequestContext};
 use crate::server::response::{IntoResponse, Response};
 
+mod shape; // what a request's bytes may look like
+mod topic_view; // how a partition looks to a client
+
 pub(crate) mod api_versions;
+mod describe_cluster;
+mod describe_topic_partitions;
+mod metadata;
 
 /// One row of the table: an API key with the versions that we serve.
 #[derive(Clone, Copy, Debug)]
@@ -90,9 +96,13 @@ macro_rules! handlers {
     };
 }
 
-// The table. To serve an API: declare its module above, import its request type, add its row here (by key).
+// The table. To serve an API: declare its module above, import its request type, add its row here (by key), and its
+// shape in `shape::table`.
 handlers! {
+    Metadata 0..=13, MetadataRequest => metadata;
     ApiVersions 0..=4, ApiVersionsRequest => api_versions;
+    DescribeCluster 0..=2, DescribeClusterRequest => describe_cluster;
+    DescribeTopicPartitions 0..=0, DescribeTopicPartitionsRequest => describe_topic_partitions;
 }
 
 /// The row of an API key, if we serve it.
@@ -103,6 +113,7 @@ pub(crate) fn served(api_key: i16) -> Option<&'static Served> {
 fn decode<T: Decodable>(ctx: &RequestContext, mut body: Bytes) -> Result<T, DispatchError> {
     let malformed =
         |reason: String| DispatchError::Malformed { api: ctx.api_name, version: ctx.api_version, reason };
+    shape::check(ctx.api_key, ctx.api_version, &body).map_err(|error| malformed(error.to_string()))?;
     // The codec is generated code over untrusted bytes: a panic in it is the client's malformed request, not ours.
     let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| T::decode(&mut body, ctx.api_version)));
     match decoded {

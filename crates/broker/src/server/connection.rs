@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::StrBytes;
 use tokio::net::TcpStream;
 use twinstream_model::ErrorCode;
+use twinstream_protocol::frame::decode_request_header;
 
-use super::frame::{Frame, FrameError, FrameReader, HeaderStart, RequestMemory, take_header};
+use super::frame::{Frame, FrameError, FrameReader, HeaderStart, RequestMemory};
 use super::response::{self, IntoResponse, Response, SendError};
 use crate::context::{Broker, Principal, RequestContext};
 use crate::handlers::{self, DispatchError};
@@ -36,8 +36,8 @@ pub(crate) struct ConnectionSettings {
 enum ConnectionError {
     #[error(transparent)]
     Frame(#[from] FrameError),
-    #[error("cannot decode the header of {api} v{version}: {reason}")]
-    Header { api: &'static str, version: i16, reason: String },
+    #[error("cannot decode the header of {api} v{version}: {source}")]
+    Header { api: &'static str, version: i16, source: twinstream_protocol::frame::FrameError },
     #[error("api key {api_key} v{version} is not served")]
     UnknownApi { api_key: i16, version: i16 },
     #[error("{api} v{version} is not served, only v{min} to v{max}")]
@@ -46,6 +46,8 @@ enum ConnectionError {
     Dispatch(#[from] DispatchError),
     #[error("cannot send the response of {api}: {source}")]
     Send { api: &'static str, source: SendError },
+    #[error("the broker stops before it was ready")]
+    Stopping,
     #[error("failed request with acks=0")]
     FailedSilently,
 }
@@ -54,7 +56,7 @@ impl ConnectionError {
     /// Whether this is the ordinary end of a connection, not worth a warning.
     fn is_ordinary(&self) -> bool {
         match self {
-            Self::Frame(FrameError::Idle(_) | FrameError::Io(_)) | Self::FailedSilently => true,
+            Self::Frame(FrameError::Idle(_) | FrameError::Io(_)) | Self::FailedSilently | Self::Stopping => true,
             Self::Send { source, .. } => matches!(source, SendError::Io(_)),
             _ => false,
         }
@@ -111,6 +113,7 @@ impl Connection {
             ctx.count_error(ErrorCode::UnsupportedVersion);
             self.api_versions_fallback(&ctx)?
         } else {
+            self.until_serving(&ctx).await?;
             handlers::dispatch(&self.broker, &ctx, bytes).await?
         };
         let handled = Instant::now();
@@ -120,37 +123,44 @@ impl Connection {
         sent
     }
 
-    /// Finds the API's row, checks the version and decodes the header.
-    fn context(&self, start: HeaderStart, frame: &mut Bytes) -> Result<RequestContext, ConnectionError> {
-        let HeaderStart { api_key, api_version: version, correlation_id } = start;
-        let unknown = ConnectionError::UnknownApi { api_key, version };
-        let Some(row) = handlers::served(api_key) else { return Err(unknown) };
-        let Ok(api) = ApiKey::try_from(api_key) else { return Err(unknown) };
-        let in_range = (row.min..=row.max).contains(&version);
-        let client_id = if in_range {
-            let header = take_header(frame, api, version);
-            let header = header.map_err(|reason| ConnectionError::Header { api: row.name, version, reason })?;
-            header.client_id
-        } else if api == ApiKey::ApiVersions {
-            None // a header of a version that we do not know is not decoded, the answer needs none of it
-        } else {
-            return Err(ConnectionError::UnsupportedVersion { api: row.name, version, min: row.min, max: row.max });
-        };
-        Ok(self.request_context(row.name, start, client_id, correlation_id))
+    /// Lets requests of clients wait until the broker can answer them: it is better than telling them that their topics
+    /// do not exist. ApiVersions and requests of other nodes go on, since they are part of the start.
+    async fn until_serving(&self, ctx: &RequestContext) -> Result<(), ConnectionError> {
+        if ctx.api_key == ApiKey::ApiVersions as i16 || self.broker.serving.is_cancelled() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = self.broker.serving.cancelled() => Ok(()),
+            () = self.broker.shutdown.cancelled() => Err(ConnectionError::Stopping),
+        }
     }
 
-    fn request_context(
-        &self,
-        api_name: &'static str,
-        start: HeaderStart,
-        client_id: Option<StrBytes>,
-        correlation_id: i32,
-    ) -> RequestContext {
+    /// Finds the API's row, checks the version and decodes the header.
+    fn context(&self, start: HeaderStart, frame: &mut Bytes) -> Result<RequestContext, ConnectionError> {
+        let HeaderStart { api_key, api_version: version, .. } = start;
+        let Some(row) = handlers::served(api_key) else {
+            return Err(ConnectionError::UnknownApi { api_key, version });
+        };
+        let in_range = (row.min..=row.max).contains(&version);
+        if !in_range && row.key != ApiKey::ApiVersions as i16 {
+            return Err(ConnectionError::UnsupportedVersion { api: row.name, version, min: row.min, max: row.max });
+        }
+        // The header of an ApiVersions version that we do not know is not decoded: its answer needs none of it.
+        let client_id = if in_range {
+            let header = decode_request_header(frame);
+            header.map_err(|source| ConnectionError::Header { api: row.name, version, source })?.client_id
+        } else {
+            None
+        };
+        Ok(self.request_context(row.name, start, client_id))
+    }
+
+    fn request_context(&self, api_name: &'static str, start: HeaderStart, client_id: Option<String>) -> RequestContext {
         RequestContext {
             api_key: start.api_key,
             api_name,
             api_version: start.api_version,
-            correlation_id,
+            correlation_id: start.correlation_id,
             client_id,
             principal: Principal::anonymous(),
             listener: Arc::clone(&self.settings.listener),
@@ -160,12 +170,8 @@ impl Connection {
     }
 
     fn api_versions_fallback(&self, ctx: &RequestContext) -> Result<Response, ConnectionError> {
-        let as_v0 = self.request_context(
-            ctx.api_name,
-            HeaderStart { api_key: ctx.api_key, api_version: 0, correlation_id: ctx.correlation_id },
-            None,
-            ctx.correlation_id,
-        );
+        let start = HeaderStart { api_key: ctx.api_key, api_version: 0, correlation_id: ctx.correlation_id };
+        let as_v0 = self.request_context(ctx.api_name, start, None);
         let answer = handlers::api_versions::fallback().into_response(&as_v0);
         Ok(answer.map_err(|reason| DispatchError::Unencodable { api: ctx.api_name, version: 0, reason })?)
     }

@@ -4,15 +4,13 @@
 //! the broker's request memory; the buffer of an idle connection is released; a frame is one allocation that the
 //! decoded request borrows from.
 //!
-//! Not here: what a request means. The header's rule (v1 or v2) comes from the API's row.
+//! Not here: the request header beyond its first eight bytes (`twinstream_protocol::frame`), what a request means.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestHeader};
-use kafka_protocol::protocol::Decodable;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -158,18 +156,6 @@ impl HeaderStart {
     /// Reads the first eight bytes; the frame reader made sure that they exist.
     pub(crate) fn peek(mut frame: &[u8]) -> Self {
         Self { api_key: frame.get_i16(), api_version: frame.get_i16(), correlation_id: frame.get_i32() }
-    }
-}
-
-/// Takes the request header off the frame.
-pub(crate) fn take_header(frame: &mut Bytes, api: ApiKey, api_version: i16) -> Result<RequestHeader, String> {
-    let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        RequestHeader::decode(frame, api.request_header_version(api_version))
-    }));
-    match decoded {
-        Ok(Ok(header)) => Ok(header),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("header is malformed".to_owned()),
     }
 }
 

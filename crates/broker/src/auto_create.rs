@@ -1,0 +1,1 @@
+//! Topics that come into being because somebody asks for them.

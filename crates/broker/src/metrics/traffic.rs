@@ -1,0 +1,83 @@
+//! What goes in and out of topics.
+//!
+//! Invariants: one addition per batch or partition, never per record; a deleted topic's series go with it.
+
+use prometheus::IntCounterVec;
+use twinstream_telemetry::Metrics;
+
+/// Counters by topic.
+pub(crate) struct TopicTraffic {
+    messages_in: IntCounterVec,
+    bytes_in: IntCounterVec,
+    bytes_out: IntCounterVec,
+    bytes_rejected: IntCounterVec,
+    produce_requests: IntCounterVec,
+    fetch_requests: IntCounterVec,
+    failed_produce_requests: IntCounterVec,
+    failed_fetch_requests: IntCounterVec,
+}
+
+impl TopicTraffic {
+    pub(super) fn new(registry: &Metrics) -> Self {
+        let counter = |what: &str, help: &str| {
+            registry.counter_vec(&format!("kafka_server_brokertopicmetrics_{what}_total"), help, &["topic"])
+        };
+        Self {
+            messages_in: counter("messagesin", "Records produced."),
+            bytes_in: counter("bytesin", "Bytes of records produced."),
+            bytes_out: counter("bytesout", "Bytes of records fetched by clients."),
+            bytes_rejected: counter("bytesrejected", "Bytes of batches over the size limit."),
+            produce_requests: counter("totalproducerequests", "Partitions in produce requests."),
+            fetch_requests: counter("totalfetchrequests", "Partitions in fetch requests."),
+            failed_produce_requests: counter("failedproducerequests", "Partitions of produce requests that failed."),
+            failed_fetch_requests: counter("failedfetchrequests", "Partitions of fetch requests that failed."),
+        }
+    }
+
+    /// One partition of a produce request was appended.
+    pub(crate) fn produced(&self, topic: &str, records: u64, bytes: u64) {
+        self.produce_requests.with_label_values(&[topic]).inc();
+        self.messages_in.with_label_values(&[topic]).inc_by(records);
+        self.bytes_in.with_label_values(&[topic]).inc_by(bytes);
+    }
+
+    /// One partition of a produce request failed.
+    pub(crate) fn produce_failed(&self, topic: &str) {
+        self.produce_requests.with_label_values(&[topic]).inc();
+        self.failed_produce_requests.with_label_values(&[topic]).inc();
+    }
+
+    /// A batch was over the size limit.
+    pub(crate) fn rejected(&self, topic: &str, bytes: u64) {
+        self.bytes_rejected.with_label_values(&[topic]).inc_by(bytes);
+    }
+
+    /// One partition of a fetch request was answered.
+    pub(crate) fn fetched(&self, topic: &str, bytes: u64) {
+        self.fetch_requests.with_label_values(&[topic]).inc();
+        self.bytes_out.with_label_values(&[topic]).inc_by(bytes);
+    }
+
+    /// One partition of a fetch request failed.
+    pub(crate) fn fetch_failed(&self, topic: &str) {
+        self.fetch_requests.with_label_values(&[topic]).inc();
+        self.failed_fetch_requests.with_label_values(&[topic]).inc();
+    }
+
+    /// The topic is gone, and with it its series.
+    pub(crate) fn forget(&self, topic: &str) {
+        for counter in [
+            &self.messages_in,
+            &self.bytes_in,
+            &self.bytes_out,
+            &self.bytes_rejected,
+            &self.produce_requests,
+            &self.fetch_requests,
+            &self.failed_produce_requests,
+            &self.failed_fetch_requests,
+        ] {
+            // A topic without traffic has no series, which is what is wanted.
+            counter.remove_label_values(&[topic]).ok();
+        }
+    }
+}
