@@ -1,0 +1,150 @@
+//! Apache Kafka: its tools, and clusters of its brokers.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use super::{java, missing};
+use crate::folder::Folder;
+use crate::ports::free_port;
+use crate::process::{Process, die_with_test};
+use crate::wait::wait_until;
+
+const POM: &str = include_str!("../../peers/kafka/pom.xml");
+const LOG4J: &str = include_str!("../../peers/kafka/log4j2.xml");
+const JUDGE: &str = "Apache Kafka 4.3.1";
+const JAVA_AT_LEAST: u32 = 17;
+const START_TIME_MAX: Duration = Duration::from_secs(90);
+
+/// Kafka's jars and a Java to run them.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    java: PathBuf,
+    libs: PathBuf,
+}
+
+/// Kafka, or the end of the test.
+pub fn kafka() -> Kafka {
+    let Some(java) = java::java(JAVA_AT_LEAST) else { missing(JUDGE, "a JDK of version 17 or newer, and Maven") };
+    match java::jars("kafka", POM, &java) {
+        Ok(libs) => Kafka { java, libs },
+        Err(reason) => missing(JUDGE, &format!("Maven, and a network for the first run; {reason}")),
+    }
+}
+
+impl Kafka {
+    /// One of Kafka's programs, by class.
+    pub fn command(&self, class: &str, arguments: &[&str]) -> Command {
+        self.java("-Xmx384m", class, arguments)
+    }
+
+    /// Runs a program to its end.
+    pub fn run(&self, class: &str, arguments: &[&str]) -> Output {
+        self.run_with_input(class, arguments, "")
+    }
+
+    /// Runs a program to its end with this text on its stdin.
+    pub fn run_with_input(&self, class: &str, arguments: &[&str], input: &str) -> Output {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let file = folder.path().join("stdin");
+        std::fs::write(&file, input).expect("write the input of a tool");
+        let mut command = self.command(class, arguments);
+        command.stdin(std::fs::File::open(&file).expect("open the input of a tool"));
+        command.output().unwrap_or_else(|error| panic!("start {class}: {error}"))
+    }
+
+    /// Runs a program that must succeed; its stdout.
+    pub fn text(&self, class: &str, arguments: &[&str]) -> String {
+        let output = self.run(class, arguments);
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{class} {arguments:?}: {}\n{stdout}\n{stderr}", output.status);
+        stdout
+    }
+
+    /// Starts a KRaft cluster of Kafka's own brokers.
+    pub async fn cluster(&self, brokers: usize, settings: &[(&str, &str)]) -> KafkaCluster {
+        KafkaCluster::start(self, brokers, settings).await
+    }
+
+    fn java(&self, heap: &str, class: &str, arguments: &[&str]) -> Command {
+        let log4j = self.libs.with_file_name("log4j2.xml");
+        if !log4j.exists() {
+            std::fs::write(&log4j, LOG4J).unwrap_or_else(|error| panic!("write {}: {error}", log4j.display()));
+        }
+        let mut command = Command::new(&self.java);
+        command.arg(heap).arg("-XX:TieredStopAtLevel=1").arg("-cp").arg(format!("{}/*", self.libs.display()));
+        command.arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
+        command.arg(class).args(arguments).stdin(Stdio::null());
+        die_with_test(&mut command);
+        command
+    }
+}
+
+/// Kafka's brokers, each also a controller.
+#[derive(Debug)]
+pub struct KafkaCluster {
+    ports: Vec<u16>,
+    processes: Vec<Process>,
+    // Last, so that the brokers are dead before their folder goes.
+    _folder: Folder,
+}
+
+impl KafkaCluster {
+    async fn start(kafka: &Kafka, brokers: usize, settings: &[(&str, &str)]) -> Self {
+        let folder = Folder::new();
+        let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
+        let controllers: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
+        let id = kafka.text("kafka.tools.StorageTool", &["random-uuid"]).trim().to_owned();
+        let mut processes = Vec::new();
+        for index in 0..brokers {
+            let home = folder.sub(&format!("kafka-{}", index + 1));
+            let file = home.join("server.properties");
+            let text = properties(&home, &ports, &controllers, index, settings);
+            std::fs::write(&file, text).expect("write the settings of a Kafka broker");
+            let file = file.display().to_string();
+            kafka.text("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &file]);
+            let command = kafka.java("-Xmx512m", "kafka.Kafka", &[&file]);
+            processes.push(Process::spawn(&format!("kafka-{}", index + 1), command, &home.join("server.log")));
+        }
+        for port in &ports {
+            let what = format!("Kafka listens on {port}");
+            wait_until(&what, START_TIME_MAX, || async { TcpStream::connect(("127.0.0.1", *port)).await.is_ok() }).await;
+        }
+        Self { ports, processes, _folder: folder }
+    }
+
+    pub fn bootstrap(&self) -> String {
+        self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+    }
+
+    pub fn brokers(&mut self) -> &mut [Process] {
+        &mut self.processes
+    }
+}
+
+fn properties(home: &Path, ports: &[u16], controllers: &[u16], index: usize, more: &[(&str, &str)]) -> String {
+    let replicas = ports.len().min(3);
+    let voters: Vec<String> =
+        controllers.iter().enumerate().map(|(index, port)| format!("{}@127.0.0.1:{port}", index + 1)).collect();
+    let (port, controller) = (ports[index], controllers[index]);
+    let mut text = format!(
+        "process.roles=broker,controller\nnode.id={}\ncontroller.quorum.voters={}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\nlog.dirs={}\n\
+         offsets.topic.replication.factor={replicas}\noffsets.topic.num.partitions=5\n\
+         transaction.state.log.replication.factor={replicas}\ntransaction.state.log.min.isr=1\n\
+         share.coordinator.state.topic.replication.factor={replicas}\nshare.coordinator.state.topic.min.isr=1\n\
+         group.initial.rebalance.delay.ms=0\n",
+        index + 1,
+        voters.join(","),
+        home.join("data").display(),
+    );
+    for (name, value) in more {
+        text.push_str(&format!("{name}={value}\n"));
+    }
+    text
+}

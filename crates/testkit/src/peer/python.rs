@@ -1,0 +1,63 @@
+//! Python with the two Kafka clients that its users have.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use super::{cache, missing};
+use crate::process::die_with_test;
+
+/// The clients, and what kafka-python needs for its codecs.
+const PINS: [&str; 6] = [
+    "confluent-kafka==2.16.1",
+    "kafka-python==3.0.12",
+    "cramjam==2.14.0",
+    "lz4==4.4.5",
+    "python-snappy==0.7.3",
+    "zstandard==0.25.0",
+];
+const JUDGE: &str = "Python clients (confluent-kafka 2.16.1, kafka-python 3.0.12)";
+const INSTALL: &str = "Python 3.9 or newer with venv (Debian: python3-venv), and a network for the first run";
+
+#[derive(Clone, Debug)]
+pub struct Python {
+    interpreter: PathBuf,
+}
+
+/// A Python that has both clients, or the end of the test.
+pub fn python() -> Python {
+    let name = format!("python-{}", PINS.join("-").replace("==", "-"));
+    let made = cache::entry(&name, |folder| {
+        let environment = folder.join("venv");
+        run(Command::new("python3").args(["-m", "venv"]).arg(&environment), "python3 -m venv")?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        run(Command::new(environment.join("bin/python")).args(pip).args(PINS), "pip install")
+    });
+    match made {
+        Ok(folder) => Python { interpreter: folder.join("venv/bin/python") },
+        Err(reason) => missing(JUDGE, &format!("{INSTALL}; {reason}")),
+    }
+}
+
+impl Python {
+    /// Runs a script to its end.
+    pub fn run(&self, script: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new(&self.interpreter);
+        command.arg("-c").arg(script).args(arguments);
+        die_with_test(&mut command);
+        command.output().unwrap_or_else(|error| panic!("start {}: {error}", self.interpreter.display()))
+    }
+
+    /// Runs a script that must succeed; its stdout.
+    pub fn text(&self, script: &str, arguments: &[&str]) -> String {
+        let output = self.run(script, arguments);
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "python: {}\n{stdout}\n{stderr}", output.status);
+        stdout
+    }
+}
+
+fn run(command: &mut Command, what: &str) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{what} does not start ({error})"))?;
+    if output.status.success() { Ok(()) } else { Err(format!("{what} failed: {}", cache::last_lines(&output))) }
+}
