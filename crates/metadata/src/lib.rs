@@ -13,9 +13,12 @@
 //! Not here: Raft, files, clocks, random numbers, wire messages. Time and new ids come in as arguments.
 
 mod codec; // how bytes are laid out
+pub mod configs; // topic configs: names, types, defaults, bounds
+pub mod controller; // what to do about a request
 mod image; // what the cluster looks like now
 mod record; // what is written down
 
 pub use codec::DecodeError;
+pub use controller::Controller;
 pub use image::{BrokerImage, ConfigResource, Image, PartitionImage, ReplayError, SnapshotError, TopicImage};
 pub use record::{BatchBytes, Endpoint, RECORD_BATCH_BYTES_MAX, Record, decode_batch, encode_batch};

@@ -160,7 +160,11 @@ impl Image {
 
     /// The configs that somebody set on this resource; defaults are not among them.
     pub fn configs(&self, resource: &ConfigResource) -> impl Iterator<Item = (&str, &str)> {
-        self.configs.get(resource).into_iter().flat_map(|configs| configs.iter()).map(|(name, value)| (name.as_str(), value.as_str()))
+        self.configs
+            .get(resource)
+            .into_iter()
+            .flat_map(|configs| configs.iter())
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     pub fn config(&self, resource: &ConfigResource, name: &str) -> Option<&str> {
@@ -225,14 +229,13 @@ impl Image {
                 };
                 self.apply_new_partition(*topic_id, *partition, image)
             }
-            Record::PartitionChange { topic_id, partition, isr, leader, leader_epoch, partition_epoch } => {
-                self.apply_partition_change(*topic_id, *partition, |image| {
+            Record::PartitionChange { topic_id, partition, isr, leader, leader_epoch, partition_epoch } => self
+                .apply_partition_change(*topic_id, *partition, |image| {
                     image.isr = isr.clone();
                     image.leader = *leader;
                     image.leader_epoch = *leader_epoch;
                     image.partition_epoch = *partition_epoch;
-                })
-            }
+                }),
             Record::RemoveTopic { topic_id } => self.apply_removal(*topic_id),
             Record::Config { resource, name, value } => {
                 self.apply_config(resource, name, value.as_deref());
@@ -399,3 +402,5 @@ fn no_way_back(what: &str, from: i64, to: i64) -> Result<(), ReplayError> {
     Err(ReplayError::EpochBack { what: what.to_owned(), from, to })
 }
 
+#[cfg(test)]
+mod tests;

@@ -67,7 +67,7 @@ impl Image {
     }
 
     /// Records that replay into this image, in an order that `apply` accepts.
-    fn to_records(&self) -> Vec<Record> {
+    pub(super) fn to_records(&self) -> Vec<Record> {
         let mut records = Vec::new();
         records.extend(self.cluster_id().map(|cluster_id| Record::ClusterId { cluster_id: cluster_id.clone() }));
         self.broker_records(&mut records);

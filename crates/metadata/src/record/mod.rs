@@ -17,7 +17,7 @@ use crate::{
 /// The encoded form of one batch.
 pub type BatchBytes = Vec<u8>;
 
-/// Bound of one encoded batch. The largest decision is a request for 10,000 partitions
+/// Bound of one encoded batch. The largest decision is a request for [`crate::controller::PARTITIONS_PER_REQUEST_MAX`] partitions
 /// at about 70 bytes each; the rest is room for config values.
 pub const RECORD_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -38,7 +38,9 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// The cluster's identity; the first record of every cluster and never written again.
-    ClusterId { cluster_id: ClusterId },
+    ClusterId {
+        cluster_id: ClusterId,
+    },
     /// A broker process came up. It starts fenced.
     RegisterBroker {
         node_id: NodeId,
@@ -51,8 +53,15 @@ pub enum Record {
         controller: bool,
     },
     /// A broker of this epoch started or stopped serving clients.
-    FenceBroker { node_id: NodeId, epoch: i64, fenced: bool },
-    Topic { name: TopicName, topic_id: TopicId },
+    FenceBroker {
+        node_id: NodeId,
+        epoch: i64,
+        fenced: bool,
+    },
+    Topic {
+        name: TopicName,
+        topic_id: TopicId,
+    },
     /// A new partition of a topic that an earlier record made.
     Partition {
         topic_id: TopicId,
@@ -73,11 +82,21 @@ pub enum Record {
         partition_epoch: i32,
     },
     /// The topic, its partitions and its configs are gone.
-    RemoveTopic { topic_id: TopicId },
+    RemoveTopic {
+        topic_id: TopicId,
+    },
     /// A config is set, or with no value removed.
-    Config { resource: ConfigResource, name: String, value: Option<String> },
+    Config {
+        resource: ConfigResource,
+        name: String,
+        value: Option<String>,
+    },
     /// Producer ids below `next_producer_id` are handed out.
-    ProducerIds { node_id: NodeId, broker_epoch: i64, next_producer_id: i64 },
+    ProducerIds {
+        node_id: NodeId,
+        broker_epoch: i64,
+        next_producer_id: i64,
+    },
 }
 
 mod kind {
@@ -204,7 +223,13 @@ fn encode_fields(record: &Record, out: &mut Writer) {
     }
 }
 
-fn encode_leadership(isr: &[NodeId], leader: Option<NodeId>, epoch: LeaderEpoch, partition_epoch: i32, out: &mut Writer) {
+fn encode_leadership(
+    isr: &[NodeId],
+    leader: Option<NodeId>,
+    epoch: LeaderEpoch,
+    partition_epoch: i32,
+    out: &mut Writer,
+) {
     out.i32_list(isr.iter().map(|node| node.0));
     out.i32(leader.map_or(-1, |node| node.0));
     out.i32(epoch.0);
@@ -348,3 +373,5 @@ fn decode_resource(reader: &mut Reader<'_>) -> Result<ConfigResource, DecodeErro
     })
 }
 
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! Changing the configs of topics and brokers.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+use twinstream_model::{ErrorCode, NodeId, TopicName};
+
+use super::{Controller, Decision, Defaults, Draft, Mode};
+use crate::{
+    configs::{self, ConfigError, Kind, format_list, parse_list},
+    image::{ConfigResource, Image},
+    record::Record,
+};
+
+/// What to do with one config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigOperation {
+    Set,
+    Delete,
+    /// Adds items to a list.
+    Append,
+    /// Takes items from a list.
+    Subtract,
+}
+
+/// One change of one config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigSetting {
+    pub name: String,
+    pub operation: ConfigOperation,
+    pub value: Option<String>,
+}
+
+/// A resource with its changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlterResource {
+    pub resource: ConfigResource,
+    pub settings: Vec<ConfigSetting>,
+}
+
+/// What the broker's settings table says about changing a broker setting while it runs.
+pub trait BrokerConfigs {
+    /// Whether the value is fine and takes effect at once on this kind of resource; answers it in the form that is stored.
+    fn check(&self, resource: &ConfigResource, name: &str, value: &str) -> Result<String, String>;
+    /// The default of a list setting; `None` when the setting is no list.
+    fn list_default(&self, name: &str) -> Option<String>;
+}
+
+/// Why the configs of a resource were not changed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum AlterError {
+    #[error("no topic is called {0}")]
+    UnknownTopic(TopicName),
+    #[error("broker {0} is not registered")]
+    UnknownBroker(NodeId),
+    #[error("the request names the same resource more than once")]
+    DuplicateResource,
+    #[error("the request names config {0} more than once")]
+    DuplicateName(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Broker(String),
+    #[error("config {0} is no list, so nothing can be appended to it or subtracted from it")]
+    NotAList(String),
+    #[error("no value was given for config {0}")]
+    NoValue(String),
+}
+
+impl AlterError {
+    /// The error on the wire.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
+            Self::UnknownBroker(_) => ErrorCode::BrokerIdNotRegistered,
+            Self::DuplicateResource | Self::DuplicateName(_) | Self::Broker(_) | Self::NoValue(_) => {
+                ErrorCode::InvalidRequest
+            }
+            Self::Config(_) | Self::NotAList(_) => ErrorCode::InvalidConfig,
+        }
+    }
+}
+
+impl Controller {
+    /// Decides about each resource of an IncrementalAlterConfigs request, in its order. A resource changes wholly or not at all.
+    pub fn alter_configs(
+        &self,
+        resources: &[AlterResource],
+        mode: Mode,
+        broker: &dyn BrokerConfigs,
+        defaults: Defaults<'_>,
+    ) -> Decision<Vec<Result<(), AlterError>>> {
+        self.decide_configs(resources, mode, |image, change| incremental(image, change, broker, defaults))
+    }
+
+    /// Decides about each resource of an AlterConfigs request: what is named is set, everything else goes back to its default.
+    pub fn replace_configs(
+        &self,
+        resources: &[AlterResource],
+        mode: Mode,
+        broker: &dyn BrokerConfigs,
+        defaults: Defaults<'_>,
+    ) -> Decision<Vec<Result<(), AlterError>>> {
+        self.decide_configs(resources, mode, |image, change| {
+            let mut settings = change.settings.clone();
+            for (name, _) in image.configs(&change.resource) {
+                if !settings.iter().any(|setting| setting.name == name) {
+                    let operation = ConfigOperation::Delete;
+                    settings.push(ConfigSetting { name: name.to_owned(), operation, value: None });
+                }
+            }
+            let change = AlterResource { resource: change.resource.clone(), settings };
+            incremental(image, &change, broker, defaults)
+        })
+    }
+
+    fn decide_configs(
+        &self,
+        resources: &[AlterResource],
+        mode: Mode,
+        decide: impl Fn(&Image, &AlterResource) -> Result<Vec<Record>, AlterError>,
+    ) -> Decision<Vec<Result<(), AlterError>>> {
+        let mut draft = Draft::new(&self.image);
+        let mut answers = Vec::with_capacity(resources.len());
+        for change in resources {
+            if resources.iter().filter(|other| other.resource == change.resource).count() > 1 {
+                answers.push(Err(AlterError::DuplicateResource));
+                continue;
+            }
+            answers.push(decide(&draft.image, change).map(|records| {
+                for record in records {
+                    draft.push(record);
+                }
+            }));
+        }
+        mode.decide(draft.records, answers)
+    }
+}
+
+fn incremental(
+    image: &Image,
+    change: &AlterResource,
+    broker: &dyn BrokerConfigs,
+    defaults: Defaults<'_>,
+) -> Result<Vec<Record>, AlterError> {
+    check_exists(image, &change.resource)?;
+    let old: BTreeMap<String, String> =
+        image.configs(&change.resource).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let mut new = old.clone();
+    let mut seen = Vec::new();
+    for setting in &change.settings {
+        if seen.contains(&setting.name.as_str()) {
+            return Err(AlterError::DuplicateName(setting.name.clone()));
+        }
+        seen.push(&setting.name);
+        match next_value(&change.resource, setting, &old, broker, defaults)? {
+            Some(value) => new.insert(setting.name.clone(), value),
+            None => new.remove(&setting.name),
+        };
+    }
+    if matches!(change.resource, ConfigResource::Topic(_)) {
+        configs::check_together(&new, defaults)?;
+    }
+    Ok(difference(&change.resource, &old, &new))
+}
+
+fn check_exists(image: &Image, resource: &ConfigResource) -> Result<(), AlterError> {
+    match resource {
+        ConfigResource::Topic(name) if image.topic(name).is_none() => Err(AlterError::UnknownTopic(name.clone())),
+        ConfigResource::Broker(node) if image.broker(*node).is_none() => Err(AlterError::UnknownBroker(*node)),
+        _ => Ok(()),
+    }
+}
+
+/// The value after the change, `None` for back to the default.
+fn next_value(
+    resource: &ConfigResource,
+    setting: &ConfigSetting,
+    old: &BTreeMap<String, String>,
+    broker: &dyn BrokerConfigs,
+    defaults: Defaults<'_>,
+) -> Result<Option<String>, AlterError> {
+    let name = &setting.name;
+    let given = || setting.value.as_deref().ok_or_else(|| AlterError::NoValue(name.clone()));
+    let value = match setting.operation {
+        // A value that an older release stored must be removable, so names are not checked here unless nothing is stored.
+        ConfigOperation::Delete if old.contains_key(name) => return Ok(None),
+        ConfigOperation::Delete => {
+            known(resource, name)?;
+            return Ok(None);
+        }
+        ConfigOperation::Set => given()?.to_owned(),
+        ConfigOperation::Append | ConfigOperation::Subtract => {
+            let current = match old.get(name) {
+                Some(value) => value.clone(),
+                None => list_default(resource, name, broker, defaults)?,
+            };
+            edit_list(resource, setting.operation, name, &current, given()?, broker)?
+        }
+    };
+    check_value(resource, name, &value, broker).map(Some)
+}
+
+fn known(resource: &ConfigResource, name: &str) -> Result<(), AlterError> {
+    match resource {
+        ConfigResource::Topic(_) if configs::find(name).is_none() => Err(configs::unknown(name).into()),
+        _ => Ok(()),
+    }
+}
+
+fn check_value(
+    resource: &ConfigResource,
+    name: &str,
+    value: &str,
+    broker: &dyn BrokerConfigs,
+) -> Result<String, AlterError> {
+    match resource {
+        ConfigResource::Topic(_) => Ok(configs::check_value(name, Some(value))?),
+        _ => broker.check(resource, name, value).map_err(AlterError::Broker),
+    }
+}
+
+fn list_default(
+    resource: &ConfigResource,
+    name: &str,
+    broker: &dyn BrokerConfigs,
+    defaults: Defaults<'_>,
+) -> Result<String, AlterError> {
+    let not_a_list = || AlterError::NotAList(name.to_owned());
+    match resource {
+        ConfigResource::Topic(_) => {
+            let config = configs::find(name).ok_or_else(|| configs::unknown(name))?;
+            if config.kind != Kind::List {
+                return Err(not_a_list());
+            }
+            Ok(configs::broker_candidates(config, defaults).swap_remove(0).value)
+        }
+        _ => broker.list_default(name).ok_or_else(not_a_list),
+    }
+}
+
+fn edit_list(
+    resource: &ConfigResource,
+    operation: ConfigOperation,
+    name: &str,
+    current: &str,
+    value: &str,
+    broker: &dyn BrokerConfigs,
+) -> Result<String, AlterError> {
+    let is_list = match resource {
+        ConfigResource::Topic(_) => configs::find(name).is_some_and(|config| config.kind == Kind::List),
+        _ => broker.list_default(name).is_some(),
+    };
+    if !is_list {
+        return Err(AlterError::NotAList(name.to_owned()));
+    }
+    let mut items = parse_list(current);
+    for item in parse_list(value) {
+        match operation {
+            ConfigOperation::Subtract => items.retain(|known| *known != item),
+            _ if !items.contains(&item) => items.push(item),
+            _ => {}
+        }
+    }
+    Ok(format_list(&items))
+}
+
+fn difference(
+    resource: &ConfigResource,
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+) -> Vec<Record> {
+    let record = |name: &String, value: Option<&String>| Record::Config {
+        resource: resource.clone(),
+        name: name.clone(),
+        value: value.cloned(),
+    };
+    let set = new
+        .iter()
+        .filter(|(name, value)| old.get(*name) != Some(*value))
+        .map(|(name, value)| record(name, Some(value)));
+    let removed = old.keys().filter(|name| !new.contains_key(*name)).map(|name| record(name, None));
+    set.chain(removed).collect()
+}

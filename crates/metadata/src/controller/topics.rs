@@ -1,0 +1,300 @@
+//! Creating and deleting topics.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use thiserror::Error;
+use twinstream_model::{ErrorCode, InvalidTopicName, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName};
+
+use super::{
+    Controller, Decision, Defaults, Draft, Mode, PARTITIONS_PER_REQUEST_MAX, nodes_text, partitions::initial_partition,
+    placement,
+};
+use crate::{
+    configs::{self, ConfigError},
+    image::{ConfigResource, Image},
+    record::Record,
+};
+
+/// A topic that somebody asks for, as the request says it.
+#[derive(Clone, Debug, Default)]
+pub struct NewTopic {
+    pub name: String,
+    /// -1 for the default.
+    pub partitions: i32,
+    /// -1 for the default.
+    pub replication_factor: i16,
+    /// Replicas by partition; empty to let the controller place them.
+    pub assignments: Vec<(PartitionIndex, Vec<NodeId>)>,
+    pub configs: Vec<(String, Option<String>)>,
+}
+
+/// A topic as it is, or would be, made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreatedTopic {
+    pub name: TopicName,
+    pub topic_id: TopicId,
+    pub partitions: i32,
+    pub replication_factor: i16,
+    /// What the request set, checked.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// How a topic to delete is named.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeleteTarget {
+    Name(String),
+    Id(TopicId),
+}
+
+/// A topic that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedTopic {
+    pub name: TopicName,
+    pub topic_id: TopicId,
+}
+
+/// Why a topic was not made, changed or deleted.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum TopicError {
+    #[error(transparent)]
+    InvalidName(#[from] InvalidTopicName),
+    #[error("topic {0} already exists")]
+    Exists(TopicName),
+    #[error(
+        "topic name {name} collides with the existing topic {other}, because '.' and '_' give the same metric name"
+    )]
+    Collides { name: TopicName, other: TopicName },
+    #[error("the request names topic {0} more than once")]
+    Duplicate(String),
+    #[error("a topic needs at least one partition, not {0}; -1 asks for the broker's default")]
+    PartitionCount(i32),
+    #[error("one request may make at most {PARTITIONS_PER_REQUEST_MAX} partitions; ask for fewer at a time")]
+    TooManyPartitions,
+    #[error(
+        "replication factor {0}: this release keeps one replica of each partition; ask for replication factor 1, or -1 for the default"
+    )]
+    ReplicationFactor(i32),
+    #[error(
+        "the default replication factor is {0} and this release keeps one replica of each partition; set default.replication.factor=1, or ask for replication factor 1"
+    )]
+    DefaultReplicationFactor(i16),
+    #[error("no broker is up to take a replica; {fenced} registered brokers are fenced")]
+    NoLiveBroker { fenced: usize },
+    #[error("a manual assignment was given, so partition count and replication factor must both be -1")]
+    AssignmentAndCount,
+    #[error("{0}")]
+    Assignment(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("no topic is called {0}")]
+    UnknownName(String),
+    #[error("no topic has the id {0}")]
+    UnknownId(TopicId),
+    #[error(
+        "topic {topic} has {have} partitions; partitions can only be added, so ask for more than that, not {wanted}"
+    )]
+    NotMorePartitions { topic: TopicName, have: usize, wanted: i32 },
+}
+
+impl TopicError {
+    /// The error on the wire.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::InvalidName(_) | Self::Collides { .. } => ErrorCode::InvalidTopicException,
+            Self::Exists(_) => ErrorCode::TopicAlreadyExists,
+            Self::Duplicate(_) | Self::AssignmentAndCount => ErrorCode::InvalidRequest,
+            Self::PartitionCount(_) | Self::NotMorePartitions { .. } => ErrorCode::InvalidPartitions,
+            Self::TooManyPartitions => ErrorCode::PolicyViolation,
+            Self::ReplicationFactor(_) | Self::DefaultReplicationFactor(_) | Self::NoLiveBroker { .. } => {
+                ErrorCode::InvalidReplicationFactor
+            }
+            Self::Assignment(_) => ErrorCode::InvalidReplicaAssignment,
+            Self::Config(_) => ErrorCode::InvalidConfig,
+            Self::UnknownName(_) => ErrorCode::UnknownTopicOrPartition,
+            Self::UnknownId(_) => ErrorCode::UnknownTopicId,
+        }
+    }
+}
+
+impl Controller {
+    /// Decides about each topic of a CreateTopics request, in its order. `new_id` makes ids that were never used.
+    pub fn create_topics(
+        &self,
+        topics: &[NewTopic],
+        mode: Mode,
+        defaults: Defaults<'_>,
+        new_id: &mut dyn FnMut() -> TopicId,
+    ) -> Decision<Vec<Result<CreatedTopic, TopicError>>> {
+        let mut draft = Draft::new(&self.image);
+        let mut budget = PARTITIONS_PER_REQUEST_MAX;
+        let duplicates = duplicates(topics.iter().map(|topic| topic.name.as_str()));
+        let mut answers = Vec::with_capacity(topics.len());
+        for topic in topics {
+            if duplicates.contains(topic.name.as_str()) {
+                answers.push(Err(TopicError::Duplicate(topic.name.clone())));
+                continue;
+            }
+            answers.push(self.create_topic(&mut draft, &mut budget, topic, defaults, new_id));
+        }
+        mode.decide(draft.records, answers)
+    }
+
+    fn create_topic(
+        &self,
+        draft: &mut Draft,
+        budget: &mut usize,
+        topic: &NewTopic,
+        defaults: Defaults<'_>,
+        new_id: &mut dyn FnMut() -> TopicId,
+    ) -> Result<CreatedTopic, TopicError> {
+        let name = check_new_name(&draft.image, &topic.name)?;
+        let configs = check_configs(&topic.configs, defaults)?;
+        let replicas = if topic.assignments.is_empty() {
+            self.place(&draft.image, topic, *budget)?
+        } else {
+            check_assignments(&draft.image, topic)?
+        };
+        *budget = budget.checked_sub(replicas.len()).ok_or(TopicError::TooManyPartitions)?;
+
+        let topic_id = new_id();
+        let partitions = replicas.len() as i32;
+        draft.push(Record::Topic { name: name.clone(), topic_id });
+        let resource = ConfigResource::Topic(name.clone());
+        for (name, value) in &configs {
+            draft.push(Record::Config { resource: resource.clone(), name: name.clone(), value: Some(value.clone()) });
+        }
+        for (index, nodes) in replicas.into_iter().enumerate() {
+            let record = initial_partition(&draft.image, topic_id, PartitionIndex(index as i32), nodes);
+            draft.push(record);
+        }
+        Ok(CreatedTopic { name, topic_id, partitions, replication_factor: 1, configs })
+    }
+
+    fn place(&self, image: &Image, topic: &NewTopic, budget: usize) -> Result<Vec<Vec<NodeId>>, TopicError> {
+        let wanted = if topic.partitions == -1 { self.settings.partitions } else { topic.partitions };
+        let count =
+            usize::try_from(wanted).ok().filter(|count| *count > 0).ok_or(TopicError::PartitionCount(wanted))?;
+        if count > budget {
+            return Err(TopicError::TooManyPartitions);
+        }
+        match topic.replication_factor {
+            -1 if self.settings.replication_factor != 1 => {
+                return Err(TopicError::DefaultReplicationFactor(self.settings.replication_factor));
+            }
+            -1 | 1 => {}
+            other => return Err(TopicError::ReplicationFactor(i32::from(other))),
+        }
+        placement::spread(image, count)
+    }
+
+    /// Decides about each topic of a DeleteTopics request, in its order.
+    pub fn delete_topics(&self, targets: &[DeleteTarget]) -> Decision<Vec<Result<DeletedTopic, TopicError>>> {
+        let mut draft = Draft::new(&self.image);
+        let mut answers = Vec::with_capacity(targets.len());
+        for target in targets {
+            let answer = find_target(&self.image, target).and_then(|topic| {
+                if draft.image.topic_by_id(topic.topic_id).is_none() {
+                    return Err(TopicError::Duplicate(topic.name.to_string()));
+                }
+                draft.push(Record::RemoveTopic { topic_id: topic.topic_id });
+                Ok(topic)
+            });
+            answers.push(answer);
+        }
+        Decision { records: draft.records, answer: answers }
+    }
+}
+
+fn find_target(image: &Image, target: &DeleteTarget) -> Result<DeletedTopic, TopicError> {
+    let topic = match target {
+        DeleteTarget::Name(text) => {
+            let name = TopicName::parse(text).ok();
+            let topic = name.and_then(|name| image.topic(&name));
+            topic.ok_or_else(|| TopicError::UnknownName(text.clone()))?
+        }
+        DeleteTarget::Id(id) => image.topic_by_id(*id).ok_or(TopicError::UnknownId(*id))?,
+    };
+    Ok(DeletedTopic { name: topic.name.clone(), topic_id: topic.id })
+}
+
+/// The texts that occur more than once.
+pub(super) fn duplicates<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    texts.filter(|text| !seen.insert(*text)).collect()
+}
+
+fn check_new_name(image: &Image, text: &str) -> Result<TopicName, TopicError> {
+    let name = TopicName::parse(text)?;
+    if image.topic(&name).is_some() {
+        return Err(TopicError::Exists(name));
+    }
+    // Only such a name can collide; the others skip the walk over all topics.
+    if text.contains(['.', '_'])
+        && let Some(other) = image.topics().find(|topic| topic.name.collides_with(&name))
+    {
+        return Err(TopicError::Collides { name, other: other.name.clone() });
+    }
+    Ok(name)
+}
+
+fn check_configs(
+    configs: &[(String, Option<String>)],
+    defaults: Defaults<'_>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut checked = BTreeMap::new();
+    for (name, value) in configs {
+        checked.insert(name.clone(), configs::check_value(name, value.as_deref())?);
+    }
+    configs::check_together(&checked, defaults)?;
+    Ok(checked)
+}
+
+fn check_assignments(image: &Image, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>, TopicError> {
+    if topic.partitions != -1 || topic.replication_factor != -1 {
+        return Err(TopicError::AssignmentAndCount);
+    }
+    let mut by_partition = BTreeMap::new();
+    for (partition, nodes) in &topic.assignments {
+        if by_partition.insert(partition.0, nodes.clone()).is_some() {
+            return Err(TopicError::Assignment(format!("partition {partition} is assigned twice")));
+        }
+    }
+    for (expected, partition) in by_partition.keys().enumerate() {
+        if usize::try_from(*partition) != Ok(expected) {
+            let message = format!("partitions must be numbered from 0 without holes, {expected} is missing");
+            return Err(TopicError::Assignment(message));
+        }
+    }
+    let assigned: Vec<Vec<NodeId>> = by_partition.into_values().collect();
+    for (partition, nodes) in assigned.iter().enumerate() {
+        check_replicas(image, partition, nodes)?;
+    }
+    Ok(assigned)
+}
+
+/// Whether a partition may live on these nodes.
+pub(super) fn check_replicas(image: &Image, partition: usize, nodes: &[NodeId]) -> Result<(), TopicError> {
+    let refuse = |message: String| Err(TopicError::Assignment(message));
+    let Some(first) = nodes.first() else {
+        return refuse(format!("the assignment of partition {partition} names no broker"));
+    };
+    if nodes.len() > 1 {
+        return Err(TopicError::ReplicationFactor(nodes.len() as i32));
+    }
+    match image.broker(*first) {
+        None => {
+            let known: Vec<NodeId> = image.brokers().map(|broker| broker.node_id).collect();
+            refuse(format!(
+                "the assignment of partition {partition} names broker {first}, which is not registered; registered are {}",
+                nodes_text(&known)
+            ))
+        }
+        Some(broker) if broker.fenced => {
+            refuse(format!("the assignment of partition {partition} names broker {first}, which is fenced"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// The epoch that a partition starts with.
+pub(super) const FIRST_EPOCH: LeaderEpoch = LeaderEpoch(0);

@@ -1,0 +1,169 @@
+use super::*;
+use crate::record::{decode_batch, encode_batch};
+
+const EPOCH_0: LeaderEpoch = LeaderEpoch(0);
+
+fn name(text: &str) -> TopicName {
+    TopicName::parse(text).expect("a legal name")
+}
+
+fn id(number: u128) -> TopicId {
+    TopicId(Uuid::from_u128(number))
+}
+
+fn broker(node: i32, epoch: i64) -> Record {
+    Record::RegisterBroker {
+        node_id: NodeId(node),
+        incarnation: Uuid::from_u128(epoch as u128),
+        epoch,
+        endpoints: vec![Endpoint { listener: "PLAINTEXT".into(), host: "h".into(), port: 1, security_protocol: 0 }],
+        rack: None,
+        controller: node == 1,
+    }
+}
+
+fn partition(topic: u128, index: i32, leader: Option<i32>) -> Record {
+    Record::Partition {
+        topic_id: id(topic),
+        partition: PartitionIndex(index),
+        replicas: vec![NodeId(1)],
+        isr: vec![NodeId(1)],
+        leader: leader.map(NodeId),
+        leader_epoch: EPOCH_0,
+        partition_epoch: 0,
+    }
+}
+
+fn change(topic: u128, index: i32, epoch: i32) -> Record {
+    Record::PartitionChange {
+        topic_id: id(topic),
+        partition: PartitionIndex(index),
+        isr: vec![NodeId(1)],
+        leader: None,
+        leader_epoch: LeaderEpoch(epoch),
+        partition_epoch: epoch,
+    }
+}
+
+fn config(resource: ConfigResource, value: Option<&str>) -> Record {
+    Record::Config { resource, name: "retention.ms".into(), value: value.map(str::to_owned) }
+}
+
+fn sample() -> Image {
+    let mut image = Image::default();
+    image
+        .apply_batch(&[
+            Record::ClusterId { cluster_id: ClusterId::from("c1") },
+            broker(1, 0),
+            Record::FenceBroker { node_id: NodeId(1), epoch: 0, fenced: false },
+            broker(2, 1),
+            Record::Topic { name: name("a"), topic_id: id(1) },
+            partition(1, 0, Some(1)),
+            partition(1, 1, None),
+            config(ConfigResource::Topic(name("a")), Some("5")),
+            config(ConfigResource::BrokerDefault, Some("6")),
+            Record::ProducerIds { node_id: NodeId(1), broker_epoch: 0, next_producer_id: 3000 },
+        ])
+        .expect("records that fit");
+    image.check_invariants().expect("a sound image");
+    image
+}
+
+#[test]
+fn a_clone_does_not_see_later_records() {
+    let before = sample();
+    let mut after = before.clone();
+    after.apply(&Record::RemoveTopic { topic_id: id(1) }).expect("topic a is there");
+    assert!(before.topic(&name("a")).is_some());
+    assert!(after.topic(&name("a")).is_none());
+    assert!(after.topic_by_id(id(1)).is_none());
+}
+
+#[test]
+fn a_removed_topic_takes_its_configs_along() {
+    let mut image = sample();
+    image.apply(&Record::RemoveTopic { topic_id: id(1) }).expect("topic a is there");
+    image.apply(&Record::Topic { name: name("a"), topic_id: id(2) }).expect("the name is free");
+    assert_eq!(image.config(&ConfigResource::Topic(name("a")), "retention.ms"), None);
+    assert_eq!(image.config(&ConfigResource::BrokerDefault, "retention.ms"), Some("6"));
+}
+
+#[test]
+fn a_snapshot_gives_the_same_image_and_the_same_bytes() {
+    let image = sample();
+    let bytes = image.to_snapshot();
+    let loaded = Image::from_snapshot(&bytes).expect("a good snapshot");
+    assert_eq!(loaded, image);
+    assert_eq!(loaded.to_snapshot(), bytes);
+}
+
+#[test]
+fn a_snapshot_keeps_epochs_and_ids_that_no_record_shows() {
+    let image = sample();
+    let loaded = Image::from_snapshot(&image.to_snapshot()).expect("a good snapshot");
+    assert_eq!(loaded.next_broker_epoch(), 2);
+    assert_eq!(loaded.next_producer_id(), 3000);
+}
+
+#[test]
+fn a_damaged_or_newer_snapshot_is_refused() {
+    let mut bytes = sample().to_snapshot();
+    assert!(Image::from_snapshot(&bytes[..bytes.len() - 1]).is_err());
+    bytes[0] = 2;
+    let error = Image::from_snapshot(&bytes).unwrap_err().to_string();
+    assert!(error.contains("metadata snapshot version 2 is newer"), "{error}");
+}
+
+#[test]
+fn a_batch_that_does_not_fit_changes_nothing() {
+    let before = sample();
+    let mut image = before.clone();
+    let batch = [Record::Topic { name: name("b"), topic_id: id(9) }, partition(9, 5, None)];
+    let error = image.apply_batch(&batch).unwrap_err();
+    assert_eq!(error, ReplayError::PartitionOrder { topic: name("b"), have: 0, partition: PartitionIndex(5) });
+    assert_eq!(image, before);
+}
+
+#[test]
+fn epochs_never_go_back() {
+    let mut image = sample();
+    image.apply(&change(1, 0, 4)).expect("a newer epoch");
+    assert!(matches!(image.apply(&change(1, 0, 3)), Err(ReplayError::EpochBack { from: 4, to: 3, .. })));
+    assert!(matches!(image.apply(&broker(2, 0)), Err(ReplayError::EpochBack { .. })));
+    let backwards = Record::ProducerIds { node_id: NodeId(1), broker_epoch: 0, next_producer_id: 2000 };
+    assert!(image.apply(&backwards).is_err());
+}
+
+#[test]
+fn the_cluster_id_never_changes() {
+    let mut image = sample();
+    assert!(image.apply(&Record::ClusterId { cluster_id: ClusterId::from("c1") }).is_ok());
+    let error = image.apply(&Record::ClusterId { cluster_id: ClusterId::from("other") }).unwrap_err();
+    assert!(error.to_string().contains("c1"), "{error}");
+}
+
+#[test]
+fn fencing_of_an_older_registration_is_refused() {
+    let mut image = sample();
+    image.apply(&broker(1, 5)).expect("a newer registration");
+    let stale = Record::FenceBroker { node_id: NodeId(1), epoch: 0, fenced: false };
+    assert_eq!(image.apply(&stale), Err(ReplayError::UnknownBroker(NodeId(1))));
+    assert!(image.broker(NodeId(1)).is_some_and(|broker| broker.fenced));
+}
+
+#[test]
+fn a_config_without_value_is_back_to_its_default() {
+    let mut image = sample();
+    image.apply(&config(ConfigResource::Topic(name("a")), None)).expect("configs always fit");
+    image.apply(&config(ConfigResource::Broker(NodeId(7)), None)).expect("removing nothing is fine");
+    assert_eq!(image.config_resources().count(), 1);
+}
+
+#[test]
+fn log_and_memory_agree_after_a_round_trip() {
+    let records = sample().to_records();
+    let decoded = decode_batch(&encode_batch(&records)).expect("our own bytes");
+    let mut image = Image::default();
+    image.apply_batch(&decoded).expect("records that fit");
+    assert_eq!(image, sample());
+}
