@@ -2,14 +2,37 @@
 //!
 //! Picture: [`server`] cuts connections into requests, [`handlers`] has one file per Kafka API and the one table of
 //! them, `partitions` owns the logs, `groups` runs the group coordinator, `controller` speaks to the metadata quorum.
-//! Everything meets in [`context::Broker`], which `startup` builds and `run` serves until it is told to stop.
+//! Everything meets in [`context::Broker`], which `startup` builds and [`run`] serves until it is told to stop.
 //!
 //! Invariants: no bytes from the network can stop the process; a request is answered or its connection closed; a
 //! setting has an effect, or the log says at start that it has none.
 
 mod auto_create; // topics that come into being by themselves
 mod context; // what a handler sees
+mod error; // why a broker does not start, or stops
 mod handlers; // one file per API, one table
 mod metrics;
 mod server; // sockets, frames, responses
 mod settings; // server.properties and its one table
+mod startup; // from settings to a serving broker, and back
+
+use std::path::PathBuf;
+
+use tokio::sync::watch;
+
+pub use error::BrokerError;
+
+/// What a broker is started with. Settings from the environment (`TWINSTREAM_...`) come on top of the file, those of
+/// `overrides` on top of both.
+#[derive(Clone, Debug, Default)]
+pub struct BrokerOptions {
+    /// A `server.properties` file.
+    pub config: Option<PathBuf>,
+    /// Names and values from the command line.
+    pub overrides: Vec<(String, String)>,
+}
+
+/// Runs one broker until `shutdown` turns true (or its sender is gone), then stops it cleanly.
+pub async fn run(options: BrokerOptions, shutdown: watch::Receiver<bool>) -> Result<(), BrokerError> {
+    startup::run(options, shutdown).await
+}

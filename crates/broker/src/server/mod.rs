@@ -3,6 +3,7 @@
 //! Picture: a [`listener`] accepts sockets within its limits and gives each to a [`connection`] task, which reads one
 //! [`frame`] after the other, hands it to the handler table and writes the [`response`] before it reads the next.
 
+pub(crate) mod bind;
 pub(crate) mod connection;
 pub(crate) mod frame;
 pub(crate) mod listener;

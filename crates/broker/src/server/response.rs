@@ -153,7 +153,8 @@ pub(crate) async fn send(
 /// Up to this size a copy into the header's buffer is cheaper than a second system call.
 const COALESCE_MAX: usize = 16 * 1024;
 
-/// One `sendfile` call moves at most this much, so that one fast client does not hold a runtime thread.
+/// One `sendfile` call moves at most this much, then other tasks have their turn: a client that takes bytes as fast as
+/// they come would otherwise hold a runtime thread.
 const SENDFILE_STEP_MAX: usize = 1024 * 1024;
 
 async fn send_bytes(stream: &TcpStream, mut bytes: &[u8], more: bool, stall_limit: Duration) -> Result<(), SendError> {
@@ -181,6 +182,9 @@ async fn send_file(stream: &TcpStream, range: &FileRange, stall_limit: Duration)
             return Err(SendError::ShortFile { missing: left });
         }
         left -= sent;
+        if left > 0 {
+            tokio::task::yield_now().await;
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 //! effect is reported once at start, never silently swallowed; names that start with `twinstream.` are ours.
 
 pub(crate) mod listeners; // listeners, advertised addresses, voters
+pub(crate) mod live; // with what was altered at run time
 pub(crate) mod sources; // file, environment, overrides
 pub(crate) mod table; // every name with its fate
 pub(crate) mod values; // checked texts by name

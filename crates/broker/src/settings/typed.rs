@@ -190,7 +190,7 @@ impl NetworkSettings {
             advertised: listeners.advertised,
             inter_broker_listener: listeners.inter_broker,
             request_bytes_max: values.size("socket.request.max.bytes")?,
-            queued_request_bytes_max: values.size("queued.max.request.bytes")? as u64,
+            queued_request_bytes_max: queued_request_bytes_max(values)?,
             backlog: values.integer("socket.listen.backlog.size")?,
             connections_max: values.size("max.connections")?,
             connections_per_ip_max: values.size("max.connections.per.ip")?,
@@ -202,6 +202,12 @@ impl NetworkSettings {
             metrics_listener: listeners::metrics_listener(values)?,
         })
     }
+}
+
+/// Kafka writes "no bound" as a number below 1.
+fn queued_request_bytes_max(values: &Values) -> Result<u64, SettingsError> {
+    let bytes: i64 = values.integer("queued.max.request.bytes")?;
+    Ok(u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).unwrap_or(u64::MAX))
 }
 
 impl QuorumSettings {

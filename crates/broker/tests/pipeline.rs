@@ -1,0 +1,138 @@
+//! The connection pipeline against a running broker: what garbage, wrong versions and hostile lengths lead to.
+
+mod support;
+
+use bytes::Buf;
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse};
+use kafka_protocol::protocol::{Decodable, StrBytes};
+use support::TestBroker;
+
+fn api_versions() -> ApiVersionsRequest {
+    ApiVersionsRequest::default()
+        .with_client_software_name(StrBytes::from_static_str("test"))
+        .with_client_software_version(StrBytes::from_static_str("1.0"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn produce_is_advertised_from_version_zero_and_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    let mut client = broker.client().await;
+    for version in 0..=4 {
+        let answer: ApiVersionsResponse = client.call(api_versions(), version).await;
+        assert_eq!(answer.error_code, 0, "v{version}");
+        let produce = answer.api_keys.iter().find(|row| row.api_key == ApiKey::Produce as i16).unwrap();
+        assert_eq!(produce.min_version, 0);
+        assert!(answer.api_keys.is_sorted_by(|a, b| a.api_key < b.api_key));
+        assert!(answer.finalized_features.is_empty());
+    }
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_api_versions_version_is_answered_as_v0_with_error_35() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    let mut client = broker.client().await;
+    client.send_body(ApiKey::ApiVersions as i16, 99, b"whatever a later version says").await;
+    let mut body = client.answer_body(0).await.unwrap();
+    let answer = ApiVersionsResponse::decode(&mut body, 0).unwrap();
+    assert_eq!(answer.error_code, 35);
+    assert!(answer.api_keys.iter().any(|row| row.api_key == ApiKey::ApiVersions as i16 && row.max_version == 4));
+    // The connection goes on with a version that we know.
+    assert_eq!(client.call(api_versions(), 3).await.error_code, 0);
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_a_software_name_is_refused_and_may_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    let mut client = broker.client().await;
+    let unnamed = ApiVersionsRequest::default();
+    assert_eq!(client.call(unnamed, 3).await.error_code, 42);
+    assert_eq!(client.call(api_versions(), 3).await.error_code, 0);
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_closes_its_own_connection_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[("socket.request.max.bytes", "100000")]).await;
+    let mut bystander = broker.client().await;
+    let packets: [&[u8]; 6] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01],
+        &100_001i32.to_be_bytes(),
+        &[0xff; 16],
+        &[0, 0, 0, 3, 1, 2, 3],
+        &[0, 0, 0, 8, 0x7f, 0x00, 0, 0, 0, 0, 0, 1],
+    ];
+    for packet in packets {
+        let mut client = broker.client().await;
+        client.send_raw(packet).await;
+        assert!(client.is_closed().await, "{packet:?}");
+        assert_eq!(bystander.call(api_versions(), 3).await.error_code, 0);
+    }
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_array_that_claims_two_billion_elements_closes_its_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    for (version, body) in [(1, &i32::MAX.to_be_bytes()[..]), (12, &[0xff, 0xff, 0xff, 0xff, 0x0f][..])] {
+        let mut client = broker.client().await;
+        client.send_body(ApiKey::Metadata as i16, version, body).await;
+        assert!(client.is_closed().await);
+    }
+    assert_eq!(broker.client().await.call(api_versions(), 3).await.error_code, 0);
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_that_are_not_served_close_the_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    for (api, version) in [(ApiKey::Metadata, 99), (ApiKey::Metadata, -1), (ApiKey::Produce, 2), (ApiKey::Vote, 0)] {
+        let mut client = broker.client().await;
+        client.send_body(api as i16, version, &[]).await;
+        assert!(client.is_closed().await, "{api:?} v{version}");
+    }
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_requests_are_answered_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    let mut client = broker.client().await;
+    for _ in 0..50 {
+        client.send(&MetadataRequest::default().with_topics(None), 12).await;
+    }
+    for expected in 1..=50 {
+        let mut frame = client.next_frame().await.unwrap();
+        assert_eq!(frame.get_i32(), expected);
+        frame.advance(1);
+        MetadataResponse::decode(&mut frame, 12).unwrap();
+    }
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_over_the_limit_are_closed_and_places_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[("max.connections.per.ip", "2")]).await;
+    support::wait_until("the starting client's place is free", async || {
+        let mut first = broker.client().await;
+        let mut second = broker.client().await;
+        let both = first.try_call(api_versions(), 3).await.is_ok() && second.try_call(api_versions(), 3).await.is_ok();
+        both && broker.client().await.is_closed().await
+    })
+    .await;
+    support::wait_until("a closed connection gives its place back", async || {
+        broker.client().await.try_call(api_versions(), 3).await.is_ok()
+    })
+    .await;
+    broker.stop().await.unwrap();
+}
