@@ -20,7 +20,7 @@ mod storage; // files
 mod transport;
 
 pub use driver::start;
-pub use handle::{Event, ProposeError, Proposal, QuorumEntry, QuorumHandle, Role, Status, StepError};
+pub use handle::{Event, Proposal, ProposeError, QuorumEntry, QuorumHandle, Role, Status, StepError};
 pub use options::{QuorumError, QuorumOptions};
 pub use storage::StorageError;
 pub use transport::{Outgoing, Transport, Undeliverable};

@@ -32,8 +32,8 @@ use twinstream_model::NodeId;
 
 use self::pending::Pending;
 use crate::{
-    Event, MESSAGE_BYTES_MAX, Outgoing, ProposeError, QuorumEntry, QuorumError, QuorumHandle, QuorumOptions, Role, Status,
-    StorageError, Transport, handle::Command, log_bridge, node_id, raft_id, storage::DiskStorage,
+    Event, MESSAGE_BYTES_MAX, Outgoing, ProposeError, QuorumEntry, QuorumError, QuorumHandle, QuorumOptions, Role,
+    Status, StorageError, Transport, handle::Command, log_bridge, node_id, raft_id, storage::DiskStorage,
 };
 
 /// Commands that wait. A peer's messages beyond it are dropped, so it only has to cover a burst during one fsync.

@@ -141,8 +141,7 @@ impl LogFile {
             what: "the file header lacks a fact",
         })?;
         let file = open_to_append(&path)?;
-        let mut log =
-            Self { file, path, generation, base, entries: VecDeque::new(), hard_state: HardState::default() };
+        let mut log = Self { file, path, generation, base, entries: VecDeque::new(), hard_state: HardState::default() };
         let end = log.read_frames(&bytes, start)?;
         if end < bytes.len() {
             log.cut(end, bytes.len())?;
