@@ -195,13 +195,19 @@ impl NetworkSettings {
             connections_max: values.size("max.connections")?,
             connections_per_ip_max: values.size("max.connections.per.ip")?,
             connections_per_ip_overrides: listeners::per_ip_overrides(values)?,
-            connections_idle_max: values.millis("connections.max.idle.ms")?,
+            connections_idle_max: connections_idle_max(values)?,
             fetch_bytes_max: values.size("fetch.max.bytes")?,
             fetch_session_slots: values.size("max.incremental.fetch.session.cache.slots")?,
             response_partitions_max: values.size("max.request.partition.size.limit")?,
             metrics_listener: listeners::metrics_listener(values)?,
         })
     }
+}
+
+/// -1 means for ever.
+fn connections_idle_max(values: &Values) -> Result<Duration, SettingsError> {
+    let millis: i64 = values.integer("connections.max.idle.ms")?;
+    Ok(u64::try_from(millis).map_or(Duration::MAX, Duration::from_millis))
 }
 
 /// Kafka writes "no bound" as a number below 1.

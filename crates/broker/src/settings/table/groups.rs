@@ -5,10 +5,13 @@ use super::{Kind, Setting};
 #[rustfmt::skip]
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("group.initial.rebalance.delay.ms", Kind::Int, Some("3000"))
+        .at_least(0)
         .effect("How long a new group waits for more members."),
     Setting::new("group.min.session.timeout.ms", Kind::Int, Some("6000"))
+        .at_least(1)
         .effect("Shortest session timeout that a member may ask for."),
     Setting::new("group.max.session.timeout.ms", Kind::Int, Some("1800000"))
+        .at_least(1)
         .effect("Longest session timeout that a member may ask for."),
     Setting::new("group.max.size", Kind::Int, Some("2147483647"))
         .at_least(1)
@@ -52,6 +55,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_least(1)
         .effect("How long a commit may wait for its append."),
     Setting::new("offset.metadata.max.bytes", Kind::Int, Some("4096"))
+        .at_least(0)
         .effect("Longest metadata text of a committed offset."),
     Setting::new("group.consumer.assignment.interval.ms", Kind::Int, Some("1000"))
         .at_least(0)

@@ -41,6 +41,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_least(0)
         .not_yet("New connections per second at most."),
     Setting::new("connections.max.idle.ms", Kind::Long, Some("600000"))
+        .at_least(-1)
         .effect("A connection without a request for this long is closed."),
     Setting::new("connections.max.reauth.ms", Kind::Long, Some("0"))
         .not_yet("Longest life of an authenticated session."),

@@ -21,10 +21,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("controller.listener.names", Kind::List, Some(""))
         .effect("Listeners for the quorum only: opened, not advertised to clients."),
     Setting::new("controller.quorum.election.timeout.ms", Kind::Int, Some("1000"))
-        .at_least(0)
+        .at_least(50)
         .effect("Time without a leader after which a voter stands for election."),
     Setting::new("controller.quorum.fetch.timeout.ms", Kind::Int, Some("2000"))
-        .at_least(0)
+        .at_least(50)
         .effect("Time without a word from the quorum's leader after which a node looks for another."),
     Setting::new("controller.quorum.append.linger.ms", Kind::Int, Some("25"))
         .at_least(0)
@@ -47,14 +47,18 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_least(0)
         .no_such_part("Reconnecting to a quorum peer has its own fixed back-off."),
     Setting::new("broker.heartbeat.interval.ms", Kind::Int, Some("2000"))
+        .at_least(1)
         .effect("How often a broker tells the controller that it lives."),
     Setting::new("broker.session.timeout.ms", Kind::Int, Some("9000"))
+        .at_least(1)
         .effect("Without a heartbeat for this long a broker is fenced."),
     Setting::new("initial.broker.registration.timeout.ms", Kind::Int, Some("60000"))
+        .at_least(1)
         .effect("How long a starting broker tries to register before it gives up."),
     Setting::new("controlled.shutdown.enable", Kind::Boolean, Some("true"))
         .effect("Tell the controller before stopping."),
     Setting::new("request.timeout.ms", Kind::Int, Some("30000"))
+        .at_least(1)
         .effect("How long a request to the controller may take."),
     Setting::new("controller.socket.timeout.ms", Kind::Int, Some("30000"))
         .no_such_part("Requests to the controller are bounded by request.timeout.ms."),

@@ -21,6 +21,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_least(1)
         .effect("Partitions of a topic when nothing else is said."),
     Setting::new("default.replication.factor", Kind::Int, Some("1"))
+        .at_least(-1)
         .effect("Replicas of a topic when nothing else is said."),
     Setting::new("message.max.bytes", Kind::Int, Some("1048588"))
         .at_least(0)
@@ -49,12 +50,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         .one_of(&["compact", "delete"])
         .effect("delete, compact or both; empty keeps for ever."),
     Setting::new("log.retention.ms", Kind::Long, None)
+        .at_least(-1)
         .effect("How long records are kept; -1 for ever."),
     Setting::new("log.retention.minutes", Kind::Int, None)
         .effect("How long records are kept, when log.retention.ms is not set."),
     Setting::new("log.retention.hours", Kind::Int, Some("168"))
         .effect("How long records are kept, when neither ms nor minutes are set."),
     Setting::new("log.retention.bytes", Kind::Long, Some("-1"))
+        .at_least(-1)
         .effect("Bytes that a partition keeps at most; -1 for no limit."),
     Setting::new("log.retention.check.interval.ms", Kind::Long, Some("300000"))
         .at_least(1)
@@ -98,17 +101,19 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("log.flush.interval.ms", Kind::Long, None)
         .effect("Time after which a partition is flushed to disk."),
     Setting::new("log.flush.scheduler.interval.ms", Kind::Long, Some("9223372036854775807"))
+        .at_least(1)
         .effect("How often partitions are looked at for a flush."),
     Setting::new("log.flush.offset.checkpoint.interval.ms", Kind::Int, Some("60000"))
-        .at_least(0)
+        .at_least(1)
         .effect("How often recovery points are written."),
     Setting::new("log.flush.start.offset.checkpoint.interval.ms", Kind::Int, Some("60000"))
-        .at_least(0)
+        .at_least(1)
         .effect("How often log start offsets are written."),
     Setting::new("log.initial.task.delay.ms", Kind::Long, Some("30000"))
         .at_least(0)
         .no_such_part("Background work begins with its first interval."),
     Setting::new("replica.high.watermark.checkpoint.interval.ms", Kind::Long, Some("5000"))
+        .at_least(1)
         .effect("How often high watermarks are written."),
     Setting::new("num.recovery.threads.per.data.dir", Kind::Int, Some("2"))
         .at_least(1)

@@ -56,3 +56,40 @@ fn secrets_are_marked() {
     assert!(find("ssl.keystore.password").unwrap().is_sensitive());
     assert!(!find("ssl.keystore.location").unwrap().is_sensitive());
 }
+
+/// The table as the page that users read.
+fn page() -> String {
+    let mut page = String::from(
+        "# Broker settings\n\n\
+         Kafka's names in `server.properties`, on the command line as `--override name=value`, or in the environment as\n\
+         `TWINSTREAM_NAME_WITH_UNDERSCORES`; later ones win in this order: file, environment, command line.\n\n\
+         What becomes of a setting: **effect**; **no such part** (accepted, reported once at start, does nothing because\n\
+         this broker is built differently); **not yet** (accepted and reported, a later release brings it); **refused**\n\
+         (the broker does not start, unless the value is empty or the default).\n\n\
+         This page is made from the table in the code: `UPDATE_DOCS=1 cargo test -p twinstream-broker settings`.\n\n\
+         | setting | default | allowed | fate | meaning |\n|---|---|---|---|---|\n",
+    );
+    let mut rows: Vec<&Setting> = all().collect();
+    rows.sort_by_key(|setting| setting.name);
+    for setting in rows {
+        let fate = match setting.fate {
+            Fate::Effect => "effect".to_owned(),
+            Fate::NoSuchPart => "no such part".to_owned(),
+            Fate::NotYet => "not yet".to_owned(),
+            Fate::Refused(reason) => format!("refused: {reason}"),
+        };
+        let default = setting.default.map_or("none".to_owned(), |text| format!("`{text}`")).replace("``", "empty");
+        page += &format!("| {} | {default} | {} | {fate} | {} |\n", setting.name, setting.allowed(), setting.doc);
+    }
+    page
+}
+
+#[test]
+fn the_page_of_settings_is_the_table() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, page()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page(), "docs/settings.md is stale; run UPDATE_DOCS=1 cargo test -p twinstream-broker settings");
+}
