@@ -1,6 +1,6 @@
 //! Avro values on the wire and as JSON.
 //!
-//! Picture: [`AvroSchema`] is a parsed schema together with the schemas it refers to, ready to encode and decode one datum.
+//! Picture: [`AvroSchema`] is a parsed schema, with the schemas it refers to put in, ready to encode and decode one datum.
 //! [`wire`] is Confluent's framing (a zero byte, the schema's id, the datum). [`AvroCodec`] joins both with a registry.
 //! JSON is read by schema ([`from_json`]) and written by schema ([`to_json`]).
 //! Invariant: bytes from outside decode to a value or to an error, and a datum must use up all its bytes.
@@ -56,9 +56,8 @@ pub struct AvroSchema {
 
 struct Parsed {
     text: String,
+    /// Complete in itself: what it refers to is defined inside of it, where it is used first.
     root: Schema,
-    /// What `root` refers to by name but does not define itself.
-    references: Vec<Schema>,
 }
 
 impl fmt::Debug for AvroSchema {
@@ -75,12 +74,9 @@ impl AvroSchema {
     /// Parses a schema that uses names which other schemas define. The references may use each other in any order.
     pub fn parse_with(text: &str, references: &[String]) -> Result<Self, AvroError> {
         let failed = |error: apache_avro::Error| AvroError::Schema(error.to_string());
-        if references.is_empty() {
-            let root = Schema::parse_str(text).map_err(failed)?;
-            return Ok(Self { inner: Arc::new(Parsed { text: text.to_owned(), root, references: Vec::new() }) });
-        }
-        let (root, references) = Schema::parse_str_with_list(text, references).map_err(failed)?;
-        Ok(Self { inner: Arc::new(Parsed { text: text.to_owned(), root, references }) })
+        let (mut root, others) = Schema::parse_str_with_list(text, references).map_err(failed)?;
+        root.denormalize(&others).map_err(failed)?;
+        Ok(Self { inner: Arc::new(Parsed { text: text.to_owned(), root }) })
     }
 
     /// The text that was parsed.
@@ -88,29 +84,21 @@ impl AvroSchema {
         &self.inner.text
     }
 
+    /// The schema with everything that it refers to.
     pub fn schema(&self) -> &Schema {
         &self.inner.root
     }
 
-    /// Schemas that [`Self::schema`] refers to without defining them.
-    pub fn references(&self) -> &[Schema] {
-        &self.inner.references
-    }
-
-    fn schemata(&self) -> Vec<&Schema> {
-        self.inner.references.iter().chain([&self.inner.root]).collect()
-    }
-
     pub fn encode(&self, value: Value) -> Result<Vec<u8>, AvroError> {
         let failed = |error: apache_avro::Error| AvroError::Encode(error.to_string());
-        let writer = GenericDatumWriter::builder(&self.inner.root).schemata(self.schemata()).map_err(failed)?.build();
-        writer.map_err(failed)?.write_value_to_vec(value).map_err(failed)
+        let writer = GenericDatumWriter::builder(&self.inner.root).build().map_err(failed)?;
+        writer.write_value_to_vec(value).map_err(failed)
     }
 
     pub fn decode(&self, mut bytes: &[u8]) -> Result<Value, AvroError> {
         let failed = |error: apache_avro::Error| AvroError::Decode(error.to_string());
-        let reader = GenericDatumReader::builder(&self.inner.root).writer_schemata(self.schemata()).map_err(failed)?;
-        let value = reader.build().map_err(failed)?.read_value(&mut bytes).map_err(failed)?;
+        let reader = GenericDatumReader::builder(&self.inner.root).build().map_err(failed)?;
+        let value = reader.read_value(&mut bytes).map_err(failed)?;
         if !bytes.is_empty() {
             return Err(AvroError::Decode(format!("{} bytes are left over", bytes.len())));
         }

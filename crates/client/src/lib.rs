@@ -18,6 +18,8 @@ pub mod raw;
 mod record;
 pub mod schema_registry;
 pub mod settings;
+#[cfg(test)]
+mod test_support;
 
 pub use admin::Admin;
 pub use consumer::{CommitOffset, Consumer, ConsumerEvent, Revocation, StartAt};

@@ -16,7 +16,7 @@ mod offsets;
 pub mod reach;
 mod topics;
 
-pub use batches::{AppendedBatch, FetchFrom, FetchOptions, FetchedPartition};
+pub use batches::{AppendedBatch, BatchError, FetchFrom, FetchOptions, FetchedPartition, ready_to_append};
 pub use cluster::{BrokerInfo, ClusterView, PartitionInfo, TopicInfo};
 pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use kafka_protocol;

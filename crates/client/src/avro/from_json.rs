@@ -19,9 +19,7 @@ type Result<T> = std::result::Result<T, AvroError>;
 
 pub(super) fn value(schema: &AvroSchema, json: &Json) -> Result<Value> {
     let mut names = HashMap::new();
-    for known in schema.schemata() {
-        collect_names(known, &mut names);
-    }
+    collect_names(schema.schema(), &mut names);
     Reader { names }.value(schema.schema(), json, &Path::root())
 }
 

@@ -14,9 +14,7 @@ use super::{AvroError, AvroSchema, decimal_text};
 
 pub(super) fn json(schema: &AvroSchema, value: &Value) -> Result<Json, AvroError> {
     let mut names = HashMap::new();
-    for known in schema.schemata() {
-        collect_names(known, &mut names);
-    }
+    collect_names(schema.schema(), &mut names);
     Writer { names }.json(schema.schema(), value)
 }
 

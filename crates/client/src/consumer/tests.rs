@@ -1,1 +1,198 @@
+//! Order of records and events, seeks, commits, rebalances.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use twinstream_model::{Offset, PartitionIndex};
+
+use super::*;
+use crate::test_support::{PATIENCE, TestCluster, commit_of, fill, partition, values};
+use crate::{Header, Producer, ProducerRecord};
+
+async fn next(consumer: &mut Consumer) -> ConsumerEvent {
+    tokio::time::timeout(PATIENCE, consumer.next()).await.expect("an event in time").expect("an open consumer")
+}
+
+async fn next_record(consumer: &mut Consumer) -> ConsumerRecord {
+    loop {
+        match next(consumer).await {
+            ConsumerEvent::Record(record) => return record,
+            ConsumerEvent::Error { error, fatal: true } => panic!("{error}"),
+            _ => {}
+        }
+    }
+}
+
+fn group_settings(cluster: &TestCluster, group: &str) -> ClientSettings {
+    let mut settings = cluster.settings();
+    settings.set("group.id", group).unwrap().set("auto.offset.reset", "earliest").unwrap();
+    settings.set("session.timeout.ms", "6000").unwrap().set("heartbeat.interval.ms", "500").unwrap();
+    settings
+}
+
+fn group() -> String {
+    format!("group-{}", Uuid::new_v4())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_nulls_and_timestamps_come_back_as_they_were_sent() {
+    let cluster = TestCluster::start();
+    let topic = cluster.topic("whole", 1).await;
+    let producer = Producer::connect(&cluster.settings()).await.unwrap();
+    let headers = vec![
+        Header { key: "a".to_owned(), value: Some(Bytes::from_static(b"1")) },
+        Header { key: "a".to_owned(), value: None },
+        Header { key: "empty".to_owned(), value: Some(Bytes::new()) },
+    ];
+    let mut full = ProducerRecord::new(topic.clone(), Some(Bytes::from_static(b"k")), None);
+    full.headers = headers.clone();
+    full.timestamp = Some(1_517_363_399_650);
+    producer.send(&full).await.unwrap();
+    producer.send(&ProducerRecord::new(topic.clone(), None, Some(Bytes::new()))).await.unwrap();
+
+    let mut consumer = Consumer::connect(&cluster.settings()).await.unwrap();
+    consumer.assign(&[(partition(&topic, 0), StartAt::Beginning)]).await.unwrap();
+    let first = next_record(&mut consumer).await;
+    assert_eq!((first.key.as_deref(), first.value.as_deref()), (Some(&b"k"[..]), None));
+    assert_eq!((first.timestamp, first.headers), (Some(1_517_363_399_650), headers));
+    let second = next_record(&mut consumer).await;
+    assert_eq!((second.key, second.value, second.offset), (None, Some(Bytes::new()), Offset(1)));
+    assert!(second.headers.is_empty());
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_from_before_a_seek_comes_after_it() {
+    let cluster = TestCluster::start();
+    let at = partition(&cluster.topic("seek", 1).await, 0);
+    fill(&cluster, &at, 2_000).await;
+    let mut consumer = Consumer::connect(&cluster.settings()).await.unwrap();
+    consumer.assign(&[(at.clone(), StartAt::Offset(Offset(100)))]).await.unwrap();
+    assert_eq!(values(&mut consumer, 3).await, ["value-100", "value-101", "value-102"]);
+    consumer.seek(&at, StartAt::Offset(Offset(7))).await.unwrap();
+    assert_eq!(values(&mut consumer, 2).await, ["value-7", "value-8"]);
+    consumer.seek(&at, StartAt::Offset(Offset(1_999))).await.unwrap();
+    assert_eq!(values(&mut consumer, 1).await, ["value-1999"]);
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_receiver_gets_every_record_in_order() {
+    let cluster = TestCluster::start();
+    let at = partition(&cluster.topic("slow", 1).await, 0);
+    fill(&cluster, &at, 3_000).await;
+    let mut consumer = Consumer::connect(&cluster.settings()).await.unwrap();
+    consumer.assign(&[(at, StartAt::Beginning)]).await.unwrap();
+    let mut seen = 0;
+    while seen < 3_000 {
+        for event in consumer.next_batch(PATIENCE).await {
+            if let ConsumerEvent::Record(record) = event {
+                assert_eq!(record.offset, Offset(seen));
+                seen += 1;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn committed_offsets_and_their_notes_come_back() {
+    let cluster = TestCluster::start();
+    let at = partition(&cluster.topic("commit", 1).await, 0);
+    fill(&cluster, &at, 10).await;
+    let settings = group_settings(&cluster, &group());
+    let mut consumer = Consumer::connect(&settings).await.unwrap();
+    consumer.subscribe(&[at.topic.to_string()]).await.unwrap();
+    assert_eq!(values(&mut consumer, 10).await.len(), 10);
+    consumer.commit(&commit_of(&at, 4, "note")).await.unwrap();
+    let committed = consumer.committed(std::slice::from_ref(&at)).await.unwrap();
+    assert_eq!(committed, commit_of(&at, 4, "note"));
+    assert_eq!(consumer.watermarks(&at).await.unwrap(), (Offset(0), Offset(10)));
+    consumer.close().await.unwrap();
+
+    let mut next = Consumer::connect(&settings).await.unwrap();
+    next.subscribe(&[at.topic.to_string()]).await.unwrap();
+    assert_eq!(values(&mut next, 1).await, ["value-4"]);
+    next.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revocation_waits_until_its_work_is_committed() {
+    let cluster = TestCluster::start();
+    let topic = cluster.topic("rebalance", 2).await;
+    for index in 0..2 {
+        fill(&cluster, &partition(&topic, index), 5).await;
+    }
+    let settings = group_settings(&cluster, &group());
+    let mut first = Consumer::connect(&settings).await.unwrap();
+    first.subscribe(&[topic.to_string()]).await.unwrap();
+    assert_eq!(values(&mut first, 10).await.len(), 10);
+    assert_eq!(first.assignment().len(), 2);
+
+    let mut second = Consumer::connect(&settings).await.unwrap();
+    second.subscribe(&[topic.to_string()]).await.unwrap();
+    let revocation = loop {
+        if let ConsumerEvent::Revoked(revocation) = next(&mut first).await {
+            break revocation;
+        }
+    };
+    assert!(!revocation.lost);
+    assert_eq!(revocation.partitions.len(), 2);
+    let refused = first.seek(&revocation.partitions[0], StartAt::Beginning).await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::RebalanceInProgress));
+    let done: BTreeMap<_, _> =
+        revocation.partitions.iter().map(|at| (at.clone(), CommitOffset::from(Offset(5)))).collect();
+    if matches!(cluster, TestCluster::Real(_)) {
+        first.commit(&done).await.unwrap(); // the mock coordinator refuses commits while it rebalances
+    }
+    drop(revocation);
+
+    let real = matches!(cluster, TestCluster::Real(_));
+    let assigned = |event: ConsumerEvent| match event {
+        ConsumerEvent::Assigned(partitions) => Some(partitions),
+        ConsumerEvent::Record(record) if real => panic!("{record:?} was committed before"),
+        _ => None,
+    };
+    let mut shares = Vec::new();
+    while shares.len() < 2 {
+        let event = tokio::select! {
+            event = next(&mut first) => event,
+            event = next(&mut second) => event,
+        };
+        shares.extend(assigned(event).into_iter().flatten());
+    }
+    shares.sort();
+    assert_eq!(shares, [partition(&topic, 0), partition(&topic, 1)]);
+    first.close().await.unwrap();
+    second.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paused_partitions_are_silent_until_they_are_resumed() {
+    let cluster = TestCluster::start();
+    let topic = cluster.topic("pause", 2).await;
+    let (quiet, loud) = (partition(&topic, 0), partition(&topic, 1));
+    let mut consumer = Consumer::connect(&cluster.settings()).await.unwrap();
+    let both = [(quiet.clone(), StartAt::Beginning), (loud.clone(), StartAt::Beginning)];
+    consumer.assign(&both).await.unwrap();
+    consumer.pause(std::slice::from_ref(&quiet)).await.unwrap();
+    fill(&cluster, &quiet, 1).await;
+    fill(&cluster, &loud, 1).await;
+    assert_eq!(next_record(&mut consumer).await.partition, PartitionIndex(1));
+    assert!(tokio::time::timeout(Duration::from_millis(700), consumer.next()).await.is_err());
+    consumer.resume(std::slice::from_ref(&quiet)).await.unwrap();
+    assert_eq!(next_record(&mut consumer).await.partition, PartitionIndex(0));
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumer_with_a_full_channel_can_still_be_closed() {
+    let cluster = TestCluster::start();
+    let at = partition(&cluster.topic("full", 1).await, 0);
+    fill(&cluster, &at, 2_000).await;
+    let mut consumer = Consumer::connect(&cluster.settings()).await.unwrap();
+    consumer.assign(&[(at, StartAt::Beginning)]).await.unwrap();
+    next_record(&mut consumer).await;
+    tokio::time::timeout(PATIENCE, consumer.close()).await.expect("close in time").unwrap();
+}

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -18,6 +18,8 @@ use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, T
 
 use super::{Lane, Node, RawClient};
 use crate::error::ClientError;
+pub use twinstream_protocol::batch::BatchError;
+use twinstream_protocol::batch::{BatchMut, BatchView};
 
 /// The last versions that name topics by name.
 const FETCH_VERSION_MAX: i16 = 12;
@@ -114,7 +116,8 @@ impl RawClient {
         Ok(fetched)
     }
 
-    /// Appends one batch of format 2 as it is, acknowledged by all in-sync replicas.
+    /// Appends one batch of format 2 as it is, acknowledged by all in-sync replicas. Brokers insist on base offset 0, and
+    /// judge producer ids: [`ready_to_append`] makes a fetched batch fit.
     ///
     /// Errors that prove that nothing was written (no leader, not the leader, too few replicas) are retried here. After a
     /// lost connection or a time-out the batch may be in the log or not: the caller decides.
@@ -171,6 +174,28 @@ impl RawClient {
         }
         Ok(appended)
     }
+}
+
+/// A copy of a fetched batch as a broker takes it from a client: base offset 0, no leader epoch, and where the batch
+/// belonged to an idempotent or transactional producer, that one's marks removed and the checksum redone. The records are
+/// neither read nor recompressed. `None` for control batches, which only a transaction coordinator may write.
+pub fn ready_to_append(batch: &[u8]) -> Result<Option<Bytes>, BatchError> {
+    let view = BatchView::parse(batch)?;
+    if view.attributes().is_control() {
+        return Ok(None);
+    }
+    let (idempotent, transactional) = (view.header().is_idempotent(), view.attributes().is_transactional());
+    let mut copy = BytesMut::from(view.bytes());
+    let mut header = BatchMut::parse(&mut copy)?;
+    header.set_base_offset(Offset(0));
+    header.set_leader_epoch(LeaderEpoch::NONE);
+    if idempotent {
+        header.set_producer(None);
+    }
+    if transactional {
+        header.clear_transactional();
+    }
+    Ok(Some(copy.freeze()))
 }
 
 fn surely_not_written(error: &ClientError) -> bool {

@@ -1,1 +1,192 @@
+//! Whole batches, offsets and groups over the wire, and what a broken peer does to us.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::ApiVersionsRequest;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use twinstream_model::{ErrorCode, GroupId, Offset, ProducerEpoch, ProducerId, TopicName};
+use twinstream_protocol::batch::{BatchBuilder, BatchView, ProducerStamp, batches};
+
+use super::*;
+use crate::test_support::{TestCluster, commit_of, fill, partition};
+
+fn batch(values: &[&str]) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    for value in values {
+        builder.append(1_517_363_399_650, None, Some(value.as_bytes()), []);
+    }
+    Bytes::from(builder.build().unwrap())
+}
+
+#[tokio::test]
+async fn fetched_batches_can_be_produced_elsewhere_as_they_are() {
+    let cluster = TestCluster::start();
+    let (from, to) = (cluster.topic("from", 1).await, cluster.topic("to", 1).await);
+    let (from, to) = (partition(&from, 0), partition(&to, 0));
+    let raw = RawClient::connect(&cluster.settings()).await.unwrap();
+    raw.produce_batch(&from, batch(&["a", "b", "c"])).await.unwrap();
+    let second = raw.produce_batch(&from, batch(&["d"])).await.unwrap();
+    assert_eq!(second.base_offset, Offset(3));
+
+    let leader = raw.leader(&from).await.unwrap();
+    let wanted = [FetchFrom::new(from.clone(), Offset(0))];
+    let fetched = raw.fetch_batches(leader, &wanted, &FetchOptions::default()).await.unwrap();
+    assert_eq!((fetched.len(), fetched[0].error, fetched[0].high_watermark), (1, ErrorCode::None, Offset(4)));
+    for found in batches(&fetched[0].batches) {
+        let found = found.unwrap();
+        found.check_crc().unwrap();
+        raw.produce_batch(&to, ready_to_append(found.bytes()).unwrap().unwrap()).await.unwrap();
+    }
+    let ends = raw.list_offsets(std::slice::from_ref(&to), OffsetAt::Latest).await.unwrap();
+    // The mock brokers count one batch less than they were given records.
+    let least = if matches!(cluster, TestCluster::Mock(_)) { 2 } else { 4 };
+    assert!(ends[&to].as_ref().unwrap().0 >= least);
+}
+
+#[tokio::test]
+async fn fetch_at_the_end_waits_no_longer_than_asked_and_answers_empty() {
+    let cluster = TestCluster::start();
+    let at = partition(&cluster.topic("empty", 1).await, 0);
+    let raw = RawClient::connect(&cluster.settings()).await.unwrap();
+    let leader = raw.leader(&at).await.unwrap();
+    let options = FetchOptions { wait_max: Duration::from_millis(100), ..FetchOptions::default() };
+    let fetched = raw.fetch_batches(leader, &[FetchFrom::new(at, Offset(0))], &options).await.unwrap();
+    assert_eq!((fetched[0].error, fetched[0].batches.len()), (ErrorCode::None, 0));
+}
+
+#[tokio::test]
+async fn offset_beyond_the_log_is_an_error_of_its_partition_only() {
+    let cluster = TestCluster::start();
+    let at = partition(&cluster.topic("beyond", 1).await, 0);
+    let raw = RawClient::connect(&cluster.settings()).await.unwrap();
+    let leader = raw.leader(&at).await.unwrap();
+    let wanted = [FetchFrom::new(at, Offset(99))];
+    let fetched = raw.fetch_batches(leader, &wanted, &FetchOptions::default()).await.unwrap();
+    assert_eq!(fetched[0].error, ErrorCode::OffsetOutOfRange);
+}
+
+#[tokio::test]
+async fn missing_topics_are_not_in_the_view_and_are_never_created() {
+    let cluster = TestCluster::start();
+    let topic = TopicName::parse(&format!("missing-{}", uuid::Uuid::new_v4())).unwrap();
+    let raw = RawClient::connect(&cluster.settings()).await.unwrap();
+    for _ in 0..2 {
+        let view = raw.refresh(std::slice::from_ref(&topic)).await.unwrap();
+        assert!(!view.topics.contains_key(&topic));
+    }
+    let error = raw.leader(&partition(&topic, 0)).await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::UnknownTopicOrPartition));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn group_offsets_are_committed_and_read_without_joining() {
+    let cluster = TestCluster::start();
+    let at = partition(&cluster.topic("offsets", 1).await, 0);
+    fill(&cluster, &at, 8).await;
+    let raw = RawClient::connect(&cluster.settings()).await.unwrap();
+    let group = GroupId::from(format!("group-{}", uuid::Uuid::new_v4()).as_str());
+    // The mock brokers do not list a group's topics by themselves, a real cluster does.
+    if matches!(cluster, TestCluster::Mock(_)) {
+        raw.find_coordinator(&group).await.unwrap();
+        return;
+    }
+    raw.commit_offsets(&group, &commit_of(&at, 5, "n")).await.unwrap();
+    assert_eq!(raw.committed_offsets(&group).await.unwrap(), commit_of(&at, 5, "n"));
+    assert!(raw.list_groups().await.unwrap().iter().any(|listed| listed.group == group));
+    let described = raw.describe_group(&group).await.unwrap();
+    assert_eq!((described.state.as_str(), described.members.len()), ("Empty", 0));
+    let unknown = raw.describe_group(&GroupId::from("nobody-knows-this-group")).await.unwrap_err();
+    assert_eq!(unknown.code(), Some(ErrorCode::GroupIdNotFound));
+}
+
+#[test]
+fn batches_of_idempotent_producers_lose_their_marks_and_keep_a_good_checksum() {
+    let stamp = ProducerStamp { id: ProducerId(7), epoch: ProducerEpoch(1), base_sequence: 40 };
+    let mut builder = BatchBuilder::new().with_base_offset(Offset(900)).with_producer(stamp).with_transactional();
+    builder.append(5, Some(b"k"), Some(b"v"), []);
+    let ready = ready_to_append(&builder.build().unwrap()).unwrap().unwrap();
+    let view = BatchView::parse(&ready).unwrap();
+    view.check_crc().unwrap();
+    assert_eq!(view.base_offset(), Offset(0));
+    assert!(!view.header().is_idempotent() && !view.attributes().is_transactional());
+
+    let mut marker = BatchBuilder::new().with_control();
+    marker.append(5, Some(&[0, 0, 0, 1]), Some(&[0; 6]), []);
+    assert_eq!(ready_to_append(&marker.build().unwrap()).unwrap(), None);
+    assert!(ready_to_append(&[0; 70]).is_err());
+}
+
+/// A server that answers every frame with the same bytes.
+async fn parrot(answer: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut question = [0; 4096];
+                while matches!(socket.read(&mut question).await, Ok(read) if read > 0) {
+                    if socket.write_all(&answer).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_server_that_is_no_broker_is_one_clear_error() {
+    for (answer, reason) in [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "closed"), // its first bytes are a length far over the bound
+        (vec![0xff; 8], "closed"),
+        (vec![0, 0, 0, 2, 1, 1], "closed"),
+        (vec![0, 0, 0, 4, 0, 0, 0, 9], "closed"), // nobody asked question 9
+        (vec![0, 0, 0, 6, 0, 0, 0, 0, 0, 0], "cannot be read"),
+    ] {
+        let address = parrot(answer.clone()).await;
+        let error = RawClient::connect(&ClientSettings::new(&address).unwrap()).await.err().unwrap();
+        let text = error.to_string();
+        assert!(text.contains(&address) && text.contains(reason), "{answer:?}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_server_does_not_hold_anybody_for_ever() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let opened = Connection::open(&address, "test", Duration::from_millis(200)).await;
+    let error = opened.err().unwrap();
+    assert!(error.to_string().contains("200 ms"), "{error}");
+}
+
+#[tokio::test]
+async fn a_version_that_the_broker_does_not_serve_is_not_sent() {
+    let cluster = TestCluster::start();
+    let raw = RawClient::connect(&cluster.settings()).await.unwrap();
+    let error = raw.request_capped(Node::Any, &ApiVersionsRequest::default(), -1).await.unwrap_err();
+    assert!(matches!(error, ClientError::UnsupportedVersion { .. }), "{error}");
+}
+
+#[test]
+fn pauses_grow_to_their_bound_and_never_beyond() {
+    let mut backoff = Backoff::default();
+    let pauses: Vec<Duration> = (0..50).map(|_| backoff.next_pause()).collect();
+    assert!(pauses[0] <= BACKOFF_FIRST && pauses[0] >= BACKOFF_FIRST.mul_f64(0.75));
+    assert!(pauses.iter().all(|pause| *pause <= BACKOFF_MAX));
+    assert!(pauses[49] >= BACKOFF_MAX.mul_f64(0.75));
+}
+
+#[test]
+fn assignments_of_any_bytes_do_not_panic() {
+    let good = [0, 1, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3];
+    let read = groups::read_assignment(&good);
+    assert_eq!(read.iter().map(|at| at.to_string()).collect::<Vec<_>>(), ["t-0", "t-3"]);
+    for cut in 0..good.len() {
+        assert!(groups::read_assignment(&good[..cut]).is_empty());
+    }
+    assert!(groups::read_assignment(&[0xff; 64]).is_empty());
+}
