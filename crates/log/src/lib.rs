@@ -1,1 +1,36 @@
-//! One partition's log.
+//! One partition's log: segments, indexes, producer state, recovery, retention; and the log directory.
+//!
+//! Picture: a folder of files in Kafka's own formats, so that Kafka's dump tools read them and logs can be
+//! moved in and out. Appending is one positional write of bytes that are not changed on the way; reading
+//! answers with ranges of files that a socket sends by itself.
+//!
+//! Invariants: L1 offsets of a log ascend without reuse. L2 what a reader may see is whole on its way to
+//! the disk before it is announced: bytes first, then segment size, then log end. L3 after a failed write
+//! or flush the log takes nothing any more until it is opened again, because what reached the disk is not
+//! known. L4 files of a newer version are refused, damaged hints (indexes, snapshots, checkpoints) are
+//! rebuilt, damaged records at the tail are cut.
+//!
+//! Lock order: a log's writer, then its epochs, then a segment's indexes. No lock is held while the disk is
+//! flushed or records are sent. Not here: who may write or read (broker), replication, transactions and
+//! compaction (later releases, see `GAPS.md`).
+
+mod checkpoint;
+mod config;
+mod directory;
+mod epochs;
+mod error;
+mod files;
+mod index;
+mod metrics;
+mod partition_log;
+mod producers;
+mod segment;
+mod slice;
+mod validate;
+
+pub use config::{CleanupPolicy, LogConfig, TimestampType};
+pub use directory::{Checkpoint, DELETE_SUFFIX, DirectoryError, LogDirectory, MetaProperties, remove_folder};
+pub use error::{AppendError, LogError, ReadError, RecordFault, RecordFaultKind};
+pub use metrics::LogMetrics;
+pub use partition_log::{Appended, Maintained, Opening, Origin, PartitionLog, ReadResult, TimestampedOffset};
+pub use slice::FileSlice;

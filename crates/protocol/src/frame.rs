@@ -137,7 +137,8 @@ pub fn encode_request_header(out: &mut Vec<u8>, header: &RequestHeader) -> Resul
     match &header.client_id {
         None => out.extend_from_slice(&(-1i16).to_be_bytes()),
         Some(id) => {
-            let len = i16::try_from(id.len()).map_err(|_| FrameError::TooLarge { len: id.len(), max: i16::MAX as usize })?;
+            let len =
+                i16::try_from(id.len()).map_err(|_| FrameError::TooLarge { len: id.len(), max: i16::MAX as usize })?;
             out.extend_from_slice(&len.to_be_bytes());
             out.extend_from_slice(id.as_bytes());
         }

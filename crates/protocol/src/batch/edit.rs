@@ -6,8 +6,8 @@
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
 use super::{
-    ATTRIBUTES, Attributes, BASE_OFFSET, BASE_SEQUENCE, BatchError, BatchView, CRC, LEADER_EPOCH, MAX_TIMESTAMP,
-    PRODUCER_EPOCH, PRODUCER_ID, ProducerStamp, i16_at,
+    ATTRIBUTES, Attributes, BASE_OFFSET, BASE_SEQUENCE, BatchError, BatchView, CRC, HEADER_BYTES, LEADER_EPOCH,
+    MAX_TIMESTAMP, PRODUCER_EPOCH, PRODUCER_ID, ProducerStamp, i16_at,
 };
 
 /// One batch that may be changed.
@@ -21,6 +21,12 @@ impl<'a> BatchMut<'a> {
     pub fn parse(bytes: &'a mut [u8]) -> Result<BatchMut<'a>, BatchError> {
         let len = BatchView::parse(bytes)?.len();
         Ok(BatchMut { bytes: &mut bytes[..len] })
+    }
+
+    /// Takes hold of a batch's header whose records lie elsewhere; only what the checksum does not cover may be
+    /// set then.
+    pub fn header_only(bytes: &'a mut [u8; HEADER_BYTES]) -> HeaderMut<'a> {
+        HeaderMut { bytes }
     }
 
     pub fn view(&self) -> BatchView<'_> {
@@ -78,5 +84,21 @@ impl<'a> BatchMut<'a> {
     fn update_crc(&mut self) {
         let crc = crc32c::crc32c(&self.bytes[ATTRIBUTES..]);
         self.put(CRC, &crc.to_be_bytes());
+    }
+}
+
+/// The header of a batch, open for what lies outside the checksum.
+#[derive(Debug)]
+pub struct HeaderMut<'a> {
+    bytes: &'a mut [u8; HEADER_BYTES],
+}
+
+impl HeaderMut<'_> {
+    pub fn set_base_offset(&mut self, offset: Offset) {
+        self.bytes[BASE_OFFSET..BASE_OFFSET + 8].copy_from_slice(&offset.0.to_be_bytes());
+    }
+
+    pub fn set_leader_epoch(&mut self, epoch: LeaderEpoch) {
+        self.bytes[LEADER_EPOCH..LEADER_EPOCH + 4].copy_from_slice(&epoch.0.to_be_bytes());
     }
 }

@@ -19,7 +19,7 @@ mod edit; // patches header fields, with or without the checksum
 mod records; // the records inside
 
 pub use builder::{BatchBuilder, BatchTooLarge, BuildError, ProducerStamp};
-pub use edit::BatchMut;
+pub use edit::{BatchMut, HeaderMut};
 pub use records::{Header, Headers, Record, Records};
 
 use thiserror::Error;

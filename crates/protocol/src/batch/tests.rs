@@ -1,4 +1,6 @@
-use kafka_protocol::records::{Compression as TheirCompression, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions};
+use kafka_protocol::records::{
+    Compression as TheirCompression, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -45,9 +47,28 @@ fn batch_of_one_record_has_the_known_bytes() {
     builder.append(1_700_000_000_000, Some(b"key"), Some(b"value"), [(&b"h"[..], Some(&b"1"[..]))]);
     let hex: String = builder.build().unwrap().iter().map(|b| format!("{b:02x}")).collect();
     let golden = concat!(
-        "0000000000000001", "00000044", "00000002", "02", "16c8334a", "0000", "00000000",
-        "0000018bcfe56800", "0000018bcfe56800", "ffffffffffffffff", "ffff", "ffffffff", "00000001",
-        "24", "00", "00", "00", "066b6579", "0a76616c7565", "02", "0268", "0231",
+        "0000000000000001",
+        "00000044",
+        "00000002",
+        "02",
+        "16c8334a",
+        "0000",
+        "00000000",
+        "0000018bcfe56800",
+        "0000018bcfe56800",
+        "ffffffffffffffff",
+        "ffff",
+        "ffffffff",
+        "00000001",
+        "24",
+        "00",
+        "00",
+        "00",
+        "066b6579",
+        "0a76616c7565",
+        "02",
+        "0268",
+        "0231",
     );
     assert_eq!(hex, golden);
 }

@@ -1,0 +1,223 @@
+//! A log directory: the lock, the identity in `meta.properties`, the checkpoints, the partitions' folders.
+//!
+//! Picture: one process owns the directory as long as it holds the lock on `.lock`. The identity ties it to
+//! one node of one cluster, so that mounting the wrong disk is noticed before anything is written. The
+//! checkpoints are hints that make a start fast; a missing one costs a scan and never data.
+//!
+//! Invariants: nothing in the directory is touched before the lock is held.
+
+mod meta; // meta.properties
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use twinstream_model::{ClusterId, NodeId, Offset, TopicName, TopicPartition};
+use uuid::Uuid;
+
+use crate::{LogError, checkpoint, files};
+
+pub use meta::MetaProperties;
+
+const LOCK: &str = ".lock";
+const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+/// Kafka's content of that file; the broker epoch is not known across restarts here.
+const CLEAN_SHUTDOWN_CONTENT: &str = "{\"version\":0,\"brokerEpoch\":-1}";
+/// Suffix of folders whose partition is gone.
+pub const DELETE_SUFFIX: &str = "-delete";
+
+/// The offset checkpoints of a log directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// Up to where each log is known to be on the disk.
+    RecoveryPoint,
+    /// High watermarks.
+    Replication,
+    /// Log starts that were moved by DeleteRecords.
+    LogStart,
+}
+
+impl Checkpoint {
+    fn file(self) -> &'static str {
+        match self {
+            Checkpoint::RecoveryPoint => "recovery-point-offset-checkpoint",
+            Checkpoint::Replication => "replication-offset-checkpoint",
+            Checkpoint::LogStart => "log-start-offset-checkpoint",
+        }
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum DirectoryError {
+    #[error("log directory {} is in use by another process, stop it or use another directory", .0.display())]
+    Locked(PathBuf),
+    #[error("log directory {} belongs to cluster {found}, this broker is of cluster {expected}; check log.dirs", path.display())]
+    OtherCluster { path: PathBuf, found: ClusterId, expected: ClusterId },
+    #[error("log directory {} belongs to node {found}, this broker is node {expected}; check node.id and log.dirs", path.display())]
+    OtherNode { path: PathBuf, found: NodeId, expected: NodeId },
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// A log directory that this process owns.
+#[derive(Debug)]
+pub struct LogDirectory {
+    path: PathBuf,
+    node: NodeId,
+    meta: Option<MetaProperties>,
+    _lock: File,
+}
+
+impl LogDirectory {
+    /// Takes the directory into possession, making it if need be.
+    pub fn open(path: &Path, node: NodeId) -> Result<LogDirectory, DirectoryError> {
+        fs::create_dir_all(path).map_err(LogError::io("create directory", path))?;
+        let lock = lock(path)?;
+        let meta = meta::read(path)?;
+        match &meta {
+            Some(meta) if meta.node != node => {
+                Err(DirectoryError::OtherNode { path: path.to_owned(), found: meta.node, expected: node })
+            }
+            _ => Ok(LogDirectory { path: path.to_owned(), node, meta, _lock: lock }),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The stored identity, `None` until [`LogDirectory::claim`] of a new directory.
+    pub fn meta(&self) -> Option<&MetaProperties> {
+        self.meta.as_ref()
+    }
+
+    /// Ties the directory to a cluster, or checks that it is tied to this one.
+    pub fn claim(&mut self, cluster: &ClusterId) -> Result<&MetaProperties, DirectoryError> {
+        let meta = match self.meta.take() {
+            Some(meta) if meta.cluster != *cluster => {
+                let found = meta.cluster.clone();
+                self.meta = Some(meta);
+                return Err(DirectoryError::OtherCluster { path: self.path.clone(), found, expected: cluster.clone() });
+            }
+            Some(meta) => meta,
+            None => {
+                let meta = MetaProperties { cluster: cluster.clone(), node: self.node, directory: new_directory_id() };
+                meta::write(&self.path, &meta)?;
+                meta
+            }
+        };
+        Ok(self.meta.insert(meta))
+    }
+
+    /// The folder of a partition, whether it exists or not.
+    pub fn partition_path(&self, at: &TopicPartition) -> PathBuf {
+        self.path.join(at.to_string())
+    }
+
+    /// The partitions that have a folder here.
+    pub fn partitions(&self) -> Result<Vec<TopicPartition>, LogError> {
+        let mut found: Vec<TopicPartition> = self
+            .folders()?
+            .iter()
+            .filter(|name| self.path.join(name).join(crate::partition_log::METADATA_FILE).exists())
+            .filter_map(|name| parse_folder(name))
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Removes what deletions of an earlier run left behind.
+    pub fn remove_deleted(&self) -> Result<(), LogError> {
+        for name in self.folders()?.iter().filter(|name| name.ends_with(DELETE_SUFFIX)) {
+            remove_folder(&self.path.join(name))?;
+        }
+        Ok(())
+    }
+
+    fn folders(&self) -> Result<Vec<String>, LogError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(LogError::io("list", &self.path))? {
+            let entry = entry.map_err(LogError::io("list", &self.path))?;
+            if let (true, Ok(name)) = (entry.path().is_dir(), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    pub fn read_checkpoint(&self, kind: Checkpoint) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
+        checkpoint::read_offsets(&self.path.join(kind.file()))
+    }
+
+    pub fn write_checkpoint(
+        &self,
+        kind: Checkpoint,
+        offsets: &BTreeMap<TopicPartition, Offset>,
+    ) -> Result<(), LogError> {
+        files::replace(&self.path.join(kind.file()), checkpoint::format_offsets(offsets).as_bytes())
+    }
+
+    /// Whether the last owner closed all logs. The mark is removed, because from now on they are open.
+    pub fn take_clean_shutdown(&self) -> Result<bool, LogError> {
+        let path = self.path.join(CLEAN_SHUTDOWN);
+        let clean = path.exists();
+        files::remove(&path)?;
+        if clean {
+            files::sync_dir(&self.path)?;
+        }
+        Ok(clean)
+    }
+
+    /// Marks that all logs are closed and flushed.
+    pub fn mark_clean_shutdown(&self) -> Result<(), LogError> {
+        files::replace(&self.path.join(CLEAN_SHUTDOWN), CLEAN_SHUTDOWN_CONTENT.as_bytes())
+    }
+
+    /// Size of the file system and what is free for us, in bytes.
+    pub fn space(&self) -> Result<(u64, u64), LogError> {
+        let stat = rustix::fs::statvfs(&self.path).map_err(|e| LogError::io("inspect", &self.path)(e.into()))?;
+        Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
+    }
+}
+
+fn lock(path: &Path) -> Result<File, DirectoryError> {
+    let file = path.join(LOCK);
+    let lock =
+        OpenOptions::new().write(true).create(true).truncate(false).open(&file).map_err(LogError::io("open", &file))?;
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(DirectoryError::Locked(path.to_owned())),
+        Err(error) => Err(LogError::io("lock", &file)(error.into()).into()),
+    }
+}
+
+/// Kafka reserves ids whose text begins with a dash, because tools would take them for options.
+fn new_directory_id() -> ClusterId {
+    loop {
+        let id = ClusterId::from_uuid(Uuid::new_v4());
+        if !id.as_str().starts_with('-') {
+            return id;
+        }
+    }
+}
+
+/// The partition that a folder name stands for.
+pub(crate) fn parse_folder(name: &str) -> Option<TopicPartition> {
+    let (topic, partition) = name.rsplit_once('-')?;
+    if !partition.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some(TopicPartition::new(TopicName::parse(topic).ok()?, partition.parse::<i32>().ok()?))
+}
+
+/// Removes a folder and all in it; it may be gone already.
+pub fn remove_folder(path: &Path) -> Result<(), LogError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(LogError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

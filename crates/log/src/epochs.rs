@@ -1,0 +1,138 @@
+//! Where each leader's reign began in the log: `leader-epoch-checkpoint` in Kafka's text format.
+//!
+//! Invariants: epochs and start offsets both ascend strictly. Not here: who is leader.
+
+use std::path::{Path, PathBuf};
+
+use twinstream_model::{LeaderEpoch, Offset};
+
+use crate::{LogError, checkpoint, files};
+
+const FILE: &str = "leader-epoch-checkpoint";
+
+#[derive(Debug)]
+pub(crate) struct Epochs {
+    path: PathBuf,
+    entries: Vec<(LeaderEpoch, Offset)>,
+}
+
+impl Epochs {
+    /// Reads the file; `None` inside means that it is missing or damaged and must be rebuilt from the log.
+    pub(crate) fn load(dir: &Path) -> Result<(Epochs, bool), LogError> {
+        let path = dir.join(FILE);
+        let (entries, known) = match checkpoint::read_epochs(&path) {
+            Ok(Some(entries)) if ascends(&entries) => (entries, true),
+            Ok(_) | Err(LogError::Damaged { .. }) => (Vec::new(), false),
+            Err(error) => return Err(error),
+        };
+        Ok((Epochs { path, entries }, known))
+    }
+
+    /// Notes that records of `epoch` begin at `offset`; false if that was known.
+    pub(crate) fn note(&mut self, epoch: LeaderEpoch, offset: Offset) -> bool {
+        if epoch < LeaderEpoch(0) || self.latest().is_some_and(|(latest, _)| epoch <= latest) {
+            return false;
+        }
+        // An epoch without records leaves no trace.
+        self.entries.retain(|(_, start)| *start < offset);
+        self.entries.push((epoch, offset));
+        true
+    }
+
+    pub(crate) fn latest(&self) -> Option<(LeaderEpoch, Offset)> {
+        self.entries.last().copied()
+    }
+
+    /// The epoch in which the record at `offset` was written.
+    pub(crate) fn epoch_at(&self, offset: Offset) -> LeaderEpoch {
+        let found = self.entries.iter().rev().find(|(_, start)| *start <= offset);
+        found.map_or(LeaderEpoch::NONE, |(epoch, _)| *epoch)
+    }
+
+    /// Largest epoch of at most `requested` and where it ended; Kafka's rules for OffsetForLeaderEpoch.
+    pub(crate) fn end_of(&self, requested: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+        let (latest, _) = self.latest()?;
+        if requested == latest {
+            return Some((requested, log_end));
+        }
+        let higher = self.entries.iter().position(|(epoch, _)| *epoch > requested)?;
+        let end = self.entries[higher].1;
+        match higher {
+            0 => Some((requested, end)),
+            _ => Some((self.entries[higher - 1].0, end)),
+        }
+    }
+
+    /// Forgets what lies at or behind a new log end.
+    pub(crate) fn truncate_end(&mut self, end: Offset) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|(_, start)| *start < end);
+        before != self.entries.len()
+    }
+
+    /// Lets the log begin later: the epoch at the new start is kept, older ones go.
+    pub(crate) fn truncate_start(&mut self, start: Offset) -> bool {
+        let older = self.entries.iter().take_while(|(_, begin)| *begin <= start).count();
+        if older == 0 {
+            return false;
+        }
+        let changed = older > 1 || self.entries[0].1 < start;
+        self.entries.drain(..older - 1);
+        self.entries[0].1 = self.entries[0].1.max(start);
+        changed
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    pub(crate) fn save(&self) -> Result<(), LogError> {
+        files::replace(&self.path, checkpoint::format_epochs(&self.entries).as_bytes())
+    }
+}
+
+fn ascends(entries: &[(LeaderEpoch, Offset)]) -> bool {
+    entries.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epochs(entries: &[(i32, i64)]) -> Epochs {
+        let entries = entries.iter().map(|(e, o)| (LeaderEpoch(*e), Offset(*o))).collect();
+        Epochs { path: PathBuf::new(), entries }
+    }
+
+    fn end_of(epochs: &Epochs, requested: i32) -> Option<(i32, i64)> {
+        epochs.end_of(LeaderEpoch(requested), Offset(100)).map(|(e, o)| (e.0, o.0))
+    }
+
+    #[test]
+    fn end_of_an_epoch_is_the_start_of_the_next() {
+        let epochs = epochs(&[(2, 0), (4, 10), (7, 50)]);
+        assert_eq!(end_of(&epochs, 7), Some((7, 100)));
+        assert_eq!(end_of(&epochs, 4), Some((4, 50)));
+        assert_eq!(end_of(&epochs, 5), Some((4, 50)));
+        assert_eq!(end_of(&epochs, 1), Some((1, 0)));
+        assert_eq!(end_of(&epochs, 8), None);
+    }
+
+    #[test]
+    fn epoch_without_records_is_replaced() {
+        let mut epochs = epochs(&[(1, 0), (2, 10)]);
+        assert!(epochs.note(LeaderEpoch(5), Offset(10)));
+        assert!(!epochs.note(LeaderEpoch(5), Offset(12)));
+        assert_eq!(epochs.entries, [(LeaderEpoch(1), Offset(0)), (LeaderEpoch(5), Offset(10))]);
+    }
+
+    #[test]
+    fn start_and_end_cut_the_history() {
+        let mut epochs = epochs(&[(1, 0), (2, 10), (3, 20)]);
+        assert!(epochs.truncate_start(Offset(15)));
+        assert_eq!(epochs.entries, [(LeaderEpoch(2), Offset(15)), (LeaderEpoch(3), Offset(20))]);
+        assert!(epochs.truncate_end(Offset(20)));
+        assert_eq!(epochs.epoch_at(Offset(17)), LeaderEpoch(2));
+        assert_eq!(epochs.epoch_at(Offset(3)), LeaderEpoch::NONE);
+    }
+}

@@ -1,0 +1,108 @@
+//! Errors of a log, one enum for each kind of operation.
+//!
+//! [`LogError`] is the disk's or a file's fault, [`AppendError`] mostly the producer's, [`ReadError`] the
+//! reader's. Which wire code each becomes is decided in the broker.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use twinstream_model::{Offset, ProducerEpoch, ProducerId};
+use twinstream_protocol::batch::{BatchError, BuildError};
+
+/// A failure of files.
+#[derive(Debug, Error)]
+pub enum LogError {
+    #[error("{action} {}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is damaged: {what}", path.display())]
+    Damaged { path: PathBuf, what: String },
+    #[error("{} has version {found}, this program reads up to version {known}; start a newer program on it", path.display())]
+    NewerVersion { path: PathBuf, found: String, known: u32 },
+    #[error("log is out of use until the broker restarts, because an earlier write failed: {cause}")]
+    Poisoned { cause: String },
+    #[error("log is closed")]
+    Closed,
+}
+
+impl LogError {
+    /// Makes a mapper for `io::Error`s: what was tried, and on which path.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError {
+        move |source| LogError::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> LogError {
+        LogError::Damaged { path: path.to_owned(), what: what.into() }
+    }
+
+    /// The error and all its causes in one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    }
+}
+
+/// Why records were not appended. Nothing was written, except after `Storage`.
+#[derive(Debug, Error)]
+pub enum AppendError {
+    #[error("there are no records to append")]
+    Empty,
+    #[error("records of format 2 must come as exactly one batch")]
+    SeveralBatches,
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    #[error("batch of {len} bytes is larger than max.message.bytes ({max}), send smaller batches")]
+    TooLarge { len: usize, max: usize },
+    #[error("batch of {len} bytes does not fit a segment of {max} bytes, raise segment.bytes")]
+    LargerThanSegment { len: usize, max: usize },
+    #[error("{0}")]
+    InvalidBatch(String),
+    #[error("{} of the records are not valid: {}", faults.len(), faults.first().map_or("", |f| f.message))]
+    InvalidRecords { kind: RecordFaultKind, faults: Vec<RecordFault> },
+    #[error("transactional records are not supported yet, produce without a transactional id")]
+    Transactional,
+    #[error("producer {id} of epoch {epoch} sent sequence {found}, expected was {expected}")]
+    OutOfOrderSequence { id: ProducerId, epoch: ProducerEpoch, expected: i32, found: i32 },
+    #[error("producer {id} sent epoch {epoch}, the log has seen epoch {current}")]
+    InvalidProducerEpoch { id: ProducerId, epoch: ProducerEpoch, current: ProducerEpoch },
+    #[error("batch could not be packed for this topic")]
+    Recompress(#[from] BuildError),
+    #[error(transparent)]
+    Storage(#[from] LogError),
+}
+
+/// What is wrong with the records of [`AppendError::InvalidRecords`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordFaultKind {
+    Record,
+    Timestamp,
+}
+
+/// One record that may not be appended (KIP-467).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordFault {
+    /// Place of the record in its batch.
+    pub batch_index: usize,
+    pub message: &'static str,
+}
+
+/// Why records could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    #[error("offset {requested} is outside the log, which reaches from {start} to {end}")]
+    OutOfRange { requested: Offset, start: Offset, end: Offset },
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    #[error(transparent)]
+    Storage(#[from] LogError),
+}

@@ -1,0 +1,104 @@
+//! Small files that are replaced as a whole, names of segment files, and positional writes.
+
+use std::fs::{self, File};
+use std::io::{self, IoSlice, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use twinstream_model::Offset;
+
+use crate::LogError;
+
+pub(crate) const LOG: &str = "log";
+pub(crate) const INDEX: &str = "index";
+pub(crate) const TIME_INDEX: &str = "timeindex";
+pub(crate) const SNAPSHOT: &str = "snapshot";
+/// Suffix of files that only wait for their last reader.
+pub(crate) const DELETED: &str = "deleted";
+
+const BATCHES_PER_WRITE: usize = 512; // two slices each stay within the 1024 of IOV_MAX
+
+/// `00000000000000000042.log`
+pub(crate) fn offset_file(dir: &Path, offset: Offset, extension: &str) -> PathBuf {
+    dir.join(format!("{:020}.{extension}", offset.0))
+}
+
+/// The offset and extension of a name that [`offset_file`] made.
+pub(crate) fn parse_offset_file(name: &str) -> Option<(Offset, &str)> {
+    let (digits, extension) = name.split_once('.')?;
+    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some((Offset(digits.parse().ok()?), extension))
+}
+
+/// Replaces a file so that a crash leaves the old or the new content, never a mixture.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), LogError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(LogError::io("replace", path))?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes names in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), LogError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(LogError::io("flush directory", dir))
+}
+
+/// Removes a file that may be gone already.
+pub(crate) fn remove(path: &Path) -> Result<(), LogError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LogError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a whole file, `None` if it does not exist.
+pub(crate) fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, LogError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(LogError::io("read", path)(error)),
+    }
+}
+
+/// Writes pieces one after the other from `position` on, in as few calls as the system allows.
+pub(crate) fn write_pieces_at(file: &File, pieces: &[(&[u8], &[u8])], mut position: u64) -> io::Result<()> {
+    for group in pieces.chunks(BATCHES_PER_WRITE) {
+        let mut slices: Vec<IoSlice<'_>> =
+            group.iter().flat_map(|(head, body)| [IoSlice::new(head), IoSlice::new(body)]).collect();
+        let mut rest = &mut slices[..];
+        while rest.iter().any(|slice| !slice.is_empty()) {
+            let written = match rustix::io::pwritev(file, rest, position) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            position += written as u64;
+            IoSlice::advance_slices(&mut rest, written);
+        }
+    }
+    Ok(())
+}
+
+/// Reads up to `buffer.len()` bytes at a position; less only at the end of the file.
+pub(crate) fn read_up_to(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], position + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

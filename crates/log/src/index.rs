@@ -1,0 +1,230 @@
+//! The sparse indexes of a segment, in Kafka's file formats.
+//!
+//! `.index` maps offsets to file positions (8 bytes an entry), `.timeindex` maps timestamps to offsets (12
+//! bytes). Both are hints: an entry says "from here on, scan", so a missing tail only costs time and a
+//! damaged file is rebuilt from the log. Recent entries wait in memory and are written in groups, because
+//! one system call for every 4 KiB of log would cost more than the entry is worth.
+//!
+//! Invariants: keys ascend strictly; entries on disk come before those in memory.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::LogError;
+
+/// Entries that wait in memory before they are written.
+const PENDING_MAX: usize = 64;
+/// A search on disk that is down to this many entries reads them at once.
+const BLOCK_ENTRIES: usize = 256;
+
+pub(crate) trait Entry: Copy + std::fmt::Debug {
+    const BYTES: usize;
+    fn encode(self, out: &mut Vec<u8>);
+    /// Reads an entry from exactly [`Entry::BYTES`] bytes.
+    fn decode(bytes: &[u8]) -> Self;
+    /// What ascends from entry to entry.
+    fn key(self) -> i64;
+}
+
+/// "The batch whose last offset is `base + relative` begins at `position`."
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OffsetEntry {
+    pub(crate) relative: u32,
+    pub(crate) position: u32,
+}
+
+/// "Up to offset `base + relative` no timestamp is above this one."
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimeEntry {
+    pub(crate) timestamp: i64,
+    pub(crate) relative: u32,
+}
+
+impl Entry for OffsetEntry {
+    const BYTES: usize = 8;
+
+    fn encode(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.relative.to_be_bytes());
+        out.extend_from_slice(&self.position.to_be_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> OffsetEntry {
+        OffsetEntry { relative: u32_at(bytes, 0), position: u32_at(bytes, 4) }
+    }
+
+    fn key(self) -> i64 {
+        i64::from(self.relative)
+    }
+}
+
+impl Entry for TimeEntry {
+    const BYTES: usize = 12;
+
+    fn encode(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.timestamp.to_be_bytes());
+        out.extend_from_slice(&self.relative.to_be_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> TimeEntry {
+        let timestamp = (i64::from(u32_at(bytes, 0)) << 32) | i64::from(u32_at(bytes, 4));
+        TimeEntry { timestamp, relative: u32_at(bytes, 8) }
+    }
+
+    fn key(self) -> i64 {
+        self.timestamp
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+#[derive(Debug)]
+pub(crate) struct Index<E> {
+    path: PathBuf,
+    file: File,
+    /// Entries in the file.
+    stored: usize,
+    /// Entries that follow those of the file.
+    pending: Vec<E>,
+    last: Option<E>,
+}
+
+impl<E: Entry> Index<E> {
+    /// Opens the file, or makes an empty one. Trailing bytes that are no whole entry are an error.
+    pub(crate) fn open(path: &Path) -> Result<Index<E>, LogError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(LogError::io("open", path))?;
+        let len = file.metadata().map_err(LogError::io("inspect", path))?.len() as usize;
+        if !len.is_multiple_of(E::BYTES) {
+            return Err(LogError::damaged(path, format!("{len} bytes are no whole number of entries")));
+        }
+        let mut index = Index { path: path.to_owned(), file, stored: len / E::BYTES, pending: Vec::new(), last: None };
+        index.last = index.last_stored()?;
+        Ok(index)
+    }
+
+    fn last_stored(&self) -> Result<Option<E>, LogError> {
+        match self.stored {
+            0 => Ok(None),
+            stored => self.read_stored(stored - 1).map(Some),
+        }
+    }
+
+    pub(crate) fn last(&self) -> Option<E> {
+        self.last
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        (self.stored + self.pending.len()) * E::BYTES
+    }
+
+    /// Adds an entry, unless its key does not ascend.
+    pub(crate) fn push(&mut self, entry: E) -> Result<(), LogError> {
+        if self.last.is_some_and(|last| entry.key() <= last.key()) {
+            return Ok(());
+        }
+        self.pending.push(entry);
+        self.last = Some(entry);
+        if self.pending.len() >= PENDING_MAX {
+            self.write_out()?;
+        }
+        Ok(())
+    }
+
+    /// Hands waiting entries to the file.
+    pub(crate) fn write_out(&mut self) -> Result<(), LogError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = Vec::with_capacity(self.pending.len() * E::BYTES);
+        self.pending.iter().for_each(|entry| entry.encode(&mut bytes));
+        let position = (self.stored * E::BYTES) as u64;
+        self.file.write_all_at(&bytes, position).map_err(LogError::io("write", &self.path))?;
+        self.stored += self.pending.len();
+        self.pending.clear();
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), LogError> {
+        self.file.sync_data().map_err(LogError::io("flush", &self.path))
+    }
+
+    /// Empties the index, to be built anew.
+    pub(crate) fn clear(&mut self) -> Result<(), LogError> {
+        self.file.set_len(0).map_err(LogError::io("truncate", &self.path))?;
+        self.pending.clear();
+        self.stored = 0;
+        self.last = None;
+        Ok(())
+    }
+
+    /// The last entry with a key of at most `key`.
+    pub(crate) fn floor(&self, key: i64) -> Result<Option<E>, LogError> {
+        self.last_where(|entry| entry.key() <= key)
+    }
+
+    /// The last entry for which `holds` is true; it must be true for all entries before that one.
+    pub(crate) fn last_where(&self, holds: impl Fn(E) -> bool) -> Result<Option<E>, LogError> {
+        match self.pending.partition_point(|entry| holds(*entry)) {
+            0 => match self.partition_point(holds)? {
+                0 => Ok(None),
+                found => self.read_stored(found - 1).map(Some),
+            },
+            found => Ok(Some(self.pending[found - 1])),
+        }
+    }
+
+    /// Number of stored entries, from the first on, for which `holds` is true.
+    fn partition_point(&self, holds: impl Fn(E) -> bool) -> Result<usize, LogError> {
+        let (mut low, mut high) = (0, self.stored);
+        while high - low > BLOCK_ENTRIES {
+            let middle = low + (high - low) / 2;
+            match holds(self.read_stored(middle)?) {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        let block = self.read_block(low, high)?;
+        Ok(low + block.chunks_exact(E::BYTES).take_while(|bytes| holds(E::decode(bytes))).count())
+    }
+
+    fn read_stored(&self, at: usize) -> Result<E, LogError> {
+        self.read_block(at, at + 1).map(|bytes| E::decode(&bytes))
+    }
+
+    fn read_block(&self, from: usize, to: usize) -> Result<Vec<u8>, LogError> {
+        let mut bytes = vec![0; (to - from) * E::BYTES];
+        let read: io::Result<()> = self.file.read_exact_at(&mut bytes, (from * E::BYTES) as u64);
+        read.map_err(LogError::io("read", &self.path))?;
+        Ok(bytes)
+    }
+
+    /// Checks that keys ascend, for files that a crash or a stranger may have left.
+    pub(crate) fn check_order(&self) -> Result<(), LogError> {
+        let mut last = i64::MIN;
+        let mut from = 0;
+        while from < self.stored {
+            let to = self.stored.min(from + 4096);
+            for bytes in self.read_block(from, to)?.chunks_exact(E::BYTES) {
+                let key = E::decode(bytes).key();
+                if key <= last {
+                    return Err(LogError::damaged(&self.path, format!("key {key} follows {last}")));
+                }
+                last = key;
+            }
+            from = to;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! The metrics of all logs of a process.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
+
+/// Shared by all logs of a broker; see each metric's help text.
+#[derive(Clone, Debug)]
+pub struct LogMetrics {
+    pub(crate) appended_bytes: IntCounter,
+    pub(crate) appended_records: IntCounter,
+    pub(crate) flush_seconds: Histogram,
+    pub(crate) segments_rolled: IntCounter,
+    pub(crate) segments_deleted: IntCounter,
+    pub(crate) tails_cut: IntCounter,
+    pub(crate) poisoned: IntGauge,
+}
+
+impl LogMetrics {
+    pub fn new() -> LogMetrics {
+        let counter = |name: &str, help: &str| or_panic(IntCounter::new(name, help));
+        let flush = HistogramOpts::new("twinstream_log_flush_seconds", "Time to flush one log to the disk.")
+            .buckets(vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0]);
+        LogMetrics {
+            appended_bytes: counter("twinstream_log_appended_bytes_total", "Bytes of batches appended to logs."),
+            appended_records: counter("twinstream_log_appended_records_total", "Records appended to logs."),
+            flush_seconds: or_panic(Histogram::with_opts(flush)),
+            segments_rolled: counter("twinstream_log_segments_rolled_total", "Segments closed for a new one."),
+            segments_deleted: counter("twinstream_log_segments_deleted_total", "Segments removed by retention."),
+            tails_cut: counter("twinstream_log_tails_cut_total", "Segments whose torn tail was cut at start."),
+            poisoned: or_panic(IntGauge::new(
+                "twinstream_log_poisoned_count",
+                "Logs that take no writes after a failed write or flush.",
+            )),
+        }
+    }
+
+    /// Makes the metrics visible in a registry.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(self.appended_bytes.clone()))?;
+        registry.register(Box::new(self.appended_records.clone()))?;
+        registry.register(Box::new(self.flush_seconds.clone()))?;
+        registry.register(Box::new(self.segments_rolled.clone()))?;
+        registry.register(Box::new(self.segments_deleted.clone()))?;
+        registry.register(Box::new(self.tails_cut.clone()))?;
+        registry.register(Box::new(self.poisoned.clone()))
+    }
+}
+
+impl Default for LogMetrics {
+    fn default() -> LogMetrics {
+        LogMetrics::new()
+    }
+}
+
+/// The names and help texts above are constants, so a refusal is a mistake in this file.
+fn or_panic<T>(metric: prometheus::Result<T>) -> T {
+    match metric {
+        Ok(metric) => metric,
+        Err(error) => panic!("metric is declared wrongly: {error}"),
+    }
+}

@@ -1,0 +1,389 @@
+//! The log of one partition.
+//!
+//! Picture: a row of segments of which only the last one grows. One writer at a time appends (a short lock,
+//! no flush under it); readers never wait for it, they see the row of segments and the log end as they were
+//! last announced.
+//!
+//! ```text
+//!   log start            high watermark     log end
+//!      v                        v              v
+//!   [ segment 0 | segment 90 | segment 200 .... ]
+//!                     ^ recovery point: on the disk for certain
+//! ```
+//! Invariants: log start <= high watermark <= log end, recovery point <= log end; the segments adjoin in
+//! order; the offset given to a batch is the log end at that moment.
+
+mod read; // readers: by offset, by time, by epoch
+mod recovery; // opening a folder
+mod retention; // old segments go, deleted files go
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use twinstream_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
+use twinstream_protocol::batch::{BatchHeader, BatchMut};
+
+use crate::config::TimestampType;
+use crate::epochs::Epochs;
+use crate::files::{self, SNAPSHOT};
+use crate::metrics::LogMetrics;
+use crate::producers::Producers;
+use crate::segment::Segment;
+use crate::validate::{self, Prepared};
+use crate::{AppendError, LogConfig, LogError};
+
+pub use read::{ReadResult, TimestampedOffset};
+pub use recovery::Opening;
+pub use retention::Maintained;
+
+/// Ties a folder to a topic id, in Kafka's format.
+pub(crate) const METADATA_FILE: &str = "partition.metadata";
+
+/// Who wrote the records of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A producer: everything is checked.
+    Client,
+    /// A coordinator of this broker: may write control batches and several batches at once.
+    Coordinator,
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    /// The broker's time if the topic wants it in the records.
+    pub log_append_time: Option<i64>,
+    pub log_start_offset: Offset,
+    /// The batch had been appended before; the offsets are those of then.
+    pub duplicate: bool,
+    pub bytes: usize,
+    pub records: i64,
+}
+
+#[derive(Debug)]
+pub struct PartitionLog {
+    partition: TopicPartition,
+    topic_id: TopicId,
+    /// Where the folder is; it moves once, when the partition is deleted.
+    dir: RwLock<PathBuf>,
+    config: ArcSwap<LogConfig>,
+    metrics: LogMetrics,
+    segments: ArcSwap<Vec<Arc<Segment>>>,
+    log_start: AtomicI64,
+    high_watermark: AtomicI64,
+    log_end: AtomicI64,
+    recovery_point: AtomicI64,
+    writer: Mutex<Writer>,
+    epochs: RwLock<Epochs>,
+    closed: AtomicBool,
+    poison: OnceLock<String>,
+}
+
+/// What only the one who appends or cuts may touch.
+#[derive(Debug)]
+struct Writer {
+    producers: Producers,
+    unflushed_records: i64,
+    last_flush_ms: i64,
+    /// Files of deleted segments and when they may go.
+    doomed: Vec<(i64, Vec<PathBuf>)>,
+}
+
+impl PartitionLog {
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    pub fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+
+    pub fn config(&self) -> Arc<LogConfig> {
+        self.config.load_full()
+    }
+
+    pub fn set_config(&self, config: LogConfig) {
+        self.config.store(Arc::new(config));
+    }
+
+    pub fn log_start_offset(&self) -> Offset {
+        Offset(self.log_start.load(Ordering::Acquire))
+    }
+
+    pub fn log_end_offset(&self) -> Offset {
+        Offset(self.log_end.load(Ordering::Acquire))
+    }
+
+    pub fn high_watermark(&self) -> Offset {
+        Offset(self.high_watermark.load(Ordering::Acquire))
+    }
+
+    /// Up to where the log is known to be on the disk.
+    pub fn recovery_point(&self) -> Offset {
+        Offset(self.recovery_point.load(Ordering::Acquire))
+    }
+
+    /// Moves the high watermark forward, at most to the log end; returns whether it moved.
+    pub fn advance_high_watermark(&self, to: Offset) -> bool {
+        let to = to.min(self.log_end_offset()).0;
+        self.high_watermark.fetch_max(to, Ordering::AcqRel) < to
+    }
+
+    /// Bytes of all segments.
+    pub fn size(&self) -> u64 {
+        self.segments.load().iter().map(|segment| segment.size()).sum()
+    }
+
+    pub fn segment_count(&self) -> usize {
+        self.segments.load().len()
+    }
+
+    /// Producers whose sequences are remembered.
+    pub fn producer_count(&self) -> usize {
+        self.writer.lock().producers.len()
+    }
+
+    /// Whether an earlier failure put the log out of use.
+    pub fn is_poisoned(&self) -> bool {
+        self.poison.get().is_some()
+    }
+
+    /// Appends batches and announces them. Offsets and epoch are assigned here; everything else of the batches
+    /// stays as it is, unless the topic wants the broker's time or another codec.
+    pub fn append(
+        &self,
+        records: &[u8],
+        origin: Origin,
+        epoch: LeaderEpoch,
+        now: i64,
+    ) -> Result<Appended, AppendError> {
+        let config = self.config.load();
+        let mut batches = validate::prepare(records, origin, &config, now)?;
+        let mut writer = self.writer.lock();
+        self.check_usable()?;
+        if let Some(repeated) = self.check_sequences(&writer.producers, &batches)? {
+            return Ok(repeated);
+        }
+        let base_offset = self.log_end_offset();
+        let end = assign(&mut batches, base_offset, epoch)?;
+        let written = self.write(&mut writer, &batches, epoch, &config);
+        written.map_err(|error| self.poison(error))?;
+        self.log_end.store(end.0, Ordering::Release);
+        let appended = Appended {
+            base_offset,
+            last_offset: Offset(end.0 - 1),
+            log_append_time: (config.timestamp_type == TimestampType::LogAppendTime).then_some(now),
+            log_start_offset: self.log_start_offset(),
+            duplicate: false,
+            bytes: batches.iter().map(|batch| batch.header.len).sum(),
+            records: batches.iter().map(|batch| i64::from(batch.header.record_count)).sum(),
+        };
+        writer.unflushed_records += appended.records;
+        let flush = writer.unflushed_records >= config.flush_messages;
+        drop(writer);
+        self.metrics.appended_bytes.inc_by(appended.bytes as u64);
+        self.metrics.appended_records.inc_by(appended.records.unsigned_abs());
+        if flush {
+            self.flush(now)?;
+        }
+        Ok(appended)
+    }
+
+    fn check_sequences(
+        &self,
+        producers: &Producers,
+        batches: &[Prepared<'_>],
+    ) -> Result<Option<Appended>, AppendError> {
+        for batch in batches {
+            if let Some(repeated) = producers.check(&batch.header)? {
+                return Ok(Some(Appended {
+                    base_offset: repeated.base_offset(),
+                    last_offset: repeated.last_offset,
+                    log_append_time: batch.header.attributes.is_log_append_time().then_some(repeated.timestamp),
+                    log_start_offset: self.log_start_offset(),
+                    duplicate: true,
+                    bytes: 0,
+                    records: 0,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes batches that have their offsets. All go into one segment if they fit, else batch by batch.
+    fn write(
+        &self,
+        writer: &mut Writer,
+        batches: &[Prepared<'_>],
+        epoch: LeaderEpoch,
+        config: &LogConfig,
+    ) -> Result<(), LogError> {
+        if let Some(first) = batches.first() {
+            self.note_epoch(epoch, first.header.base_offset)?;
+        }
+        for batch in batches {
+            let segment = self.segment_for(writer, &batch.header, config)?;
+            segment.append(&[(&batch.head[..], &batch.body[..])], &[batch.header], config)?;
+            writer.producers.replay(&batch.header);
+        }
+        Ok(())
+    }
+
+    fn note_epoch(&self, epoch: LeaderEpoch, start: Offset) -> Result<(), LogError> {
+        let mut epochs = self.epochs.write();
+        match epochs.note(epoch, start) {
+            true => epochs.save(),
+            false => Ok(()),
+        }
+    }
+
+    /// The segment that takes the next batch; a new one if the current is full.
+    fn segment_for(
+        &self,
+        writer: &mut Writer,
+        batch: &BatchHeader,
+        config: &LogConfig,
+    ) -> Result<Arc<Segment>, LogError> {
+        let active = self.active();
+        if !active.is_full_for(batch, batch.len as u64, config, self.jitter_ms(&active, config)) {
+            return Ok(active);
+        }
+        self.roll(&writer.producers, batch.base_offset, config)
+    }
+
+    /// Closes the active segment and begins another at `base`.
+    fn roll(&self, producers: &Producers, base: Offset, config: &LogConfig) -> Result<Arc<Segment>, LogError> {
+        self.active().seal()?;
+        let dir = self.dir.read().clone();
+        producers.save(&files::offset_file(&dir, base, SNAPSHOT))?;
+        let fresh = Arc::new(Segment::create(&dir, base, config)?);
+        let mut segments = Vec::clone(&self.segments.load());
+        segments.push(Arc::clone(&fresh));
+        self.segments.store(Arc::new(segments));
+        self.metrics.segments_rolled.inc();
+        tracing::debug!(partition = %self.partition, base = base.0, "rolled a new segment");
+        Ok(fresh)
+    }
+
+    fn active(&self) -> Arc<Segment> {
+        let segments = self.segments.load();
+        match segments.last() {
+            Some(active) => Arc::clone(active),
+            None => unreachable!("a log always has a segment"),
+        }
+    }
+
+    /// A number that differs between partitions and segments and is the same each time it is asked for.
+    fn jitter_ms(&self, segment: &Segment, config: &LogConfig) -> i64 {
+        let span = config.segment_jitter_ms.min(config.segment_ms);
+        if span <= 0 {
+            return 0;
+        }
+        let seed = crc32c::crc32c(format!("{}/{}", self.partition, segment.base()).as_bytes());
+        i64::from(seed) % span
+    }
+
+    /// Waits until all that was appended so far is on the disk; returns up to where that is.
+    pub fn flush(&self, now: i64) -> Result<Offset, LogError> {
+        self.check_usable()?;
+        let (segments, end) = {
+            let mut writer = self.writer.lock();
+            writer.unflushed_records = 0;
+            writer.last_flush_ms = now;
+            (self.segments.load_full(), self.log_end_offset())
+        };
+        self.flush_segments(&segments, end)
+    }
+
+    fn flush_segments(&self, segments: &[Arc<Segment>], end: Offset) -> Result<Offset, LogError> {
+        let from = self.recovery_point();
+        if end <= from {
+            return Ok(from);
+        }
+        let timer = self.metrics.flush_seconds.start_timer();
+        let dirty = segments.iter().filter(|segment| segment.next_offset() > from && segment.base() < end);
+        let synced = dirty.map(|segment| segment.sync()).collect::<Result<Vec<()>, LogError>>();
+        let synced = synced.and_then(|_| files::sync_dir(&self.dir.read()));
+        timer.observe_duration();
+        synced.map_err(|error| self.poison(error))?;
+        self.recovery_point.fetch_max(end.0, Ordering::AcqRel);
+        Ok(self.recovery_point())
+    }
+
+    /// Closes the log in good order: nothing has to be scanned when it is opened again.
+    pub fn close(&self, now: i64) -> Result<(), LogError> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        if let Some(cause) = self.poison.get() {
+            return Err(LogError::Poisoned { cause: cause.clone() });
+        }
+        let mut writer = self.writer.lock();
+        writer.last_flush_ms = now;
+        self.active().seal()?;
+        let end = self.log_end_offset();
+        let dir = self.dir.read().clone();
+        writer.producers.save(&files::offset_file(&dir, end, SNAPSHOT))?;
+        drop(writer);
+        self.flush_segments(&self.segments.load_full(), end)?;
+        Ok(())
+    }
+
+    /// Closes the log and renames its folder to `name`, in the same directory; the caller removes it later.
+    pub fn close_for_deletion(&self, name: &str) -> Result<PathBuf, LogError> {
+        self.closed.store(true, Ordering::Release);
+        let _writer = self.writer.lock();
+        let mut dir = self.dir.write();
+        let renamed = dir.with_file_name(name);
+        fs::rename(&*dir, &renamed).map_err(LogError::io("rename", &dir))?;
+        files::sync_dir(renamed.parent().unwrap_or(Path::new(".")))?;
+        dir.clone_from(&renamed);
+        Ok(renamed)
+    }
+
+    fn check_usable(&self) -> Result<(), LogError> {
+        if let Some(cause) = self.poison.get() {
+            return Err(LogError::Poisoned { cause: cause.clone() });
+        }
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(LogError::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts the log out of use after a failure of the disk.
+    fn poison(&self, error: LogError) -> LogError {
+        let cause = error.chain();
+        if self.poison.set(cause.clone()).is_ok() {
+            self.metrics.poisoned.inc();
+            tracing::error!(partition = %self.partition, cause, "log is out of use, restart the broker when the disk is well");
+        }
+        error
+    }
+}
+
+/// Gives consecutive offsets to batches and returns the offset after the last.
+fn assign(batches: &mut [Prepared<'_>], base: Offset, epoch: LeaderEpoch) -> Result<Offset, AppendError> {
+    let mut next = base;
+    for batch in batches {
+        let mut head = BatchMut::header_only(&mut batch.head);
+        head.set_base_offset(next);
+        head.set_leader_epoch(epoch);
+        batch.header.base_offset = next;
+        batch.header.leader_epoch = epoch;
+        if batch.header.last_offset().0 == i64::MAX {
+            return Err(AppendError::InvalidBatch("log has no offsets left".to_owned()));
+        }
+        next = batch.header.next_offset();
+    }
+    Ok(next)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! Reading a log: by offset, by time, by epoch.
+//!
+//! Nothing here takes the writer's lock. A reader works on the row of segments that it saw first; segments
+//! that are deleted meanwhile stay readable through their open files.
+
+use std::sync::Arc;
+
+use twinstream_model::{LeaderEpoch, Offset};
+use twinstream_protocol::batch::{BatchView, NO_TIMESTAMP};
+
+use super::PartitionLog;
+use crate::segment::{Located, Segment};
+use crate::{FileSlice, LogError, ReadError};
+
+/// What a read found.
+#[derive(Clone, Debug)]
+pub struct ReadResult {
+    /// Whole batches, except that the last may be cut by the size limit; `None` if there is nothing to read.
+    pub slice: Option<FileSlice>,
+    pub log_start_offset: Offset,
+    pub high_watermark: Offset,
+    pub log_end_offset: Offset,
+}
+
+impl ReadResult {
+    /// Bytes that were found.
+    pub fn len(&self) -> usize {
+        self.slice.as_ref().map_or(0, |slice| slice.len)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A record found by its timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampedOffset {
+    pub timestamp: i64,
+    pub offset: Offset,
+    pub leader_epoch: LeaderEpoch,
+}
+
+impl PartitionLog {
+    /// Reads from the batch that holds `from`, whole, up to about `max_bytes` and not beyond `upper`.
+    ///
+    /// With `at_least_one` the first batch comes whole even if it is larger than `max_bytes`. A reader at
+    /// `upper` gets nothing, one outside the log an error.
+    pub fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+        upper: Offset,
+    ) -> Result<ReadResult, ReadError> {
+        // The end is read first: segments that are announced with it are then surely visible.
+        let end = self.log_end_offset();
+        let start = self.log_start_offset();
+        if from < start || from > end {
+            return Err(ReadError::OutOfRange { requested: from, start, end });
+        }
+        let slice = match from < upper.min(end) {
+            true => self.find_slice(from, max_bytes, at_least_one, upper.min(end))?,
+            false => None,
+        };
+        Ok(ReadResult { slice, log_start_offset: start, high_watermark: self.high_watermark(), log_end_offset: end })
+    }
+
+    fn find_slice(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+        upper: Offset,
+    ) -> Result<Option<FileSlice>, ReadError> {
+        let segments = self.segments.load();
+        let first = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
+        for segment in &segments[first..] {
+            // Nothing of this segment at or behind `from`: the next one goes on (offsets may have gaps).
+            let Some(found) = segment.locate(from)? else { continue };
+            if found.header.base_offset >= upper {
+                return Ok(None);
+            }
+            return Ok(slice_of(segment, found, max_bytes, at_least_one, upper)?);
+        }
+        Ok(None)
+    }
+
+    /// The first record with a timestamp of at least `timestamp`, in offset order.
+    pub fn offset_for_time(&self, timestamp: i64) -> Result<Option<TimestampedOffset>, ReadError> {
+        let start = self.log_start_offset();
+        let end = self.log_end_offset();
+        for segment in self.segments.load().iter() {
+            let reaches = segment.max_timestamp().is_some_and(|(max, _)| max >= timestamp);
+            if segment.next_offset() <= start || !reaches {
+                continue;
+            }
+            let mut position = segment.floor_position_by_time(timestamp)?;
+            while let Some(found) = segment.find(position, |header| header.max_timestamp >= timestamp)? {
+                if let Some(hit) = self.record_in(segment, found, start, |t| t >= timestamp)? {
+                    return Ok((hit.offset < end).then_some(hit));
+                }
+                position = found.position + found.header.len as u64;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record with the largest timestamp, `None` if no record has one.
+    pub fn max_timestamp(&self) -> Result<Option<TimestampedOffset>, ReadError> {
+        let segments = self.segments.load_full();
+        let mut best: Option<(i64, Offset, &Arc<Segment>)> = None;
+        for segment in segments.iter() {
+            if let Some((timestamp, offset)) = segment.max_timestamp()
+                && best.is_none_or(|(largest, ..)| timestamp > largest)
+            {
+                best = Some((timestamp, offset, segment));
+            }
+        }
+        let Some((timestamp, offset, segment)) = best else { return Ok(None) };
+        match segment.locate(offset)? {
+            Some(found) => self.record_in(segment, found, self.log_start_offset(), |t| t == timestamp),
+            None => Ok(None),
+        }
+    }
+
+    /// The first record of a batch, at or behind `start`, whose timestamp is wanted.
+    fn record_in(
+        &self,
+        segment: &Segment,
+        found: Located,
+        start: Offset,
+        wanted: impl Fn(i64) -> bool,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let slice = segment.slice(found.position, found.header.len);
+        let bytes = slice.read().map_err(LogError::io("read", &segment.log_path()))?;
+        let records = BatchView::parse(&bytes)?.records(self.config.load().decompressed_bytes_max)?;
+        for record in &records {
+            let record = record?;
+            if record.offset >= start && record.timestamp != NO_TIMESTAMP && wanted(record.timestamp) {
+                return Ok(Some(TimestampedOffset {
+                    timestamp: record.timestamp,
+                    offset: record.offset,
+                    leader_epoch: found.header.leader_epoch,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The largest epoch of at most `epoch` and the offset at which it ended, by Kafka's rules; `None` if the
+    /// log knows no such epoch.
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        if epoch < LeaderEpoch(0) {
+            return None;
+        }
+        self.epochs.read().end_of(epoch, self.log_end_offset())
+    }
+
+    /// The epoch of the newest record.
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.epochs.read().latest().map(|(epoch, _)| epoch)
+    }
+
+    /// The epoch in which the record at an offset was written, `LeaderEpoch::NONE` if that is not known.
+    pub fn epoch_at(&self, offset: Offset) -> LeaderEpoch {
+        self.epochs.read().epoch_at(offset)
+    }
+}
+
+/// The bytes of a segment from a batch on, within the limits.
+fn slice_of(
+    segment: &Segment,
+    first: Located,
+    max_bytes: usize,
+    at_least_one: bool,
+    upper: Offset,
+) -> Result<Option<FileSlice>, LogError> {
+    let end = match segment.next_offset() <= upper {
+        true => segment.size(),
+        // Batches that reach beyond `upper` must not be seen.
+        false => segment.locate(upper)?.map_or(segment.size(), |beyond| beyond.position),
+    };
+    let available = usize::try_from(end.saturating_sub(first.position)).unwrap_or(usize::MAX);
+    let len = match first.header.len {
+        // Half a batch as the only answer would help nobody.
+        whole if whole > max_bytes && !at_least_one => 0,
+        whole => max_bytes.max(whole).min(available),
+    };
+    Ok((len > 0).then(|| segment.slice(first.position, len)))
+}

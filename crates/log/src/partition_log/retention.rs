@@ -1,0 +1,168 @@
+//! Old records go: by age, by size, by DeleteRecords.
+//!
+//! Whole segments go, oldest first, and never beyond the high watermark. Their files are renamed at once
+//! and removed after `file.delete.delay.ms`, so that a reader who just found them can finish.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use twinstream_model::Offset;
+
+use super::{PartitionLog, Writer};
+use crate::files::{self, SNAPSHOT};
+use crate::segment::Segment;
+use crate::{LogConfig, LogError, ReadError};
+
+/// What one round of maintenance did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Maintained {
+    pub deleted_segments: usize,
+    pub deleted_bytes: u64,
+    pub flushed: bool,
+}
+
+impl PartitionLog {
+    /// Does what time demands: retention, flushes of closed segments and by age, removal of renamed files,
+    /// forgetting of silent producers.
+    pub fn maintain(&self, now: i64) -> Result<Maintained, LogError> {
+        self.check_usable()?;
+        let config = self.config();
+        let mut done = self.retain(now, &config)?;
+        done.flushed = self.flush_if_due(now, &config)?;
+        let doomed = {
+            let mut writer = self.writer.lock();
+            writer.producers.expire(now.saturating_sub(config.producer_expiry_ms));
+            take_due(&mut writer, now)
+        };
+        doomed.iter().flatten().try_for_each(|path| files::remove(path))?;
+        self.active().write_out()?;
+        Ok(done)
+    }
+
+    fn retain(&self, now: i64, config: &LogConfig) -> Result<Maintained, LogError> {
+        let mut writer = self.writer.lock();
+        let segments = self.segments.load_full();
+        let gone = self.expired(&segments, now, config);
+        if gone == 0 {
+            return Ok(Maintained::default());
+        }
+        if gone == segments.len() {
+            // A log always has a segment: an empty one takes the place of the last that goes.
+            self.roll(&writer.producers, self.log_end_offset(), config).map_err(|error| self.poison(error))?;
+        }
+        self.drop_segments(&mut writer, gone, now, config).map_err(|error| self.poison(error))
+    }
+
+    /// How many segments, from the oldest on, have no claim to stay.
+    fn expired(&self, segments: &[Arc<Segment>], now: i64, config: &LogConfig) -> usize {
+        let high_watermark = self.high_watermark();
+        let start = self.log_start_offset();
+        let mut size: u64 = segments.iter().map(|segment| segment.size()).sum();
+        let mut gone = 0;
+        for (i, segment) in segments.iter().enumerate() {
+            let active = i + 1 == segments.len();
+            let next = segment.next_offset();
+            if next > high_watermark || segment.size() == 0 {
+                break;
+            }
+            let below_start = next <= start && !active;
+            let by_age = config.cleanup.delete && is_old(segment, now, config);
+            let by_size = config.cleanup.delete
+                && config.retention_bytes.is_some_and(|max| size.saturating_sub(segment.size()) >= max);
+            if !(below_start || by_age || by_size) {
+                break;
+            }
+            size -= segment.size();
+            gone += 1;
+        }
+        gone
+    }
+
+    /// Takes the first `count` segments out of the log and moves the log start behind them.
+    fn drop_segments(
+        &self,
+        writer: &mut Writer,
+        count: usize,
+        now: i64,
+        config: &LogConfig,
+    ) -> Result<Maintained, LogError> {
+        let segments = self.segments.load_full();
+        let (gone, kept) = segments.split_at(count);
+        let start = kept[0].base();
+        self.log_start.fetch_max(start.0, Ordering::AcqRel);
+        self.segments.store(Arc::new(kept.to_vec()));
+        let mut done = Maintained::default();
+        let dir = self.dir.read().clone();
+        for segment in gone {
+            let mut paths = segment.mark_deleted()?;
+            paths.push(files::offset_file(&dir, segment.base(), SNAPSHOT));
+            writer.doomed.push((now.saturating_add(config.file_delete_delay_ms), paths));
+            done.deleted_segments += 1;
+            done.deleted_bytes += segment.size();
+        }
+        let mut epochs = self.epochs.write();
+        if epochs.truncate_start(self.log_start_offset()) {
+            epochs.save()?;
+        }
+        drop(epochs);
+        self.metrics.segments_deleted.inc_by(done.deleted_segments as u64);
+        tracing::info!(
+            partition = %self.partition,
+            segments = done.deleted_segments,
+            bytes = done.deleted_bytes,
+            log_start = self.log_start_offset().0,
+            "deleted old segments"
+        );
+        Ok(done)
+    }
+
+    fn flush_if_due(&self, now: i64, config: &LogConfig) -> Result<bool, LogError> {
+        let segments = self.segments.load_full();
+        let active_base = self.active().base();
+        let aged = now.saturating_sub(self.writer.lock().last_flush_ms) >= config.flush_ms;
+        if aged && self.recovery_point() < self.log_end_offset() {
+            self.flush(now)?;
+            return Ok(true);
+        }
+        if self.recovery_point() < active_base {
+            self.flush_segments(&segments, active_base)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Moves the log start forward to `before`; -1 stands for the high watermark. Returns the new start.
+    pub fn delete_records(&self, before: Offset, now: i64) -> Result<Offset, ReadError> {
+        self.check_usable()?;
+        let high_watermark = self.high_watermark();
+        let start = self.log_start_offset();
+        let before = if before == Offset::NONE { high_watermark } else { before };
+        if before > high_watermark || before < Offset(0) {
+            return Err(ReadError::OutOfRange { requested: before, start, end: high_watermark });
+        }
+        if before > start {
+            self.log_start.fetch_max(before.0, Ordering::AcqRel);
+            let mut epochs = self.epochs.write();
+            if epochs.truncate_start(before) {
+                epochs.save().map_err(|error| self.poison(error))?;
+            }
+            drop(epochs);
+            self.retain(now, &self.config())?;
+        }
+        Ok(self.log_start_offset())
+    }
+}
+
+fn is_old(segment: &Segment, now: i64, config: &LogConfig) -> bool {
+    let Some(retention) = config.retention_ms else {
+        return false;
+    };
+    let newest = segment.max_timestamp().map(|(timestamp, _)| timestamp).or_else(|| segment.modified_ms());
+    newest.is_some_and(|newest| now.saturating_sub(newest) > retention)
+}
+
+fn take_due(writer: &mut Writer, now: i64) -> Vec<Vec<std::path::PathBuf>> {
+    let (due, waiting) = writer.doomed.drain(..).partition(|(at, _)| *at <= now);
+    writer.doomed = waiting;
+    due.into_iter().map(|(_, paths): (i64, _)| paths).collect()
+}

@@ -1,0 +1,118 @@
+use twinstream_model::LeaderEpoch;
+use twinstream_protocol::batch::Attributes;
+
+use super::*;
+
+fn batch(id: i64, epoch: i16, sequence: i32, records: i32, offset: i64) -> BatchHeader {
+    BatchHeader {
+        base_offset: Offset(offset),
+        len: 100,
+        leader_epoch: LeaderEpoch(0),
+        crc: 0,
+        attributes: Attributes(0),
+        last_offset_delta: records - 1,
+        base_timestamp: 1_000,
+        max_timestamp: 1_000 + offset,
+        producer_id: ProducerId(id),
+        producer_epoch: ProducerEpoch(epoch),
+        base_sequence: sequence,
+        record_count: records,
+    }
+}
+
+fn after(batches: &[BatchHeader]) -> Producers {
+    let mut producers = Producers::default();
+    batches.iter().for_each(|b| producers.replay(b));
+    producers
+}
+
+#[test]
+fn next_sequence_is_new_and_a_gap_is_refused() {
+    let producers = after(&[batch(1, 0, 0, 10, 0)]);
+    assert_eq!(producers.check(&batch(1, 0, 10, 1, -1)).unwrap(), None);
+    let error = producers.check(&batch(1, 0, 12, 1, -1)).unwrap_err();
+    assert!(matches!(error, AppendError::OutOfOrderSequence { expected: 10, found: 12, .. }));
+}
+
+#[test]
+fn any_of_the_last_five_batches_is_recognised_again() {
+    let batches: Vec<_> = (0..7).map(|i| batch(1, 0, i * 3, 3, i64::from(i) * 100)).collect();
+    let producers = after(&batches);
+    for old in &batches[2..] {
+        let found = producers.check(old).unwrap().unwrap();
+        assert_eq!((found.base_offset(), found.last_offset), (old.base_offset, old.last_offset()));
+    }
+    producers.check(&batches[1]).unwrap_err();
+}
+
+#[test]
+fn unknown_producer_may_start_anywhere() {
+    assert_eq!(Producers::default().check(&batch(1, 3, 77, 2, -1)).unwrap(), None);
+}
+
+#[test]
+fn newer_epoch_starts_at_zero_and_fences_the_older() {
+    let mut producers = after(&[batch(1, 4, 0, 5, 0)]);
+    assert!(matches!(producers.check(&batch(1, 5, 3, 1, -1)), Err(AppendError::OutOfOrderSequence { .. })));
+    assert_eq!(producers.check(&batch(1, 5, 0, 1, -1)).unwrap(), None);
+    producers.replay(&batch(1, 5, 0, 1, 5));
+    assert!(matches!(producers.check(&batch(1, 4, 5, 1, -1)), Err(AppendError::InvalidProducerEpoch { .. })));
+}
+
+#[test]
+fn sequence_wraps_inside_a_batch_and_between_batches() {
+    let wrapping = batch(1, 0, i32::MAX - 1, 4, 10); // MAX-1, MAX, 0, 1
+    let producers = after(&[wrapping]);
+    assert_eq!(producers.check(&batch(1, 0, 2, 1, -1)).unwrap(), None);
+    assert!(producers.check(&wrapping).unwrap().is_some());
+    let producers = after(&[batch(1, 0, i32::MAX, 1, 10)]);
+    assert_eq!(producers.check(&batch(1, 0, 0, 1, -1)).unwrap(), None);
+}
+
+#[test]
+fn silent_producers_are_forgotten() {
+    let mut producers = after(&[batch(1, 0, 0, 1, 0), batch(2, 0, 0, 1, 500)]);
+    producers.expire(1_200);
+    assert_eq!(producers.len(), 1);
+}
+
+#[test]
+fn snapshot_has_kafkas_bytes_and_reads_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("00000000000000000008.snapshot");
+    let producers = after(&[batch(7, 2, 0, 5, 0), batch(7, 2, 5, 3, 5)]);
+    producers.save(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let body = concat!(
+        "00000001",
+        "0000000000000007",
+        "0002",
+        "00000007",
+        "0000000000000007",
+        "00000002",
+        "00000000000003ed",
+        "ffffffff",
+        "ffffffffffffffff"
+    );
+    assert_eq!(hex, format!("0001{:08x}{body}", crc32c::crc32c(&bytes[6..])));
+    let loaded = Producers::load(&path).unwrap();
+    assert!(loaded.check(&batch(7, 2, 5, 3, -1)).unwrap().is_some());
+    assert_eq!(loaded.check(&batch(7, 2, 8, 1, -1)).unwrap(), None);
+}
+
+#[test]
+fn damaged_and_newer_snapshots_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.snapshot");
+    after(&[batch(7, 2, 0, 5, 0)]).save(&path).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    for cut in [0, 1, 9, good.len() - 1] {
+        std::fs::write(&path, &good[..cut]).unwrap();
+        assert!(matches!(Producers::load(&path), Err(LogError::Damaged { .. })), "{cut} bytes");
+    }
+    let mut newer = good.clone();
+    newer[1] = 2;
+    std::fs::write(&path, newer).unwrap();
+    assert!(matches!(Producers::load(&path), Err(LogError::NewerVersion { .. })));
+}
