@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use twinstream_metadata::Image;
 use twinstream_model::ErrorCode;
 
+use crate::groups::GroupService;
 use crate::metrics::BrokerMetrics;
 use crate::settings::Settings;
 
@@ -20,6 +21,8 @@ pub(crate) struct Broker {
     pub(crate) settings: Arc<Settings>,
     /// The cluster as this node knows it; replaced whole by whoever replays the metadata log.
     pub(crate) image: Arc<ArcSwap<Image>>,
+    /// The groups that this broker coordinates.
+    pub(crate) groups: GroupService,
     pub(crate) metrics: Arc<BrokerMetrics>,
     /// Fires once, when the broker is registered and its partitions and groups are loaded. Requests of clients wait
     /// for it, requests of other nodes do not.

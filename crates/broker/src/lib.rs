@@ -10,6 +10,7 @@
 mod auto_create; // topics that come into being by themselves
 mod context; // what a handler sees
 mod error; // why a broker does not start, or stops
+mod groups; // the group coordinator
 mod handlers; // one file per API, one table
 mod metrics;
 mod server; // sockets, frames, responses

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use twinstream_metadata::Image;
 
 use crate::context::Broker;
+use crate::groups::GroupService;
 use crate::metrics::BrokerMetrics;
 use crate::server::bind::{self, Bound};
 use crate::server::connection::ConnectionSettings;
@@ -36,6 +37,7 @@ pub(crate) async fn run(options: BrokerOptions, mut shutdown: watch::Receiver<bo
     let metrics = Arc::new(BrokerMetrics::new(Arc::clone(&image), settings.node.id));
     serve_metrics(&settings, &metrics, &shutdown).await?;
     let broker = Arc::new(Broker {
+        groups: GroupService::new(&settings),
         settings: Arc::new(settings),
         image,
         metrics,

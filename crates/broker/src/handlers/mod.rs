@@ -22,7 +22,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest, MetadataRequest,
+    ApiKey, ApiVersionsRequest, DeleteGroupsRequest, DescribeClusterRequest, DescribeGroupsRequest,
+    DescribeTopicPartitionsRequest, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListGroupsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    SyncGroupRequest,
 };
 use kafka_protocol::protocol::Decodable;
 use twinstream_model::ErrorCode;
@@ -30,6 +33,7 @@ use twinstream_model::ErrorCode;
 use crate::context::{Broker, RequestContext};
 use crate::server::response::{IntoResponse, Response};
 
+mod group_wire; // what the group APIs share
 mod shape; // what a request's bytes may look like
 mod topic_view; // how a partition looks to a client
 
@@ -37,6 +41,17 @@ pub(crate) mod api_versions;
 mod describe_cluster;
 mod describe_topic_partitions;
 mod metadata;
+mod delete_groups;
+mod describe_groups;
+mod find_coordinator;
+mod heartbeat;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod sync_group;
 
 /// One row of the table: an API key with the versions that we serve.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +115,18 @@ macro_rules! handlers {
 // shape in `shape::table`.
 handlers! {
     Metadata 0..=13, MetadataRequest => metadata;
+    OffsetCommit 2..=9, OffsetCommitRequest => offset_commit;
+    OffsetFetch 1..=9, OffsetFetchRequest => offset_fetch;
+    FindCoordinator 0..=6, FindCoordinatorRequest => find_coordinator;
+    JoinGroup 0..=9, JoinGroupRequest => join_group;
+    Heartbeat 0..=4, HeartbeatRequest => heartbeat;
+    LeaveGroup 0..=5, LeaveGroupRequest => leave_group;
+    SyncGroup 0..=5, SyncGroupRequest => sync_group;
+    DescribeGroups 0..=6, DescribeGroupsRequest => describe_groups;
+    ListGroups 0..=5, ListGroupsRequest => list_groups;
     ApiVersions 0..=4, ApiVersionsRequest => api_versions;
+    DeleteGroups 0..=2, DeleteGroupsRequest => delete_groups;
+    OffsetDelete 0..=0, OffsetDeleteRequest => offset_delete;
     DescribeCluster 0..=2, DescribeClusterRequest => describe_cluster;
     DescribeTopicPartitions 0..=0, DescribeTopicPartitionsRequest => describe_topic_partitions;
 }

@@ -93,7 +93,7 @@ pub(super) fn hand_out(cx: &mut Context<'_>, group: &mut Group) {
         generation: group.generation,
         members: group.members.len(),
     });
-    answer_parked(cx, group, |group, assignment| share(group, assignment));
+    answer_parked(cx, group, share);
 }
 
 /// The assignment could not be stored: everybody starts over.

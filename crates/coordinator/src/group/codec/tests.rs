@@ -178,7 +178,7 @@ proptest! {
     fn arbitrary_bytes_never_panic(key: Vec<u8>, value: Vec<u8>, kind in 0u8..4, version in 0u8..6) {
         let key = [&[0, kind], &key[..]].concat();
         let value = [&[0, version], &value[..]].concat();
-        let _ = decode(Some(&key), Some(&value));
+        drop(decode(Some(&key), Some(&value)));
     }
 
     #[test]

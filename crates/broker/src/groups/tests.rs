@@ -1,0 +1,262 @@
+//! The life of shards on a log in memory: loading, serving, resigning, what survives.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use twinstream_coordinator::group::*;
+use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
+use twinstream_protocol::batch::{BatchBuilder, BatchMut, BatchView};
+use uuid::Uuid;
+
+use super::log::ShardLog;
+use super::shard::ShardHandle;
+
+/// A log of whole batches; what it commits is the test's choice.
+struct MemoryLog {
+    batches: Mutex<Vec<Vec<u8>>>,
+    end: Mutex<Offset>,
+    committed: watch::Sender<Offset>,
+    commits: Mutex<bool>,
+    refuses: Mutex<Option<ErrorCode>>,
+}
+
+impl MemoryLog {
+    fn new() -> Arc<MemoryLog> {
+        Arc::new(MemoryLog {
+            batches: Mutex::default(),
+            end: Mutex::new(Offset(0)),
+            committed: watch::Sender::new(Offset(0)),
+            commits: Mutex::new(true),
+            refuses: Mutex::default(),
+        })
+    }
+
+    fn commit(&self) {
+        self.committed.send_replace(*self.end.lock());
+    }
+}
+
+impl ShardLog for MemoryLog {
+    fn append(&self, mut batch: Vec<u8>) -> Result<Offset, ErrorCode> {
+        if let Some(error) = *self.refuses.lock() {
+            return Err(error);
+        }
+        let mut end = self.end.lock();
+        let base = *end;
+        BatchMut::parse(&mut batch).unwrap().set_base_offset(base);
+        *end = BatchView::parse(&batch).unwrap().last_offset().next();
+        drop(end);
+        self.batches.lock().push(batch);
+        if *self.commits.lock() {
+            self.commit();
+        }
+        Ok(base)
+    }
+
+    fn read(&self, from: Offset, _bytes_max: usize) -> Result<Bytes, ErrorCode> {
+        let batches = self.batches.lock();
+        let batch = batches.iter().find(|b| BatchView::parse(b).unwrap().last_offset() >= from);
+        Ok(batch.map(|b| Bytes::copy_from_slice(b)).unwrap_or_default())
+    }
+
+    fn start(&self) -> Offset {
+        Offset(0)
+    }
+
+    fn end(&self) -> Offset {
+        *self.end.lock()
+    }
+
+    fn committed(&self) -> Offset {
+        *self.committed.borrow()
+    }
+
+    fn committed_beyond(&self, seen: Offset) -> BoxFuture<'_, ()> {
+        let mut committed = self.committed.subscribe();
+        async move {
+            committed.wait_for(|now| *now > seen).await.ok();
+        }
+        .boxed()
+    }
+}
+
+fn partition() -> TopicPartition {
+    TopicPartition::new(TopicName::parse("__consumer_offsets").unwrap(), 0)
+}
+
+fn config() -> GroupConfig {
+    GroupConfig { initial_rebalance_delay_ms: 0, ..GroupConfig::default() }
+}
+
+async fn shard(log: &Arc<MemoryLog>) -> ShardHandle {
+    let shard = ShardHandle::start(partition(), log.clone(), config());
+    wait_until(|| !shard.is_loading()).await;
+    shard
+}
+
+async fn wait_until(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn commit(offset: i64) -> Request {
+    Request::CommitOffsets(CommitOffsets {
+        group: "g".into(),
+        generation: Generation::NONE,
+        member: MemberId::default(),
+        instance: None,
+        retention_ms: None,
+        knows_group_id_not_found: true,
+        offsets: vec![OffsetToCommit {
+            topic: TopicName::parse("orders").unwrap(),
+            topic_id: TopicId::NONE,
+            partition: PartitionIndex(0),
+            offset: Offset(offset),
+            leader_epoch: LeaderEpoch(0),
+            metadata: "note".into(),
+        }],
+    })
+}
+
+fn fetch() -> Request {
+    Request::FetchOffsets(FetchOffsets { group: "g".into(), partitions: None })
+}
+
+fn offset_of(answer: Result<Answer, ErrorCode>) -> Option<(Offset, String)> {
+    let Ok(Answer::FetchOffsets(answer)) = answer else { panic!("{answer:?}") };
+    let found = answer.topics.first()?.1.first()?;
+    Some((found.offset, found.metadata.to_string()))
+}
+
+fn join(group: &str) -> Request {
+    Request::Join(Join {
+        group: group.into(),
+        member: MemberId::default(),
+        instance: None,
+        client_id: "c".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![Protocol { name: "range".into(), metadata: Bytes::new() }],
+        reason: None,
+        requires_member_id: false,
+        can_skip_assignment: false,
+        fresh_id: Uuid::from_u128(1),
+    })
+}
+
+#[tokio::test]
+async fn committed_offsets_survive_a_new_shard_on_the_same_log() {
+    let log = MemoryLog::new();
+    let first = shard(&log).await;
+    first.call(commit(5)).await.unwrap();
+    first.call(commit(6)).await.unwrap();
+    drop(first);
+    let second = shard(&log).await;
+    assert_eq!(offset_of(second.call(fetch()).await), Some((Offset(6), "note".to_owned())));
+}
+
+#[tokio::test]
+async fn answers_wait_for_the_commit_of_what_they_saw() {
+    let log = MemoryLog::new();
+    let shard = shard(&log).await;
+    *log.commits.lock() = false;
+    let mut committing = Box::pin(shard.call(commit(5)));
+    assert!(committing.as_mut().now_or_never().is_none());
+    let mut fetching = Box::pin(shard.call(fetch()));
+    wait_until(|| log.end() == Offset(1)).await;
+    assert!(committing.as_mut().now_or_never().is_none());
+    assert!(fetching.as_mut().now_or_never().is_none());
+    log.commit();
+    assert!(matches!(committing.await, Ok(Answer::CommitOffsets(a)) if a.error.is_none()));
+    assert_eq!(offset_of(fetching.await), Some((Offset(5), "note".to_owned())));
+}
+
+#[tokio::test]
+async fn refused_append_is_an_error_that_clients_understand() {
+    let log = MemoryLog::new();
+    let shard = shard(&log).await;
+    *log.refuses.lock() = Some(ErrorCode::NotLeaderOrFollower);
+    let answer = shard.call(commit(5)).await;
+    assert!(matches!(answer, Ok(Answer::CommitOffsets(a)) if a.error == ErrorCode::NotCoordinator));
+    *log.refuses.lock() = None;
+    assert_eq!(offset_of(shard.call(fetch()).await), None);
+}
+
+#[tokio::test]
+async fn parked_join_hears_when_the_shard_resigns_and_later_calls_too() {
+    let log = MemoryLog::new();
+    let slow = GroupConfig { initial_rebalance_delay_ms: 60_000, ..GroupConfig::default() };
+    let shard = ShardHandle::start(partition(), log, slow);
+    wait_until(|| !shard.is_loading()).await;
+    let mut joining = Box::pin(shard.call(join("g")));
+    assert!(joining.as_mut().now_or_never().is_none());
+    shard.call(Request::Describe("g".into())).await.unwrap(); // the join is in
+    shard.stop();
+    assert!(matches!(joining.await, Ok(Answer::Join(a)) if a.error == ErrorCode::NotCoordinator));
+    wait_until(|| shard.call(fetch()).now_or_never().is_some()).await;
+    assert_eq!(shard.call(fetch()).await, Err(ErrorCode::NotCoordinator));
+}
+
+#[tokio::test]
+async fn deadlines_fire_without_requests() {
+    let log = MemoryLog::new();
+    let shard = shard(&log).await;
+    let joined = shard.call(join("g")).await;
+    assert!(matches!(joined, Ok(Answer::Join(a)) if a.error.is_none() && a.generation == Generation(1)));
+}
+
+#[tokio::test]
+async fn records_of_newer_kinds_are_skipped_and_newer_values_stop_the_load() {
+    let log = MemoryLog::new();
+    let append = |key: &[u8], value: &[u8]| {
+        let mut batch = BatchBuilder::new();
+        batch.append(0, Some(key), Some(value), []);
+        log.append(batch.build().unwrap()).unwrap()
+    };
+    append(b"\x00\x05\x00\x01g", b"\x00\x00"); // a consumer group's record of KIP-848
+    let lives = shard(&log).await;
+    assert_eq!(offset_of(lives.call(fetch()).await), None);
+    lives.call(commit(7)).await.unwrap();
+    assert_eq!(offset_of(shard(&log).await.call(fetch()).await), Some((Offset(7), "note".to_owned())));
+
+    append(b"\x00\x02\x00\x01g", b"\x00\x09");
+    let failed = shard(&log).await;
+    assert_eq!(failed.call(fetch()).await, Err(ErrorCode::CoordinatorNotAvailable));
+}
+
+#[tokio::test]
+async fn hundreds_of_callers_are_all_answered() {
+    let log = MemoryLog::new();
+    let shard = Arc::new(shard(&log).await);
+    let callers: Vec<_> = (0..3_000)
+        .map(|i| {
+            let shard = shard.clone();
+            tokio::spawn(async move { shard.call(commit(i)).await })
+        })
+        .collect();
+    for caller in callers {
+        assert!(matches!(caller.await.unwrap(), Ok(Answer::CommitOffsets(a)) if a.error.is_none()));
+    }
+    assert_eq!(log.end(), Offset(3_000));
+}
+
+#[tokio::test]
+async fn unknown_group_is_not_found_and_not_created_by_asking() {
+    let log = MemoryLog::new();
+    let shard = shard(&log).await;
+    let group = GroupId::from("nobody");
+    let answer = shard.call(Request::Describe(group)).await;
+    assert_eq!(answer, Ok(Answer::Describe(Err(ErrorCode::GroupIdNotFound))));
+    let Ok(Answer::List(groups)) = shard.call(Request::List(ListFilter::default())).await else { panic!() };
+    assert!(groups.is_empty());
+}

@@ -1,0 +1,128 @@
+//! FindCoordinator (key 10), versions 0-6.
+//!
+//! v1 key type, error message, throttle time; v3 flexible; v4 many keys (KIP-699); v5 is v4 for transactions of
+//! KIP-890; v6 share groups (KIP-932).
+//!
+//! The first question for a group brings `__consumer_offsets` into being. Unlike Kafka we wait for it (bounded by
+//! the controller client) instead of sending the client round again.
+//! Deviation: transactions and share groups are not served, their key types are INVALID_REQUEST with a message,
+//! which ends a transactional producer's `initTransactions` with that text instead of retries without end.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
+use kafka_protocol::protocol::StrBytes;
+use twinstream_metadata::Image;
+use twinstream_model::{ErrorCode, NodeId};
+
+use super::group_wire::{authorize_group, wire};
+use super::topic_view::reachable;
+use crate::context::{Broker, Operation, RequestContext};
+use crate::groups::{self, offsets_topic, partition_of};
+
+const MANY_KEYS_SINCE: i16 = 4;
+const KEY_TYPE_GROUP: i8 = 0;
+const KEY_TYPE_TRANSACTION: i8 = 1;
+
+/// A broker that can be reached, or why there is none.
+struct Found {
+    node: NodeId,
+    host: String,
+    port: i32,
+}
+
+struct NotFound {
+    code: ErrorCode,
+    message: String,
+}
+
+impl From<ErrorCode> for NotFound {
+    fn from(code: ErrorCode) -> NotFound {
+        NotFound { code, message: code.to_string() }
+    }
+}
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: FindCoordinatorRequest,
+) -> FindCoordinatorResponse {
+    if request.key_type == KEY_TYPE_GROUP && offsets_topic(&broker.image.load()).is_none() {
+        groups::create_offsets_topic(broker).await;
+    }
+    let image = broker.image.load_full();
+    let find = |key: &StrBytes| find(broker, ctx, &image, request.key_type, key.as_str());
+    if ctx.api_version < MANY_KEYS_SINCE {
+        return single(ctx, find(&request.key));
+    }
+    let coordinators = request.coordinator_keys.iter().map(|key| one_of_many(ctx, key.clone(), find(key)));
+    FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
+}
+
+pub(crate) fn error_response(
+    ctx: &RequestContext,
+    request: FindCoordinatorRequest,
+    code: ErrorCode,
+) -> FindCoordinatorResponse {
+    if ctx.api_version < MANY_KEYS_SINCE {
+        return single(ctx, Err(code.into()));
+    }
+    let coordinators = request.coordinator_keys.into_iter().map(|key| one_of_many(ctx, key, Err(code.into())));
+    FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
+}
+
+fn find(broker: &Broker, ctx: &RequestContext, image: &Image, key_type: i8, key: &str) -> Result<Found, NotFound> {
+    if key_type != KEY_TYPE_GROUP {
+        return Err(not_served(key_type));
+    }
+    authorize_group(broker, ctx, Operation::Describe, key)?;
+    let topic = offsets_topic(image).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+    let partition = partition_of(key, topic.partitions.len() as i32);
+    let leader = topic.partition(partition).and_then(|partition| partition.leader);
+    let leader = leader.ok_or(ErrorCode::CoordinatorNotAvailable)?;
+    let endpoint = reachable(image, &ctx.listener, leader).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+    Ok(Found { node: leader, host: endpoint.host.clone(), port: i32::from(endpoint.port) })
+}
+
+fn not_served(key_type: i8) -> NotFound {
+    let what = match key_type {
+        KEY_TYPE_TRANSACTION => "transactions are".to_owned(),
+        other => format!("coordinator key type {other} is"),
+    };
+    NotFound { code: ErrorCode::InvalidRequest, message: format!("{what} not served by this release, see GAPS.md") }
+}
+
+fn single(ctx: &RequestContext, found: Result<Found, NotFound>) -> FindCoordinatorResponse {
+    let response = FindCoordinatorResponse::default();
+    match found {
+        Ok(found) => {
+            response.with_node_id(BrokerId(found.node.0)).with_host(wire(&found.host)).with_port(found.port)
+        }
+        Err(error) => {
+            ctx.count_error(error.code);
+            response
+                .with_error_code(error.code.code())
+                .with_error_message(Some(wire(&error.message)))
+                .with_node_id(BrokerId(NodeId::NONE.0))
+                .with_port(-1)
+        }
+    }
+}
+
+fn one_of_many(ctx: &RequestContext, key: StrBytes, found: Result<Found, NotFound>) -> Coordinator {
+    let coordinator = Coordinator::default().with_key(key);
+    match found {
+        Ok(found) => {
+            coordinator.with_node_id(BrokerId(found.node.0)).with_host(wire(&found.host)).with_port(found.port)
+        }
+        Err(error) => {
+            ctx.count_error(error.code);
+            coordinator
+                .with_error_code(error.code.code())
+                .with_error_message(Some(wire(&error.message)))
+                .with_node_id(BrokerId(NodeId::NONE.0))
+                .with_port(-1)
+        }
+    }
+}

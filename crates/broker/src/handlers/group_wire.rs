@@ -1,0 +1,71 @@
+//! What the handlers of the group APIs share: texts of the wire as the coordinator's values, and the call itself.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::{GroupId as WireGroupId, TopicName as WireTopicName};
+use kafka_protocol::protocol::StrBytes;
+use twinstream_coordinator::group::{Answer, InstanceId, MemberId, Request};
+use twinstream_model::{ErrorCode, GroupId, TopicName};
+
+use crate::context::{Broker, Operation, RequestContext, Resource};
+
+pub(super) fn group_id(wire: &WireGroupId) -> GroupId {
+    GroupId::from(wire.as_str())
+}
+
+pub(super) fn member_id(wire: &StrBytes) -> MemberId {
+    MemberId::from(wire.as_str())
+}
+
+pub(super) fn instance_id(wire: Option<&StrBytes>) -> Option<InstanceId> {
+    wire.map(|text| InstanceId::from(text.as_str()))
+}
+
+pub(super) fn text(wire: &StrBytes) -> Arc<str> {
+    Arc::from(wire.as_str())
+}
+
+pub(super) fn wire(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+pub(super) fn wire_group(group: &GroupId) -> WireGroupId {
+    WireGroupId(wire(group.as_str()))
+}
+
+pub(super) fn wire_topic(topic: &TopicName) -> WireTopicName {
+    WireTopicName(wire(topic.as_str()))
+}
+
+/// Whether the client may do this with the group, with the error to answer if not.
+pub(super) fn authorize_group(
+    broker: &Broker,
+    ctx: &RequestContext,
+    operation: Operation,
+    group: &str,
+) -> Result<(), ErrorCode> {
+    if broker.authorize(ctx, operation, Resource::Group(group)) {
+        Ok(())
+    } else {
+        Err(ErrorCode::GroupAuthorizationFailed)
+    }
+}
+
+/// Authorizes and asks the group's coordinator.
+pub(super) async fn call(
+    broker: &Broker,
+    ctx: &RequestContext,
+    operation: Operation,
+    group: &GroupId,
+    request: Request,
+) -> Result<Answer, ErrorCode> {
+    authorize_group(broker, ctx, operation, group.as_str())?;
+    let image = broker.image.load_full();
+    broker.groups.call(&image, group, request).await
+}
+
+/// An answer of another kind than its request: the shard broke its contract.
+pub(super) fn mismatched(answer: &Answer) -> ErrorCode {
+    tracing::error!(?answer, "group coordinator answered another question");
+    ErrorCode::UnknownServerError
+}

@@ -1,0 +1,180 @@
+//! OffsetFetch (key 9), versions 1-9.
+//!
+//! v2 null asks for every offset, top-level error; v3 throttle time; v5 leader epoch (KIP-320); v6 flexible;
+//! v7 require-stable (KIP-447); v8 many groups (KIP-709); v9 member id and epoch, which only groups of KIP-848
+//! check. v10 (topic ids) is newer than our codec.
+//!
+//! require-stable is always met: an answer waits until all that it may have seen is committed, and there are no
+//! transactional offsets yet.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::{
+    GroupId as WireGroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName as WireTopicName,
+};
+use twinstream_coordinator::group::{Answer, FetchOffsets, FetchedOffset, Request};
+use twinstream_model::{ErrorCode, PartitionIndex, TopicName};
+
+use super::group_wire::{call, group_id, mismatched, wire, wire_topic};
+use crate::context::{Broker, Operation, RequestContext, Resource};
+
+const TOP_LEVEL_ERROR_SINCE: i16 = 2;
+const MANY_GROUPS_SINCE: i16 = 8;
+
+/// What one group is asked for; `None` for every offset.
+struct Wanted {
+    group: WireGroupId,
+    topics: Option<Vec<(WireTopicName, Vec<i32>)>>,
+}
+
+/// One partition of the answer, before it takes the shape of a version.
+struct Found {
+    partition: i32,
+    offset: i64,
+    leader_epoch: i32,
+    metadata: String,
+    error: ErrorCode,
+}
+
+struct FoundGroup {
+    group: WireGroupId,
+    error: ErrorCode,
+    topics: Vec<(WireTopicName, Vec<Found>)>,
+}
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: OffsetFetchRequest,
+) -> OffsetFetchResponse {
+    let groups = wanted(ctx, request).into_iter().map(|wanted| fetch(broker, ctx, wanted));
+    respond(ctx, join_all(groups).await)
+}
+
+pub(crate) fn error_response(
+    ctx: &RequestContext,
+    request: OffsetFetchRequest,
+    code: ErrorCode,
+) -> OffsetFetchResponse {
+    respond(ctx, wanted(ctx, request).into_iter().map(|wanted| failed(ctx, wanted, code)).collect())
+}
+
+fn wanted(ctx: &RequestContext, request: OffsetFetchRequest) -> Vec<Wanted> {
+    if ctx.api_version >= MANY_GROUPS_SINCE {
+        let topics_of = |group: OffsetFetchRequestGroup| {
+            let topics = group.topics?.into_iter().map(|topic| (topic.name, topic.partition_indexes));
+            Some(topics.collect())
+        };
+        let groups = request.groups.into_iter();
+        return groups.map(|group| Wanted { group: group.group_id.clone(), topics: topics_of(group) }).collect();
+    }
+    let topics = request.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+    vec![Wanted { group: request.group_id, topics }]
+}
+
+async fn fetch(broker: &Arc<Broker>, ctx: &RequestContext, wanted: Wanted) -> FoundGroup {
+    let group = group_id(&wanted.group);
+    let may_describe = |topic: &str| broker.authorize(ctx, Operation::Describe, Resource::Topic(topic));
+    // A name that no topic can have has no offset either; only the others are asked for.
+    let partitions = wanted.topics.as_ref().map(|topics| {
+        let known = topics.iter().filter(|(name, _)| may_describe(name.as_str())).filter_map(|(name, indexes)| {
+            let name = TopicName::parse(name.as_str()).ok()?;
+            Some((name, indexes.iter().copied().map(PartitionIndex).collect()))
+        });
+        known.collect()
+    });
+    let request = Request::FetchOffsets(FetchOffsets { group: group.clone(), partitions });
+    let answer = match call(broker, ctx, Operation::Describe, &group, request).await {
+        Ok(Answer::FetchOffsets(answer)) if answer.error.is_none() => answer,
+        Ok(Answer::FetchOffsets(answer)) => return failed(ctx, wanted, answer.error),
+        Ok(other) => return failed(ctx, wanted, mismatched(&other)),
+        Err(error) => return failed(ctx, wanted, error),
+    };
+    let found = answer.topics.into_iter().filter(|(name, _)| may_describe(name.as_str()));
+    let mut topics: Vec<(WireTopicName, Vec<Found>)> =
+        found.map(|(name, offsets)| (wire_topic(&name), offsets.into_iter().map(Found::from).collect())).collect();
+    for (name, indexes) in wanted.topics.into_iter().flatten() {
+        let error = match may_describe(name.as_str()) {
+            false => ErrorCode::TopicAuthorizationFailed,
+            true if TopicName::parse(name.as_str()).is_err() => ErrorCode::None,
+            true => continue,
+        };
+        topics.push((name, indexes.into_iter().map(|partition| Found::nothing(partition, error)).collect()));
+    }
+    FoundGroup { group: wanted.group, error: ErrorCode::None, topics }
+}
+
+/// Version 1 has no place for an error but the partitions.
+fn failed(ctx: &RequestContext, wanted: Wanted, error: ErrorCode) -> FoundGroup {
+    let topics = if ctx.api_version < TOP_LEVEL_ERROR_SINCE { wanted.topics.unwrap_or_default() } else { Vec::new() };
+    let nothing = |indexes: Vec<i32>| indexes.into_iter().map(|partition| Found::nothing(partition, error)).collect();
+    let topics = topics.into_iter().map(|(name, indexes)| (name, nothing(indexes))).collect();
+    FoundGroup { group: wanted.group, error, topics }
+}
+
+impl Found {
+    fn nothing(partition: i32, error: ErrorCode) -> Found {
+        Found { partition, offset: -1, leader_epoch: -1, metadata: String::new(), error }
+    }
+}
+
+impl From<FetchedOffset> for Found {
+    fn from(fetched: FetchedOffset) -> Found {
+        Found {
+            partition: fetched.partition.0,
+            offset: fetched.offset.0,
+            leader_epoch: fetched.leader_epoch.0,
+            metadata: fetched.metadata.to_string(),
+            error: ErrorCode::None,
+        }
+    }
+}
+
+fn respond(ctx: &RequestContext, mut groups: Vec<FoundGroup>) -> OffsetFetchResponse {
+    for group in &groups {
+        ctx.count_error(group.error);
+    }
+    if ctx.api_version >= MANY_GROUPS_SINCE {
+        return OffsetFetchResponse::default().with_groups(groups.into_iter().map(group_answer).collect());
+    }
+    let Some(group) = groups.pop() else { return OffsetFetchResponse::default() };
+    OffsetFetchResponse::default()
+        .with_error_code(group.error.code())
+        .with_topics(group.topics.into_iter().map(topic_answer).collect())
+}
+
+fn group_answer(group: FoundGroup) -> OffsetFetchResponseGroup {
+    let topics = group.topics.into_iter().map(|(name, found)| {
+        let partitions = found.into_iter().map(|found| {
+            OffsetFetchResponsePartitions::default()
+                .with_partition_index(found.partition)
+                .with_committed_offset(found.offset)
+                .with_committed_leader_epoch(found.leader_epoch)
+                .with_metadata(Some(wire(&found.metadata)))
+                .with_error_code(found.error.code())
+        });
+        OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions.collect())
+    });
+    OffsetFetchResponseGroup::default()
+        .with_group_id(group.group)
+        .with_error_code(group.error.code())
+        .with_topics(topics.collect())
+}
+
+fn topic_answer((name, found): (WireTopicName, Vec<Found>)) -> OffsetFetchResponseTopic {
+    let partitions = found.into_iter().map(|found| {
+        OffsetFetchResponsePartition::default()
+            .with_partition_index(found.partition)
+            .with_committed_offset(found.offset)
+            .with_committed_leader_epoch(found.leader_epoch)
+            .with_metadata(Some(wire(&found.metadata)))
+            .with_error_code(found.error.code())
+    });
+    OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions.collect())
+}
