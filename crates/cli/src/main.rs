@@ -1,3 +1,71 @@
-//! The binary `twinstream`.
+//! The binary `twinstream`: server roles, the quick start, operator commands.
+//!
+//! Picture: [`arguments`] is the command tree, `main` picks one module by command, the module does the work and returns
+//! `Ok` or a [`failure::Failure`]. A failure is printed once, here, as cause, what was tried, and what to do next.
+//!
+//! Exit codes: 0 done, 1 the command failed, 2 the command line is wrong.
+//! Invariants: data goes to stdout and talk to stderr, both only through [`output`].
+//!
+//! Not here: any logic of brokers, workers or connectors; a role is a call of its crate's `run`.
 
-fn main() {}
+mod arguments; // the command tree
+mod failure; // how an error is told
+mod output; // stdout, tables, JSON
+
+mod roles; // broker, registry, worker, search
+
+mod bootstrap; // where operator commands connect
+mod consume;
+mod group;
+mod kcat_format; // the -f strings of consume
+mod produce;
+mod quickstart;
+mod topic;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use twinstream_telemetry::{LogOptions, logging};
+
+use crate::arguments::{Arguments, Command};
+use crate::failure::Failure;
+
+/// Brokers and workers allocate and free across threads all the time, where glibc's allocator keeps memory for good.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let log = LogOptions { format: arguments.log_format, filter: log_filter(&arguments) };
+    let result = logging::init(&log).map_err(|error| Failure::usage(error.to_string())).and_then(|()| run(arguments));
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.print();
+            failure.exit_code()
+        }
+    }
+}
+
+/// Servers tell their state changes; operator commands speak through their own output unless asked.
+fn log_filter(arguments: &Arguments) -> Option<String> {
+    let asked = arguments.log.clone();
+    let quiet = !arguments.command.is_server() && std::env::var_os(logging::FILTER_VARIABLE).is_none();
+    asked.or_else(|| quiet.then(|| "error,librdkafka=off,rdkafka=off".to_owned()))
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let format = arguments.output;
+    match arguments.command {
+        Command::Broker(role) => roles::broker(role),
+        Command::Registry(role) => roles::registry(role),
+        Command::Worker(role) => roles::worker(role),
+        Command::Search(search) => roles::search(search),
+        Command::Quickstart(options) => quickstart::run(options, format),
+        Command::Topic(command) => topic::run(command, format),
+        Command::Produce(options) => produce::run(options),
+        Command::Consume(options) => consume::run(options, format),
+        Command::Group(command) => group::run(command, format),
+        Command::Version => output::version(format),
+    }
+}

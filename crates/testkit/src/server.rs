@@ -30,13 +30,7 @@ pub struct Server {
 
 impl Server {
     /// A role that reads a settings file, which is written into the folder.
-    pub fn with_settings(
-        folder: &Folder,
-        name: &str,
-        role: &str,
-        port: u16,
-        settings: &[(String, String)],
-    ) -> Self {
+    pub fn with_settings(folder: &Folder, name: &str, role: &str, port: u16, settings: &[(String, String)]) -> Self {
         let file = folder.path().join(format!("{name}.properties"));
         let text: String = settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         std::fs::write(&file, text).unwrap_or_else(|error| panic!("write {}: {error}", file.display()));
@@ -226,7 +220,8 @@ impl Search {
 
 async fn wait_for_rest(rest: &Rest, path: &str) {
     let what = format!("GET {}{path} answers 200", rest.base());
-    wait_until(&what, START_TIME_MAX, || async { rest.try_get(path).await.is_some_and(|answer| answer.is_good()) }).await;
+    wait_until(&what, START_TIME_MAX, || async { rest.try_get(path).await.is_some_and(|answer| answer.is_good()) })
+        .await;
 }
 
 fn owned((name, value): (&str, String)) -> (String, String) {

@@ -111,7 +111,8 @@ impl KafkaCluster {
         }
         for port in &ports {
             let what = format!("Kafka listens on {port}");
-            wait_until(&what, START_TIME_MAX, || async { TcpStream::connect(("127.0.0.1", *port)).await.is_ok() }).await;
+            wait_until(&what, START_TIME_MAX, || async { TcpStream::connect(("127.0.0.1", *port)).await.is_ok() })
+                .await;
         }
         Self { ports, processes, _folder: folder }
     }

@@ -1,0 +1,278 @@
+//! The command tree, as clap sees it.
+//!
+//! Invariants: every flag has an effect; a flag that several commands share is one struct here; defaults are named
+//! constants or shown in the help. Not here: what a command does.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use twinstream_telemetry::LogFormat;
+
+/// Two Kafka-compatible sites, a mirror between them, a schema registry and a search sink in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "twinstream", version, max_term_width = 110, propagate_version = true, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// What the command prints on stdout.
+    #[arg(short, long, global = true, value_enum, default_value_t = OutputFormat::Table)]
+    pub output: OutputFormat,
+
+    /// Filter of log events on stderr: a level, or e.g. `info,twinstream_broker=debug`. Else TWINSTREAM_LOG, else `info`
+    /// for servers and `error` for other commands.
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log: Option<String>,
+
+    /// Shape of log events: auto, compact, plain or json.
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start two clusters, a registry, a worker and a search index here, and mirror real data through them.
+    Quickstart(Quickstart),
+    /// Run one broker.
+    Broker(Role),
+    /// Run a schema registry.
+    Registry(Role),
+    /// Run a Connect worker.
+    Worker(Role),
+    /// Run the embedded search index (the default of the quick start; not a product).
+    Search(Search),
+    /// Create, list, describe and delete topics.
+    #[command(subcommand)]
+    Topic(Topic),
+    /// Write the lines of stdin to a topic.
+    Produce(Produce),
+    /// Print the records of topics.
+    Consume(Consume),
+    /// List and describe consumer groups.
+    #[command(subcommand)]
+    Group(Group),
+    /// Print the version.
+    Version,
+}
+
+impl Command {
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self, Self::Broker(_) | Self::Registry(_) | Self::Worker(_) | Self::Search(_))
+    }
+}
+
+/// A server that reads a file of `name=value` lines.
+#[derive(Debug, Args)]
+pub(crate) struct Role {
+    /// Settings, as `name=value` lines (Java properties).
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// A setting that wins over the file; may be given many times.
+    #[arg(long = "override", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub overrides: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Search {
+    /// Address of the REST API.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9200")]
+    pub listen: SocketAddr,
+
+    /// Where the indexes are kept.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+}
+
+/// Ports a site may use, so that the two sites and the other servers never meet.
+pub(crate) const BROKERS_PER_SITE_MAX: u16 = 10;
+
+#[derive(Debug, Args)]
+pub(crate) struct Quickstart {
+    /// Where everything is kept. Started again on the same directory, it goes on where it was.
+    #[arg(long, value_name = "DIR", default_value = "twinstream-data")]
+    pub data_dir: PathBuf,
+
+    /// First port. Upstream brokers take it and those behind it, downstream brokers +10, then registry +20, worker +21,
+    /// search +22.
+    #[arg(long, value_name = "PORT", default_value_t = 9092, value_parser = clap::value_parser!(u16).range(1024..65500))]
+    pub port_base: u16,
+
+    /// An Elasticsearch or OpenSearch to index into, instead of the embedded one.
+    #[arg(long, value_name = "URL")]
+    pub search: Option<String>,
+
+    /// Brokers per site.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=BROKERS_PER_SITE_MAX as i64))]
+    pub brokers: u16,
+
+    /// Stop when all is shown: exit 0 if the three counts are equal, else 1.
+    #[arg(long)]
+    pub once: bool,
+}
+
+pub(crate) const DEFAULT_BOOTSTRAP: &str = "127.0.0.1:9092";
+pub(crate) const BOOTSTRAP_VARIABLE: &str = "TWINSTREAM_BOOTSTRAP";
+pub(crate) const REGISTRY_VARIABLE: &str = "TWINSTREAM_REGISTRY";
+
+/// How an operator command reaches a cluster.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Cluster {
+    /// Brokers to ask first, as host:port, comma separated.
+    #[arg(short, long, value_name = "HOST:PORT", env = BOOTSTRAP_VARIABLE, default_value = DEFAULT_BOOTSTRAP)]
+    pub bootstrap_server: String,
+
+    /// A property of the Kafka client; may be given many times.
+    #[arg(short = 'X', long = "property", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub properties: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Topic {
+    /// Create a topic.
+    Create {
+        name: String,
+        /// Partitions; the broker's num.partitions if absent.
+        #[arg(short, long, value_parser = clap::value_parser!(i32).range(1..))]
+        partitions: Option<i32>,
+        /// Copies of each partition; the broker's default if absent.
+        #[arg(short, long, value_parser = clap::value_parser!(i16).range(1..))]
+        replication_factor: Option<i16>,
+        /// A setting of the topic; may be given many times.
+        #[arg(short, long, value_name = "NAME=VALUE", value_parser = name_and_value)]
+        config: Vec<(String, String)>,
+        /// A topic of this name is fine.
+        #[arg(long)]
+        if_not_exists: bool,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// List topics.
+    List {
+        /// Also those that start with two underscores.
+        #[arg(long)]
+        internal: bool,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Show partitions, offsets and changed settings.
+    Describe {
+        #[arg(required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Delete topics and their records.
+    Delete {
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Do not ask on the terminal.
+        #[arg(short, long)]
+        yes: bool,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Produce {
+    pub topic: String,
+
+    /// What stands between key and value on a line; without it a line is a value without key.
+    #[arg(short = 'K', long, value_name = "TEXT")]
+    pub key_separator: Option<String>,
+
+    /// An Avro schema file: each value is a JSON object that fits it, sent in the registry's format.
+    #[arg(long, value_name = "FILE", requires = "registry")]
+    pub schema: Option<PathBuf>,
+
+    /// The schema registry.
+    #[arg(long, value_name = "URL", env = REGISTRY_VARIABLE)]
+    pub registry: Option<String>,
+
+    /// The partition; chosen by key if absent.
+    #[arg(short, long, value_parser = clap::value_parser!(i32).range(0..))]
+    pub partition: Option<i32>,
+
+    /// A header of each record; may be given many times.
+    #[arg(short = 'H', long, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub header: Vec<(String, String)>,
+
+    /// none, gzip, snappy, lz4 or zstd.
+    #[arg(short = 'z', long, value_name = "CODEC")]
+    pub compression: Option<String>,
+
+    /// Send an empty key or value as null (a tombstone).
+    #[arg(short = 'Z', long)]
+    pub null_if_empty: bool,
+
+    #[command(flatten)]
+    pub cluster: Cluster,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Consume {
+    #[arg(required = true)]
+    pub topics: Vec<String>,
+
+    /// Start at the first record rather than behind the last.
+    #[arg(long)]
+    pub from_beginning: bool,
+
+    /// Stop after this many records.
+    #[arg(short, long, value_name = "N")]
+    pub max: Option<u64>,
+
+    /// Stop at the end of all partitions.
+    #[arg(short = 'e', long)]
+    pub exit: bool,
+
+    /// kcat's format: %t topic, %p partition, %o offset, %k key, %s value, %h headers, %T timestamp, %K and %S lengths,
+    /// \n \t \r \xNN.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+
+    /// Join this group and commit what was printed.
+    #[arg(short, long, value_name = "NAME")]
+    pub group: Option<String>,
+
+    /// The schema registry: keys and values in its format are shown as JSON.
+    #[arg(long, value_name = "URL", env = REGISTRY_VARIABLE)]
+    pub registry: Option<String>,
+
+    #[command(flatten)]
+    pub cluster: Cluster,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Group {
+    /// List groups.
+    List {
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Show members, committed offsets and lag.
+    Describe {
+        #[arg(required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        _ => Err(format!("`{text}` is not NAME=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

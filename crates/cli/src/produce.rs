@@ -1,0 +1,152 @@
+//! `twinstream produce`: the lines of stdin as records.
+//!
+//! Picture: a thread reads lines into a bounded channel; the command makes a record of each and hands it to the producer;
+//! deliveries are awaited in order, at most [`IN_FLIGHT_MAX`] behind.
+//! Invariants: the command succeeds only when every record was acknowledged; the first failure names its line.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead};
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use twinstream_client::avro::{AvroCodec, AvroEncoder, AvroSchema};
+use twinstream_client::{DeliveryFuture, Header, Producer, ProducerRecord, SchemaRegistryClient};
+use twinstream_model::{PartitionIndex, TopicName};
+
+use crate::arguments::Produce;
+use crate::bootstrap::{block_on, failed, settings};
+use crate::failure::Failure;
+use crate::output;
+use crate::topic::topic_name;
+
+/// Lines between the reading thread and the producer.
+const LINES_AHEAD: usize = 1024;
+/// Records whose acknowledgement is still out; far above what fills a connection.
+const IN_FLIGHT_MAX: usize = 10_000;
+
+pub(crate) fn run(options: Produce) -> Result<ExitCode, Failure> {
+    block_on(async {
+        let shape = Shape::new(&options).await?;
+        let mut defaults = vec![("client.id", "twinstream-produce")];
+        defaults.extend(options.compression.as_deref().map(|codec| ("compression.type", codec)));
+        let settings = settings(&options.cluster, &defaults)?;
+        let producer = Producer::connect(&settings).await.map_err(|error| failed(&options.cluster, &error))?;
+        let count = send_all(&options, &shape, &producer).await?;
+        output::talk(&format!("produced {count} records to {}", options.topic));
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn send_all(options: &Produce, shape: &Shape, producer: &Producer) -> Result<u64, Failure> {
+    let mut lines = lines_of_stdin();
+    let mut in_flight = VecDeque::new();
+    let mut number = 0;
+    while let Some(line) = lines.recv().await {
+        let line = line.map_err(|error| Failure::new(format!("cannot read stdin: {error}")))?;
+        number += 1;
+        let record = shape.record(&line).map_err(|reason| at_line(number, reason))?;
+        let delivery = producer.enqueue(&record).await.map_err(|error| failed(&options.cluster, &error))?;
+        in_flight.push_back((number, delivery));
+        if in_flight.len() >= IN_FLIGHT_MAX {
+            delivered(options, in_flight.pop_front()).await?;
+        }
+    }
+    while !in_flight.is_empty() {
+        delivered(options, in_flight.pop_front()).await?;
+    }
+    Ok(number)
+}
+
+async fn delivered(options: &Produce, oldest: Option<(u64, DeliveryFuture)>) -> Result<(), Failure> {
+    let Some((number, delivery)) = oldest else { return Ok(()) };
+    let delivery = delivery.wait().await;
+    delivery
+        .map_err(|error| failed(&options.cluster, &error).tried(format!("to write line {number} of stdin")))
+        .map(drop)
+}
+
+fn at_line(number: u64, reason: String) -> Failure {
+    Failure::new(format!("line {number} of stdin: {reason}"))
+        .tried(format!("the lines before it were sent: {}", number - 1))
+        .next("correct the line and send it and those behind it")
+}
+
+fn lines_of_stdin() -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel(LINES_AHEAD);
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().split(b'\n') {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// How a line becomes a record.
+struct Shape {
+    topic: TopicName,
+    separator: Option<String>,
+    partition: Option<PartitionIndex>,
+    headers: Vec<Header>,
+    null_if_empty: bool,
+    avro: Option<AvroEncoder>,
+}
+
+impl Shape {
+    async fn new(options: &Produce) -> Result<Self, Failure> {
+        if options.key_separator.as_deref() == Some("") {
+            return Err(Failure::usage("--key-separator is empty").next("give at least one character, such as `-K :`"));
+        }
+        let header =
+            |(name, value): &(String, String)| Header { key: name.clone(), value: Some(Bytes::from(value.clone())) };
+        Ok(Self {
+            topic: topic_name(&options.topic)?,
+            separator: options.key_separator.clone(),
+            partition: options.partition.map(PartitionIndex),
+            headers: options.header.iter().map(header).collect(),
+            null_if_empty: options.null_if_empty,
+            avro: encoder(options).await?,
+        })
+    }
+
+    fn record(&self, line: &[u8]) -> Result<ProducerRecord, String> {
+        let (key, value) = self.split(line)?;
+        let key = key.map(Bytes::copy_from_slice).filter(|key| !(self.null_if_empty && key.is_empty()));
+        let value = if self.null_if_empty && value.is_empty() { None } else { Some(self.value(value)?) };
+        let mut record = ProducerRecord::new(self.topic.clone(), key, value);
+        record.partition = self.partition;
+        record.headers.clone_from(&self.headers);
+        Ok(record)
+    }
+
+    fn split<'a>(&self, line: &'a [u8]) -> Result<(Option<&'a [u8]>, &'a [u8]), String> {
+        let Some(separator) = &self.separator else { return Ok((None, line)) };
+        let at = line.windows(separator.len()).position(|window| window == separator.as_bytes());
+        let at = at.ok_or_else(|| format!("holds no key separator `{separator}`"))?;
+        Ok((Some(&line[..at]), &line[at + separator.len()..]))
+    }
+
+    fn value(&self, text: &[u8]) -> Result<Bytes, String> {
+        let Some(encoder) = &self.avro else { return Ok(Bytes::copy_from_slice(text)) };
+        let json = serde_json::from_slice(text).map_err(|error| format!("is not JSON: {error}"))?;
+        encoder.encode_json(&json).map_err(|error| format!("does not fit the schema: {error}"))
+    }
+}
+
+async fn encoder(options: &Produce) -> Result<Option<AvroEncoder>, Failure> {
+    let (Some(file), Some(url)) = (&options.schema, &options.registry) else { return Ok(None) };
+    let unreadable = |error| Failure::new(format!("cannot read the schema {}: {error}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(unreadable)?;
+    let malformed = |error| Failure::new(format!("{}: {error}", file.display())).next("correct the schema");
+    let schema = AvroSchema::parse(&text).map_err(malformed)?;
+    let client = SchemaRegistryClient::new(url).map_err(Failure::usage)?;
+    let subject = format!("{}-value", options.topic);
+    let encoder = AvroCodec::new(client).encoder(&subject, &schema).await;
+    let refused = |error| Failure::chain(&error).tried(format!("to register {} as {subject} at {url}", file.display()));
+    encoder.map(Some).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! What is shown at the end: addresses, counts, one query with its answer, four commands to paste.
+
+use serde::Serialize;
+
+use super::flow::{self, Flow};
+use super::plan::{Plan, Site};
+use crate::arguments::OutputFormat;
+use crate::failure::Failure;
+use crate::output;
+
+pub(super) struct Report {
+    pub ready_ms: u64,
+    pub flow: Flow,
+}
+
+/// The object of `-o json`; its fields are a promise to scripts.
+#[derive(Serialize)]
+struct Json {
+    upstream_records: u64,
+    downstream_records: u64,
+    documents: u64,
+    ready_ms: u64,
+    mirrored_ms: u64,
+    indexed_ms: u64,
+}
+
+impl Report {
+    /// Whether everything that is upstream is also downstream and in the index.
+    pub(super) fn is_complete(&self) -> bool {
+        let Flow { upstream_records, downstream_records, documents, .. } = self.flow;
+        upstream_records > 0 && upstream_records == downstream_records && upstream_records == documents
+    }
+}
+
+pub(super) fn show(plan: &Plan, report: &Report, format: OutputFormat) -> Result<(), Failure> {
+    match format {
+        OutputFormat::Json => json(report),
+        OutputFormat::Table => {
+            addresses(plan)?;
+            counts(report)?;
+            query(plan, report)?;
+            commands(plan)
+        }
+    }
+}
+
+fn json(report: &Report) -> Result<(), Failure> {
+    let flow = &report.flow;
+    output::json(&Json {
+        upstream_records: flow.upstream_records,
+        downstream_records: flow.downstream_records,
+        documents: flow.documents,
+        ready_ms: report.ready_ms,
+        mirrored_ms: flow.mirrored_ms,
+        indexed_ms: flow.indexed_ms,
+    })
+}
+
+fn addresses(plan: &Plan) -> Result<(), Failure> {
+    let site = |site: &Site| [format!("{} brokers", site.name), site.bootstrap.clone()];
+    let rows = vec![
+        site(&plan.upstream),
+        site(&plan.downstream),
+        ["schema registry".to_owned(), plan.registry.url.clone()],
+        ["worker".to_owned(), plan.worker.url.clone()],
+        ["search".to_owned(), plan.search.url.clone()],
+        ["data and logs".to_owned(), plan.data_dir.display().to_string()],
+    ];
+    output::line("")?;
+    output::table(["what", "where"], rows)
+}
+
+fn counts(report: &Report) -> Result<(), Failure> {
+    let flow = &report.flow;
+    let seconds = |ms: u64| format!("{:.2} s", ms as f64 / 1000.0);
+    let rows = vec![
+        ["upstream records, topic earthquakes".to_owned(), flow.upstream_records.to_string(), seconds(report.ready_ms)],
+        [
+            format!("downstream records, topic {}", flow::mirrored_topic()),
+            flow.downstream_records.to_string(),
+            seconds(flow.mirrored_ms),
+        ],
+        [format!("documents, index {}", flow::mirrored_topic()), flow.documents.to_string(), seconds(flow.indexed_ms)],
+    ];
+    output::line("")?;
+    output::table(["count", "read back", "after"], rows)?;
+    if !report.is_complete() {
+        output::talk("warning: the counts differ; read the logs of worker and search");
+    }
+    Ok(())
+}
+
+fn query(plan: &Plan, report: &Report) -> Result<(), Failure> {
+    output::line("")?;
+    output::line(&format!("the strongest quake of the week, asked from {}:", flow::index(plan)))?;
+    match &report.flow.strongest {
+        Some(quake) => output::line(&format!("  magnitude {}, {} (time {})", quake.magnitude, quake.place, quake.time)),
+        None => output::line("  the index has no answer yet"),
+    }
+}
+
+fn commands(plan: &Plan) -> Result<(), Failure> {
+    let us = program();
+    let (up, down) = (plan.upstream.brokers[0].address(), plan.downstream.brokers[0].address());
+    let (registry, worker) = (&plan.registry.url, &plan.worker.url);
+    let schema = plan.schema_file();
+    let schema = schema.display();
+    let event = concat!(
+        r#"{"id":"mine","time":1518000000000,"updated":1518000000000,"magnitude":9.9,"magnitude_type":"mw","#,
+        r#""place":"my desk","longitude":0,"latitude":0,"depth_km":1,"tsunami":0,"felt":1,"significance":1,"#,
+        r#""network":"me","status":"reviewed"}"#
+    );
+    let topic = flow::mirrored_topic();
+    let index = flow::index(plan);
+    output::line("\nnow try, in another terminal:")?;
+    output::line(&format!(
+        "  echo 'mine|{event}' | \\\n    {us} produce earthquakes -b {up} -K '|' --schema {schema} --registry {registry}"
+    ))?;
+    output::line(&format!(
+        "  {us} consume {topic} -b {down} --registry {registry} --from-beginning --exit -f '%k %s\\n'"
+    ))?;
+    output::line(&format!("  curl -s '{index}/_search?q=place:desk'"))?;
+    output::line(&format!("  curl -s {worker}/connectors/mirror/status"))?;
+    output::line("\nCtrl-C stops everything; the same command goes on where it was.")
+}
+
+/// How this binary is called from the current folder.
+fn program() -> String {
+    let Ok(path) = std::env::current_exe() else { return "twinstream".to_owned() };
+    let here = std::env::current_dir().ok();
+    let relative = here.and_then(|here| path.strip_prefix(here).ok().map(|path| path.display().to_string()));
+    relative.unwrap_or_else(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! `twinstream topic create|list|describe|delete`.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, IsTerminal};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use twinstream_client::raw::{OffsetAt, TopicInfo};
+use twinstream_client::{Admin, ClientError, NewTopic};
+use twinstream_model::{ErrorCode, NodeId, Offset, TopicName, TopicPartition};
+
+use crate::arguments::{Cluster, OutputFormat, Topic};
+use crate::bootstrap::{admin, block_on, failed};
+use crate::failure::Failure;
+use crate::output;
+
+/// The wire's way to say "your default".
+const DEFAULT: i16 = -1;
+
+pub(crate) fn run(command: Topic, format: OutputFormat) -> Result<ExitCode, Failure> {
+    block_on(async {
+        match command {
+            Topic::Create { name, partitions, replication_factor, config, if_not_exists, cluster } => {
+                let mut topic = NewTopic::new(
+                    topic_name(&name)?,
+                    partitions.unwrap_or(DEFAULT.into()),
+                    replication_factor.unwrap_or(DEFAULT),
+                );
+                topic.configs = config.into_iter().collect();
+                create(&cluster, topic, if_not_exists, format).await
+            }
+            Topic::List { internal, cluster } => list(&cluster, internal, format).await,
+            Topic::Describe { names, cluster } => describe(&cluster, &names, format).await,
+            Topic::Delete { names, yes, cluster } => delete(&cluster, &names, yes, format).await,
+        }
+    })
+}
+
+pub(crate) fn topic_name(name: &str) -> Result<TopicName, Failure> {
+    TopicName::parse(name).map_err(Failure::usage)
+}
+
+#[derive(Serialize)]
+struct Created {
+    topic: String,
+    created: bool,
+    partitions: Option<i32>,
+    replication_factor: Option<i16>,
+}
+
+async fn create(
+    cluster: &Cluster,
+    topic: NewTopic,
+    if_not_exists: bool,
+    format: OutputFormat,
+) -> Result<ExitCode, Failure> {
+    let created = match admin(cluster).await?.create_topic(&topic).await {
+        Ok(made) => Created {
+            topic: topic.name.to_string(),
+            created: true,
+            partitions: made.partitions,
+            replication_factor: made.replication_factor,
+        },
+        Err(error) if if_not_exists && error.code() == Some(ErrorCode::TopicAlreadyExists) => {
+            Created { topic: topic.name.to_string(), created: false, partitions: None, replication_factor: None }
+        }
+        Err(error) => return Err(cannot_create(cluster, &topic, &error)),
+    };
+    match (format, created.created) {
+        (OutputFormat::Json, _) => output::json(&created)?,
+        (OutputFormat::Table, false) => output::line(&format!("topic {} was there already", created.topic))?,
+        (OutputFormat::Table, true) => {
+            let partitions = created.partitions.map(|count| format!(" with {count} partitions")).unwrap_or_default();
+            output::line(&format!("created topic {}{partitions}", created.topic))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cannot_create(cluster: &Cluster, topic: &NewTopic, error: &ClientError) -> Failure {
+    let failure = failed(cluster, error);
+    match error.code() {
+        Some(ErrorCode::TopicAlreadyExists) => {
+            failure.next(format!("look at it with `twinstream topic describe {}`, or add --if-not-exists", topic.name))
+        }
+        Some(ErrorCode::InvalidReplicationFactor) => failure.next("leave out --replication-factor"),
+        _ => failure,
+    }
+}
+
+#[derive(Serialize)]
+struct Listed {
+    topic: String,
+    partitions: usize,
+    replicas: usize,
+    internal: bool,
+}
+
+async fn list(cluster: &Cluster, internal: bool, format: OutputFormat) -> Result<ExitCode, Failure> {
+    let topics = admin(cluster).await?.topics().await.map_err(|error| failed(cluster, &error))?;
+    let shown = topics.values().filter(|topic| internal || !is_internal(topic));
+    let rows: Vec<Listed> = shown
+        .map(|topic| Listed {
+            topic: topic.name.to_string(),
+            partitions: topic.partitions.len(),
+            replicas: topic.partitions.values().map(|partition| partition.replicas.len()).max().unwrap_or(0),
+            internal: is_internal(topic),
+        })
+        .collect();
+    match format {
+        OutputFormat::Json => output::json(&rows)?,
+        OutputFormat::Table => {
+            let cells = rows.into_iter().map(|row| [row.topic, row.partitions.to_string(), row.replicas.to_string()]);
+            output::table(["topic", "partitions", "replicas"], cells.collect())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_internal(topic: &TopicInfo) -> bool {
+    topic.internal || topic.name.as_str().starts_with("__")
+}
+
+#[derive(Serialize)]
+struct Described {
+    topic: String,
+    id: String,
+    partitions: Vec<DescribedPartition>,
+}
+
+#[derive(Serialize)]
+struct DescribedPartition {
+    partition: i32,
+    leader: Option<i32>,
+    replicas: Vec<i32>,
+    isr: Vec<i32>,
+    start_offset: Option<i64>,
+    end_offset: Option<i64>,
+}
+
+async fn describe(cluster: &Cluster, names: &[String], format: OutputFormat) -> Result<ExitCode, Failure> {
+    let admin = admin(cluster).await?;
+    let mut described = Vec::new();
+    for name in names {
+        let name = topic_name(name)?;
+        let topic = admin.topic(&name).await.map_err(|error| failed(cluster, &error))?;
+        let topic = topic.ok_or_else(|| no_such_topic(cluster, &name))?;
+        described.push(description(&admin, &topic).await.map_err(|error| failed(cluster, &error))?);
+    }
+    match format {
+        OutputFormat::Json => output::json(&described)?,
+        OutputFormat::Table => described.into_iter().try_for_each(show)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn no_such_topic(cluster: &Cluster, name: &TopicName) -> Failure {
+    Failure::new(format!("topic {name} does not exist"))
+        .tried(format!("the cluster at {}", cluster.bootstrap_server))
+        .next(format!("`twinstream topic list`, or `twinstream topic create {name}`"))
+}
+
+async fn description(admin: &Admin, topic: &TopicInfo) -> Result<Described, ClientError> {
+    let with_leader = topic.partitions.iter().filter(|(_, partition)| partition.leader.is_some());
+    let asked: Vec<TopicPartition> =
+        with_leader.map(|(index, _)| TopicPartition::new(topic.name.clone(), *index)).collect();
+    let starts = admin.raw().list_offsets(&asked, OffsetAt::Earliest).await?;
+    let ends = admin.raw().list_offsets(&asked, OffsetAt::Latest).await?;
+    let offset = |found: &BTreeMap<TopicPartition, Result<Offset, ClientError>>, partition: &TopicPartition| {
+        found.get(partition).and_then(|result| result.as_ref().ok()).map(|offset| offset.0)
+    };
+    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+    let partitions = topic.partitions.iter().map(|(index, partition)| {
+        let name = TopicPartition::new(topic.name.clone(), *index);
+        DescribedPartition {
+            partition: index.0,
+            leader: partition.leader.map(|node| node.0),
+            replicas: ids(&partition.replicas),
+            isr: ids(&partition.isr),
+            start_offset: offset(&starts, &name),
+            end_offset: offset(&ends, &name),
+        }
+    });
+    Ok(Described { topic: topic.name.to_string(), id: topic.id.to_string(), partitions: partitions.collect() })
+}
+
+fn show(topic: Described) -> Result<(), Failure> {
+    output::line(&format!("topic {} (id {}), {} partitions", topic.topic, topic.id, topic.partitions.len()))?;
+    let dash = |number: Option<i64>| number.map_or("-".to_owned(), |number| number.to_string());
+    let nodes = |nodes: &[i32]| nodes.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
+    let rows = topic.partitions.iter().map(|partition| {
+        [
+            partition.partition.to_string(),
+            partition.leader.map_or("none".to_owned(), |node| node.to_string()),
+            nodes(&partition.replicas),
+            nodes(&partition.isr),
+            dash(partition.start_offset),
+            dash(partition.end_offset),
+        ]
+    });
+    output::table(["partition", "leader", "replicas", "isr", "start", "end"], rows.collect())
+}
+
+async fn delete(cluster: &Cluster, names: &[String], yes: bool, format: OutputFormat) -> Result<ExitCode, Failure> {
+    let names = names.iter().map(|name| topic_name(name)).collect::<Result<Vec<_>, _>>()?;
+    if !yes && !confirmed(&names)? {
+        return Err(Failure::new("nothing was deleted").next("answer `yes`, or add --yes"));
+    }
+    let results = admin(cluster).await?.delete_topics(&names).await.map_err(|error| failed(cluster, &error))?;
+    for name in &names {
+        match results.get(name) {
+            Some(Ok(())) => {}
+            Some(Err(error)) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {
+                return Err(no_such_topic(cluster, name));
+            }
+            Some(Err(error)) => return Err(failed(cluster, error)),
+            None => return Err(Failure::new(format!("the controller said nothing about topic {name}"))),
+        }
+    }
+    let deleted: Vec<String> = names.iter().map(TopicName::to_string).collect();
+    match format {
+        OutputFormat::Json => output::json(&serde_json::json!({ "deleted": deleted }))?,
+        OutputFormat::Table => output::line(&format!("deleted {}", deleted.join(", ")))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks on the terminal; a script must say --yes.
+fn confirmed(names: &[TopicName]) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage("delete asks before it deletes, and stdin is no terminal").next("add --yes"));
+    }
+    let names: Vec<String> = names.iter().map(TopicName::to_string).collect();
+    output::talk(&format!("delete {} with all records? Type yes:", names.join(", ")));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::new(format!("cannot read stdin: {error}")))?;
+    Ok(answer.trim() == "yes")
+}
