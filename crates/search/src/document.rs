@@ -196,7 +196,7 @@ fn read_integer(leaf: &Value, bits: u8) -> Result<i64, String> {
 /// Elasticsearch's `coerce`: decimals are cut off.
 fn truncated(number: f64) -> Option<i64> {
     let whole = number.trunc();
-    (whole >= -9_223_372_036_854_775_808.0 && whole < 9_223_372_036_854_775_808.0).then_some(whole as i64)
+    (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&whole).then_some(whole as i64)
 }
 
 fn read_float(leaf: &Value) -> Result<f64, String> {

@@ -79,6 +79,9 @@ enum Job {
     Mapping(Value, oneshot::Sender<Result<(), ApiError>>),
 }
 
+/// Tells one waiting request what the commit came to.
+type AfterCommit = Box<dyn FnOnce(Result<(), ApiError>)>;
+
 /// The way to the writer; when the last handle goes, the thread ends.
 pub(crate) struct WriterHandle {
     jobs: Option<SyncSender<Job>>,
@@ -176,7 +179,7 @@ impl Writer {
     }
 
     fn handle_group(&mut self, group: Vec<Job>) {
-        let mut replies: Vec<Box<dyn FnOnce(Result<(), ApiError>)>> = Vec::with_capacity(group.len());
+        let mut replies: Vec<AfterCommit> = Vec::with_capacity(group.len());
         for job in group {
             match job {
                 Job::Ops(ops, reply) => {
