@@ -11,7 +11,7 @@ use tracing::warn;
 use twinstream_coordinator::Engine;
 use twinstream_coordinator::group::{DecodeError, GroupShard, decode};
 use twinstream_model::{ErrorCode, Offset, TopicPartition};
-use twinstream_protocol::batch::{BatchError, BatchView, batches};
+use twinstream_protocol::batch::{BatchError, BatchView, batches, whole_batches};
 
 use super::log::ShardLog;
 
@@ -55,8 +55,9 @@ pub(crate) fn load(
     while at < end {
         let bytes = log.read(at, READ_BYTES_MAX).map_err(|error| LoadError::Read { offset: at, error })?;
         let before = at;
-        for batch in batches(&bytes) {
-            let batch = batch.map_err(|source| LoadError::Batch { offset: at, source })?;
+        let broken = |source| LoadError::Batch { offset: before, source };
+        for batch in batches(whole_batches(&bytes).map_err(broken)?) {
+            let batch = batch.map_err(broken)?;
             replay_batch(engine, &batch, at, &mut loaded)?;
             at = at.max(batch.last_offset().next());
         }

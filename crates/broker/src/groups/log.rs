@@ -11,7 +11,8 @@ pub(crate) trait ShardLog: Send + Sync + 'static {
     /// Appends one record batch and says where it went. Offsets within the batch follow each other.
     fn append(&self, batch: Vec<u8>) -> Result<Offset, ErrorCode>;
 
-    /// Whole batches from the one that holds `from` on: at least one if there is any, about `bytes_max` at most.
+    /// Batches from the one that holds `from` on: at least one whole batch if there is any, about `bytes_max` at
+    /// most; the last may be cut.
     fn read(&self, from: Offset, bytes_max: usize) -> Result<Bytes, ErrorCode>;
 
     fn start(&self) -> Offset;

@@ -92,12 +92,7 @@ impl GroupService {
 
     /// Asks the coordinator of a group. The error is one that clients know how to handle: look for the coordinator
     /// again, or wait.
-    pub(crate) async fn call(
-        &self,
-        image: &Image,
-        group: &GroupId,
-        request: Request,
-    ) -> Result<Answer, ErrorCode> {
+    pub(crate) async fn call(&self, image: &Image, group: &GroupId, request: Request) -> Result<Answer, ErrorCode> {
         let topic = offsets_topic(image).ok_or(ErrorCode::NotCoordinator)?;
         let partition = partition_of(group.as_str(), topic.partitions.len() as i32);
         let handle = self.shards.read().get(&partition).map(|shard| shard.handle.clone());

@@ -82,9 +82,7 @@ fn not_found(ctx: &RequestContext, id: WireGroupId) -> DescribedGroup {
     }
     ctx.count_error(ErrorCode::GroupIdNotFound);
     let message = format!("Group {} not found.", id.as_str());
-    dead.with_group_id(id)
-        .with_error_code(ErrorCode::GroupIdNotFound.code())
-        .with_error_message(Some(wire(&message)))
+    dead.with_group_id(id).with_error_code(ErrorCode::GroupIdNotFound.code()).with_error_message(Some(wire(&message)))
 }
 
 fn failed(ctx: &RequestContext, id: WireGroupId, code: ErrorCode) -> DescribedGroup {

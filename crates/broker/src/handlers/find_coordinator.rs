@@ -96,9 +96,7 @@ fn not_served(key_type: i8) -> NotFound {
 fn single(ctx: &RequestContext, found: Result<Found, NotFound>) -> FindCoordinatorResponse {
     let response = FindCoordinatorResponse::default();
     match found {
-        Ok(found) => {
-            response.with_node_id(BrokerId(found.node.0)).with_host(wire(&found.host)).with_port(found.port)
-        }
+        Ok(found) => response.with_node_id(BrokerId(found.node.0)).with_host(wire(&found.host)).with_port(found.port),
         Err(error) => {
             ctx.count_error(error.code);
             response

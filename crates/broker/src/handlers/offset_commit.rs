@@ -87,8 +87,7 @@ fn check(
 }
 
 fn parse(ctx: &RequestContext, request: &OffsetCommitRequest, offsets: Vec<OffsetToCommit>) -> CommitOffsets {
-    let has_retention =
-        ctx.api_version <= RETENTION_TIME_UNTIL && request.retention_time_ms != RETENTION_OF_THE_BROKER;
+    let has_retention = ctx.api_version <= RETENTION_TIME_UNTIL && request.retention_time_ms != RETENTION_OF_THE_BROKER;
     CommitOffsets {
         group: group_id(&request.group_id),
         generation: Generation(request.generation_id_or_member_epoch),

@@ -66,9 +66,7 @@ impl Answer {
             Answer::Leave(_) => Answer::Leave(LeaveAnswer { error, members: Vec::new() }),
             Answer::CommitOffsets(_) => Answer::CommitOffsets(CommitAnswer { error, offsets: Vec::new() }),
             Answer::FetchOffsets(_) => Answer::FetchOffsets(FetchAnswer { error, topics: Vec::new() }),
-            Answer::DeleteOffsets(_) => {
-                Answer::DeleteOffsets(DeleteOffsetsAnswer { error, topics: Vec::new() })
-            }
+            Answer::DeleteOffsets(_) => Answer::DeleteOffsets(DeleteOffsetsAnswer { error, topics: Vec::new() }),
             Answer::Describe(_) => Answer::Describe(Err(error)),
             Answer::List(_) => Answer::List(Vec::new()),
             Answer::Delete(_) => Answer::Delete(error),

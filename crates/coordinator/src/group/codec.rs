@@ -68,10 +68,9 @@ pub struct Encoded {
 
 pub fn encode(record: &Record) -> Result<Encoded, EncodeError> {
     match record {
-        Record::OffsetCommit { key, value } => Ok(Encoded {
-            key: offset_commit_key(key)?,
-            value: value.as_ref().map(offset_commit_value).transpose()?,
-        }),
+        Record::OffsetCommit { key, value } => {
+            Ok(Encoded { key: offset_commit_key(key)?, value: value.as_ref().map(offset_commit_value).transpose()? })
+        }
         Record::GroupMetadata { group, value } => Ok(Encoded {
             key: group_metadata_key(group)?,
             value: value.as_ref().map(group_metadata_value).transpose()?,
@@ -156,11 +155,8 @@ fn read_offset_commit_value(bytes: &[u8]) -> Result<CommittedOffset, DecodeError
     let leader_epoch = if version >= 3 { LeaderEpoch(reader.i32()?) } else { LeaderEpoch::NONE };
     let metadata: Arc<str> = reader.string()?.into();
     let commit_timestamp_ms = reader.i64()?;
-    let expire_timestamp_ms = if version == OFFSET_COMMIT_VALUE_WITH_EXPIRY {
-        Some(reader.i64()?).filter(|at| *at != -1)
-    } else {
-        None
-    };
+    let expire_timestamp_ms =
+        if version == OFFSET_COMMIT_VALUE_WITH_EXPIRY { Some(reader.i64()?).filter(|at| *at != -1) } else { None };
     let mut topic_id = TopicId::NONE;
     reader.tagged_fields(|tag, field| {
         if tag == TAG_TOPIC_ID
@@ -214,8 +210,7 @@ fn read_group_metadata_value(bytes: &[u8]) -> Result<GroupMetadata, DecodeError>
     let generation = Generation(reader.i32()?);
     let protocol = reader.nullable_string()?.map(Arc::from);
     let leader = reader.nullable_string()?.map(MemberId::from);
-    let current_state_timestamp_ms =
-        if version >= 2 { Some(reader.i64()?).filter(|at| *at != -1) } else { None };
+    let current_state_timestamp_ms = if version >= 2 { Some(reader.i64()?).filter(|at| *at != -1) } else { None };
     let mut members = Vec::new(); // grows with what is really there, not with what the length claims
     for _ in 0..reader.array_len()? {
         members.push(read_stored_member(&mut reader, version)?);
@@ -247,11 +242,7 @@ fn read_stored_member(reader: &mut Reader<'_>, version: i16) -> Result<StoredMem
     })
 }
 
-fn versioned<'a>(
-    bytes: &'a [u8],
-    what: &'static str,
-    max: i16,
-) -> Result<(i16, Reader<'a>), DecodeError> {
+fn versioned<'a>(bytes: &'a [u8], what: &'static str, max: i16) -> Result<(i16, Reader<'a>), DecodeError> {
     let mut reader = Reader::new(bytes, what);
     let version = reader.i16()?;
     if !(0..=max).contains(&version) {

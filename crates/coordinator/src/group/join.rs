@@ -288,12 +288,7 @@ pub(super) fn finish_replacement(cx: &mut Context<'_>, group: &mut Group, replac
     cx.answer_join(token, answer);
 }
 
-pub(super) fn refuse_replacement(
-    cx: &mut Context<'_>,
-    group: &mut Group,
-    replacement: &Replacement,
-    error: ErrorCode,
-) {
+pub(super) fn refuse_replacement(cx: &mut Context<'_>, group: &mut Group, replacement: &Replacement, error: ErrorCode) {
     cx.event(Event::NotStored { group: group.id.clone(), what: "the new id of a static member", error });
     cx.answer_join(replacement.token, JoinAnswer::failed(MemberId::default(), error));
 }

@@ -57,11 +57,7 @@ impl Member {
     }
 
     pub(crate) fn joined(&self, protocol: Option<&str>) -> JoinedMember {
-        JoinedMember {
-            member: self.id.clone(),
-            instance: self.instance.clone(),
-            metadata: self.metadata(protocol),
-        }
+        JoinedMember { member: self.id.clone(), instance: self.instance.clone(), metadata: self.metadata(protocol) }
     }
 
     /// `protocol` is `None` unless the group is stable.
@@ -107,11 +103,9 @@ impl Member {
 
     /// Takes over a stored generation; what is volatile and still fits stays.
     pub(crate) fn adopt(&mut self, stored: &StoredMember, protocol: &Arc<str>) {
-        let offers_the_same =
-            self.supports(protocol) && self.metadata(Some(protocol)) == stored.subscription;
+        let offers_the_same = self.supports(protocol) && self.metadata(Some(protocol)) == stored.subscription;
         if !offers_the_same {
-            self.protocols =
-                vec![Protocol { name: protocol.clone(), metadata: stored.subscription.clone() }];
+            self.protocols = vec![Protocol { name: protocol.clone(), metadata: stored.subscription.clone() }];
         }
         self.instance = stored.instance.clone();
         self.client_id = stored.client_id.clone();

@@ -36,10 +36,10 @@ pub use codec::{DecodeError, EncodeError, Encoded, decode, encode};
 pub use config::GroupConfig;
 pub use record::{CommittedOffset, GroupMetadata, OffsetKey, Record, StoredMember};
 pub use request::{
-    Answer, CommitAnswer, CommitOffsets, DeleteOffsets, DeleteOffsetsAnswer, DescribedMember, Description,
-    FetchAnswer, FetchOffsets, FetchedOffset, Generation, GroupState, Heartbeat, InstanceId, Join, JoinAnswer,
-    JoinedMember, Leave, LeaveAnswer, LeavingMember, LeftMember, ListFilter, Listing, MemberId, OffsetToCommit,
-    Protocol, Request, Sync, SyncAnswer,
+    Answer, CommitAnswer, CommitOffsets, DeleteOffsets, DeleteOffsetsAnswer, DescribedMember, Description, FetchAnswer,
+    FetchOffsets, FetchedOffset, Generation, GroupState, Heartbeat, InstanceId, Join, JoinAnswer, JoinedMember, Leave,
+    LeaveAnswer, LeavingMember, LeftMember, ListFilter, Listing, MemberId, OffsetToCommit, Protocol, Request, Sync,
+    SyncAnswer,
 };
 
 use crate::engine::{Now, Shard, Token};
@@ -177,8 +177,7 @@ impl GroupShard {
         decide: impl FnOnce(&mut Context<'_>, &mut Group),
     ) -> Option<Decision> {
         let group = self.groups.get_mut(id)?;
-        let mut cx =
-            Context { now, config: &self.config, deadlines: &mut self.deadlines, out: Decision::default() };
+        let mut cx = Context { now, config: &self.config, deadlines: &mut self.deadlines, out: Decision::default() };
         decide(&mut cx, group);
         Some(cx.out)
     }
@@ -240,9 +239,7 @@ impl Shard for GroupShard {
     fn not_stored(&mut self, now: Now, then: Then, error: ErrorCode) -> Decision {
         let error = append_error(error);
         let decision = match then {
-            Then::Stabilize(id) => {
-                self.with_group(now, &id, |cx, group| sync::withdraw(cx, group, error))
-            }
+            Then::Stabilize(id) => self.with_group(now, &id, |cx, group| sync::withdraw(cx, group, error)),
             Then::Empty(id) => self.with_group(now, &id, |cx, group| rebalance::empty_anyway(cx, group, error)),
             Then::ReplaceStatic(replacement) => {
                 let id = replacement.group_id().clone();
@@ -257,8 +254,7 @@ impl Shard for GroupShard {
     }
 
     fn loaded(&mut self, now: Now) -> Decision {
-        let mut cx =
-            Context { now, config: &self.config, deadlines: &mut self.deadlines, out: Decision::default() };
+        let mut cx = Context { now, config: &self.config, deadlines: &mut self.deadlines, out: Decision::default() };
         for group in self.groups.values_mut() {
             rebalance::resume(&mut cx, group);
         }

@@ -36,11 +36,8 @@ impl GroupShard {
                 continue;
             }
             offsets.push(ErrorCode::None);
-            let key = OffsetKey {
-                group: commit.group.clone(),
-                topic: offset.topic.clone(),
-                partition: offset.partition,
-            };
+            let key =
+                OffsetKey { group: commit.group.clone(), topic: offset.topic.clone(), partition: offset.partition };
             let value = Some(committed(offset, now.wall_ms, commit.retention_ms));
             decision.records.push(Record::OffsetCommit { key, value });
         }
@@ -193,12 +190,7 @@ fn fetched(partition: PartitionIndex, known: Option<&CommittedOffset>) -> Fetche
             leader_epoch: known.leader_epoch,
             metadata: known.metadata.clone(),
         },
-        None => FetchedOffset {
-            partition,
-            offset: Offset::NONE,
-            leader_epoch: LeaderEpoch::NONE,
-            metadata: "".into(),
-        },
+        None => FetchedOffset { partition, offset: Offset::NONE, leader_epoch: LeaderEpoch::NONE, metadata: "".into() },
     }
 }
 

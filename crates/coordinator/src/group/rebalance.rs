@@ -127,12 +127,8 @@ fn complete_join_phase(cx: &mut Context<'_>, group: &mut Group) {
     cx.deadlines.cancel(&Timer::JoinPhase(group.id.clone()));
     group.initial_delay = None;
     group.new_member_in_initial_delay = false;
-    let absent: Vec<MemberId> = group
-        .members
-        .values()
-        .filter(|m| !m.is_awaiting_join() && !m.is_static())
-        .map(|m| m.id.clone())
-        .collect();
+    let absent: Vec<MemberId> =
+        group.members.values().filter(|m| !m.is_awaiting_join() && !m.is_static()).map(|m| m.id.clone()).collect();
     for member in absent {
         cx.end_session(&group.id, &member);
         group.remove(&member);
@@ -176,11 +172,7 @@ fn start_generation(cx: &mut Context<'_>, group: &mut Group) {
 }
 
 /// The answer that tells a member the generation as it is.
-pub(super) fn current_generation(
-    group: &Group,
-    member: &MemberId,
-    members: Vec<super::JoinedMember>,
-) -> JoinAnswer {
+pub(super) fn current_generation(group: &Group, member: &MemberId, members: Vec<super::JoinedMember>) -> JoinAnswer {
     JoinAnswer {
         error: ErrorCode::None,
         member: member.clone(),

@@ -140,11 +140,7 @@ impl Group {
     }
 
     /// Whether the pair of ids names a member, with Kafka's error if not.
-    pub(crate) fn check_member(
-        &self,
-        member: &MemberId,
-        instance: Option<&InstanceId>,
-    ) -> Result<(), ErrorCode> {
+    pub(crate) fn check_member(&self, member: &MemberId, instance: Option<&InstanceId>) -> Result<(), ErrorCode> {
         if let Some(instance) = instance {
             match self.static_members.get(instance) {
                 None => return Err(ErrorCode::UnknownMemberId),

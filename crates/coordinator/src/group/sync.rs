@@ -88,11 +88,7 @@ fn store(cx: &mut Context<'_>, group: &mut Group, assignments: Vec<(MemberId, By
 
 /// The assignment is in the log and replayed: answer all who wait for it.
 pub(super) fn hand_out(cx: &mut Context<'_>, group: &mut Group) {
-    cx.event(Event::Stabilized {
-        group: group.id.clone(),
-        generation: group.generation,
-        members: group.members.len(),
-    });
+    cx.event(Event::Stabilized { group: group.id.clone(), generation: group.generation, members: group.members.len() });
     answer_parked(cx, group, share);
 }
 

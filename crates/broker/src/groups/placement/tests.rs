@@ -8,7 +8,7 @@ fn hash_is_that_of_java() {
         ("hello", 99_162_322),
         ("my-group", -1_906_497_762),
         ("größe", 98_762_257),
-        ("\u{1F600}", 1_772_899),           // two UTF-16 units
+        ("\u{1F600}", 1_772_899),         // two UTF-16 units
         ("polygenelubricants", i32::MIN), // the classic example
     ] {
         assert_eq!(java_hash(text), hash, "{text}");

@@ -137,11 +137,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    pub(super) fn nullable_string(
-        &mut self,
-        field: &'static str,
-        text: Option<&str>,
-    ) -> Result<(), EncodeError> {
+    pub(super) fn nullable_string(&mut self, field: &'static str, text: Option<&str>) -> Result<(), EncodeError> {
         match text {
             Some(text) => self.string(field, text)?,
             None if self.flexible => self.varint(0),

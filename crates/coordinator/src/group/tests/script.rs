@@ -335,7 +335,8 @@ fn show_answer(answer: &Answer) -> String {
         Answer::Sync(a) => format!("{} share {}", a.protocol.as_deref().unwrap_or("none"), show_bytes(&a.assignment)),
         Answer::Heartbeat(error) | Answer::Delete(error) | Answer::ForgetTopics(error) => error.name().to_owned(),
         Answer::Leave(a) => {
-            let members: Vec<String> = a.members.iter().map(|m| format!("{:?}:{}", m.member.as_str(), m.error.name())).collect();
+            let members: Vec<String> =
+                a.members.iter().map(|m| format!("{:?}:{}", m.member.as_str(), m.error.name())).collect();
             format!("{} [{}]", a.error.name(), members.join(", "))
         }
         Answer::CommitOffsets(a) => {

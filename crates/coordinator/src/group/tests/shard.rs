@@ -70,8 +70,7 @@ fn hundreds_of_members_join_at_once_and_each_gets_its_whole_share() {
     let leader = leader.expect("somebody leads");
     let share = |id: &MemberId| Bytes::from(format!("{id}-").repeat(50)); // some kilobytes each
     let followers: Vec<_> = ids.iter().filter(|id| **id != leader).collect();
-    let parked: Vec<_> =
-        followers.iter().map(|id| context.request(sync(id, Generation(1), Vec::new()))).collect();
+    let parked: Vec<_> = followers.iter().map(|id| context.request(sync(id, Generation(1), Vec::new()))).collect();
     let all = ids.iter().map(|id| (id.clone(), share(id))).collect();
     context.ask(sync(&leader, Generation(1), all));
     for (id, token) in followers.iter().zip(parked) {
