@@ -6,7 +6,7 @@ use serde_json::Value;
 use twinstream_testkit::{Folder, die_with_test, free_port_range, peer, twinstream};
 
 /// Ports that the quick start takes, one after the other.
-const QUICKSTART_PORTS: u16 = 20;
+const QUICKSTART_PORTS: u16 = 23;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn open_search_holds_every_event_after_the_quick_start() {

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -44,6 +45,14 @@ pub fn free_port_range(count: u16) -> u16 {
         }
     }
     panic!("no {count} free ports in a row between {FIRST} and {}", FIRST + COUNT);
+}
+
+/// A port of this range, for programs that take no other.
+pub(crate) fn free_port_of(mut range: RangeInclusive<u16>) -> u16 {
+    let lock = range.find_map(|port| Some((port, reserve(port)?)));
+    let (port, lock) = lock.expect("a free port in the range");
+    HELD.lock().expect("list of held ports").push(lock);
+    port
 }
 
 fn reserve(port: u16) -> Option<File> {

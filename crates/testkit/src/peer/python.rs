@@ -1,6 +1,6 @@
 //! Python with the two Kafka clients that its users have.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::{cache, missing};
@@ -18,6 +18,9 @@ const PINS: [&str; 6] = [
 const JUDGE: &str = "Python clients (confluent-kafka 2.16.1, kafka-python 3.0.12)";
 const INSTALL: &str = "Python 3.9 or newer with venv (Debian: python3-venv), and a network for the first run";
 
+/// The virtual environment in a cache entry.
+const ENVIRONMENT: &str = "venv";
+
 #[derive(Clone, Debug)]
 pub struct Python {
     interpreter: PathBuf,
@@ -26,14 +29,8 @@ pub struct Python {
 /// A Python that has both clients, or the end of the test.
 pub fn python() -> Python {
     let name = format!("python-{}", PINS.join("-").replace("==", "-"));
-    let made = cache::entry(&name, |folder| {
-        let environment = folder.join("venv");
-        run(Command::new("python3").args(["-m", "venv"]).arg(&environment), "python3 -m venv")?;
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-        run(Command::new(environment.join("bin/python")).args(pip).args(PINS), "pip install")
-    });
-    match made {
-        Ok(folder) => Python { interpreter: folder.join("venv/bin/python") },
+    match cache::entry(&name, |folder| install(folder, &PINS)) {
+        Ok(folder) => Python { interpreter: folder.join(ENVIRONMENT).join("bin/python") },
         Err(reason) => missing(JUDGE, &format!("{INSTALL}; {reason}")),
     }
 }
@@ -55,6 +52,20 @@ impl Python {
         assert!(output.status.success(), "python: {}\n{stdout}\n{stderr}", output.status);
         stdout
     }
+}
+
+/// Makes a virtual environment with these packages.
+pub(super) fn install(folder: &Path, pins: &[&str]) -> Result<(), String> {
+    let environment = folder.join(ENVIRONMENT);
+    run(Command::new("python3").args(["-m", "venv"]).arg(&environment), "python3 -m venv")?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(Command::new(environment.join("bin/python")).args(pip).args(pins), "pip install")
+}
+
+/// Where the packages of an environment lie.
+pub(super) fn packages(folder: &Path) -> Option<PathBuf> {
+    let mut versions = std::fs::read_dir(folder.join(ENVIRONMENT).join("lib")).ok()?;
+    Some(versions.next()?.ok()?.path().join("site-packages"))
 }
 
 fn run(command: &mut Command, what: &str) -> Result<(), String> {
