@@ -26,52 +26,52 @@ pub enum DecodeError {
 
 /// Appends fields to a byte vector.
 #[derive(Default)]
-pub(crate) struct Writer {
-    pub(crate) bytes: Vec<u8>,
+pub struct Writer {
+    pub bytes: Vec<u8>,
 }
 
 impl Writer {
-    pub(crate) fn u8(&mut self, value: u8) {
+    pub fn u8(&mut self, value: u8) {
         self.bytes.push(value);
     }
 
-    pub(crate) fn bool(&mut self, value: bool) {
+    pub fn bool(&mut self, value: bool) {
         self.u8(u8::from(value));
     }
 
-    pub(crate) fn u16(&mut self, value: u16) {
+    pub fn u16(&mut self, value: u16) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
-    pub(crate) fn u32(&mut self, value: u32) {
+    pub fn u32(&mut self, value: u32) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
-    pub(crate) fn i32(&mut self, value: i32) {
+    pub fn i32(&mut self, value: i32) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
-    pub(crate) fn i64(&mut self, value: i64) {
+    pub fn i64(&mut self, value: i64) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
-    pub(crate) fn uuid(&mut self, value: Uuid) {
+    pub fn uuid(&mut self, value: Uuid) {
         self.bytes.extend_from_slice(value.as_bytes());
     }
 
-    pub(crate) fn text(&mut self, value: &str) {
+    pub fn text(&mut self, value: &str) {
         self.u32(value.len() as u32);
         self.bytes.extend_from_slice(value.as_bytes());
     }
 
-    pub(crate) fn text_option(&mut self, value: Option<&str>) {
+    pub fn text_option(&mut self, value: Option<&str>) {
         self.bool(value.is_some());
         if let Some(value) = value {
             self.text(value);
         }
     }
 
-    pub(crate) fn i32_list(&mut self, values: impl ExactSizeIterator<Item = i32>) {
+    pub fn i32_list(&mut self, values: impl ExactSizeIterator<Item = i32>) {
         self.u32(values.len() as u32);
         for value in values {
             self.i32(value);
@@ -80,21 +80,21 @@ impl Writer {
 }
 
 /// Takes fields off a byte slice; `what` names the record in errors.
-pub(crate) struct Reader<'a> {
-    pub(crate) what: &'static str,
+pub struct Reader<'a> {
+    pub what: &'static str,
     bytes: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(what: &'static str, bytes: &'a [u8]) -> Self {
+    pub fn new(what: &'static str, bytes: &'a [u8]) -> Self {
         Self { what, bytes }
     }
 
-    pub(crate) fn left(&self) -> usize {
+    pub fn left(&self) -> usize {
         self.bytes.len()
     }
 
-    pub(crate) fn take(&mut self, needed: usize) -> Result<&'a [u8], DecodeError> {
+    pub fn take(&mut self, needed: usize) -> Result<&'a [u8], DecodeError> {
         if needed > self.bytes.len() {
             return Err(DecodeError::Truncated { what: self.what, needed, left: self.bytes.len() });
         }
@@ -109,11 +109,11 @@ impl<'a> Reader<'a> {
         Ok(array)
     }
 
-    pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
+    pub fn u8(&mut self) -> Result<u8, DecodeError> {
         Ok(self.array::<1>()?[0])
     }
 
-    pub(crate) fn bool(&mut self) -> Result<bool, DecodeError> {
+    pub fn bool(&mut self) -> Result<bool, DecodeError> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -121,39 +121,39 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
+    pub fn u16(&mut self) -> Result<u16, DecodeError> {
         Ok(u16::from_be_bytes(self.array()?))
     }
 
-    pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
+    pub fn u32(&mut self) -> Result<u32, DecodeError> {
         Ok(u32::from_be_bytes(self.array()?))
     }
 
-    pub(crate) fn i32(&mut self) -> Result<i32, DecodeError> {
+    pub fn i32(&mut self) -> Result<i32, DecodeError> {
         Ok(i32::from_be_bytes(self.array()?))
     }
 
-    pub(crate) fn i64(&mut self) -> Result<i64, DecodeError> {
+    pub fn i64(&mut self) -> Result<i64, DecodeError> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
-    pub(crate) fn uuid(&mut self) -> Result<Uuid, DecodeError> {
+    pub fn uuid(&mut self) -> Result<Uuid, DecodeError> {
         Ok(Uuid::from_bytes(self.array()?))
     }
 
-    pub(crate) fn text(&mut self) -> Result<String, DecodeError> {
+    pub fn text(&mut self) -> Result<String, DecodeError> {
         let length = self.u32()? as usize;
         let bytes = self.take(length)?;
         let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8 { what: self.what })?;
         Ok(text.to_owned())
     }
 
-    pub(crate) fn text_option(&mut self) -> Result<Option<String>, DecodeError> {
+    pub fn text_option(&mut self) -> Result<Option<String>, DecodeError> {
         if self.bool()? { self.text().map(Some) } else { Ok(None) }
     }
 
     /// The length of a list whose items take at least `item_bytes_min` each, so a wrong length cannot make us allocate.
-    pub(crate) fn list_len(&mut self, item_bytes_min: usize) -> Result<usize, DecodeError> {
+    pub fn list_len(&mut self, item_bytes_min: usize) -> Result<usize, DecodeError> {
         let length = self.u32()? as usize;
         let needed = length.saturating_mul(item_bytes_min);
         if needed > self.left() {
@@ -162,16 +162,16 @@ impl<'a> Reader<'a> {
         Ok(length)
     }
 
-    pub(crate) fn i32_list(&mut self) -> Result<Vec<i32>, DecodeError> {
+    pub fn i32_list(&mut self) -> Result<Vec<i32>, DecodeError> {
         let length = self.list_len(4)?;
         (0..length).map(|_| self.i32()).collect()
     }
 
-    pub(crate) fn bad_value(&self, value: i64) -> DecodeError {
+    pub fn bad_value(&self, value: i64) -> DecodeError {
         DecodeError::BadValue { what: self.what, value }
     }
 
-    pub(crate) fn end(&self) -> Result<(), DecodeError> {
+    pub fn end(&self) -> Result<(), DecodeError> {
         if self.bytes.is_empty() {
             return Ok(());
         }

@@ -12,7 +12,7 @@
 //!
 //! Not here: Raft, files, clocks, random numbers, wire messages. Time and new ids come in as arguments.
 
-mod codec; // how bytes are laid out
+pub mod codec; // how bytes are laid out; internal requests between nodes use it, too
 pub mod configs; // topic configs: names, types, defaults, bounds
 pub mod controller; // what to do about a request
 mod image; // what the cluster looks like now

@@ -100,7 +100,7 @@ pub enum StepError {
 
 pub(crate) enum Command {
     Propose { data: Vec<u8>, reply: oneshot::Sender<Result<u64, ProposeError>> },
-    AddLearner { node: NodeId, reply: oneshot::Sender<Result<u64, ProposeError>> },
+    AddLearner { node: NodeId, last_index: u64, reply: oneshot::Sender<Result<u64, ProposeError>> },
     Step(Box<Message>),
     Unreachable(NodeId),
     SnapshotSent { to: NodeId, delivered: bool },
@@ -150,10 +150,11 @@ impl QuorumHandle {
         Ok(Proposal(answer))
     }
 
-    /// Lets a node follow the log without a vote; done at once if it does already.
-    pub fn add_learner(&self, node: NodeId) -> Result<Proposal, ProposeError> {
+    /// Lets a node follow the log without a vote; done at once if it does already. `last_index` is how much of the log the node has:
+    /// when it has less than it once confirmed, because it lost its files, it starts over.
+    pub fn add_learner(&self, node: NodeId, last_index: u64) -> Result<Proposal, ProposeError> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Command::AddLearner { node, reply })?;
+        self.submit(Command::AddLearner { node, last_index, reply })?;
         Ok(Proposal(answer))
     }
 

@@ -166,8 +166,8 @@ async fn a_learner_gets_what_was_committed_before_and_after_it_joined() {
     leader.until("leading", |node| node.leading).await;
     leader.propose("before").await;
     let mut learner = cluster.start(2);
-    leader.handle.add_learner(NodeId(2)).expect("room").await.expect("a leader");
-    leader.handle.add_learner(NodeId(2)).expect("room").await.expect("a second time is fine");
+    leader.handle.add_learner(NodeId(2), 0).expect("room").await.expect("a leader");
+    leader.handle.add_learner(NodeId(2), 0).expect("room").await.expect("a second time is fine");
     leader.propose("after").await;
     learner.until("both entries", |node| node.applied.len() == 2).await;
     assert_eq!(learner.applied, ["before", "after"]);
@@ -183,7 +183,7 @@ async fn many_learners_may_join_at_the_same_time() {
     let cluster = Cluster::with_voters(&[1]);
     let mut leader = cluster.start(1);
     leader.until("leading", |node| node.leading).await;
-    let joins: Vec<Proposal> = (2..10).map(|node| leader.handle.add_learner(NodeId(node)).expect("room")).collect();
+    let joins: Vec<Proposal> = (2..10).map(|node| leader.handle.add_learner(NodeId(node), 0).expect("room")).collect();
     for join in joins {
         join.await.expect("a leader");
     }
@@ -196,7 +196,7 @@ async fn a_learner_that_fell_behind_the_log_gets_the_snapshot() {
     let mut leader = cluster.start(1);
     leader.until("leading", |node| node.leading).await;
     let mut learner = cluster.start(2);
-    leader.handle.add_learner(NodeId(2)).expect("room").await.expect("a leader");
+    leader.handle.add_learner(NodeId(2), 0).expect("room").await.expect("a leader");
     leader.propose("early").await;
     learner.until("the early entry", |node| node.applied.len() == 1).await;
     cluster.cut(2);
@@ -224,6 +224,26 @@ async fn a_learner_that_fell_behind_the_log_gets_the_snapshot() {
     assert_eq!(leader.snapshot.as_deref(), Some(&b"all of it"[..]));
     assert_eq!(leader.applied, ["late"]);
     assert_eq!(leader.handle.status().learners, [NodeId(2)], "members are in the snapshot");
+}
+
+#[tokio::test]
+async fn a_learner_that_lost_its_files_gets_the_log_again() {
+    let cluster = Cluster::with_voters(&[1]);
+    let mut leader = cluster.start(1);
+    leader.until("leading", |node| node.leading).await;
+    let mut learner = cluster.start(2);
+    leader.handle.add_learner(NodeId(2), 0).expect("room").await.expect("a leader");
+    leader.propose("one").await;
+    learner.until("the first entry", |node| node.applied.len() == 1).await;
+    learner.stop().await;
+    std::fs::remove_dir_all(cluster.directory(2)).expect("the learner's files");
+    let mut learner = cluster.start(2);
+    let has = learner.handle.status().last_index;
+    leader.handle.add_learner(NodeId(2), has).expect("room").await.expect("a leader");
+    leader.propose("two").await;
+    learner.until("both entries", |node| node.applied.len() == 2).await;
+    assert_eq!(learner.applied, ["one", "two"]);
+    assert_eq!(learner.handle.status().failed, None);
 }
 
 #[tokio::test]

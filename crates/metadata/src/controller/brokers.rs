@@ -196,11 +196,16 @@ impl Controller {
         Ok(Decision { records: draft.records, answer: HeartbeatAnswer { fenced, may_shut_down: false } })
     }
 
-    /// The process of this broker is gone for sure: fence it now, and let a new incarnation in.
-    pub fn broker_gone(&mut self, node_id: NodeId) -> Decision<()> {
+    /// The connection to this broker broke: should a new incarnation register before the old one is heard of again, let it in.
+    pub fn connection_lost(&mut self, node_id: NodeId) {
         if let Some(session) = self.sessions.by_node.get_mut(&node_id) {
             session.gone = true;
         }
+    }
+
+    /// The process of this broker is gone for sure: fence it now, and let a new incarnation in.
+    pub fn broker_gone(&mut self, node_id: NodeId) -> Decision<()> {
+        self.connection_lost(node_id);
         let mut draft = Draft::new(&self.image);
         if let Some(broker) = self.image.broker(node_id).filter(|broker| !broker.fenced) {
             fence(&mut draft, broker);

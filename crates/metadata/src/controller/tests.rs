@@ -383,6 +383,16 @@ fn a_restart_is_accepted_at_once_when_the_old_process_is_gone() {
 }
 
 #[test]
+fn a_broken_connection_lets_a_new_process_in_unless_the_old_one_is_heard_of() {
+    let mut cluster = Cluster::of(1);
+    cluster.controller.connection_lost(NodeId(1));
+    cluster.beat(1, 0);
+    assert!(cluster.register(1, 77).is_err());
+    cluster.controller.connection_lost(NodeId(1));
+    assert!(cluster.register(1, 77).is_ok());
+}
+
+#[test]
 fn a_clean_stop_hands_over_and_frees_the_node_id() {
     let mut cluster = Cluster::of(1);
     cluster.create_one(topic("a", 1)).expect("a good topic");

@@ -101,7 +101,7 @@ struct Driver {
     /// Members after each change that the log may still be cut at; the last one is in force.
     members: VecDeque<(u64, ConfState)>,
     pending: Pending,
-    member_changes: VecDeque<(NodeId, Reply)>,
+    member_changes: VecDeque<(ConfChangeType, NodeId, Option<Reply>)>,
     /// The term for which [`Event::Leading`] was sent.
     leading: Option<u64>,
     /// Peers that a message did not reach, and whether it was a snapshot. Raft hears of it only between two Readys.
@@ -216,7 +216,7 @@ impl Driver {
     fn obey(&mut self, command: Command) -> Result<(), Ended> {
         match command {
             Command::Propose { data, reply } => self.propose(data, reply),
-            Command::AddLearner { node, reply } => self.queue_member_change(node, reply),
+            Command::AddLearner { node, last_index, reply } => self.add_learner(node, last_index, reply),
             Command::Step(message) => self.step(*message),
             Command::Unreachable(node) => self.node.report_unreachable(raft_id(node)),
             Command::SnapshotSent { to, delivered } => {
@@ -242,30 +242,44 @@ impl Driver {
         }
     }
 
-    fn queue_member_change(&mut self, node: NodeId, reply: Reply) {
+    fn add_learner(&mut self, node: NodeId, last_index: u64, reply: Reply) {
         if self.node.raft.state != StateRole::Leader {
             return answer(reply, Err(ProposeError::NotLeader));
         }
-        if self.member_changes.len() == MEMBER_CHANGES_MAX {
+        if self.member_changes.len() >= MEMBER_CHANGES_MAX {
             return answer(reply, Err(ProposeError::Busy));
         }
-        self.member_changes.push_back((node, reply));
+        if self.has_lost_its_log(node, last_index) {
+            // The leader takes a confirmed entry for granted for ever, so only a new membership makes it send the log again.
+            tracing::warn!(%node, last_index, "a learner has lost its log, it starts over");
+            self.member_changes.push_back((ConfChangeType::RemoveNode, node, None));
+        }
+        self.member_changes.push_back((ConfChangeType::AddLearnerNode, node, Some(reply)));
+    }
+
+    fn has_lost_its_log(&self, node: NodeId, last_index: u64) -> bool {
+        let id = raft_id(node);
+        let is_voter = self.members.back().is_some_and(|(_, members)| members.voters.contains(&id));
+        !is_voter && self.node.raft.prs().get(id).is_some_and(|progress| progress.matched > last_index)
     }
 
     /// Raft turns a change that is proposed while another is under way into nothing, so they go one by one.
     fn propose_member_change(&mut self) {
         while self.node.raft.state == StateRole::Leader && !self.node.raft.has_pending_conf() {
-            let Some((node, reply)) = self.member_changes.pop_front() else { return };
-            if self.is_member(node) {
-                answer(reply, Ok(self.node.raft.raft_log.committed));
+            let Some((kind, node, reply)) = self.member_changes.pop_front() else { return };
+            if kind == ConfChangeType::AddLearnerNode && self.is_member(node) {
+                reply.into_iter().for_each(|reply| answer(reply, Ok(self.node.raft.raft_log.committed)));
                 continue;
             }
             let mut change = ConfChange::default();
-            change.set_change_type(ConfChangeType::AddLearnerNode);
+            change.set_change_type(kind);
             change.node_id = raft_id(node);
-            match self.node.propose_conf_change(Vec::new(), change) {
-                Ok(()) => self.pending.add(self.node.raft.raft_log.last_index(), self.node.raft.term, reply),
-                Err(_) => answer(reply, Err(ProposeError::Busy)),
+            match (self.node.propose_conf_change(Vec::new(), change), reply) {
+                (Ok(()), Some(reply)) => {
+                    self.pending.add(self.node.raft.raft_log.last_index(), self.node.raft.term, reply);
+                }
+                (Err(_), Some(reply)) => answer(reply, Err(ProposeError::Busy)),
+                (_, None) => {}
             }
         }
     }
@@ -275,8 +289,13 @@ impl Driver {
         self.members.back().is_some_and(|(_, members)| members.voters.contains(&id) || members.learners.contains(&id))
     }
 
-    fn step(&mut self, message: Message) {
+    fn step(&mut self, mut message: Message) {
         let (from, kind) = (message.from, message.get_msg_type());
+        if kind == MessageType::MsgHeartbeat && message.commit > self.node.raft.raft_log.last_index() {
+            // The leader remembers entries that this node has lost with its files. Raft would panic; the leader learns of it when
+            // this node joins again.
+            message.commit = self.node.raft.raft_log.committed;
+        }
         if let Err(error) = self.node.step(message) {
             tracing::debug!(from, ?kind, %error, "message of a peer not taken");
         }
@@ -353,6 +372,8 @@ impl Driver {
             }
         }
         self.emit(Event::Entries { entries, through })?;
+        // Whoever is told of a commit finds it in the status, too.
+        self.publish_status();
         for (index, term) in done {
             self.pending.committed(index, term);
         }
@@ -385,7 +406,7 @@ impl Driver {
 
     fn resign(&mut self) -> Result<(), Ended> {
         self.pending.fail_all(&ProposeError::Superseded);
-        for (_, reply) in self.member_changes.drain(..) {
+        for reply in self.member_changes.drain(..).filter_map(|(_, _, reply)| reply) {
             answer(reply, Err(ProposeError::NotLeader));
         }
         if self.leading.take().is_some() {

@@ -72,7 +72,10 @@ fn log_bytes_of_version_1_stay_as_released() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut storage = open(folder.path());
     storage.persist(&[entry(1, 1, "a")], Some(&state(1, 1)), true).expect("a writable folder");
-    assert_eq!(hex(&fs::read(log_path(folder.path())).expect("a log file")), include_str!("golden_log_v1.txt").trim_end());
+    assert_eq!(
+        hex(&fs::read(log_path(folder.path())).expect("a log file")),
+        include_str!("golden_log_v1.txt").trim_end()
+    );
 }
 
 #[test]
@@ -148,7 +151,10 @@ fn a_newer_version_is_refused() {
     bytes[5] = 2;
     fs::write(log_path(folder.path()), &bytes).expect("a writable folder");
     let refusal = refusal(folder.path());
-    assert!(refusal.contains("quorum log of version 2") && refusal.contains("start the release that wrote it"), "{refusal}");
+    assert!(
+        refusal.contains("quorum log of version 2") && refusal.contains("start the release that wrote it"),
+        "{refusal}"
+    );
 }
 
 #[test]

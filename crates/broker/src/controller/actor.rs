@@ -1,0 +1,267 @@
+//! The active controller: one decision at a time.
+//!
+//! Picture: a queue of verbs. Each verb looks at the controller's image, which has everything decided so far, and leaves records and
+//! an answer. The records go to the quorum at once, so that many decisions share one disk flush; the answer goes out when they are
+//! committed and this node's image has them.
+//!
+//! States: *idle* (another node leads) -> *leading* (with a controller made from the committed image) -> *settling* (a write failed:
+//! nothing new is decided until everything under way is settled, then the controller is made anew) -> *leading* or *idle*.
+//!
+//! Invariants: records enter the quorum in the order in which they were decided; a failed write throws the controller away, since its
+//! image foresaw something that may not happen.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use twinstream_metadata::controller::{ControllerSettings, Decision};
+use twinstream_metadata::{Controller, Image, RECORD_BATCH_BYTES_MAX, Record, encode_batch};
+use twinstream_model::ClusterId;
+use twinstream_quorum::{ProposeError, QuorumHandle};
+use uuid::Uuid;
+
+use super::DecideError;
+use super::transport::Loss;
+
+/// Verbs that wait. Beyond it callers are told to come back.
+const VERBS_MAX: usize = 1024;
+/// Decisions that wait for their commit.
+const UNDER_WAY_MAX: usize = 256;
+
+pub(super) struct Inputs {
+    pub(super) image: Arc<ArcSwap<Image>>,
+    pub(super) quorum: QuorumHandle,
+    pub(super) applied: watch::Receiver<u64>,
+    pub(super) leading: watch::Receiver<Option<u64>>,
+    pub(super) losses: mpsc::Receiver<Loss>,
+    pub(super) settings: ControllerSettings,
+    /// The id that a new cluster gets; a random one without.
+    pub(super) first_cluster_id: Option<ClusterId>,
+    pub(super) shutdown: CancellationToken,
+}
+
+type Done = Box<dyn FnOnce(Result<(), DecideError>) + Send>;
+type Verb = Box<dyn FnOnce(&mut Controller, Instant) -> (Vec<Record>, Done) + Send>;
+
+struct Waiting {
+    verb: Verb,
+    /// Tells the caller when the verb cannot even run.
+    refused: oneshot::Sender<DecideError>,
+}
+
+/// Hands verbs to the actor. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct ActorHandle {
+    verbs: mpsc::Sender<Waiting>,
+}
+
+impl ActorHandle {
+    pub(super) async fn decide<T: Send + 'static>(
+        &self,
+        verb: impl FnOnce(&mut Controller, Instant) -> Decision<T> + Send + 'static,
+    ) -> Result<T, DecideError> {
+        let (answer, mut answered) = oneshot::channel();
+        let (refused, refusal) = oneshot::channel();
+        let verb: Verb = Box::new(move |controller, now| {
+            let decision = verb(controller, now);
+            let done: Done = Box::new(move |outcome| {
+                if answer.send(outcome.map(|()| decision.answer)).is_err() {
+                    tracing::trace!("nobody waits for this decision any more");
+                }
+            });
+            (decision.records, done)
+        });
+        self.verbs.try_send(Waiting { verb, refused }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => DecideError::Busy,
+            mpsc::error::TrySendError::Closed(_) => DecideError::NotController,
+        })?;
+        tokio::select! {
+            biased;
+            answer = &mut answered => answer.unwrap_or(Err(DecideError::NotController)),
+            refusal = refusal => match refusal {
+                Ok(error) => Err(error),
+                Err(_) => answered.await.unwrap_or(Err(DecideError::Unknown)),
+            },
+        }
+    }
+}
+
+pub(super) fn spawn(inputs: Inputs) -> ActorHandle {
+    let (verbs, waiting) = mpsc::channel(VERBS_MAX);
+    let actor = Actor { inputs, waiting, controller: None, settling: false, under_way: FuturesUnordered::new() };
+    tokio::spawn(actor.run());
+    ActorHandle { verbs }
+}
+
+struct Actor {
+    inputs: Inputs,
+    waiting: mpsc::Receiver<Waiting>,
+    /// `None` when this node does not lead, and while a failed write settles.
+    controller: Option<Controller>,
+    settling: bool,
+    under_way: FuturesUnordered<BoxFuture<'static, Result<(), ProposeError>>>,
+}
+
+impl Actor {
+    async fn run(mut self) {
+        let shutdown = self.inputs.shutdown.clone();
+        loop {
+            let deadline = self.controller.as_ref().and_then(Controller::session_deadline);
+            let expiry = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let has_room = self.under_way.len() < UNDER_WAY_MAX && !self.settling;
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = self.inputs.leading.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.leadership_changed();
+                }
+                Some(outcome) = self.under_way.next() => self.settle(outcome),
+                Some(waiting) = self.waiting.recv(), if has_room => self.obey(waiting),
+                Some(loss) = self.inputs.losses.recv() => self.handle_loss(loss),
+                () = expiry => self.expire_sessions(),
+            }
+        }
+    }
+
+    fn leadership_changed(&mut self) {
+        let term = *self.inputs.leading.borrow_and_update();
+        match term {
+            Some(term) => {
+                tracing::info!(term, "this node is the active controller");
+                self.settling = !self.under_way.is_empty();
+                self.take_over_if_settled();
+            }
+            None => {
+                if self.controller.take().is_some() {
+                    tracing::info!("this node is no longer the active controller");
+                }
+                self.settling = false;
+            }
+        }
+    }
+
+    fn take_over_if_settled(&mut self) {
+        if self.settling && !self.under_way.is_empty() {
+            return;
+        }
+        self.settling = false;
+        if self.inputs.leading.borrow().is_none() {
+            return;
+        }
+        let image = Image::clone(&self.inputs.image.load());
+        let is_new = image.cluster_id().is_none();
+        self.controller = Some(Controller::new(image, self.inputs.settings.clone(), Instant::now()));
+        if is_new {
+            self.found_cluster();
+        }
+    }
+
+    /// The first leader of a new cluster gives it its id.
+    fn found_cluster(&mut self) {
+        let cluster_id = self.inputs.first_cluster_id.clone();
+        let cluster_id = cluster_id.unwrap_or_else(|| ClusterId::from_uuid(Uuid::new_v4()));
+        tracing::info!(%cluster_id, "new cluster");
+        self.write(vec![Record::ClusterId { cluster_id }], Box::new(|_| ()));
+    }
+
+    fn obey(&mut self, Waiting { verb, refused }: Waiting) {
+        match self.controller.as_mut() {
+            Some(controller) => {
+                let (records, done) = verb(controller, Instant::now());
+                drop(refused);
+                self.write(records, done);
+            }
+            None => {
+                // The verb goes first: the caller looks at its answer before the refusal.
+                if refused.send(DecideError::NotController).is_err() {
+                    tracing::trace!("nobody waits for this refusal any more");
+                }
+                drop(verb);
+            }
+        }
+    }
+
+    fn handle_loss(&mut self, loss: Loss) {
+        let Some(controller) = self.controller.as_mut() else { return };
+        match loss {
+            Loss::Connection(node_id) => controller.connection_lost(node_id),
+            Loss::Process(node_id) => {
+                let decision = controller.broker_gone(node_id);
+                if !decision.records.is_empty() {
+                    tracing::info!(node = %node_id, "broker is gone, fenced");
+                }
+                self.write(decision.records, Box::new(|_| ()));
+            }
+        }
+    }
+
+    fn expire_sessions(&mut self) {
+        let Some(controller) = self.controller.as_mut() else { return };
+        let decision = controller.expire_sessions(Instant::now());
+        for node_id in &decision.answer {
+            tracing::warn!(node = %node_id, "broker was not heard of within its session, fenced");
+        }
+        self.write(decision.records, Box::new(|_| ()));
+    }
+
+    /// Sends records on their way; `done` hears when they are committed and visible.
+    fn write(&mut self, records: Vec<Record>, done: Done) {
+        if records.is_empty() {
+            return done(Ok(()));
+        }
+        let batch = encode_batch(&records);
+        if batch.len() > RECORD_BATCH_BYTES_MAX {
+            return done(Err(DecideError::TooLarge));
+        }
+        let proposal = match self.inputs.quorum.propose(batch) {
+            Ok(proposal) => proposal,
+            Err(ProposeError::Busy) => return done(Err(DecideError::Busy)),
+            Err(_) => return done(Err(DecideError::NotController)),
+        };
+        let replayed = self.controller.as_mut().map(|controller| controller.replay(&records));
+        if let Some(Err(error)) = replayed {
+            tracing::error!(%error, "the controller's own records do not fit its image");
+            self.controller = None;
+            self.settling = true;
+        }
+        let mut applied = self.inputs.applied.clone();
+        self.under_way.push(Box::pin(async move {
+            let outcome = match proposal.await {
+                Ok(index) => {
+                    let visible = applied.wait_for(|applied| *applied >= index).await.is_ok();
+                    if visible { Ok(()) } else { Err(ProposeError::Stopped) }
+                }
+                Err(error) => Err(error),
+            };
+            done(outcome.clone().map_err(|error| match error {
+                ProposeError::NotLeader => DecideError::NotController,
+                ProposeError::Busy => DecideError::Busy,
+                _ => DecideError::Unknown,
+            }));
+            outcome
+        }));
+    }
+
+    fn settle(&mut self, outcome: Result<(), ProposeError>) {
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "a metadata decision was not committed");
+            self.controller = None;
+            self.settling = true;
+        }
+        if self.settling {
+            self.take_over_if_settled();
+        }
+    }
+}

@@ -1,0 +1,86 @@
+use uuid::Uuid;
+
+use super::*;
+
+fn join() -> Join {
+    let endpoint =
+        Endpoint { listener: "PLAINTEXT".into(), host: "127.0.0.1".into(), port: 9092, security_protocol: 0 };
+    let registration = Registration {
+        node_id: NodeId(2),
+        incarnation: Uuid::from_u128(7),
+        cluster_id: Some(ClusterId::from("c1")),
+        endpoints: vec![endpoint],
+        rack: Some("r1".into()),
+        controller: false,
+    };
+    Join { registration, last_index: 12 }
+}
+
+fn forwarded() -> Forwarded {
+    Forwarded {
+        api_key: 19,
+        api_version: 7,
+        client_id: Some("admin".into()),
+        principal_kind: "User".into(),
+        principal_name: "ANONYMOUS".into(),
+        listener: "PLAINTEXT".into(),
+        body: Bytes::from_static(b"body"),
+    }
+}
+
+#[test]
+fn what_one_node_writes_the_other_reads() {
+    let envelope = Envelope { cluster: Some(ClusterId::from("c1")), from: NodeId(2), to: NodeId(1) };
+    let mut out = envelope.write();
+    join().write(&mut out);
+    let mut reader = Reader::new("test", &out.bytes);
+    assert_eq!(Envelope::read(&mut reader), Ok(envelope));
+    assert_eq!(Join::read(&mut reader), Ok(join()));
+
+    let joined = Joined { cluster: ClusterId::from("c1"), epoch: 9 };
+    assert_eq!(Joined::read(&joined.write()), Ok(joined));
+
+    let heartbeat = Heartbeat { node_id: NodeId(2), epoch: 9, caught_up: true, wants_shutdown: false };
+    let mut out = Writer::default();
+    write_heartbeat(&mut out, &heartbeat);
+    assert_eq!(read_heartbeat(&mut Reader::new("test", &out.bytes)), Ok(heartbeat));
+
+    let mut out = Writer::default();
+    forwarded().write(&mut out);
+    assert_eq!(Forwarded::read(&mut Reader::new("test", &out.bytes)), Ok(forwarded()));
+
+    let messages = [Bytes::from_static(b"one"), Bytes::new()];
+    let mut out = Writer::default();
+    write_raft(&mut out, &messages);
+    assert_eq!(read_raft(&mut Reader::new("test", &out.bytes)), Ok(vec![&b"one"[..], &b""[..]]));
+}
+
+#[test]
+fn an_answer_is_the_payload_or_the_refusal() {
+    let good = write_answer(Ok(vec![1, 2]));
+    assert_eq!(read_answer(&good), Ok(Ok(&[1, 2][..])));
+    let refusal = (ErrorCode::StaleBrokerEpoch, "registered again".to_owned());
+    let bad = write_answer(Err(refusal.clone()));
+    assert_eq!(read_answer(&bad), Ok(Err(refusal)));
+}
+
+#[test]
+fn every_cut_is_an_error_and_no_length_is_believed() {
+    let mut out = Writer::default();
+    join().write(&mut out);
+    for end in 0..out.bytes.len() {
+        assert!(Join::read(&mut Reader::new("test", &out.bytes[..end])).is_err(), "cut at {end}");
+    }
+    assert!(read_raft(&mut Reader::new("test", &[0xff; 8])).is_err());
+    let many = [&(RAFT_MESSAGES_MAX as u32 + 1).to_be_bytes()[..], &vec![0; 4 * (RAFT_MESSAGES_MAX + 1)]].concat();
+    assert!(read_raft(&mut Reader::new("test", &many)).is_err());
+}
+
+#[test]
+fn api_keys_are_found_again_and_do_not_overlap_with_kafkas() {
+    for api in InternalApi::ALL {
+        assert_eq!(InternalApi::from_key(api as i16), Some(api));
+        assert!(api as i16 >= INTERNAL_API_KEY_MIN);
+    }
+    assert_eq!(InternalApi::from_key(19), None);
+}

@@ -1,0 +1,364 @@
+//! This node's part in the metadata of the cluster.
+//!
+//! Picture: the quorum's thread hands committed batches to the *applier*, which replays them into the image that every handler
+//! reads. On the node that leads the quorum the *actor* is the active controller: one decision after the other, answered when it is
+//! committed and visible here. Every node is a broker that *registers* with the active controller and sends it heartbeats; what
+//! clients ask of the controller is *forwarded* to it over connections to *peers*.
+//!
+//! Invariants: the image is replaced whole and only by the applier; a decision is answered only after the local image has it; nobody
+//! but the actor of the leading node decides; a node whose cluster id does not match is refused before its messages are decoded.
+//!
+//! Order of starting: [`start`] joins the quorum (requests of other nodes are served from then on), [`Membership::join`] registers,
+//! [`Membership::until_serving`] returns when the image says that this broker is unfenced. Order of stopping: [`Membership::leave`]
+//! hands over what this broker leads, [`ControllerClient::stop`] ends the quorum.
+
+mod actor; // the active controller
+mod applier; // from committed batches to the image
+mod broker_configs; // which settings change while the broker runs
+mod forward; // administrative requests on their way to the controller
+mod membership; // registration and heartbeats
+pub(crate) mod messages; // requests between nodes
+mod peers; // connections to other nodes
+mod transport; // the quorum's messages
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use twinstream_metadata::configs::BrokerDefaults;
+use twinstream_metadata::controller::{ControllerSettings, Decision, ProducerIdBlock};
+use twinstream_metadata::{Controller, Image};
+use twinstream_model::{ClusterId, ErrorCode, NodeId};
+use twinstream_quorum::{QuorumError, QuorumHandle, QuorumOptions, StepError};
+
+use self::actor::ActorHandle;
+pub(crate) use self::broker_configs::{DynamicBrokerConfigs, is_dynamic};
+pub(crate) use self::forward::{ForwardError, Forwardable};
+pub(crate) use self::membership::Membership;
+use self::messages::{Envelope, InternalApi};
+use self::peers::{PeerError, PeerPool};
+use self::transport::{Identity, PeerTransport};
+use crate::settings::Settings;
+use crate::settings::listeners::AdvertisedListener;
+use crate::settings::live::LiveSettings;
+
+/// The quorum's folder inside `metadata.log.dir`. It has no partition number, so it is no partition's folder.
+const QUORUM_FOLDER: &str = "metadata-quorum";
+/// Losses of connections that wait for the actor.
+const LOSSES_MAX: usize = 256;
+
+/// Why this node has no part in the cluster's metadata (any more).
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ControllerError {
+    #[error("cannot start the metadata quorum: {0}")]
+    Quorum(Arc<QuorumError>),
+    #[error("the metadata quorum of this node has failed: {0}")]
+    QuorumFailed(String),
+    #[error("the metadata log cannot be replayed at entry {index}: {reason}")]
+    Replay { index: u64, reason: String },
+    #[error(
+        "this node's data is of cluster {own}, the metadata log is of cluster {found}; check log.dirs and metadata.log.dir"
+    )]
+    OtherCluster { own: ClusterId, found: ClusterId },
+    #[error("the controller refuses this broker: {0}")]
+    Refused(String),
+    #[error("the broker stops")]
+    Stopping,
+}
+
+/// Why a decision was not made or not committed.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum DecideError {
+    #[error("this node is not the active controller; ask again, the request is sent on to it")]
+    NotController,
+    #[error("the controller has too much to do; ask again")]
+    Busy,
+    #[error("the request changes more at once than one batch of metadata holds; ask for less at a time")]
+    TooLarge,
+    #[error("the controller changed while the request was under way; look whether it took effect")]
+    Unknown,
+}
+
+impl DecideError {
+    /// The error on the wire.
+    pub(crate) fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotController => ErrorCode::NotController,
+            Self::Busy => ErrorCode::ThrottlingQuotaExceeded,
+            Self::TooLarge => ErrorCode::PolicyViolation,
+            Self::Unknown => ErrorCode::RequestTimedOut,
+        }
+    }
+}
+
+/// What [`start`] needs to know.
+pub(crate) struct ControllerStart {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) image: Arc<ArcSwap<Image>>,
+    /// The cluster that the log directories belong to, if they belong to one.
+    pub(crate) known_cluster: Option<ClusterId>,
+    /// What other nodes and clients are told, with the ports that are bound.
+    pub(crate) advertised: Vec<AdvertisedListener>,
+    /// Fires when the process stops without waiting for anything.
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// What handlers hold of the controller. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct ControllerClient {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Arc<Settings>,
+    image: Arc<ArcSwap<Image>>,
+    advertised: Vec<AdvertisedListener>,
+    identity: Arc<Identity>,
+    quorum: QuorumHandle,
+    transport: Arc<PeerTransport>,
+    actor: ActorHandle,
+    applied: watch::Receiver<u64>,
+    failure: watch::Receiver<Option<ControllerError>>,
+    /// Connections to the node that this one forwards to, by node.
+    pools: Mutex<Vec<(NodeId, String, Arc<PeerPool>)>>,
+    /// The epoch of this broker's registration.
+    broker_epoch: watch::Sender<Option<i64>>,
+    shutdown: CancellationToken,
+}
+
+/// Opens the quorum's files and joins it. Must be called inside the runtime.
+pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, ControllerError> {
+    let ControllerStart { settings, image, known_cluster, advertised, shutdown } = options;
+    let cluster = known_cluster.clone().map_or_else(OnceLock::new, OnceLock::from);
+    let identity = Arc::new(Identity { node_id: settings.node.id, cluster });
+    let (losses, loss_events) = mpsc::channel(LOSSES_MAX);
+    let transport = Arc::new(PeerTransport::new(Arc::clone(&identity), losses, shutdown.clone()));
+    let started = twinstream_quorum::start(quorum_options(&settings), Arc::clone(&transport) as _);
+    let (quorum, events) = started.map_err(|error| ControllerError::Quorum(Arc::new(error)))?;
+    transport.connect(quorum.clone());
+    for voter in settings.quorum.voters.iter().filter(|voter| voter.id != settings.node.id) {
+        transport.set_address(voter.id, address(&voter.host, voter.port));
+    }
+
+    let applier = applier::spawn(applier::Inputs {
+        image: Arc::clone(&image),
+        events,
+        quorum: quorum.clone(),
+        identity: Arc::clone(&identity),
+        transport: Arc::clone(&transport),
+        inter_broker_listener: settings.network.inter_broker_listener.clone(),
+    });
+    let actor = actor::spawn(actor::Inputs {
+        image: Arc::clone(&image),
+        quorum: quorum.clone(),
+        applied: applier.applied.clone(),
+        leading: applier.leading,
+        losses: loss_events,
+        settings: ControllerSettings {
+            partitions: settings.topics.partitions,
+            replication_factor: settings.topics.replication_factor,
+            session_timeout: settings.node.session_timeout,
+        },
+        first_cluster_id: known_cluster.or_else(|| settings.node.cluster_id.clone()),
+        shutdown: shutdown.clone(),
+    });
+    let shared = Shared {
+        settings,
+        image,
+        advertised,
+        identity,
+        quorum,
+        transport,
+        actor,
+        applied: applier.applied,
+        failure: applier.failure,
+        pools: Mutex::default(),
+        broker_epoch: watch::Sender::new(None),
+        shutdown,
+    };
+    Ok(ControllerClient { shared: Arc::new(shared) })
+}
+
+fn quorum_options(settings: &Settings) -> QuorumOptions {
+    let voters = settings.quorum.voters.iter().map(|voter| voter.id).collect();
+    let directory: PathBuf = settings.quorum.metadata_dir.join(QUORUM_FOLDER);
+    let mut options = QuorumOptions::new(settings.node.id, voters, directory);
+    options.election_timeout = settings.quorum.election_timeout;
+    options
+}
+
+fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+impl ControllerClient {
+    /// Counts replayed entries: changes after each new image.
+    pub(crate) fn watch_image(&self) -> watch::Receiver<u64> {
+        self.shared.applied.clone()
+    }
+
+    /// Returns when this node can take no more part; the process should stop then.
+    pub(crate) async fn failed(&self) -> ControllerError {
+        let mut failure = self.shared.failure.clone();
+        let mut status = self.shared.quorum.watch_status();
+        loop {
+            if let Some(error) = failure.borrow_and_update().clone() {
+                return error;
+            }
+            if let Some(reason) = status.borrow_and_update().failed.clone() {
+                return ControllerError::QuorumFailed(reason);
+            }
+            tokio::select! {
+                changed = failure.changed() => if changed.is_err() { return ControllerError::Stopping },
+                changed = status.changed() => if changed.is_err() { return ControllerError::Stopping },
+            }
+        }
+    }
+
+    /// The node that decides, as far as this one knows.
+    pub(crate) fn active_controller(&self) -> Option<NodeId> {
+        self.shared.quorum.leader()
+    }
+
+    /// Whether this node decides.
+    pub(crate) fn is_active(&self) -> bool {
+        self.shared.quorum.is_leader()
+    }
+
+    /// The quorum as this node sees it.
+    pub(crate) fn quorum_status(&self) -> twinstream_quorum::Status {
+        self.shared.quorum.status()
+    }
+
+    /// Decides here, writes, and answers when the decision is committed and in this node's image. The broker's own settings are the
+    /// defaults that topics get.
+    pub(crate) async fn decide<T: Send + 'static>(
+        &self,
+        verb: impl FnOnce(&mut Controller, &dyn BrokerDefaults) -> Decision<T> + Send + 'static,
+    ) -> Result<T, DecideError> {
+        let settings = Arc::clone(&self.shared.settings);
+        self.shared
+            .actor
+            .decide(move |controller, _now| {
+                let image = controller.image().clone();
+                verb(controller, &LiveSettings::new(&settings, &image))
+            })
+            .await
+    }
+
+    /// A block of producer ids for this broker.
+    pub(crate) async fn allocate_producer_ids(&self) -> Result<ProducerIdBlock, ForwardError> {
+        membership::allocate_producer_ids(&self.shared).await
+    }
+
+    /// Registers this broker and keeps it alive.
+    pub(crate) fn membership(&self) -> Membership {
+        Membership::new(Arc::clone(&self.shared))
+    }
+
+    /// Waits until this node's image has everything up to an entry, for a short time: it only spares clients a surprise.
+    pub(crate) async fn until_applied(&self, index: u64) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let mut applied = self.shared.applied.clone();
+        let waiting = tokio::time::timeout(PATIENCE, applied.wait_for(|applied| *applied >= index)).await;
+        if waiting.is_err() {
+            tracing::debug!(index, "image is behind an answered request");
+        }
+    }
+
+    /// How far this node has replayed.
+    pub(crate) fn applied(&self) -> u64 {
+        *self.shared.applied.borrow()
+    }
+
+    /// Whether a request of another node may be looked at. Without a cluster id only a registration may.
+    pub(crate) fn check_sender(&self, api: InternalApi, envelope: &Envelope) -> Result<(), (ErrorCode, String)> {
+        let own = &self.shared.identity;
+        if envelope.to != own.node_id {
+            let message = format!("this is node {}, the request is for node {}", own.node_id, envelope.to);
+            return Err((ErrorCode::InvalidRequest, message));
+        }
+        if envelope.from == own.node_id {
+            let message = format!("another process says it is node {}, as this one is; check node.id", own.node_id);
+            return Err((ErrorCode::DuplicateBrokerRegistration, message));
+        }
+        match (own.cluster.get(), &envelope.cluster) {
+            (Some(expected), Some(found)) if expected == found => Ok(()),
+            (_, None) if api == InternalApi::Register => Ok(()),
+            (None, _) => {
+                let message = "this node does not know its cluster yet; ask again".to_owned();
+                Err((ErrorCode::InconsistentClusterId, message))
+            }
+            (Some(expected), found) => {
+                let found = found.as_ref().map_or("none", ClusterId::as_str);
+                let message = format!("this is a node of cluster {expected}, the request is of cluster {found}");
+                Err((ErrorCode::InconsistentClusterId, message))
+            }
+        }
+    }
+
+    /// Hands a message of a checked peer to the quorum.
+    pub(crate) fn step(&self, from: NodeId, message: &[u8]) -> Result<(), StepError> {
+        self.shared.quorum.step(from, message)
+    }
+
+    /// Ends the quorum; what is committed is on disk.
+    pub(crate) async fn stop(&self) {
+        self.shared.shutdown.cancel();
+        self.shared.quorum.stop().await;
+    }
+}
+
+impl Shared {
+    /// Connections to the active controller, `None` while nobody is known to lead.
+    fn controller_pool(&self) -> Option<(NodeId, Arc<PeerPool>)> {
+        let node = self.controller_node().filter(|node| *node != self.identity.node_id)?;
+        let voter = self.settings.quorum.voters.iter().find(|voter| voter.id == node)?;
+        let address = address(&voter.host, voter.port);
+        let mut pools = self.pools.lock();
+        if let Some((_, _, pool)) = pools.iter().find(|(known, at, _)| *known == node && *at == address) {
+            return Some((node, Arc::clone(pool)));
+        }
+        pools.retain(|(known, _, _)| *known != node);
+        let pool = Arc::new(PeerPool::new(address.clone()));
+        pools.push((node, address, Arc::clone(&pool)));
+        Some((node, pool))
+    }
+
+    /// The leader, or before one is known the only voter there is.
+    fn controller_node(&self) -> Option<NodeId> {
+        let only_voter = match self.settings.quorum.voters.as_slice() {
+            [voter] => Some(voter.id),
+            _ => None,
+        };
+        self.quorum.leader().or(only_voter)
+    }
+
+    /// Asks the active controller over the network.
+    async fn ask_controller(
+        &self,
+        api: InternalApi,
+        payload: impl FnOnce(&mut twinstream_metadata::codec::Writer),
+        limit: Duration,
+    ) -> Result<Vec<u8>, ForwardError> {
+        let (node, pool) = self.controller_pool().ok_or(ForwardError::NoController)?;
+        let mut body = self.identity.envelope(node).write();
+        payload(&mut body);
+        let answer = pool.ask(api, &body.bytes, limit).await.map_err(forward_error)?;
+        match messages::read_answer(&answer) {
+            Ok(Ok(payload)) => Ok(payload.to_vec()),
+            Ok(Err((code, message))) => Err(ForwardError::Refused { code, message }),
+            Err(error) => Err(ForwardError::Lost(error.to_string())),
+        }
+    }
+}
+
+fn forward_error(error: PeerError) -> ForwardError {
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    let text = format!("{error}{cause}");
+    if error.was_never_sent() { ForwardError::Unreachable(text) } else { ForwardError::Lost(text) }
+}

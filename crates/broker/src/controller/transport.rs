@@ -1,0 +1,223 @@
+//! The quorum's messages to other nodes.
+//!
+//! Picture: a task and a bounded queue per node. The task sends what has gathered in one request and waits for its answer, so slow
+//! nodes get larger requests rather than more of them. What does not fit the queue is dropped; Raft repeats it.
+//!
+//! The task also is the crash detector: it reports a [`Loss`] when the connection breaks, and whether somebody still listens at the
+//! address. A crashed process is noticed at once instead of after a session timeout.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use twinstream_model::{ClusterId, NodeId};
+use twinstream_quorum::{Outgoing, QuorumHandle, Transport, Undeliverable};
+
+use super::messages::{Envelope, InternalApi, read_answer, write_raft};
+use super::peers::{PeerConnection, PeerError};
+
+/// Messages that wait for one node. Heartbeats are a few a second; appends are bounded by Raft's window of 64.
+const QUEUE_MAX: usize = 256;
+/// Bytes of messages in one request, unless a single message is larger.
+const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// What became of the connection to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It broke; the process may live on, or another one may have taken its place.
+    Connection(NodeId),
+    /// It broke and nobody listens at the address any more: the process is gone.
+    Process(NodeId),
+}
+
+/// What every message of this node says about itself.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) node_id: NodeId,
+    /// Known from the data directory, the log or the first registration; never changes after that.
+    pub(crate) cluster: OnceLock<ClusterId>,
+}
+
+impl Identity {
+    pub(crate) fn envelope(&self, to: NodeId) -> Envelope {
+        Envelope { cluster: self.cluster.get().cloned(), from: self.node_id, to }
+    }
+}
+
+struct Peer {
+    address: String,
+    queue: mpsc::Sender<Outgoing>,
+    stop: CancellationToken,
+}
+
+/// The queues to all known nodes.
+pub(crate) struct PeerTransport {
+    identity: Arc<Identity>,
+    peers: Mutex<BTreeMap<NodeId, Peer>>,
+    quorum: OnceLock<QuorumHandle>,
+    losses: mpsc::Sender<Loss>,
+    runtime: tokio::runtime::Handle,
+    shutdown: CancellationToken,
+}
+
+impl PeerTransport {
+    pub(crate) fn new(identity: Arc<Identity>, losses: mpsc::Sender<Loss>, shutdown: CancellationToken) -> Self {
+        let runtime = tokio::runtime::Handle::current();
+        Self { identity, peers: Mutex::default(), quorum: OnceLock::new(), losses, runtime, shutdown }
+    }
+
+    /// The quorum needs the transport first.
+    pub(crate) fn connect(&self, quorum: QuorumHandle) {
+        if self.quorum.set(quorum).is_err() {
+            tracing::debug!("transport has its quorum already");
+        }
+    }
+
+    /// Sets where a node is reached. A changed address starts a new connection.
+    pub(crate) fn set_address(&self, node: NodeId, address: String) {
+        let mut peers = self.peers.lock();
+        if node == self.identity.node_id || peers.get(&node).is_some_and(|peer| peer.address == address) {
+            return;
+        }
+        let (queue, messages) = mpsc::channel(QUEUE_MAX);
+        let stop = self.shutdown.child_token();
+        let Some(quorum) = self.quorum.get().cloned() else { return };
+        let link = Link {
+            node,
+            address: address.clone(),
+            identity: Arc::clone(&self.identity),
+            quorum,
+            losses: self.losses.clone(),
+            connection: None,
+        };
+        let stopped = stop.clone();
+        self.runtime.spawn(async move {
+            tokio::select! {
+                () = link.run(messages) => {}
+                () = stopped.cancelled() => {}
+            }
+        });
+        if let Some(old) = peers.insert(node, Peer { address, queue, stop }) {
+            old.stop.cancel();
+        }
+    }
+}
+
+impl Transport for PeerTransport {
+    fn send(&self, message: Outgoing) -> Result<(), Undeliverable> {
+        let peers = self.peers.lock();
+        let peer = peers.get(&message.to).ok_or(Undeliverable::NoAddress)?;
+        peer.queue.try_send(message).map_err(|_| Undeliverable::QueueFull)
+    }
+}
+
+/// One node's task.
+struct Link {
+    node: NodeId,
+    address: String,
+    identity: Arc<Identity>,
+    quorum: QuorumHandle,
+    losses: mpsc::Sender<Loss>,
+    connection: Option<PeerConnection>,
+}
+
+impl Link {
+    async fn run(mut self, mut messages: mpsc::Receiver<Outgoing>) {
+        let mut pause = RETRY_PAUSE_MIN;
+        while let Some(first) = self.next(&mut messages).await {
+            let batch = gather(first, &mut messages);
+            let has_snapshot = batch.iter().any(|message| message.snapshot);
+            let sent = self.deliver(&batch).await;
+            if has_snapshot {
+                self.quorum.snapshot_sent(self.node, sent.is_ok());
+            }
+            match sent {
+                Ok(()) => pause = RETRY_PAUSE_MIN,
+                Err(error) => {
+                    tracing::debug!(node = %self.node, %error, "quorum messages lost");
+                    self.quorum.unreachable(self.node);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// The next message; meanwhile watches whether the other process dies.
+    async fn next(&mut self, messages: &mut mpsc::Receiver<Outgoing>) -> Option<Outgoing> {
+        if let Some(connection) = &mut self.connection {
+            tokio::select! {
+                message = messages.recv() => return message,
+                () = connection.closed() => {}
+            }
+            self.connection_lost().await;
+        }
+        messages.recv().await
+    }
+
+    /// The connection broke. A port that refuses says that the process is gone, anything else may be the network.
+    async fn connection_lost(&mut self) {
+        self.connection = None;
+        let loss = match PeerConnection::open(&self.address).await {
+            Ok(connection) => {
+                self.connection = Some(connection);
+                Loss::Connection(self.node)
+            }
+            Err(error) if error.is_refused() => Loss::Process(self.node),
+            Err(_) => Loss::Connection(self.node),
+        };
+        tracing::debug!(?loss, address = self.address, "connection to a node lost");
+        if self.losses.send(loss).await.is_err() {
+            tracing::debug!("nobody minds lost connections any more");
+        }
+    }
+
+    async fn deliver(&mut self, batch: &[Outgoing]) -> Result<(), LinkError> {
+        let mut body = self.identity.envelope(self.node).write();
+        let messages: Vec<Bytes> = batch.iter().map(|message| message.bytes.clone()).collect();
+        write_raft(&mut body, &messages);
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => PeerConnection::open(&self.address).await?,
+        };
+        let answer = match connection.ask(InternalApi::Raft, &body.bytes, ANSWER_LIMIT).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.connection_lost().await;
+                return Err(error.into());
+            }
+        };
+        self.connection = Some(connection);
+        match read_answer(&answer) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err((code, message))) => Err(LinkError::Refused { code: code.name(), message }),
+            Err(error) => Err(LinkError::Refused { code: "a malformed answer", message: error.to_string() }),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error("the node refused with {code}: {message}")]
+    Refused { code: &'static str, message: String },
+}
+
+fn gather(first: Outgoing, messages: &mut mpsc::Receiver<Outgoing>) -> Vec<Outgoing> {
+    let mut bytes = first.bytes.len();
+    let mut batch = vec![first];
+    while bytes < REQUEST_BYTES_MAX && batch.len() < QUEUE_MAX {
+        let Ok(message) = messages.try_recv() else { break };
+        bytes += message.bytes.len();
+        batch.push(message);
+    }
+    batch
+}

@@ -1,0 +1,99 @@
+//! AlterConfigs (key 33), versions 0-2.
+//!
+//! v2 flexible. Deprecated by KIP-339, still sent by librdkafka and older tools: what the request names is set, everything else of
+//! the resource goes back to its default.
+//!
+//! Every broker answers: one that is not the active controller forwards. Broker settings are accepted only when they take effect
+//! while the broker runs.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
+use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
+use twinstream_metadata::controller::{ConfigOperation, ConfigSetting, Mode};
+use twinstream_model::ErrorCode;
+
+use super::config_changes::{self, Change, Wanted};
+use super::config_view::text;
+use crate::context::{Broker, RequestContext};
+use crate::controller::Forwardable;
+
+impl Forwardable for AlterConfigsRequest {
+    type Response = AlterConfigsResponse;
+}
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: AlterConfigsRequest,
+) -> AlterConfigsResponse {
+    if broker.controller.is_active() {
+        return execute(broker, ctx, request).await;
+    }
+    match broker.controller.forward(ctx, &request).await {
+        Ok(response) => response,
+        Err(error) => failed(ctx, &request, error.code(), &error.to_string()),
+    }
+}
+
+pub(crate) fn error_response(
+    ctx: &RequestContext,
+    request: AlterConfigsRequest,
+    code: ErrorCode,
+) -> AlterConfigsResponse {
+    failed(ctx, &request, code, code.text())
+}
+
+/// Decides, on the active controller.
+pub(crate) async fn execute(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: AlterConfigsRequest,
+) -> AlterConfigsResponse {
+    let wanted = request.resources.iter().map(wanted).collect();
+    let mode = Mode::of(request.validate_only);
+    let answers = match config_changes::decide(broker, ctx, wanted, mode, Change::Replace).await {
+        Ok(answers) => answers,
+        Err(error) => return failed(ctx, &request, error.code(), &error.to_string()),
+    };
+    let responses = request.resources.iter().zip(answers).map(|(resource, answer)| match answer {
+        Ok(()) => response(ctx, resource, ErrorCode::None, None),
+        Err((code, message)) => response(ctx, resource, code, Some(&message)),
+    });
+    AlterConfigsResponse::default().with_responses(responses.collect())
+}
+
+fn wanted(resource: &AlterConfigsResource) -> Wanted {
+    Wanted {
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name.to_string(),
+        settings: resource.configs.iter().map(setting).collect(),
+    }
+}
+
+fn setting(config: &AlterableConfig) -> Result<ConfigSetting, (ErrorCode, String)> {
+    // A null value asks for the default, which is what leaving it out does.
+    let operation = if config.value.is_some() { ConfigOperation::Set } else { ConfigOperation::Delete };
+    let value = config.value.as_ref().map(ToString::to_string);
+    Ok(ConfigSetting { name: config.name.to_string(), operation, value })
+}
+
+fn response(
+    ctx: &RequestContext,
+    resource: &AlterConfigsResource,
+    code: ErrorCode,
+    message: Option<&str>,
+) -> AlterConfigsResourceResponse {
+    ctx.count_error(code);
+    AlterConfigsResourceResponse::default()
+        .with_error_code(code.code())
+        .with_error_message(message.map(text))
+        .with_resource_type(resource.resource_type)
+        .with_resource_name(resource.resource_name.clone())
+}
+
+fn failed(ctx: &RequestContext, request: &AlterConfigsRequest, code: ErrorCode, message: &str) -> AlterConfigsResponse {
+    let responses = request.resources.iter().map(|resource| response(ctx, resource, code, Some(message)));
+    AlterConfigsResponse::default().with_responses(responses.collect())
+}

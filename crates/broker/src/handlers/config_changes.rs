@@ -1,0 +1,99 @@
+//! What AlterConfigs and IncrementalAlterConfigs share: which resource is meant, who may change it, and the decision.
+
+use std::sync::Arc;
+
+use twinstream_metadata::ConfigResource;
+use twinstream_metadata::controller::{AlterResource, ConfigSetting, Mode};
+use twinstream_model::{ErrorCode, NodeId, TopicName};
+
+use super::config_view::{BROKER, BROKER_LOGGER, TOPIC};
+use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::controller::{DecideError, DynamicBrokerConfigs};
+
+/// How the settings of a request are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// What is named changes.
+    Incremental,
+    /// What is not named goes back to its default.
+    Replace,
+}
+
+/// One resource of a request, still in the wire's terms.
+pub(super) struct Wanted {
+    pub(super) resource_type: i8,
+    pub(super) resource_name: String,
+    pub(super) settings: Result<Vec<ConfigSetting>, (ErrorCode, String)>,
+}
+
+pub(super) type Answer = Result<(), (ErrorCode, String)>;
+
+/// Decides about all resources, in the order of the request.
+pub(super) async fn decide(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    wanted: Vec<Wanted>,
+    mode: Mode,
+    change: Change,
+) -> Result<Vec<Answer>, DecideError> {
+    let mut answers: Vec<Answer> = vec![Ok(()); wanted.len()];
+    let mut changes = Vec::new();
+    for (at, wanted) in wanted.into_iter().enumerate() {
+        match check(broker, ctx, wanted) {
+            Ok(resource) => changes.push((at, resource)),
+            Err(refusal) => answers[at] = Err(refusal),
+        }
+    }
+    let resources: Vec<AlterResource> = changes.iter().map(|(_, resource)| resource.clone()).collect();
+    let rules = DynamicBrokerConfigs::new(Arc::clone(&broker.settings));
+    let decided = broker
+        .controller
+        .decide(move |controller, defaults| match change {
+            Change::Incremental => controller.alter_configs(&resources, mode, &rules, defaults),
+            Change::Replace => controller.replace_configs(&resources, mode, &rules, defaults),
+        })
+        .await?;
+    for ((at, _), answer) in changes.into_iter().zip(decided) {
+        answers[at] = answer.map_err(|error| (error.code(), error.to_string()));
+    }
+    Ok(answers)
+}
+
+fn check(broker: &Broker, ctx: &RequestContext, wanted: Wanted) -> Result<AlterResource, (ErrorCode, String)> {
+    let resource = resource(&wanted)?;
+    let (allowed, code) = match &resource {
+        ConfigResource::Topic(name) => {
+            let topic = Resource::Topic(name.as_str());
+            (broker.authorize(ctx, Operation::AlterConfigs, topic), ErrorCode::TopicAuthorizationFailed)
+        }
+        _ => {
+            let cluster = Resource::Cluster;
+            (broker.authorize(ctx, Operation::AlterConfigs, cluster), ErrorCode::ClusterAuthorizationFailed)
+        }
+    };
+    if !allowed {
+        return Err((code, code.text().to_owned()));
+    }
+    Ok(AlterResource { resource, settings: wanted.settings? })
+}
+
+fn resource(wanted: &Wanted) -> Result<ConfigResource, (ErrorCode, String)> {
+    let invalid = |message: String| (ErrorCode::InvalidRequest, message);
+    let name = wanted.resource_name.as_str();
+    match wanted.resource_type {
+        TOPIC => {
+            let parsed = TopicName::parse(name);
+            parsed.map(ConfigResource::Topic).map_err(|error| (ErrorCode::InvalidTopicException, error.to_string()))
+        }
+        BROKER if name.is_empty() => Ok(ConfigResource::BrokerDefault),
+        BROKER => {
+            let node = name.parse().ok().filter(|node| *node >= 0).map(NodeId);
+            let broken = || invalid(format!("broker id must be a whole number, {name:?} is not"));
+            node.map(ConfigResource::Broker).ok_or_else(broken)
+        }
+        BROKER_LOGGER => Err(invalid(
+            "log levels do not change while the broker runs; set them when it starts (RUST_LOG)".to_owned(),
+        )),
+        other => Err(invalid(format!("configs of resource type {other} are not served by this release"))),
+    }
+}

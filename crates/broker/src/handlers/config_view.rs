@@ -1,0 +1,179 @@
+//! How configs look to a client: value, source, synonyms, type and text of every config there is, not only of those that are set.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::protocol::StrBytes;
+use twinstream_metadata::configs::{self, Candidate, Source, TOPIC_CONFIGS, TopicConfig};
+use twinstream_metadata::{ConfigResource, Image};
+use twinstream_model::{NodeId, TopicName};
+
+use crate::controller::is_dynamic;
+use crate::settings::live::LiveSettings;
+use crate::settings::table::{self, Kind};
+use crate::settings::{Settings, values::Described};
+
+/// Kafka's resource types.
+pub(crate) const TOPIC: i8 = 2;
+pub(crate) const BROKER: i8 = 4;
+pub(crate) const BROKER_LOGGER: i8 = 8;
+
+/// Kafka's sources of a config value.
+const DYNAMIC_TOPIC: i8 = 1;
+const DYNAMIC_BROKER: i8 = 2;
+const DYNAMIC_DEFAULT_BROKER: i8 = 3;
+const STATIC_BROKER: i8 = 4;
+const DEFAULT: i8 = 5;
+const DYNAMIC_BROKER_LOGGER: i8 = 6;
+
+/// One config as a client sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct ShownConfig {
+    pub(crate) name: &'static str,
+    /// `None` for a secret, and for a setting with neither value nor default.
+    pub(crate) value: Option<String>,
+    pub(crate) source: i8,
+    pub(crate) read_only: bool,
+    pub(crate) sensitive: bool,
+    /// What could count, strongest first.
+    pub(crate) synonyms: Vec<(&'static str, Option<String>, i8)>,
+    pub(crate) kind: i8,
+    pub(crate) doc: &'static str,
+}
+
+pub(crate) fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+/// Every config of a topic.
+pub(crate) fn of_topic(settings: &Settings, image: &Image, topic: &TopicName) -> Vec<ShownConfig> {
+    let live = LiveSettings::new(settings, image);
+    let shown = |config| topic_config(config, configs::candidates(image, topic, config, &live));
+    TOPIC_CONFIGS.iter().map(shown).collect()
+}
+
+/// Every config of a topic that is about to be made with these.
+pub(crate) fn of_new_topic(settings: &Settings, image: &Image, own: &BTreeMap<String, String>) -> Vec<ShownConfig> {
+    let live = LiveSettings::new(settings, image);
+    let shown = |config: &'static TopicConfig| {
+        let own = own.get(config.name);
+        let own = own.map(|value| Candidate { name: config.name, value: value.clone(), source: Source::Topic });
+        let inherited = configs::broker_candidates(config, &live);
+        topic_config(config, own.into_iter().chain(inherited).collect())
+    };
+    TOPIC_CONFIGS.iter().map(shown).collect()
+}
+
+fn topic_config(config: &'static TopicConfig, candidates: Vec<Candidate>) -> ShownConfig {
+    ShownConfig {
+        name: config.name,
+        value: candidates.first().map(|candidate| candidate.value.clone()),
+        source: candidates.first().map_or(DEFAULT, |candidate| source_code(&candidate.source)),
+        read_only: false,
+        sensitive: false,
+        synonyms: candidates
+            .into_iter()
+            .map(|candidate| (candidate.name, Some(candidate.value), source_code(&candidate.source)))
+            .collect(),
+        kind: config.kind.code(),
+        doc: config.doc,
+    }
+}
+
+/// Every setting of this broker.
+pub(crate) fn of_broker(settings: &Settings, image: &Image, node: NodeId) -> Vec<ShownConfig> {
+    settings.describe().map(|described| broker_setting(image, node, described)).collect()
+}
+
+/// What was set on the default of all brokers while they run.
+pub(crate) fn of_all_brokers(image: &Image) -> Vec<ShownConfig> {
+    let set = image.configs(&ConfigResource::BrokerDefault);
+    set.filter_map(|(name, value)| {
+        let setting = table::find(name)?;
+        Some(ShownConfig {
+            name: setting.name,
+            value: Some(value.to_owned()),
+            source: DYNAMIC_DEFAULT_BROKER,
+            read_only: false,
+            sensitive: false,
+            synonyms: vec![(setting.name, Some(value.to_owned()), DYNAMIC_DEFAULT_BROKER)],
+            kind: kind_code(setting.kind),
+            doc: setting.doc,
+        })
+    })
+    .collect()
+}
+
+fn broker_setting(image: &Image, node: NodeId, described: Described<'_>) -> ShownConfig {
+    let setting = described.setting;
+    let sensitive = setting.is_sensitive();
+    let dynamic = |resource, source| {
+        let value = image.config(&resource, setting.name)?;
+        Some((setting.name, Some(value.to_owned()), source))
+    };
+    let mut synonyms = Vec::new();
+    synonyms.extend(dynamic(ConfigResource::Broker(node), DYNAMIC_BROKER));
+    synonyms.extend(dynamic(ConfigResource::BrokerDefault, DYNAMIC_DEFAULT_BROKER));
+    if described.is_given {
+        synonyms.push((setting.name, described.text.map(str::to_owned), STATIC_BROKER));
+    }
+    if let Some(default) = setting.default {
+        synonyms.push((setting.name, Some(default.to_owned()), DEFAULT));
+    }
+    if sensitive {
+        synonyms.iter_mut().for_each(|synonym| synonym.1 = None);
+    }
+    ShownConfig {
+        name: setting.name,
+        value: synonyms.first().and_then(|synonym| synonym.1.clone()),
+        source: synonyms.first().map_or(DEFAULT, |synonym| synonym.2),
+        read_only: !is_dynamic(setting.name),
+        sensitive,
+        synonyms,
+        kind: kind_code(setting.kind),
+        doc: setting.doc,
+    }
+}
+
+/// The one logger of this process, with the level that is in force.
+pub(crate) fn of_loggers() -> Vec<ShownConfig> {
+    // Kafka's levels are those of log4j: what is off there has no finer name.
+    let level = match tracing::level_filters::LevelFilter::current().into_level() {
+        Some(level) => level.to_string(),
+        None => "OFF".to_owned(),
+    };
+    vec![ShownConfig {
+        name: "root",
+        value: Some(level.clone()),
+        source: DYNAMIC_BROKER_LOGGER,
+        read_only: true,
+        sensitive: false,
+        synonyms: vec![("root", Some(level), DYNAMIC_BROKER_LOGGER)],
+        kind: kind_code(Kind::String),
+        doc: "Level of the most talkative part of this process; set it when the process starts.",
+    }]
+}
+
+fn source_code(source: &Source) -> i8 {
+    match source {
+        Source::Topic => DYNAMIC_TOPIC,
+        Source::DynamicBroker => DYNAMIC_BROKER,
+        Source::DynamicDefaultBroker => DYNAMIC_DEFAULT_BROKER,
+        Source::StaticBroker => STATIC_BROKER,
+        Source::Default => DEFAULT,
+    }
+}
+
+/// Kafka's number of a type in DescribeConfigs answers.
+fn kind_code(kind: Kind) -> i8 {
+    match kind {
+        Kind::Boolean => 1,
+        Kind::String => 2,
+        Kind::Int => 3,
+        Kind::Short => 4,
+        Kind::Long => 5,
+        Kind::Double => 6,
+        Kind::List => 7,
+        Kind::Class => 8,
+        Kind::Password => 9,
+    }
+}

@@ -1,0 +1,155 @@
+//! CreateTopics (key 19), versions 2-7.
+//!
+//! v1 validate only; v4 partition count and replication factor -1 for the defaults (KIP-464); v5 flexible, the answer has partition
+//! count, replication factor and configs (KIP-525); v6 may answer a quota error; v7 topic ids (KIP-516).
+//!
+//! Every broker answers: one that is not the active controller forwards. Deviation: `timeout_ms` bounds nothing, because the answer
+//! does not wait for more than the commit of the metadata. One replica per partition is what this release keeps.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicName as WireTopicName};
+use twinstream_metadata::controller::{CreatedTopic, Mode, NewTopic};
+use twinstream_model::{ErrorCode, NodeId, PartitionIndex, TopicId};
+use uuid::Uuid;
+
+use super::config_view::{self, text};
+use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::controller::Forwardable;
+
+/// From here on a missing count means the default.
+const DEFAULTS_SINCE: i16 = 4;
+
+impl Forwardable for CreateTopicsRequest {
+    type Response = CreateTopicsResponse;
+}
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: CreateTopicsRequest,
+) -> CreateTopicsResponse {
+    if broker.controller.is_active() {
+        return execute(broker, ctx, request).await;
+    }
+    match broker.controller.forward(ctx, &request).await {
+        Ok(response) => response,
+        Err(error) => failed(ctx, &request, error.code(), &error.to_string()),
+    }
+}
+
+pub(crate) fn error_response(
+    ctx: &RequestContext,
+    request: CreateTopicsRequest,
+    code: ErrorCode,
+) -> CreateTopicsResponse {
+    failed(ctx, &request, code, code.text())
+}
+
+/// Decides, on the active controller.
+pub(crate) async fn execute(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: CreateTopicsRequest,
+) -> CreateTopicsResponse {
+    let mut results: Vec<Option<CreatableTopicResult>> = vec![None; request.topics.len()];
+    let mut wanted = Vec::new();
+    for (at, topic) in request.topics.iter().enumerate() {
+        match check(broker, ctx, topic) {
+            Ok(new) => wanted.push((at, new)),
+            Err((code, message)) => results[at] = Some(refusal(ctx, &topic.name, code, &message)),
+        }
+    }
+    let topics: Vec<NewTopic> = wanted.iter().map(|(_, topic)| topic.clone()).collect();
+    let mode = Mode::of(request.validate_only);
+    let decided = broker
+        .controller
+        .decide(move |controller, defaults| {
+            let mut new_id = || TopicId(Uuid::new_v4());
+            controller.create_topics(&topics, mode, defaults, &mut new_id)
+        })
+        .await;
+    let answers = match decided {
+        Ok(answers) => answers,
+        Err(error) => return failed(ctx, &request, error.code(), &error.to_string()),
+    };
+    for ((at, _), answer) in wanted.into_iter().zip(answers) {
+        results[at] = Some(match answer {
+            Ok(created) => success(broker, ctx, mode, &created),
+            Err(error) => refusal(ctx, &request.topics[at].name, error.code(), &error.to_string()),
+        });
+    }
+    CreateTopicsResponse::default().with_topics(results.into_iter().flatten().collect())
+}
+
+fn check(broker: &Broker, ctx: &RequestContext, topic: &CreatableTopic) -> Result<NewTopic, (ErrorCode, String)> {
+    let may_create = broker.authorize(ctx, Operation::Create, Resource::Cluster)
+        || broker.authorize(ctx, Operation::Create, Resource::Topic(&topic.name));
+    if !may_create {
+        let code = ErrorCode::TopicAuthorizationFailed;
+        return Err((code, code.text().to_owned()));
+    }
+    let has_defaults = topic.num_partitions == -1 || topic.replication_factor == -1;
+    if ctx.api_version < DEFAULTS_SINCE && has_defaults && topic.assignments.is_empty() {
+        let message = "before version 4 of the request partition count and replication factor must be given".to_owned();
+        return Err((ErrorCode::InvalidRequest, message));
+    }
+    let assignments = topic.assignments.iter().map(|assignment| {
+        let nodes = assignment.broker_ids.iter().map(|node| NodeId(node.0)).collect();
+        (PartitionIndex(assignment.partition_index), nodes)
+    });
+    let configs =
+        topic.configs.iter().map(|config| (config.name.to_string(), config.value.as_ref().map(ToString::to_string)));
+    Ok(NewTopic {
+        name: topic.name.to_string(),
+        partitions: topic.num_partitions,
+        replication_factor: topic.replication_factor,
+        assignments: assignments.collect(),
+        configs: configs.collect(),
+    })
+}
+
+fn success(broker: &Broker, ctx: &RequestContext, mode: Mode, created: &CreatedTopic) -> CreatableTopicResult {
+    let topic_id = match mode {
+        Mode::Apply => created.topic_id.0,
+        Mode::ValidateOnly => Uuid::nil(),
+    };
+    let result = CreatableTopicResult::default()
+        .with_name(WireTopicName(text(created.name.as_str())))
+        .with_topic_id(topic_id)
+        .with_num_partitions(created.partitions)
+        .with_replication_factor(created.replication_factor);
+    if !broker.authorize(ctx, Operation::DescribeConfigs, Resource::Topic(created.name.as_str())) {
+        return result
+            .with_topic_config_error_code(ErrorCode::TopicAuthorizationFailed.code())
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_configs(None);
+    }
+    let image = broker.image.load();
+    let shown = config_view::of_new_topic(&broker.settings, &image, &created.configs);
+    let configs = shown.into_iter().map(|config| {
+        CreatableTopicConfigs::default()
+            .with_name(text(config.name))
+            .with_value(config.value.as_deref().map(text))
+            .with_config_source(config.source)
+    });
+    result.with_configs(Some(configs.collect()))
+}
+
+fn refusal(ctx: &RequestContext, name: &WireTopicName, code: ErrorCode, message: &str) -> CreatableTopicResult {
+    ctx.count_error(code);
+    CreatableTopicResult::default()
+        .with_name(name.clone())
+        .with_error_code(code.code())
+        .with_error_message(Some(text(message)))
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+}
+
+fn failed(ctx: &RequestContext, request: &CreateTopicsRequest, code: ErrorCode, message: &str) -> CreateTopicsResponse {
+    let topics = request.topics.iter().map(|topic| refusal(ctx, &topic.name, code, message));
+    CreateTopicsResponse::default().with_topics(topics.collect())
+}

@@ -1,0 +1,108 @@
+//! IncrementalAlterConfigs (key 44), versions 0-1.
+//!
+//! KIP-339: set, delete, append to and subtract from single configs. v1 flexible.
+//!
+//! Every broker answers: one that is not the active controller forwards. Broker settings are accepted only when they take effect
+//! while the broker runs; log levels (BROKER_LOGGER) do not change while it runs.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+use twinstream_metadata::controller::{ConfigOperation, ConfigSetting, Mode};
+use twinstream_model::ErrorCode;
+
+use super::config_changes::{self, Change, Wanted};
+use super::config_view::text;
+use crate::context::{Broker, RequestContext};
+use crate::controller::Forwardable;
+
+impl Forwardable for IncrementalAlterConfigsRequest {
+    type Response = IncrementalAlterConfigsResponse;
+}
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    if broker.controller.is_active() {
+        return execute(broker, ctx, request).await;
+    }
+    match broker.controller.forward(ctx, &request).await {
+        Ok(response) => response,
+        Err(error) => failed(ctx, &request, error.code(), &error.to_string()),
+    }
+}
+
+pub(crate) fn error_response(
+    ctx: &RequestContext,
+    request: IncrementalAlterConfigsRequest,
+    code: ErrorCode,
+) -> IncrementalAlterConfigsResponse {
+    failed(ctx, &request, code, code.text())
+}
+
+/// Decides, on the active controller.
+pub(crate) async fn execute(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let wanted = request.resources.iter().map(wanted).collect();
+    let mode = Mode::of(request.validate_only);
+    let answers = match config_changes::decide(broker, ctx, wanted, mode, Change::Incremental).await {
+        Ok(answers) => answers,
+        Err(error) => return failed(ctx, &request, error.code(), &error.to_string()),
+    };
+    let responses = request.resources.iter().zip(answers).map(|(resource, answer)| match answer {
+        Ok(()) => response(ctx, resource, ErrorCode::None, None),
+        Err((code, message)) => response(ctx, resource, code, Some(&message)),
+    });
+    IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
+}
+
+fn wanted(resource: &AlterConfigsResource) -> Wanted {
+    Wanted {
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name.to_string(),
+        settings: resource.configs.iter().map(setting).collect(),
+    }
+}
+
+fn setting(config: &AlterableConfig) -> Result<ConfigSetting, (ErrorCode, String)> {
+    let operation = match config.config_operation {
+        0 => ConfigOperation::Set,
+        1 => ConfigOperation::Delete,
+        2 => ConfigOperation::Append,
+        3 => ConfigOperation::Subtract,
+        other => return Err((ErrorCode::InvalidRequest, format!("config operation {other} is not known"))),
+    };
+    let value = config.value.as_ref().map(ToString::to_string);
+    Ok(ConfigSetting { name: config.name.to_string(), operation, value })
+}
+
+fn response(
+    ctx: &RequestContext,
+    resource: &AlterConfigsResource,
+    code: ErrorCode,
+    message: Option<&str>,
+) -> AlterConfigsResourceResponse {
+    ctx.count_error(code);
+    AlterConfigsResourceResponse::default()
+        .with_error_code(code.code())
+        .with_error_message(message.map(text))
+        .with_resource_type(resource.resource_type)
+        .with_resource_name(resource.resource_name.clone())
+}
+
+fn failed(
+    ctx: &RequestContext,
+    request: &IncrementalAlterConfigsRequest,
+    code: ErrorCode,
+    message: &str,
+) -> IncrementalAlterConfigsResponse {
+    let responses = request.resources.iter().map(|resource| response(ctx, resource, code, Some(message)));
+    IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
+}
