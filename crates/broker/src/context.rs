@@ -7,20 +7,30 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use kafka_protocol::messages::ApiKey;
 use tokio_util::sync::CancellationToken;
 use twinstream_metadata::Image;
 use twinstream_model::ErrorCode;
 
+use crate::controller::ControllerClient;
 use crate::groups::GroupService;
 use crate::metrics::BrokerMetrics;
+use crate::partitions::{FetchSessions, PartitionManager, ProducerIds};
 use crate::settings::Settings;
 
 /// The shared state of one broker process.
-// Owners: add your part as a field here and build it in `startup`.
 pub(crate) struct Broker {
     pub(crate) settings: Arc<Settings>,
     /// The cluster as this node knows it; replaced whole by whoever replays the metadata log.
     pub(crate) image: Arc<ArcSwap<Image>>,
+    /// Who decides about topics, configs and members.
+    pub(crate) controller: ControllerClient,
+    /// The partitions whose logs are here.
+    pub(crate) partitions: Arc<PartitionManager>,
+    /// What consumers fetch incrementally.
+    pub(crate) fetch_sessions: FetchSessions,
+    /// Ids for idempotent producers.
+    pub(crate) producer_ids: ProducerIds,
     /// The groups that this broker coordinates.
     pub(crate) groups: GroupService,
     pub(crate) metrics: Arc<BrokerMetrics>,
@@ -64,6 +74,21 @@ impl RequestContext {
     pub(crate) fn count_error(&self, code: ErrorCode) {
         if code != ErrorCode::None {
             self.metrics.request_error(self.api_name, code);
+        }
+    }
+
+    /// A request that the broker makes itself on the client's behalf: what the client may do does not matter for it.
+    pub(crate) fn as_broker(&self, api: ApiKey, api_name: &'static str, api_version: i16) -> Self {
+        Self {
+            api_key: api as i16,
+            api_name,
+            api_version,
+            correlation_id: self.correlation_id,
+            client_id: self.client_id.clone(),
+            principal: Principal::anonymous(),
+            listener: Arc::clone(&self.listener),
+            peer: self.peer,
+            metrics: Arc::clone(&self.metrics),
         }
     }
 
@@ -116,9 +141,15 @@ impl Resource<'_> {
     fn operations(self) -> &'static [Operation] {
         use Operation as O;
         match self {
-            Self::Cluster => {
-                &[O::Create, O::ClusterAction, O::DescribeConfigs, O::AlterConfigs, O::IdempotentWrite, O::Alter, O::Describe]
-            }
+            Self::Cluster => &[
+                O::Create,
+                O::ClusterAction,
+                O::DescribeConfigs,
+                O::AlterConfigs,
+                O::IdempotentWrite,
+                O::Alter,
+                O::Describe,
+            ],
             Self::Topic(_) => {
                 &[O::Read, O::Write, O::Create, O::Describe, O::Delete, O::Alter, O::DescribeConfigs, O::AlterConfigs]
             }

@@ -1,5 +1,9 @@
 //! Why a broker does not start, or stops by itself. Each text names the thing and the way out.
 
+use twinstream_log::DirectoryError;
+
+use crate::controller::ControllerError;
+use crate::partitions::PartitionsError;
 use crate::server::bind::BindError;
 use crate::settings::SettingsError;
 
@@ -8,7 +12,19 @@ pub enum BrokerError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
     Listener(#[from] BindError),
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
+    #[error(transparent)]
+    Partitions(#[from] PartitionsError),
+    #[error(
+        "not registered with the controller within initial.broker.registration.timeout.ms={limit_ms}; is the voter of controller.quorum.voters up?"
+    )]
+    NotRegistered { limit_ms: u128 },
+    #[error("a part of the broker ended unexpectedly: {0}")]
+    Ended(&'static str),
     #[error(transparent)]
     Metrics(#[from] twinstream_telemetry::MetricsError),
 }

@@ -9,10 +9,13 @@
 
 mod auto_create; // topics that come into being by themselves
 mod context; // what a handler sees
+mod controller; // the metadata quorum, and who decides
 mod error; // why a broker does not start, or stops
+mod follow; // partitions and groups in line with the image
 mod groups; // the group coordinator
 mod handlers; // one file per API, one table
 mod metrics;
+mod partitions; // logs, who leads them, who waits for their records
 mod server; // sockets, frames, responses
 mod settings; // server.properties and its one table
 mod startup; // from settings to a serving broker, and back

@@ -15,10 +15,12 @@ use twinstream_telemetry::Metrics;
 use crate::context::RequestContext;
 
 mod cluster; // read off the image
+mod quorum; // read off the quorum's status
 mod request_times; // quantiles
 mod traffic; // by topic
 
 use cluster::ClusterFigures;
+pub(crate) use quorum::QuorumFigures;
 use request_times::RequestTimes;
 pub(crate) use traffic::TopicTraffic;
 
@@ -68,7 +70,17 @@ impl BrokerMetrics {
         );
         let topics = TopicTraffic::new(&registry);
         registry.declare(ClusterFigures::new(image, node));
-        Self { registry, topics, requests, errors, total_time, local_time, connections, connections_opened, connections_refused }
+        Self {
+            registry,
+            topics,
+            requests,
+            errors,
+            total_time,
+            local_time,
+            connections,
+            connections_opened,
+            connections_refused,
+        }
     }
 
     pub(crate) fn request_error(&self, api_name: &'static str, code: ErrorCode) {

@@ -20,8 +20,11 @@ use tokio_util::task::TaskTracker;
 use twinstream_metadata::Image;
 
 use crate::context::Broker;
+use crate::controller::{self, ControllerStart, Membership};
+use crate::follow::{self, Followed};
 use crate::groups::GroupService;
-use crate::metrics::BrokerMetrics;
+use crate::metrics::{BrokerMetrics, QuorumFigures};
+use crate::partitions::{Directories, FetchSessions, PartitionManager, ProducerIds};
 use crate::server::bind::{self, Bound};
 use crate::server::connection::ConnectionSettings;
 use crate::server::frame::RequestMemory;
@@ -31,28 +34,126 @@ use crate::{BrokerError, BrokerOptions};
 
 pub(crate) async fn run(options: BrokerOptions, mut shutdown: watch::Receiver<bool>) -> Result<(), BrokerError> {
     let started = Instant::now();
-    let settings = read_settings(&options)?;
+    let settings = Arc::new(read_settings(&options)?);
+    let directories = Directories::open(&settings.log.dirs, settings.node.id)?;
     let bound = bind::bind_all(&settings.network.listeners, settings.network.backlog).await?;
-    let image: Arc<ArcSwap<Image>> = Arc::default();
-    let metrics = Arc::new(BrokerMetrics::new(Arc::clone(&image), settings.node.id));
-    serve_metrics(&settings, &metrics, &shutdown).await?;
-    let broker = Arc::new(Broker {
-        groups: GroupService::new(&settings),
-        settings: Arc::new(settings),
-        image,
-        metrics,
-        serving: CancellationToken::new(),
-        shutdown: CancellationToken::new(),
-    });
-    let connections = TaskTracker::new();
-    accept(&broker, bound, &connections);
-    broker.serving.cancel();
-    log_ready(&broker, started);
-    // A sender that is gone wants the broker stopped as well.
-    shutdown.wait_for(|stop| *stop).await.ok();
-    broker.shutdown.cancel();
-    drain(&connections).await;
-    Ok(())
+    let node = Node::new(settings, directories, &bound, &shutdown).await?;
+    let outcome = node.serve(bound, started, &mut shutdown).await;
+    node.stop(outcome.is_ok()).await;
+    outcome
+}
+
+/// One broker from its first to its last task.
+struct Node {
+    broker: Arc<Broker>,
+    membership: Membership,
+    connections: TaskTracker,
+    background: TaskTracker,
+    /// Fires last: what serves other nodes and the quorum lives until then.
+    end: CancellationToken,
+}
+
+impl Node {
+    async fn new(
+        settings: Arc<Settings>,
+        directories: Directories,
+        bound: &[Bound],
+        shutdown: &watch::Receiver<bool>,
+    ) -> Result<Self, BrokerError> {
+        let image: Arc<ArcSwap<Image>> = Arc::default();
+        let metrics = Arc::new(BrokerMetrics::new(Arc::clone(&image), settings.node.id));
+        serve_metrics(&settings, &metrics, shutdown).await?;
+        let end = CancellationToken::new();
+        let controller = controller::start(ControllerStart {
+            settings: Arc::clone(&settings),
+            image: Arc::clone(&image),
+            known_cluster: directories.cluster_id(),
+            advertised: bind::with_bound_ports(settings.network.advertised.clone(), bound),
+            shutdown: end.clone(),
+        })?;
+        let status_of = controller.clone();
+        metrics.registry.declare(QuorumFigures::new(move || status_of.quorum_status()));
+        let membership = controller.membership();
+        let broker = Arc::new(Broker {
+            controller,
+            partitions: Arc::new(PartitionManager::new(Arc::clone(&settings), directories)),
+            fetch_sessions: FetchSessions::new(settings.network.fetch_session_slots),
+            producer_ids: ProducerIds::default(),
+            groups: GroupService::new(&settings),
+            settings,
+            image,
+            metrics,
+            serving: CancellationToken::new(),
+            shutdown: CancellationToken::new(),
+        });
+        Ok(Self { broker, membership, connections: TaskTracker::new(), background: TaskTracker::new(), end })
+    }
+
+    /// Runs until told to stop, or until a part fails.
+    async fn serve(
+        &self,
+        bound: Vec<Bound>,
+        started: Instant,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), BrokerError> {
+        let broker = &self.broker;
+        accept(broker, bound, &self.connections);
+        broker.partitions.start_background(&self.background, &broker.shutdown);
+        let (following, followed) = follow::start(Arc::clone(broker));
+        let following = self.background.spawn(following);
+        tokio::select! {
+            // A sender that is gone wants the broker stopped as well.
+            _ = shutdown.wait_for(|stop| *stop) => Ok(()),
+            failed = self.become_ready(followed, started) => Err(failed),
+            failed = broker.controller.failed() => Err(failed.into()),
+            failed = self.membership.refused() => Err(failed.into()),
+            ended = following => match ended {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(())) | Err(_) => Err(BrokerError::Ended("following the metadata")),
+            },
+        }
+    }
+
+    /// Joins the cluster and lets clients in. Returns only when that fails.
+    async fn become_ready(&self, mut followed: Followed, started: Instant) -> BrokerError {
+        let broker = &self.broker;
+        self.membership.join();
+        let limit = broker.settings.node.registration_timeout;
+        match tokio::time::timeout(limit, self.membership.until_serving()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return BrokerError::NotRegistered { limit_ms: limit.as_millis() },
+        }
+        followed.until(broker.controller.applied()).await;
+        let (partitions, image) = (Arc::clone(&broker.partitions), broker.image.load_full());
+        // The image has this run's registration, so it is caught up, and folders that it does not know are left over.
+        if tokio::task::spawn_blocking(move || partitions.remove_strays(&image)).await.is_err() {
+            return BrokerError::Ended("removing the folders of deleted topics");
+        }
+        broker.serving.cancel();
+        log_ready(broker, started);
+        std::future::pending().await
+    }
+
+    /// Stops in the order of the module's picture. A broker that failed does not wait for others.
+    async fn stop(self, in_good_order: bool) {
+        let broker = &self.broker;
+        if in_good_order && broker.serving.is_cancelled() && broker.settings.node.controlled_shutdown {
+            self.membership.leave().await;
+        }
+        broker.shutdown.cancel();
+        broker.groups.stop();
+        drain(&self.connections).await;
+        self.background.close();
+        self.background.wait().await;
+        let partitions = Arc::clone(&broker.partitions);
+        if tokio::task::spawn_blocking(move || partitions.close()).await.is_err() {
+            tracing::error!("closing the logs panicked, the next start checks them");
+        }
+        broker.controller.stop().await;
+        self.end.cancel();
+        tracing::info!("stopped");
+    }
 }
 
 fn read_settings(options: &BrokerOptions) -> Result<Settings, BrokerError> {

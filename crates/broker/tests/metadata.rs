@@ -64,9 +64,8 @@ async fn an_unknown_topic_comes_into_being_when_client_and_broker_allow_it() {
     let dir = tempfile::tempdir().unwrap();
     let broker = TestBroker::start(dir.path(), &[("num.partitions", "3")]).await;
     let mut client = broker.client().await;
-    let forbidden = MetadataRequest::default()
-        .with_topics(Some(vec![by_name("wanted")]))
-        .with_allow_auto_topic_creation(false);
+    let forbidden =
+        MetadataRequest::default().with_topics(Some(vec![by_name("wanted")])).with_allow_auto_topic_creation(false);
     assert_eq!(client.call(forbidden.clone(), 9).await.topics[0].error_code, 3);
     let allowed = forbidden.with_allow_auto_topic_creation(true);
     let created = client.call(allowed.clone(), 9).await;
@@ -80,7 +79,8 @@ async fn an_unknown_topic_comes_into_being_when_client_and_broker_allow_it() {
 
     let broker = TestBroker::start(dir.path(), &[("auto.create.topics.enable", "false")]).await;
     let mut client = broker.client().await;
-    let refused = MetadataRequest::default().with_topics(Some(vec![by_name("third")])).with_allow_auto_topic_creation(true);
+    let refused =
+        MetadataRequest::default().with_topics(Some(vec![by_name("third")])).with_allow_auto_topic_creation(true);
     assert_eq!(client.call(refused, 9).await.topics[0].error_code, 3);
     broker.stop().await.unwrap();
 }
@@ -112,9 +112,11 @@ async fn authorized_operations_are_told_to_who_asks() {
     create(&mut client, &[("a", 1)]).await;
     let request = MetadataRequest::default().with_topics(Some(vec![by_name("a")]));
     let silent = client.call(request.clone(), 8).await;
-    assert_eq!((silent.cluster_authorized_operations, silent.topics[0].topic_authorized_operations), (i32::MIN, i32::MIN));
-    let asked =
-        request.with_include_cluster_authorized_operations(true).with_include_topic_authorized_operations(true);
+    assert_eq!(
+        (silent.cluster_authorized_operations, silent.topics[0].topic_authorized_operations),
+        (i32::MIN, i32::MIN)
+    );
+    let asked = request.with_include_cluster_authorized_operations(true).with_include_topic_authorized_operations(true);
     let told = client.call(asked, 8).await;
     // READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS
     assert_eq!(told.topics[0].topic_authorized_operations, 0b1101_1111_1000);

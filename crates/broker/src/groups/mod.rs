@@ -20,8 +20,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use parking_lot::RwLock;
-use tracing::debug;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use tracing::{debug, warn};
 use twinstream_coordinator::group::{Answer, GroupConfig, ListFilter, Listing, Request};
 use twinstream_metadata::{Image, TopicImage};
 use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, NodeId, PartitionIndex, TopicName, TopicPartition};
@@ -30,7 +31,7 @@ use crate::settings::Settings;
 
 pub(crate) use log::ShardLog;
 pub(crate) use placement::partition_of;
-use shard::ShardHandle;
+use shard::{LOAD_PATIENCE, ShardHandle};
 pub(crate) use topic::create_offsets_topic;
 
 /// The topic that groups and offsets live in.
@@ -41,6 +42,12 @@ pub(crate) struct GroupService {
     node: NodeId,
     config: GroupConfig,
     shards: RwLock<BTreeMap<PartitionIndex, Shard>>,
+    /// Rings when shards started or stopped.
+    moved: watch::Sender<()>,
+    /// Held by whoever creates the offsets topic.
+    creating: tokio::sync::Mutex<()>,
+    /// The image of the last `reconcile`, to see which topics are gone.
+    seen: Mutex<Image>,
 }
 
 struct Shard {
@@ -50,11 +57,19 @@ struct Shard {
 
 impl GroupService {
     pub(crate) fn new(settings: &Settings) -> GroupService {
-        GroupService { node: settings.node.id, config: group_config(settings), shards: RwLock::default() }
+        GroupService {
+            node: settings.node.id,
+            config: group_config(settings),
+            shards: RwLock::default(),
+            moved: watch::Sender::default(),
+            creating: tokio::sync::Mutex::default(),
+            seen: Mutex::default(),
+        }
     }
 
     /// Makes the shards those of the partitions that `image` says this broker leads. `open` gives the log of such
-    /// a partition, or `None` while it is not there yet; then the shard starts with a later call.
+    /// a partition, or `None` while it is not there yet; then the shard starts with a later call. Offsets of topics
+    /// that are gone since the last call are forgotten.
     ///
     /// Only one caller at a time.
     pub(crate) fn reconcile(
@@ -62,6 +77,15 @@ impl GroupService {
         image: &Image,
         open: impl Fn(&TopicPartition, LeaderEpoch) -> Option<Arc<dyn ShardLog>>,
     ) {
+        let before = std::mem::replace(&mut *self.seen.lock(), image.clone());
+        self.move_shards(image, open);
+        self.moved.send_replace(());
+        if !before.same_topics(image) {
+            self.forget_topics(topic::gone(&before, image));
+        }
+    }
+
+    fn move_shards(&self, image: &Image, open: impl Fn(&TopicPartition, LeaderEpoch) -> Option<Arc<dyn ShardLog>>) {
         let led = self.led(image);
         let mut shards = self.shards.write();
         shards.retain(|partition, shard| {
@@ -90,13 +114,31 @@ impl GroupService {
         partitions.filter(|(_, p)| p.leader == Some(self.node)).map(|(index, p)| (index, p.leader_epoch)).collect()
     }
 
-    /// Asks the coordinator of a group. The error is one that clients know how to handle: look for the coordinator
+    /// Asks the coordinator of a group, waiting a moment for a shard that starts. The error is one that clients know how to handle: look for the coordinator
     /// again, or wait.
     pub(crate) async fn call(&self, image: &Image, group: &GroupId, request: Request) -> Result<Answer, ErrorCode> {
         let topic = offsets_topic(image).ok_or(ErrorCode::NotCoordinator)?;
         let partition = partition_of(group.as_str(), topic.partitions.len() as i32);
-        let handle = self.shards.read().get(&partition).map(|shard| shard.handle.clone());
-        handle.ok_or(ErrorCode::NotCoordinator)?.call(request).await
+        if topic.partition(partition).and_then(|p| p.leader) != Some(self.node) {
+            return Err(ErrorCode::NotCoordinator);
+        }
+        let handle = self.shard(partition).await.ok_or(ErrorCode::CoordinatorLoadInProgress)?;
+        handle.call(request).await
+    }
+
+    /// The shard of a partition that the image says is led here; it may still be about to start.
+    async fn shard(&self, partition: PartitionIndex) -> Option<Arc<ShardHandle>> {
+        let find = || self.shards.read().get(&partition).map(|shard| shard.handle.clone());
+        let mut moved = self.moved.subscribe();
+        let started = async {
+            loop {
+                if let Some(handle) = find() {
+                    return Some(handle);
+                }
+                moved.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(LOAD_PATIENCE, started).await.ok().flatten()
     }
 
     /// Lists the groups of every shard here. A shard that loads makes the list incomplete, which clients are told.
@@ -112,9 +154,21 @@ impl GroupService {
         Ok(listings)
     }
 
-    /// Drops what groups committed for topics that are gone.
-    pub(crate) async fn forget_topics(&self, topics: Vec<TopicName>) {
-        self.call_all(&Request::ForgetTopics(topics)).await;
+    /// Drops what groups committed for topics that are gone; shards that load do so afterwards.
+    fn forget_topics(&self, topics: Vec<TopicName>) {
+        if topics.is_empty() {
+            return;
+        }
+        debug!(topics = topics.len(), "forgetting offsets of deleted topics");
+        for handle in self.handles() {
+            let request = Request::ForgetTopics(topics.clone());
+            tokio::spawn(async move {
+                match handle.call_when_loaded(request).await {
+                    Ok(Answer::ForgetTopics(ErrorCode::None)) | Err(ErrorCode::NotCoordinator) => (),
+                    other => warn!(?other, "offsets of deleted topics could not be forgotten"),
+                }
+            });
+        }
     }
 
     /// Whether no shard is loading.
@@ -127,8 +181,12 @@ impl GroupService {
         self.shards.write().clear();
     }
 
+    fn handles(&self) -> Vec<Arc<ShardHandle>> {
+        self.shards.read().values().map(|shard| shard.handle.clone()).collect()
+    }
+
     async fn call_all(&self, request: &Request) -> Vec<Result<Answer, ErrorCode>> {
-        let handles: Vec<_> = self.shards.read().values().map(|shard| shard.handle.clone()).collect();
+        let handles = self.handles();
         join_all(handles.iter().map(|handle| handle.call(request.clone()))).await
     }
 }

@@ -12,11 +12,10 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -31,6 +30,10 @@ use super::log::ShardLog;
 /// Requests that wait for one shard; a connection whose request finds the mailbox full waits with it.
 const MAILBOX_REQUESTS_MAX: usize = 1_024;
 
+/// How long a request waits for a shard that loads before its client is told to come back. Most shards load within
+/// milliseconds, and clients come back after a tenth of a second at best.
+pub(super) const LOAD_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How late a deadline may fire because requests come without a pause.
 const DEADLINE_PATIENCE_MS: u64 = 500;
 
@@ -44,7 +47,6 @@ struct Letter {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 enum Phase {
     Loading,
     Active,
@@ -56,7 +58,7 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct ShardHandle {
     mailbox: mpsc::Sender<Letter>,
-    phase: Arc<AtomicU8>,
+    phase: watch::Receiver<Phase>,
     stop: CancellationToken,
 }
 
@@ -64,20 +66,31 @@ impl ShardHandle {
     /// Starts the shard's task; loading begins at once.
     pub(super) fn start(partition: TopicPartition, log: Arc<dyn ShardLog>, config: GroupConfig) -> ShardHandle {
         let (mailbox, letters) = mpsc::channel(MAILBOX_REQUESTS_MAX);
-        let phase = Arc::new(AtomicU8::new(Phase::Loading as u8));
+        let (entering, phase) = watch::channel(Phase::Loading);
         let stop = CancellationToken::new();
-        let task = ShardTask { partition, log, config, phase: phase.clone(), stop: stop.clone(), letters };
+        let task = ShardTask { partition, log, config, phase: entering, stop: stop.clone(), letters };
         tokio::spawn(task.run());
         ShardHandle { mailbox, phase, stop }
     }
 
-    /// Asks the shard and waits for its answer, which for a join may take a whole rebalance.
+    /// Asks the shard and waits for its answer, which for a join may take a whole rebalance. While the shard loads,
+    /// waits for it a moment.
     pub(super) async fn call(&self, request: Request) -> Result<Answer, ErrorCode> {
-        match self.phase.load(Ordering::Acquire) {
-            phase if phase == Phase::Loading as u8 => return Err(ErrorCode::CoordinatorLoadInProgress),
-            phase if phase == Phase::Failed as u8 => return Err(ErrorCode::CoordinatorNotAvailable),
-            _ => (),
+        let mut phase = self.phase.clone();
+        let loaded = phase.wait_for(|phase| *phase != Phase::Loading);
+        let phase = match tokio::time::timeout(LOAD_PATIENCE, loaded).await {
+            Ok(Ok(phase)) => *phase,
+            Ok(Err(_)) => return Err(ErrorCode::NotCoordinator), // the shard is gone
+            Err(_) => return Err(ErrorCode::CoordinatorLoadInProgress),
+        };
+        match phase {
+            Phase::Failed => Err(ErrorCode::CoordinatorNotAvailable),
+            Phase::Loading | Phase::Active => self.call_when_loaded(request).await,
         }
+    }
+
+    /// Like `call`, but waits while the shard loads.
+    pub(super) async fn call_when_loaded(&self, request: Request) -> Result<Answer, ErrorCode> {
         let (reply, answer) = oneshot::channel();
         let sent = self.mailbox.send(Letter { request, reply }).await;
         sent.map_err(|_| ErrorCode::NotCoordinator)?;
@@ -85,7 +98,7 @@ impl ShardHandle {
     }
 
     pub(super) fn is_loading(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == Phase::Loading as u8
+        *self.phase.borrow() == Phase::Loading
     }
 
     /// Resigns: what is parked is answered with NOT_COORDINATOR.
@@ -104,7 +117,7 @@ struct ShardTask {
     partition: TopicPartition,
     log: Arc<dyn ShardLog>,
     config: GroupConfig,
-    phase: Arc<AtomicU8>,
+    phase: watch::Sender<Phase>,
     stop: CancellationToken,
     letters: mpsc::Receiver<Letter>,
 }
@@ -187,7 +200,7 @@ impl ShardTask {
     }
 
     fn set_phase(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Release);
+        self.phase.send_replace(phase);
     }
 }
 

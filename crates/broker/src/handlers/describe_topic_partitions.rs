@@ -174,4 +174,3 @@ fn wire_topic(name: &str) -> WireTopicName {
 fn wire_nodes(nodes: &[NodeId]) -> Vec<BrokerId> {
     nodes.iter().map(|node| BrokerId(node.0)).collect()
 }
-

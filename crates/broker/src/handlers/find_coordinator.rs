@@ -49,7 +49,7 @@ pub(crate) async fn handle(
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
     if request.key_type == KEY_TYPE_GROUP && offsets_topic(&broker.image.load()).is_none() {
-        groups::create_offsets_topic(broker).await;
+        groups::create_offsets_topic(broker, ctx).await;
     }
     let image = broker.image.load_full();
     let find = |key: &StrBytes| find(broker, ctx, &image, request.key_type, key.as_str());

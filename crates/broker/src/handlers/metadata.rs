@@ -21,6 +21,7 @@ use twinstream_metadata::{Image, TopicImage};
 use twinstream_model::{ErrorCode, NodeId, TopicId, TopicName};
 
 use super::topic_view::{PartitionView, controller_for_clients, reachable_brokers};
+use crate::auto_create;
 use crate::context::{Broker, OPERATIONS_NOT_ASKED, Operation, RequestContext, Resource};
 
 const TOPICS_BY_ID_SINCE: i16 = 12;
@@ -104,20 +105,15 @@ async fn create_missing(broker: &Arc<Broker>, ctx: &RequestContext, wanted: &[Wa
         .filter(|name| broker.authorize(ctx, Operation::Create, Resource::Topic(name.as_str())))
         .collect();
     if !missing.is_empty() {
-        //AUTO crate::auto_create::create(broker, ctx, missing).await;
+        auto_create::create(broker, ctx, missing).await;
     }
 }
 
 fn all_topics(broker: &Broker, ctx: &RequestContext, include_operations: bool) -> Vec<MetadataResponseTopic> {
     let image = broker.image.load();
-    let visible = |topic: &&Arc<TopicImage>| {
-        broker.authorize(ctx, Operation::Describe, Resource::Topic(topic.name.as_str()))
-    };
-    image
-        .topics()
-        .filter(visible)
-        .map(|topic| described(broker, ctx, &image, topic, include_operations))
-        .collect()
+    let visible =
+        |topic: &&Arc<TopicImage>| broker.authorize(ctx, Operation::Describe, Resource::Topic(topic.name.as_str()));
+    image.topics().filter(visible).map(|topic| described(broker, ctx, &image, topic, include_operations)).collect()
 }
 
 fn topic_answer(
@@ -131,8 +127,7 @@ fn topic_answer(
         ctx.count_error(code);
         failed_topic(name, id, code)
     };
-    let may_describe =
-        |name: &TopicName| broker.authorize(ctx, Operation::Describe, Resource::Topic(name.as_str()));
+    let may_describe = |name: &TopicName| broker.authorize(ctx, Operation::Describe, Resource::Topic(name.as_str()));
     match wanted {
         Wanted::Invalid(name) => fail(Some(name.clone()), TopicId::NONE, ErrorCode::InvalidTopicException),
         Wanted::Id(id) => match image.topic_by_id(*id).filter(|topic| may_describe(&topic.name)) {
@@ -160,9 +155,9 @@ fn described(
         true => broker.authorized_operations(ctx, Resource::Topic(topic.name.as_str())),
         false => OPERATIONS_NOT_ASKED,
     };
-    let partitions = topic.iter().map(|(index, partition)| {
-        partition_answer(ctx, index.0, PartitionView::new(image, &ctx.listener, partition))
-    });
+    let partitions = topic
+        .iter()
+        .map(|(index, partition)| partition_answer(ctx, index.0, PartitionView::new(image, &ctx.listener, partition)));
     MetadataResponseTopic::default()
         .with_name(Some(wire_topic(&topic.name)))
         .with_topic_id(topic.id.0)
@@ -196,7 +191,9 @@ fn partition_answer(ctx: &RequestContext, index: i32, mut view: PartitionView) -
 fn failed_topic(name: Option<WireTopicName>, id: TopicId, code: ErrorCode) -> MetadataResponseTopic {
     MetadataResponseTopic::default()
         .with_error_code(code.code())
-        .with_is_internal(name.as_ref().and_then(|name| TopicName::parse(name).ok()).is_some_and(|name| name.is_internal()))
+        .with_is_internal(
+            name.as_ref().and_then(|name| TopicName::parse(name).ok()).is_some_and(|name| name.is_internal()),
+        )
         .with_name(name)
         .with_topic_id(id.0)
         .with_topic_authorized_operations(OPERATIONS_NOT_ASKED)
@@ -228,4 +225,3 @@ fn wire_node(node: NodeId) -> BrokerId {
 fn wire_nodes(nodes: &[NodeId]) -> Vec<BrokerId> {
     nodes.iter().copied().map(wire_node).collect()
 }
-

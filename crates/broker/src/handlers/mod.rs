@@ -22,22 +22,30 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, DeleteGroupsRequest, DescribeClusterRequest, DescribeGroupsRequest,
-    DescribeTopicPartitionsRequest, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListGroupsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    SyncGroupRequest,
+    AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::Decodable;
 use twinstream_model::ErrorCode;
+use twinstream_protocol::frame::INTERNAL_API_KEY_MIN;
 
 use crate::context::{Broker, RequestContext};
-use crate::server::response::{IntoResponse, Response};
+use crate::controller::messages::{INTERNAL_VERSION, InternalApi, write_answer};
+use crate::server::response::{IntoResponse, Response, ResponsePart};
 
 mod group_wire; // what the group APIs share
 mod shape; // what a request's bytes may look like
 mod topic_view; // how a partition looks to a client
+mod config_changes; // what the two ways to alter configs share
+mod config_view; // how configs look to a client
+mod internal; // requests of other nodes
 
 pub(crate) mod api_versions;
+mod alter_configs;
+mod create_partitions;
+pub(crate) mod create_topics;
+mod delete_topics;
+mod describe_configs;
+mod incremental_alter_configs;
 mod describe_cluster;
 mod describe_topic_partitions;
 mod metadata;
@@ -125,15 +133,44 @@ handlers! {
     DescribeGroups 0..=6, DescribeGroupsRequest => describe_groups;
     ListGroups 0..=5, ListGroupsRequest => list_groups;
     ApiVersions 0..=4, ApiVersionsRequest => api_versions;
+    CreateTopics 2..=7, CreateTopicsRequest => create_topics;
+    DeleteTopics 1..=6, DeleteTopicsRequest => delete_topics;
+    DescribeConfigs 1..=4, DescribeConfigsRequest => describe_configs;
+    AlterConfigs 0..=2, AlterConfigsRequest => alter_configs;
+    CreatePartitions 0..=3, CreatePartitionsRequest => create_partitions;
+    IncrementalAlterConfigs 0..=1, IncrementalAlterConfigsRequest => incremental_alter_configs;
     DeleteGroups 0..=2, DeleteGroupsRequest => delete_groups;
     OffsetDelete 0..=0, OffsetDeleteRequest => offset_delete;
     DescribeCluster 0..=2, DescribeClusterRequest => describe_cluster;
     DescribeTopicPartitions 0..=0, DescribeTopicPartitionsRequest => describe_topic_partitions;
 }
 
-/// The row of an API key, if we serve it.
-pub(crate) fn served(api_key: i16) -> Option<&'static Served> {
-    SERVED.iter().find(|row| row.key == api_key)
+/// The row of an API key, if we serve it. Requests of other nodes have rows too, which are not advertised.
+pub(crate) fn served(api_key: i16) -> Option<Served> {
+    let of_client = SERVED.iter().find(|row| row.key == api_key).copied();
+    of_client.or_else(|| {
+        let api = InternalApi::from_key(api_key)?;
+        Some(Served { key: api_key, name: api.name(), min: INTERNAL_VERSION, max: INTERNAL_VERSION })
+    })
+}
+
+/// Whether the request comes from another node of the cluster, not from a client.
+pub(crate) fn is_internal(api_key: i16) -> bool {
+    api_key >= INTERNAL_API_KEY_MIN
+}
+
+/// Serves a request of another node. Our own layouts have flexible headers, as the newest ones of Kafka.
+pub(crate) async fn dispatch_internal(broker: &Arc<Broker>, ctx: &RequestContext, body: Bytes) -> Response {
+    let handled = AssertUnwindSafe(internal::handle(broker, ctx, body)).catch_unwind();
+    let answer = match Box::pin(handled).await {
+        Ok(answer) => answer,
+        Err(panic) => {
+            report_panic(ctx, panic.as_ref());
+            let text = "the request's handler panicked".to_owned();
+            write_answer(Err((ErrorCode::UnknownServerError, text)))
+        }
+    };
+    Response::Body { header_version: 1, parts: vec![ResponsePart::Bytes(answer)] }
 }
 
 fn decode<T: Decodable>(ctx: &RequestContext, mut body: Bytes) -> Result<T, DispatchError> {

@@ -34,9 +34,11 @@ const FIGURES: [Figure; 9] = [
     ("kafka_controller_kafkacontroller_activebrokercount", "Brokers that serve clients.", |image, _| {
         image.live_brokers().count()
     }),
-    ("kafka_controller_kafkacontroller_fencedbrokercount", "Registered brokers that do not serve clients.", |image, _| {
-        image.brokers().filter(|broker| broker.fenced).count()
-    }),
+    (
+        "kafka_controller_kafkacontroller_fencedbrokercount",
+        "Registered brokers that do not serve clients.",
+        |image, _| image.brokers().filter(|broker| broker.fenced).count(),
+    ),
     ("kafka_controller_kafkacontroller_globaltopiccount", "Topics of the cluster.", |image, _| image.topic_count()),
     ("kafka_controller_kafkacontroller_globalpartitioncount", "Partitions of the cluster.", |image, _| {
         image.partition_count()
@@ -75,17 +77,23 @@ impl Collector for ClusterFigures {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let image = self.image.load();
-        FIGURES.iter().map(|(name, help, read)| family(name, help, read(&image, self.node))).collect()
+        let read = |read: fn(&Image, NodeId) -> usize| Metric::from_gauge(gauge(read(&image, self.node) as f64));
+        FIGURES.iter().map(|(name, help, figure)| family(name, help, read(*figure))).collect()
     }
 }
 
-fn family(name: &str, help: &str, value: usize) -> MetricFamily {
+pub(super) fn gauge(value: f64) -> Gauge {
     let mut gauge = Gauge::default();
-    gauge.set_value(value as f64);
+    gauge.set_value(value);
+    gauge
+}
+
+/// A family of gauges with one member.
+pub(super) fn family(name: &str, help: &str, metric: Metric) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());
     family.set_field_type(MetricType::GAUGE);
-    family.set_metric(vec![Metric::from_gauge(gauge)]);
+    family.set_metric(vec![metric]);
     family
 }

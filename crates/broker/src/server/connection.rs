@@ -112,6 +112,8 @@ impl Connection {
         let response = if is_unknown_api_versions(&ctx) {
             ctx.count_error(ErrorCode::UnsupportedVersion);
             self.api_versions_fallback(&ctx)?
+        } else if handlers::is_internal(ctx.api_key) {
+            handlers::dispatch_internal(&self.broker, &ctx, bytes).await
         } else {
             self.until_serving(&ctx).await?;
             handlers::dispatch(&self.broker, &ctx, bytes).await?

@@ -78,7 +78,8 @@ fn check_unique(values: &Values, bound: &[Listener]) -> Result<(), SettingsError
         if earlier.iter().any(|other| other.name == listener.name) {
             return Err(values.malformed("listeners", "each listener name once"));
         }
-        if listener.port != 0 && earlier.iter().any(|other| (&other.host, other.port) == (&listener.host, listener.port))
+        if listener.port != 0
+            && earlier.iter().any(|other| (&other.host, other.port) == (&listener.host, listener.port))
         {
             return Err(values.malformed("listeners", "each host and port once"));
         }
@@ -248,12 +249,12 @@ pub(super) fn voters(values: &Values, id: NodeId, is_controller: bool) -> Result
             name: NAME,
             hint: "a node without the controller role needs to know the voter, as in 1@127.0.0.1:9092".to_owned(),
         }),
-        (1, true) if !is_voter => Err(SettingsError::Contradiction(format!(
-            "process.roles has controller, but node {id} is not in {NAME}"
-        ))),
-        (1, false) if is_voter => Err(SettingsError::Contradiction(format!(
-            "node {id} is in {NAME}, but process.roles lacks controller"
-        ))),
+        (1, true) if !is_voter => {
+            Err(SettingsError::Contradiction(format!("process.roles has controller, but node {id} is not in {NAME}")))
+        }
+        (1, false) if is_voter => {
+            Err(SettingsError::Contradiction(format!("node {id} is in {NAME}, but process.roles lacks controller")))
+        }
         (1, _) => Ok(voters),
         (_, _) => Err(values.refused(NAME, "more than one voter comes with a later release; list one")),
     }

@@ -15,6 +15,8 @@ pub(crate) mod values; // checked texts by name
 
 mod typed;
 
+pub(crate) use listeners::AdvertisedListener;
+pub(crate) use live::LiveSettings;
 pub(crate) use typed::{
     GroupSettings, LogSettings, NetworkSettings, NodeSettings, OffsetsSettings, QuorumSettings, Settings,
     TopicDefaults, TransactionSettings,

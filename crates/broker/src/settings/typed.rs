@@ -36,6 +36,8 @@ pub(crate) struct NodeSettings {
     pub(crate) heartbeat_interval: Duration,
     pub(crate) session_timeout: Duration,
     pub(crate) controlled_shutdown: bool,
+    /// How long a starting broker tries to register.
+    pub(crate) registration_timeout: Duration,
     /// How long a request to the controller may take.
     pub(crate) request_timeout: Duration,
 }
@@ -178,6 +180,7 @@ impl NodeSettings {
             heartbeat_interval: values.millis("broker.heartbeat.interval.ms")?,
             session_timeout: values.millis("broker.session.timeout.ms")?,
             controlled_shutdown: values.flag("controlled.shutdown.enable"),
+            registration_timeout: values.millis("initial.broker.registration.timeout.ms")?,
             request_timeout: values.millis("request.timeout.ms")?,
         })
     }

@@ -148,7 +148,10 @@ impl Values {
     pub(crate) fn log_without_effect(&self) {
         let by_fate = self.without_effect();
         if let Some(names) = by_fate.get("no such part") {
-            tracing::info!(settings = names.join(","), "settings accepted without effect: this broker has no such part");
+            tracing::info!(
+                settings = names.join(","),
+                "settings accepted without effect: this broker has no such part"
+            );
         }
         if let Some(names) = by_fate.get("not yet") {
             tracing::warn!(settings = names.join(","), "settings accepted without effect until a later release");

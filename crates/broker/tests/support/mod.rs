@@ -3,7 +3,10 @@
 //! The client is deliberately dumb: one request, one answer, versions chosen by the test. That way a test sees exactly
 //! what is on the wire, including what no well-behaved client would send.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+
+pub mod process;
+pub mod records;
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -53,10 +53,7 @@ fn advertised_listeners_replace_what_clients_are_told() {
 fn listeners_that_we_cannot_secure_are_refused() {
     let reason = refusal(&[("listeners", "SASL_SSL://:9092")]);
     assert!(reason.contains("SASL_SSL") && reason.contains("later release"), "{reason}");
-    let reason = refusal(&[
-        ("listeners", "CLIENT://:9092"),
-        ("listener.security.protocol.map", "CLIENT:SSL"),
-    ]);
+    let reason = refusal(&[("listeners", "CLIENT://:9092"), ("listener.security.protocol.map", "CLIENT:SSL")]);
     assert!(reason.contains("asks for SSL"), "{reason}");
 }
 

@@ -4,14 +4,14 @@
 //! listed in `GAPS.md`); *refused* (a class to load, or a promise that we could not keep: the start fails).
 //! The rows live in one file per area. The texts are ours.
 
+mod groups;
 mod network;
 mod node;
-mod partitions;
-mod groups;
-mod security;
-mod tiering;
 mod others;
 mod ours;
+mod partitions;
+mod security;
+mod tiering;
 
 /// Type of a value, as DescribeConfigs reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

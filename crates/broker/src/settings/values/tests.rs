@@ -11,10 +11,7 @@ fn refusal(name: &str, text: &str) -> String {
 
 #[test]
 fn an_unknown_name_is_refused_with_the_nearest_known_one() {
-    assert_eq!(
-        refusal("log.dirz", "/x"),
-        "unknown setting log.dirz on the command line; did you mean log.dir?"
-    );
+    assert_eq!(refusal("log.dirz", "/x"), "unknown setting log.dirz on the command line; did you mean log.dir?");
     assert!(refusal("what.ever.this.may.have.been.meant", "1").contains("remove it"));
 }
 
@@ -53,12 +50,9 @@ fn values_are_read_with_their_type_or_default() {
 
 #[test]
 fn settings_without_effect_are_gathered_by_fate() {
-    let values = Values::check(given(&[
-        ("num.network.threads", "3"),
-        ("ssl.keystore.location", "/k"),
-        ("num.partitions", "1"),
-    ]))
-    .unwrap();
+    let values =
+        Values::check(given(&[("num.network.threads", "3"), ("ssl.keystore.location", "/k"), ("num.partitions", "1")]))
+            .unwrap();
     let by_fate = values.without_effect();
     assert_eq!(by_fate["no such part"], ["num.network.threads"]);
     assert_eq!(by_fate["not yet"], ["ssl.keystore.location"]);

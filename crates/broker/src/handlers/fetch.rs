@@ -1,0 +1,238 @@
+//! Fetch (key 1), versions 4-18.
+//!
+//! v5 log start offset; v7 sessions (KIP-227); v9 leader epochs (KIP-320); v10 zstd; v11 rack (KIP-392); v12
+//! flexible, divergence (KIP-595); v13 topic ids; v15 replica state; v16 hints where the leader is (KIP-951);
+//! v17 directory ids, v18 the follower's high watermark (both for followers only).
+//!
+//! A fetch answers at once when it has `min_bytes`, an error or a divergence to tell; else it waits for records
+//! until `max_wait_ms` is over. The first batch of an answer comes whole even if it is larger than every limit, so
+//! that a consumer always gets on. Record bytes go from the segment files to the socket, see `protocol::fetch`.
+//!
+//! Deviations: fetches of followers are refused (INVALID_REQUEST) until replication comes; there are no aborted
+//! transactions to report; the rack is not looked at, as there is only one replica to read from.
+
+mod read; // one pass over the partitions
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::{FetchRequest, FetchResponse};
+use kafka_protocol::protocol::HeaderVersion;
+use tokio::time::Instant;
+use twinstream_log::FileSlice;
+use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
+use twinstream_protocol::fetch::{
+    FetchAnswer, LeaderEndpoint, Part, PartitionAnswer, RecordData, TopicAnswer, VERSION_MAX, VERSION_MIN,
+};
+
+use self::read::{Limits, Pass, Target};
+use crate::context::{Broker, RequestContext};
+use crate::partitions::{Ask, Key, Plan, Position, Told, TopicKey, Wait, now_ms};
+use crate::server::response::{FileRange, IntoResponse, Response, ResponsePart};
+
+const SESSIONS_SINCE: i16 = 7;
+const BY_ID_SINCE: i16 = 13;
+const REPLICA_STATE_SINCE: i16 = 15;
+/// The replica id of Kafka's own tools that read as a follower would; they may do what a consumer may.
+const DEBUGGING_CONSUMER: i32 = -2;
+const READ_COMMITTED: i8 = 1;
+
+/// A range of a segment file as the record bytes of an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct FileRecords(FileSlice);
+
+impl RecordData for FileRecords {
+    fn len(&self) -> usize {
+        self.0.len
+    }
+}
+
+/// An answer on its way to the socket.
+pub(crate) struct Fetched(FetchAnswer<FileRecords>);
+
+impl IntoResponse for Fetched {
+    fn into_response(self, ctx: &RequestContext) -> Result<Response, String> {
+        if !(VERSION_MIN..=VERSION_MAX).contains(&ctx.api_version) {
+            return Err(format!("fetch version {} cannot be encoded", ctx.api_version));
+        }
+        let parts = self.0.encode(ctx.api_version).into_iter().map(|part| match part {
+            Part::Bytes(bytes) => ResponsePart::Bytes(bytes),
+            Part::Records(FileRecords(FileSlice { file, position, len })) => {
+                ResponsePart::File(FileRange { file, position, length: len })
+            }
+        });
+        Ok(Response::Body {
+            header_version: FetchResponse::header_version(ctx.api_version),
+            parts: parts.collect(),
+        })
+    }
+}
+
+pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: FetchRequest) -> Fetched {
+    if is_follower(ctx, &request) {
+        return error_response(ctx, request, ErrorCode::InvalidRequest);
+    }
+    let ask = ask_of(ctx, &request);
+    let plan = match broker.fetch_sessions.plan(ask, now_ms()) {
+        Ok(plan) => plan,
+        Err(code) => {
+            ctx.count_error(code);
+            return Fetched(FetchAnswer::failed(code));
+        }
+    };
+    let limits = Limits {
+        bytes_max: size(request.max_bytes).min(broker.settings.network.fetch_bytes_max),
+        read_committed: request.isolation_level == READ_COMMITTED,
+    };
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let targets = read::targets(broker, ctx, &plan.partitions);
+    let pass = read_enough(broker, ctx, &targets, limits, size(request.min_bytes), wait).await;
+    Fetched(to_answer(broker, ctx, &plan, targets, pass))
+}
+
+pub(crate) fn error_response(ctx: &RequestContext, request: FetchRequest, code: ErrorCode) -> Fetched {
+    ctx.count_error(code);
+    if ctx.api_version >= SESSIONS_SINCE {
+        return Fetched(FetchAnswer::failed(code));
+    }
+    let mut answer = FetchAnswer::failed(ErrorCode::None);
+    for (key, _) in ask_of(ctx, &request).partitions {
+        push(&mut answer.topics, &key, None, PartitionAnswer::failed(key.1, code));
+    }
+    Fetched(answer)
+}
+
+fn is_follower(ctx: &RequestContext, request: &FetchRequest) -> bool {
+    let replica = match ctx.api_version >= REPLICA_STATE_SINCE {
+        true => request.replica_state.replica_id.0,
+        false => request.replica_id.0,
+    };
+    replica >= 0 || replica < DEBUGGING_CONSUMER
+}
+
+fn size(wire: i32) -> usize {
+    usize::try_from(wire).unwrap_or(0)
+}
+
+/// The request in the words of the session cache.
+fn ask_of(ctx: &RequestContext, request: &FetchRequest) -> Ask {
+    let by_id = ctx.api_version >= BY_ID_SINCE;
+    let key = |name: &str, id: uuid::Uuid| match by_id {
+        true => TopicKey::Id(TopicId(id)),
+        false => TopicName::parse(name).map_or_else(|_| TopicKey::Invalid(name.to_owned()), TopicKey::Name),
+    };
+    let mut ask = Ask { session_id: request.session_id, epoch: request.session_epoch, by_id, ..Ask::default() };
+    for topic in &request.topics {
+        let topic_key = key(topic.topic.as_str(), topic.topic_id);
+        for partition in &topic.partitions {
+            let position = Position {
+                fetch_offset: Offset(partition.fetch_offset),
+                bytes_max: size(partition.partition_max_bytes),
+                current_epoch: LeaderEpoch(partition.current_leader_epoch),
+                last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
+            };
+            ask.partitions.push(((topic_key.clone(), PartitionIndex(partition.partition)), position));
+        }
+    }
+    for topic in &request.forgotten_topics_data {
+        let topic_key = key(topic.topic.as_str(), topic.topic_id);
+        ask.forgotten.extend(topic.partitions.iter().map(|index| (topic_key.clone(), PartitionIndex(*index))));
+    }
+    ask
+}
+
+/// Passes over the partitions until there is enough to answer, the wait is over or the broker stops.
+async fn read_enough(
+    broker: &Broker,
+    ctx: &RequestContext,
+    targets: &[Target],
+    limits: Limits,
+    min_bytes: usize,
+    wait: Duration,
+) -> Pass {
+    let pass = read::pass(ctx, broker, targets, limits);
+    if wait.is_zero() || targets.is_empty() || pass.is_enough(min_bytes) {
+        return pass;
+    }
+    let deadline = Instant::now() + wait;
+    let bell = Wait::on(targets.iter().filter_map(|target| target.partition.as_ref().ok().cloned()));
+    loop {
+        // Again, because records may have come before the bell was hung up.
+        let pass = read::pass(ctx, broker, targets, limits);
+        if pass.is_enough(min_bytes) {
+            return pass;
+        }
+        tokio::select! {
+            () = bell.rung() => {}
+            () = tokio::time::sleep_until(deadline) => return read::pass(ctx, broker, targets, limits),
+            () = broker.shutdown.cancelled() => return pass,
+        }
+    }
+}
+
+fn to_answer(
+    broker: &Broker,
+    ctx: &RequestContext,
+    plan: &Plan,
+    targets: Vec<Target>,
+    pass: Pass,
+) -> FetchAnswer<FileRecords> {
+    let told: Vec<(Key, Told, bool)> =
+        targets.iter().zip(&pass.answers).map(|(target, answer)| told_of(target, answer)).collect();
+    let named = match plan.session_id {
+        0 => vec![true; told.len()],
+        session => broker.fetch_sessions.settle(session, &told),
+    };
+    let mut answer = FetchAnswer { session_id: plan.session_id, ..FetchAnswer::failed(ErrorCode::None) };
+    answer.endpoints = endpoints(&pass);
+    for ((target, partition), named) in targets.into_iter().zip(pass.answers).zip(named) {
+        ctx.count_error(partition.error);
+        if named || !plan.incremental {
+            push(&mut answer.topics, &target.key, target.name, partition);
+        }
+    }
+    answer
+}
+
+fn told_of(target: &Target, answer: &PartitionAnswer<FileRecords>) -> (Key, Told, bool) {
+    let told = Told {
+        high_watermark: answer.high_watermark,
+        log_start: answer.log_start_offset,
+        was_error: answer.error.is_error() || answer.diverging.is_some(),
+    };
+    (target.key.clone(), told, answer.records.is_some())
+}
+
+fn endpoints(pass: &Pass) -> Vec<LeaderEndpoint> {
+    let mut hints: Vec<_> = pass.hints.iter().collect();
+    hints.sort_by_key(|hint| hint.node);
+    hints.dedup_by_key(|hint| hint.node);
+    let endpoint = |hint: &&super::log_wire::LeaderHint| LeaderEndpoint {
+        node: hint.node,
+        host: hint.host.clone(),
+        port: hint.port,
+        rack: hint.rack.clone(),
+    };
+    hints.iter().map(endpoint).collect()
+}
+
+/// Adds a partition to the last topic of an answer, or to a new one if it belongs to another.
+fn push(
+    topics: &mut Vec<TopicAnswer<FileRecords>>,
+    key: &Key,
+    name: Option<TopicName>,
+    partition: PartitionAnswer<FileRecords>,
+) {
+    let (name, id) = match &key.0 {
+        TopicKey::Name(name) => (name.as_str().to_owned(), TopicId::NONE),
+        TopicKey::Id(id) => (name.map_or(String::new(), |name| name.as_str().to_owned()), *id),
+        TopicKey::Invalid(text) => (text.clone(), TopicId::NONE),
+    };
+    match topics.last_mut() {
+        Some(last) if last.name == name && last.id == id => last.partitions.push(partition),
+        _ => topics.push(TopicAnswer { name, id, partitions: vec![partition] }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! One pass of a fetch over its partitions: what each has to answer right now.
+
+use std::sync::Arc;
+
+use twinstream_log::ReadResult;
+use twinstream_metadata::Image;
+use twinstream_model::{ErrorCode, LeaderEpoch, TopicName};
+use twinstream_protocol::fetch::{CurrentLeader, EpochEnd, PartitionAnswer};
+
+use super::FileRecords;
+use crate::context::{Broker, Operation, RequestContext};
+use crate::handlers::log_wire::{LeaderHint, authorize_topic, leader_hint, partition_here};
+use crate::partitions::{Key, Partition, Position, TopicKey, read_code};
+
+/// A partition of the request, looked up.
+pub(super) struct Target {
+    pub(super) key: Key,
+    pub(super) name: Option<TopicName>,
+    pub(super) position: Position,
+    pub(super) partition: Result<Arc<Partition>, ErrorCode>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) bytes_max: usize,
+    pub(super) read_committed: bool,
+}
+
+/// What a pass found, in the order of the targets.
+pub(super) struct Pass {
+    pub(super) answers: Vec<PartitionAnswer<FileRecords>>,
+    pub(super) hints: Vec<LeaderHint>,
+    bytes: usize,
+    /// Whether something was found that the client must hear without delay.
+    urgent: bool,
+}
+
+impl Pass {
+    pub(super) fn is_enough(&self, min_bytes: usize) -> bool {
+        self.urgent || self.bytes >= min_bytes
+    }
+}
+
+pub(super) fn targets(broker: &Broker, ctx: &RequestContext, wanted: &[(Key, Position)]) -> Vec<Target> {
+    let image = broker.image.load();
+    wanted.iter().map(|(key, position)| target(broker, ctx, &image, key, *position)).collect()
+}
+
+fn target(broker: &Broker, ctx: &RequestContext, image: &Image, key: &Key, position: Position) -> Target {
+    let (topic, index) = key;
+    let name = match topic {
+        TopicKey::Name(name) => Ok(name.clone()),
+        TopicKey::Invalid(_) => Err(ErrorCode::UnknownTopicOrPartition),
+        TopicKey::Id(id) => {
+            image.topic_by_id(*id).map(|topic| topic.name.clone()).ok_or(ErrorCode::UnknownTopicId)
+        }
+    };
+    let partition = name.as_ref().map_err(|code| *code).and_then(|name| {
+        authorize_topic(broker, ctx, Operation::Read, name)?;
+        let partition = partition_here(broker, image, name, *index)?;
+        match topic {
+            // The image has a newer topic of this name than the log here.
+            TopicKey::Id(id) if partition.topic_id() != *id => Err(ErrorCode::InconsistentTopicId),
+            _ => Ok(partition),
+        }
+    });
+    Target { key: key.clone(), name: name.ok(), position, partition }
+}
+
+/// Reads all targets once, within the limits of the whole answer.
+pub(super) fn pass(ctx: &RequestContext, broker: &Broker, targets: &[Target], limits: Limits) -> Pass {
+    let mut pass = Pass { answers: Vec::with_capacity(targets.len()), hints: Vec::new(), bytes: 0, urgent: false };
+    for target in targets {
+        let left = limits.bytes_max.saturating_sub(pass.bytes);
+        let answer = answer(target, left, pass.bytes == 0, limits.read_committed);
+        pass.bytes += answer.records.as_ref().map_or(0, |records| records.0.len);
+        pass.urgent |= answer.error.is_error() || answer.diverging.is_some();
+        pass.answers.push(answer);
+    }
+    if pass.answers.iter().any(|answer| answer.error.is_error()) {
+        add_hints(ctx, &broker.image.load(), targets, &mut pass);
+    }
+    pass
+}
+
+fn answer(target: &Target, bytes_left: usize, is_first: bool, read_committed: bool) -> PartitionAnswer<FileRecords> {
+    let failed = |code| PartitionAnswer::failed(target.key.1, code);
+    let partition = match &target.partition {
+        Ok(partition) => partition,
+        Err(code) => return failed(*code),
+    };
+    if let Err(code) = partition.check_leader(target.position.current_epoch) {
+        return failed(code);
+    }
+    let diverging = match divergence(partition, target.position) {
+        Ok(diverging) => diverging,
+        Err(code) => return failed(code),
+    };
+    let bytes_max = target.position.bytes_max.min(bytes_left);
+    match partition.read(target.position.fetch_offset, bytes_max, is_first) {
+        Ok(found) => found_answer(target, partition, found, diverging, read_committed),
+        Err(error) => {
+            let code = read_code(&error);
+            if code != ErrorCode::OffsetOutOfRange {
+                tracing::error!(partition = %partition.id(), %error, "cannot read the log");
+            }
+            failed(code)
+        }
+    }
+}
+
+fn found_answer(
+    target: &Target,
+    partition: &Partition,
+    found: ReadResult,
+    diverging: Option<EpochEnd>,
+    read_committed: bool,
+) -> PartitionAnswer<FileRecords> {
+    PartitionAnswer {
+        high_watermark: found.high_watermark,
+        last_stable_offset: partition.last_stable_offset(),
+        log_start_offset: found.log_start_offset,
+        // No transactions, none aborted; a reader of uncommitted records is not told of any.
+        aborted: read_committed.then(Vec::new),
+        records: found.slice.filter(|_| diverging.is_none()).map(FileRecords),
+        diverging,
+        ..PartitionAnswer::failed(target.key.1, ErrorCode::None)
+    }
+}
+
+/// Whether the fetcher has records of an epoch that this log never had (KIP-595).
+fn divergence(partition: &Partition, position: Position) -> Result<Option<EpochEnd>, ErrorCode> {
+    if position.last_fetched_epoch == LeaderEpoch::NONE {
+        return Ok(None);
+    }
+    let end = partition.log().end_offset_for_epoch(position.last_fetched_epoch);
+    let (epoch, end_offset) = end.ok_or(ErrorCode::OffsetOutOfRange)?;
+    if position.fetch_offset < partition.log().log_start_offset() {
+        return Err(ErrorCode::OffsetOutOfRange);
+    }
+    let diverged = epoch < position.last_fetched_epoch || end_offset < position.fetch_offset;
+    Ok(diverged.then_some(EpochEnd { epoch, end_offset }))
+}
+
+fn add_hints(ctx: &RequestContext, image: &Image, targets: &[Target], pass: &mut Pass) {
+    for (target, answer) in targets.iter().zip(&mut pass.answers) {
+        let Some(name) = &target.name else { continue };
+        if let Some(hint) = leader_hint(ctx, image, name, target.key.1, answer.error) {
+            answer.current_leader = Some(CurrentLeader { leader: hint.node, epoch: hint.epoch });
+            pass.hints.push(hint);
+        }
+    }
+}

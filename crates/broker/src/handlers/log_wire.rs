@@ -1,0 +1,95 @@
+//! What the APIs over partitions share: finding the partition that a request names, and where its leader is.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::TopicName as WireTopicName;
+use twinstream_metadata::Image;
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName};
+
+use super::topic_view::reachable;
+use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::partitions::Partition;
+
+/// A topic as a request names it: by name, or by id where the version does so.
+pub(super) fn resolve(
+    image: &Image,
+    name: &WireTopicName,
+    id: uuid::Uuid,
+    by_id: bool,
+) -> Result<TopicName, ErrorCode> {
+    match by_id {
+        true => image.topic_by_id(TopicId(id)).map(|topic| topic.name.clone()).ok_or(ErrorCode::UnknownTopicId),
+        false => TopicName::parse(name.as_str()).map_err(|_| ErrorCode::UnknownTopicOrPartition),
+    }
+}
+
+pub(super) fn authorize_topic(
+    broker: &Broker,
+    ctx: &RequestContext,
+    operation: Operation,
+    topic: &TopicName,
+) -> Result<(), ErrorCode> {
+    match broker.authorize(ctx, operation, Resource::Topic(topic.as_str())) {
+        true => Ok(()),
+        false => Err(ErrorCode::TopicAuthorizationFailed),
+    }
+}
+
+/// The partition with its log, or why this broker does not have it.
+pub(super) fn partition_here(
+    broker: &Broker,
+    image: &Image,
+    topic: &TopicName,
+    partition: PartitionIndex,
+) -> Result<Arc<Partition>, ErrorCode> {
+    if let Some(found) = broker.partitions.find(topic, partition) {
+        return Ok(found);
+    }
+    match image.partition(topic, partition) {
+        None => Err(ErrorCode::UnknownTopicOrPartition),
+        // Its log is about to be made, or could not be opened; the client shall ask again.
+        Some(known) if known.replicas.contains(&broker.settings.node.id) => Err(ErrorCode::LeaderNotAvailable),
+        Some(_) => Err(ErrorCode::NotLeaderOrFollower),
+    }
+}
+
+/// Where to go instead, for a client that asked the wrong broker (KIP-951).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LeaderHint {
+    pub(super) node: NodeId,
+    pub(super) epoch: LeaderEpoch,
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) rack: Option<String>,
+}
+
+/// The hint for an error that has one: the leader is known and the client can reach it.
+pub(super) fn leader_hint(
+    ctx: &RequestContext,
+    image: &Image,
+    topic: &TopicName,
+    partition: PartitionIndex,
+    error: ErrorCode,
+) -> Option<LeaderHint> {
+    if !matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch) {
+        return None;
+    }
+    let partition = image.partition(topic, partition)?;
+    let node = partition.leader?;
+    let endpoint = reachable(image, &ctx.listener, node)?;
+    Some(LeaderHint {
+        node,
+        epoch: partition.leader_epoch,
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        rack: image.broker(node).and_then(|broker| broker.rack.clone()),
+    })
+}
+
+/// Runs file work that may take long where blocking is allowed. A panic in it is one of the handler.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}

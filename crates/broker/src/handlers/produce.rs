@@ -1,0 +1,242 @@
+//! Produce (key 0), versions 3-13; advertised from 0.
+//!
+//! v3 record format 2; v5 log start offset; v7 zstd; v8 errors of single records (KIP-467); v9 flexible;
+//! v10 hints where the leader is (KIP-951); v11, v12 transactions without AddPartitionsToTxn; v13 topic ids.
+//!
+//! librdkafka switches compression off unless versions from 0 on are advertised (KAFKA-18659); a request of
+//! version 0 to 2 cannot be decoded and closes its connection, as with Kafka.
+//!
+//! With one replica per partition a record is committed when it is appended, so acks=1 and acks=all are answered
+//! alike; acks=all still asks for `min.insync.replicas`. With acks=0 there is no answer, and a failure closes the
+//! connection, because the client can learn of it in no other way.
+//!
+//! Deviations: transactional batches are refused (INVALID_TXN_STATE). Records are not unpacked unless the topic
+//! asks for it, so that the batch header is believed about the largest timestamp.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse};
+use kafka_protocol::protocol::StrBytes;
+use twinstream_log::{AppendError, Appended, Origin};
+use twinstream_metadata::Image;
+use twinstream_model::{ErrorCode, PartitionIndex, TopicName};
+use twinstream_protocol::batch::BatchHeader;
+use twinstream_protocol::compression::Compression;
+
+use super::log_wire::{LeaderHint, authorize_topic, blocking, leader_hint, partition_here, resolve};
+use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::partitions::{AppendRefused, Partition, append_code, now_ms};
+use crate::server::response::Reply;
+
+const BY_ID_SINCE: i16 = 13;
+const ZSTD_SINCE: i16 = 7;
+const NO_OFFSET: i64 = -1;
+const NO_TIMESTAMP: i64 = -1;
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: ProduceRequest,
+) -> Reply<ProduceResponse> {
+    let acks = request.acks;
+    if let Err(code) = check_request(broker, ctx, &request) {
+        return reply(acks, every_partition(ctx, request, code));
+    }
+    let image = broker.image.load_full();
+    let mut answer = Answer::default();
+    for topic in request.topic_data {
+        let response = produce_topic(broker, ctx, &image, topic, acks, &mut answer).await;
+        answer.response.responses.push(response);
+    }
+    answer.response.node_endpoints = answer.endpoints();
+    reply(acks, answer.response)
+}
+
+pub(crate) fn error_response(ctx: &RequestContext, request: ProduceRequest, code: ErrorCode) -> Reply<ProduceResponse> {
+    let acks = request.acks;
+    reply(acks, every_partition(ctx, request, code))
+}
+
+fn check_request(broker: &Broker, ctx: &RequestContext, request: &ProduceRequest) -> Result<(), ErrorCode> {
+    if !matches!(request.acks, -1..=1) {
+        return Err(ErrorCode::InvalidRequiredAcks);
+    }
+    match &request.transactional_id {
+        Some(id) if !broker.authorize(ctx, Operation::Write, Resource::TransactionalId(id.as_str())) => {
+            Err(ErrorCode::TransactionalIdAuthorizationFailed)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn reply(acks: i16, response: ProduceResponse) -> Reply<ProduceResponse> {
+    if acks != 0 {
+        return Reply::Send(response);
+    }
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    match partitions.all(|partition| partition.error_code == ErrorCode::None.code()) {
+        true => Reply::Silent,
+        false => Reply::Close,
+    }
+}
+
+/// The response as it grows, with the leaders that it points to.
+#[derive(Default)]
+struct Answer {
+    response: ProduceResponse,
+    hints: Vec<LeaderHint>,
+}
+
+impl Answer {
+    fn endpoints(&self) -> Vec<NodeEndpoint> {
+        let mut hints: Vec<&LeaderHint> = self.hints.iter().collect();
+        hints.sort_by_key(|hint| hint.node);
+        hints.dedup_by_key(|hint| hint.node);
+        let endpoint = |hint: &&LeaderHint| {
+            NodeEndpoint::default()
+                .with_node_id(BrokerId(hint.node.0))
+                .with_host(StrBytes::from_string(hint.host.clone()))
+                .with_port(i32::from(hint.port))
+                .with_rack(hint.rack.clone().map(StrBytes::from_string))
+        };
+        hints.iter().map(endpoint).collect()
+    }
+}
+
+async fn produce_topic(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    image: &Image,
+    topic: TopicProduceData,
+    acks: i16,
+    answer: &mut Answer,
+) -> TopicProduceResponse {
+    let resolved = resolve(image, &topic.name, topic.topic_id, ctx.api_version >= BY_ID_SINCE)
+        .and_then(|name| authorize_topic(broker, ctx, Operation::Write, &name).map(|()| name));
+    let mut responses = Vec::with_capacity(topic.partition_data.len());
+    for data in topic.partition_data {
+        let index = PartitionIndex(data.index);
+        let produced = match &resolved {
+            Ok(name) => produce_partition(broker, ctx, image, name, data, acks).await,
+            Err(code) => Err(Failure::of(*code)),
+        };
+        let mut response = to_response(ctx, index, produced);
+        if let (Ok(name), Some(code)) = (&resolved, ErrorCode::from_code(response.error_code))
+            && let Some(hint) = leader_hint(ctx, image, name, index, code)
+        {
+            let leader = LeaderIdAndEpoch::default().with_leader_id(BrokerId(hint.node.0)).with_leader_epoch(hint.epoch.0);
+            response.current_leader = leader;
+            answer.hints.push(hint);
+        }
+        responses.push(response);
+    }
+    TopicProduceResponse::default()
+        .with_name(topic.name)
+        .with_topic_id(topic.topic_id)
+        .with_partition_responses(responses)
+}
+
+/// Why nothing was appended, as the client hears it.
+struct Failure {
+    code: ErrorCode,
+    message: Option<String>,
+    records: Vec<BatchIndexAndErrorMessage>,
+}
+
+impl Failure {
+    fn of(code: ErrorCode) -> Failure {
+        Failure { code, message: None, records: Vec::new() }
+    }
+}
+
+impl From<AppendRefused> for Failure {
+    fn from(refused: AppendRefused) -> Failure {
+        let records = match &refused {
+            AppendRefused::Log(AppendError::InvalidRecords { faults, .. }) => faults
+                .iter()
+                .map(|fault| {
+                    BatchIndexAndErrorMessage::default()
+                        .with_batch_index(fault.batch_index as i32)
+                        .with_batch_index_error_message(Some(StrBytes::from_static_str(fault.message)))
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        let message = match &refused {
+            AppendRefused::NotLeader(_) => None,
+            refused => Some(refused.to_string()),
+        };
+        Failure { code: append_code(&refused), message, records }
+    }
+}
+
+async fn produce_partition(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    image: &Image,
+    topic: &TopicName,
+    data: PartitionProduceData,
+    acks: i16,
+) -> Result<Appended, Failure> {
+    let partition = partition_here(broker, image, topic, PartitionIndex(data.index)).map_err(Failure::of)?;
+    let records = data.records.unwrap_or_default();
+    if ctx.api_version < ZSTD_SINCE && is_zstd(&records) {
+        return Err(Failure::of(ErrorCode::UnsupportedCompressionType));
+    }
+    Ok(append(partition, records, acks == -1).await?)
+}
+
+fn is_zstd(records: &[u8]) -> bool {
+    BatchHeader::parse(records).is_ok_and(|header| header.attributes.compression() == Some(Compression::Zstd))
+}
+
+/// Appends in place, because a write to the page cache is shorter than a change of threads; only a topic that
+/// makes appends wait for the disk is served elsewhere.
+async fn append(partition: Arc<Partition>, records: Bytes, need_isr: bool) -> Result<Appended, AppendRefused> {
+    match partition.log().config().flush_messages {
+        i64::MAX => partition.append(&records, Origin::Client, need_isr, now_ms()),
+        _ => blocking(move || partition.append(&records, Origin::Client, need_isr, now_ms())).await,
+    }
+}
+
+fn to_response(
+    ctx: &RequestContext,
+    index: PartitionIndex,
+    produced: Result<Appended, Failure>,
+) -> PartitionProduceResponse {
+    let response = PartitionProduceResponse::default().with_index(index.0);
+    match produced {
+        Ok(appended) => response
+            .with_base_offset(appended.base_offset.0)
+            .with_log_append_time_ms(appended.log_append_time.unwrap_or(NO_TIMESTAMP))
+            .with_log_start_offset(appended.log_start_offset.0),
+        Err(failure) => {
+            ctx.count_error(failure.code);
+            response
+                .with_error_code(failure.code.code())
+                .with_base_offset(NO_OFFSET)
+                .with_log_append_time_ms(NO_TIMESTAMP)
+                .with_log_start_offset(NO_OFFSET)
+                .with_record_errors(failure.records)
+                .with_error_message(failure.message.map(StrBytes::from_string))
+        }
+    }
+}
+
+fn every_partition(ctx: &RequestContext, request: ProduceRequest, code: ErrorCode) -> ProduceResponse {
+    let topics = request.topic_data.into_iter().map(|topic| {
+        let partitions = topic.partition_data.iter();
+        let partitions =
+            partitions.map(|data| to_response(ctx, PartitionIndex(data.index), Err(Failure::of(code)))).collect();
+        TopicProduceResponse::default()
+            .with_name(topic.name)
+            .with_topic_id(topic.topic_id)
+            .with_partition_responses(partitions)
+    });
+    ProduceResponse::default().with_responses(topics.collect())
+}

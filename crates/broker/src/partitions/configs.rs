@@ -1,0 +1,120 @@
+//! From a topic's configs to its logs' configuration.
+//!
+//! Values were checked when they were set, so one that cannot be read is a fault of this table; it is logged
+//! and the default is used.
+
+use twinstream_log::{CleanupPolicy, LogConfig, TimestampType};
+use twinstream_metadata::configs::{self, BrokerDefaults, parse_list};
+use twinstream_metadata::{ConfigResource, Image};
+use twinstream_model::{NodeId, TopicName};
+use twinstream_protocol::compression::{Compression, CompressionSpec};
+
+use crate::settings::Settings;
+use crate::settings::live::LiveSettings;
+
+/// What a topic asks of its partitions.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct TopicConfig {
+    pub(super) log: LogConfig,
+    pub(super) min_insync_replicas: usize,
+}
+
+impl TopicConfig {
+    pub(super) fn of(settings: &Settings, image: &Image, topic: &TopicName) -> TopicConfig {
+        let producer_expiry_ms = i64::try_from(settings.log.producer_id_expiration.as_millis()).unwrap_or(i64::MAX);
+        let live = LiveSettings::new(settings, image);
+        let values = Values { image, topic, broker: &live };
+        TopicConfig {
+            log: LogConfig { producer_expiry_ms, ..values.log() },
+            min_insync_replicas: values.number("min.insync.replicas", 1).max(1) as usize,
+        }
+    }
+}
+
+/// Whether anything that a topic's configuration depends on differs between two images.
+pub(super) fn changed(before: &Image, after: &Image, node: NodeId, topic: &TopicName) -> bool {
+    let resources = [ConfigResource::Topic(topic.clone()), ConfigResource::Broker(node), ConfigResource::BrokerDefault];
+    resources.iter().any(|resource| !before.configs(resource).eq(after.configs(resource)))
+}
+
+struct Values<'a> {
+    image: &'a Image,
+    topic: &'a TopicName,
+    broker: &'a dyn BrokerDefaults,
+}
+
+impl Values<'_> {
+    fn log(&self) -> LogConfig {
+        let cleanup = parse_list(&self.text("cleanup.policy"));
+        let has = |policy: &str| cleanup.iter().any(|item| item == policy);
+        let kafka = LogConfig::default();
+        LogConfig {
+            segment_bytes: self.u32("segment.bytes", kafka.segment_bytes),
+            segment_ms: self.number("segment.ms", kafka.segment_ms),
+            segment_jitter_ms: self.number("segment.jitter.ms", kafka.segment_jitter_ms),
+            index_bytes_max: self.u32("segment.index.bytes", kafka.index_bytes_max),
+            index_interval_bytes: self.u32("index.interval.bytes", kafka.index_interval_bytes),
+            retention_ms: Some(self.number("retention.ms", 604_800_000)).filter(|ms| *ms >= 0),
+            retention_bytes: u64::try_from(self.number("retention.bytes", -1)).ok(),
+            cleanup: CleanupPolicy { delete: has("delete"), compact: has("compact") },
+            message_bytes_max: self.size("max.message.bytes", kafka.message_bytes_max),
+            decompressed_bytes_max: self.size("max.decompressed.message.bytes", kafka.decompressed_bytes_max),
+            timestamp_type: match self.text("message.timestamp.type").as_str() {
+                "LogAppendTime" => TimestampType::LogAppendTime,
+                _ => TimestampType::CreateTime,
+            },
+            timestamp_before_max_ms: self.limit("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: self.limit("message.timestamp.after.max.ms"),
+            compression: self.compression(),
+            flush_messages: self.number("flush.messages", kafka.flush_messages),
+            flush_ms: self.number("flush.ms", kafka.flush_ms),
+            file_delete_delay_ms: self.number("file.delete.delay.ms", kafka.file_delete_delay_ms),
+            preallocate: self.text("preallocate").eq_ignore_ascii_case("true"),
+            producer_expiry_ms: kafka.producer_expiry_ms,
+        }
+    }
+
+    /// `None` keeps what the producer chose.
+    fn compression(&self) -> Option<CompressionSpec> {
+        let codec = Compression::from_name(&self.text("compression.type"))?;
+        let level = match codec {
+            Compression::Gzip => Some("compression.gzip.level"),
+            Compression::Zstd => Some("compression.zstd.level"),
+            _ => None,
+        };
+        let level = level.and_then(|name| i32::try_from(self.number(name, -1)).ok());
+        let is_default = codec == Compression::Gzip && level == Some(-1);
+        Some(CompressionSpec { codec, level: level.filter(|_| !is_default) })
+    }
+
+    fn text(&self, name: &'static str) -> String {
+        match configs::find(name) {
+            Some(config) => configs::effective(self.image, self.topic, config, self.broker),
+            None => {
+                tracing::warn!(name, "topic config is not in the table");
+                String::new()
+            }
+        }
+    }
+
+    fn number(&self, name: &'static str, default: i64) -> i64 {
+        let text = self.text(name);
+        text.trim().parse().unwrap_or_else(|_| {
+            tracing::warn!(topic = %self.topic, name, value = text, default, "config is no number, using the default");
+            default
+        })
+    }
+
+    fn u32(&self, name: &'static str, default: u32) -> u32 {
+        u32::try_from(self.number(name, i64::from(default))).unwrap_or(default)
+    }
+
+    fn size(&self, name: &'static str, default: usize) -> usize {
+        usize::try_from(self.number(name, default as i64)).unwrap_or(default)
+    }
+
+    /// The largest number means that there is no limit.
+    fn limit(&self, name: &'static str) -> Option<i64> {
+        Some(self.number(name, i64::MAX)).filter(|limit| *limit != i64::MAX)
+    }
+}

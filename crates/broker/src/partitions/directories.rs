@@ -1,0 +1,197 @@
+//! The log directories of this broker: their locks, the folders in them, their checkpoints.
+//!
+//! A new partition goes where the fewest are. What was known at the last stop (checkpoints, clean or not) is read
+//! once, when the directories are taken into possession.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use parking_lot::Mutex;
+use twinstream_log::{Checkpoint, DirectoryError, LogDirectory, LogError, LogMetrics, Opening};
+use twinstream_log::{LogConfig, PartitionLog};
+use twinstream_model::{ClusterId, NodeId, Offset, TopicId, TopicPartition};
+
+/// The locked directories.
+#[derive(Debug)]
+pub(crate) struct Directories {
+    dirs: Vec<Dir>,
+}
+
+#[derive(Debug)]
+struct Dir {
+    directory: Mutex<LogDirectory>,
+    path: PathBuf,
+    history: History,
+    /// Folders that were there at the start and belong to no open partition yet.
+    unopened: Mutex<Vec<TopicPartition>>,
+}
+
+/// What the last owner wrote down.
+#[derive(Debug)]
+struct History {
+    clean: bool,
+    recovery_points: BTreeMap<TopicPartition, Offset>,
+    log_starts: BTreeMap<TopicPartition, Offset>,
+    high_watermarks: BTreeMap<TopicPartition, Offset>,
+}
+
+impl Directories {
+    /// Locks the directories and reads what they say about the last run.
+    pub(crate) fn open(paths: &[PathBuf], node: NodeId) -> Result<Directories, DirectoryError> {
+        let mut dirs = Vec::with_capacity(paths.len());
+        for path in paths {
+            let directory = LogDirectory::open(path, node)?;
+            directory.remove_deleted()?;
+            let history = History::read(&directory)?;
+            let unopened = Mutex::new(directory.partitions()?);
+            dirs.push(Dir { directory: Mutex::new(directory), path: path.clone(), history, unopened });
+        }
+        Ok(Directories { dirs })
+    }
+
+    /// The cluster that the directories belong to, `None` if all are new.
+    pub(crate) fn cluster_id(&self) -> Option<ClusterId> {
+        self.dirs.iter().find_map(|dir| dir.directory.lock().meta().map(|meta| meta.cluster.clone()))
+    }
+
+    /// Ties the directories to a cluster, or checks that they are tied to it.
+    pub(super) fn claim(&self, cluster: &ClusterId) -> Result<(), DirectoryError> {
+        self.dirs.iter().try_for_each(|dir| dir.directory.lock().claim(cluster).map(|_| ()))
+    }
+
+    /// The paths, which the indexes of all other calls count.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.dirs.iter().map(|dir| &dir.path)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.dirs.len()
+    }
+
+    /// Size and free space of a directory's file system.
+    pub(crate) fn space(&self, dir: usize) -> Result<(u64, u64), LogError> {
+        self.dirs[dir].directory.lock().space()
+    }
+
+    /// The directory that has a folder of this partition from an earlier run.
+    pub(super) fn holder(&self, at: &TopicPartition) -> Option<usize> {
+        self.dirs.iter().position(|dir| dir.unopened.lock().contains(at))
+    }
+
+    /// Folders that no partition of the image claimed.
+    pub(super) fn unopened(&self) -> Vec<(usize, TopicPartition)> {
+        let each = self.dirs.iter().enumerate();
+        each.flat_map(|(i, dir)| dir.unopened.lock().iter().map(|at| (i, at.clone())).collect::<Vec<_>>()).collect()
+    }
+
+    /// Opens the log of a folder that is there.
+    pub(super) fn open_log(
+        &self,
+        dir: usize,
+        at: &TopicPartition,
+        config: LogConfig,
+        metrics: LogMetrics,
+        now: i64,
+    ) -> Result<PartitionLog, LogError> {
+        let dir = &self.dirs[dir];
+        let known = |offsets: &BTreeMap<TopicPartition, Offset>| offsets.get(at).copied().unwrap_or(Offset(0));
+        let opening = Opening {
+            config,
+            metrics,
+            clean: dir.history.clean,
+            recovery_point: known(&dir.history.recovery_points),
+            log_start: known(&dir.history.log_starts),
+            high_watermark: known(&dir.history.high_watermarks),
+            now,
+        };
+        let log = PartitionLog::open(&dir.path.join(at.to_string()), opening)?;
+        dir.unopened.lock().retain(|other| other != at);
+        Ok(log)
+    }
+
+    /// Makes the log of a new partition.
+    pub(super) fn create_log(
+        &self,
+        dir: usize,
+        at: &TopicPartition,
+        topic_id: TopicId,
+        config: LogConfig,
+        metrics: LogMetrics,
+        now: i64,
+    ) -> Result<PartitionLog, LogError> {
+        let path = self.dirs[dir].path.join(at.to_string());
+        PartitionLog::create(&path, topic_id, Opening::fresh(config, metrics, now))
+    }
+
+    /// Renames the folder of a partition that was never opened, so that it goes.
+    pub(super) fn discard_unopened(&self, dir: usize, at: &TopicPartition) -> Result<PathBuf, LogError> {
+        let dir = &self.dirs[dir];
+        let from = dir.path.join(at.to_string());
+        let to = dir.path.join(deleted_name(at));
+        std::fs::rename(&from, &to).map_err(|source| LogError::Io { action: "rename", path: from, source })?;
+        dir.unopened.lock().retain(|other| other != at);
+        Ok(to)
+    }
+
+    /// Writes a checkpoint of one directory. Partitions that are still unopened keep what was known of them.
+    pub(super) fn write_checkpoint(
+        &self,
+        dir: usize,
+        kind: Checkpoint,
+        offsets: &HashMap<TopicPartition, Offset>,
+    ) -> Result<(), LogError> {
+        let dir = &self.dirs[dir];
+        let before = match kind {
+            Checkpoint::RecoveryPoint => &dir.history.recovery_points,
+            Checkpoint::LogStart => &dir.history.log_starts,
+            Checkpoint::Replication => &dir.history.high_watermarks,
+        };
+        let unopened = dir.unopened.lock().clone();
+        let mut all: BTreeMap<_, _> = offsets.iter().map(|(at, offset)| (at.clone(), *offset)).collect();
+        all.extend(unopened.into_iter().filter_map(|at| before.get(&at).map(|offset| (at, *offset))));
+        dir.directory.lock().write_checkpoint(kind, &all)
+    }
+
+    /// Notes that all logs of a directory were closed. A directory that came up unclean stays so as long as it has
+    /// folders that were not opened and so not repaired.
+    pub(super) fn mark_clean(&self, dir: usize) -> Result<(), LogError> {
+        let dir = &self.dirs[dir];
+        match dir.history.clean || dir.unopened.lock().is_empty() {
+            true => dir.directory.lock().mark_clean_shutdown(),
+            false => Ok(()),
+        }
+    }
+}
+
+impl History {
+    fn read(directory: &LogDirectory) -> Result<History, LogError> {
+        Ok(History {
+            clean: directory.take_clean_shutdown()?,
+            recovery_points: read_hint(directory, Checkpoint::RecoveryPoint)?,
+            log_starts: read_hint(directory, Checkpoint::LogStart)?,
+            high_watermarks: read_hint(directory, Checkpoint::Replication)?,
+        })
+    }
+}
+
+/// A damaged checkpoint is as good as none: logs are checked from their beginning.
+fn read_hint(directory: &LogDirectory, kind: Checkpoint) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
+    match directory.read_checkpoint(kind) {
+        Err(LogError::Damaged { path, what }) => {
+            tracing::warn!(path = %path.display(), what, "passing over a damaged checkpoint");
+            Ok(BTreeMap::new())
+        }
+        read => read,
+    }
+}
+
+/// Bytes that a file name may have.
+const NAME_BYTES_MAX: usize = 255;
+
+/// `<topic>-<partition>.<unique>-delete`, with the topic cut if the name would be too long.
+pub(super) fn deleted_name(at: &TopicPartition) -> String {
+    let suffix = format!("-{}.{}{}", at.partition, uuid::Uuid::new_v4().simple(), twinstream_log::DELETE_SUFFIX);
+    let topic = at.topic.as_str();
+    let room = NAME_BYTES_MAX.saturating_sub(suffix.len()).min(topic.len());
+    format!("{}{suffix}", &topic[..room])
+}

@@ -1,0 +1,68 @@
+//! A partition of `__consumer_offsets` as the group coordinator's shard sees it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use twinstream_log::Origin;
+use twinstream_model::{ErrorCode, LeaderEpoch, Offset};
+use twinstream_protocol::batch::whole_batches;
+
+use super::{Partition, Wait, append_code, now_ms, read_code};
+use crate::groups::ShardLog;
+
+/// The partition during one leadership.
+pub(crate) struct LedPartition {
+    partition: Arc<Partition>,
+    epoch: LeaderEpoch,
+}
+
+impl LedPartition {
+    pub(crate) fn new(partition: Arc<Partition>, epoch: LeaderEpoch) -> LedPartition {
+        LedPartition { partition, epoch }
+    }
+}
+
+impl ShardLog for LedPartition {
+    fn append(&self, batch: Vec<u8>) -> Result<Offset, ErrorCode> {
+        self.partition.check_leader(self.epoch)?;
+        let appended = self.partition.append(&batch, Origin::Coordinator, true, now_ms());
+        appended.map(|appended| appended.base_offset).map_err(|refused| {
+            tracing::warn!(partition = %self.partition.id(), error = %refused, "coordinator records were not appended");
+            append_code(&refused)
+        })
+    }
+
+    fn read(&self, from: Offset, bytes_max: usize) -> Result<Bytes, ErrorCode> {
+        let log = self.partition.log();
+        let found = log.read(from, bytes_max, true, log.log_end_offset()).map_err(|error| read_code(&error))?;
+        let Some(slice) = found.slice else { return Ok(Bytes::new()) };
+        let bytes = slice.read().map_err(|error| {
+            tracing::error!(partition = %self.partition.id(), %error, "cannot read the log");
+            ErrorCode::KafkaStorageError
+        })?;
+        let whole = whole_batches(&bytes).map_err(|_| ErrorCode::CorruptMessage)?.len();
+        Ok(Bytes::from(bytes).slice(..whole))
+    }
+
+    fn start(&self) -> Offset {
+        self.partition.log().log_start_offset()
+    }
+
+    fn end(&self) -> Offset {
+        self.partition.log().log_end_offset()
+    }
+
+    fn committed(&self) -> Offset {
+        self.partition.high_watermark()
+    }
+
+    fn committed_beyond(&self, seen: Offset) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let wait = Wait::on([Arc::clone(&self.partition)]);
+            while self.committed() <= seen {
+                wait.rung().await;
+            }
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! A broker as a process of its own, so that it can be killed.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use kafka_protocol::messages::DescribeClusterRequest;
+
+use super::{Client, PATIENCE, options};
+
+/// The example `broker`, which cargo builds next to the tests.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let target = test.parent().and_then(Path::parent).expect("tests live in target/<profile>/deps");
+    let program = target.join("examples/broker");
+    assert!(
+        program.exists(),
+        "{} is missing: run all targets, as in `cargo test -p twinstream-broker`",
+        program.display()
+    );
+    program
+}
+
+/// One broker process. It is killed when dropped.
+pub struct BrokerProcess {
+    pub port: u16,
+    child: Child,
+    log: PathBuf,
+}
+
+impl BrokerProcess {
+    /// Starts a node whose voter is node 1 on `voter_port`.
+    pub fn launch(dir: &Path, node: i32, port: u16, voter_port: u16, more: &[(&str, &str)]) -> Self {
+        let settings = options(dir, node, port, voter_port, more).overrides;
+        let log = dir.join(format!("node-{node}.log"));
+        let out = File::options().create(true).append(true).open(&log).unwrap();
+        let child = Command::new(program())
+            .args(settings.iter().map(|(name, value)| format!("{name}={value}")))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(out)
+            .spawn()
+            .unwrap();
+        Self { port, child, log }
+    }
+
+    pub async fn start(dir: &Path, node: i32, port: u16, voter_port: u16, more: &[(&str, &str)]) -> Self {
+        let mut broker = Self::launch(dir, node, port, voter_port, more);
+        broker.wait_until_it_serves().await;
+        broker
+    }
+
+    pub async fn wait_until_it_serves(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the broker ended with {status}:\n{}", self.log());
+            }
+            if let Ok(mut client) = Client::try_connect(self.port).await {
+                let request = DescribeClusterRequest::default().with_endpoint_type(1);
+                if client.try_call(request, 1).await.is_ok() {
+                    return;
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("the broker does not serve after {PATIENCE:?}:\n{}", self.log());
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::try_connect(self.port).await.unwrap()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, then its exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    /// The exit code of a process that is expected to end by itself.
+    pub fn outcome(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// What it logged, over all its runs.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for BrokerProcess {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
