@@ -97,6 +97,7 @@ impl Node {
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), BrokerError> {
         let broker = &self.broker;
+        let addresses: Vec<String> = bound.iter().map(ToString::to_string).collect();
         accept(broker, bound, &self.connections);
         broker.partitions.start_background(&self.background, &broker.shutdown);
         let (following, followed) = follow::start(Arc::clone(broker));
@@ -104,7 +105,7 @@ impl Node {
         tokio::select! {
             // A sender that is gone wants the broker stopped as well.
             _ = shutdown.wait_for(|stop| *stop) => Ok(()),
-            failed = self.become_ready(followed, started) => Err(failed),
+            failed = self.become_ready(followed, &addresses, started) => Err(failed),
             failed = broker.controller.failed() => Err(failed.into()),
             failed = self.membership.refused() => Err(failed.into()),
             ended = following => match ended {
@@ -115,7 +116,7 @@ impl Node {
     }
 
     /// Joins the cluster and lets clients in. Returns only when that fails.
-    async fn become_ready(&self, mut followed: Followed, started: Instant) -> BrokerError {
+    async fn become_ready(&self, mut followed: Followed, addresses: &[String], started: Instant) -> BrokerError {
         let broker = &self.broker;
         self.membership.join();
         let limit = broker.settings.node.registration_timeout;
@@ -131,7 +132,7 @@ impl Node {
             return BrokerError::Ended("removing the folders of deleted topics");
         }
         broker.serving.cancel();
-        log_ready(broker, started);
+        log_ready(broker, addresses, started);
         std::future::pending().await
     }
 
@@ -200,11 +201,11 @@ fn connection_settings(network: &NetworkSettings, listener: String, memory: Requ
     }
 }
 
-fn log_ready(broker: &Broker, started: Instant) {
-    let listeners: Vec<String> = broker.settings.network.listeners.iter().map(ToString::to_string).collect();
+fn log_ready(broker: &Broker, addresses: &[String], started: Instant) {
     tracing::info!(
         node = broker.settings.node.id.0,
-        listeners = listeners.join(","),
+        cluster = broker.image.load().cluster_id().map_or("", |id| id.as_str()),
+        listeners = addresses.join(","),
         elapsed_ms = started.elapsed().as_millis() as u64,
         "ready"
     );

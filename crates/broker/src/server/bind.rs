@@ -2,6 +2,7 @@
 //!
 //! An empty host binds every address, IPv6 and IPv4 in one socket where the system has IPv6.
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -23,6 +24,12 @@ pub(crate) struct Bound {
     pub(crate) listener: Listener,
     pub(crate) socket: TcpListener,
     pub(crate) port: u16,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", self.listener.name, self.listener.host, self.port)
+    }
 }
 
 /// Opens every listener, or none.
