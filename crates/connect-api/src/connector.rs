@@ -21,7 +21,7 @@ use crate::{RawConfig, TaskError};
 /// tasks are restarted exactly when the list differs from the stored one; do its watching in a tokio task that it ends in
 /// `stop`.
 #[async_trait]
-pub trait Connector: Send {
+pub trait Connector: Send + Sync {
     /// Checks that need several keys at once, or the outside world; key -> messages. Each key is already parsed and
     /// checked on its own by the plugin's `ConfigDef`; this is only called when those checks found nothing.
     async fn validate(&self, config: &RawConfig) -> BTreeMap<String, Vec<String>> {

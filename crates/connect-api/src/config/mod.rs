@@ -29,6 +29,7 @@ pub const HIDDEN: &str = "[hidden]";
 pub enum ConfigType {
     Boolean,
     String,
+    Short,
     Int,
     Long,
     Double,
@@ -45,6 +46,7 @@ impl ConfigType {
         match self {
             Self::Boolean => "BOOLEAN",
             Self::String => "STRING",
+            Self::Short => "SHORT",
             Self::Int => "INT",
             Self::Long => "LONG",
             Self::Double => "DOUBLE",
@@ -146,6 +148,8 @@ pub struct ConfigKey {
     pub doc: String,
     pub validator: Option<Validator>,
     pub group: Option<String>,
+    /// Place in the group; counted when it is not given.
+    pub order: Option<i64>,
     pub width: Width,
     pub display_name: Option<String>,
     /// Keys whose meaning depends on this one.
@@ -166,6 +170,7 @@ impl ConfigKey {
             doc: doc.to_owned(),
             validator: None,
             group: None,
+            order: None,
             width: Width::None,
             display_name: None,
             dependents: Vec::new(),
@@ -194,6 +199,12 @@ impl ConfigKey {
     #[must_use]
     pub fn group(mut self, group: &str) -> Self {
         self.group = Some(group.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn order(mut self, order: i64) -> Self {
+        self.order = Some(order);
         self
     }
 

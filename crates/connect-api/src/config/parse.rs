@@ -80,6 +80,10 @@ impl ConfigKey {
             ConfigType::Boolean if trimmed.eq_ignore_ascii_case("true") => Ok(ParsedValue::Bool(true)),
             ConfigType::Boolean if trimmed.eq_ignore_ascii_case("false") => Ok(ParsedValue::Bool(false)),
             ConfigType::Boolean => Err("Expected value to be either true or false".to_owned()),
+            ConfigType::Short => {
+                let number = trimmed.parse::<i16>().map_err(|_| "Not a number of type SHORT")?;
+                Ok(ParsedValue::Int(i64::from(number)))
+            }
             ConfigType::Int => {
                 let number = trimmed.parse::<i32>().map_err(|_| "Not a number of type INT")?;
                 Ok(ParsedValue::Int(i64::from(number)))

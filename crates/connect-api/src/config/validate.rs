@@ -54,9 +54,10 @@ impl ConfigDef {
     ///
     /// Both `order` (before Kafka 4.3) and `order_in_group` (since) are printed, so that clients of either find theirs.
     pub fn key_json(&self, key: &ConfigKey) -> Json {
-        let order = match &key.group {
-            None => -1,
-            Some(group) => {
+        let order = match (&key.group, key.order) {
+            (_, Some(order)) => order,
+            (None, None) => -1,
+            (Some(group), None) => {
                 let same_group = self.keys().iter().filter(|other| other.group.as_ref() == Some(group));
                 same_group.take_while(|other| other.name != key.name).count() as i64 + 1
             }

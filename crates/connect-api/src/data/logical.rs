@@ -145,3 +145,15 @@ fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let month = if mp < 10 { mp + 3 } else { mp - 9 } as u32;
     (yoe + era * 400 + i64::from(month <= 2), month, day)
 }
+
+/// The same decimal at another scale; `None` if digits would be lost.
+pub fn decimal_rescale(unscaled: &[u8], from: i32, to: i32) -> Option<Vec<u8>> {
+    let text = decimal_text(unscaled, from);
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let wanted = usize::try_from(to).ok()?;
+    if fraction.len() > wanted {
+        return None;
+    }
+    decimal_parse(&format!("{whole}.{fraction:0<wanted$}")).map(|(bytes, _)| bytes)
+}

@@ -1,0 +1,121 @@
+//! What to do so that what runs becomes what is stored. Pure: states in, steps out.
+//!
+//! Rules: a started connector runs with its stored configuration. A paused one keeps its tasks, paused; a stopped one has
+//! none. A task that is missing starts at once; one that runs with an outdated configuration is replaced, but only after
+//! its connector has answered for the new configuration (*settled*), so that a change restarts each task once.
+
+use std::collections::BTreeMap;
+
+use twinstream_connect_api::RawConfig;
+
+use crate::state::TaskId;
+use crate::state::configs::{ConfigState, TargetState};
+
+/// A connector as the herder keeps it, running or parked.
+#[derive(Clone, Debug)]
+pub(super) struct RunningConnector {
+    pub(super) config: RawConfig,
+    pub(super) target: TargetState,
+    /// Its task configurations for this configuration are stored.
+    pub(super) settled: bool,
+    pub(super) incarnation: u64,
+}
+
+/// A task as it runs.
+#[derive(Clone, Debug)]
+pub(super) struct RunningTask {
+    pub(super) connector: RawConfig,
+    pub(super) task: RawConfig,
+    pub(super) paused: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Start or replace a connector with its stored configuration.
+    RunConnector(String),
+    /// Keep a connector known, but not running.
+    ParkConnector(String, TargetState),
+    DropConnector(String),
+    /// Start or replace a task with its stored configuration.
+    RunTask(TaskId),
+    DropTask(TaskId),
+    /// Pause or resume.
+    SwitchTask(TaskId, bool),
+}
+
+/// Keys whose change does not concern a running task.
+const NOT_THE_TASKS: [&str; 2] = ["name", "tasks.max"];
+
+pub(super) fn steps(
+    wanted: &ConfigState,
+    connectors: BTreeMap<&str, &RunningConnector>,
+    tasks: BTreeMap<&TaskId, &RunningTask>,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for name in connectors.keys().filter(|name| !wanted.contains(name)) {
+        steps.push(Step::DropConnector((*name).to_owned()));
+    }
+    for id in tasks.keys() {
+        let kept = wanted.task(id).is_some() && wanted.target(&id.connector) != TargetState::Stopped;
+        if !kept {
+            steps.push(Step::DropTask((*id).clone()));
+        }
+    }
+    for name in wanted.connectors() {
+        let running = connectors.get(name).copied();
+        steps.extend(connector_step(wanted, name, running));
+        if wanted.target(name) != TargetState::Stopped {
+            task_steps(wanted, name, running, &tasks, &mut steps);
+        }
+    }
+    steps
+}
+
+fn connector_step(wanted: &ConfigState, name: &str, running: Option<&RunningConnector>) -> Option<Step> {
+    let target = wanted.target(name);
+    let as_wanted = running.is_some_and(|running| {
+        running.target == target && (target != TargetState::Started || wanted.config(name) == Some(&running.config))
+    });
+    match target {
+        _ if as_wanted => None,
+        TargetState::Started => Some(Step::RunConnector(name.to_owned())),
+        parked => Some(Step::ParkConnector(name.to_owned(), parked)),
+    }
+}
+
+fn task_steps(
+    wanted: &ConfigState,
+    name: &str,
+    running: Option<&RunningConnector>,
+    tasks: &BTreeMap<&TaskId, &RunningTask>,
+    steps: &mut Vec<Step>,
+) {
+    if wanted.is_inconsistent(name) {
+        return; // the connector is asked again first
+    }
+    let Some(config) = wanted.config(name) else { return };
+    let settled = running.is_some_and(|running| running.settled && running.config == *config);
+    let paused = wanted.target(name) == TargetState::Paused;
+    for (number, task_config) in wanted.tasks(name).iter().enumerate() {
+        let id = TaskId::new(name, i32::try_from(number).unwrap_or(i32::MAX));
+        match tasks.get(&id) {
+            None => steps.push(Step::RunTask(id)),
+            Some(task) if settled && (task.task != *task_config || !same_for_tasks(&task.connector, config)) => {
+                steps.push(Step::RunTask(id));
+            }
+            Some(task) if task.paused != paused => steps.push(Step::SwitchTask(id, paused)),
+            Some(_) => {}
+        }
+    }
+}
+
+fn same_for_tasks(a: &RawConfig, b: &RawConfig) -> bool {
+    let relevant = |config: &RawConfig| -> Vec<(String, String)> {
+        let matters = |(key, _): &(&String, &String)| !NOT_THE_TASKS.contains(&key.as_str());
+        config.iter().filter(matters).map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    relevant(a) == relevant(b)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Every metric of the worker, under Kafka Connect's names with underscores for dots and dashes.
+//!
+//! Labels are the connector's name and the task's number: bounded by the number of tasks, and taken away with the task.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use twinstream_telemetry::Metrics;
+
+use crate::state::TaskId;
+
+const TASK: &[&str] = &["connector", "task"];
+
+/// Handles of all metrics; clones share them.
+#[derive(Clone)]
+pub(crate) struct WorkerMetrics {
+    pub(crate) connector_count: IntGauge,
+    pub(crate) task_count: IntGauge,
+    pub(crate) connector_startup_attempts: IntCounter,
+    pub(crate) connector_startup_failures: IntCounter,
+    pub(crate) task_startup_attempts: IntCounter,
+    pub(crate) task_startup_failures: IntCounter,
+    task_status: IntGaugeVec,
+    tasks: TaskVecs,
+}
+
+#[derive(Clone)]
+struct TaskVecs {
+    polled: IntCounterVec,
+    written: IntCounterVec,
+    active: IntGaugeVec,
+    read: IntCounterVec,
+    sent: IntCounterVec,
+    partitions: IntGaugeVec,
+    commits: IntCounterVec,
+    commit_failures: IntCounterVec,
+    record_errors: IntCounterVec,
+    record_failures: IntCounterVec,
+    skipped: IntCounterVec,
+    retries: IntCounterVec,
+    errors_logged: IntCounterVec,
+    dead_letters: IntCounterVec,
+    dead_letter_failures: IntCounterVec,
+}
+
+/// The metrics of one task.
+#[derive(Clone)]
+pub(crate) struct TaskMetrics {
+    /// Records that a source task returned from poll.
+    pub(crate) polled: IntCounter,
+    /// Records acknowledged by the target cluster.
+    pub(crate) written: IntCounter,
+    /// Records polled but not acknowledged.
+    pub(crate) active: IntGauge,
+    /// Records consumed for a sink task.
+    pub(crate) read: IntCounter,
+    /// Records that `put` took.
+    pub(crate) sent: IntCounter,
+    pub(crate) partitions: IntGauge,
+    pub(crate) commits: IntCounter,
+    pub(crate) commit_failures: IntCounter,
+    pub(crate) record_errors: IntCounter,
+    pub(crate) record_failures: IntCounter,
+    pub(crate) skipped: IntCounter,
+    pub(crate) retries: IntCounter,
+    pub(crate) errors_logged: IntCounter,
+    pub(crate) dead_letters: IntCounter,
+    pub(crate) dead_letter_failures: IntCounter,
+}
+
+impl WorkerMetrics {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let worker = |name: &str| format!("kafka_connect_worker_metrics_{name}");
+        let counter = |name: &str, help: &str| metrics.counter(&worker(name), help);
+        Self {
+            connector_count: metrics.gauge(&worker("connector_count"), "Connectors run by this worker."),
+            task_count: metrics.gauge(&worker("task_count"), "Tasks run by this worker."),
+            connector_startup_attempts: counter("connector_startup_attempts_total", "Connector starts tried."),
+            connector_startup_failures: counter("connector_startup_failure_total", "Connector starts that failed."),
+            task_startup_attempts: counter("task_startup_attempts_total", "Task starts tried."),
+            task_startup_failures: counter("task_startup_failure_total", "Task starts that failed."),
+            task_status: metrics.gauge_vec(
+                "kafka_connect_connector_task_metrics_status",
+                "1 for the state that the task is in.",
+                &["connector", "task", "status"],
+            ),
+            tasks: TaskVecs::new(metrics),
+        }
+    }
+
+    pub(crate) fn task(&self, id: &TaskId) -> TaskMetrics {
+        self.tasks.of(id)
+    }
+
+    pub(crate) fn task_status(&self, id: &TaskId, state: crate::state::statuses::RunState) {
+        let task = id.task.to_string();
+        for known in crate::state::statuses::RunState::ALL {
+            let status = known.name().to_ascii_lowercase();
+            let gauge = self.task_status.with_label_values(&[id.connector.as_str(), task.as_str(), status.as_str()]);
+            gauge.set(i64::from(known == state));
+        }
+    }
+
+    /// Takes away what a task that no longer exists has reported.
+    pub(crate) fn forget_task(&self, id: &TaskId) {
+        let task = id.task.to_string();
+        for known in crate::state::statuses::RunState::ALL {
+            let status = known.name().to_ascii_lowercase();
+            // An error means that there was nothing to take away.
+            self.task_status.remove_label_values(&[id.connector.as_str(), task.as_str(), status.as_str()]).ok();
+        }
+        self.tasks.forget(&[id.connector.as_str(), task.as_str()]);
+    }
+}
+
+impl TaskVecs {
+    fn new(metrics: &Metrics) -> Self {
+        let source = |name: &str| format!("kafka_connect_source_task_metrics_{name}");
+        let sink = |name: &str| format!("kafka_connect_sink_task_metrics_{name}");
+        let task = |name: &str| format!("kafka_connect_connector_task_metrics_{name}");
+        let error = |name: &str| format!("kafka_connect_task_error_metrics_{name}");
+        let counter = |name: String, help: &str| metrics.counter_vec(&name, help, TASK);
+        let gauge = |name: String, help: &str| metrics.gauge_vec(&name, help, TASK);
+        Self {
+            polled: counter(source("source_record_poll_total"), "Records polled from the source."),
+            written: counter(source("source_record_write_total"), "Records acknowledged by Kafka."),
+            active: gauge(source("source_record_active_count"), "Records polled but not yet acknowledged."),
+            read: counter(sink("sink_record_read_total"), "Records read from Kafka."),
+            sent: counter(sink("sink_record_send_total"), "Records given to the task."),
+            partitions: gauge(sink("partition_count"), "Partitions assigned to the task."),
+            commits: counter(task("offset_commit_success_total"), "Offset commits that succeeded."),
+            commit_failures: counter(task("offset_commit_failure_total"), "Offset commits that failed."),
+            record_errors: counter(error("total_record_errors"), "Errors of records, retries included."),
+            record_failures: counter(error("total_record_failures"), "Records that could not be processed."),
+            skipped: counter(error("total_records_skipped"), "Records left out because of errors."),
+            retries: counter(error("total_retries"), "Operations tried again."),
+            errors_logged: counter(error("total_errors_logged"), "Errors logged by errors.log.enable."),
+            dead_letters: counter(error("deadletterqueue_produce_requests"), "Records sent to the dead-letter topic."),
+            dead_letter_failures: counter(
+                error("deadletterqueue_produce_failures"),
+                "Records that the dead-letter topic did not take.",
+            ),
+        }
+    }
+
+    fn of(&self, id: &TaskId) -> TaskMetrics {
+        let task = id.task.to_string();
+        let labels = [id.connector.as_str(), task.as_str()];
+        TaskMetrics {
+            polled: self.polled.with_label_values(&labels),
+            written: self.written.with_label_values(&labels),
+            active: self.active.with_label_values(&labels),
+            read: self.read.with_label_values(&labels),
+            sent: self.sent.with_label_values(&labels),
+            partitions: self.partitions.with_label_values(&labels),
+            commits: self.commits.with_label_values(&labels),
+            commit_failures: self.commit_failures.with_label_values(&labels),
+            record_errors: self.record_errors.with_label_values(&labels),
+            record_failures: self.record_failures.with_label_values(&labels),
+            skipped: self.skipped.with_label_values(&labels),
+            retries: self.retries.with_label_values(&labels),
+            errors_logged: self.errors_logged.with_label_values(&labels),
+            dead_letters: self.dead_letters.with_label_values(&labels),
+            dead_letter_failures: self.dead_letter_failures.with_label_values(&labels),
+        }
+    }
+
+    fn forget(&self, labels: &[&str]) {
+        let counters = [
+            &self.polled,
+            &self.written,
+            &self.read,
+            &self.sent,
+            &self.commits,
+            &self.commit_failures,
+            &self.record_errors,
+            &self.record_failures,
+            &self.skipped,
+            &self.retries,
+            &self.errors_logged,
+            &self.dead_letters,
+            &self.dead_letter_failures,
+        ];
+        for counter in counters {
+            counter.remove_label_values(labels).ok(); // an error means that there was nothing
+        }
+        for gauge in [&self.active, &self.partitions] {
+            gauge.remove_label_values(labels).ok();
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Every error of the API: its status and its body `{"error_code":N,"message":".."}`.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::herder::HerderError;
+use crate::plugins::Invalid;
+
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    message: String,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    pub(super) fn not_yet(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, message)
+    }
+
+    pub(super) fn starting() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Worker is still starting up. Try again in a moment.")
+    }
+
+    pub(super) fn timeout() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Request timed out. The worker is currently writing to its config topic, see its log.",
+        )
+    }
+}
+
+impl From<HerderError> for ApiError {
+    fn from(error: HerderError) -> Self {
+        let status = match &error {
+            HerderError::AlreadyExists(_) => StatusCode::CONFLICT,
+            HerderError::NotFound(_)
+            | HerderError::UnknownConnector(_)
+            | HerderError::UnknownConnectorToRestart(_)
+            | HerderError::UnknownTask(_) => StatusCode::NOT_FOUND,
+            HerderError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            HerderError::Gone => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(error: Invalid) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({"error_code": self.status.as_u16(), "message": self.message});
+        (self.status, Json(body)).into_response()
+    }
+}
