@@ -29,3 +29,5 @@ pub use raw::{NewTopic, RawClient};
 pub use record::{ConsumerRecord, Header, ProducerRecord, TimestampType};
 pub use schema_registry::SchemaRegistryClient;
 pub use settings::{ClientSettings, SettingsError};
+/// Record batches and codecs, for callers of [`RawClient`] that look into what they fetched.
+pub use twinstream_protocol as protocol;

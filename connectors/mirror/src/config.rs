@@ -1,0 +1,308 @@
+//! Settings: MirrorMaker 2's names and defaults.
+//!
+//! A key of MirrorMaker 2 that belongs to a part which this release has not is accepted, so that existing configurations work, and named in the log
+//! at every start. A value that would change what is copied and cannot be honoured is refused.
+
+use std::time::Duration;
+
+use twinstream_client::{ClientSettings, SettingsError};
+use twinstream_connect_api::config::{ConfigError, Default as DefaultValue};
+use twinstream_connect_api::{ConfigDef, ConfigKey, ConfigType, Fate, Importance, RawConfig, Validator};
+
+use crate::policy::{Policy, TopicFilter};
+
+pub(crate) const ASSIGNED: &str = "task.assigned.partitions";
+
+const DEFAULT_POLICY: &str = "org.apache.kafka.connect.mirror.DefaultReplicationPolicy";
+const IDENTITY_POLICY: &str = "org.apache.kafka.connect.mirror.IdentityReplicationPolicy";
+const TOPIC_FILTER: &str = "org.apache.kafka.connect.mirror.DefaultTopicFilter";
+const PROPERTY_FILTER: &str = "org.apache.kafka.connect.mirror.DefaultConfigPropertyFilter";
+const FORWARDING_ADMIN: &str = "org.apache.kafka.clients.admin.ForwardingAdmin";
+const PROPERTIES_EXCLUDED: &str = "follower\\.replication\\.throttled\\.replicas, leader\\.replication\\.throttled\\.replicas, message\\.timestamp\\.difference\\.max\\.ms, message\\.timestamp\\.before\\.max\\.ms, message\\.timestamp\\.after\\.max\\.ms, unclean\\.leader\\.election\\.enable, min\\.insync\\.replicas";
+
+const NO_SYNCS: &str = "offset-syncs are not written in this release";
+const NO_ACLS: &str = "ACLs are not copied in this release";
+const NO_CHECKPOINTS: &str = "it belongs to the checkpoint connector, which comes with a later release";
+const NO_HEARTBEATS: &str = "it belongs to the heartbeat connector, which comes with a later release";
+const OWN_CLASSES: &str = "classes of the JVM cannot be loaded; leave the default";
+
+/// Bytes that one fetch of a task asks for, and from one partition, unless the settings say otherwise.
+const FETCH_BYTES: i32 = 8 << 20;
+const PARTITION_BYTES: i32 = 1 << 20;
+const FETCH_WAIT_MS: u64 = 500;
+
+/// Client settings by where they come from; later ones win.
+const SOURCE_PREFIXES: [&str; 4] = ["source.cluster.", "consumer.", "source.admin.", "source.consumer."];
+const TARGET_PREFIXES: [&str; 4] = ["target.cluster.", "producer.", "target.admin.", "target.producer."];
+const FAMILIES: [&str; 11] = [
+    "source.cluster.", "target.cluster.", "source.consumer.", "source.producer.", "source.admin.", "target.consumer.", "target.producer.", "target.admin.", "consumer.", "producer.",
+    "admin.",
+];
+/// Consumer settings that fetching whole batches honours; the others of a client are checked, and named in the log as without effect.
+const USED_BY_CLIENT: [&str; 11] = [
+    "bootstrap.servers", "client.id", "request.timeout.ms", "default.api.timeout.ms", "fetch.max.bytes", "max.partition.fetch.bytes", "fetch.max.wait.ms", "fetch.min.bytes",
+    "client.rack", "auto.offset.reset", "isolation.level",
+];
+
+/// What to do when the source no longer has, or never had, the record that comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnGap {
+    /// Not set: go on at the log's start when records were removed, fail when the topic was truncated or made anew.
+    Careful,
+    Earliest,
+    Latest,
+    Fail,
+}
+
+/// How a task fetches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FetchSettings {
+    pub bytes_max: i32,
+    pub partition_bytes_max: i32,
+    pub bytes_min: i32,
+    pub wait_max: Duration,
+    pub rack: String,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub enabled: bool,
+    pub source_alias: String,
+    pub target_alias: String,
+    pub policy: Policy,
+    pub filter: TopicFilter,
+    pub replication_factor: i16,
+    pub refresh: Option<Duration>,
+    pub config_sync: Option<Duration>,
+    pub properties_excluded: regex::Regex,
+    pub source: ClientSettings,
+    pub target: ClientSettings,
+    pub on_gap: OnGap,
+    pub fetch: FetchSettings,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorConfigError {
+    #[error(transparent)]
+    Keys(#[from] ConfigError),
+    #[error("{prefix}*: {cause}")]
+    Client { prefix: &'static str, cause: SettingsError },
+    #[error("{key}: {why}")]
+    Value { key: &'static str, why: String },
+}
+
+impl MirrorConfigError {
+    /// The key that an answer of `validate` puts the message at.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            MirrorConfigError::Keys(_) => "topics",
+            MirrorConfigError::Client { prefix: "source.cluster.", .. } => "source.cluster.bootstrap.servers",
+            MirrorConfigError::Client { .. } => "target.cluster.bootstrap.servers",
+            MirrorConfigError::Value { key, .. } => key,
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn parse(raw: &RawConfig) -> Result<Settings, MirrorConfigError> {
+        let config = config_def().parse(raw)?;
+        let source = client_settings(raw, "source.cluster.", &SOURCE_PREFIXES)?;
+        let target = client_settings(raw, "target.cluster.", &TARGET_PREFIXES)?;
+        let aliases = (config.string("source.cluster.alias").to_owned(), config.string("target.cluster.alias").to_owned());
+        let separator = config.string("replication.policy.separator").to_owned();
+        let policy = match config.string("replication.policy.class") {
+            IDENTITY_POLICY => Policy::identity(&aliases.0, &separator),
+            _ => Policy::default_named(&aliases.0, &separator),
+        };
+        let filter = TopicFilter::new(config.list("topics"), config.list("topics.exclude"), config.bool("heartbeats.replication.enabled"));
+        let every = |switch: &str, interval: &str| {
+            let seconds = u64::try_from(config.int(interval)).unwrap_or(0);
+            (config.bool(switch) && seconds > 0).then(|| Duration::from_secs(seconds))
+        };
+        let excluded = crate::policy::full_match(config.list("config.properties.exclude"));
+        let poll = config.millis("consumer.poll.timeout.ms");
+        let fetch = fetch_settings(&source, poll)?;
+        Ok(Settings {
+            enabled: config.bool("enabled"),
+            filter: filter.map_err(|why| MirrorConfigError::Value { key: "topics", why })?,
+            replication_factor: i16::try_from(config.int("replication.factor")).unwrap_or(-1),
+            refresh: every("refresh.topics.enabled", "refresh.topics.interval.seconds"),
+            config_sync: every("sync.topic.configs.enabled", "sync.topic.configs.interval.seconds"),
+            properties_excluded: excluded.map_err(|why| MirrorConfigError::Value { key: "config.properties.exclude", why })?,
+            on_gap: match source.get("auto.offset.reset") {
+                None => OnGap::Careful,
+                Some("latest") => OnGap::Latest,
+                Some("none") => OnGap::Fail,
+                Some(_) => OnGap::Earliest,
+            },
+            source_alias: aliases.0,
+            target_alias: aliases.1,
+            policy,
+            source: limited(source, config.int("admin.timeout.ms"), "source.cluster.")?,
+            target: limited(target, config.int("admin.timeout.ms"), "target.cluster.")?,
+            fetch,
+        })
+    }
+}
+
+/// Names of client settings that were given and have no effect on the raw client.
+pub(crate) fn unused_client_settings(settings: &ClientSettings) -> Vec<String> {
+    settings.iter().filter(|(name, _)| !USED_BY_CLIENT.contains(name)).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn client_settings(raw: &RawConfig, prefix: &'static str, prefixes: &[&str]) -> Result<ClientSettings, MirrorConfigError> {
+    let mut chosen = RawConfig::new();
+    for prefix in prefixes {
+        for (name, value) in raw {
+            // `source.cluster.alias` is ours, not a client's.
+            if let Some(name) = name.strip_prefix(prefix).filter(|name| *name != "alias") {
+                chosen.insert(name.to_owned(), value.clone());
+            }
+        }
+    }
+    let value = |key: &'static str, why: &str| MirrorConfigError::Value { key, why: why.to_owned() };
+    let servers = if prefix == "source.cluster." { "source.cluster.bootstrap.servers" } else { "target.cluster.bootstrap.servers" };
+    if chosen.get("bootstrap.servers").is_none_or(|text| text.trim().is_empty()) {
+        return Err(value(servers, "missing; give host:port of at least one broker of that cluster"));
+    }
+    if let Some(protocol) = chosen.get("security.protocol").filter(|protocol| *protocol != "PLAINTEXT") {
+        return Err(value(servers, &format!("{prefix}security.protocol={protocol} is not supported in this release; use a PLAINTEXT listener")));
+    }
+    ClientSettings::from_map(chosen).map_err(|cause| MirrorConfigError::Client { prefix, cause })
+}
+
+fn limited(mut settings: ClientSettings, timeout_ms: i64, prefix: &'static str) -> Result<ClientSettings, MirrorConfigError> {
+    settings.set_default("default.api.timeout.ms", &timeout_ms.to_string()).map_err(|cause| MirrorConfigError::Client { prefix, cause })?;
+    Ok(settings)
+}
+
+fn fetch_settings(source: &ClientSettings, poll: Duration) -> Result<FetchSettings, MirrorConfigError> {
+    if source.get("isolation.level").is_some_and(|level| level != "read_uncommitted") {
+        let why = "source.consumer.isolation.level=read_committed is not supported in this release; records of aborted transactions are copied, as by MirrorMaker 2 without it";
+        return Err(MirrorConfigError::Value { key: "source.cluster.bootstrap.servers", why: why.to_owned() });
+    }
+    let number = |name: &str, default: i32| source.get(name).and_then(|text| text.parse::<i32>().ok()).filter(|n| *n > 0).unwrap_or(default);
+    let wait = source.get("fetch.max.wait.ms").and_then(|text| text.parse().ok()).unwrap_or(FETCH_WAIT_MS);
+    Ok(FetchSettings {
+        bytes_max: number("fetch.max.bytes", FETCH_BYTES),
+        partition_bytes_max: number("max.partition.fetch.bytes", PARTITION_BYTES),
+        bytes_min: number("fetch.min.bytes", 1),
+        wait_max: Duration::from_millis(wait).min(poll),
+        rack: source.get("client.rack").unwrap_or_default().to_owned(),
+    })
+}
+
+fn key(name: &str, kind: ConfigType, default: &str, importance: Importance, doc: &str) -> ConfigKey {
+    ConfigKey::with_default(name, kind, default, importance, doc)
+}
+
+fn no_part(name: &str, kind: ConfigType, default: &str, why: &'static str) -> ConfigKey {
+    key(name, kind, default, Importance::Low, "Accepted, no effect.").fate(Fate::NoSuchPart(why))
+}
+
+fn regexes() -> Validator {
+    Validator::Check(std::sync::Arc::new(|text: &str| {
+        let list: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
+        crate::policy::full_match(&list).map(|_| ())
+    }))
+}
+
+pub fn config_def() -> ConfigDef {
+    let mut def = others(topics(clusters(ConfigDef::new())));
+    for prefix in FAMILIES {
+        def = def.family(prefix);
+    }
+    def
+}
+
+fn clusters(def: ConfigDef) -> ConfigDef {
+    use ConfigType::{Boolean, Class, Int, List, Long, String};
+    use Importance::{High, Low};
+    def.define(key("source.cluster.alias", String, "source", High, "Name of the source cluster; prefix of its topics on the target.").check(Validator::NonEmpty))
+        .define(key("target.cluster.alias", String, "target", High, "Name of the target cluster; topics that came from it are not copied back.").check(Validator::NonEmpty))
+        .define(ConfigKey::required("source.cluster.bootstrap.servers", List, High, "Brokers of the source. Any other client setting may follow source.cluster., source.consumer. or source.admin."))
+        .define(ConfigKey::required("target.cluster.bootstrap.servers", List, High, "Brokers of the target, which must be the worker's own cluster. Topics are made through them; batches are produced by the worker."))
+        .define(key("enabled", Boolean, "true", Low, "Whether anything is copied."))
+        .define(
+            key("replication.policy.class", Class, DEFAULT_POLICY, Low, "How remote topics are named: DefaultReplicationPolicy (source alias, separator, topic) or IdentityReplicationPolicy (the same name).")
+                .check(Validator::OneOf(&[DEFAULT_POLICY, IDENTITY_POLICY]))
+                .recommended(&[DEFAULT_POLICY, IDENTITY_POLICY]),
+        )
+        .define(key("replication.policy.separator", String, ".", Low, "Between alias and topic."))
+        .define(key("admin.timeout.ms", Long, "60000", Low, "How long one question to a cluster may take, retries included.").check(Validator::AtLeast(1)))
+        .define(key("consumer.poll.timeout.ms", Long, "1000", Low, "How long a fetch waits for new data; source.consumer.fetch.max.wait.ms may make it shorter.").check(Validator::Between(1, 30_000)))
+        .define(key("replication.factor", Int, "2", Low, "Replicas of topics made on the target; -1 takes the target's default.").check(Validator::Between(-1, 32_767)))
+        .define(key("forwarding.admin.class", Class, FORWARDING_ADMIN, Low, "Not in this release.").fate(Fate::NotYet(OWN_CLASSES)))
+}
+
+fn topics(def: ConfigDef) -> ConfigDef {
+    use ConfigType::{Boolean, Class, Int, List, String};
+    use Importance::{High, Low};
+    let seconds = |name: &str, default: &str, doc: &str| key(name, Int, default, Low, doc).check(Validator::AtLeast(0));
+    def.define(key("topics", List, ".*", High, "Topics to copy: names and regular expressions by comma, each for the whole name.").check(regexes()))
+        .define(key("topics.exclude", List, "mm2.*\\.internal, .*\\.replica, __.*", High, "Topics not to copy; it wins over topics.").check(regexes()))
+        .define(key("topic.filter.class", Class, TOPIC_FILTER, Low, "Not in this release.").fate(Fate::NotYet(OWN_CLASSES)))
+        .define(key("heartbeats.replication.enabled", Boolean, "true", Low, "Whether heartbeats topics are copied whatever topics says."))
+        .define(key("refresh.topics.enabled", Boolean, "true", Low, "Whether new topics and partitions are looked for."))
+        .define(seconds("refresh.topics.interval.seconds", "600", "How often they are looked for."))
+        .define(key("sync.topic.configs.enabled", Boolean, "true", Low, "Whether topics on the target get the settings that were changed on the source."))
+        .define(seconds("sync.topic.configs.interval.seconds", "600", "How often they are compared."))
+        .define(key("config.properties.exclude", List, PROPERTIES_EXCLUDED, Low, "Settings that are not copied: names and regular expressions by comma.").check(regexes()))
+        .define(key("config.property.filter.class", Class, PROPERTY_FILTER, Low, "Not in this release.").fate(Fate::NotYet(OWN_CLASSES)))
+        .define(key("use.defaults.from", String, "target", Low, "Not in this release.").fate(Fate::NotYet("settings at the source's default take the target's default")))
+        .define(ConfigKey::optional(ASSIGNED, List, Low, "The partitions of one task; made by the connector."))
+}
+
+fn others(mut def: ConfigDef) -> ConfigDef {
+    use ConfigType::{Boolean, Class, Int, List, Long, String};
+    let flags = [
+        ("replication.policy.internal.topic.separator.enabled", "true", "no internal topics are written in this release"),
+        ("emit.offset-syncs.enabled", "true", NO_SYNCS),
+        ("sync.topic.acls.enabled", "true", NO_ACLS),
+        ("refresh.groups.enabled", "true", NO_CHECKPOINTS),
+        ("emit.checkpoints.enabled", "true", NO_CHECKPOINTS),
+        ("sync.group.offsets.enabled", "false", NO_CHECKPOINTS),
+        ("emit.heartbeats.enabled", "true", NO_HEARTBEATS),
+    ];
+    for (name, default, why) in flags {
+        def = def.define(no_part(name, Boolean, default, why));
+    }
+    let numbers = [
+        ("sync.topic.acls.interval.seconds", "600", NO_ACLS),
+        ("offset-syncs.topic.replication.factor", "3", NO_SYNCS),
+        ("refresh.groups.interval.seconds", "600", NO_CHECKPOINTS),
+        ("emit.checkpoints.interval.seconds", "60", NO_CHECKPOINTS),
+        ("sync.group.offsets.interval.seconds", "60", NO_CHECKPOINTS),
+        ("checkpoints.topic.replication.factor", "3", NO_CHECKPOINTS),
+        ("emit.heartbeats.interval.seconds", "1", NO_HEARTBEATS),
+        ("heartbeats.topic.replication.factor", "3", NO_HEARTBEATS),
+    ];
+    for (name, default, why) in numbers {
+        def = def.define(no_part(name, Int, default, why));
+    }
+    def.define(no_part("offset.lag.max", Long, "100", NO_SYNCS))
+        .define(no_part("offset-syncs.topic.location", String, "source", NO_SYNCS))
+        .define(no_part("groups", List, ".*", NO_CHECKPOINTS))
+        .define(no_part("groups.exclude", List, "console-consumer-.*, connect-.*, __.*", NO_CHECKPOINTS))
+        .define(no_part("group.filter.class", Class, "org.apache.kafka.connect.mirror.DefaultGroupFilter", NO_CHECKPOINTS))
+        .define(no_part("metric.names.formats", List, "legacy", "figures are Prometheus's, with one form of names"))
+}
+
+/// The README's table.
+pub fn settings_table() -> String {
+    let mut table = "| setting | default | what it does |\n|---|---|---|\n".to_owned();
+    for key in config_def().keys().iter().filter(|key| key.name != ASSIGNED) {
+        let default = match &key.default {
+            DefaultValue::Required => "required".to_owned(),
+            DefaultValue::Null => "none".to_owned(),
+            DefaultValue::Value(text) => format!("`{text}`"),
+        };
+        let doc = match key.fate {
+            Fate::Effect => key.doc.clone(),
+            Fate::NotYet(hint) => format!("Refused when changed: {hint}."),
+            Fate::NoSuchPart(why) => format!("Accepted, no effect: {why}."),
+        };
+        table.push_str(&format!("| `{}` | {} | {} |\n", key.name, default.replace('|', "\\|"), doc.replace('|', "\\|")));
+    }
+    table
+}

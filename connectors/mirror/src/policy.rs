@@ -1,0 +1,106 @@
+//! Names: what a topic is called on the other side, and which topics are copied at all. Pure.
+//!
+//! `DefaultReplicationPolicy` puts the source's alias before the name (`src.earthquakes`); the prefix is also what prevents cycles: a topic whose path
+//! of prefixes names the target came from there. `IdentityReplicationPolicy` keeps names and so cannot see cycles.
+
+use regex::Regex;
+use twinstream_model::{InvalidTopicName, TopicName};
+
+const HEARTBEATS: &str = "heartbeats";
+
+#[derive(Debug, Clone)]
+pub struct Policy {
+    source_alias: String,
+    separator: String,
+    identity: bool,
+}
+
+impl Policy {
+    pub fn default_named(source_alias: &str, separator: &str) -> Policy {
+        Policy { source_alias: source_alias.to_owned(), separator: separator.to_owned(), identity: false }
+    }
+
+    pub fn identity(source_alias: &str, separator: &str) -> Policy {
+        Policy { identity: true, ..Policy::default_named(source_alias, separator) }
+    }
+
+    pub fn is_identity(&self) -> bool {
+        self.identity
+    }
+
+    /// The topic's name on the target.
+    pub fn remote_topic(&self, topic: &TopicName) -> Result<TopicName, InvalidTopicName> {
+        if self.identity && !self.is_heartbeats(topic.as_str()) {
+            return Ok(topic.clone());
+        }
+        TopicName::parse(&format!("{}{}{}", self.source_alias, self.separator, topic.as_str()))
+    }
+
+    /// The alias that a name begins with, if there is one.
+    fn prefix<'t>(&self, topic: &'t str) -> Option<(&'t str, &'t str)> {
+        topic.split_once(self.separator.as_str()).filter(|_| !self.separator.is_empty())
+    }
+
+    fn is_heartbeats(&self, topic: &str) -> bool {
+        let mut name = topic;
+        while let Some((_, upstream)) = self.prefix(name) {
+            name = upstream;
+        }
+        name == HEARTBEATS
+    }
+
+    /// Whether the topic came from `target`, directly or over others.
+    fn is_cycle(&self, topic: &str, target: &str) -> bool {
+        if self.identity && !self.is_heartbeats(topic) {
+            return false;
+        }
+        let mut name = topic;
+        while let Some((alias, upstream)) = self.prefix(name) {
+            if alias == target {
+                return true;
+            }
+            name = upstream;
+        }
+        false
+    }
+}
+
+/// Which topics of the source are copied.
+#[derive(Debug, Clone)]
+pub struct TopicFilter {
+    include: Regex,
+    exclude: Regex,
+    heartbeats: bool,
+}
+
+impl TopicFilter {
+    pub fn new(include: &[String], exclude: &[String], heartbeats: bool) -> Result<TopicFilter, String> {
+        Ok(TopicFilter { include: full_match(include)?, exclude: full_match(exclude)?, heartbeats })
+    }
+
+    pub fn copies(&self, topic: &str, policy: &Policy, target_alias: &str) -> bool {
+        let wanted = self.include.is_match(topic) && !self.exclude.is_match(topic);
+        let heartbeats = self.heartbeats && policy.is_heartbeats(topic);
+        (wanted || heartbeats) && !is_internal(topic) && !policy.is_cycle(topic, target_alias)
+    }
+}
+
+/// Kafka's own topics, those of Connect workers, and MirrorMaker's bookkeeping.
+fn is_internal(topic: &str) -> bool {
+    topic.starts_with("__") || topic.starts_with('.') || topic.ends_with("-internal") || topic.ends_with(".internal")
+}
+
+/// One expression that matches whole names, as Java's `matches` does; an empty list matches nothing.
+pub(crate) fn full_match(patterns: &[String]) -> Result<Regex, String> {
+    if patterns.is_empty() {
+        return Regex::new("[^\\s\\S]").map_err(|cause| cause.to_string());
+    }
+    for pattern in patterns {
+        Regex::new(pattern).map_err(|cause| {
+            let last = cause.to_string().lines().last().unwrap_or_default().trim().to_owned();
+            format!("'{pattern}' is no regular expression that this program knows: {last}")
+        })?;
+    }
+    let any = patterns.iter().map(|pattern| format!("(?:{pattern})")).collect::<Vec<_>>().join("|");
+    Regex::new(&format!("^(?:{any})$")).map_err(|cause| cause.to_string())
+}
