@@ -40,7 +40,10 @@ pub(crate) async fn create_offsets_topic(broker: &Arc<Broker>, ctx: &RequestCont
     let response = create_topics::handle(broker, &own, request(settings)).await;
     for topic in response.topics {
         match ErrorCode::from_code(topic.error_code) {
-            Some(ErrorCode::None | ErrorCode::TopicAlreadyExists) => (),
+            Some(ErrorCode::None) => {
+                tracing::info!(topic = OFFSETS_TOPIC, partitions = topic.num_partitions, "created topic")
+            }
+            Some(ErrorCode::TopicAlreadyExists) => (), // another broker was asked at the same time
             _ => {
                 let message = topic.error_message.as_deref().unwrap_or("");
                 tracing::warn!(topic = OFFSETS_TOPIC, code = topic.error_code, message, "cannot create the topic");

@@ -3,8 +3,8 @@
 //! v1 key type, error message, throttle time; v3 flexible; v4 many keys (KIP-699); v5 is v4 for transactions of
 //! KIP-890; v6 share groups (KIP-932).
 //!
-//! The first question for a group brings `__consumer_offsets` into being. Unlike Kafka we wait for it (bounded by
-//! the controller client) instead of sending the client round again.
+//! The first question for a group brings `__consumer_offsets` into being. Unlike Kafka we wait for it (a
+//! bounded time) instead of sending the client round again.
 //! Deviation: transactions and share groups are not served, their key types are INVALID_REQUEST with a message,
 //! which ends a transactional producer's `initTransactions` with that text instead of retries without end.
 
@@ -14,12 +14,13 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, NodeId};
+use twinstream_model::{ErrorCode, NodeId, TopicName};
 
 use super::group_wire::{authorize_group, wire};
 use super::topic_view::reachable;
+use crate::auto_create;
 use crate::context::{Broker, Operation, RequestContext};
-use crate::groups::{self, offsets_topic, partition_of};
+use crate::groups::{OFFSETS_TOPIC, offsets_topic, partition_of};
 
 const MANY_KEYS_SINCE: i16 = 4;
 const KEY_TYPE_GROUP: i8 = 0;
@@ -49,7 +50,7 @@ pub(crate) async fn handle(
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
     if request.key_type == KEY_TYPE_GROUP && offsets_topic(&broker.image.load()).is_none() {
-        groups::create_offsets_topic(broker, ctx).await;
+        auto_create::create(broker, ctx, TopicName::parse(OFFSETS_TOPIC).into_iter().collect()).await;
     }
     let image = broker.image.load_full();
     let find = |key: &StrBytes| find(broker, ctx, &image, request.key_type, key.as_str());

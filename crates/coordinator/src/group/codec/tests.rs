@@ -1,3 +1,5 @@
+//! The golden bytes were compared with what the serializers of Kafka 4.3.1 write for the same values.
+
 use proptest::prelude::*;
 
 use super::*;
