@@ -1,0 +1,211 @@
+//! The topic `_schemas` as the registry's only memory: one writer, one reader, and the rule that joins them.
+//!
+//! Picture: a task reads the topic from its beginning and replays every record into the [`State`]. A change is decided on
+//! the state, written, and answered only after its own record has come back through that reader. So what a client was
+//! told is what every later start will read.
+//! Invariants: nothing is served before the state has caught up with the topic once; one change is decided at a time.
+//! Two registries on one topic: before deciding, the state catches up with the topic's end; if another registry still
+//! wrote first, the replay rejects the later record, and its writer takes it back out of the topic and decides again. Ids
+//! stay unique that way, but each write races: a leader among registries comes with a later release.
+
+mod reader;
+mod topic;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use tokio::sync::{Mutex, watch};
+use tracing::warn;
+use twinstream_client::raw::OffsetAt;
+use twinstream_client::{Admin, ClientError, Producer, ProducerRecord};
+use twinstream_model::{PartitionIndex, TopicName, TopicPartition};
+
+use crate::error::ApiError;
+use crate::rules::Change;
+use crate::settings::Settings;
+use crate::state::{Key, State, SubjectVersion};
+
+pub(crate) use topic::TopicError;
+
+/// How far the reader is, and whether it still runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The next offset to read.
+    At(i64),
+    /// Reading ended for good; the text says why.
+    Failed(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    #[error("schemas topic: {0}")]
+    Client(#[from] ClientError),
+    #[error("the schemas topic could not be read to its end within {} ms (`kafkastore.init.timeout.ms`)", .0.as_millis())]
+    Slow(Duration),
+    #[error("the schemas topic cannot be read: {0}")]
+    Reader(String),
+}
+
+pub(crate) struct Store {
+    state: Arc<RwLock<State>>,
+    progress: watch::Receiver<Progress>,
+    /// Held while one change is decided, written and read back.
+    writer: Mutex<Producer>,
+    admin: Admin,
+    topic: TopicName,
+    timeout: Duration,
+    attempts: u32,
+    writable: bool,
+}
+
+impl Store {
+    /// Connects, sees to the topic, and reads it to its end.
+    pub(crate) async fn open(settings: &Settings, shutdown: watch::Receiver<bool>) -> Result<Self, StoreError> {
+        let admin = Admin::connect(&settings.client).await?;
+        topic::ensure(&admin, settings).await?;
+        let producer = Producer::connect(&settings.client).await?;
+        let state = Arc::new(RwLock::new(State::default()));
+        let partition = TopicPartition::new(settings.topic.clone(), 0);
+        let progress = reader::start(&settings.client, partition, Arc::clone(&state), shutdown).await?;
+        let store = Self {
+            state,
+            progress,
+            writer: Mutex::new(producer),
+            admin,
+            topic: settings.topic.clone(),
+            timeout: settings.store_timeout,
+            attempts: settings.write_attempts,
+            writable: settings.writable,
+        };
+        store.catch_up_once(settings.init_timeout).await?;
+        Ok(store)
+    }
+
+    /// A record of our own marks the end: records near it may have been compacted away, so the log's end offset alone
+    /// may never be reached.
+    async fn catch_up_once(&self, within: Duration) -> Result<(), StoreError> {
+        let mark = Change { key: Key::Noop.bytes(), value: None };
+        let producer = self.writer.lock().await;
+        let offset = self.write(&producer, &mark).await?;
+        match tokio::time::timeout(within, self.reached(offset + 1)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(StoreError::Reader(reason)),
+            Err(_) => Err(StoreError::Slow(within)),
+        }
+    }
+
+    /// Looks at the state.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> Result<T, ApiError> {
+        if let Progress::Failed(reason) = &*self.progress.borrow() {
+            return Err(ApiError::Store(format!("the schemas topic cannot be read: {reason}")));
+        }
+        Ok(look(&self.state.read()))
+    }
+
+    pub(crate) fn cluster_id(&self) -> Option<String> {
+        self.admin.cluster_id()
+    }
+
+    /// Decides a change, writes it, and answers once it has been read back. `decide` runs again if another registry
+    /// wrote at the same time.
+    pub(crate) async fn change<T>(
+        &self,
+        decide: impl Fn(&State) -> Result<(Vec<Change>, T), ApiError>,
+    ) -> Result<T, ApiError> {
+        if !self.writable {
+            return Err(ApiError::NoLeader);
+        }
+        let producer = self.writer.lock().await;
+        for _ in 0..self.attempts {
+            self.catch_up().await?;
+            let (changes, answer) = self.read(&decide)??;
+            if changes.is_empty() || self.apply(&producer, &changes).await? {
+                return Ok(answer);
+            }
+            warn!("another registry wrote to the schemas topic at the same time, deciding again");
+        }
+        Err(ApiError::Store("other registries keep writing to the schemas topic at the same time".to_owned()))
+    }
+
+    /// Reads up to the topic's present end.
+    async fn catch_up(&self) -> Result<(), ApiError> {
+        let partition = TopicPartition::new(self.topic.clone(), 0);
+        let ends = self.admin.raw().list_offsets(std::slice::from_ref(&partition), OffsetAt::Latest).await;
+        let end = ends.map_err(store_error)?.remove(&partition);
+        let end = end.ok_or_else(|| ApiError::Store("the schemas topic is gone".to_owned()))?.map_err(store_error)?;
+        self.reached_in_time(end.0).await
+    }
+
+    /// Writes changes and reads them back; `false` if one was rejected and has been taken out again.
+    async fn apply(&self, producer: &Producer, changes: &[Change]) -> Result<bool, ApiError> {
+        let mut rejected = Vec::new();
+        for change in changes {
+            let offset = self.write(producer, change).await.map_err(store_error)?;
+            self.reached_in_time(offset + 1).await?;
+            if self.state.read().is_rejected(offset) {
+                rejected.push(change);
+            }
+        }
+        for change in &rejected {
+            let repair = self.repair(change);
+            let offset = self.write(producer, &repair).await.map_err(store_error)?;
+            self.reached_in_time(offset + 1).await?;
+        }
+        Ok(rejected.is_empty())
+    }
+
+    /// What must stand in the topic in place of a rejected record: the version that came first under that key, or
+    /// nothing.
+    fn repair(&self, rejected: &Change) -> Change {
+        let state = self.state.read();
+        let key = serde_json::from_slice::<serde_json::Value>(&rejected.key).unwrap_or_default();
+        let subject = key.get("subject").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let number = key.get("version").and_then(serde_json::Value::as_i64).and_then(|n| i32::try_from(n).ok());
+        let at = SubjectVersion { subject: subject.to_owned(), version: number.unwrap_or_default() };
+        let first = state.version(&at.subject, at.version).map(|version| version.value.bytes());
+        Change { key: rejected.key.clone(), value: first }
+    }
+
+    async fn write(&self, producer: &Producer, change: &Change) -> Result<i64, ClientError> {
+        let key = Some(Bytes::from(change.key.clone()));
+        let value = change.value.clone().map(Bytes::from);
+        let mut record = ProducerRecord::new(self.topic.clone(), key, value);
+        record.partition = Some(PartitionIndex(0));
+        Ok(producer.send(&record).await?.offset.0)
+    }
+
+    async fn reached_in_time(&self, offset: i64) -> Result<(), ApiError> {
+        match tokio::time::timeout(self.timeout, self.reached(offset)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(ApiError::Store(format!("the schemas topic cannot be read: {reason}"))),
+            Err(_) => Err(ApiError::StoreTimeout(format!(
+                "the schemas topic was not read up to offset {offset} within {} ms; the write may have taken place",
+                self.timeout.as_millis()
+            ))),
+        }
+    }
+
+    async fn reached(&self, offset: i64) -> Result<(), String> {
+        let mut progress = self.progress.clone();
+        let there = |progress: &Progress| match progress {
+            Progress::At(position) => *position >= offset,
+            Progress::Failed(_) => true,
+        };
+        match progress.wait_for(there).await.as_deref() {
+            Ok(Progress::At(_)) => Ok(()),
+            Ok(Progress::Failed(reason)) => Err(reason.clone()),
+            Err(_) => Err("the registry is stopping".to_owned()),
+        }
+    }
+}
+
+fn store_error(error: ClientError) -> ApiError {
+    match error {
+        ClientError::Timeout { .. } => ApiError::StoreTimeout(format!("write to the schemas topic: {error}")),
+        error => ApiError::Store(format!("write to the schemas topic: {error}")),
+    }
+}
