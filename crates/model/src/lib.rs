@@ -12,9 +12,7 @@ mod ids;
 mod topic;
 
 pub use error_code::ErrorCode;
-pub use ids::{
-    ClusterId, GroupId, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId,
-};
+pub use ids::{ClusterId, GroupId, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
 pub use topic::{InvalidTopicName, TOPIC_NAME_LEN_MAX, TopicName, TopicPartition};
 
 #[cfg(test)]

@@ -16,11 +16,8 @@ fn error_codes_are_dense_and_found_by_their_number() {
 #[test]
 fn error_variant_is_the_camel_case_of_kafkas_name() {
     for error in ErrorCode::ALL {
-        let camel: String = error
-            .name()
-            .split('_')
-            .map(|word| format!("{}{}", &word[..1], word[1..].to_lowercase()))
-            .collect();
+        let camel: String =
+            error.name().split('_').map(|word| format!("{}{}", &word[..1], word[1..].to_lowercase())).collect();
         assert_eq!(format!("{error:?}"), camel);
     }
 }

@@ -8,8 +8,7 @@
 //! without records has length zero and never null, because librdkafka takes null for a broken answer.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::protocol::StrBytes;
-use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicId, TopicName};
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicId};
 
 pub const VERSION_MIN: i16 = 4;
 pub const VERSION_MAX: i16 = 18;
@@ -52,8 +51,8 @@ pub struct FetchAnswer<R> {
 
 #[derive(Clone, Debug)]
 pub struct TopicAnswer<R> {
-    /// Sent up to version 12; `None` only for an id that this server does not know.
-    pub name: Option<TopicName>,
+    /// Sent up to version 12, as the client wrote it.
+    pub name: String,
     /// Sent from version 13.
     pub id: TopicId,
     pub partitions: Vec<PartitionAnswer<R>>,
@@ -155,7 +154,7 @@ impl<R: RecordData> Encoder<R> {
         if self.version >= TOPIC_IDS {
             self.bytes.put_slice(topic.id.0.as_bytes());
         } else {
-            self.string(topic.name.as_ref().map_or("", TopicName::as_str));
+            self.string(&topic.name);
         }
         self.array_len(topic.partitions.len());
         for partition in topic.partitions {
@@ -289,11 +288,6 @@ impl<R: RecordData> Encoder<R> {
         self.cut();
         self.parts
     }
-}
-
-/// The name of a topic as the generated messages want it.
-pub fn wire_topic(name: &TopicName) -> kafka_protocol::messages::TopicName {
-    kafka_protocol::messages::TopicName(StrBytes::from_string(name.as_str().to_owned()))
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::partitions::{Ask, Key, Plan, Position, Told, TopicKey, Wait, now_ms};
 use crate::server::response::{FileRange, IntoResponse, Response, ResponsePart};
 
 const SESSIONS_SINCE: i16 = 7;
+const ZSTD_SINCE: i16 = 10;
 const BY_ID_SINCE: i16 = 13;
 const REPLICA_STATE_SINCE: i16 = 15;
 /// The replica id of Kafka's own tools that read as a follower would; they may do what a consumer may.
@@ -83,6 +84,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     let limits = Limits {
         bytes_max: size(request.max_bytes).min(broker.settings.network.fetch_bytes_max),
         read_committed: request.isolation_level == READ_COMMITTED,
+        takes_zstd: ctx.api_version >= ZSTD_SINCE,
     };
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let targets = read::targets(broker, ctx, &plan.partitions);

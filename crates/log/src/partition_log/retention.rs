@@ -22,21 +22,35 @@ pub struct Maintained {
 }
 
 impl PartitionLog {
-    /// Does what time demands: retention, flushes of closed segments and by age, removal of renamed files,
-    /// forgetting of silent producers.
+    /// Does all that time demands of a log.
     pub fn maintain(&self, now: i64) -> Result<Maintained, LogError> {
+        let mut done = self.enforce_retention(now)?;
+        self.expire_producers(now);
+        done.flushed = self.tidy(now)?;
+        Ok(done)
+    }
+
+    /// Deletes what retention gives free.
+    pub fn enforce_retention(&self, now: i64) -> Result<Maintained, LogError> {
         self.check_usable()?;
-        let config = self.config();
-        let mut done = self.retain(now, &config)?;
-        done.flushed = self.flush_if_due(now, &config)?;
-        let doomed = {
-            let mut writer = self.writer.lock();
-            writer.producers.expire(now.saturating_sub(config.producer_expiry_ms));
-            take_due(&mut writer, now)
-        };
+        self.retain(now, &self.config())
+    }
+
+    /// Forgets producers that were silent for too long.
+    pub fn expire_producers(&self, now: i64) {
+        let before = now.saturating_sub(self.config.load().producer_expiry_ms);
+        self.writer.lock().producers.expire(before);
+    }
+
+    /// Flushes closed segments and what is older than `flush.ms`, and removes renamed files whose time has come.
+    /// Returns whether something was flushed.
+    pub fn tidy(&self, now: i64) -> Result<bool, LogError> {
+        self.check_usable()?;
+        let flushed = self.flush_if_due(now, &self.config())?;
+        let doomed = take_due(&mut self.writer.lock(), now);
         doomed.iter().flatten().try_for_each(|path| files::remove(path))?;
         self.active().write_out()?;
-        Ok(done)
+        Ok(flushed)
     }
 
     fn retain(&self, now: i64, config: &LogConfig) -> Result<Maintained, LogError> {

@@ -15,7 +15,7 @@ fn answer() -> FetchAnswer<Bytes> {
     moved.current_leader = Some(CurrentLeader { leader: NodeId(3), epoch: LeaderEpoch(4) });
     moved.diverging = Some(EpochEnd { epoch: LeaderEpoch(1), end_offset: Offset(77) });
     let topic = TopicAnswer {
-        name: Some(TopicName::parse("orders").unwrap()),
+        name: "orders".to_owned(),
         id: TopicId(Uuid::from_u128(9)),
         partitions: vec![whole, moved],
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use twinstream_log::ReadResult;
 use twinstream_metadata::Image;
 use twinstream_model::{ErrorCode, LeaderEpoch, TopicName};
+use twinstream_protocol::compression::Compression;
 use twinstream_protocol::fetch::{CurrentLeader, EpochEnd, PartitionAnswer};
 
 use super::FileRecords;
@@ -24,6 +25,8 @@ pub(super) struct Target {
 pub(super) struct Limits {
     pub(super) bytes_max: usize,
     pub(super) read_committed: bool,
+    /// Whether the client's version may get batches packed with zstd.
+    pub(super) takes_zstd: bool,
 }
 
 /// What a pass found, in the order of the targets.
@@ -72,7 +75,7 @@ pub(super) fn pass(ctx: &RequestContext, broker: &Broker, targets: &[Target], li
     let mut pass = Pass { answers: Vec::with_capacity(targets.len()), hints: Vec::new(), bytes: 0, urgent: false };
     for target in targets {
         let left = limits.bytes_max.saturating_sub(pass.bytes);
-        let answer = answer(target, left, pass.bytes == 0, limits.read_committed);
+        let answer = answer(target, left, pass.bytes == 0, limits);
         pass.bytes += answer.records.as_ref().map_or(0, |records| records.0.len);
         pass.urgent |= answer.error.is_error() || answer.diverging.is_some();
         pass.answers.push(answer);
@@ -83,7 +86,7 @@ pub(super) fn pass(ctx: &RequestContext, broker: &Broker, targets: &[Target], li
     pass
 }
 
-fn answer(target: &Target, bytes_left: usize, is_first: bool, read_committed: bool) -> PartitionAnswer<FileRecords> {
+fn answer(target: &Target, bytes_left: usize, is_first: bool, limits: Limits) -> PartitionAnswer<FileRecords> {
     let failed = |code| PartitionAnswer::failed(target.key.1, code);
     let partition = match &target.partition {
         Ok(partition) => partition,
@@ -92,13 +95,16 @@ fn answer(target: &Target, bytes_left: usize, is_first: bool, read_committed: bo
     if let Err(code) = partition.check_leader(target.position.current_epoch) {
         return failed(code);
     }
+    if !limits.takes_zstd && stores_zstd(partition) {
+        return failed(ErrorCode::UnsupportedCompressionType);
+    }
     let diverging = match divergence(partition, target.position) {
         Ok(diverging) => diverging,
         Err(code) => return failed(code),
     };
     let bytes_max = target.position.bytes_max.min(bytes_left);
     match partition.read(target.position.fetch_offset, bytes_max, is_first) {
-        Ok(found) => found_answer(target, partition, found, diverging, read_committed),
+        Ok(found) => found_answer(target, partition, found, diverging, limits.read_committed),
         Err(error) => {
             let code = read_code(&error);
             if code != ErrorCode::OffsetOutOfRange {
@@ -126,6 +132,11 @@ fn found_answer(
         diverging,
         ..PartitionAnswer::failed(target.key.1, ErrorCode::None)
     }
+}
+
+/// Whether the topic packs everything with zstd. What producers chose by themselves is not looked at, as in Kafka.
+fn stores_zstd(partition: &Partition) -> bool {
+    partition.log().config().compression.is_some_and(|spec| spec.codec == Compression::Zstd)
 }
 
 /// Whether the fetcher has records of an epoch that this log never had (KIP-595).

@@ -1,0 +1,190 @@
+//! ListOffsets (key 2), versions 1-10.
+//!
+//! v2 isolation level; v4 leader epochs (KIP-320); v6 flexible; v7 the record with the largest timestamp (-3,
+//! KIP-734); v8 the earliest local offset (-4, KIP-405); v9 the last tiered offset (-5, KIP-1005); v10 a time limit.
+//!
+//! A time asks for the first record at or after it, also in the middle of a batch. Without tiered storage all
+//! offsets are local and none is tiered.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use twinstream_metadata::Image;
+use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicName};
+
+use super::log_wire::{authorize_topic, blocking, partition_here};
+use crate::context::{Broker, Operation, RequestContext};
+use crate::partitions::{Partition, read_code};
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+
+const READ_COMMITTED: i8 = 1;
+const NO_TIMESTAMP: i64 = -1;
+
+/// What one partition answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Found {
+    timestamp: i64,
+    offset: Offset,
+    epoch: LeaderEpoch,
+}
+
+impl Found {
+    const NOTHING: Found = Found { timestamp: NO_TIMESTAMP, offset: Offset::NONE, epoch: LeaderEpoch::NONE };
+}
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: ListOffsetsRequest,
+) -> ListOffsetsResponse {
+    let image = broker.image.load_full();
+    let read_committed = request.isolation_level == READ_COMMITTED;
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        topics.push(list_topic(broker, ctx, &image, topic, read_committed).await);
+    }
+    ListOffsetsResponse::default().with_topics(topics)
+}
+
+pub(crate) fn error_response(
+    ctx: &RequestContext,
+    request: ListOffsetsRequest,
+    code: ErrorCode,
+) -> ListOffsetsResponse {
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|asked| to_response(ctx, asked.partition_index, Err(code)));
+        ListOffsetsTopicResponse::default().with_partitions(partitions.collect()).with_name(topic.name)
+    });
+    ListOffsetsResponse::default().with_topics(topics.collect())
+}
+
+async fn list_topic(
+    broker: &Broker,
+    ctx: &RequestContext,
+    image: &Image,
+    topic: ListOffsetsTopic,
+    read_committed: bool,
+) -> ListOffsetsTopicResponse {
+    let name = TopicName::parse(topic.name.as_str())
+        .map_err(|_| ErrorCode::UnknownTopicOrPartition)
+        .and_then(|name| authorize_topic(broker, ctx, Operation::Describe, &name).map(|()| name));
+    let repeated = repeated(&topic.partitions);
+    let mut partitions = Vec::with_capacity(topic.partitions.len());
+    for asked in &topic.partitions {
+        let found = match &name {
+            _ if repeated.contains(&asked.partition_index) => Err(ErrorCode::InvalidRequest),
+            Ok(name) => list_partition(broker, ctx, image, name, asked, read_committed).await,
+            Err(code) => Err(*code),
+        };
+        partitions.push(to_response(ctx, asked.partition_index, found));
+    }
+    ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
+}
+
+/// Partitions that are asked for twice: which of the two times would be meant?
+fn repeated(partitions: &[ListOffsetsPartition]) -> HashSet<i32> {
+    let mut seen = HashSet::new();
+    partitions.iter().map(|asked| asked.partition_index).filter(|index| !seen.insert(*index)).collect()
+}
+
+async fn list_partition(
+    broker: &Broker,
+    ctx: &RequestContext,
+    image: &Image,
+    topic: &TopicName,
+    asked: &ListOffsetsPartition,
+    read_committed: bool,
+) -> Result<Found, ErrorCode> {
+    if !is_served(asked.timestamp, ctx.api_version) {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
+    let partition = partition_here(broker, image, topic, PartitionIndex(asked.partition_index))?;
+    let epoch = partition.check_leader(LeaderEpoch(asked.current_leader_epoch))?;
+    match asked.timestamp {
+        LATEST => {
+            let offset = if read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
+            Ok(Found { timestamp: NO_TIMESTAMP, offset, epoch })
+        }
+        EARLIEST | EARLIEST_LOCAL => {
+            let offset = partition.log().log_start_offset();
+            Ok(Found { timestamp: NO_TIMESTAMP, offset, epoch: partition.log().epoch_at(offset) })
+        }
+        LATEST_TIERED => Ok(Found::NOTHING),
+        timestamp => blocking(move || by_time(&partition, timestamp)).await,
+    }
+}
+
+/// Special times came with versions of their own.
+fn is_served(timestamp: i64, version: i16) -> bool {
+    match timestamp {
+        0.. | LATEST | EARLIEST => true,
+        MAX_TIMESTAMP => version >= 7,
+        EARLIEST_LOCAL => version >= 8,
+        LATEST_TIERED => version >= 9,
+        _ => false,
+    }
+}
+
+/// Looks a record up by its timestamp; only what consumers may read counts.
+fn by_time(partition: &Partition, timestamp: i64) -> Result<Found, ErrorCode> {
+    let log = partition.log();
+    let found = match timestamp {
+        MAX_TIMESTAMP => log.max_timestamp(),
+        timestamp => log.offset_for_time(timestamp),
+    };
+    let found = found.map_err(|error| {
+        tracing::error!(partition = %partition.id(), %error, "cannot look a timestamp up");
+        read_code(&error)
+    })?;
+    let visible = found.filter(|found| found.offset < partition.high_watermark());
+    Ok(visible.map_or(Found::NOTHING, |found| Found {
+        timestamp: found.timestamp,
+        offset: found.offset,
+        epoch: found.leader_epoch,
+    }))
+}
+
+fn to_response(ctx: &RequestContext, index: i32, found: Result<Found, ErrorCode>) -> ListOffsetsPartitionResponse {
+    let (code, found) = match found {
+        Ok(found) => (ErrorCode::None, found),
+        Err(code) => (code, Found::NOTHING),
+    };
+    ctx.count_error(code);
+    let response = ListOffsetsPartitionResponse::default()
+        .with_partition_index(index)
+        .with_error_code(code.code())
+        .with_timestamp(found.timestamp)
+        .with_offset(found.offset.0);
+    match ctx.api_version {
+        4.. => response.with_leader_epoch(found.epoch.0),
+        _ => response,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_times_are_served_from_their_version_on() {
+        for (timestamp, since) in [(LATEST, 1), (EARLIEST, 1), (0, 1), (MAX_TIMESTAMP, 7), (EARLIEST_LOCAL, 8), (LATEST_TIERED, 9)] {
+            assert!(is_served(timestamp, since));
+            assert!(since == 1 || !is_served(timestamp, since - 1), "{timestamp}");
+        }
+        assert!(!is_served(-6, 10));
+    }
+
+    #[test]
+    fn partitions_asked_for_twice_are_found() {
+        let asked = |index| ListOffsetsPartition::default().with_partition_index(index);
+        assert_eq!(repeated(&[asked(1), asked(2), asked(1)]), [1].into());
+    }
+}
