@@ -10,7 +10,10 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use twinstream_broker::BrokerOptions;
+use twinstream_connect::WorkerOptions;
+use twinstream_registry::RegistryOptions;
 use twinstream_search::SearchOptions;
+use twinstream_telemetry::Metrics;
 
 use crate::arguments::{Role, Search};
 use crate::failure::Failure;
@@ -21,11 +24,19 @@ pub(crate) fn broker(role: Role) -> Result<ExitCode, Failure> {
 }
 
 pub(crate) fn registry(role: Role) -> Result<ExitCode, Failure> {
-    Err(Failure::new(format!("{role:?}")))
+    let options = RegistryOptions { config: role.config, overrides: role.overrides };
+    serve("registry", |shutdown| twinstream_registry::run(options, shutdown))
 }
 
 pub(crate) fn worker(role: Role) -> Result<ExitCode, Failure> {
-    Err(Failure::new(format!("{role:?}")))
+    // The worker knows no connector; this list is where they meet.
+    let plugins = vec![twinstream_connector_mirror::plugin(), twinstream_connector_elasticsearch::plugin()];
+    let metrics = Metrics::new();
+    let declared = twinstream_connector_mirror::metrics::register(metrics.registry())
+        .and_then(|()| twinstream_connector_elasticsearch::metrics::register(metrics.registry()));
+    declared.map_err(|error| Failure::new(format!("cannot declare the metrics of the connectors: {error}")))?;
+    let options = WorkerOptions { config: role.config, overrides: role.overrides, plugins, metrics };
+    serve("worker", |shutdown| twinstream_connect::run(options, shutdown))
 }
 
 pub(crate) fn search(search: Search) -> Result<ExitCode, Failure> {

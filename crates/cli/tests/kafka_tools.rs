@@ -179,7 +179,10 @@ async fn dump_log_segments_reads_segments_indexes_snapshots_and_group_records() 
     assert!(text.contains("producerId: "), "an idempotent producer wrote: {text}");
     let offsets = group_logs(&data);
     let text: String = offsets.iter().map(|log| dump(&bench.kafka, log, &["--offsets-decoder"])).collect();
-    assert!(text.contains("dumpers") && text.contains("\"topic\":\"dumped\""), "Kafka decodes our group records: {text}");
+    assert!(
+        text.contains("dumpers") && text.contains("\"topic\":\"dumped\""),
+        "Kafka decodes our group records: {text}"
+    );
 }
 
 fn dump(kafka: &Kafka, file: &Path, more: &[&str]) -> String {

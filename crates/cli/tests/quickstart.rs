@@ -39,8 +39,7 @@ async fn records(port: u16, topic: &str) -> i64 {
     let admin = Admin::connect(&settings).await.expect("a broker");
     let topic = TopicName::parse(topic).expect("a valid name");
     let info = admin.topic(&topic).await.expect("metadata").expect("the topic");
-    let partitions: Vec<_> =
-        info.partitions.keys().map(|index| TopicPartition::new(topic.clone(), *index)).collect();
+    let partitions: Vec<_> = info.partitions.keys().map(|index| TopicPartition::new(topic.clone(), *index)).collect();
     let ends = admin.end_offsets(&partitions).await.expect("end offsets");
     ends.values().map(|offset| offset.0).sum()
 }

@@ -38,13 +38,15 @@ async fn events_survive_two_kills_of_the_worker_while_it_mirrors_and_indexes() {
     // Each kill falls between the first and the last event by construction: the rest is produced only after it.
     let third = EVENTS / 3;
     site.produce(0..third).await;
-    wait_until("the first events are indexed", DRAINED_WITHIN, || async { earthquakes::count(&search.rest).await > 0 }).await;
+    wait_until("the first events are indexed", DRAINED_WITHIN, || async { earthquakes::count(&search.rest).await > 0 })
+        .await;
     worker.server.kill();
     site.produce(third..2 * third).await;
     worker.server.start().await;
     worker.wait_ready().await;
     let before = earthquakes::count(&search.rest).await;
-    wait_until("more events are indexed", DRAINED_WITHIN, || async { earthquakes::count(&search.rest).await > before }).await;
+    wait_until("more events are indexed", DRAINED_WITHIN, || async { earthquakes::count(&search.rest).await > before })
+        .await;
     let rest = tokio::spawn({
         let site = site.clone();
         async move { site.produce(2 * third..EVENTS).await }
@@ -52,7 +54,8 @@ async fn events_survive_two_kills_of_the_worker_while_it_mirrors_and_indexes() {
     worker.crash_and_restart().await;
     rest.await.expect("the last third is produced");
 
-    wait_until("all events are indexed", DRAINED_WITHIN, || async { earthquakes::count(&search.rest).await >= EVENTS }).await;
+    wait_until("all events are indexed", DRAINED_WITHIN, || async { earthquakes::count(&search.rest).await >= EVENTS })
+        .await;
     assert_eq!(earthquakes::count(&search.rest).await, EVENTS, "ids are keys, so no event is indexed twice");
     let mirrored = records::read_all(&downstream.bootstrap(), "src.earthquakes").await;
     assert_eq!(records::keys(&mirrored), earthquakes::keys(), "every event is downstream");
