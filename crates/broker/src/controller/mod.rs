@@ -275,7 +275,7 @@ impl ControllerClient {
         *self.shared.applied.borrow()
     }
 
-    /// Whether a request of another node may be looked at. Without a cluster id only a registration may.
+    /// Whether a request of another node may be looked at.
     pub(crate) fn check_sender(&self, api: InternalApi, envelope: &Envelope) -> Result<(), (ErrorCode, String)> {
         let own = &self.shared.identity;
         if envelope.to != own.node_id {
@@ -288,7 +288,8 @@ impl ControllerClient {
         }
         match (own.cluster.get(), &envelope.cluster) {
             (Some(expected), Some(found)) if expected == found => Ok(()),
-            (_, None) if api == InternalApi::Register => Ok(()),
+            // A registration is judged by the controller, which can say more about what is wrong.
+            _ if api == InternalApi::Register => Ok(()),
             (None, _) => {
                 let message = "this node does not know its cluster yet; ask again".to_owned();
                 Err((ErrorCode::InconsistentClusterId, message))

@@ -1,0 +1,173 @@
+//! Brokers that come, go, crash and are not who they say.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{CreateTopicsRequest, DescribeClusterRequest, MetadataRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use support::{Client, TestBroker, free_port, wait_until};
+
+const LEADER_NOT_AVAILABLE: i16 = 5;
+const RAFT_KEY: i16 = 30_000;
+const REGISTER_KEY: i16 = 30_001;
+
+async fn create(client: &mut Client, topic: &str, partitions: i32) {
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
+        .with_num_partitions(partitions)
+        .with_replication_factor(1);
+    let answer = client.call(CreateTopicsRequest::default().with_topics(vec![topic]), 7).await;
+    assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+}
+
+/// Leader and error by partition.
+async fn leaders(client: &mut Client, topic: &str) -> BTreeMap<i32, (i32, i16)> {
+    let topic = TopicName(StrBytes::from_string(topic.to_owned()));
+    let asked = MetadataRequestTopic::default().with_name(Some(topic));
+    let request = MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(false);
+    let answer = client.call(request, 9).await;
+    let partitions = answer.topics[0].partitions.iter();
+    partitions.map(|partition| (partition.partition_index, (partition.leader_id.0, partition.error_code))).collect()
+}
+
+async fn brokers(client: &mut Client) -> Vec<i32> {
+    let answer = client.call(DescribeClusterRequest::default().with_endpoint_type(1), 1).await;
+    let mut nodes: Vec<i32> = answer.brokers.iter().map(|broker| broker.broker_id.0).collect();
+    nodes.sort_unstable();
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_and_cluster_id_survive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    create(&mut broker.client().await, "kept", 3).await;
+    let id = |client: Client| async move {
+        let mut client = client;
+        client.call(DescribeClusterRequest::default().with_endpoint_type(1), 1).await.cluster_id.to_string()
+    };
+    let before = id(broker.client().await).await;
+    assert_eq!(before.len(), 22, "{before}");
+    broker.stop().await.unwrap();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    assert_eq!(id(broker.client().await).await, before);
+    let leaders = leaders(&mut broker.client().await, "kept").await;
+    assert_eq!(leaders, BTreeMap::from([(0, (1, 0)), (1, (1, 0)), (2, (1, 0))]));
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stops_hands_over_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let voter_port = free_port();
+    let first = TestBroker::start_node(dir.path(), 1, voter_port, voter_port, &[]).await;
+    let second_port = free_port();
+    let second = TestBroker::start_node(dir.path(), 2, second_port, voter_port, &[]).await;
+    let mut client = first.client().await;
+    assert_eq!(brokers(&mut client).await, [1, 2]);
+    create(&mut client, "shared", 2).await;
+    let whole = BTreeMap::from([(0, (1, 0)), (1, (2, 0))]);
+    assert_eq!(leaders(&mut client, "shared").await, whole);
+    second.stop().await.unwrap();
+    assert_eq!(leaders(&mut client, "shared").await[&1], (-1, LEADER_NOT_AVAILABLE));
+    assert_eq!(brokers(&mut client).await, [1]);
+    let second = TestBroker::start_node(dir.path(), 2, second_port, voter_port, &[]).await;
+    wait_until("the second broker leads again", async || leaders(&mut client, "shared").await == whole).await;
+    second.stop().await.unwrap();
+    first.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_lost_its_disk_may_come_back_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let voter_port = free_port();
+    let first = TestBroker::start_node(dir.path(), 1, voter_port, voter_port, &[]).await;
+    let second = TestBroker::start_node(dir.path(), 2, free_port(), voter_port, &[]).await;
+    create(&mut first.client().await, "shared", 2).await;
+    second.stop().await.unwrap();
+    std::fs::remove_dir_all(dir.path().join("2")).unwrap();
+    let second = TestBroker::start_node(dir.path(), 2, free_port(), voter_port, &[]).await;
+    let mut client = second.client().await;
+    wait_until("it knows the topic again", async || leaders(&mut client, "shared").await.len() == 2).await;
+    second.stop().await.unwrap();
+    first.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_waits_for_its_controller() {
+    let dir = tempfile::tempdir().unwrap();
+    let voter_port = free_port();
+    let second = TestBroker::launch(dir.path(), 2, free_port(), voter_port, &[]);
+    let first = TestBroker::start_node(dir.path(), 1, voter_port, voter_port, &[]).await;
+    let mut client = first.client().await;
+    wait_until("both are there", async || brokers(&mut client).await == [1, 2]).await;
+    second.stop().await.unwrap();
+    first.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_with_the_same_node_id_ends_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let voter_port = free_port();
+    let quick = [("broker.session.timeout.ms", "1000"), ("broker.heartbeat.interval.ms", "200")];
+    let first = TestBroker::start_node(dir.path(), 1, voter_port, voter_port, &quick).await;
+    let second = TestBroker::start_node(dir.path(), 2, free_port(), voter_port, &quick).await;
+    let namesake = TestBroker::launch(elsewhere.path(), 2, free_port(), voter_port, &quick);
+    let error = namesake.outcome().await.expect_err("the node id is taken").to_string();
+    assert!(error.contains("node 2 is in use by another broker process"), "{error}");
+    assert_eq!(brokers(&mut first.client().await).await, [1, 2], "the first holder is undisturbed");
+    second.stop().await.unwrap();
+    first.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_of_another_cluster_ends_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (port, other_port) = (free_port(), free_port());
+    let first = TestBroker::start_node(dir.path(), 1, port, port, &[]).await;
+    let other_first = TestBroker::start_node(elsewhere.path(), 1, other_port, other_port, &[]).await;
+    let second = TestBroker::start_node(dir.path(), 2, free_port(), port, &[]).await;
+    second.stop().await.unwrap();
+    let strayed = TestBroker::launch(dir.path(), 2, free_port(), other_port, &[]);
+    let error = strayed.outcome().await.expect_err("another cluster").to_string();
+    assert!(error.contains("node 2 holds data of cluster"), "{error}");
+    other_first.stop().await.unwrap();
+    first.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_between_nodes_are_refused_from_strangers() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    let mut stranger = broker.client().await;
+    // No cluster id, from node 7 to node 1, and then bytes that are no Raft messages.
+    let envelope = [&[0][..], &7i32.to_be_bytes(), &1i32.to_be_bytes(), &[0xff; 8]].concat();
+    for body in [&envelope[..], &[0xff; 40], &[0; 0]] {
+        for key in RAFT_KEY..RAFT_KEY + 5 {
+            // The client writes the header of an unknown key without the empty list of tagged fields.
+            stranger.send_body(key, 0, &[&[0], body].concat()).await;
+            let answer = stranger.answer_body(1).await.expect("a refusal");
+            assert_ne!(answer[..2], [0, 0], "key {key} with {body:?}");
+        }
+    }
+    assert_eq!(brokers(&mut broker.client().await).await, [1]);
+    stranger.send_body(REGISTER_KEY, 1, &envelope).await;
+    assert!(stranger.is_closed().await, "an unknown version closes the connection");
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_is_quick() {
+    let dir = tempfile::tempdir().unwrap();
+    let started = Instant::now();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    // The aim is 300 ms; tests share the machine, so only an election timeout or a heartbeat interval would fail this.
+    assert!(started.elapsed() < Duration::from_millis(1800), "took {:?}", started.elapsed());
+    broker.stop().await.unwrap();
+}
