@@ -74,9 +74,11 @@ impl Node {
         let status_of = controller.clone();
         metrics.registry.declare(QuorumFigures::new(move || status_of.quorum_status()));
         let membership = controller.membership();
+        let partitions = Arc::new(PartitionManager::new(Arc::clone(&settings), directories));
+        metrics.registry.declare(partitions.metrics().clone());
         let broker = Arc::new(Broker {
             controller,
-            partitions: Arc::new(PartitionManager::new(Arc::clone(&settings), directories)),
+            partitions,
             fetch_sessions: FetchSessions::new(settings.network.fetch_session_slots),
             producer_ids: ProducerIds::default(),
             groups: GroupService::new(&settings),

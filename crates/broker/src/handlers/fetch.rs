@@ -189,11 +189,22 @@ fn to_answer(
     answer.endpoints = endpoints(&pass);
     for ((target, partition), named) in targets.into_iter().zip(pass.answers).zip(named) {
         ctx.count_error(partition.error);
+        count(broker, &target, &partition);
         if named || !plan.incremental {
             push(&mut answer.topics, &target.key, target.name, partition);
         }
     }
     answer
+}
+
+/// Counts the traffic of partitions that are here; names that clients make up get no series.
+fn count(broker: &Broker, target: &Target, answer: &PartitionAnswer<FileRecords>) {
+    let (Some(name), Ok(_)) = (&target.name, &target.partition) else { return };
+    let traffic = &broker.metrics.topics;
+    match answer.error {
+        ErrorCode::None => traffic.fetched(name.as_str(), answer.records.as_ref().map_or(0, |r| r.0.len) as u64),
+        _ => traffic.fetch_failed(name.as_str()),
+    }
 }
 
 fn told_of(target: &Target, answer: &PartitionAnswer<FileRecords>) -> (Key, Told, bool) {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use kafka_protocol::messages::{
-    AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
+    AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest, DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::Decodable;
 use twinstream_model::ErrorCode;
@@ -33,6 +33,7 @@ use crate::controller::messages::{INTERNAL_VERSION, InternalApi, write_answer};
 use crate::server::response::{IntoResponse, Response, ResponsePart};
 
 mod group_wire; // what the group APIs share
+mod log_wire; // what the APIs over partitions share
 mod shape; // what a request's bytes may look like
 mod topic_view; // how a partition looks to a client
 mod config_changes; // what the two ways to alter configs share
@@ -46,6 +47,13 @@ pub(crate) mod create_topics;
 mod delete_topics;
 mod describe_configs;
 mod incremental_alter_configs;
+mod produce;
+mod fetch;
+mod list_offsets;
+mod delete_records;
+mod init_producer_id;
+mod offset_for_leader_epoch;
+mod describe_log_dirs;
 mod describe_cluster;
 mod describe_topic_partitions;
 mod metadata;
@@ -122,6 +130,9 @@ macro_rules! handlers {
 // The table. To serve an API: declare its module above, import its request type, add its row here (by key), and its
 // shape in `shape::table`.
 handlers! {
+    Produce 3..=13, ProduceRequest => produce;
+    Fetch 4..=18, FetchRequest => fetch;
+    ListOffsets 1..=10, ListOffsetsRequest => list_offsets;
     Metadata 0..=13, MetadataRequest => metadata;
     OffsetCommit 2..=9, OffsetCommitRequest => offset_commit;
     OffsetFetch 1..=9, OffsetFetchRequest => offset_fetch;
@@ -135,8 +146,12 @@ handlers! {
     ApiVersions 0..=4, ApiVersionsRequest => api_versions;
     CreateTopics 2..=7, CreateTopicsRequest => create_topics;
     DeleteTopics 1..=6, DeleteTopicsRequest => delete_topics;
+    DeleteRecords 0..=2, DeleteRecordsRequest => delete_records;
+    InitProducerId 0..=5, InitProducerIdRequest => init_producer_id;
+    OffsetForLeaderEpoch 2..=4, OffsetForLeaderEpochRequest => offset_for_leader_epoch;
     DescribeConfigs 1..=4, DescribeConfigsRequest => describe_configs;
     AlterConfigs 0..=2, AlterConfigsRequest => alter_configs;
+    DescribeLogDirs 1..=4, DescribeLogDirsRequest => describe_log_dirs;
     CreatePartitions 0..=3, CreatePartitionsRequest => create_partitions;
     IncrementalAlterConfigs 0..=1, IncrementalAlterConfigsRequest => incremental_alter_configs;
     DeleteGroups 0..=2, DeleteGroupsRequest => delete_groups;

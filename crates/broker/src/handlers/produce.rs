@@ -122,7 +122,12 @@ async fn produce_topic(
     for data in topic.partition_data {
         let index = PartitionIndex(data.index);
         let produced = match &resolved {
-            Ok(name) => produce_partition(broker, ctx, image, name, data, acks).await,
+            Ok(name) => {
+                let bytes = data.records.as_ref().map_or(0, Bytes::len);
+                let produced = produce_partition(broker, ctx, image, name, data, acks).await;
+                count(broker, image, name, bytes, &produced);
+                produced
+            }
             Err(code) => Err(Failure::of(*code)),
         };
         let mut response = to_response(ctx, index, produced);
@@ -189,6 +194,23 @@ async fn produce_partition(
         return Err(Failure::of(ErrorCode::UnsupportedCompressionType));
     }
     Ok(append(partition, records, acks == -1).await?)
+}
+
+/// Counts the traffic of topics that exist; names that clients make up get no series.
+fn count(broker: &Broker, image: &Image, topic: &TopicName, bytes: usize, produced: &Result<Appended, Failure>) {
+    if image.topic(topic).is_none() {
+        return;
+    }
+    let traffic = &broker.metrics.topics;
+    match produced {
+        Ok(appended) => traffic.produced(topic.as_str(), appended.records.unsigned_abs(), appended.bytes as u64),
+        Err(failure) => {
+            traffic.produce_failed(topic.as_str());
+            if matches!(failure.code, ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge) {
+                traffic.rejected(topic.as_str(), bytes as u64);
+            }
+        }
+    }
 }
 
 fn is_zstd(records: &[u8]) -> bool {

@@ -75,11 +75,6 @@ impl FrameReader {
         Self { buffer: BytesMut::new(), limit, memory, idle_limit }
     }
 
-    /// Whether part of the next request has arrived already.
-    pub(crate) fn has_pending(&self) -> bool {
-        !self.buffer.is_empty()
-    }
-
     /// The next frame, or `None` when the client closed between two requests. Safe to cancel between frames.
     pub(crate) async fn next(&mut self, stream: &TcpStream) -> Result<Option<Frame>, FrameError> {
         if !self.fill(stream, 4, READ_STEP).await? {

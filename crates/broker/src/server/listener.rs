@@ -69,10 +69,6 @@ impl ConnectionLimits {
         self.total.fetch_add(1, Ordering::Relaxed);
         Ok(Admission { limits: Arc::clone(self), ip })
     }
-
-    pub(crate) fn open(&self) -> usize {
-        self.total.load(Ordering::Relaxed)
-    }
 }
 
 impl Drop for Admission {

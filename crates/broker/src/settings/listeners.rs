@@ -134,7 +134,7 @@ fn advertised(values: &Values, bound: &[Listener]) -> Result<Vec<AdvertisedListe
     let texts = values.list("advertised.listeners");
     if texts.is_empty() {
         let clients = bound.iter().filter(|listener| !listener.is_controller);
-        return Ok(clients.map(|listener| from_bound(listener)).collect());
+        return Ok(clients.map(from_bound).collect());
     }
     let mut advertised = Vec::new();
     for text in texts {

@@ -17,8 +17,5 @@ mod typed;
 
 pub(crate) use listeners::AdvertisedListener;
 pub(crate) use live::LiveSettings;
-pub(crate) use typed::{
-    GroupSettings, LogSettings, NetworkSettings, NodeSettings, OffsetsSettings, QuorumSettings, Settings,
-    TopicDefaults, TransactionSettings,
-};
+pub(crate) use typed::{NetworkSettings, OffsetsSettings, Settings};
 pub(crate) use values::SettingsError;

@@ -71,9 +71,6 @@ pub(crate) struct QuorumSettings {
     /// Where the metadata log lives; the first log directory unless set.
     pub(crate) metadata_dir: PathBuf,
     pub(crate) election_timeout: Duration,
-    pub(crate) fetch_timeout: Duration,
-    pub(crate) snapshot_after_bytes: u64,
-    pub(crate) snapshot_after: Duration,
 }
 
 /// What new topics get, and whether they come into being by themselves.
@@ -117,7 +114,6 @@ pub(crate) struct OffsetsSettings {
     pub(crate) retention: Duration,
     pub(crate) retention_check_interval: Duration,
     pub(crate) metadata_bytes_max: usize,
-    pub(crate) commit_timeout: Duration,
 }
 
 /// What producers may ask for.
@@ -225,9 +221,6 @@ impl QuorumSettings {
             voters,
             metadata_dir,
             election_timeout: values.millis("controller.quorum.election.timeout.ms")?,
-            fetch_timeout: values.millis("controller.quorum.fetch.timeout.ms")?,
-            snapshot_after_bytes: values.integer("metadata.log.max.record.bytes.between.snapshots")?,
-            snapshot_after: values.millis("metadata.log.max.snapshot.interval.ms")?,
         })
     }
 }
@@ -287,7 +280,6 @@ impl OffsetsSettings {
             retention: Duration::from_secs(minutes * 60),
             retention_check_interval: values.millis("offsets.retention.check.interval.ms")?,
             metadata_bytes_max: values.size("offset.metadata.max.bytes")?,
-            commit_timeout: values.millis("offsets.commit.timeout.ms")?,
         })
     }
 }

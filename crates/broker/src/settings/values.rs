@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::sources::{Given, GivenValue, Provenance};
+use super::sources::{Given, GivenValue};
 use super::table::{self, Fate, Kind, Setting};
 
 /// Why the settings are not usable. Each names the setting and the way out.
@@ -187,13 +187,6 @@ fn check_one(setting: &'static Setting, value: &GivenValue) -> Result<(), Settin
             reason: reason.to_owned(),
         }),
         _ => Ok(()),
-    }
-}
-
-impl Values {
-    /// Where a given value came from, for tests and messages.
-    pub(crate) fn provenance(&self, name: &str) -> Option<&Provenance> {
-        self.given.get(name).map(|value| &value.provenance)
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .no_such_part("Groups are loaded through the ordinary read path."),
     Setting::new("offsets.commit.timeout.ms", Kind::Int, Some("5000"))
         .at_least(1)
-        .effect("How long a commit may wait for its append."),
+        .no_such_part("A commit is answered as soon as it is appended."),
     Setting::new("offset.metadata.max.bytes", Kind::Int, Some("4096"))
         .at_least(0)
         .effect("Longest metadata text of a committed offset."),

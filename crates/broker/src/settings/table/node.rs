@@ -25,7 +25,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Time without a leader after which a voter stands for election."),
     Setting::new("controller.quorum.fetch.timeout.ms", Kind::Int, Some("2000"))
         .at_least(50)
-        .effect("Time without a word from the quorum's leader after which a node looks for another."),
+        .no_such_part("The quorum's leader pushes; a node without a vote waits for it."),
     Setting::new("controller.quorum.append.linger.ms", Kind::Int, Some("25"))
         .at_least(0)
         .no_such_part("The quorum writes what is pending in one go without waiting."),
@@ -66,10 +66,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Directory of the metadata log; the first of log.dirs unless set."),
     Setting::new("metadata.log.max.record.bytes.between.snapshots", Kind::Long, Some("20971520"))
         .at_least(1)
-        .effect("Bytes of new metadata after which a snapshot is written."),
+        .no_such_part("A snapshot is written after a fixed number of entries."),
     Setting::new("metadata.log.max.snapshot.interval.ms", Kind::Long, Some("3600000"))
         .at_least(0)
-        .effect("Longest time between two metadata snapshots while there is news; 0 for no limit."),
+        .no_such_part("A snapshot is written after a fixed number of entries."),
     Setting::new("metadata.log.segment.bytes", Kind::Int, Some("1073741824"))
         .at_least(8388608)
         .no_such_part("The metadata log is cut at snapshots, not by size."),

@@ -34,7 +34,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Level when this broker compresses with gzip."),
     Setting::new("compression.lz4.level", Kind::Int, Some("9"))
         .between(1, 17)
-        .effect("Level when this broker compresses with lz4."),
+        .not_yet("Level when this broker compresses with lz4; so far there is one."),
     Setting::new("compression.zstd.level", Kind::Int, Some("3"))
         .between(-131072, 22)
         .effect("Level when this broker compresses with zstd."),

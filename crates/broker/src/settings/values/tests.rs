@@ -1,3 +1,4 @@
+use super::super::sources::Provenance;
 use super::*;
 
 fn given(pairs: &[(&str, &str)]) -> Given {
