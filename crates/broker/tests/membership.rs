@@ -9,6 +9,7 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{CreateTopicsRequest, DescribeClusterRequest, MetadataRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use support::process::BrokerProcess;
 use support::{Client, TestBroker, free_port, wait_until};
 
 const LEADER_NOT_AVAILABLE: i16 = 5;
@@ -170,4 +171,33 @@ async fn a_start_is_quick() {
     // The aim is 300 ms; tests share the machine, so only an election timeout or a heartbeat interval would fail this.
     assert!(started.elapsed() < Duration::from_millis(1800), "took {:?}", started.elapsed());
     broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crashed_broker_is_noticed_at_once_and_let_in_again_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let voter_port = free_port();
+    // A session so long that only the broken connection can tell.
+    let slow = [("broker.session.timeout.ms", "60000")];
+    let mut first = BrokerProcess::start(dir.path(), 1, voter_port, voter_port, &slow).await;
+    let second_port = free_port();
+    let mut second = BrokerProcess::start(dir.path(), 2, second_port, voter_port, &slow).await;
+    let mut client = first.client().await;
+    create(&mut client, "shared", 2).await;
+    let whole = BTreeMap::from([(0, (1, 0)), (1, (2, 0))]);
+    assert_eq!(leaders(&mut client, "shared").await, whole);
+
+    second.kill();
+    let gone = BTreeMap::from([(0, (1, 0)), (1, (-1, LEADER_NOT_AVAILABLE))]);
+    wait_until("the crash is noticed", async || leaders(&mut client, "shared").await == gone).await;
+    let mut second = BrokerProcess::start(dir.path(), 2, second_port, voter_port, &slow).await;
+    wait_until("the second broker leads again", async || leaders(&mut client, "shared").await == whole).await;
+
+    // The whole cluster crashes, and nobody waits for the sessions of the dead.
+    first.kill();
+    second.kill();
+    let first = BrokerProcess::start(dir.path(), 1, voter_port, voter_port, &slow).await;
+    let _second = BrokerProcess::start(dir.path(), 2, second_port, voter_port, &slow).await;
+    let mut client = first.client().await;
+    wait_until("both lead again", async || leaders(&mut client, "shared").await == whole).await;
 }

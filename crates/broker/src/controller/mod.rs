@@ -219,11 +219,6 @@ impl ControllerClient {
         }
     }
 
-    /// The node that decides, as far as this one knows.
-    pub(crate) fn active_controller(&self) -> Option<NodeId> {
-        self.shared.quorum.leader()
-    }
-
     /// Whether this node decides.
     pub(crate) fn is_active(&self) -> bool {
         self.shared.quorum.is_leader()

@@ -16,22 +16,22 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     config("cleanup.policy", List, "delete", Items(&["compact", "delete"]), Effect)
         .twins(&[same("log.cleanup.policy")])
         .doc("What happens to old data: delete by time and size, compact by key, both, or nothing when empty. Compaction itself comes with a later release: until then a compacted topic keeps all its data."),
-    config("compression.gzip.level", Int, "-1", MinusOneOrBetween(1, 9), NotYet)
+    config("compression.gzip.level", Int, "-1", MinusOneOrBetween(1, 9), Effect)
         .twins(&[same("compression.gzip.level")])
         .doc("Level when the broker compresses with gzip."),
     config("compression.lz4.level", Int, "9", Between(1, 17), NotYet)
         .twins(&[same("compression.lz4.level")])
-        .doc("Level when the broker compresses with lz4."),
+        .doc("Level when the broker compresses with lz4, which has only one level here."),
     config(
         "compression.type",
         String,
         "producer",
         OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
-        NotYet,
+        Effect,
     )
     .twins(&[same("compression.type")])
-    .doc("Codec of stored batches; producer keeps what the producer chose, which is what every topic does until recompression lands."),
-    config("compression.zstd.level", Int, "3", Between(-131_072, 22), NotYet)
+    .doc("Codec of stored batches; producer keeps what the producer chose."),
+    config("compression.zstd.level", Int, "3", Between(-131_072, 22), Effect)
         .twins(&[same("compression.zstd.level")])
         .doc("Level when the broker compresses with zstd."),
     config("delete.retention.ms", Long, "86400000", AtLeast(0), NotYet)
@@ -62,9 +62,9 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     config("max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1), NotYet)
         .twins(&[same("log.cleaner.max.compaction.lag.ms")])
         .doc("How long a record of a compacted topic may stay uncompacted."),
-    config("max.decompressed.message.bytes", Int, "2147483639", AtLeast(1), NotYet)
+    config("max.decompressed.message.bytes", Int, "2147483639", AtLeast(1), Effect)
         .twins(&[same("max.decompressed.message.bytes")])
-        .doc("Largest decompressed batch."),
+        .doc("Largest decompressed batch, where the broker must look inside one."),
     config("max.message.bytes", Int, "1048588", AtLeast(0), Effect)
         .twins(&[same("message.max.bytes")])
         .doc("Largest batch that a producer may send."),

@@ -4,7 +4,8 @@
 //! has caught up; *serving* -> *fenced* when its session ends, when its process is known to be gone, when it wants to stop, and when a
 //! new incarnation of it registers. A fenced broker leads nothing.
 //!
-//! Sessions live in memory only. A new controller gives every serving broker one full session time.
+//! Sessions live in memory only. A new controller gives every serving broker one full session time to report. Until it does, a new
+//! incarnation may take its place at once: after a crash of the whole cluster nobody should wait for sessions of the dead.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -95,7 +96,7 @@ impl BrokerError {
 struct Session {
     incarnation: Uuid,
     last_heard: Instant,
-    /// Its process is known to be gone, so another one may take the node id at once.
+    /// Its process is not known to live, so another one may take the node id at once.
     gone: bool,
 }
 
@@ -107,7 +108,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn take_over(image: &Image, now: Instant) -> Self {
-        let session = |broker: &BrokerImage| Session { incarnation: broker.incarnation, last_heard: now, gone: false };
+        let session = |broker: &BrokerImage| Session { incarnation: broker.incarnation, last_heard: now, gone: true };
         let by_node = image.live_brokers().map(|broker| (broker.node_id, session(broker))).collect();
         Self { by_node }
     }

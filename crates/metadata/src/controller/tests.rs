@@ -449,6 +449,16 @@ fn a_new_controller_gives_serving_brokers_a_full_session() {
 }
 
 #[test]
+fn after_a_crash_of_the_whole_cluster_nobody_waits_for_old_sessions() {
+    let mut cluster = Cluster::of(2);
+    let image = cluster.controller.image().clone();
+    cluster.controller = Controller::new(image, ControllerSettings::default(), cluster.now);
+    assert!(cluster.register(1, 77).is_ok());
+    cluster.beat(2, 1);
+    assert!(cluster.register(2, 78).is_err(), "this one was heard of");
+}
+
+#[test]
 fn lists_are_appended_to_and_subtracted_from() {
     use ConfigOperation::{Append, Delete, Set, Subtract};
     let mut cluster = Cluster::of(1);

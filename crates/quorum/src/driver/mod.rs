@@ -15,7 +15,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -205,10 +205,7 @@ impl Driver {
             if taken == COMMANDS_PER_ROUND_MAX {
                 break;
             }
-            next = match self.commands.try_recv() {
-                Ok(command) => Some(command),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-            };
+            next = self.commands.try_recv().ok();
         }
         Ok(())
     }
@@ -271,9 +268,8 @@ impl Driver {
                 reply.into_iter().for_each(|reply| answer(reply, Ok(self.node.raft.raft_log.committed)));
                 continue;
             }
-            let mut change = ConfChange::default();
+            let mut change = ConfChange { node_id: raft_id(node), ..ConfChange::default() };
             change.set_change_type(kind);
-            change.node_id = raft_id(node);
             match (self.node.propose_conf_change(Vec::new(), change), reply) {
                 (Ok(()), Some(reply)) => {
                     self.pending.add(self.node.raft.raft_log.last_index(), self.node.raft.term, reply);

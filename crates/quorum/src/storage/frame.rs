@@ -84,19 +84,18 @@ pub(super) fn any_whole(bytes: &[u8]) -> bool {
 fn decode_payload(payload: &[u8]) -> Option<Frame> {
     match *payload.first()? {
         KIND_ENTRY if payload.len() >= ENTRY_FIELDS_BYTES => {
-            let mut entry = Entry::default();
+            let mut entry = Entry {
+                term: number64(payload, 2)?,
+                index: number64(payload, 10)?,
+                data: payload[ENTRY_FIELDS_BYTES..].to_vec().into(),
+                ..Entry::default()
+            };
             entry.set_entry_type(entry_type_of(payload[1])?);
-            entry.term = number64(payload, 2)?;
-            entry.index = number64(payload, 10)?;
-            entry.data = payload[ENTRY_FIELDS_BYTES..].to_vec().into();
             Some(Frame::Entry(entry))
         }
         KIND_HARD_STATE if payload.len() == HARD_STATE_BYTES => {
-            let mut state = HardState::default();
-            state.term = number64(payload, 1)?;
-            state.vote = number64(payload, 9)?;
-            state.commit = number64(payload, 17)?;
-            Some(Frame::HardState(state))
+            let (term, vote, commit) = (number64(payload, 1)?, number64(payload, 9)?, number64(payload, 17)?);
+            Some(Frame::HardState(HardState { term, vote, commit, ..HardState::default() }))
         }
         _ => None,
     }

@@ -70,8 +70,7 @@ impl SnapshotFile {
 
     /// The snapshot in Raft's form.
     pub(super) fn to_raft(&self) -> Result<Snapshot, StorageError> {
-        let mut snapshot = Snapshot::default();
-        snapshot.data = self.data()?.into();
+        let mut snapshot = Snapshot { data: self.data()?.into(), ..Snapshot::default() };
         let metadata = snapshot.mut_metadata();
         metadata.index = self.index;
         metadata.term = self.term;
@@ -97,9 +96,7 @@ fn read(path: &Path) -> Result<(SnapshotFile, Vec<u8>), StorageError> {
 fn read_facts(numbers: Vec<u64>) -> Option<(u64, u64, ConfState)> {
     let mut numbers = Numbers::new(numbers);
     let (index, term) = (numbers.one()?, numbers.one()?);
-    let mut members = ConfState::default();
-    members.voters = numbers.list()?;
-    members.learners = numbers.list()?;
+    let (voters, learners) = (numbers.list()?, numbers.list()?);
     numbers.end()?;
-    Some((index, term, members))
+    Some((index, term, ConfState::from((voters, learners))))
 }

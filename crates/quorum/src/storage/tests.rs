@@ -3,11 +3,7 @@ use std::{fs, path::Path};
 use super::*;
 
 fn entry(index: u64, term: u64, data: &str) -> Entry {
-    let mut entry = Entry::default();
-    entry.index = index;
-    entry.term = term;
-    entry.data = data.as_bytes().to_vec().into();
-    entry
+    Entry { index, term, data: data.as_bytes().to_vec().into(), ..Entry::default() }
 }
 
 fn entries(range: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
@@ -15,11 +11,7 @@ fn entries(range: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
 }
 
 fn state(term: u64, commit: u64) -> HardState {
-    let mut state = HardState::default();
-    state.term = term;
-    state.vote = 2;
-    state.commit = commit;
-    state
+    HardState { term, vote: 2, commit, ..HardState::default() }
 }
 
 fn options(folder: &Path) -> QuorumOptions {
@@ -211,8 +203,7 @@ fn a_received_snapshot_replaces_the_log() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut storage = open(folder.path());
     storage.persist(&entries(1..=3), Some(&state(1, 2)), true).expect("a writable folder");
-    let mut snapshot = Snapshot::default();
-    snapshot.data = b"state".to_vec().into();
+    let mut snapshot = Snapshot { data: b"state".to_vec().into(), ..Snapshot::default() };
     snapshot.mut_metadata().index = 50;
     snapshot.mut_metadata().term = 4;
     storage.install_snapshot(&snapshot).expect("a writable folder");
