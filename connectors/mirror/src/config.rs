@@ -151,11 +151,12 @@ pub(crate) fn unused_client_settings(settings: &ClientSettings) -> Vec<String> {
 }
 
 fn client_settings(raw: &RawConfig, prefix: &'static str, prefixes: &[&str]) -> Result<ClientSettings, MirrorConfigError> {
-    let mut chosen = RawConfig::new();
+    let (mut chosen, def) = (RawConfig::new(), config_def());
     for prefix in prefixes {
-        for (name, value) in raw {
-            // `source.cluster.alias` is ours, not a client's.
-            if let Some(name) = name.strip_prefix(prefix).filter(|name| *name != "alias") {
+        for (full_name, value) in raw {
+            let Some(name) = full_name.strip_prefix(prefix) else { continue };
+            // Keys of the table such as `source.cluster.alias` or `consumer.poll.timeout.ms` are ours, not a client's.
+            if name == "bootstrap.servers" || def.get(full_name).is_none() {
                 chosen.insert(name.to_owned(), value.clone());
             }
         }
