@@ -81,7 +81,7 @@ impl Node {
             partitions,
             fetch_sessions: FetchSessions::new(settings.network.fetch_session_slots),
             producer_ids: ProducerIds::default(),
-            groups: GroupService::new(&settings),
+            groups: GroupService::new(&settings, &metrics.registry),
             settings,
             image,
             metrics,

@@ -1,6 +1,8 @@
 //! The metrics of all logs of a process.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge};
 
 /// Shared by all logs of a broker; see each metric's help text.
 #[derive(Clone, Debug)]
@@ -33,15 +35,26 @@ impl LogMetrics {
         }
     }
 
-    /// Makes the metrics visible in a registry.
-    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        registry.register(Box::new(self.appended_bytes.clone()))?;
-        registry.register(Box::new(self.appended_records.clone()))?;
-        registry.register(Box::new(self.flush_seconds.clone()))?;
-        registry.register(Box::new(self.segments_rolled.clone()))?;
-        registry.register(Box::new(self.segments_deleted.clone()))?;
-        registry.register(Box::new(self.tails_cut.clone()))?;
-        registry.register(Box::new(self.poisoned.clone()))
+    fn parts(&self) -> [&dyn Collector; 7] {
+        [
+            &self.appended_bytes,
+            &self.appended_records,
+            &self.flush_seconds,
+            &self.segments_rolled,
+            &self.segments_deleted,
+            &self.tails_cut,
+            &self.poisoned,
+        ]
+    }
+}
+
+impl Collector for LogMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.parts().into_iter().flat_map(|part| part.desc()).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.parts().into_iter().flat_map(|part| part.collect()).collect()
     }
 }
 

@@ -110,7 +110,7 @@ impl FetchSessions {
         FetchSessions { slots, sessions: Mutex::default() }
     }
 
-    /// Sessions in the cache.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.sessions.lock().by_id.len()
     }

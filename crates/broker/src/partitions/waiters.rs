@@ -35,6 +35,11 @@ impl Waiters {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.bells.lock().is_empty() && self.count.load(Ordering::SeqCst) == 0
+    }
+
     fn add(&self, id: u64, bell: &Arc<Notify>) {
         self.bells.lock().insert(id, Arc::clone(bell));
         self.count.fetch_add(1, Ordering::SeqCst);
