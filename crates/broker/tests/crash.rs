@@ -141,8 +141,11 @@ async fn a_cluster_of_three_lives_through_kill_9_of_each_node() {
     let leaders = create_and_lead(&mut client, "t", 6).await;
     for (partition, leader) in leaders.iter().enumerate() {
         let mut client = nodes[*leader as usize - 1].client().await;
-        let answer = produce(&mut client, "t", partition as i32, values(&["before"])).await;
-        assert_eq!(answer.error_code, 0);
+        // The leader may hear of its partition a moment after the node that was asked.
+        wait_until("the leader takes records", async || {
+            produce(&mut client, "t", partition as i32, values(&["before"])).await.error_code == 0
+        })
+        .await;
     }
     for index in 0..3 {
         nodes[index].kill();

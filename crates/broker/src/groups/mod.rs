@@ -12,6 +12,7 @@
 
 mod loader; // from the log into a shard
 mod log; // what a shard needs of a log
+mod metrics; // how many groups and offsets
 mod placement; // which partition a group belongs to
 mod shard; // one shard's task
 mod topic; // the offsets topic itself
@@ -27,9 +28,12 @@ use twinstream_coordinator::group::{Answer, GroupConfig, ListFilter, Listing, Re
 use twinstream_metadata::{Image, TopicImage};
 use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, NodeId, PartitionIndex, TopicName, TopicPartition};
 
+use twinstream_telemetry::Metrics;
+
 use crate::settings::Settings;
 
 pub(crate) use log::ShardLog;
+use metrics::GroupMetrics;
 pub(crate) use placement::partition_of;
 use shard::{LOAD_PATIENCE, ShardHandle};
 pub(crate) use topic::create_offsets_topic;
@@ -41,6 +45,7 @@ pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 pub(crate) struct GroupService {
     node: NodeId,
     config: GroupConfig,
+    metrics: GroupMetrics,
     shards: RwLock<BTreeMap<PartitionIndex, Shard>>,
     /// Rings when shards started or stopped.
     moved: watch::Sender<()>,
@@ -56,10 +61,11 @@ struct Shard {
 }
 
 impl GroupService {
-    pub(crate) fn new(settings: &Settings) -> GroupService {
+    pub(crate) fn new(settings: &Settings, registry: &Metrics) -> GroupService {
         GroupService {
             node: settings.node.id,
             config: group_config(settings),
+            metrics: GroupMetrics::new(registry),
             shards: RwLock::default(),
             moved: watch::Sender::default(),
             creating: tokio::sync::Mutex::default(),
@@ -104,7 +110,7 @@ impl GroupService {
             let topic_partition = TopicPartition::new(name, partition);
             let Some(log) = open(&topic_partition, epoch) else { continue };
             debug!(partition = partition.0, epoch = epoch.0, "becoming group coordinator");
-            let handle = Arc::new(ShardHandle::start(topic_partition, log, self.config.clone()));
+            let handle = Arc::new(ShardHandle::start(topic_partition, log, self.config.clone(), self.metrics.clone()));
             shards.insert(partition, Shard { epoch, handle });
         }
     }
@@ -178,7 +184,10 @@ impl GroupService {
 
     /// Resigns everywhere; what is parked is answered with NOT_COORDINATOR.
     pub(crate) fn stop(&self) {
-        self.shards.write().clear();
+        // Said, not left to the last handle's drop: a parked request holds one.
+        for shard in std::mem::take(&mut *self.shards.write()).into_values() {
+            shard.handle.stop();
+        }
     }
 
     fn handles(&self) -> Vec<Arc<ShardHandle>> {

@@ -26,6 +26,7 @@ use twinstream_protocol::batch::BatchBuilder;
 
 use super::loader::{self, LoadError};
 use super::log::ShardLog;
+use super::metrics::{GroupMetrics, Share};
 
 /// Requests that wait for one shard; a connection whose request finds the mailbox full waits with it.
 const MAILBOX_REQUESTS_MAX: usize = 1_024;
@@ -36,6 +37,9 @@ pub(super) const LOAD_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How late a deadline may fire because requests come without a pause.
 const DEADLINE_PATIENCE_MS: u64 = 500;
+
+/// How long a change may wait until the metrics show it.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause before a shard that panicked is loaded again, so that a lasting cause does not spin.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -64,11 +68,16 @@ pub(super) struct ShardHandle {
 
 impl ShardHandle {
     /// Starts the shard's task; loading begins at once.
-    pub(super) fn start(partition: TopicPartition, log: Arc<dyn ShardLog>, config: GroupConfig) -> ShardHandle {
+    pub(super) fn start(
+        partition: TopicPartition,
+        log: Arc<dyn ShardLog>,
+        config: GroupConfig,
+        metrics: GroupMetrics,
+    ) -> ShardHandle {
         let (mailbox, letters) = mpsc::channel(MAILBOX_REQUESTS_MAX);
         let (entering, phase) = watch::channel(Phase::Loading);
         let stop = CancellationToken::new();
-        let task = ShardTask { partition, log, config, phase: entering, stop: stop.clone(), letters };
+        let task = ShardTask { partition, log, config, metrics, phase: entering, stop: stop.clone(), letters };
         tokio::spawn(task.run());
         ShardHandle { mailbox, phase, stop }
     }
@@ -117,6 +126,7 @@ struct ShardTask {
     partition: TopicPartition,
     log: Arc<dyn ShardLog>,
     config: GroupConfig,
+    metrics: GroupMetrics,
     phase: watch::Sender<Phase>,
     stop: CancellationToken,
     letters: mpsc::Receiver<Letter>,
@@ -151,7 +161,15 @@ impl ShardTask {
     async fn live(&mut self) -> Result<(), LoadError> {
         let clock = Clock::start();
         let Some(engine) = self.load(clock).await? else { return Ok(()) };
-        let mut driver = Driver { engine, log: self.log.clone(), clock, replies: HashMap::new(), next_token: 0 };
+        let mut driver = Driver {
+            engine,
+            log: self.log.clone(),
+            clock,
+            replies: HashMap::new(),
+            next_token: 0,
+            counted: self.metrics.share(),
+            count_at: None,
+        };
         driver.drive();
         self.set_phase(Phase::Active);
         loop {
@@ -164,6 +182,7 @@ impl ShardTask {
                 },
                 () = driver.something_committed() => driver.drive(),
                 () = driver.next_deadline() => driver.fire_next(),
+                () = driver.next_count() => driver.count(),
             }
         }
         driver.resign();
@@ -228,6 +247,9 @@ struct Driver {
     /// One per request that is not answered yet, so at most one per connection.
     replies: HashMap<Token, oneshot::Sender<Answer>>,
     next_token: u64,
+    counted: Share,
+    /// When to count next, if something has happened since.
+    count_at: Option<Instant>,
 }
 
 impl Driver {
@@ -275,7 +297,20 @@ impl Driver {
         while let Some(event) = self.engine.poll_event() {
             log_event(event);
         }
+        self.count_at.get_or_insert_with(|| Instant::now() + COUNT_INTERVAL);
         self.send_answers();
+    }
+
+    fn count(&mut self) {
+        self.counted.update(self.engine.shard());
+        self.count_at = None;
+    }
+
+    async fn next_count(&self) {
+        match self.count_at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
     }
 
     fn send_answers(&mut self) {

@@ -11,9 +11,11 @@ use tokio::sync::watch;
 use twinstream_coordinator::group::*;
 use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 use twinstream_protocol::batch::{BatchBuilder, BatchMut, BatchView};
+use twinstream_telemetry::Metrics;
 use uuid::Uuid;
 
 use super::log::ShardLog;
+use super::metrics::GroupMetrics;
 use super::shard::ShardHandle;
 
 /// A log of whole batches; what it commits is the test's choice.
@@ -94,7 +96,7 @@ fn config() -> GroupConfig {
 }
 
 async fn shard(log: &Arc<MemoryLog>) -> ShardHandle {
-    let shard = ShardHandle::start(partition(), log.clone(), config());
+    let shard = ShardHandle::start(partition(), log.clone(), config(), GroupMetrics::new(&Metrics::new()));
     wait_until(|| !shard.is_loading()).await;
     shard
 }
@@ -196,7 +198,7 @@ async fn refused_append_is_an_error_that_clients_understand() {
 async fn parked_join_hears_when_the_shard_resigns_and_later_calls_too() {
     let log = MemoryLog::new();
     let slow = GroupConfig { initial_rebalance_delay_ms: 60_000, ..GroupConfig::default() };
-    let shard = ShardHandle::start(partition(), log, slow);
+    let shard = ShardHandle::start(partition(), log, slow, GroupMetrics::new(&Metrics::new()));
     wait_until(|| !shard.is_loading()).await;
     let mut joining = Box::pin(shard.call(join("g")));
     assert!(joining.as_mut().now_or_never().is_none());
@@ -259,4 +261,17 @@ async fn unknown_group_is_not_found_and_not_created_by_asking() {
     assert_eq!(answer, Ok(Answer::Describe(Err(ErrorCode::GroupIdNotFound))));
     let Ok(Answer::List(groups)) = shard.call(Request::List(ListFilter::default())).await else { panic!() };
     assert!(groups.is_empty());
+}
+
+#[tokio::test]
+async fn counts_are_shown_and_taken_back_with_the_shard() {
+    let (log, registry) = (MemoryLog::new(), Metrics::new());
+    let shard = ShardHandle::start(partition(), log, config(), GroupMetrics::new(&registry));
+    shard.call(commit(5)).await.unwrap();
+    let shows = |line: &str| registry.render().unwrap().lines().any(|l| l == line);
+    wait_until(|| shows("kafka_coordinator_group_groupmetadatamanager_numoffsets 1")).await;
+    assert!(shows("kafka_coordinator_group_groupmetadatamanager_numgroups 1"));
+    assert!(shows("kafka_coordinator_group_groupmetadatamanager_numgroupsempty 1"));
+    drop(shard);
+    wait_until(|| shows("kafka_coordinator_group_groupmetadatamanager_numgroups 0")).await;
 }

@@ -1,0 +1,82 @@
+//! How many groups in which state and how many offsets, over all shards of this broker.
+//!
+//! Each shard adds what changed since it last looked and takes its share back when it goes, so that a scrape costs
+//! nothing and a shard counts at most once a second.
+
+use prometheus::IntGauge;
+use twinstream_coordinator::group::{GroupShard, GroupState};
+use twinstream_telemetry::Metrics;
+
+const STATES: [(GroupState, &str); 5] = [
+    (GroupState::Empty, "kafka_coordinator_group_groupmetadatamanager_numgroupsempty"),
+    (GroupState::PreparingRebalance, "kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance"),
+    (GroupState::CompletingRebalance, "kafka_coordinator_group_groupmetadatamanager_numgroupscompletingrebalance"),
+    (GroupState::Stable, "kafka_coordinator_group_groupmetadatamanager_numgroupsstable"),
+    (GroupState::Dead, "kafka_coordinator_group_groupmetadatamanager_numgroupsdead"),
+];
+
+/// The gauges that all shards share.
+#[derive(Clone, Debug)]
+pub(super) struct GroupMetrics {
+    groups: IntGauge,
+    by_state: [IntGauge; STATES.len()],
+    offsets: IntGauge,
+}
+
+impl GroupMetrics {
+    pub(super) fn new(registry: &Metrics) -> GroupMetrics {
+        GroupMetrics {
+            groups: registry.gauge(
+                "kafka_coordinator_group_groupmetadatamanager_numgroups",
+                "Groups that this broker coordinates.",
+            ),
+            by_state: STATES.map(|(state, name)| registry.gauge(name, &format!("Groups in state {state}."))),
+            offsets: registry.gauge(
+                "kafka_coordinator_group_groupmetadatamanager_numoffsets",
+                "Committed offsets of the groups that this broker coordinates.",
+            ),
+        }
+    }
+
+    /// The share of one shard, nothing at first.
+    pub(super) fn share(&self) -> Share {
+        Share { metrics: self.clone(), counts: Counts::default() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    by_state: [i64; STATES.len()],
+    offsets: i64,
+}
+
+/// What one shard has added to the gauges; taken back when dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    metrics: GroupMetrics,
+    counts: Counts,
+}
+
+impl Share {
+    pub(super) fn update(&mut self, shard: &GroupShard) {
+        let found = shard.count_by_state();
+        let by_state = STATES.map(|(state, _)| found.get(&state).map_or(0, |count| *count as i64));
+        self.set(Counts { by_state, offsets: shard.offset_count() as i64 });
+    }
+
+    fn set(&mut self, counts: Counts) {
+        let sum = |counts: &Counts| counts.by_state.iter().sum::<i64>();
+        self.metrics.groups.add(sum(&counts) - sum(&self.counts));
+        self.metrics.offsets.add(counts.offsets - self.counts.offsets);
+        for (gauge, (new, old)) in self.metrics.by_state.iter().zip(counts.by_state.iter().zip(&self.counts.by_state)) {
+            gauge.add(new - old);
+        }
+        self.counts = counts;
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(Counts::default());
+    }
+}
