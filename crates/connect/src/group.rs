@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use twinstream_client::raw::kafka_protocol::messages::leave_group_request::MemberIdentity;
+use twinstream_client::raw::kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use twinstream_client::raw::kafka_protocol::messages::{
     DescribeGroupsRequest, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
 };
@@ -252,7 +253,12 @@ impl Member {
             .with_member_id(text(&self.member_id))
             .with_group_instance_id(Some(text(&self.options.instance)))
             .with_protocol_type(Some(text(PROTOCOL_TYPE)))
-            .with_protocol_name(Some(text(PROTOCOL)));
+            .with_protocol_name(Some(text(PROTOCOL)))
+            .with_assignments(vec![
+                SyncGroupRequestAssignment::default()
+                    .with_member_id(text(&self.member_id))
+                    .with_assignment(wire::metadata(&self.options.url)),
+            ]);
         let synced = self.client.request(node, &request).await.map_err(JoinError::Again)?;
         match ErrorCode::from_code(synced.error_code) {
             Some(ErrorCode::None) => Ok(()),
@@ -345,10 +351,8 @@ impl Member {
         let identity = MemberIdentity::default()
             .with_member_id(text(&self.member_id))
             .with_group_instance_id(Some(text(&self.options.instance)));
-        let request = LeaveGroupRequest::default()
-            .with_group_id(self.group_id())
-            .with_member_id(text(&self.member_id))
-            .with_members(vec![identity]);
+        // From version 3 on members leave by a list, and the field of the only member must be empty.
+        let request = LeaveGroupRequest::default().with_group_id(self.group_id()).with_members(vec![identity]);
         let left = match self.coordinator().await {
             Ok(node) => self.client.request_capped(node, &request, 5).await.map(|_| ()),
             Err(error) => Err(error),

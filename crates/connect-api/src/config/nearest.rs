@@ -1,8 +1,9 @@
 //! "Did you mean": the known name closest to a misspelt one.
 
-/// The candidate with the smallest edit distance, if it is close enough to be a likely meaning (a third of the length).
+/// The candidate with the smallest edit distance, if it is close enough to be a likely meaning: a third of the length, or
+/// two swapped letters of a short name.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).max(1);
+    let limit = (name.chars().count() / 3).max(2);
     candidates
         .into_iter()
         .map(|candidate| (distance(name, candidate), candidate))

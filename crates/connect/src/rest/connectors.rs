@@ -169,12 +169,30 @@ pub(super) async fn restart(
     let app = ready(&app)?;
     let flag = |key: &str| query.get(key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let (include_tasks, only_failed) = (flag("includeTasks"), flag("onlyFailed"));
+    let before = app.status_json(&name);
     app.herd(Request::Restart { name: name.clone(), include_tasks, only_failed }).await?;
     if !include_tasks && !only_failed {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let status = app.status_json(&name).ok_or_else(|| gone(&name))?;
-    Ok((StatusCode::ACCEPTED, Json(status)).into_response())
+    let plan = restart_plan(before.ok_or_else(|| gone(&name))?, include_tasks, only_failed);
+    Ok((StatusCode::ACCEPTED, Json(plan)).into_response())
+}
+
+/// The status with RESTARTING for everything that the restart concerns, however fast it was.
+fn restart_plan(mut status: JsonValue, include_tasks: bool, only_failed: bool) -> JsonValue {
+    let mark = |part: &mut JsonValue| {
+        if (!only_failed || part["state"] == "FAILED") && part["state"] != "STOPPED" {
+            part["state"] = json!("RESTARTING");
+            if let Some(part) = part.as_object_mut() {
+                part.remove("trace");
+            }
+        }
+    };
+    mark(&mut status["connector"]);
+    if include_tasks {
+        status["tasks"].as_array_mut().into_iter().flatten().for_each(mark);
+    }
+    status
 }
 
 pub(super) async fn tasks(State(app): State<SharedApp>, Path(name): Path<String>) -> Answer {

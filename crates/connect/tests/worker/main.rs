@@ -1,0 +1,7 @@
+//! The worker against Apache Kafka, with connectors that live in the test: one binary, so that it is linked once.
+
+mod support;
+
+mod rest;
+mod sinks;
+mod sources;
