@@ -166,9 +166,23 @@ impl Consumer {
     /// Reads exactly these partitions, without a group's help. Replaces the former assignment.
     pub async fn assign(&self, partitions: &[(TopicPartition, StartAt)]) -> Result<(), ClientError> {
         let list = start_list(partitions)?;
+        self.learn_leaders(partitions).await;
         self.on_thread("assign partitions".to_owned(), move |client| client.assign(&list)).await?;
         *self.assigned.lock() = partitions.iter().map(|(partition, _)| partition.clone()).collect();
         Ok(())
+    }
+
+    /// Fills librdkafka's cache of leaders before it needs them. A partition that is assigned without a known leader waits
+    /// half a second for its start offset, and up to a second for the next look at leaders.
+    async fn learn_leaders(&self, partitions: &[(TopicPartition, StartAt)]) {
+        let topics: BTreeSet<TopicName> = partitions.iter().map(|(partition, _)| partition.topic.clone()).collect();
+        let within = self.api_timeout;
+        let asked = self.blocking("learn leaders", move |client| {
+            topics.iter().try_for_each(|topic| client.fetch_metadata(Some(topic.as_str()), within).map(drop))
+        });
+        if let Err(error) = asked.await {
+            tracing::debug!(%error, "leaders are learned with the next look of librdkafka");
+        }
     }
 
     /// Continues an assigned partition elsewhere.

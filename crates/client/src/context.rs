@@ -80,6 +80,10 @@ impl ClientContext for Context {
     fn stats(&self, _statistics: Statistics) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is an event of the consumer, not an error.
+        if matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PartitionEOF)) {
+            return;
+        }
         *self.last_error.0.lock() = Some(reason.to_owned());
         match error.rdkafka_error_code() {
             Some(

@@ -15,7 +15,12 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// The distinct keys of all records that a topic holds now.
 pub(super) async fn keys(bootstrap: &str, topic: &TopicName) -> Result<HashSet<Bytes>, ClientError> {
-    let settings = ClientSettings::new(bootstrap)?.with("librdkafka.enable.partition.eof", "true")?;
+    // An empty answer is what tells the end, so nobody shall wait for it.
+    let settings = ClientSettings::from_map([
+        ("bootstrap.servers", bootstrap),
+        ("fetch.max.wait.ms", "10"),
+        ("librdkafka.enable.partition.eof", "true"),
+    ])?;
     let partitions = partitions(&Admin::connect(&settings).await?, topic).await?;
     let mut consumer = Consumer::new(&settings)?;
     let starts: Vec<_> = partitions.iter().map(|partition| (partition.clone(), StartAt::Beginning)).collect();
