@@ -122,3 +122,6 @@ impl Applier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,7 +174,7 @@ fn kind_of(record: &Record) -> u16 {
 
 fn encode_fields(record: &Record, out: &mut Writer) {
     match record {
-        Record::ClusterId { cluster_id } => out.text(&cluster_id.to_string()),
+        Record::ClusterId { cluster_id } => out.text(cluster_id.as_str()),
         Record::RegisterBroker { node_id, incarnation, epoch, endpoints, rack, controller } => {
             out.i32(node_id.0);
             out.uuid(*incarnation);
