@@ -203,13 +203,22 @@ impl Values {
         let pairs = [
             ("bootstrap.servers", servers.join(",")),
             ("client.id", "twinstream-registry".to_owned()),
-            ("default.api.timeout.ms", timeout.clone()),
-            ("delivery.timeout.ms", timeout),
-            ("linger.ms", "0".to_owned()),
-            ("auto.offset.reset", "none".to_owned()),
-            ("fetch.max.wait.ms", "100".to_owned()),
+            ("default.api.timeout.ms", timeout),
         ];
         ClientSettings::from_map(pairs).map_err(|error| self.bad(name, &error.to_string()))
+    }
+}
+
+impl Settings {
+    /// For the writer: nothing waits for company, and nothing is tried for longer than a request may take.
+    pub(crate) fn producer(&self) -> Result<ClientSettings, twinstream_client::SettingsError> {
+        let timeout = self.store_timeout.as_millis().to_string();
+        self.client.clone().with("linger.ms", "0")?.with("delivery.timeout.ms", &timeout)
+    }
+
+    /// For the reader: a topic that lost its beginning or was made anew is an error, not a place to go on from.
+    pub(crate) fn consumer(&self) -> Result<ClientSettings, twinstream_client::SettingsError> {
+        self.client.clone().with("auto.offset.reset", "none")
     }
 }
 

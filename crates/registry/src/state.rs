@@ -43,7 +43,7 @@ pub(crate) struct State {
     /// How many versions, deleted ones included, use an id, and what it means.
     ids: BTreeMap<i32, IdEntry>,
     by_content: HashMap<Content, i32>,
-    /// Never goes back, so that an id of a schema that is gone is not given to another.
+    /// Never goes back while this process runs, so that an id of a schema that is gone is not given to another.
     id_max: i32,
     configs: BTreeMap<Option<String>, SubjectConfig>,
     modes: BTreeMap<Option<String>, Mode>,

@@ -5,8 +5,8 @@
 //! told is what every later start will read.
 //! Invariants: nothing is served before the state has caught up with the topic once; one change is decided at a time.
 //! Two registries on one topic: before deciding, the state catches up with the topic's end; if another registry still
-//! wrote first, the replay rejects the later record, and its writer takes it back out of the topic and decides again. Ids
-//! stay unique that way, but each write races: a leader among registries comes with a later release.
+//! wrote first, the replay rejects the later record, and its writer mends the topic and decides again. Ids stay unique
+//! that way, but each write races: a leader among registries comes with a later release.
 
 mod reader;
 mod topic;
@@ -25,7 +25,7 @@ use twinstream_model::{PartitionIndex, TopicName, TopicPartition};
 use crate::error::ApiError;
 use crate::rules::Change;
 use crate::settings::Settings;
-use crate::state::{Key, State, SubjectVersion};
+use crate::state::{Key, State};
 
 pub(crate) use topic::TopicError;
 
@@ -67,10 +67,12 @@ impl Store {
     pub(crate) async fn open(settings: &Settings, shutdown: watch::Receiver<bool>) -> Result<Self, StoreError> {
         let admin = Admin::connect(&settings.client).await?;
         topic::ensure(&admin, settings).await?;
-        let producer = Producer::connect(&settings.client).await?;
+        let producer = Producer::connect(&settings.producer().map_err(ClientError::from)?).await?;
         let state = Arc::new(RwLock::new(State::default()));
         let partition = TopicPartition::new(settings.topic.clone(), 0);
-        let progress = reader::start(&settings.client, partition, Arc::clone(&state), shutdown).await?;
+        let progress =
+            reader::start(&settings.consumer().map_err(ClientError::from)?, partition, Arc::clone(&state), shutdown)
+                .await?;
         let store = Self {
             state,
             progress,
@@ -140,7 +142,7 @@ impl Store {
         self.reached_in_time(end.0).await
     }
 
-    /// Writes changes and reads them back; `false` if one was rejected and has been taken out again.
+    /// Writes changes and reads them back; `false` if one was rejected.
     async fn apply(&self, producer: &Producer, changes: &[Change]) -> Result<bool, ApiError> {
         let mut rejected = Vec::new();
         for change in changes {
@@ -150,24 +152,23 @@ impl Store {
                 rejected.push(change);
             }
         }
-        for change in &rejected {
-            let repair = self.repair(change);
-            let offset = self.write(producer, &repair).await.map_err(store_error)?;
+        let repairs: Vec<Change> = rejected.iter().filter_map(|change| self.repair(change)).collect();
+        for repair in &repairs {
+            let offset = self.write(producer, repair).await.map_err(store_error)?;
             self.reached_in_time(offset + 1).await?;
         }
         Ok(rejected.is_empty())
     }
 
-    /// What must stand in the topic in place of a rejected record: the version that came first under that key, or
-    /// nothing.
-    fn repair(&self, rejected: &Change) -> Change {
-        let state = self.state.read();
-        let key = serde_json::from_slice::<serde_json::Value>(&rejected.key).unwrap_or_default();
-        let subject = key.get("subject").and_then(serde_json::Value::as_str).unwrap_or_default();
-        let number = key.get("version").and_then(serde_json::Value::as_i64).and_then(|n| i32::try_from(n).ok());
-        let at = SubjectVersion { subject: subject.to_owned(), version: number.unwrap_or_default() };
-        let first = state.version(&at.subject, at.version).map(|version| version.value.bytes());
-        Change { key: rejected.key.clone(), value: first }
+    /// A rejected record must not be the last one under its key, or compaction would make it the only one. If another
+    /// version came first under that key, it is written again. If not, the key is still free: deciding again takes it,
+    /// or somebody else has done so meanwhile (a tombstone here could strike that one).
+    fn repair(&self, rejected: &Change) -> Option<Change> {
+        let key = serde_json::from_slice::<serde_json::Value>(&rejected.key).ok()?;
+        let subject = key.get("subject")?.as_str()?;
+        let number = i32::try_from(key.get("version")?.as_i64()?).ok()?;
+        let first = self.state.read().version(subject, number)?.value.bytes();
+        Some(Change { key: rejected.key.clone(), value: Some(first) })
     }
 
     async fn write(&self, producer: &Producer, change: &Change) -> Result<i64, ClientError> {
