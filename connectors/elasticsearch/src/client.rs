@@ -1,8 +1,9 @@
 //! The search cluster over HTTP, through the `elasticsearch` crate's transport.
 //!
-//! The transport sends what it is given to any server; only its default media type insists on one Elasticsearch release. So each request names its own:
-//! `compatible-with` the server's major for Elasticsearch 8 and later, plain JSON for Elasticsearch 7 and OpenSearch, found out from `GET /`.
-//! Bodies are built here, not by the crate, so that a bulk is a join of prepared lines.
+//! The transport sends what it is given to any server; only its default media type insists on one Elasticsearch
+//! release. So each request names its own: `compatible-with` the server's major for Elasticsearch 8 and later, plain
+//! JSON for Elasticsearch 7 and OpenSearch, found out from `GET /`. Bodies are built here, not by the crate, so that a
+//! bulk is a join of prepared lines.
 
 use std::time::Duration;
 
@@ -43,7 +44,10 @@ impl Dialect {
     /// From the answer to `GET /`.
     pub(crate) fn of(info: &Value) -> Dialect {
         let version = &info["version"];
-        let major = version["number"].as_str().and_then(|number| number.split('.').next()).and_then(|major| major.parse::<u64>().ok());
+        let major = version["number"]
+            .as_str()
+            .and_then(|number| number.split('.').next())
+            .and_then(|major| major.parse::<u64>().ok());
         match (version["distribution"].as_str(), major) {
             (Some("opensearch"), _) => Dialect::Plain,
             (_, Some(major)) if major >= 8 => Dialect::Compatible(major.min(MAJOR_MAX)),
@@ -55,8 +59,12 @@ impl Dialect {
         match (self, lines) {
             (Dialect::Plain, false) => "application/json".to_owned(),
             (Dialect::Plain, true) => "application/x-ndjson".to_owned(),
-            (Dialect::Compatible(major), false) => format!("application/vnd.elasticsearch+json; compatible-with={major}"),
-            (Dialect::Compatible(major), true) => format!("application/vnd.elasticsearch+x-ndjson; compatible-with={major}"),
+            (Dialect::Compatible(major), false) => {
+                format!("application/vnd.elasticsearch+json; compatible-with={major}")
+            }
+            (Dialect::Compatible(major), true) => {
+                format!("application/vnd.elasticsearch+x-ndjson; compatible-with={major}")
+            }
         }
     }
 
@@ -101,7 +109,8 @@ impl Client {
         builder = match &settings.proxy {
             None => builder.disable_proxy(),
             Some(proxy) => {
-                let url = Url::parse(&proxy.url).map_err(|cause| ClientError::Url(format!("proxy '{}': {cause}", proxy.url)))?;
+                let url = Url::parse(&proxy.url)
+                    .map_err(|cause| ClientError::Url(format!("proxy '{}': {cause}", proxy.url)))?;
                 builder.proxy(url, proxy.username.as_deref(), proxy.password.as_deref())
             }
         };
@@ -147,17 +156,28 @@ impl Client {
         match self.send(Method::Put, &format!("/{index}"), headers, Some(Bytes::from(body.to_string()))).await {
             Ok(_) => Ok(true),
             // Another task was faster.
-            Err(RequestError::Refused { status: 400, reason, .. }) if reason.starts_with("resource_already_exists_exception") => Ok(false),
+            Err(RequestError::Refused { status: 400, reason, .. })
+                if reason.starts_with("resource_already_exists_exception") =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
 
-    async fn send(&self, method: Method, path: &str, headers: HeaderMap, body: Option<Bytes>) -> Result<Value, RequestError> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Option<Bytes>,
+    ) -> Result<Value, RequestError> {
         let sent = self.transport.send(method, path, headers, None::<&()>, body, Some(self.timeout)).await;
         let response = sent.map_err(|cause| self.broken(&reason_of(&cause)))?;
         let status = response.status_code().as_u16();
         let url = response.url().origin().ascii_serialization();
-        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let retry_after =
+            response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let text = response.text().await.map_err(|cause| self.broken(&reason_of(&cause)))?;
         if let Some(error) = judge_request(&url, status, retry_after.as_deref(), &text) {
             return Err(error);

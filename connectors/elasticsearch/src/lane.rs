@@ -1,9 +1,11 @@
 //! A lane: one ordered stream of bulk requests, and what all lanes of a task share.
 //!
-//! Picture: entries wait in the lane's queue. The lane takes as many as one request may hold, sends them, and repeats what must be repeated until
-//! every one is finished; only then it takes the next. So two writes to one document (which are always in one lane) never overtake each other.
-//! Bounds: the entries of all lanes together are held under `max.buffered.records` and [`BUFFERED_BYTES_MAX`] by pausing partitions; a `put` that comes
-//! nevertheless is refused until there is room, so the excess is one `put` at most.
+//! Picture: entries wait in the lane's queue. The lane takes as many as one request may hold, sends them, and repeats
+//! what must be repeated until every one is finished; only then it takes the next. So two writes to one document (which
+//! are always in one lane) never overtake each other.
+//! Bounds: the entries of all lanes together are held under `max.buffered.records` and [`BUFFERED_BYTES_MAX`] by
+//! pausing partitions; a `put` that comes nevertheless is refused until there is room, so the excess is one `put` at
+//! most.
 //! Lock order: `queue`, `offsets`, `writing`; each is held for a few lines and never across an await.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -78,7 +80,9 @@ impl Shared {
         if !self.failed.load(Ordering::Acquire) {
             return Ok(());
         }
-        Err(held(&self.failure).take().unwrap_or_else(|| TaskError::fatal("the task stopped writing after an earlier error; restart it")))
+        Err(held(&self.failure)
+            .take()
+            .unwrap_or_else(|| TaskError::fatal("the task stopped writing after an earlier error; restart it")))
     }
 
     fn fail(&self, error: TaskError) {
@@ -92,14 +96,17 @@ impl Shared {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.buffered() >= self.settings.buffered_max || self.buffered_bytes.load(Ordering::Acquire) >= BUFFERED_BYTES_MAX
+        self.buffered() >= self.settings.buffered_max
+            || self.buffered_bytes.load(Ordering::Acquire) >= BUFFERED_BYTES_MAX
     }
 
     fn has_room(&self) -> bool {
-        self.buffered() <= self.settings.buffered_max / 2 && self.buffered_bytes.load(Ordering::Acquire) <= BUFFERED_BYTES_MAX / 2
+        self.buffered() <= self.settings.buffered_max / 2
+            && self.buffered_bytes.load(Ordering::Acquire) <= BUFFERED_BYTES_MAX / 2
     }
 
-    /// Stops or restarts delivery by how full the buffer is. The task calls it at least once a second, so a lost race heals.
+    /// Stops or restarts delivery by how full the buffer is. The task calls it at least once a second, so a lost race
+    /// heals.
     pub(crate) fn regulate(&self) {
         if self.is_full() && !self.paused.swap(true, Ordering::AcqRel) {
             debug!(connector = self.context.connector(), "buffer full, partitions paused");
@@ -165,13 +172,18 @@ impl Shared {
 
     fn show_buffered(&self) {
         let task = self.context.task_id().to_string();
-        METRICS.buffered.with_label_values(&[self.context.connector(), &task]).set(i64::try_from(self.buffered()).unwrap_or(i64::MAX));
+        METRICS
+            .buffered
+            .with_label_values(&[self.context.connector(), &task])
+            .set(i64::try_from(self.buffered()).unwrap_or(i64::MAX));
     }
 
-    /// Drops what belongs to closed partitions and marks the rest as under way, in one step, so that `close` cannot slip between.
+    /// Drops what belongs to closed partitions and marks the rest as under way, in one step, so that `close` cannot
+    /// slip between.
     fn enter(&self, entries: Vec<Entry>) -> Vec<Entry> {
         let (offsets, mut writing) = (held(&self.offsets), held(&self.writing));
-        let (current, closed): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| offsets.is_current(&entry.ticket));
+        let (current, closed): (Vec<Entry>, Vec<Entry>) =
+            entries.into_iter().partition(|entry| offsets.is_current(&entry.ticket));
         for entry in &current {
             *writing.entry(entry.ticket.partition.clone()).or_default() += 1;
         }
@@ -286,7 +298,12 @@ impl Lane {
     }
 
     /// One request. Returns what must be sent again, in order, and the pause before it.
-    async fn attempt(&self, entries: Vec<Entry>, attempts: &mut Attempts, largest: &mut usize) -> Result<(Vec<Entry>, Option<Duration>), TaskError> {
+    async fn attempt(
+        &self,
+        entries: Vec<Entry>,
+        attempts: &mut Attempts,
+        largest: &mut usize,
+    ) -> Result<(Vec<Entry>, Option<Duration>), TaskError> {
         if entries.is_empty() {
             return Ok((entries, None));
         }
@@ -302,7 +319,12 @@ impl Lane {
                 Ok((entries, Some(pause)))
             }
             Err(RequestError::TooLarge { url, reason }) if entries.len() == 1 => {
-                let refusal = Refusal { status: 413, kind: "content_too_long_exception".to_owned(), reason: format!("{url}: {reason}"), malformed: true };
+                let refusal = Refusal {
+                    status: 413,
+                    kind: "content_too_long_exception".to_owned(),
+                    reason: format!("{url}: {reason}"),
+                    malformed: true,
+                };
                 self.refuse(&entries[0], refusal).await?;
                 Ok((Vec::new(), None))
             }
@@ -319,7 +341,9 @@ impl Lane {
                 let pause = self.broken(attempts, &error.to_string())?;
                 Ok((entries, Some(pause)))
             }
-            Err(error @ RequestError::Refused { .. }) => Err(TaskError::fatal(format!("write to the search cluster: {error}"))),
+            Err(error @ RequestError::Refused { .. }) => {
+                Err(TaskError::fatal(format!("write to the search cluster: {error}")))
+            }
         }
     }
 
@@ -356,14 +380,22 @@ impl Lane {
         sent
     }
 
-    async fn settle(&self, entries: Vec<Entry>, items: &[serde_json::Value], attempts: &mut Attempts) -> Result<(Vec<Entry>, Option<Duration>), TaskError> {
+    async fn settle(
+        &self,
+        entries: Vec<Entry>,
+        items: &[serde_json::Value],
+        attempts: &mut Attempts,
+    ) -> Result<(Vec<Entry>, Option<Duration>), TaskError> {
         let (mut again, mut behind) = (Vec::new(), HashSet::new());
         let (mut busy, mut broken) = (None, None);
         for (entry, item) in entries.into_iter().zip(items) {
             let document = (entry.operation.index.clone(), entry.operation.id.clone());
             let verdict = judge_item(entry.operation.kind, item);
-            // A later write that went through while an earlier one to the same document did not must follow it once more.
-            let overtook = entry.operation.kind != ItemKind::Versioned && entry.operation.id.is_some() && behind.contains(&document);
+            // A later write that went through while an earlier one to the same document did not must follow it once
+            // more.
+            let overtook = entry.operation.kind != ItemKind::Versioned
+                && entry.operation.id.is_some()
+                && behind.contains(&document);
             match verdict {
                 Verdict::Done | Verdict::Superseded if overtook => again.push(entry),
                 Verdict::Done => self.shared.finish(&entry, "written"),
@@ -404,7 +436,8 @@ impl Lane {
         if !refusal.malformed {
             return Err(TaskError::fatal(message).caused_by(refusal));
         }
-        let reported = self.shared.context.report(&entry.record, TaskError::fatal(message.clone()).caused_by(refusal)).await;
+        let reported =
+            self.shared.context.report(&entry.record, TaskError::fatal(message.clone()).caused_by(refusal)).await;
         match (self.shared.settings.on_malformed, reported) {
             (OnMalformed::Fail, Err(error)) => return Err(error),
             (OnMalformed::Warn, _) => warn!(connector = self.shared.context.connector(), "{message}"),

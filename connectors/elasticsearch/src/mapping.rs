@@ -1,6 +1,7 @@
 //! From a record's schema to the mapping of a new index. Pure.
 //!
-//! Text becomes full text with an exact `keyword` beside it, logical dates become `date`, decimals `double`; a default becomes the `null_value`.
+//! Text becomes full text with an exact `keyword` beside it, logical dates become `date`, decimals `double`; a default
+//! becomes the `null_value`.
 
 use serde_json::{Map, Value as Json, json};
 use twinstream_connect_api::data::logical;
@@ -17,7 +18,10 @@ pub(crate) fn mapping_of(schema: &SchemaRef, compact_maps: bool) -> Option<Json>
 }
 
 fn properties(schema: &SchemaRef, compact_maps: bool) -> Json {
-    let fields = schema.fields().iter().filter_map(|field| Some((field.name.clone(), field_mapping(&field.schema, compact_maps)?)));
+    let fields = schema
+        .fields()
+        .iter()
+        .filter_map(|field| Some((field.name.clone(), field_mapping(&field.schema, compact_maps)?)));
     Json::Object(fields.collect::<Map<_, _>>())
 }
 
@@ -35,12 +39,18 @@ fn field_mapping(schema: &SchemaRef, compact_maps: bool) -> Option<Json> {
         SchemaType::Float64 => "double",
         SchemaType::Boolean => "boolean",
         SchemaType::Bytes => return Some(json!({ "type": "binary" })),
-        SchemaType::String => return Some(json!({ "type": "text", "fields": { "keyword": { "type": "keyword", "ignore_above": KEYWORD_CHARS_MAX } } })),
+        SchemaType::String => {
+            return Some(
+                json!({ "type": "text", "fields": { "keyword": { "type": "keyword", "ignore_above": KEYWORD_CHARS_MAX } } }),
+            );
+        }
         SchemaType::Array(items) => return field_mapping(items, compact_maps),
         SchemaType::Struct(_) => return Some(json!({ "properties": properties(schema, compact_maps) })),
         SchemaType::Map { key, .. } if compact_maps && key.kind == SchemaType::String => return None,
         SchemaType::Map { key, value } => {
-            let entry = [("key", key), ("value", value)].into_iter().filter_map(|(name, schema)| Some((name.to_owned(), field_mapping(schema, compact_maps)?)));
+            let entry = [("key", key), ("value", value)]
+                .into_iter()
+                .filter_map(|(name, schema)| Some((name.to_owned(), field_mapping(schema, compact_maps)?)));
             return Some(json!({ "properties": Json::Object(entry.collect()) }));
         }
     };

@@ -13,11 +13,31 @@ pub(crate) struct Metrics {
 }
 
 pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
-    records: counter("twinstream_elasticsearch_records_total", "Records finished, by outcome: written, superseded, refused, ignored.", &["connector", "outcome"]),
-    requests: counter("twinstream_elasticsearch_requests_total", "Bulk requests answered, by result: ok, busy, failed.", &["connector", "result"]),
-    request_bytes: counter("twinstream_elasticsearch_request_bytes_total", "Bytes of bulk requests before compression.", &["connector"]),
-    retries: counter("twinstream_elasticsearch_retries_total", "Documents sent again, by cause: busy, failed.", &["connector", "cause"]),
-    buffered: gauge("twinstream_elasticsearch_buffered_records", "Records that wait or are under way.", &["connector", "task"]),
+    records: counter(
+        "twinstream_elasticsearch_records_total",
+        "Records finished, by outcome: written, superseded, refused, ignored.",
+        &["connector", "outcome"],
+    ),
+    requests: counter(
+        "twinstream_elasticsearch_requests_total",
+        "Bulk requests answered, by result: ok, busy, failed.",
+        &["connector", "result"],
+    ),
+    request_bytes: counter(
+        "twinstream_elasticsearch_request_bytes_total",
+        "Bytes of bulk requests before compression.",
+        &["connector"],
+    ),
+    retries: counter(
+        "twinstream_elasticsearch_retries_total",
+        "Documents sent again, by cause: busy, failed.",
+        &["connector", "cause"],
+    ),
+    buffered: gauge(
+        "twinstream_elasticsearch_buffered_records",
+        "Records that wait or are under way.",
+        &["connector", "task"],
+    ),
 });
 
 /// Adds the figures to a registry; once per process.

@@ -1,6 +1,7 @@
 //! Which offsets may be committed: per partition, everything before the oldest record that is not finished. Pure.
 //!
-//! A partition has an *incarnation*, counted up whenever it is closed, so that a late answer about a record of before is not taken for one of after.
+//! A partition has an *incarnation*, counted up whenever it is closed, so that a late answer about a record of before
+//! is not taken for one of after.
 
 use std::collections::{BTreeMap, HashMap};
 

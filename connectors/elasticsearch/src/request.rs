@@ -1,9 +1,10 @@
 //! From a record to one operation of a bulk request: index name, document id, version, document. Pure.
 //!
-//! Rules, as Confluent's connector has them: the index is the topic in lower case; the id is the key, or topic+partition+offset; `insert` writes with
-//! the offset (or a header) as external version, so that repeats and late retries lose against newer records; `upsert` merges without a version.
-//! Timestamps become milliseconds since 1970. Deviation: a logical date becomes `2018-01-31`, because a bare day number under a `date` mapping would
-//! be read as milliseconds.
+//! Rules, as Confluent's connector has them: the index is the topic in lower case; the id is the key, or
+//! topic+partition+offset; `insert` writes with the offset (or a header) as external version, so that repeats and late
+//! retries lose against newer records; `upsert` merges without a version. Timestamps become milliseconds since 1970.
+//! Deviation: a logical date becomes `2018-01-31`, because a bare day number under a `date` mapping would be read as
+//! milliseconds.
 
 use bytes::Bytes;
 use serde_json::{Map, Value as Json, json};
@@ -115,7 +116,9 @@ fn id_of(key: &Value) -> Result<String, RequestError> {
         Value::Int16(number) => number.to_string(),
         Value::Int32(number) => number.to_string(),
         Value::Int64(number) => number.to_string(),
-        Value::Bytes(bytes) => String::from_utf8(bytes.to_vec()).map_err(|_| RequestError::KeyType("bytes that are not UTF-8"))?,
+        Value::Bytes(bytes) => {
+            String::from_utf8(bytes.to_vec()).map_err(|_| RequestError::KeyType("bytes that are not UTF-8"))?
+        }
         other => return Err(RequestError::KeyType(other.type_name())),
     };
     match id.len() {
@@ -178,7 +181,11 @@ pub(crate) fn to_json(value: &Value, schema: Option<&SchemaRef>, compact_maps: b
         Value::Map(entries) => map_json(entries, schema, compact_maps),
         Value::Struct(record) => {
             let fields = record.schema().fields().iter().zip(record.values());
-            Json::Object(fields.map(|(field, value)| (field.name.clone(), to_json(value, Some(&field.schema), compact_maps))).collect())
+            Json::Object(
+                fields
+                    .map(|(field, value)| (field.name.clone(), to_json(value, Some(&field.schema), compact_maps)))
+                    .collect(),
+            )
         }
         plain => plain.to_json(None),
     }
@@ -191,7 +198,9 @@ fn map_json(entries: &[(Value, Value)], schema: Option<&SchemaRef>, compact_maps
     };
     let text_keys = key_schema.is_none_or(|key| key.kind == SchemaType::String);
     if text_keys && (compact_maps || schema.is_none()) {
-        return Json::Object(entries.iter().map(|(key, value)| (key.key_text(), to_json(value, value_schema, compact_maps))).collect());
+        return Json::Object(
+            entries.iter().map(|(key, value)| (key.key_text(), to_json(value, value_schema, compact_maps))).collect(),
+        );
     }
     let entry = |(key, value): &(Value, Value)| json!({ "key": to_json(key, key_schema, compact_maps), "value": to_json(value, value_schema, compact_maps) });
     Json::Array(entries.iter().map(entry).collect())

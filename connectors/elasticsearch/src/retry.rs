@@ -40,7 +40,11 @@ pub(crate) struct Refusal {
 
 /// Types that blame the document.
 const MALFORMED: [&str; 6] = [
-    "strict_dynamic_mapping_exception", "mapper_parsing_exception", "illegal_argument_exception", "action_request_validation_exception", "document_parsing_exception",
+    "strict_dynamic_mapping_exception",
+    "mapper_parsing_exception",
+    "illegal_argument_exception",
+    "action_request_validation_exception",
+    "document_parsing_exception",
     "mapper_exception",
 ];
 
@@ -132,8 +136,8 @@ pub(crate) fn judge_request(url: &str, status: u16, retry_after: Option<&str>, b
     }
 }
 
-/// The pause before attempt `attempt + 1` (0 after the first failure): doubling, bounded, and between half and all of it by `dice` in 0..1, so that
-/// tasks that failed together do not come back together.
+/// The pause before attempt `attempt + 1` (0 after the first failure): doubling, bounded, and between half and all of
+/// it by `dice` in 0..1, so that tasks that failed together do not come back together.
 pub(crate) fn backoff(first: Duration, attempt: u32, dice: f64) -> Duration {
     let full = first.saturating_mul(2_u32.saturating_pow(attempt.min(20))).min(BACKOFF_MAX);
     full.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0)

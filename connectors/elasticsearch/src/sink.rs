@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
-use twinstream_connect_api::{Connector, ConnectorContext, Fate, RawConfig, SinkRecord, SinkTask, SinkTaskContext, TaskError, async_trait};
+use twinstream_connect_api::{
+    Connector, ConnectorContext, Fate, RawConfig, SinkRecord, SinkTask, SinkTaskContext, TaskError, async_trait,
+};
 use twinstream_model::{Offset, TopicPartition};
 
 use crate::client::Client;
@@ -67,8 +69,10 @@ struct Running {
 #[async_trait]
 impl SinkTask for ElasticsearchSinkTask {
     async fn start(&mut self, context: Arc<dyn SinkTaskContext>, config: RawConfig) -> Result<(), TaskError> {
-        let settings = Settings::parse(&config).map_err(|cause| TaskError::fatal("read settings of the search sink").caused_by(cause))?;
-        let client = Client::new(&settings).map_err(|cause| TaskError::fatal("connect to the search cluster").caused_by(cause))?;
+        let settings = Settings::parse(&config)
+            .map_err(|cause| TaskError::fatal("read settings of the search sink").caused_by(cause))?;
+        let client = Client::new(&settings)
+            .map_err(|cause| TaskError::fatal("connect to the search cluster").caused_by(cause))?;
         find_server(&client, &settings).await?;
         let n_lanes = settings.lanes;
         let shared = Arc::new(Shared::new(settings, client, context));
@@ -93,7 +97,10 @@ impl SinkTask for ElasticsearchSinkTask {
         shared.check_failure()?;
         shared.regulate();
         if !records.is_empty() && shared.is_full() {
-            return Err(TaskError::retriable("the search cluster is slower than the topics; records wait for room in the buffer").retry_after(FULL_RETRY));
+            return Err(TaskError::retriable(
+                "the search cluster is slower than the topics; records wait for room in the buffer",
+            )
+            .retry_after(FULL_RETRY));
         }
         // Everything that can fail comes before anything is queued, so that a repeated put repeats nothing.
         let mut made = Vec::with_capacity(records.len());
@@ -113,7 +120,10 @@ impl SinkTask for ElasticsearchSinkTask {
         Ok(())
     }
 
-    async fn pre_commit(&mut self, delivered: &BTreeMap<TopicPartition, Offset>) -> Result<BTreeMap<TopicPartition, Offset>, TaskError> {
+    async fn pre_commit(
+        &mut self,
+        delivered: &BTreeMap<TopicPartition, Offset>,
+    ) -> Result<BTreeMap<TopicPartition, Offset>, TaskError> {
         let shared = &self.running()?.shared;
         shared.check_failure()?;
         shared.drained(Instant::now() + COMMIT_WAIT.min(shared.settings.flush_timeout)).await;
@@ -128,7 +138,10 @@ impl SinkTask for ElasticsearchSinkTask {
         if shared.close(partitions, Instant::now() + timeout).await {
             return Ok(());
         }
-        Err(TaskError::fatal(format!("bulk requests did not end within flush.timeout.ms ({} ms) while partitions were closed", timeout.as_millis())))
+        Err(TaskError::fatal(format!(
+            "bulk requests did not end within flush.timeout.ms ({} ms) while partitions were closed",
+            timeout.as_millis()
+        )))
     }
 
     async fn stop(&mut self) {

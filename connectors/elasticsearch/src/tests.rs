@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use twinstream_connect_api::{Headers, OriginalRecord, RawConfig, SchemaAndValue, SinkRecord, SinkTask, SinkTaskContext, TaskError, TimestampType, Value, async_trait};
+use twinstream_connect_api::{
+    Headers, OriginalRecord, RawConfig, SchemaAndValue, SinkRecord, SinkTask, SinkTaskContext, TaskError,
+    TimestampType, Value, async_trait,
+};
 use twinstream_model::{Offset, PartitionIndex, TopicName, TopicPartition};
 
 use crate::ElasticsearchSinkTask;
@@ -78,7 +81,10 @@ fn record(offset: i64, key: impl Into<Value>, value: impl Into<Value>) -> SinkRe
 }
 
 fn config(url: &str, extra: &[(&str, &str)]) -> RawConfig {
-    let mut config = RawConfig::from([("connection.url".to_owned(), url.to_owned()), ("retry.backoff.ms".to_owned(), "5".to_owned())]);
+    let mut config = RawConfig::from([
+        ("connection.url".to_owned(), url.to_owned()),
+        ("retry.backoff.ms".to_owned(), "5".to_owned()),
+    ]);
     config.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     config
 }

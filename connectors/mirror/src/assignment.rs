@@ -1,8 +1,9 @@
 //! Which task copies which partition. Pure.
 //!
-//! A partition's task follows from its own name and the number of tasks alone: the topic's hash says where its partition 0 goes, the others follow
-//! round-robin. So a new topic moves nothing, a topic that grows moves nothing, and the partitions of one topic are spread evenly. Only while there are
-//! fewer partitions than `tasks.max` does the number of tasks grow, and then partitions move.
+//! A partition's task follows from its own name and the number of tasks alone: the topic's hash says where its
+//! partition 0 goes, the others follow round-robin. So a new topic moves nothing, a topic that grows moves nothing, and
+//! the partitions of one topic are spread evenly. Only while there are fewer partitions than `tasks.max` does the
+//! number of tasks grow, and then partitions move.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,8 @@ pub(crate) fn assign(topics: &BTreeMap<TopicName, u32>, tasks_max: usize) -> Vec
         let first = fnv1a(topic.as_str().as_bytes());
         for index in 0..*n_partitions {
             let task = (first.wrapping_add(u64::from(index)) % n_tasks as u64) as usize;
-            tasks[task].push(TopicPartition::new(topic.clone(), PartitionIndex(i32::try_from(index).unwrap_or(i32::MAX))));
+            tasks[task]
+                .push(TopicPartition::new(topic.clone(), PartitionIndex(i32::try_from(index).unwrap_or(i32::MAX))));
         }
     }
     tasks
@@ -30,14 +32,21 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 
 /// As the task's configuration has them: `topic-0,topic-1`.
 pub(crate) fn encode(partitions: &[TopicPartition]) -> String {
-    partitions.iter().map(|partition| format!("{}-{}", partition.topic, partition.partition)).collect::<Vec<_>>().join(",")
+    partitions
+        .iter()
+        .map(|partition| format!("{}-{}", partition.topic, partition.partition))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// The reverse; the error names the entry.
 pub(crate) fn decode(list: &[String]) -> Result<Vec<TopicPartition>, String> {
     let parse = |entry: &String| {
         let (topic, index) = entry.rsplit_once('-')?;
-        Some(TopicPartition::new(TopicName::parse(topic).ok()?, PartitionIndex(index.parse().ok().filter(|index| *index >= 0)?)))
+        Some(TopicPartition::new(
+            TopicName::parse(topic).ok()?,
+            PartitionIndex(index.parse().ok().filter(|index| *index >= 0)?),
+        ))
     };
     list.iter().map(|entry| parse(entry).ok_or_else(|| format!("'{entry}' is no topic-partition"))).collect()
 }

@@ -1,7 +1,8 @@
 //! Settings: MirrorMaker 2's names and defaults.
 //!
-//! A key of MirrorMaker 2 that belongs to a part which this release has not is accepted, so that existing configurations work, and named in the log
-//! at every start. A value that would change what is copied and cannot be honoured is refused.
+//! A key of MirrorMaker 2 that belongs to a part which this release has not is accepted, so that existing
+//! configurations work, and named in the log at every start. A value that would change what is copied and cannot be
+//! honoured is refused.
 
 use std::time::Duration;
 
@@ -35,13 +36,32 @@ const FETCH_WAIT_MS: u64 = 500;
 const SOURCE_PREFIXES: [&str; 4] = ["source.cluster.", "consumer.", "source.admin.", "source.consumer."];
 const TARGET_PREFIXES: [&str; 4] = ["target.cluster.", "producer.", "target.admin.", "target.producer."];
 const FAMILIES: [&str; 11] = [
-    "source.cluster.", "target.cluster.", "source.consumer.", "source.producer.", "source.admin.", "target.consumer.", "target.producer.", "target.admin.", "consumer.", "producer.",
+    "source.cluster.",
+    "target.cluster.",
+    "source.consumer.",
+    "source.producer.",
+    "source.admin.",
+    "target.consumer.",
+    "target.producer.",
+    "target.admin.",
+    "consumer.",
+    "producer.",
     "admin.",
 ];
-/// Consumer settings that fetching whole batches honours; the others of a client are checked, and named in the log as without effect.
+/// Consumer settings that fetching whole batches honours; the others of a client are checked, and named in the log as
+/// without effect.
 const USED_BY_CLIENT: [&str; 11] = [
-    "bootstrap.servers", "client.id", "request.timeout.ms", "default.api.timeout.ms", "fetch.max.bytes", "max.partition.fetch.bytes", "fetch.max.wait.ms", "fetch.min.bytes",
-    "client.rack", "auto.offset.reset", "isolation.level",
+    "bootstrap.servers",
+    "client.id",
+    "request.timeout.ms",
+    "default.api.timeout.ms",
+    "fetch.max.bytes",
+    "max.partition.fetch.bytes",
+    "fetch.max.wait.ms",
+    "fetch.min.bytes",
+    "client.rack",
+    "auto.offset.reset",
+    "isolation.level",
 ];
 
 /// What to do when the source no longer has, or never had, the record that comes next.
@@ -108,13 +128,18 @@ impl Settings {
         let config = config_def().parse(raw)?;
         let source = client_settings(raw, "source.cluster.", &SOURCE_PREFIXES)?;
         let target = client_settings(raw, "target.cluster.", &TARGET_PREFIXES)?;
-        let aliases = (config.string("source.cluster.alias").to_owned(), config.string("target.cluster.alias").to_owned());
+        let aliases =
+            (config.string("source.cluster.alias").to_owned(), config.string("target.cluster.alias").to_owned());
         let separator = config.string("replication.policy.separator").to_owned();
         let policy = match config.string("replication.policy.class") {
             IDENTITY_POLICY => Policy::identity(&aliases.0, &separator),
             _ => Policy::default_named(&aliases.0, &separator),
         };
-        let filter = TopicFilter::new(config.list("topics"), config.list("topics.exclude"), config.bool("heartbeats.replication.enabled"));
+        let filter = TopicFilter::new(
+            config.list("topics"),
+            config.list("topics.exclude"),
+            config.bool("heartbeats.replication.enabled"),
+        );
         let every = |switch: &str, interval: &str| {
             let seconds = u64::try_from(config.int(interval)).unwrap_or(0);
             (config.bool(switch) && seconds > 0).then(|| Duration::from_secs(seconds))
@@ -128,7 +153,8 @@ impl Settings {
             replication_factor: i16::try_from(config.int("replication.factor")).unwrap_or(-1),
             refresh: every("refresh.topics.enabled", "refresh.topics.interval.seconds"),
             config_sync: every("sync.topic.configs.enabled", "sync.topic.configs.interval.seconds"),
-            properties_excluded: excluded.map_err(|why| MirrorConfigError::Value { key: "config.properties.exclude", why })?,
+            properties_excluded: excluded
+                .map_err(|why| MirrorConfigError::Value { key: "config.properties.exclude", why })?,
             on_gap: match source.get("auto.offset.reset") {
                 None => OnGap::Careful,
                 Some("latest") => OnGap::Latest,
@@ -150,7 +176,11 @@ pub(crate) fn unused_client_settings(settings: &ClientSettings) -> Vec<String> {
     settings.iter().filter(|(name, _)| !USED_BY_CLIENT.contains(name)).map(|(name, _)| name.to_owned()).collect()
 }
 
-fn client_settings(raw: &RawConfig, prefix: &'static str, prefixes: &[&str]) -> Result<ClientSettings, MirrorConfigError> {
+fn client_settings(
+    raw: &RawConfig,
+    prefix: &'static str,
+    prefixes: &[&str],
+) -> Result<ClientSettings, MirrorConfigError> {
     let (mut chosen, def) = (RawConfig::new(), config_def());
     for prefix in prefixes {
         for (full_name, value) in raw {
@@ -162,18 +192,31 @@ fn client_settings(raw: &RawConfig, prefix: &'static str, prefixes: &[&str]) -> 
         }
     }
     let value = |key: &'static str, why: &str| MirrorConfigError::Value { key, why: why.to_owned() };
-    let servers = if prefix == "source.cluster." { "source.cluster.bootstrap.servers" } else { "target.cluster.bootstrap.servers" };
+    let servers = if prefix == "source.cluster." {
+        "source.cluster.bootstrap.servers"
+    } else {
+        "target.cluster.bootstrap.servers"
+    };
     if chosen.get("bootstrap.servers").is_none_or(|text| text.trim().is_empty()) {
         return Err(value(servers, "missing; give host:port of at least one broker of that cluster"));
     }
     if let Some(protocol) = chosen.get("security.protocol").filter(|protocol| *protocol != "PLAINTEXT") {
-        return Err(value(servers, &format!("{prefix}security.protocol={protocol} is not supported in this release; use a PLAINTEXT listener")));
+        return Err(value(
+            servers,
+            &format!("{prefix}security.protocol={protocol} is not supported in this release; use a PLAINTEXT listener"),
+        ));
     }
     ClientSettings::from_map(chosen).map_err(|cause| MirrorConfigError::Client { prefix, cause })
 }
 
-fn limited(mut settings: ClientSettings, timeout_ms: i64, prefix: &'static str) -> Result<ClientSettings, MirrorConfigError> {
-    settings.set_default("default.api.timeout.ms", &timeout_ms.to_string()).map_err(|cause| MirrorConfigError::Client { prefix, cause })?;
+fn limited(
+    mut settings: ClientSettings,
+    timeout_ms: i64,
+    prefix: &'static str,
+) -> Result<ClientSettings, MirrorConfigError> {
+    settings
+        .set_default("default.api.timeout.ms", &timeout_ms.to_string())
+        .map_err(|cause| MirrorConfigError::Client { prefix, cause })?;
     Ok(settings)
 }
 
@@ -182,7 +225,9 @@ fn fetch_settings(source: &ClientSettings, poll: Duration) -> Result<FetchSettin
         let why = "source.consumer.isolation.level=read_committed is not supported in this release; records of aborted transactions are copied, as by MirrorMaker 2 without it";
         return Err(MirrorConfigError::Value { key: "source.cluster.bootstrap.servers", why: why.to_owned() });
     }
-    let number = |name: &str, default: i32| source.get(name).and_then(|text| text.parse::<i32>().ok()).filter(|n| *n > 0).unwrap_or(default);
+    let number = |name: &str, default: i32| {
+        source.get(name).and_then(|text| text.parse::<i32>().ok()).filter(|n| *n > 0).unwrap_or(default)
+    };
     let wait = source.get("fetch.max.wait.ms").and_then(|text| text.parse().ok()).unwrap_or(FETCH_WAIT_MS);
     Ok(FetchSettings {
         bytes_max: number("fetch.max.bytes", FETCH_BYTES),
@@ -203,7 +248,8 @@ fn no_part(name: &str, kind: ConfigType, default: &str, why: &'static str) -> Co
 
 fn regexes() -> Validator {
     Validator::Check(std::sync::Arc::new(|text: &str| {
-        let list: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
+        let list: Vec<String> =
+            text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
         crate::policy::full_match(&list).map(|_| ())
     }))
 }
@@ -240,24 +286,73 @@ fn topics(def: ConfigDef) -> ConfigDef {
     use ConfigType::{Boolean, Class, Int, List, String};
     use Importance::{High, Low};
     let seconds = |name: &str, default: &str, doc: &str| key(name, Int, default, Low, doc).check(Validator::AtLeast(0));
-    def.define(key("topics", List, ".*", High, "Topics to copy: names and regular expressions by comma, each for the whole name.").check(regexes()))
-        .define(key("topics.exclude", List, "mm2.*\\.internal, .*\\.replica, __.*", High, "Topics not to copy; it wins over topics.").check(regexes()))
-        .define(key("topic.filter.class", Class, TOPIC_FILTER, Low, "Not in this release.").fate(Fate::NotYet(OWN_CLASSES)))
-        .define(key("heartbeats.replication.enabled", Boolean, "true", Low, "Whether heartbeats topics are copied whatever topics says."))
-        .define(key("refresh.topics.enabled", Boolean, "true", Low, "Whether new topics and partitions are looked for."))
-        .define(seconds("refresh.topics.interval.seconds", "600", "How often they are looked for."))
-        .define(key("sync.topic.configs.enabled", Boolean, "true", Low, "Whether topics on the target get the settings that were changed on the source."))
-        .define(seconds("sync.topic.configs.interval.seconds", "600", "How often they are compared."))
-        .define(key("config.properties.exclude", List, PROPERTIES_EXCLUDED, Low, "Settings that are not copied: names and regular expressions by comma.").check(regexes()))
-        .define(key("config.property.filter.class", Class, PROPERTY_FILTER, Low, "Not in this release.").fate(Fate::NotYet(OWN_CLASSES)))
-        .define(key("use.defaults.from", String, "target", Low, "Not in this release.").fate(Fate::NotYet("settings at the source's default take the target's default")))
-        .define(ConfigKey::optional(ASSIGNED, List, Low, "The partitions of one task; made by the connector."))
+    def.define(
+        key(
+            "topics",
+            List,
+            ".*",
+            High,
+            "Topics to copy: names and regular expressions by comma, each for the whole name.",
+        )
+        .check(regexes()),
+    )
+    .define(
+        key(
+            "topics.exclude",
+            List,
+            "mm2.*\\.internal, .*\\.replica, __.*",
+            High,
+            "Topics not to copy; it wins over topics.",
+        )
+        .check(regexes()),
+    )
+    .define(key("topic.filter.class", Class, TOPIC_FILTER, Low, "Not in this release.").fate(Fate::NotYet(OWN_CLASSES)))
+    .define(key(
+        "heartbeats.replication.enabled",
+        Boolean,
+        "true",
+        Low,
+        "Whether heartbeats topics are copied whatever topics says.",
+    ))
+    .define(key("refresh.topics.enabled", Boolean, "true", Low, "Whether new topics and partitions are looked for."))
+    .define(seconds("refresh.topics.interval.seconds", "600", "How often they are looked for."))
+    .define(key(
+        "sync.topic.configs.enabled",
+        Boolean,
+        "true",
+        Low,
+        "Whether topics on the target get the settings that were changed on the source.",
+    ))
+    .define(seconds("sync.topic.configs.interval.seconds", "600", "How often they are compared."))
+    .define(
+        key(
+            "config.properties.exclude",
+            List,
+            PROPERTIES_EXCLUDED,
+            Low,
+            "Settings that are not copied: names and regular expressions by comma.",
+        )
+        .check(regexes()),
+    )
+    .define(
+        key("config.property.filter.class", Class, PROPERTY_FILTER, Low, "Not in this release.")
+            .fate(Fate::NotYet(OWN_CLASSES)),
+    )
+    .define(
+        key("use.defaults.from", String, "target", Low, "Not in this release.")
+            .fate(Fate::NotYet("settings at the source's default take the target's default")),
+    )
+    .define(ConfigKey::optional(ASSIGNED, List, Low, "The partitions of one task; made by the connector."))
 }
 
 fn others(mut def: ConfigDef) -> ConfigDef {
     use ConfigType::{Boolean, Class, Int, List, Long, String};
     let flags = [
-        ("replication.policy.internal.topic.separator.enabled", "true", "no internal topics are written in this release"),
+        (
+            "replication.policy.internal.topic.separator.enabled",
+            "true",
+            "no internal topics are written in this release",
+        ),
         ("emit.offset-syncs.enabled", "true", NO_SYNCS),
         ("sync.topic.acls.enabled", "true", NO_ACLS),
         ("refresh.groups.enabled", "true", NO_CHECKPOINTS),
@@ -285,7 +380,12 @@ fn others(mut def: ConfigDef) -> ConfigDef {
         .define(no_part("offset-syncs.topic.location", String, "source", NO_SYNCS))
         .define(no_part("groups", List, ".*", NO_CHECKPOINTS))
         .define(no_part("groups.exclude", List, "console-consumer-.*, connect-.*, __.*", NO_CHECKPOINTS))
-        .define(no_part("group.filter.class", Class, "org.apache.kafka.connect.mirror.DefaultGroupFilter", NO_CHECKPOINTS))
+        .define(no_part(
+            "group.filter.class",
+            Class,
+            "org.apache.kafka.connect.mirror.DefaultGroupFilter",
+            NO_CHECKPOINTS,
+        ))
         .define(no_part("metric.names.formats", List, "legacy", "figures are Prometheus's, with one form of names"))
 }
 
@@ -303,7 +403,12 @@ pub fn settings_table() -> String {
             Fate::NotYet(hint) => format!("Refused when changed: {hint}."),
             Fate::NoSuchPart(why) => format!("Accepted, no effect: {why}."),
         };
-        table.push_str(&format!("| `{}` | {} | {} |\n", key.name, default.replace('|', "\\|"), doc.replace('|', "\\|")));
+        table.push_str(&format!(
+            "| `{}` | {} | {} |\n",
+            key.name,
+            default.replace('|', "\\|"),
+            doc.replace('|', "\\|")
+        ));
     }
     table
 }

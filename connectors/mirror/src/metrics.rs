@@ -1,4 +1,5 @@
-//! What is counted, under MirrorMaker 2's names as its users know them from Prometheus; the worker's binary registers them with [`register`].
+//! What is counted, under MirrorMaker 2's names as its users know them from Prometheus; the worker's binary registers
+//! them with [`register`].
 //!
 //! `byte_count` counts batches as they travel, compressed; MirrorMaker 2 counts unpacked values.
 
@@ -19,10 +20,19 @@ pub(crate) struct Metrics {
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     record_count: counter("kafka_connect_mirror_mirrorsourceconnector_record_count", "Records copied."),
-    byte_count: counter("kafka_connect_mirror_mirrorsourceconnector_byte_count", "Bytes of batches copied, as they travel."),
-    record_age: gauge("kafka_connect_mirror_mirrorsourceconnector_record_age_ms", "Age of the newest record of the last batch when it was copied."),
+    byte_count: counter(
+        "kafka_connect_mirror_mirrorsourceconnector_byte_count",
+        "Bytes of batches copied, as they travel.",
+    ),
+    record_age: gauge(
+        "kafka_connect_mirror_mirrorsourceconnector_record_age_ms",
+        "Age of the newest record of the last batch when it was copied.",
+    ),
     lag: gauge("kafka_connect_mirror_mirrorsourceconnector_record_lag", "Records of the source beyond the position."),
-    lost: counter("kafka_connect_mirror_mirrorsourceconnector_record_lost", "Records that the source removed before they were copied."),
+    lost: counter(
+        "kafka_connect_mirror_mirrorsourceconnector_record_lost",
+        "Records that the source removed before they were copied.",
+    ),
 });
 
 /// Adds the figures to a registry; once per process.
@@ -45,7 +55,14 @@ pub(crate) struct PartitionMetrics {
 impl PartitionMetrics {
     /// `partition` is the one on the target, as MirrorMaker 2 labels it.
     pub(crate) fn new(source: &str, target: &str, partition: &TopicPartition) -> PartitionMetrics {
-        PartitionMetrics { labels: [source.to_owned(), target.to_owned(), partition.topic.to_string(), partition.partition.to_string()] }
+        PartitionMetrics {
+            labels: [
+                source.to_owned(),
+                target.to_owned(),
+                partition.topic.to_string(),
+                partition.partition.to_string(),
+            ],
+        }
     }
 
     fn values(&self) -> [&str; 4] {

@@ -1,6 +1,8 @@
-//! Source partitions and offsets as the worker stores them: MirrorMaker 2's maps, so that either can go on where the other stopped.
+//! Source partitions and offsets as the worker stores them: MirrorMaker 2's maps, so that either can go on where the
+//! other stopped.
 //!
-//! `{"cluster": alias, "topic": name, "partition": n}` -> `{"offset": last copied}`. The next record to copy is one beyond.
+//! `{"cluster": alias, "topic": name, "partition": n}` -> `{"offset": last copied}`. The next record to copy is one
+//! beyond.
 
 use serde_json::{Value, json};
 use twinstream_connect_api::{OffsetMap, TaskError};
@@ -21,7 +23,9 @@ pub(crate) fn next_of(partition: &TopicPartition, stored: Option<&OffsetMap>) ->
         None | Some(None | Some(Value::Null)) => Ok(None),
         Some(Some(value)) => match value.as_i64().filter(|offset| *offset >= -1 && *offset < i64::MAX) {
             Some(offset) => Ok(Some(Offset(offset + 1))),
-            None => Err(TaskError::fatal(format!("stored offset of {partition} is {value}, which is no offset; delete the connector's offsets to start anew"))),
+            None => Err(TaskError::fatal(format!(
+                "stored offset of {partition} is {value}, which is no offset; delete the connector's offsets to start anew"
+            ))),
         },
     }
 }

@@ -1,7 +1,8 @@
 //! Names: what a topic is called on the other side, and which topics are copied at all. Pure.
 //!
-//! `DefaultReplicationPolicy` puts the source's alias before the name (`src.earthquakes`); the prefix is also what prevents cycles: a topic whose path
-//! of prefixes names the target came from there. `IdentityReplicationPolicy` keeps names and so cannot see cycles.
+//! `DefaultReplicationPolicy` puts the source's alias before the name (`src.earthquakes`); the prefix is also what
+//! prevents cycles: a topic whose path of prefixes names the target came from there. `IdentityReplicationPolicy` keeps
+//! names and so cannot see cycles.
 
 use regex::Regex;
 use twinstream_model::{InvalidTopicName, TopicName};

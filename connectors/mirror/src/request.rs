@@ -1,11 +1,13 @@
 //! From a batch of the source to a batch that the target takes. Pure.
 //!
-//! Picture: most batches go as they are; only their header is rewritten (base offset 0, no leader epoch, no producer, not transactional), because a
-//! broker numbers offsets itself and judges producer ids. The records are neither read nor unpacked.
-//! A batch is *re-encoded* (same codec, same records, dense offsets) when its records and its offsets do not agree or its times would change:
+//! Picture: most batches go as they are; only their header is rewritten (base offset 0, no leader epoch, no producer,
+//! not transactional), because a broker numbers offsets itself and judges producer ids. The records are neither read
+//! nor unpacked. A batch is *re-encoded* (same codec, same records, dense offsets) when its records and its offsets do
+//! not agree or its times would change:
 //! - it begins before the position: a restart in its middle must not copy the first records again;
 //! - it has holes, left by compaction: brokers refuse those from a client;
-//! - it carries the broker's append time or a delete horizon: both give its timestamps another meaning than a client's batch has.
+//! - it carries the broker's append time or a delete horizon: both give its timestamps another meaning than a client's
+//!   batch has.
 //!
 //! Control batches are never copied; they end transactions that exist on the source only.
 
@@ -58,7 +60,11 @@ pub(crate) fn ready(view: &BatchView<'_>, position: Offset) -> Result<Ready, Req
     let foreign_times = header.attributes.is_log_append_time() || header.attributes.has_delete_horizon();
     let batch = if dense && !foreign_times && header.base_offset >= position {
         let bytes = ready_to_append(view.bytes()).map_err(failed)?;
-        bytes.map(|bytes| ReadyBatch { bytes, records: u32::try_from(header.record_count).unwrap_or(0), max_timestamp: header.max_timestamp })
+        bytes.map(|bytes| ReadyBatch {
+            bytes,
+            records: u32::try_from(header.record_count).unwrap_or(0),
+            max_timestamp: header.max_timestamp,
+        })
     } else {
         re_encoded(view, position)?
     };
@@ -78,13 +84,16 @@ fn re_encoded(view: &BatchView<'_>, position: Offset) -> Result<Option<ReadyBatc
             continue;
         }
         max_timestamp = max_timestamp.max(record.timestamp);
-        let headers: Vec<(&[u8], Option<&[u8]>)> = record.headers.iter().map(|header| (header.key, header.value)).collect();
+        let headers: Vec<(&[u8], Option<&[u8]>)> =
+            record.headers.iter().map(|header| (header.key, header.value)).collect();
         builder.append(record.timestamp, record.key, record.value, headers);
     }
     if builder.is_empty() {
         return Ok(None);
     }
     let records = u32::try_from(builder.record_count()).unwrap_or(0);
-    let bytes = builder.build().map_err(|cause| RequestError::Build { offset: header.base_offset.0, reason: cause.to_string() })?;
+    let bytes = builder
+        .build()
+        .map_err(|cause| RequestError::Build { offset: header.base_offset.0, reason: cause.to_string() })?;
     Ok(Some(ReadyBatch { bytes: Bytes::from(bytes), records, max_timestamp }))
 }

@@ -23,7 +23,9 @@ pub(crate) fn judge(code: ErrorCode) -> Verdict {
         ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => Verdict::Gone,
         code if code.is_retriable() => Verdict::LookAgain,
         // Kafka's table calls it final; for a reader it passes when the disk is replaced and another leader is chosen.
-        ErrorCode::KafkaStorageError | ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch => Verdict::LookAgain,
+        ErrorCode::KafkaStorageError | ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch => {
+            Verdict::LookAgain
+        }
         _ => Verdict::Fatal,
     }
 }
@@ -32,7 +34,10 @@ pub(crate) fn judge(code: ErrorCode) -> Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Gap {
     /// Go on here; `lost` records before it were removed at the source and are not copied.
-    GoOn { at: Offset, lost: i64 },
+    GoOn {
+        at: Offset,
+        lost: i64,
+    },
     /// The position is in the log after all.
     Stay,
     Fail(String),
@@ -46,7 +51,9 @@ pub(crate) fn judge_gap(policy: OnGap, position: Offset, start: Offset, end: Off
     let what = if removed {
         format!("records {position} to {} were removed at the source before they were copied", start.0 - 1)
     } else {
-        format!("the source's log ends at {end}, before the position {position}: it was truncated, or the topic was deleted and made anew")
+        format!(
+            "the source's log ends at {end}, before the position {position}: it was truncated, or the topic was deleted and made anew"
+        )
     };
     match policy {
         OnGap::Careful if removed => Gap::GoOn { at: start, lost: start.0 - position.0 },

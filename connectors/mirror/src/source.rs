@@ -1,8 +1,9 @@
 //! The connector: watches the source's topics, keeps the target's in step, deals out partitions.
 //!
-//! `start` reaches both clusters once, so that a wrong address fails at once and by name. `task_configs` looks at the source, makes what is missing on
-//! the target, and assigns. A watcher repeats the look every `refresh.topics.interval.seconds` and asks for new task configurations when the list of
-//! partitions differs; another compares settings. While a cluster is away the watchers only note it; tasks go on by themselves.
+//! `start` reaches both clusters once, so that a wrong address fails at once and by name. `task_configs` looks at the
+//! source, makes what is missing on the target, and assigns. A watcher repeats the look every
+//! `refresh.topics.interval.seconds` and asks for new task configurations when the list of partitions differs; another
+//! compares settings. While a cluster is away the watchers only note it; tasks go on by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,22 +52,28 @@ impl Connector for MirrorSourceConnector {
     }
 
     async fn start(&mut self, context: Arc<dyn ConnectorContext>, config: RawConfig) -> Result<(), TaskError> {
-        let settings = Settings::parse(&config).map_err(|cause| TaskError::fatal("read settings of the mirror").caused_by(cause))?;
+        let settings = Settings::parse(&config)
+            .map_err(|cause| TaskError::fatal("read settings of the mirror").caused_by(cause))?;
         log_unused(&context, &config, &settings);
         let (source, target) = tokio::join!(RawClient::connect(&settings.source), RawClient::connect(&settings.target));
         let source = source.map_err(|cause| away("source", &settings.source_alias, cause))?;
         let target = target.map_err(|cause| away("target", &settings.target_alias, cause))?;
-        if settings.policy.is_identity() && source.cluster_id().is_some() && source.cluster_id() == target.cluster_id() {
+        if settings.policy.is_identity() && source.cluster_id().is_some() && source.cluster_id() == target.cluster_id()
+        {
             return Err(TaskError::fatal(
                 "source and target are the same cluster, and IdentityReplicationPolicy would copy each topic into itself; use another target or DefaultReplicationPolicy",
             ));
         }
         let link = Arc::new(Link { settings, source, target, dealt: Mutex::default(), context });
         let mut watchers = JoinSet::new();
-        if link.settings.enabled && let Some(interval) = link.settings.refresh {
+        if link.settings.enabled
+            && let Some(interval) = link.settings.refresh
+        {
             watchers.spawn(watch_topics(Arc::clone(&link), interval));
         }
-        if link.settings.enabled && let Some(interval) = link.settings.config_sync {
+        if link.settings.enabled
+            && let Some(interval) = link.settings.config_sync
+        {
             watchers.spawn(sync_configs(Arc::clone(&link), interval));
         }
         self.running = Some(Running { link, config, watchers });
@@ -100,7 +107,10 @@ impl Connector for MirrorSourceConnector {
 }
 
 fn away(side: &str, alias: &str, cause: ClientError) -> TaskError {
-    TaskError::fatal(format!("{side} cluster '{alias}' cannot be reached; check {side}.cluster.bootstrap.servers, then restart the connector")).caused_by(cause)
+    TaskError::fatal(format!(
+        "{side} cluster '{alias}' cannot be reached; check {side}.cluster.bootstrap.servers, then restart the connector"
+    ))
+    .caused_by(cause)
 }
 
 fn log_unused(context: &Arc<dyn ConnectorContext>, config: &RawConfig, settings: &Settings) {
@@ -112,7 +122,11 @@ fn log_unused(context: &Arc<dyn ConnectorContext>, config: &RawConfig, settings:
     }
     for (side, client) in [("source.cluster.", &settings.source), ("target.cluster.", &settings.target)] {
         for name in unused_client_settings(client) {
-            info!(connector, setting = format!("{side}{name}"), "setting has no effect: batches are fetched without the consumer that it is for");
+            info!(
+                connector,
+                setting = format!("{side}{name}"),
+                "setting has no effect: batches are fetched without the consumer that it is for"
+            );
         }
     }
 }
@@ -124,19 +138,28 @@ impl Link {
 
     /// The topics of the source that are copied.
     async fn look(&self) -> Result<Topics, TaskError> {
-        let view = self.source.refresh_all().await.map_err(|cause| TaskError::retriable("list topics of the source").caused_by(cause))?;
+        let view = self
+            .source
+            .refresh_all()
+            .await
+            .map_err(|cause| TaskError::retriable("list topics of the source").caused_by(cause))?;
         let copied = view.topics.values().filter(|topic| {
             let Settings { filter, policy, target_alias, .. } = &self.settings;
             !topic.internal && !topic.partitions.is_empty() && filter.copies(topic.name.as_str(), policy, target_alias)
         });
-        Ok(copied.map(|topic| (topic.name.clone(), u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX))).collect())
+        Ok(copied
+            .map(|topic| (topic.name.clone(), u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX)))
+            .collect())
     }
 
-    /// Makes the target's topics; returns those that can be copied. One that the target refuses marks the connector FAILED; the others go on.
+    /// Makes the target's topics; returns those that can be copied. One that the target refuses marks the connector
+    /// FAILED; the others go on.
     async fn prepare(&self, topics: &Topics) -> Result<Topics, TaskError> {
         let names: Vec<TopicName> = topics.keys().cloned().collect();
         let configs = match self.settings.config_sync {
-            Some(_) => topics::changed_configs(&self.source, &names, Some(&self.settings.properties_excluded)).await.map_err(passing)?,
+            Some(_) => topics::changed_configs(&self.source, &names, Some(&self.settings.properties_excluded))
+                .await
+                .map_err(passing)?,
             None => BTreeMap::new(),
         };
         let mut wanted: BTreeMap<TopicName, (u32, Changed)> = BTreeMap::new();
@@ -149,15 +172,24 @@ impl Link {
                     sources.insert(remote, topic.clone());
                 }
                 Err(cause) => {
-                    self.context.raise_error(TaskError::fatal(format!("topic {topic} cannot be copied: its name on the target is not legal")).caused_by(cause));
+                    self.context.raise_error(
+                        TaskError::fatal(format!(
+                            "topic {topic} cannot be copied: its name on the target is not legal"
+                        ))
+                        .caused_by(cause),
+                    );
                     ready.remove(topic);
                 }
             }
         }
-        let failures = topics::ensure(&self.target, &wanted, self.settings.replication_factor).await.map_err(passing)?;
+        let failures =
+            topics::ensure(&self.target, &wanted, self.settings.replication_factor).await.map_err(passing)?;
         for (remote, cause) in failures {
             let hint = "fix it there or change replication.factor or topics, then restart the connector";
-            self.context.raise_error(TaskError::fatal(format!("topic {remote} cannot be made on the target, it is not copied; {hint}")).caused_by(cause));
+            self.context.raise_error(
+                TaskError::fatal(format!("topic {remote} cannot be made on the target, it is not copied; {hint}"))
+                    .caused_by(cause),
+            );
             if let Some(topic) = sources.get(&remote) {
                 ready.remove(topic);
             }
@@ -170,8 +202,10 @@ impl Link {
         let names: Vec<TopicName> = self.dealt().keys().cloned().collect();
         let excluded = &self.settings.properties_excluded;
         let wanted = topics::changed_configs(&self.source, &names, Some(excluded)).await?;
-        let remotes: BTreeMap<TopicName, Changed> =
-            wanted.into_iter().filter_map(|(topic, changed)| Some((self.settings.policy.remote_topic(&topic).ok()?, changed))).collect();
+        let remotes: BTreeMap<TopicName, Changed> = wanted
+            .into_iter()
+            .filter_map(|(topic, changed)| Some((self.settings.policy.remote_topic(&topic).ok()?, changed)))
+            .collect();
         let remote_names: Vec<TopicName> = remotes.keys().cloned().collect();
         let present = topics::changed_configs(&self.target, &remote_names, None).await?;
         let mut changes = BTreeMap::new();
@@ -239,7 +273,11 @@ async fn sync_configs(link: Arc<Link>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
         if let Err(cause) = link.sync().await {
-            warn!(connector = link.context.connector(), cause = twinstream_connect_api::error::trace_of(&cause), "topic settings are not compared");
+            warn!(
+                connector = link.context.connector(),
+                cause = twinstream_connect_api::error::trace_of(&cause),
+                "topic settings are not compared"
+            );
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The task: fetches from the leaders of its partitions and hands batches on.
 //!
-//! Picture: at most one fetch per source broker is under way, as a tokio task of its own that survives a dropped `poll`; `poll` waits for the next one
-//! to come back, turns its batches into [`RawBatch`]es and moves the positions. So a slow broker delays only its own partitions, and a poll may be
-//! dropped at any await.
-//! Bounds: a fetch brings at most `fetch.max.bytes` (8 MiB unless set), so a task holds that per source broker, beside what the worker has under way.
-//! States: the source away -> fetches fail, one warning, tried again with pauses up to [`RETRY_PAUSE_MAX`]; after [`AWAY_MAX`] without any answer the task
-//! fails by name. A partition that is gone -> one error line, looked for every [`GONE_PAUSE`]. A position outside the log -> `retry::judge_gap`.
+//! Picture: at most one fetch per source broker is under way, as a tokio task of its own that survives a dropped
+//! `poll`; `poll` waits for the next one to come back, turns its batches into [`RawBatch`]es and moves the positions.
+//! So a slow broker delays only its own partitions, and a poll may be dropped at any await.
+//! Bounds: a fetch brings at most `fetch.max.bytes` (8 MiB unless set), so a task holds that per source broker, beside
+//! what the worker has under way.
+//! States: the source away -> fetches fail, one warning, tried again with pauses up to [`RETRY_PAUSE_MAX`]; after
+//! [`AWAY_MAX`] without any answer the task fails by name. A partition that is gone -> one error line, looked for every
+//! [`GONE_PAUSE`]. A position outside the log -> `retry::judge_gap`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -82,22 +84,49 @@ impl SourceTask for MirrorSourceTask {
         let settings = Settings::parse(&config).map_err(|cause| failed().caused_by(cause))?;
         let parsed = config_def().parse(&config).map_err(|cause| failed().caused_by(cause))?;
         let assigned = decode(parsed.list(ASSIGNED)).map_err(|why| failed().caused_by(format!("{ASSIGNED}: {why}")))?;
-        let keys: Vec<_> = assigned.iter().map(|partition| source_partition(&settings.source_alias, partition)).collect();
+        let keys: Vec<_> =
+            assigned.iter().map(|partition| source_partition(&settings.source_alias, partition)).collect();
         let stored = context.offsets(&keys).await?;
         let mut partitions = BTreeMap::new();
         for (partition, stored) in assigned.into_iter().zip(stored) {
-            let remote = settings.policy.remote_topic(&partition.topic).map_err(|cause| TaskError::fatal(format!("name of {partition} on the target")).caused_by(cause))?;
+            let remote = settings
+                .policy
+                .remote_topic(&partition.topic)
+                .map_err(|cause| TaskError::fatal(format!("name of {partition} on the target")).caused_by(cause))?;
             let position = next_of(&partition, stored.as_ref())?;
             let on_target = TopicPartition::new(remote.clone(), partition.partition);
             let metrics = PartitionMetrics::new(&settings.source_alias, &settings.target_alias, &on_target);
             partitions.insert(
                 partition,
-                Partition { remote, position, topic_id: None, in_flight: false, not_before: None, pause: RETRY_PAUSE_FIRST, gone: false, metrics },
+                Partition {
+                    remote,
+                    position,
+                    topic_id: None,
+                    in_flight: false,
+                    not_before: None,
+                    pause: RETRY_PAUSE_FIRST,
+                    gone: false,
+                    metrics,
+                },
             );
         }
         let resumed = partitions.values().filter(|partition| partition.position.is_some()).count();
-        info!(connector = context.connector(), task = context.task_id(), partitions = partitions.len(), resumed, "mirror task starts");
-        self.running = Some(Running { settings, client: None, partitions, fetching: JoinSet::new(), busy: BTreeSet::new(), out_of_range: BTreeSet::new(), away: None });
+        info!(
+            connector = context.connector(),
+            task = context.task_id(),
+            partitions = partitions.len(),
+            resumed,
+            "mirror task starts"
+        );
+        self.running = Some(Running {
+            settings,
+            client: None,
+            partitions,
+            fetching: JoinSet::new(),
+            busy: BTreeSet::new(),
+            out_of_range: BTreeSet::new(),
+            away: None,
+        });
         Ok(())
     }
 
@@ -149,7 +178,9 @@ impl Running {
         let fetched = match timeout(POLL_WAIT, self.fetching.join_next()).await {
             Err(_) => return Ok(Vec::new()),
             Ok(Some(Ok(fetched))) => fetched,
-            Ok(Some(Err(cause))) => return Err(TaskError::fatal("a fetch panicked, the log has the place").caused_by(cause).into()),
+            Ok(Some(Err(cause))) => {
+                return Err(TaskError::fatal("a fetch panicked, the log has the place").caused_by(cause).into());
+            }
             Ok(None) => {
                 // Every partition waits for its next attempt.
                 tokio::time::sleep(RETRY_PAUSE_FIRST).await;
@@ -162,8 +193,12 @@ impl Running {
     /// Where partitions start that were never copied.
     async fn find_positions(&mut self, client: &RawClient) -> Result<(), Trouble> {
         let now = Instant::now();
-        let unknown: Vec<TopicPartition> =
-            self.partitions.iter().filter(|(_, partition)| partition.position.is_none() && partition.may_ask(now)).map(|(name, _)| name.clone()).collect();
+        let unknown: Vec<TopicPartition> = self
+            .partitions
+            .iter()
+            .filter(|(_, partition)| partition.position.is_none() && partition.may_ask(now))
+            .map(|(name, _)| name.clone())
+            .collect();
         if unknown.is_empty() {
             return Ok(());
         }
@@ -183,8 +218,17 @@ impl Running {
     /// One fetch for each leader that has partitions to ask for and none under way.
     async fn begin_fetches(&mut self, client: &RawClient) -> Result<(), Trouble> {
         let now = Instant::now();
-        let idle: Vec<TopicPartition> =
-            self.partitions.iter().filter(|(name, partition)| !partition.in_flight && !self.out_of_range.contains(*name) && partition.position.is_some() && partition.may_ask(now)).map(|(name, _)| name.clone()).collect();
+        let idle: Vec<TopicPartition> = self
+            .partitions
+            .iter()
+            .filter(|(name, partition)| {
+                !partition.in_flight
+                    && !self.out_of_range.contains(*name)
+                    && partition.position.is_some()
+                    && partition.may_ask(now)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
         if idle.is_empty() {
             return Ok(());
         }
@@ -192,7 +236,10 @@ impl Running {
         let view = client.view();
         for name in &leaderless {
             let verdict = if view.topics.contains_key(&name.topic) { Verdict::LookAgain } else { Verdict::Gone };
-            let error = ClientError::broker(format!("find the leader of {name}"), twinstream_model::ErrorCode::LeaderNotAvailable);
+            let error = ClientError::broker(
+                format!("find the leader of {name}"),
+                twinstream_model::ErrorCode::LeaderNotAvailable,
+            );
             if let Some(partition) = self.partitions.get_mut(name) {
                 partition.trouble(name, verdict, &error)?;
             }
@@ -206,7 +253,13 @@ impl Running {
         Ok(())
     }
 
-    fn begin_fetch(&mut self, client: &RawClient, leader: NodeId, names: Vec<TopicPartition>, view: &twinstream_client::raw::ClusterView) -> Result<(), Trouble> {
+    fn begin_fetch(
+        &mut self,
+        client: &RawClient,
+        leader: NodeId,
+        names: Vec<TopicPartition>,
+        view: &twinstream_client::raw::ClusterView,
+    ) -> Result<(), Trouble> {
         let mut wanted = Vec::with_capacity(names.len());
         for name in &names {
             let Some(partition) = self.partitions.get_mut(name) else { continue };
@@ -247,7 +300,9 @@ impl Running {
         let answers = match result {
             Ok(answers) => answers,
             Err(error) if error.is_retriable() => return self.leader_away(client, leader, &asked, error).await,
-            Err(error) => return Err(TaskError::fatal(format!("fetch from source broker {leader}")).caused_by(error).into()),
+            Err(error) => {
+                return Err(TaskError::fatal(format!("fetch from source broker {leader}")).caused_by(error).into());
+            }
         };
         self.answered();
         let mut out = Vec::new();
@@ -256,16 +311,26 @@ impl Running {
             let Some(partition) = self.partitions.get_mut(&name) else { continue };
             match judge(answer.error) {
                 Verdict::Fine => partition.copy(&self.settings, &name, &answer, &mut out)?,
-                // Looked into by the next poll: from here on positions have moved, and an await could lose what is returned.
+                // Looked into by the next poll: from here on positions have moved, and an await could lose what is
+                // returned.
                 Verdict::OutOfRange => drop(self.out_of_range.insert(name)),
-                verdict => partition.trouble(&name, verdict, &ClientError::broker(format!("fetch {name}"), answer.error))?,
+                verdict => {
+                    partition.trouble(&name, verdict, &ClientError::broker(format!("fetch {name}"), answer.error))?
+                }
             }
         }
         Ok(out)
     }
 
-    /// One broker is away: its partitions wait, and their leaders are looked up again. When nothing at all answers, that is an error.
-    async fn leader_away(&mut self, client: &RawClient, leader: NodeId, asked: &[TopicPartition], error: ClientError) -> Result<Vec<RawBatch>, Trouble> {
+    /// One broker is away: its partitions wait, and their leaders are looked up again. When nothing at all answers,
+    /// that is an error.
+    async fn leader_away(
+        &mut self,
+        client: &RawClient,
+        leader: NodeId,
+        asked: &[TopicPartition],
+        error: ClientError,
+    ) -> Result<Vec<RawBatch>, Trouble> {
         for name in asked {
             client.forget_leader(name);
             if let Some(partition) = self.partitions.get_mut(name) {
@@ -293,7 +358,8 @@ impl Running {
         let start = client.list_offsets(asked, OffsetAt::Earliest).await.map_err(Trouble::Source)?;
         let end = client.list_offsets(asked, OffsetAt::Latest).await.map_err(Trouble::Source)?;
         let Some(partition) = self.partitions.get_mut(name) else { return Ok(()) };
-        let (Some(Ok(start)), Some(Ok(end)), Some(position)) = (start.get(name), end.get(name), partition.position) else {
+        let (Some(Ok(start)), Some(Ok(end)), Some(position)) = (start.get(name), end.get(name), partition.position)
+        else {
             partition.put_off();
             return Ok(());
         };
@@ -311,7 +377,11 @@ impl Running {
 
     fn answered(&mut self) {
         if let Some(away) = self.away.take() {
-            info!(source = self.settings.source_alias, away_ms = away.since.elapsed().as_millis(), "source answers again");
+            info!(
+                source = self.settings.source_alias,
+                away_ms = away.since.elapsed().as_millis(),
+                "source answers again"
+            );
         }
     }
 
@@ -354,13 +424,23 @@ impl Partition {
     }
 
     /// A topic that was deleted and made anew has another id; its offsets have nothing to do with the position.
-    fn check_identity(&mut self, name: &TopicPartition, view: &twinstream_client::raw::ClusterView, on_gap: OnGap) -> Result<(), TaskError> {
-        let Some(id) = view.topics.get(&name.topic).map(|topic| topic.id).filter(|id| *id != TopicId::NONE) else { return Ok(()) };
+    fn check_identity(
+        &mut self,
+        name: &TopicPartition,
+        view: &twinstream_client::raw::ClusterView,
+        on_gap: OnGap,
+    ) -> Result<(), TaskError> {
+        let Some(id) = view.topics.get(&name.topic).map(|topic| topic.id).filter(|id| *id != TopicId::NONE) else {
+            return Ok(());
+        };
         match self.topic_id.replace(id) {
             Some(before) if before != id && self.position.is_some_and(|position| position.0 > 0) => match on_gap {
                 OnGap::Careful | OnGap::Fail => {
                     let hint = "set source.consumer.auto.offset.reset=earliest to copy the new one from its start behind the old records, or =latest to copy what comes next";
-                    Err(TaskError::fatal(format!("source topic {} was deleted and made anew (id {before} is now {id}); {hint}", name.topic)))
+                    Err(TaskError::fatal(format!(
+                        "source topic {} was deleted and made anew (id {before} is now {id}); {hint}",
+                        name.topic
+                    )))
                 }
                 OnGap::Earliest | OnGap::Latest => {
                     error!(partition = %name, old = %before, new = %id, "source topic was made anew, the copy goes on with the new one");
@@ -373,7 +453,13 @@ impl Partition {
     }
 
     /// Turns an answer into batches for the target and moves the position.
-    fn copy(&mut self, settings: &Settings, name: &TopicPartition, answer: &FetchedPartition, out: &mut Vec<RawBatch>) -> Result<(), TaskError> {
+    fn copy(
+        &mut self,
+        settings: &Settings,
+        name: &TopicPartition,
+        answer: &FetchedPartition,
+        out: &mut Vec<RawBatch>,
+    ) -> Result<(), TaskError> {
         self.pause = RETRY_PAUSE_FIRST;
         self.not_before = None;
         if std::mem::take(&mut self.gone) {
@@ -384,9 +470,15 @@ impl Partition {
             let view = match view {
                 Ok(view) => view,
                 Err(BatchError::Truncated { .. }) => break, // the answer's size limit; the rest comes with the next fetch
-                Err(cause) => return Err(TaskError::fatal(format!("source partition {name} at offset {position} cannot be read")).caused_by(cause)),
+                Err(cause) => {
+                    return Err(TaskError::fatal(format!(
+                        "source partition {name} at offset {position} cannot be read"
+                    ))
+                    .caused_by(cause));
+                }
             };
-            let ready = ready(&view, position).map_err(|cause| TaskError::fatal(format!("source partition {name}")).caused_by(cause))?;
+            let ready = ready(&view, position)
+                .map_err(|cause| TaskError::fatal(format!("source partition {name}")).caused_by(cause))?;
             position = ready.next;
             let Some(batch) = ready.batch else { continue };
             self.metrics.copied(batch.records, batch.bytes.len(), (now_ms() - batch.max_timestamp).max(0));

@@ -1,17 +1,23 @@
-//! Topics of the target: made with as many partitions as the source's, grown with them, and given the settings that were changed on the source.
+//! Topics of the target: made with as many partitions as the source's, grown with them, and given the settings that
+//! were changed on the source.
 //!
-//! A topic is copied only once its counterpart is there, so that a broker which makes topics by itself never makes it with other partitions.
+//! A topic is copied only once its counterpart is there, so that a broker which makes topics by itself never makes it
+//! with other partitions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
+use twinstream_client::raw::Node;
 use twinstream_client::raw::kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use twinstream_client::raw::kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use twinstream_client::raw::kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
-use twinstream_client::raw::kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use twinstream_client::raw::kafka_protocol::messages::{CreatePartitionsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use twinstream_client::raw::kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
+use twinstream_client::raw::kafka_protocol::messages::{
+    CreatePartitionsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+};
 use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
-use twinstream_client::raw::Node;
 use twinstream_client::{ClientError, NewTopic, RawClient};
 use twinstream_model::{ErrorCode, TopicName};
 
@@ -40,7 +46,11 @@ fn during(what: impl Into<String>) -> impl FnOnce(ClientError) -> TopicsError {
 pub(crate) type Failures = BTreeMap<TopicName, ClientError>;
 
 /// Makes the target's topics follow `wanted` (name -> partitions, settings for a new one).
-pub(crate) async fn ensure(target: &RawClient, wanted: &BTreeMap<TopicName, (u32, Changed)>, replication_factor: i16) -> Result<Failures, TopicsError> {
+pub(crate) async fn ensure(
+    target: &RawClient,
+    wanted: &BTreeMap<TopicName, (u32, Changed)>,
+    replication_factor: i16,
+) -> Result<Failures, TopicsError> {
     let names: Vec<TopicName> = wanted.keys().cloned().collect();
     if names.is_empty() {
         return Ok(Failures::new());
@@ -51,7 +61,8 @@ pub(crate) async fn ensure(target: &RawClient, wanted: &BTreeMap<TopicName, (u32
     for (name, (partitions, configs)) in wanted {
         match view.topics.get(name) {
             None => {
-                let mut topic = NewTopic::new(name.clone(), i32::try_from(*partitions).unwrap_or(i32::MAX), replication_factor);
+                let mut topic =
+                    NewTopic::new(name.clone(), i32::try_from(*partitions).unwrap_or(i32::MAX), replication_factor);
                 topic.configs = configs.clone();
                 missing.push(topic);
             }
@@ -86,23 +97,37 @@ async fn grow(target: &RawClient, name: &TopicName, partitions: u32) -> Result<(
     let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
     let answer = target.request(Node::Controller, &request).await?;
     for result in answer.results {
-        check(format!("grow topic {name} to {partitions} partitions"), result.error_code, result.error_message.as_deref())?;
+        check(
+            format!("grow topic {name} to {partitions} partitions"),
+            result.error_code,
+            result.error_message.as_deref(),
+        )?;
     }
     Ok(())
 }
 
 /// What was changed on these topics, without what `excluded` names.
-pub(crate) async fn changed_configs(client: &RawClient, topics: &[TopicName], excluded: Option<&Regex>) -> Result<BTreeMap<TopicName, Changed>, TopicsError> {
+pub(crate) async fn changed_configs(
+    client: &RawClient,
+    topics: &[TopicName],
+    excluded: Option<&Regex>,
+) -> Result<BTreeMap<TopicName, Changed>, TopicsError> {
     if topics.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let resource = |topic: &TopicName| DescribeConfigsResource::default().with_resource_type(TOPIC).with_resource_name(StrBytes::from_string(topic.to_string())).with_configuration_keys(None);
+    let resource = |topic: &TopicName| {
+        DescribeConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(StrBytes::from_string(topic.to_string()))
+            .with_configuration_keys(None)
+    };
     let request = DescribeConfigsRequest::default().with_resources(topics.iter().map(resource).collect());
     let answer = client.request(Node::Any, &request).await.map_err(during("read topic settings"))?;
     let mut found = BTreeMap::new();
     for result in &answer.results {
         let Ok(name) = TopicName::parse(&result.resource_name) else { continue };
-        check(format!("read settings of topic {name}"), result.error_code, result.error_message.as_deref()).map_err(during("read topic settings"))?;
+        check(format!("read settings of topic {name}"), result.error_code, result.error_message.as_deref())
+            .map_err(during("read topic settings"))?;
         found.insert(name, changed(result, excluded));
     }
     Ok(found)
@@ -112,19 +137,31 @@ fn changed(result: &DescribeConfigsResult, excluded: Option<&Regex>) -> Changed 
     result
         .configs
         .iter()
-        .filter(|config| config.config_source == DYNAMIC_TOPIC_CONFIG && !config.is_sensitive && !excluded.is_some_and(|excluded| excluded.is_match(&config.name)))
+        .filter(|config| {
+            config.config_source == DYNAMIC_TOPIC_CONFIG
+                && !config.is_sensitive
+                && !excluded.is_some_and(|excluded| excluded.is_match(&config.name))
+        })
         .filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())))
         .collect()
 }
 
 /// The steps from what the target has to what it should have; `None` for a value means back to the default. Pure.
 pub(crate) fn difference(wanted: &Changed, present: &Changed, excluded: &Regex) -> Vec<(String, Option<String>)> {
-    let names: BTreeSet<&String> = wanted.keys().chain(present.keys()).filter(|name| !excluded.is_match(name)).collect();
-    names.into_iter().filter(|name| wanted.get(*name) != present.get(*name)).map(|name| (name.clone(), wanted.get(name).cloned())).collect()
+    let names: BTreeSet<&String> =
+        wanted.keys().chain(present.keys()).filter(|name| !excluded.is_match(name)).collect();
+    names
+        .into_iter()
+        .filter(|name| wanted.get(*name) != present.get(*name))
+        .map(|name| (name.clone(), wanted.get(name).cloned()))
+        .collect()
 }
 
 /// Applies differences on the target; settings that the target refuses are named.
-pub(crate) async fn alter(target: &RawClient, changes: &BTreeMap<TopicName, Vec<(String, Option<String>)>>) -> Result<Failures, TopicsError> {
+pub(crate) async fn alter(
+    target: &RawClient,
+    changes: &BTreeMap<TopicName, Vec<(String, Option<String>)>>,
+) -> Result<Failures, TopicsError> {
     let resources: Vec<AlterConfigsResource> = changes
         .iter()
         .map(|(topic, steps)| {
@@ -134,15 +171,21 @@ pub(crate) async fn alter(target: &RawClient, changes: &BTreeMap<TopicName, Vec<
                     .with_config_operation(if value.is_some() { SET } else { DELETE })
                     .with_value(value.clone().map(StrBytes::from_string))
             });
-            AlterConfigsResource::default().with_resource_type(TOPIC).with_resource_name(StrBytes::from_string(topic.to_string())).with_configs(steps.collect())
+            AlterConfigsResource::default()
+                .with_resource_type(TOPIC)
+                .with_resource_name(StrBytes::from_string(topic.to_string()))
+                .with_configs(steps.collect())
         })
         .collect();
     let request = IncrementalAlterConfigsRequest::default().with_resources(resources);
-    let answer = target.request(Node::Controller, &request).await.map_err(during("change topic settings on the target"))?;
+    let answer =
+        target.request(Node::Controller, &request).await.map_err(during("change topic settings on the target"))?;
     let mut failures = Failures::new();
     for response in &answer.responses {
         let Ok(name) = TopicName::parse(&response.resource_name) else { continue };
-        if let Err(error) = check(format!("change settings of topic {name}"), response.error_code, response.error_message.as_deref()) {
+        if let Err(error) =
+            check(format!("change settings of topic {name}"), response.error_code, response.error_message.as_deref())
+        {
             failures.insert(name, error);
         }
     }

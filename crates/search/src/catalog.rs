@@ -1,9 +1,9 @@
 //! All indices of one data directory.
 //!
 //! Layout, version 1:
-//! `.lock` (held while a process serves the directory), `layout.json` (`{"version":1}`), `indices/<name>/` (one tantivy index each),
-//! `making/` and `trash/` (half-made and half-deleted indices; emptied at start).
-//! Creation and deletion are one rename each, so a crash leaves an index whole or absent.
+//! `.lock` (held while a process serves the directory), `layout.json` (`{"version":1}`), `indices/<name>/` (one tantivy
+//! index each), `making/` and `trash/` (half-made and half-deleted indices; emptied at start). Creation and deletion
+//! are one rename each, so a crash leaves an index whole or absent.
 //! Lock order: `changes` (async, one creation or deletion at a time), then `indices`.
 
 use std::collections::BTreeMap;
@@ -91,7 +91,12 @@ impl Catalog {
         for part in expression.split(',') {
             if part.is_empty() || part == "_all" || part.contains('*') {
                 let pattern = if part.contains('*') { part } else { "*" };
-                chosen.extend(indices.iter().filter(|(name, _)| wildcard_matches(pattern, name)).map(|(name, index)| (name.as_str(), Arc::clone(index))));
+                chosen.extend(
+                    indices
+                        .iter()
+                        .filter(|(name, _)| wildcard_matches(pattern, name))
+                        .map(|(name, index)| (name.as_str(), Arc::clone(index))),
+                );
             } else {
                 let (name, index) = indices.get_key_value(part).ok_or_else(|| ApiError::index_not_found(part))?;
                 chosen.insert(name, Arc::clone(index));
@@ -109,7 +114,11 @@ impl Catalog {
             return Err(ApiError::new(400, "resource_already_exists_exception", reason).at(name));
         }
         if self.indices.read().len() >= INDICES_MAX {
-            return Err(ApiError::new(400, "validation_exception", format!("this index server holds at most {INDICES_MAX} indices; delete one first")));
+            return Err(ApiError::new(
+                400,
+                "validation_exception",
+                format!("this index server holds at most {INDICES_MAX} indices; delete one first"),
+            ));
         }
         *serial += 1;
         let (making, place) = (self.root.join("making").join(serial.to_string()), self.root.join("indices").join(name));
@@ -163,7 +172,9 @@ impl Catalog {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, CatalogError> + Send + 'static) -> Result<T, ApiError> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CatalogError> + Send + 'static,
+) -> Result<T, ApiError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(ApiError::from),
         Err(cause) => Err(ApiError::internal(format!("background work failed: {cause}"))),
@@ -183,7 +194,12 @@ pub(crate) fn new_meta(name: &str) -> Meta {
 
 fn lock(root: &Path) -> Result<File, CatalogError> {
     let path = root.join(".lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|source| CatalogError::File { what: "open lock file", path, source })?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| CatalogError::File { what: "open lock file", path, source })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(CatalogError::Locked { path: root.to_owned() }),
@@ -207,7 +223,10 @@ fn check_layout(root: &Path) -> Result<(), CatalogError> {
     let version = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|body| body["version"].as_u64());
     match version {
         Some(LAYOUT_VERSION) => Ok(()),
-        other => Err(CatalogError::NewerLayout { path, found: other.map_or_else(|| text.trim().to_owned(), |version| version.to_string()) }),
+        other => Err(CatalogError::NewerLayout {
+            path,
+            found: other.map_or_else(|| text.trim().to_owned(), |version| version.to_string()),
+        }),
     }
 }
 
@@ -221,7 +240,9 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
 
 /// Elasticsearch's rules for index names; they also make the name a safe folder name.
 pub(crate) fn check_index_name(name: &str) -> Result<(), ApiError> {
-    let invalid = |why: &str| Err(ApiError::new(400, "invalid_index_name_exception", format!("Invalid index name [{name}], {why}")).at(name));
+    let invalid = |why: &str| {
+        Err(ApiError::new(400, "invalid_index_name_exception", format!("Invalid index name [{name}], {why}")).at(name))
+    };
     if name.is_empty() || name == "." || name == ".." {
         return invalid("must not be empty, '.' or '..'");
     }
@@ -232,7 +253,9 @@ pub(crate) fn check_index_name(name: &str) -> Result<(), ApiError> {
         return invalid("must not start with '_', '-', or '+'");
     }
     if name.contains(['\\', '/', '*', '?', '"', '<', '>', '|', ' ', ',', '#', ':']) || name.contains(char::is_control) {
-        return invalid("must not contain the following characters ['\\','/','*','?','\"','<','>','|',' ',',','#',':'] or control characters");
+        return invalid(
+            "must not contain the following characters ['\\','/','*','?','\"','<','>','|',' ',',','#',':'] or control characters",
+        );
     }
     if name.to_lowercase() != name {
         return invalid("must be lowercase");

@@ -1,6 +1,7 @@
 //! Dates as the mapping understands them: milliseconds since the epoch, in UTC.
 //!
-//! Formats: `strict_date_optional_time` (`2018-01-31T02:03:04.567Z`, every part after the year optional), `epoch_millis`, `epoch_second`.
+//! Formats: `strict_date_optional_time` (`2018-01-31T02:03:04.567Z`, every part after the year optional),
+//! `epoch_millis`, `epoch_second`.
 //! Not here: custom patterns, week dates, time zones by name.
 
 /// How a date field reads its values; several may be tried in order.
@@ -18,10 +19,14 @@ pub(crate) fn parse_formats(formats: &str) -> Result<Vec<DateFormat>, String> {
     formats
         .split("||")
         .map(|name| match name {
-            "strict_date_optional_time" | "date_optional_time" | "strict_date_optional_time_nanos" | "iso8601" => Ok(DateFormat::OptionalTime),
+            "strict_date_optional_time" | "date_optional_time" | "strict_date_optional_time_nanos" | "iso8601" => {
+                Ok(DateFormat::OptionalTime)
+            }
             "epoch_millis" => Ok(DateFormat::EpochMillis),
             "epoch_second" => Ok(DateFormat::EpochSecond),
-            other => Err(format!("date format [{other}] is not supported; use strict_date_optional_time, epoch_millis or epoch_second")),
+            other => Err(format!(
+                "date format [{other}] is not supported; use strict_date_optional_time, epoch_millis or epoch_second"
+            )),
         })
         .collect()
 }

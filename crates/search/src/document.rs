@@ -1,8 +1,9 @@
 //! From a JSON document and a mapping to what is indexed.
 //!
-//! Picture: the document is walked once; each leaf is read as the type its path has, and what the mapping does not know yet is inferred and
-//! returned as an addition. The result is a set of flat (path, values) tables, one for exact values and one for full text.
-//! A failure names the field, its type and the value, because that is what ends up in a dead-letter topic.
+//! Picture: the document is walked once; each leaf is read as the type its path has, and what the mapping does not know
+//! yet is inferred and returned as an addition. The result is a set of flat (path, values) tables, one for exact values
+//! and one for full text. A failure names the field, its type and the value, because that is what ends up in a
+//! dead-letter topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +51,10 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn object(&mut self, prefix: &str, object: &Map<String, Value>, depth: usize) -> Result<(), ApiError> {
         if depth > DEPTH_MAX {
-            return Err(ApiError::mapper(format!("document [{}] is nested deeper than {DEPTH_MAX} levels at [{prefix}]", self.id)));
+            return Err(ApiError::mapper(format!(
+                "document [{}] is nested deeper than {DEPTH_MAX} levels at [{prefix}]",
+                self.id
+            )));
         }
         for (name, value) in object {
             let path = join(prefix, name);
@@ -79,7 +83,10 @@ impl Walk<'_> {
         match self.known(path) {
             Some(field) if field.kind != Kind::Object => {
                 let kind = field.kind.name();
-                Err(ApiError::mapper(format!("failed to parse field [{path}] of type [{kind}] in document with id '{}': it is an object", self.id)))
+                Err(ApiError::mapper(format!(
+                    "failed to parse field [{path}] of type [{kind}] in document with id '{}': it is an object",
+                    self.id
+                )))
             }
             None if self.mapping.dynamic == Dynamic::Strict => Err(strict(path)),
             _ => Ok(()),
@@ -89,7 +96,9 @@ impl Walk<'_> {
     fn leaf(&mut self, path: &str, leaf: &Value) -> Result<(), ApiError> {
         let field = match self.known(path) {
             Some(field) if field.kind == Kind::Object => {
-                return Err(ApiError::mapper(format!("object mapping for [{path}] tried to parse field [{path}] as object, but found a concrete value")));
+                return Err(ApiError::mapper(format!(
+                    "object mapping for [{path}] tried to parse field [{path}] as object, but found a concrete value"
+                )));
             }
             Some(field) => field.clone(),
             None => match self.mapping.dynamic {
@@ -106,7 +115,9 @@ impl Walk<'_> {
     }
 
     fn known(&self, path: &str) -> Option<&Field> {
-        self.mapping.get(path).or_else(|| self.out.additions.iter().find(|(added, _)| added == path).map(|(_, field)| field))
+        self.mapping
+            .get(path)
+            .or_else(|| self.out.additions.iter().find(|(added, _)| added == path).map(|(_, field)| field))
     }
 
     fn infer(&mut self, path: &str, leaf: &Value) -> Result<Field, ApiError> {
@@ -138,13 +149,19 @@ impl Walk<'_> {
     fn unreadable(&self, path: &str, field: &Field, leaf: &Value, why: &str) -> ApiError {
         let preview: String = text_of(leaf).chars().take(PREVIEW_CHARS_MAX).collect();
         let (kind, id) = (field.kind.name(), self.id);
-        ApiError::mapper(format!("failed to parse field [{path}] of type [{kind}] in document with id '{id}'. Preview of field's value: '{preview}': {why}"))
+        ApiError::mapper(format!(
+            "failed to parse field [{path}] of type [{kind}] in document with id '{id}'. Preview of field's value: '{preview}': {why}"
+        ))
     }
 }
 
 fn strict(path: &str) -> ApiError {
     let (parent, name) = path.rsplit_once('.').unwrap_or(("_doc", path));
-    ApiError::new(400, "strict_dynamic_mapping_exception", format!("mapping set to strict, dynamic introduction of [{name}] within [{parent}] is not allowed"))
+    ApiError::new(
+        400,
+        "strict_dynamic_mapping_exception",
+        format!("mapping set to strict, dynamic introduction of [{name}] within [{parent}] is not allowed"),
+    )
 }
 
 /// One value as its field has it; `None` when the mapping says not to index it. Queries read their values with it too.

@@ -1,7 +1,8 @@
 //! What a request can be answered with when it fails, in Elasticsearch's words.
 //!
-//! Every failure below the HTTP layer is an [`ApiError`]: a status, the `type` that clients switch on, and a reason a person can act on.
-//! Clients compare `type` (`version_conflict_engine_exception`, `mapper_parsing_exception`, ..), so these names are Elasticsearch's own.
+//! Every failure below the HTTP layer is an [`ApiError`]: a status, the `type` that clients switch on, and a reason a
+//! person can act on. Clients compare `type` (`version_conflict_engine_exception`, `mapper_parsing_exception`, ..), so
+//! these names are Elasticsearch's own.
 
 use serde_json::{Value, json};
 

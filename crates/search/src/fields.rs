@@ -12,7 +12,8 @@
 //! Dates are milliseconds in `exact`, so that one rule of comparing serves all numbers.
 
 use tantivy::schema::{
-    FAST, Field, IndexRecordOption, JsonObjectOptions, OwnedValue, STORED, STRING, Schema, TantivyDocument, TextFieldIndexing, Value,
+    FAST, Field, IndexRecordOption, JsonObjectOptions, OwnedValue, STORED, STRING, Schema, TantivyDocument,
+    TextFieldIndexing, Value,
 };
 use tantivy::tokenizer::{LowerCaser, RemoveLongFilter, SimpleTokenizer, TextAnalyzer};
 use tantivy::{Index, Term};
@@ -37,21 +38,29 @@ pub(crate) struct Fields {
 pub(crate) fn schema() -> (Schema, Fields) {
     let mut builder = Schema::builder();
     let raw = TextFieldIndexing::default().set_tokenizer("raw").set_index_option(IndexRecordOption::Basic);
-    let words = TextFieldIndexing::default().set_tokenizer(ANALYZER).set_index_option(IndexRecordOption::WithFreqsAndPositions);
+    let words =
+        TextFieldIndexing::default().set_tokenizer(ANALYZER).set_index_option(IndexRecordOption::WithFreqsAndPositions);
     let fields = Fields {
         id: builder.add_text_field("_id", STRING | STORED),
         source: builder.add_bytes_field("_source", STORED),
         version: builder.add_i64_field("_version", FAST),
         seq_no: builder.add_i64_field("_seq_no", FAST),
         names: builder.add_text_field("_names", STRING),
-        exact: builder.add_json_field("exact", JsonObjectOptions::default().set_indexing_options(raw).set_fast(Some("raw")).set_expand_dots_enabled()),
-        text: builder.add_json_field("text", JsonObjectOptions::default().set_indexing_options(words).set_expand_dots_enabled()),
+        exact: builder.add_json_field(
+            "exact",
+            JsonObjectOptions::default().set_indexing_options(raw).set_fast(Some("raw")).set_expand_dots_enabled(),
+        ),
+        text: builder
+            .add_json_field("text", JsonObjectOptions::default().set_indexing_options(words).set_expand_dots_enabled()),
     };
     (builder.build(), fields)
 }
 
 pub(crate) fn analyzer() -> TextAnalyzer {
-    TextAnalyzer::builder(SimpleTokenizer::default()).filter(RemoveLongFilter::limit(TOKEN_BYTES_MAX)).filter(LowerCaser).build()
+    TextAnalyzer::builder(SimpleTokenizer::default())
+        .filter(RemoveLongFilter::limit(TOKEN_BYTES_MAX))
+        .filter(LowerCaser)
+        .build()
 }
 
 pub(crate) fn register_analyzer(index: &Index) {
@@ -69,7 +78,14 @@ pub(crate) fn words_of(text: &str) -> Vec<String> {
 }
 
 impl Fields {
-    pub(crate) fn document(&self, id: &str, source: &str, version: i64, seq_no: i64, extracted: Extracted) -> TantivyDocument {
+    pub(crate) fn document(
+        &self,
+        id: &str,
+        source: &str,
+        version: i64,
+        seq_no: i64,
+        extracted: Extracted,
+    ) -> TantivyDocument {
         let mut document = TantivyDocument::new();
         document.add_text(self.id, id);
         document.add_bytes(self.source, source.as_bytes());
@@ -78,9 +94,15 @@ impl Fields {
         for path in &extracted.present {
             document.add_text(self.names, path);
         }
-        let exact = extracted.exact.into_iter().map(|(path, values)| (path, OwnedValue::Array(values.into_iter().map(exact_value).collect())));
+        let exact = extracted
+            .exact
+            .into_iter()
+            .map(|(path, values)| (path, OwnedValue::Array(values.into_iter().map(exact_value).collect())));
         document.add_field_value(self.exact, &OwnedValue::Object(exact.collect()));
-        let text = extracted.text.into_iter().map(|(path, values)| (path, OwnedValue::Array(values.into_iter().map(OwnedValue::Str).collect())));
+        let text = extracted
+            .text
+            .into_iter()
+            .map(|(path, values)| (path, OwnedValue::Array(values.into_iter().map(OwnedValue::Str).collect())));
         document.add_field_value(self.text, &OwnedValue::Object(text.collect()));
         document
     }

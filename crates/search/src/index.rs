@@ -1,6 +1,7 @@
 //! One index: its directory, its reader, and the way to its writer.
 //!
-//! Readers share one tantivy reader that the writer moves forward after each commit; so a search sees whole commits only.
+//! Readers share one tantivy reader that the writer moves forward after each commit; so a search sees whole commits
+//! only.
 //! Memory: tantivy's write buffer is bounded by [`WRITE_BUFFER_BYTES`], everything read is mapped from files.
 
 use std::path::Path;
@@ -55,7 +56,8 @@ pub(crate) struct Found {
 }
 
 impl Index {
-    /// Makes the directory of a new index; the caller moves it into place afterwards, so half-made ones are never opened.
+    /// Makes the directory of a new index; the caller moves it into place afterwards, so half-made ones are never
+    /// opened.
     pub(crate) fn create(path: &Path, meta: &Meta) -> Result<(), CatalogError> {
         let (schema, _) = fields::schema();
         let index = tantivy::Index::builder().schema(schema).settings(IndexSettings::default()).create_in_dir(path)?;
@@ -76,7 +78,11 @@ impl Index {
         }
         let payload = index.load_metas()?.payload.unwrap_or_default();
         let meta = Meta::decode(&payload).map_err(|cause| CatalogError::Meta { path: path.to_owned(), cause })?;
-        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).doc_store_cache_num_blocks(STORE_CACHE_BLOCKS).try_into()?;
+        let reader = index
+            .reader_builder()
+            .reload_policy(ReloadPolicy::Manual)
+            .doc_store_cache_num_blocks(STORE_CACHE_BLOCKS)
+            .try_into()?;
         let writer: tantivy::IndexWriter = index.writer_with_num_threads(1, WRITE_BUFFER_BYTES)?;
         writer.set_merge_policy(Box::new(LogMergePolicy::default()));
         let shared = Arc::new(Shared { name: name.to_owned(), fields, reader, meta: RwLock::new(Arc::new(meta)) });
@@ -113,15 +119,24 @@ impl Index {
 pub(crate) fn read_current(searcher: &Searcher, fields: &Fields, id: &str) -> Result<Option<Found>, ApiError> {
     let term = fields.id_term(id);
     for (ordinal, segment) in searcher.segment_readers().iter().enumerate() {
-        let Some(mut postings) = segment.inverted_index(fields.id)?.read_postings(&term, tantivy::schema::IndexRecordOption::Basic).map_err(tantivy::TantivyError::from)? else {
+        let Some(mut postings) = segment
+            .inverted_index(fields.id)?
+            .read_postings(&term, tantivy::schema::IndexRecordOption::Basic)
+            .map_err(tantivy::TantivyError::from)?
+        else {
             continue;
         };
         while postings.doc() != TERMINATED {
             let doc = postings.doc();
             if !segment.is_deleted(doc) {
                 let column = |name: &str| segment.fast_fields().i64(name).map(|column| column.first(doc).unwrap_or(0));
-                let stored: TantivyDocument = searcher.doc(tantivy::DocAddress::new(u32::try_from(ordinal).unwrap_or(u32::MAX), doc))?;
-                return Ok(Some(Found { version: column("_version")?, seq_no: column("_seq_no")?, source: fields.source_of(&stored) }));
+                let stored: TantivyDocument =
+                    searcher.doc(tantivy::DocAddress::new(u32::try_from(ordinal).unwrap_or(u32::MAX), doc))?;
+                return Ok(Some(Found {
+                    version: column("_version")?,
+                    seq_no: column("_seq_no")?,
+                    source: fields.source_of(&stored),
+                }));
             }
             postings.advance();
         }

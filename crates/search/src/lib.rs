@@ -1,8 +1,10 @@
-//! A small embedded index that speaks Elasticsearch's HTTP API: what the quick start searches in when no real one is given.
+//! A small embedded index that speaks Elasticsearch's HTTP API: what the quick start searches in when no real one is
+//! given.
 //!
-//! Picture: a catalog of indices, each one tantivy index with one writer thread; above it a REST layer of axum. A document that was acknowledged is
-//! on disk and visible to the next search, also after `kill -9`.
-//! Invariants: what it does not know it refuses by name (query kinds, parameters, field types), so that an answer is never quietly wrong.
+//! Picture: a catalog of indices, each one tantivy index with one writer thread; above it a REST layer of axum. A
+//! document that was acknowledged is on disk and visible to the next search, also after `kill -9`.
+//! Invariants: what it does not know it refuses by name (query kinds, parameters, field types), so that an answer is
+//! never quietly wrong.
 //! Not here: clustering, replicas, aggregations, scripts, security. It knows nothing of the other crates.
 
 mod catalog; // the data directory and its indices
@@ -27,8 +29,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::info;
 
-pub use crate::catalog::CatalogError;
 use crate::catalog::Catalog;
+pub use crate::catalog::CatalogError;
 use crate::rest::App;
 
 /// Where to listen and where to keep the data.

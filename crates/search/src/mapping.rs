@@ -1,8 +1,9 @@
 //! The mapping of one index: which field is of which type, and how it grows.
 //!
-//! Picture: a flat table from the full path (`user.name`) to its type; nested `properties` exist only in the JSON that comes in and goes out.
-//! Invariants: M1 a path is either an object or a value, never both. M2 a type never changes. M3 what a document adds is applied only when the whole
-//! document was accepted.
+//! Picture: a flat table from the full path (`user.name`) to its type; nested `properties` exist only in the JSON that
+//! comes in and goes out.
+//! Invariants: M1 a path is either an object or a value, never both. M2 a type never changes. M3 what a document adds
+//! is applied only when the whole document was accepted.
 //! Not here: reading documents (see `document`), storing (the mapping travels in the commit of the writer).
 
 use std::collections::BTreeMap;
@@ -125,26 +126,37 @@ impl Field {
     fn set(&mut self, path: &str, key: &str, value: &Value) -> Result<(), ApiError> {
         match (key, value) {
             ("type" | "properties", _) => {}
-            ("ignore_above", Value::Number(n)) if self.kind == Kind::Keyword => self.ignore_above = Some(n.as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(u32::MAX)),
-            ("null_value", value) if !matches!(self.kind, Kind::Text | Kind::Object | Kind::Binary) => self.null_value = Some(value.clone()),
+            ("ignore_above", Value::Number(n)) if self.kind == Kind::Keyword => {
+                self.ignore_above = Some(n.as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(u32::MAX))
+            }
+            ("null_value", value) if !matches!(self.kind, Kind::Text | Kind::Object | Kind::Binary) => {
+                self.null_value = Some(value.clone())
+            }
             ("format", Value::String(text)) if self.kind == Kind::Date => {
-                let formats = date::parse_formats(text).map_err(|reason| ApiError::mapper(format!("{reason} (field [{path}])")))?;
+                let formats = date::parse_formats(text)
+                    .map_err(|reason| ApiError::mapper(format!("{reason} (field [{path}])")))?;
                 self.format = Some((text.clone(), formats));
             }
             ("fields", Value::Object(fields)) if self.kind != Kind::Object => {
                 for (name, body) in fields {
                     let path = format!("{path}.{name}");
-                    let body = body.as_object().ok_or_else(|| ApiError::mapper(format!("multi-field [{path}] must be an object")))?;
+                    let body = body
+                        .as_object()
+                        .ok_or_else(|| ApiError::mapper(format!("multi-field [{path}] must be an object")))?;
                     let field = Field::parse(&path, body)?;
                     if field.kind == Kind::Object || !field.subfields.is_empty() {
-                        return Err(ApiError::mapper(format!("multi-field [{path}] can be neither an object nor have fields of its own")));
+                        return Err(ApiError::mapper(format!(
+                            "multi-field [{path}] can be neither an object nor have fields of its own"
+                        )));
                     }
                     self.subfields.insert(name.clone(), field);
                 }
             }
             _ => {
                 let kind = self.kind.name();
-                return Err(ApiError::mapper(format!("parameter [{key}] of field [{path}] of type [{kind}] is unknown here or has a wrong value")));
+                return Err(ApiError::mapper(format!(
+                    "parameter [{key}] of field [{path}] of type [{kind}] is unknown here or has a wrong value"
+                )));
             }
         }
         Ok(())
@@ -163,7 +175,8 @@ impl Field {
             body.insert("null_value".to_owned(), value.clone());
         }
         if !self.subfields.is_empty() {
-            let fields: Map<String, Value> = self.subfields.iter().map(|(name, field)| (name.clone(), field.to_json())).collect();
+            let fields: Map<String, Value> =
+                self.subfields.iter().map(|(name, field)| (name.clone(), field.to_json())).collect();
             body.insert("fields".to_owned(), Value::Object(fields));
         }
         Value::Object(body)
@@ -196,7 +209,11 @@ impl Mapping {
                 ("dynamic", value) => next.dynamic = parse_dynamic(value)?,
                 ("date_detection" | "numeric_detection", Value::Bool(false)) => {} // is never done here
                 ("properties", Value::Object(properties)) => next.merge_properties("", properties, 0)?,
-                (other, _) => return Err(ApiError::mapper(format!("Root mapping definition has unsupported parameters: [{other}]"))),
+                (other, _) => {
+                    return Err(ApiError::mapper(format!(
+                        "Root mapping definition has unsupported parameters: [{other}]"
+                    )));
+                }
             }
         }
         next.check_size()?;
@@ -204,21 +221,32 @@ impl Mapping {
         Ok(())
     }
 
-    fn merge_properties(&mut self, prefix: &str, properties: &Map<String, Value>, depth: usize) -> Result<(), ApiError> {
+    fn merge_properties(
+        &mut self,
+        prefix: &str,
+        properties: &Map<String, Value>,
+        depth: usize,
+    ) -> Result<(), ApiError> {
         if depth > DEPTH_MAX {
             return Err(ApiError::mapper(format!("mapping is deeper than {DEPTH_MAX} levels at [{prefix}]")));
         }
         for (name, body) in properties {
             let path = join(prefix, name);
             check_name(&path)?;
-            let body = body.as_object().ok_or_else(|| ApiError::mapper(format!("Expected map for property [fields] on field [{path}]")))?;
+            let body = body
+                .as_object()
+                .ok_or_else(|| ApiError::mapper(format!("Expected map for property [fields] on field [{path}]")))?;
             let field = Field::parse(&path, body)?;
             let is_object = field.kind == Kind::Object;
             self.insert(&path, field)?;
             match body.get("properties") {
                 None => {}
                 Some(Value::Object(properties)) if is_object => self.merge_properties(&path, properties, depth + 1)?,
-                Some(_) => return Err(ApiError::mapper(format!("[properties] of [{path}] must be an object on a field of type object"))),
+                Some(_) => {
+                    return Err(ApiError::mapper(format!(
+                        "[properties] of [{path}] must be an object on a field of type object"
+                    )));
+                }
             }
         }
         Ok(())
@@ -230,7 +258,9 @@ impl Mapping {
             let parent = &path[..at];
             match self.fields.get(parent) {
                 Some(known) if known.kind != Kind::Object => {
-                    return Err(ApiError::illegal(format!("can't merge a non object mapping [{parent}] with an object mapping")));
+                    return Err(ApiError::illegal(format!(
+                        "can't merge a non object mapping [{parent}] with an object mapping"
+                    )));
                 }
                 Some(_) => {}
                 None => {
@@ -241,7 +271,9 @@ impl Mapping {
         match self.fields.get_mut(path) {
             Some(known) if known.kind != field.kind => {
                 let (from, to) = (known.kind.name(), field.kind.name());
-                return Err(ApiError::illegal(format!("mapper [{path}] cannot be changed from type [{from}] to [{to}]")));
+                return Err(ApiError::illegal(format!(
+                    "mapper [{path}] cannot be changed from type [{from}] to [{to}]"
+                )));
             }
             Some(known) => {
                 let mut subfields = std::mem::take(&mut known.subfields);
@@ -302,7 +334,12 @@ impl Mapping {
                     }
                     break;
                 }
-                let Some(next) = entry.as_object_mut().and_then(|object| object.entry("properties").or_insert_with(|| json!({})).as_object_mut()) else { break };
+                let Some(next) = entry
+                    .as_object_mut()
+                    .and_then(|object| object.entry("properties").or_insert_with(|| json!({})).as_object_mut())
+                else {
+                    break;
+                };
                 at = next;
             }
         }
@@ -323,7 +360,10 @@ pub(crate) fn check_name(path: &str) -> Result<(), ApiError> {
         return Err(ApiError::mapper(format!("field name [{path}] has an empty part")));
     }
     if path.contains(|c: char| c.is_control() || c == '\\') {
-        return Err(ApiError::mapper(format!("field name [{}] has a control character or a backslash", path.escape_default())));
+        return Err(ApiError::mapper(format!(
+            "field name [{}] has a control character or a backslash",
+            path.escape_default()
+        )));
     }
     Ok(())
 }

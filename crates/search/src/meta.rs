@@ -1,6 +1,7 @@
 //! What an index knows besides its documents, as it is stored: the payload of each tantivy commit.
 //!
-//! Because the payload is written by the same atomic rename as the list of segments, mapping and documents can never disagree after a crash.
+//! Because the payload is written by the same atomic rename as the list of segments, mapping and documents can never
+//! disagree after a crash.
 //! Layout version 1 is the JSON below; a newer version is refused, since guessing at it could lose documents.
 
 use serde_json::{Map, Value, json};
@@ -22,7 +23,9 @@ pub(crate) struct Meta {
 
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum MetaError {
-    #[error("index layout version {found} is newer than {LAYOUT_VERSION}, the newest this program reads; start the newer program on this directory")]
+    #[error(
+        "index layout version {found} is newer than {LAYOUT_VERSION}, the newest this program reads; start the newer program on this directory"
+    )]
     Newer { found: u64 },
     #[error("index description is damaged: {0}; delete the index directory to start it anew")]
     Damaged(String),
@@ -59,7 +62,8 @@ impl Meta {
     }
 }
 
-/// Settings of an index that clients commonly send. There is one shard and every write is visible at once, so these are kept and echoed, no more.
+/// Settings of an index that clients commonly send. There is one shard and every write is visible at once, so these are
+/// kept and echoed, no more.
 const KNOWN_SETTINGS: [&str; 4] = ["number_of_shards", "number_of_replicas", "refresh_interval", "max_result_window"];
 
 pub(crate) fn parse_settings(body: &Value) -> Result<Map<String, Value>, ApiError> {
@@ -75,7 +79,10 @@ pub(crate) fn parse_settings(body: &Value) -> Result<Map<String, Value>, ApiErro
             _ => {
                 let name = key.strip_prefix("index.").unwrap_or(key);
                 if !KNOWN_SETTINGS.contains(&name) {
-                    return Err(ApiError::illegal(format!("unknown setting [index.{name}]; this index knows {}", KNOWN_SETTINGS.join(", "))));
+                    return Err(ApiError::illegal(format!(
+                        "unknown setting [index.{name}]; this index knows {}",
+                        KNOWN_SETTINGS.join(", ")
+                    )));
                 }
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 settings.insert(name.to_owned(), json!(text));

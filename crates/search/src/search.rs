@@ -1,8 +1,10 @@
 //! Running a search: the request body, the order of hits, the answer.
 //!
-//! Picture: one collector walks the matches of every segment, computes a sort key per document and keeps the best `from + size`; the keys of a
-//! segment refer to its own dictionaries and are made comparable when the segment is done. Only the hits that are answered are read from the store.
-//! Bounds: `from + size` is at most [`WINDOW_MAX`]; totals are always counted exactly and cut to `track_total_hits` when shown.
+//! Picture: one collector walks the matches of every segment, computes a sort key per document and keeps the best `from
+//! + size`; the keys of a segment refer to its own dictionaries and are made comparable when the segment is done. Only
+//! the hits that are answered are read from the store.
+//! Bounds: `from + size` is at most [`WINDOW_MAX`]; totals are always counted exactly and cut to `track_total_hits`
+//! when shown.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -55,7 +57,10 @@ pub(crate) enum SourceFilter {
     #[default]
     All,
     Nothing,
-    Fields { includes: Vec<String>, excludes: Vec<String> },
+    Fields {
+        includes: Vec<String>,
+        excludes: Vec<String>,
+    },
 }
 
 impl Default for Request {
@@ -90,7 +95,11 @@ impl Request {
                 "track_total_hits" => self.total = parse_total(value)?,
                 "version" => self.version = value.as_bool().unwrap_or(false),
                 "timeout" | "track_scores" => {} // answers come at once, scores are computed when no sort is given
-                other => return Err(ApiError::parsing(format!("unknown key [{other}] in the search body; this embedded index knows query, from, size, sort, _source, track_total_hits, version"))),
+                other => {
+                    return Err(ApiError::parsing(format!(
+                        "unknown key [{other}] in the search body; this embedded index knows query, from, size, sort, _source, track_total_hits, version"
+                    )));
+                }
             }
         }
         Ok(())
@@ -99,7 +108,9 @@ impl Request {
     pub(crate) fn check(&self) -> Result<(), ApiError> {
         if self.from.saturating_add(self.size) > WINDOW_MAX {
             let window = self.from.saturating_add(self.size);
-            return Err(ApiError::illegal(format!("Result window is too large, from + size must be less than or equal to: [{WINDOW_MAX}] but was [{window}]")));
+            return Err(ApiError::illegal(format!(
+                "Result window is too large, from + size must be less than or equal to: [{WINDOW_MAX}] but was [{window}]"
+            )));
         }
         Ok(())
     }
@@ -107,11 +118,16 @@ impl Request {
 
 fn count(name: &str, value: &Value) -> Result<usize, ApiError> {
     let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
-    number.and_then(|n| usize::try_from(n).ok()).ok_or_else(|| ApiError::illegal(format!("[{name}] parameter must be a number of 0 or more, was [{value}]")))
+    number
+        .and_then(|n| usize::try_from(n).ok())
+        .ok_or_else(|| ApiError::illegal(format!("[{name}] parameter must be a number of 0 or more, was [{value}]")))
 }
 
 pub(crate) fn parse_total(value: &Value) -> Result<TotalHits, ApiError> {
-    match (value.as_bool().or_else(|| value.as_str().and_then(|text| text.parse().ok())), count("track_total_hits", value)) {
+    match (
+        value.as_bool().or_else(|| value.as_str().and_then(|text| text.parse().ok())),
+        count("track_total_hits", value),
+    ) {
         (Some(true), _) => Ok(TotalHits::Exact),
         (Some(false), _) => Ok(TotalHits::Hidden),
         (None, Ok(limit)) => Ok(TotalHits::UpTo(limit as u64)),
@@ -119,7 +135,8 @@ pub(crate) fn parse_total(value: &Value) -> Result<TotalHits, ApiError> {
     }
 }
 
-/// `"f"`, `"f:desc"` (URL), `{"f":"desc"}`, `{"f":{"order":"desc","missing":"_last","unmapped_type":".."}}`, or a list of them.
+/// `"f"`, `"f:desc"` (URL), `{"f":"desc"}`, `{"f":{"order":"desc","missing":"_last","unmapped_type":".."}}`, or a list
+/// of them.
 pub(crate) fn parse_sort(value: &Value) -> Result<Vec<SortKey>, ApiError> {
     let list = match value {
         Value::Array(list) => list.as_slice(),
@@ -129,7 +146,8 @@ pub(crate) fn parse_sort(value: &Value) -> Result<Vec<SortKey>, ApiError> {
     for item in list {
         match item {
             Value::String(text) => {
-                let (field, order) = text.split_once(':').unwrap_or((text, if text == "_score" { "desc" } else { "asc" }));
+                let (field, order) =
+                    text.split_once(':').unwrap_or((text, if text == "_score" { "desc" } else { "asc" }));
                 keys.push(SortKey::new(field, order)?);
             }
             Value::Object(fields) => {
@@ -151,7 +169,9 @@ impl SortKey {
         let descending = match order {
             "asc" => false,
             "desc" => true,
-            other => return Err(ApiError::parsing(format!("unknown sort order [{other}] for [{field}]; use asc or desc"))),
+            other => {
+                return Err(ApiError::parsing(format!("unknown sort order [{other}] for [{field}]; use asc or desc")));
+            }
         };
         Ok(SortKey { field: field.to_owned(), descending, missing_first: false, unmapped_ok: false })
     }
@@ -177,10 +197,17 @@ impl SortKey {
         }
         match mapping.resolve(&self.field) {
             None if self.unmapped_ok => Ok(()),
-            None => Err(ApiError::new(400, "query_shard_exception", format!("No mapping found for [{}] in order to sort on", self.field))),
+            None => Err(ApiError::new(
+                400,
+                "query_shard_exception",
+                format!("No mapping found for [{}] in order to sort on", self.field),
+            )),
             Some(field) if matches!(field.kind, Kind::Text | Kind::Binary | Kind::Object) => {
                 let kind = field.kind.name();
-                Err(ApiError::illegal(format!("field [{}] of type [{kind}] can not be sorted on; use a keyword field such as [{}.keyword]", self.field, self.field)))
+                Err(ApiError::illegal(format!(
+                    "field [{}] of type [{kind}] can not be sorted on; use a keyword field such as [{}.keyword]",
+                    self.field, self.field
+                )))
             }
             Some(_) => Ok(()),
         }
@@ -201,10 +228,15 @@ impl SourceFilter {
             Value::Bool(false) => Ok(SourceFilter::Nothing),
             Value::String(text) if text == "true" => Ok(SourceFilter::All),
             Value::String(text) if text == "false" => Ok(SourceFilter::Nothing),
-            Value::String(_) | Value::Array(_) => Ok(SourceFilter::Fields { includes: list(value), excludes: Vec::new() }),
+            Value::String(_) | Value::Array(_) => {
+                Ok(SourceFilter::Fields { includes: list(value), excludes: Vec::new() })
+            }
             Value::Object(body) => {
                 let either = |a: &str, b: &str| list(body.get(a).or_else(|| body.get(b)).unwrap_or(&Value::Null));
-                Ok(SourceFilter::Fields { includes: either("includes", "include"), excludes: either("excludes", "exclude") })
+                Ok(SourceFilter::Fields {
+                    includes: either("includes", "include"),
+                    excludes: either("excludes", "exclude"),
+                })
             }
             other => Err(ApiError::parsing(format!("malformed _source [{other}]"))),
         }
@@ -214,9 +246,12 @@ impl SourceFilter {
         if *self == SourceFilter::Nothing {
             return Ok(None);
         }
-        let source: Value = serde_json::from_slice(source).map_err(|cause| ApiError::internal(format!("stored source is damaged: {cause}")))?;
+        let source: Value = serde_json::from_slice(source)
+            .map_err(|cause| ApiError::internal(format!("stored source is damaged: {cause}")))?;
         match (self, source) {
-            (SourceFilter::Fields { includes, excludes }, Value::Object(source)) => Ok(Some(Value::Object(filtered("", source, includes, excludes)))),
+            (SourceFilter::Fields { includes, excludes }, Value::Object(source)) => {
+                Ok(Some(Value::Object(filtered("", source, includes, excludes))))
+            }
             (_, source) => Ok(Some(source)),
         }
     }
@@ -270,8 +305,13 @@ pub(crate) fn search(indices: &[Arc<Index>], request: &Request) -> Result<Value,
         total += found.total;
         ranked.extend(found.hits.into_iter().map(|hit| Ranked { index: at, hit }));
     }
-    ranked.sort_by(|a, b| compare(sort, &a.hit.keys, &b.hit.keys).then_with(|| (a.index, a.hit.address).cmp(&(b.index, b.hit.address))));
-    let max_score = ranked.iter().filter_map(|ranked| ranked.hit.score).fold(None, |best: Option<f32>, score| Some(best.map_or(score, |best| best.max(score))));
+    ranked.sort_by(|a, b| {
+        compare(sort, &a.hit.keys, &b.hit.keys).then_with(|| (a.index, a.hit.address).cmp(&(b.index, b.hit.address)))
+    });
+    let max_score = ranked
+        .iter()
+        .filter_map(|ranked| ranked.hit.score)
+        .fold(None, |best: Option<f32>, score| Some(best.map_or(score, |best| best.max(score))));
     let mut hits = Vec::new();
     for Ranked { index: at, hit } in ranked.into_iter().skip(request.from).take(request.size) {
         let fields = &indices[at].shared.fields;
@@ -414,7 +454,15 @@ impl Collector for TopHits<'_> {
 
     fn for_segment(&self, segment: SegmentOrdinal, reader: &SegmentReader) -> tantivy::Result<SegmentHits> {
         let columns = self.sort.iter().map(|key| SortColumn::open(key, reader)).collect::<tantivy::Result<_>>()?;
-        Ok(SegmentHits { sort: self.sort.to_vec(), columns, window: self.window, segment, total: 0, hits: Vec::new(), scored: self.requires_scoring() })
+        Ok(SegmentHits {
+            sort: self.sort.to_vec(),
+            columns,
+            window: self.window,
+            segment,
+            total: 0,
+            hits: Vec::new(),
+            scored: self.requires_scoring(),
+        })
     }
 
     fn requires_scoring(&self) -> bool {
@@ -442,7 +490,8 @@ impl SegmentCollector for SegmentHits {
         if self.window == 0 {
             return;
         }
-        let keys = self.columns.iter().zip(&self.sort).map(|(column, key)| column.key(doc, score, key.descending)).collect();
+        let keys =
+            self.columns.iter().zip(&self.sort).map(|(column, key)| column.key(doc, score, key.descending)).collect();
         self.hits.push(Hit { keys, score: self.scored.then_some(score), address: DocAddress::new(self.segment, doc) });
         // Twice the window before cutting keeps the work per document constant on average.
         if self.hits.len() >= self.window.saturating_mul(2).max(64) {
@@ -480,7 +529,9 @@ impl SortColumn {
             "_doc" => return Ok(SortColumn::Doc),
             field => format!("exact.{field}"),
         };
-        let Some(handle) = reader.fast_fields().dynamic_column_handles(&name)?.into_iter().next() else { return Ok(SortColumn::Nothing) };
+        let Some(handle) = reader.fast_fields().dynamic_column_handles(&name)?.into_iter().next() else {
+            return Ok(SortColumn::Nothing);
+        };
         Ok(match handle.open()? {
             DynamicColumn::I64(column) => SortColumn::Int(column),
             DynamicColumn::U64(column) => SortColumn::Unsigned(column),
@@ -499,9 +550,17 @@ impl SortColumn {
             SortColumn::Doc => Key::Int(i64::from(doc)),
             SortColumn::Nothing => Key::Missing,
             SortColumn::Int(column) => column.values_for_doc(doc).map(Key::Int).reduce(best).unwrap_or(Key::Missing),
-            SortColumn::Unsigned(column) => column.values_for_doc(doc).map(|n| i64::try_from(n).map_or(Key::Float(n as f64), Key::Int)).reduce(best).unwrap_or(Key::Missing),
-            SortColumn::Float(column) => column.values_for_doc(doc).map(Key::Float).reduce(best).unwrap_or(Key::Missing),
-            SortColumn::Bool(column) => column.values_for_doc(doc).map(|flag| Key::Int(i64::from(flag))).reduce(best).unwrap_or(Key::Missing),
+            SortColumn::Unsigned(column) => column
+                .values_for_doc(doc)
+                .map(|n| i64::try_from(n).map_or(Key::Float(n as f64), Key::Int))
+                .reduce(best)
+                .unwrap_or(Key::Missing),
+            SortColumn::Float(column) => {
+                column.values_for_doc(doc).map(Key::Float).reduce(best).unwrap_or(Key::Missing)
+            }
+            SortColumn::Bool(column) => {
+                column.values_for_doc(doc).map(|flag| Key::Int(i64::from(flag))).reduce(best).unwrap_or(Key::Missing)
+            }
             SortColumn::Str(column) => column.term_ords(doc).map(Key::Ordinal).reduce(best).unwrap_or(Key::Missing),
         }
     }

@@ -37,7 +37,9 @@ impl Server {
     }
 
     async fn start_in(path: &Path) -> Server {
-        let server = bind(SearchOptions { listen: "127.0.0.1:0".parse().expect("address"), data_dir: path.to_owned() }).await.expect("server binds");
+        let server = bind(SearchOptions { listen: "127.0.0.1:0".parse().expect("address"), data_dir: path.to_owned() })
+            .await
+            .expect("server binds");
         let url = format!("http://{}", server.address().expect("bound address"));
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(server.serve(stopped));
@@ -56,7 +58,11 @@ impl Server {
 
     async fn call(&self, method: &str, path: &str, body: impl Into<String>) -> Answer {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("method");
-        let request = self.client.request(method, format!("{}{path}", self.url)).header("content-type", "application/json").body(body.into());
+        let request = self
+            .client
+            .request(method, format!("{}{path}", self.url))
+            .header("content-type", "application/json")
+            .body(body.into());
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.expect("a body");
@@ -85,7 +91,12 @@ impl Server {
 }
 
 fn ids(body: &Value) -> Vec<String> {
-    body["hits"]["hits"].as_array().expect("hits").iter().map(|hit| hit["_id"].as_str().expect("id").to_owned()).collect()
+    body["hits"]["hits"]
+        .as_array()
+        .expect("hits")
+        .iter()
+        .map(|hit| hit["_id"].as_str().expect("id").to_owned())
+        .collect()
 }
 
 fn put(index: &str, id: &str, source: Value) -> [Value; 2] {

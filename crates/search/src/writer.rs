@@ -1,11 +1,13 @@
 //! The one writer of an index: a thread that takes bulks, applies them in order and commits.
 //!
-//! Picture: requests wait in a short queue. The writer takes the first and all others that are already there, applies every operation to tantivy's
-//! buffer, commits once, makes the commit searchable, and only then answers them all (a group commit).
-//! Why no write-ahead log of our own: a tantivy commit is itself durable (files synced, then `meta.json` replaced by rename), and the typical writer,
-//! the sink, sends bulks of hundreds of documents, so one commit per group costs little. A second log would be a second format to recover.
-//! Invariants: W1 what was answered is on disk and visible. W2 operations on one id happen in the order of arrival. W3 after a failed commit the
-//! index takes no more writes, because tantivy's buffer and the disk may disagree.
+//! Picture: requests wait in a short queue. The writer takes the first and all others that are already there, applies
+//! every operation to tantivy's buffer, commits once, makes the commit searchable, and only then answers them all (a
+//! group commit).
+//! Why no write-ahead log of our own: a tantivy commit is itself durable (files synced, then `meta.json` replaced by
+//! rename), and the typical writer, the sink, sends bulks of hundreds of documents, so one commit per group costs
+//! little. A second log would be a second format to recover.
+//! Invariants: W1 what was answered is on disk and visible. W2 operations on one id happen in the order of arrival. W3
+//! after a failed commit the index takes no more writes, because tantivy's buffer and the disk may disagree.
 //! Not here: which index a line of a bulk belongs to (`rest::bulk`), what a search sees (`search`).
 
 use std::collections::{HashMap, VecDeque};
@@ -91,7 +93,9 @@ pub(crate) struct WriterHandle {
 impl WriterHandle {
     pub(crate) fn spawn(name: &str, writer: IndexWriter, shared: Arc<Shared>) -> std::io::Result<WriterHandle> {
         let (jobs, queue) = sync_channel(QUEUE_JOBS_MAX);
-        let thread = std::thread::Builder::new().name(format!("index-{name}")).spawn(move || Writer::new(writer, shared).run(&queue))?;
+        let thread = std::thread::Builder::new()
+            .name(format!("index-{name}"))
+            .spawn(move || Writer::new(writer, shared).run(&queue))?;
         Ok(WriterHandle { jobs: Some(jobs), thread: Some(thread) })
     }
 
@@ -110,7 +114,9 @@ impl WriterHandle {
     fn send(&self, job: Job) -> Result<(), ApiError> {
         match self.jobs.as_ref().ok_or_else(gone)?.try_send(job) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(ApiError::rejected(format!("{QUEUE_JOBS_MAX} requests are waiting to be indexed already; send it again later"))),
+            Err(TrySendError::Full(_)) => Err(ApiError::rejected(format!(
+                "{QUEUE_JOBS_MAX} requests are waiting to be indexed already; send it again later"
+            ))),
             Err(TrySendError::Disconnected(_)) => Err(gone()),
         }
     }
@@ -200,7 +206,9 @@ impl Writer {
 
     fn check_alive(&self) -> Result<(), ApiError> {
         match &self.poisoned {
-            Some(cause) => Err(ApiError::unavailable(format!("the index stopped writing after a failed commit ({cause}); free the disk and restart"))),
+            Some(cause) => Err(ApiError::unavailable(format!(
+                "the index stopped writing after a failed commit ({cause}); free the disk and restart"
+            ))),
             None => Ok(()),
         }
     }
@@ -249,7 +257,9 @@ impl Writer {
             let body = match (update.upsert, update.doc_as_upsert) {
                 (Some(upsert), _) => upsert,
                 (None, true) => update.doc,
-                (None, false) => return Err(ApiError::new(404, "document_missing_exception", format!("[{id}]: document missing"))),
+                (None, false) => {
+                    return Err(ApiError::new(404, "document_missing_exception", format!("[{id}]: document missing")));
+                }
             };
             return self.put(id, version, Value::Object(body.clone()).to_string(), &body, false);
         };
@@ -276,12 +286,15 @@ impl Writer {
         }
         let seq_no = self.take_seq_no();
         self.tantivy.delete_term(self.fields.id_term(&id));
-        self.tantivy.add_document(self.fields.document(&id, &source, version, seq_no, extracted)).inspect_err(|cause| {
-            // The old document is already marked; only a restart from the last commit brings it back.
-            self.poisoned = Some(cause.to_string());
-        })?;
+        self.tantivy.add_document(self.fields.document(&id, &source, version, seq_no, extracted)).inspect_err(
+            |cause| {
+                // The old document is already marked; only a restart from the last commit brings it back.
+                self.poisoned = Some(cause.to_string());
+            },
+        )?;
         self.tombstones.forget(&id);
-        self.pending.insert(id, Pending { current: Current { version, deleted: false }, source: Some(Arc::from(source)) });
+        self.pending
+            .insert(id, Pending { current: Current { version, deleted: false }, source: Some(Arc::from(source)) });
         Ok(Done { version, seq_no, outcome: if existed { Outcome::Updated } else { Outcome::Created } })
     }
 
@@ -310,7 +323,8 @@ impl Writer {
         match read_current(&self.reader.searcher(), &self.fields, id)? {
             None => Ok((None, None)),
             Some(found) => {
-                let source = String::from_utf8(found.source).map_err(|_| ApiError::internal(format!("stored source of [{id}] is damaged")))?;
+                let source = String::from_utf8(found.source)
+                    .map_err(|_| ApiError::internal(format!("stored source of [{id}] is damaged")))?;
                 Ok((Some(Current { version: found.version, deleted: false }), Some(Arc::from(source))))
             }
         }
@@ -349,7 +363,8 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
     }
 }
 
-/// Versions of what was deleted lately. They are not stored: after a restart a deletion is forgotten, as it is a minute later anyway.
+/// Versions of what was deleted lately. They are not stored: after a restart a deletion is forgotten, as it is a minute
+/// later anyway.
 #[derive(Default)]
 pub(crate) struct Tombstones {
     versions: HashMap<String, (i64, Instant)>,

@@ -34,12 +34,20 @@ struct Script {
 }
 
 async fn bulk(State(script): State<Arc<Script>>, body: String) -> (StatusCode, String) {
-    let ids: Vec<String> = body.lines().step_by(2).map(|line| serde_json::from_str::<Json>(line).expect("action")["index"]["_id"].as_str().expect("id").to_owned()).collect();
+    let ids: Vec<String> = body
+        .lines()
+        .step_by(2)
+        .map(|line| {
+            serde_json::from_str::<Json>(line).expect("action")["index"]["_id"].as_str().expect("id").to_owned()
+        })
+        .collect();
     held(&script.seen).push(ids.clone());
     let step = held(&script.steps).pop_front();
     let mut special: &[(&str, u16)] = &[];
     match step {
-        Some(Step::Whole(status)) => return (StatusCode::from_u16(status).expect("status"), json!({ "error": "scripted" }).to_string()),
+        Some(Step::Whole(status)) => {
+            return (StatusCode::from_u16(status).expect("status"), json!({ "error": "scripted" }).to_string());
+        }
         Some(Step::AtMost(limit)) if ids.len() > limit => {
             held(&script.steps).push_front(Step::AtMost(limit));
             return (StatusCode::PAYLOAD_TOO_LARGE, String::new());
@@ -52,7 +60,9 @@ async fn bulk(State(script): State<Arc<Script>>, body: String) -> (StatusCode, S
     let status = |id: &str| special.iter().find(|(other, _)| *other == id).map_or(201, |(_, status)| *status);
     let item = |id: &String| match status(id) {
         201 => json!({ "index": { "_id": id, "status": 201 } }),
-        status => json!({ "index": { "_id": id, "status": status, "error": { "type": "es_rejected_execution_exception", "reason": "full" } } }),
+        status => {
+            json!({ "index": { "_id": id, "status": status, "error": { "type": "es_rejected_execution_exception", "reason": "full" } } })
+        }
     };
     (StatusCode::OK, json!({ "items": ids.iter().map(item).collect::<Vec<_>>() }).to_string())
 }
@@ -61,7 +71,11 @@ async fn server(steps: Vec<Step>) -> (String, Arc<Script>) {
     let script = Arc::new(Script { steps: Mutex::new(steps.into()), ..Script::default() });
     let info = get(|| async { json!({ "version": { "number": "3.0.0", "distribution": "opensearch" } }).to_string() });
     let index = put_route(|| async { "{}" }).head(|| async { StatusCode::NOT_FOUND });
-    let router = Router::new().route("/", info).route("/_bulk", post(bulk)).route("/{index}", index).with_state(Arc::clone(&script));
+    let router = Router::new()
+        .route("/", info)
+        .route("/_bulk", post(bulk))
+        .route("/{index}", index)
+        .with_state(Arc::clone(&script));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("port");
     let url = format!("http://{}", listener.local_addr().expect("address"));
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -148,7 +162,8 @@ async fn full_buffer_pauses_refuses_more_and_resumes() {
     let hold = Arc::new(Notify::new());
     let (url, _script) = server(vec![Step::Hold(Arc::clone(&hold))]).await;
     let worker = Arc::new(Worker::default());
-    let mut task = started(&worker, config(&url, &[ONE_LANE, ("max.buffered.records", "10"), ("read.timeout.ms", "20000")])).await;
+    let mut task =
+        started(&worker, config(&url, &[ONE_LANE, ("max.buffered.records", "10"), ("read.timeout.ms", "20000")])).await;
     put(&mut task, documents(0..12)).await.expect("the first put fits");
     assert_eq!(*held(&worker.paused), [true]);
     let error = put(&mut task, documents(12..20)).await.expect_err("no room");
@@ -185,6 +200,9 @@ async fn unreachable_server_fails_the_start_with_its_address() {
     let url = format!("http://{}", listener.local_addr().expect("address"));
     drop(listener);
     let worker: Arc<dyn SinkTaskContext> = Arc::new(Worker::default());
-    let error = ElasticsearchSinkTask::default().start(worker, config(&url, &[("max.retries", "1")])).await.expect_err("nobody there");
+    let error = ElasticsearchSinkTask::default()
+        .start(worker, config(&url, &[("max.retries", "1")]))
+        .await
+        .expect_err("nobody there");
     assert!(error.message().contains(&url) && error.message().contains("refused"), "{error}");
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use elasticsearch::http::headers::HeaderMap;
 use elasticsearch::http::Method;
+use elasticsearch::http::headers::HeaderMap;
 use elasticsearch::http::transport::Transport;
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -32,7 +32,8 @@ async fn index() -> Index {
 impl Index {
     async fn get(&self, path: &str) -> Json {
         let transport = Transport::single_node(&self.url).expect("transport");
-        let response = transport.send(Method::Get, path, HeaderMap::new(), None::<&()>, None::<()>, None).await.expect("answer");
+        let response =
+            transport.send(Method::Get, path, HeaderMap::new(), None::<&()>, None::<()>, None).await.expect("answer");
         response.json().await.expect("json")
     }
 
@@ -60,7 +61,12 @@ async fn records_become_documents_and_repeats_change_nothing() {
 #[tokio::test]
 async fn compressed_bulks_with_many_lanes_and_small_batches_arrive() {
     let (index, worker) = (index().await, Arc::new(Worker::default()));
-    let extra = [("connection.compression", "true"), ("max.in.flight.requests", "3"), ("batch.size", "7"), ("bulk.size.bytes", "200")];
+    let extra = [
+        ("connection.compression", "true"),
+        ("max.in.flight.requests", "3"),
+        ("batch.size", "7"),
+        ("bulk.size.bytes", "200"),
+    ];
     let mut task = started(&worker, config(&index.url, &extra)).await;
     put(&mut task, (0..100).map(|n| record(n, n, format!("{{\"n\":{n}}}"))).collect()).await.expect("put");
     commit_all(&mut task, 100).await.expect("written");
@@ -71,7 +77,9 @@ async fn compressed_bulks_with_many_lanes_and_small_batches_arrive() {
 async fn tombstone_deletes_and_an_older_record_does_not_bring_it_back() {
     let (index, worker) = (index().await, Arc::new(Worker::default()));
     let mut task = started(&worker, config(&index.url, &[("behavior.on.null.values", "delete")])).await;
-    put(&mut task, vec![record(0, "a", "{}"), record(1, "a", Value::Null), record(2, "never", Value::Null)]).await.expect("put");
+    put(&mut task, vec![record(0, "a", "{}"), record(1, "a", Value::Null), record(2, "never", Value::Null)])
+        .await
+        .expect("put");
     commit_all(&mut task, 3).await.expect("written");
     put(&mut task, vec![record(0, "a", "{}")]).await.expect("put");
     commit_all(&mut task, 3).await.expect("written");
@@ -82,7 +90,9 @@ async fn tombstone_deletes_and_an_older_record_does_not_bring_it_back() {
 async fn upserts_of_one_document_merge_in_order() {
     let (index, worker) = (index().await, Arc::new(Worker::default()));
     let mut task = started(&worker, config(&index.url, &[("write.method", "upsert"), ("batch.size", "3")])).await;
-    put(&mut task, (0..50).map(|n| record(n, "a", format!("{{\"last\":{n},\"n{}\":1}}", n % 5))).collect()).await.expect("put");
+    put(&mut task, (0..50).map(|n| record(n, "a", format!("{{\"last\":{n},\"n{}\":1}}", n % 5))).collect())
+        .await
+        .expect("put");
     commit_all(&mut task, 50).await.expect("written");
     let document = index.source("a").await;
     assert_eq!((&document["last"], document.as_object().expect("object").len()), (&Json::from(49), 6));
@@ -94,7 +104,9 @@ async fn bad_document_goes_to_the_reporter_and_the_others_arrive() {
     let mut task = started(&worker, config(&index.url, &[])).await;
     put(&mut task, vec![record(0, "a", "{\"n\":1}")]).await.expect("put");
     commit_all(&mut task, 1).await.expect("written");
-    put(&mut task, vec![record(1, "b", "{\"n\":\"many\"}"), record(2, "c", "no json"), record(3, "d", "{\"n\":2}")]).await.expect("put");
+    put(&mut task, vec![record(1, "b", "{\"n\":\"many\"}"), record(2, "c", "no json"), record(3, "d", "{\"n\":2}")])
+        .await
+        .expect("put");
     commit_all(&mut task, 4).await.expect("written");
     let mut reported = held(&worker.reported).clone();
     reported.sort();
@@ -122,7 +134,11 @@ async fn bad_document_fails_the_task_with_its_cause_when_nothing_is_tolerated() 
 async fn malformed_documents_may_be_warned_about_or_ignored() {
     for behavior in ["warn", "ignore"] {
         let (index, worker) = (index().await, Arc::new(Worker::default()));
-        let mut task = started(&worker, config(&index.url, &[("behavior.on.malformed.documents", behavior), ("drop.invalid.message", "true")])).await;
+        let mut task = started(
+            &worker,
+            config(&index.url, &[("behavior.on.malformed.documents", behavior), ("drop.invalid.message", "true")]),
+        )
+        .await;
         put(&mut task, vec![record(0, "a", "{\"n\":1}")]).await.expect("put");
         commit_all(&mut task, 1).await.expect("written");
         put(&mut task, vec![record(1, "b", "{\"n\":\"many\"}"), record(2, Value::Null, "{}")]).await.expect("put");
@@ -135,14 +151,21 @@ async fn malformed_documents_may_be_warned_about_or_ignored() {
 async fn new_index_is_mapped_by_the_schema_of_its_first_record() {
     let (index, worker) = (index().await, Arc::new(Worker::default()));
     let mut task = started(&worker, config(&index.url, &[])).await;
-    let schema = Arc::new(Schema::record([("time".to_owned(), Arc::new(Schema::timestamp())), ("place".to_owned(), Arc::new(Schema::string()))]));
-    let value = Struct::new(Arc::clone(&schema), vec![Value::Int64(1_517_363_399_650), Value::from("Amboy")]).expect("struct");
+    let schema = Arc::new(Schema::record([
+        ("time".to_owned(), Arc::new(Schema::timestamp())),
+        ("place".to_owned(), Arc::new(Schema::string())),
+    ]));
+    let value =
+        Struct::new(Arc::clone(&schema), vec![Value::Int64(1_517_363_399_650), Value::from("Amboy")]).expect("struct");
     let mut first = record(0, "a", Value::Null);
     first.value = SchemaAndValue::new(schema, Value::Struct(value));
     put(&mut task, vec![first]).await.expect("put");
     commit_all(&mut task, 1).await.expect("written");
     let mapping = index.get(&format!("/{INDEX}/_mapping")).await;
     let properties = &mapping[INDEX]["mappings"]["properties"];
-    assert_eq!((&properties["time"]["type"], &properties["place"]["fields"]["keyword"]["type"]), (&Json::from("date"), &Json::from("keyword")));
+    assert_eq!(
+        (&properties["time"]["type"], &properties["place"]["fields"]["keyword"]["type"]),
+        (&Json::from("date"), &Json::from("keyword"))
+    );
     assert_eq!(index.source("a").await["time"], 1_517_363_399_650_i64);
 }

@@ -49,14 +49,23 @@ fn sent(ready: &Ready) -> Vec<(i64, i64, String)> {
 fn whole_batch_goes_as_it_is_with_a_fresh_header() {
     for codec in Compression::ALL {
         let stamp = ProducerStamp { id: ProducerId(9), epoch: ProducerEpoch(1), base_sequence: 5 };
-        let bytes = made(builder(&[100, 101, 102]).with_compression(CompressionSpec::from(codec)).with_producer(stamp).with_transactional());
+        let bytes = made(
+            builder(&[100, 101, 102])
+                .with_compression(CompressionSpec::from(codec))
+                .with_producer(stamp)
+                .with_transactional(),
+        );
         let ready = taken(&bytes, 100);
         assert_eq!(ready.next, Offset(103));
         let batch = ready.batch.as_ref().expect("a batch");
-        let (before, after) = (BatchView::parse(&bytes).expect("batch"), BatchView::parse(&batch.bytes).expect("batch"));
+        let (before, after) =
+            (BatchView::parse(&bytes).expect("batch"), BatchView::parse(&batch.bytes).expect("batch"));
         assert_eq!(before.body(), after.body(), "records are not touched");
         let header = after.header();
-        assert_eq!((header.base_offset, header.producer_id, header.producer_epoch, header.base_sequence), (Offset(0), ProducerId::NONE, ProducerEpoch::NONE, -1));
+        assert_eq!(
+            (header.base_offset, header.producer_id, header.producer_epoch, header.base_sequence),
+            (Offset(0), ProducerId::NONE, ProducerEpoch::NONE, -1)
+        );
         assert!(!header.attributes.is_transactional());
         assert_eq!(header.attributes.compression(), Some(codec));
         assert_eq!((batch.records, batch.max_timestamp), (3, 1102));

@@ -44,7 +44,15 @@ fn filter_takes_whole_names_and_exclusion_wins() {
 fn internal_topics_and_those_from_the_target_are_never_copied() {
     let filter = TopicFilter::new(&list(&[".*"]), &[], true).expect("filter");
     let default = Policy::default_named("src", ".");
-    for name in ["__consumer_offsets", "mm2-offset-syncs.b.internal", "a.checkpoints.internal", "connect-offsets-internal", "dst.quakes", "x.dst.quakes", "dst.heartbeats"] {
+    for name in [
+        "__consumer_offsets",
+        "mm2-offset-syncs.b.internal",
+        "a.checkpoints.internal",
+        "connect-offsets-internal",
+        "dst.quakes",
+        "x.dst.quakes",
+        "dst.heartbeats",
+    ] {
         assert!(!filter.copies(name, &default, "dst"), "{name}");
     }
     assert!(filter.copies("x.quakes", &default, "dst"));
@@ -62,7 +70,11 @@ fn several_expressions_stay_apart() {
 }
 
 fn owners(topics: &BTreeMap<twinstream_model::TopicName, u32>, tasks: usize) -> BTreeMap<TopicPartition, usize> {
-    assign(topics, tasks).into_iter().enumerate().flat_map(|(task, partitions)| partitions.into_iter().map(move |partition| (partition, task))).collect()
+    assign(topics, tasks)
+        .into_iter()
+        .enumerate()
+        .flat_map(|(task, partitions)| partitions.into_iter().map(move |partition| (partition, task)))
+        .collect()
 }
 
 #[test]
@@ -87,7 +99,10 @@ fn partitions_of_a_topic_are_spread_and_no_task_is_idle() {
 #[test]
 fn assignment_is_the_same_in_every_release() {
     let tasks = assign(&BTreeMap::from([(topic("earthquakes"), 3), (topic("orders"), 1)]), 3);
-    assert_eq!(tasks.iter().map(|task| encode(task)).collect::<Vec<_>>(), ["earthquakes-0", "earthquakes-1,orders-0", "earthquakes-2"]);
+    assert_eq!(
+        tasks.iter().map(|task| encode(task)).collect::<Vec<_>>(),
+        ["earthquakes-0", "earthquakes-1,orders-0", "earthquakes-2"]
+    );
 }
 
 #[test]
@@ -113,10 +128,15 @@ fn stored_positions_are_mirror_makers() {
 
 #[test]
 fn settings_follow_the_source_but_for_the_excluded() {
-    let changed = |items: &[(&str, &str)]| items.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>();
+    let changed = |items: &[(&str, &str)]| {
+        items.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+    };
     let excluded = Regex::new("^(?:min.*)$").expect("expression");
     let wanted = changed(&[("retention.ms", "5"), ("cleanup.policy", "compact")]);
     let present = changed(&[("retention.ms", "5"), ("segment.bytes", "9"), ("min.insync.replicas", "2")]);
     let steps: BTreeSet<_> = difference(&wanted, &present, &excluded).into_iter().collect();
-    assert_eq!(steps, BTreeSet::from([("cleanup.policy".to_owned(), Some("compact".to_owned())), ("segment.bytes".to_owned(), None)]));
+    assert_eq!(
+        steps,
+        BTreeSet::from([("cleanup.policy".to_owned(), Some("compact".to_owned())), ("segment.bytes".to_owned(), None)])
+    );
 }

@@ -33,18 +33,33 @@ fn readme_has_the_settings_of_the_code() {
 #[test]
 fn defaults_are_those_of_mirror_maker() {
     let settings = settings(&[]).expect("settings");
-    assert_eq!((settings.source_alias.as_str(), settings.target_alias.as_str(), settings.replication_factor), ("source", "target", 2));
-    assert_eq!((settings.refresh, settings.config_sync), (Some(Duration::from_secs(600)), Some(Duration::from_secs(600))));
+    assert_eq!(
+        (settings.source_alias.as_str(), settings.target_alias.as_str(), settings.replication_factor),
+        ("source", "target", 2)
+    );
+    assert_eq!(
+        (settings.refresh, settings.config_sync),
+        (Some(Duration::from_secs(600)), Some(Duration::from_secs(600)))
+    );
     assert_eq!(settings.on_gap, OnGap::Careful);
-    assert!(settings.properties_excluded.is_match("min.insync.replicas") && !settings.properties_excluded.is_match("retention.ms"));
+    assert!(
+        settings.properties_excluded.is_match("min.insync.replicas")
+            && !settings.properties_excluded.is_match("retention.ms")
+    );
     assert_eq!(errors(&config(&[])), "");
 }
 
 #[test]
 fn configuration_of_all_three_connectors_is_accepted() {
     let extra = [
-        ("emit.heartbeats.interval.seconds", "5"), ("sync.group.offsets.enabled", "true"), ("groups", "a,b"), ("offset-syncs.topic.location", "target"), ("emit.checkpoints.enabled", "false"),
-        ("source.consumer.max.poll.records", "10"), ("sync.topic.acls.enabled", "false"), ("metric.names.formats", "new"),
+        ("emit.heartbeats.interval.seconds", "5"),
+        ("sync.group.offsets.enabled", "true"),
+        ("groups", "a,b"),
+        ("offset-syncs.topic.location", "target"),
+        ("emit.checkpoints.enabled", "false"),
+        ("source.consumer.max.poll.records", "10"),
+        ("sync.topic.acls.enabled", "false"),
+        ("metric.names.formats", "new"),
     ];
     assert_eq!(errors(&config(&extra)), "");
     assert_eq!(unused_client_settings(&settings(&extra).expect("settings").source), ["max.poll.records"]);
@@ -72,8 +87,12 @@ async fn wrong_settings_are_named() {
 #[test]
 fn client_settings_go_from_general_to_special() {
     let extra = [
-        ("source.cluster.fetch.max.bytes", "1000"), ("consumer.fetch.max.bytes", "2000"), ("source.consumer.fetch.max.bytes", "3000"), ("source.consumer.auto.offset.reset", "latest"),
-        ("source.cluster.alias", "src"), ("consumer.poll.timeout.ms", "100"),
+        ("source.cluster.fetch.max.bytes", "1000"),
+        ("consumer.fetch.max.bytes", "2000"),
+        ("source.consumer.fetch.max.bytes", "3000"),
+        ("source.consumer.auto.offset.reset", "latest"),
+        ("source.cluster.alias", "src"),
+        ("consumer.poll.timeout.ms", "100"),
     ];
     let settings = settings(&extra).expect("settings");
     assert_eq!((settings.fetch.bytes_max, settings.fetch.wait_max), (3000, Duration::from_millis(100)));
@@ -82,7 +101,8 @@ fn client_settings_go_from_general_to_special() {
 
 #[test]
 fn intervals_can_be_switched_off() {
-    let settings = settings(&[("refresh.topics.enabled", "false"), ("sync.topic.configs.interval.seconds", "0")]).expect("settings");
+    let settings = settings(&[("refresh.topics.enabled", "false"), ("sync.topic.configs.interval.seconds", "0")])
+        .expect("settings");
     assert_eq!((settings.refresh, settings.config_sync), (None, None));
 }
 

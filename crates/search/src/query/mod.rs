@@ -1,8 +1,9 @@
 //! The query language: from the JSON of a search to a tantivy query.
 //!
-//! Known: match_all, match_none, match, match_phrase, multi_match (best fields), term, terms, range, prefix, exists, ids, bool, constant_score, query_string.
-//! Everything else is refused by name, because an ignored clause would give wrong hits. Values are read by the same rules as documents are.
-//! A field that is not mapped matches nothing, as in Elasticsearch.
+//! Known: match_all, match_none, match, match_phrase, multi_match (best fields), term, terms, range, prefix, exists,
+//! ids, bool, constant_score, query_string. Everything else is refused by name, because an ignored clause would give
+//! wrong hits. Values are read by the same rules as documents are. A field that is not mapped matches nothing, as in
+//! Elasticsearch.
 
 mod simple; // the text language of query_string and q=
 
@@ -10,7 +11,10 @@ use std::ops::Bound;
 
 use serde_json::{Map, Value};
 use tantivy::Term;
-use tantivy::query::{AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, DisjunctionMaxQuery, EmptyQuery, Occur, PhraseQuery, Query, RangeQuery, TermQuery, TermSetQuery};
+use tantivy::query::{
+    AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, DisjunctionMaxQuery, EmptyQuery, Occur, PhraseQuery, Query,
+    RangeQuery, TermQuery, TermSetQuery,
+};
 use tantivy::schema::IndexRecordOption;
 
 use crate::date;
@@ -45,7 +49,8 @@ impl Builder<'_> {
         if depth > DEPTH_MAX {
             return Err(ApiError::illegal(format!("the query is nested deeper than {DEPTH_MAX} levels")));
         }
-        let (kind, body) = single(query).ok_or_else(|| ApiError::parsing("[query] malformed, expected an object with one query name"))?;
+        let (kind, body) = single(query)
+            .ok_or_else(|| ApiError::parsing("[query] malformed, expected an object with one query name"))?;
         match (kind, body) {
             ("match_all", body) => options(kind, body, &["boost"]).map(|_| Box::new(AllQuery) as Box<dyn Query>),
             ("match_none", _) => Ok(Box::new(EmptyQuery)),
@@ -100,7 +105,9 @@ impl Builder<'_> {
         }
         let minimum = match body.get("minimum_should_match") {
             None => usize::from(n_required == 0 && n_should > 0),
-            Some(value) => whole(value).ok_or_else(|| ApiError::parsing("[minimum_should_match] must be a whole number here"))?,
+            Some(value) => {
+                whole(value).ok_or_else(|| ApiError::parsing("[minimum_should_match] must be a whole number here"))?
+            }
         };
         if n_should == 0 && n_required == 0 {
             clauses.push((Occur::Must, Box::new(AllQuery))); // must_not alone, or nothing at all: everything else
@@ -123,7 +130,12 @@ impl Builder<'_> {
         };
         let operator = body.get("operator").and_then(Value::as_str).unwrap_or("or");
         let occur = if operator.eq_ignore_ascii_case("and") { Occur::Must } else { Occur::Should };
-        let minimum = body.get("minimum_should_match").map(|value| whole(value).ok_or_else(|| ApiError::parsing("[minimum_should_match] must be a whole number here"))).transpose()?;
+        let minimum = body
+            .get("minimum_should_match")
+            .map(|value| {
+                whole(value).ok_or_else(|| ApiError::parsing("[minimum_should_match] must be a whole number here"))
+            })
+            .transpose()?;
         let query = self.match_value(path, value, occur, minimum)?;
         self.boosted(query, body)
     }
@@ -150,7 +162,10 @@ impl Builder<'_> {
         let (value, slop) = match body {
             Value::Object(body) => {
                 known_keys("match_phrase", body, &["query", "slop", "boost"])?;
-                (body.get("query").ok_or_else(|| ApiError::parsing("[match_phrase] requires [query]"))?, whole(body.get("slop").unwrap_or(&Value::from(0))).unwrap_or(0))
+                (
+                    body.get("query").ok_or_else(|| ApiError::parsing("[match_phrase] requires [query]"))?,
+                    whole(body.get("slop").unwrap_or(&Value::from(0))).unwrap_or(0),
+                )
             }
             value => (value, 0),
         };
@@ -184,7 +199,11 @@ impl Builder<'_> {
             Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
             _ => Vec::new(),
         };
-        let occur = if body.get("operator").and_then(Value::as_str).is_some_and(|op| op.eq_ignore_ascii_case("and")) { Occur::Must } else { Occur::Should };
+        let occur = if body.get("operator").and_then(Value::as_str).is_some_and(|op| op.eq_ignore_ascii_case("and")) {
+            Occur::Must
+        } else {
+            Occur::Should
+        };
         self.any_field(&paths, |path| self.match_value(path, value, occur, None))
     }
 
@@ -255,7 +274,14 @@ impl Builder<'_> {
     fn exact(&self, path: &str, field: &Field, value: &Value) -> Result<Option<Exact>, ApiError> {
         read_exact(field, value).map_err(|why| {
             let kind = field.kind.name();
-            ApiError::new(400, "query_shard_exception", format!("failed to create query: [{}] is no value of field [{path}] of type [{kind}]: {why}", text_of(value)))
+            ApiError::new(
+                400,
+                "query_shard_exception",
+                format!(
+                    "failed to create query: [{}] is no value of field [{path}] of type [{kind}]: {why}",
+                    text_of(value)
+                ),
+            )
         })
     }
 
@@ -265,7 +291,9 @@ impl Builder<'_> {
 
     fn range(&self, body: &Value) -> Parsed {
         let (path, body) = field_body("range", body)?;
-        let body = body.as_object().ok_or_else(|| ApiError::parsing("[range] query malformed, no start_object after field name"))?;
+        let body = body
+            .as_object()
+            .ok_or_else(|| ApiError::parsing("[range] query malformed, no start_object after field name"))?;
         known_keys("range", body, &["gt", "gte", "lt", "lte", "format", "boost"])?;
         let Some(field) = self.mapping.resolve(path) else { return Ok(Box::new(EmptyQuery)) };
         let mut field = field.clone();
@@ -274,7 +302,11 @@ impl Builder<'_> {
         }
         let bound = |inclusive: &str, exclusive: &str| -> Result<Bound<Value>, ApiError> {
             Ok(match (body.get(inclusive), body.get(exclusive)) {
-                (Some(_), Some(_)) => return Err(ApiError::parsing(format!("[range] has both [{inclusive}] and [{exclusive}] for [{path}]"))),
+                (Some(_), Some(_)) => {
+                    return Err(ApiError::parsing(format!(
+                        "[range] has both [{inclusive}] and [{exclusive}] for [{path}]"
+                    )));
+                }
                 (Some(value), None) if !value.is_null() => Bound::Included(value.clone()),
                 (None, Some(value)) if !value.is_null() => Bound::Excluded(value.clone()),
                 _ => Bound::Unbounded,
@@ -287,7 +319,9 @@ impl Builder<'_> {
     fn between(&self, path: &str, field: &Field, lower: Bound<Value>, upper: Bound<Value>) -> Parsed {
         if matches!(field.kind, Kind::Text | Kind::Boolean | Kind::Binary | Kind::Object) {
             let kind = field.kind.name();
-            return Err(ApiError::illegal(format!("field [{path}] of type [{kind}] does not support range queries; use a keyword, number or date field")));
+            return Err(ApiError::illegal(format!(
+                "field [{path}] of type [{kind}] does not support range queries; use a keyword, number or date field"
+            )));
         }
         if lower == Bound::Unbounded && upper == Bound::Unbounded {
             return Ok(self.has_value(path));
@@ -330,17 +364,28 @@ impl Builder<'_> {
                 let after = format!("{text}{}", char::MAX); // no assigned character sorts behind it
                 self.between(path, field, Bound::Included(Value::from(text)), Bound::Excluded(Value::from(after)))
             }
-            Some(field) => Err(ApiError::illegal(format!("[prefix] needs a keyword field, [{path}] is of type [{}]", field.kind.name()))),
+            Some(field) => Err(ApiError::illegal(format!(
+                "[prefix] needs a keyword field, [{path}] is of type [{}]",
+                field.kind.name()
+            ))),
         }
     }
 
     fn exists(&self, body: &Value) -> Parsed {
         let body = options("exists", body, &["field", "boost"])?;
-        let path = body.get("field").and_then(Value::as_str).ok_or_else(|| ApiError::parsing("[exists] must be provided with a [field]"))?;
+        let path = body
+            .get("field")
+            .and_then(Value::as_str)
+            .ok_or_else(|| ApiError::parsing("[exists] must be provided with a [field]"))?;
         match self.mapping.resolve(path) {
             Some(field) if field.kind == Kind::Object => {
                 let prefix = format!("{path}.");
-                let below: Vec<Term> = self.mapping.values().filter(|(name, _)| name.starts_with(&prefix)).map(|(name, _)| self.fields.name_term(name)).collect();
+                let below: Vec<Term> = self
+                    .mapping
+                    .values()
+                    .filter(|(name, _)| name.starts_with(&prefix))
+                    .map(|(name, _)| self.fields.name_term(name))
+                    .collect();
                 Ok(Box::new(ConstScoreQuery::new(Box::new(TermSetQuery::new(below)), 1.0)))
             }
             Some(_) => Ok(self.has_value(path)),
@@ -355,15 +400,21 @@ impl Builder<'_> {
 
     fn ids(&self, body: &Value) -> Parsed {
         let body = options("ids", body, &["values", "boost"])?;
-        let Some(Value::Array(values)) = body.get("values") else { return Err(ApiError::parsing("[ids] requires an array of [values]")) };
+        let Some(Value::Array(values)) = body.get("values") else {
+            return Err(ApiError::parsing("[ids] requires an array of [values]"));
+        };
         let terms = values.iter().map(|value| self.fields.id_term(&text_of(value)));
         Ok(Box::new(ConstScoreQuery::new(Box::new(TermSetQuery::new(terms)), 1.0)))
     }
 
     fn query_string(&self, body: &Value) -> Parsed {
         let body = options("query_string", body, &["query", "default_field", "fields", "default_operator", "boost"])?;
-        let text = body.get("query").and_then(Value::as_str).ok_or_else(|| ApiError::parsing("[query_string] must be provided with a [query]"))?;
-        let mut paths: Vec<&str> = body.get("fields").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let text = body
+            .get("query")
+            .and_then(Value::as_str)
+            .ok_or_else(|| ApiError::parsing("[query_string] must be provided with a [query]"))?;
+        let mut paths: Vec<&str> =
+            body.get("fields").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
         paths.extend(body.get("default_field").and_then(Value::as_str));
         let and = body.get("default_operator").and_then(Value::as_str).is_some_and(|op| op.eq_ignore_ascii_case("and"));
         simple::parse(self, text, &paths, if and { Occur::Must } else { Occur::Should })
@@ -387,7 +438,8 @@ fn field_body<'v>(kind: &str, body: &'v Value) -> Result<(&'v str, &'v Value), A
 }
 
 fn options<'v>(kind: &str, body: &'v Value, known: &[&str]) -> Result<&'v Map<String, Value>, ApiError> {
-    let body = body.as_object().ok_or_else(|| ApiError::parsing(format!("[{kind}] query malformed, expected an object")))?;
+    let body =
+        body.as_object().ok_or_else(|| ApiError::parsing(format!("[{kind}] query malformed, expected an object")))?;
     known_keys(kind, body, known)?;
     Ok(body)
 }
@@ -402,7 +454,9 @@ fn known_keys(kind: &str, body: &Map<String, Value>, known: &[&str]) -> Result<(
 fn number(body: &Map<String, Value>, key: &str, default: f32) -> Result<f32, ApiError> {
     match body.get(key) {
         None => Ok(default),
-        Some(value) => value.as_f64().map(|n| n as f32).ok_or_else(|| ApiError::parsing(format!("[{key}] must be a number"))),
+        Some(value) => {
+            value.as_f64().map(|n| n as f32).ok_or_else(|| ApiError::parsing(format!("[{key}] must be a number")))
+        }
     }
 }
 

@@ -1,7 +1,9 @@
-//! The text language of `query_string` and `q=`: `place:alaska AND magnitude:>=5 -status:reviewed "north of" time:[2018-02-01 TO *]`.
+//! The text language of `query_string` and `q=`: `place:alaska AND magnitude:>=5 -status:reviewed "north of"
+//! time:[2018-02-01 TO *]`.
 //!
-//! Grammar: clauses side by side, joined by AND / OR / NOT or marked `+` / `-`; a clause is `[field:]value`, where the value is a word, a quoted
-//! phrase, a comparison (`>`, `>=`, `<`, `<=`), a range `[a TO b]` / `{a TO b}`, `*` (has a value), or a group in parentheses.
+//! Grammar: clauses side by side, joined by AND / OR / NOT or marked `+` / `-`; a clause is `[field:]value`, where the
+//! value is a word, a quoted phrase, a comparison (`>`, `>=`, `<`, `<=`), a range `[a TO b]` / `{a TO b}`, `*` (has a
+//! value), or a group in parentheses.
 //! Not here: wildcards inside words, fuzziness, regular expressions, boosts; they are refused by name.
 
 use std::ops::Bound;
@@ -105,11 +107,18 @@ impl<'a> Parser<'a> {
         if self.rest.starts_with(['[', '{']) {
             return self.range(path);
         }
-        for (sign, inclusive, lower) in [(">=", true, true), ("<=", true, false), (">", false, true), ("<", false, false)] {
+        for (sign, inclusive, lower) in
+            [(">=", true, true), ("<=", true, false), (">", false, true), ("<", false, false)]
+        {
             if self.take(sign) {
                 let word = self.word()?;
-                let edge = if inclusive { Bound::Included(Value::from(word)) } else { Bound::Excluded(Value::from(word)) };
-                return if lower { self.between(path, edge, Bound::Unbounded) } else { self.between(path, Bound::Unbounded, edge) };
+                let edge =
+                    if inclusive { Bound::Included(Value::from(word)) } else { Bound::Excluded(Value::from(word)) };
+                return if lower {
+                    self.between(path, edge, Bound::Unbounded)
+                } else {
+                    self.between(path, Bound::Unbounded, edge)
+                };
             }
         }
         if self.rest.starts_with('(') {
@@ -150,7 +159,9 @@ impl<'a> Parser<'a> {
 
     fn plain(&self, word: String) -> Result<String, ApiError> {
         if word.contains(['*', '?', '~', '^']) || (word.len() > 1 && word.starts_with('/')) {
-            return Err(self.failed(&format!("[{word}] uses a wildcard, fuzziness, boost or regular expression, which are not supported")));
+            return Err(self.failed(&format!(
+                "[{word}] uses a wildcard, fuzziness, boost or regular expression, which are not supported"
+            )));
         }
         Ok(word)
     }

@@ -1,7 +1,8 @@
 //! `_bulk`: many operations in one body, each with its own result.
 //!
-//! The body is parsed whole before anything is applied: a malformed line is a 400 for the request, as in Elasticsearch, so a client never has to
-//! guess which half was done. A malformed *document* is a result of its item. Operations are grouped by index; the order within an index is kept.
+//! The body is parsed whole before anything is applied: a malformed line is a 400 for the request, as in Elasticsearch,
+//! so a client never has to guess which half was done. A malformed *document* is a result of its item. Operations are
+//! grouped by index; the order within an index is kept.
 
 use std::collections::BTreeMap;
 
@@ -46,15 +47,32 @@ impl Verb {
     }
 }
 
-pub(super) async fn bulk_all(state: AppState, params: Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn bulk_all(
+    state: AppState,
+    params: Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     run(state, None, params, headers, body).await
 }
 
-pub(super) async fn bulk(state: AppState, Path(index): Path<String>, params: Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn bulk(
+    state: AppState,
+    Path(index): Path<String>,
+    params: Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     run(state, Some(index), params, headers, body).await
 }
 
-async fn run(State(app): AppState, index: Option<String>, Query(params): Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+async fn run(
+    State(app): AppState,
+    index: Option<String>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     check_params(&params, &[])?;
     let started = std::time::Instant::now();
     let text = text_body(&headers, body)?;
@@ -144,7 +162,8 @@ fn parse(text: &str, default_index: Option<&str>) -> Result<Vec<Item>, ApiError>
         if line.trim().is_empty() {
             continue;
         }
-        let malformed = |why: &str| ApiError::illegal(format!("Malformed action/metadata line [{}], {why}", number + 1));
+        let malformed =
+            |why: &str| ApiError::illegal(format!("Malformed action/metadata line [{}], {why}", number + 1));
         let head: Value = serde_json::from_str(line).map_err(|cause| malformed(&cause.to_string()))?;
         let (verb, meta) = match head.as_object().filter(|head| head.len() == 1).and_then(|head| head.iter().next()) {
             Some((verb, Value::Object(meta))) => (verb.as_str(), meta),
@@ -155,7 +174,9 @@ fn parse(text: &str, default_index: Option<&str>) -> Result<Vec<Item>, ApiError>
             "create" => Verb::Create,
             "update" => Verb::Update,
             "delete" => Verb::Delete,
-            other => return Err(malformed(&format!("expected one of [create, delete, index, update] but found [{other}]"))),
+            other => {
+                return Err(malformed(&format!("expected one of [create, delete, index, update] but found [{other}]")));
+            }
         };
         let source = match verb {
             Verb::Delete => None,
@@ -164,12 +185,22 @@ fn parse(text: &str, default_index: Option<&str>) -> Result<Vec<Item>, ApiError>
         items.push(item(verb, meta, source, default_index, &malformed)?);
     }
     if items.is_empty() {
-        return Err(ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: no requests added;"));
+        return Err(ApiError::new(
+            400,
+            "action_request_validation_exception",
+            "Validation Failed: 1: no requests added;",
+        ));
     }
     Ok(items)
 }
 
-fn item(verb: Verb, meta: &Map<String, Value>, source: Option<&str>, default_index: Option<&str>, malformed: &dyn Fn(&str) -> ApiError) -> Result<Item, ApiError> {
+fn item(
+    verb: Verb,
+    meta: &Map<String, Value>,
+    source: Option<&str>,
+    default_index: Option<&str>,
+    malformed: &dyn Fn(&str) -> ApiError,
+) -> Result<Item, ApiError> {
     let (mut index, mut id, mut version, mut version_type) = (default_index.map(str::to_owned), None, None, None);
     for (key, value) in meta {
         match (key.as_str(), value) {
@@ -184,7 +215,9 @@ fn item(verb: Verb, meta: &Map<String, Value>, source: Option<&str>, default_ind
             (other, _) => return Err(malformed(&format!("parameter [{other}] is unknown here or has a wrong type"))),
         }
     }
-    let index = index.ok_or_else(|| ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: index is missing;"))?;
+    let index = index.ok_or_else(|| {
+        ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: index is missing;")
+    })?;
     let id = match (verb, id) {
         (Verb::Index | Verb::Create, None) => Some(super::docs::generated_id()),
         (_, id) => id,
@@ -193,25 +226,39 @@ fn item(verb: Verb, meta: &Map<String, Value>, source: Option<&str>, default_ind
     Ok(Item { verb, index, op, id })
 }
 
-pub(super) fn make_op(verb: Verb, id: Option<String>, source: Option<&str>, version: Option<i64>, version_type: Option<&str>) -> Result<Op, ApiError> {
-    let invalid = |reason: &str| ApiError::new(400, "action_request_validation_exception", format!("Validation Failed: 1: {reason};"));
+pub(super) fn make_op(
+    verb: Verb,
+    id: Option<String>,
+    source: Option<&str>,
+    version: Option<i64>,
+    version_type: Option<&str>,
+) -> Result<Op, ApiError> {
+    let invalid = |reason: &str| {
+        ApiError::new(400, "action_request_validation_exception", format!("Validation Failed: 1: {reason};"))
+    };
     let id = id.filter(|id| !id.is_empty()).ok_or_else(|| invalid("id is missing or empty"))?;
     if id.len() > ID_BYTES_MAX {
-        return Err(ApiError::illegal(format!("id is too long, must be no longer than {ID_BYTES_MAX} bytes but was: {}", id.len())));
+        return Err(ApiError::illegal(format!(
+            "id is too long, must be no longer than {ID_BYTES_MAX} bytes but was: {}",
+            id.len()
+        )));
     }
     let version = VersionRule::parse(version, version_type)?;
     let action = match verb {
         Verb::Index => Action::Index { source: source.unwrap_or_default().to_owned(), create: false },
         Verb::Create => Action::Index { source: source.unwrap_or_default().to_owned(), create: true },
         Verb::Delete => Action::Delete,
-        Verb::Update if version != VersionRule::Internal => return Err(invalid("can't provide version in upsert request")),
+        Verb::Update if version != VersionRule::Internal => {
+            return Err(invalid("can't provide version in upsert request"));
+        }
         Verb::Update => Action::Update(parse_update(source.unwrap_or_default())?),
     };
     Ok(Op { id, action, version })
 }
 
 fn parse_update(source: &str) -> Result<Update, ApiError> {
-    let body: Value = serde_json::from_str(source).map_err(|cause| ApiError::parsing(format!("failed to parse update: {cause}")))?;
+    let body: Value =
+        serde_json::from_str(source).map_err(|cause| ApiError::parsing(format!("failed to parse update: {cause}")))?;
     let body = body.as_object().ok_or_else(|| ApiError::parsing("an update must be an object"))?;
     let mut update = Update { detect_noop: true, ..Update::default() };
     for (key, value) in body {
@@ -220,11 +267,19 @@ fn parse_update(source: &str) -> Result<Update, ApiError> {
             ("upsert", Value::Object(doc)) => update.upsert = Some(doc.clone()),
             ("doc_as_upsert", Value::Bool(flag)) => update.doc_as_upsert = *flag,
             ("detect_noop", Value::Bool(flag)) => update.detect_noop = *flag,
-            (other, _) => return Err(ApiError::parsing(format!("[UpdateRequest] unknown field [{other}]; this embedded index knows doc, upsert, doc_as_upsert, detect_noop"))),
+            (other, _) => {
+                return Err(ApiError::parsing(format!(
+                    "[UpdateRequest] unknown field [{other}]; this embedded index knows doc, upsert, doc_as_upsert, detect_noop"
+                )));
+            }
         }
     }
     if !body.contains_key("doc") {
-        return Err(ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: script or doc is missing;"));
+        return Err(ApiError::new(
+            400,
+            "action_request_validation_exception",
+            "Validation Failed: 1: script or doc is missing;",
+        ));
     }
     Ok(update)
 }

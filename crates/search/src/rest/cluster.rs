@@ -59,7 +59,11 @@ pub(super) async fn cat_indices(State(app): AppState, Query(params): Query<Param
     list(&app.catalog.select("_all")?, &params)
 }
 
-pub(super) async fn cat_indices_of(State(app): AppState, Path(index): Path<String>, Query(params): Query<Params>) -> Result<Response, ApiError> {
+pub(super) async fn cat_indices_of(
+    State(app): AppState,
+    Path(index): Path<String>,
+    Query(params): Query<Params>,
+) -> Result<Response, ApiError> {
     list(&app.catalog.select(&index)?, &params)
 }
 

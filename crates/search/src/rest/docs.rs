@@ -24,13 +24,26 @@ pub(super) fn generated_id() -> String {
     format!("{nanos:x}-{:x}", SERIAL.fetch_add(1, Ordering::Relaxed))
 }
 
-async fn write(app: &Arc<App>, verb: Verb, index: &str, id: String, params: &Params, source: Option<&str>) -> Result<Response, ApiError> {
+async fn write(
+    app: &Arc<App>,
+    verb: Verb,
+    index: &str,
+    id: String,
+    params: &Params,
+    source: Option<&str>,
+) -> Result<Response, ApiError> {
     check_params(params, &WRITE_PARAMS)?;
     let _admitted = app.admit(source.map_or(0, str::len))?;
-    let version = params.get("version").map(|text| text.parse::<i64>().map_err(|_| ApiError::illegal(format!("[version] must be a number, was [{text}]")))).transpose()?;
+    let version = params
+        .get("version")
+        .map(|text| {
+            text.parse::<i64>().map_err(|_| ApiError::illegal(format!("[version] must be a number, was [{text}]")))
+        })
+        .transpose()?;
     let op = make_op(verb, Some(id.clone()), source, version, params.get("version_type").map(String::as_str))?;
     let target = if verb == Verb::Delete { app.catalog.get(index)? } else { app.catalog.get_or_create(index).await? };
-    let result = target.write(vec![op]).await?.pop().unwrap_or_else(|| Err(ApiError::internal("operation was not run")));
+    let result =
+        target.write(vec![op]).await?.pop().unwrap_or_else(|| Err(ApiError::internal("operation was not run")));
     match result {
         Err(error) => Err(error.at(index)),
         Ok(done) => {
@@ -43,7 +56,13 @@ async fn write(app: &Arc<App>, verb: Verb, index: &str, id: String, params: &Par
     }
 }
 
-pub(super) async fn put(State(app): AppState, Path((index, id)): Path<(String, String)>, Query(params): Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn put(
+    State(app): AppState,
+    Path((index, id)): Path<(String, String)>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     let verb = match params.get("op_type").map(String::as_str) {
         None | Some("index") => Verb::Index,
         Some("create") => Verb::Create,
@@ -52,23 +71,46 @@ pub(super) async fn put(State(app): AppState, Path((index, id)): Path<(String, S
     write(&app, verb, &index, id, &params, Some(&text_body(&headers, body)?)).await
 }
 
-pub(super) async fn create(State(app): AppState, Path((index, id)): Path<(String, String)>, Query(params): Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn create(
+    State(app): AppState,
+    Path((index, id)): Path<(String, String)>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     write(&app, Verb::Create, &index, id, &params, Some(&text_body(&headers, body)?)).await
 }
 
-pub(super) async fn add(State(app): AppState, Path(index): Path<String>, Query(params): Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn add(
+    State(app): AppState,
+    Path(index): Path<String>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     write(&app, Verb::Index, &index, generated_id(), &params, Some(&text_body(&headers, body)?)).await
 }
 
-pub(super) async fn update(State(app): AppState, Path((index, id)): Path<(String, String)>, Query(params): Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn update(
+    State(app): AppState,
+    Path((index, id)): Path<(String, String)>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     write(&app, Verb::Update, &index, id, &params, Some(&text_body(&headers, body)?)).await
 }
 
-pub(super) async fn delete(State(app): AppState, Path((index, id)): Path<(String, String)>, Query(params): Query<Params>) -> Result<Response, ApiError> {
+pub(super) async fn delete(
+    State(app): AppState,
+    Path((index, id)): Path<(String, String)>,
+    Query(params): Query<Params>,
+) -> Result<Response, ApiError> {
     write(&app, Verb::Delete, &index, id, &params, None).await
 }
 
-const READ_PARAMS: [&str; 6] = ["_source", "_source_includes", "_source_excludes", "realtime", "preference", "stored_fields"];
+const READ_PARAMS: [&str; 6] =
+    ["_source", "_source_includes", "_source_excludes", "realtime", "preference", "stored_fields"];
 
 fn source_filter(params: &Params) -> Result<SourceFilter, ApiError> {
     if params.contains_key("stored_fields") {
@@ -95,7 +137,11 @@ fn one(app: &App, index: &str, id: &str, filter: &SourceFilter) -> Result<Value,
     Ok(body)
 }
 
-pub(super) async fn get(State(app): AppState, Path((index, id)): Path<(String, String)>, Query(params): Query<Params>) -> Result<Response, ApiError> {
+pub(super) async fn get(
+    State(app): AppState,
+    Path((index, id)): Path<(String, String)>,
+    Query(params): Query<Params>,
+) -> Result<Response, ApiError> {
     check_params(&params, &READ_PARAMS)?;
     let filter = source_filter(&params)?;
     let shared = Arc::clone(&app);
@@ -111,7 +157,11 @@ pub(super) async fn exists(State(app): AppState, Path((index, id)): Path<(String
     }
 }
 
-pub(super) async fn source(State(app): AppState, Path((index, id)): Path<(String, String)>, Query(params): Query<Params>) -> Result<Response, ApiError> {
+pub(super) async fn source(
+    State(app): AppState,
+    Path((index, id)): Path<(String, String)>,
+    Query(params): Query<Params>,
+) -> Result<Response, ApiError> {
     check_params(&params, &READ_PARAMS)?;
     let filter = source_filter(&params)?;
     let shared = Arc::clone(&app);
@@ -123,21 +173,41 @@ pub(super) async fn source(State(app): AppState, Path((index, id)): Path<(String
     Ok(json_response(200, &body["_source"].take()))
 }
 
-pub(super) async fn mget_all(state: AppState, params: Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn mget_all(
+    state: AppState,
+    params: Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     many(state, None, params, headers, body).await
 }
 
-pub(super) async fn mget(state: AppState, Path(index): Path<String>, params: Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn mget(
+    state: AppState,
+    Path(index): Path<String>,
+    params: Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     many(state, Some(index), params, headers, body).await
 }
 
-async fn many(State(app): AppState, index: Option<String>, Query(params): Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+async fn many(
+    State(app): AppState,
+    index: Option<String>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     check_params(&params, &READ_PARAMS)?;
     let filter = source_filter(&params)?;
     let body = json_body(&headers, body)?;
     let mut wanted = Vec::new();
     for doc in body["docs"].as_array().into_iter().flatten() {
-        let name = doc["_index"].as_str().or(index.as_deref()).ok_or_else(|| ApiError::illegal("index is missing for a document of _mget"))?;
+        let name = doc["_index"]
+            .as_str()
+            .or(index.as_deref())
+            .ok_or_else(|| ApiError::illegal("index is missing for a document of _mget"))?;
         let id = doc["_id"].as_str().ok_or_else(|| ApiError::illegal("id is missing for a document of _mget"))?;
         wanted.push((name.to_owned(), id.to_owned()));
     }
@@ -146,12 +216,19 @@ async fn many(State(app): AppState, index: Option<String>, Query(params): Query<
         wanted.push((name, id.to_owned()));
     }
     if wanted.is_empty() {
-        return Err(ApiError::new(400, "action_request_validation_exception", "Validation Failed: 1: no documents to get;"));
+        return Err(ApiError::new(
+            400,
+            "action_request_validation_exception",
+            "Validation Failed: 1: no documents to get;",
+        ));
     }
     let shared = Arc::clone(&app);
     let docs: Vec<Value> = app
         .reading(move || {
-            let read = |(index, id): (String, String)| one(&shared, &index, &id, &filter).unwrap_or_else(|error| json!({ "_index": index, "_id": id, "error": error.cause() }));
+            let read = |(index, id): (String, String)| {
+                one(&shared, &index, &id, &filter)
+                    .unwrap_or_else(|error| json!({ "_index": index, "_id": id, "error": error.cause() }))
+            };
             Ok(wanted.into_iter().map(read).collect())
         })
         .await?;

@@ -13,7 +13,13 @@ use crate::index::Index;
 use crate::mapping::Mapping;
 use crate::meta::parse_settings;
 
-pub(super) async fn create(State(app): AppState, Path(index): Path<String>, Query(params): Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn create(
+    State(app): AppState,
+    Path(index): Path<String>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     check_params(&params, &[])?;
     let body = json_body(&headers, body)?;
     let mut meta = new_meta(&index);
@@ -22,7 +28,11 @@ pub(super) async fn create(State(app): AppState, Path(index): Path<String>, Quer
             "settings" => meta.settings = parse_settings(value)?,
             "mappings" => meta.mapping = Mapping::parse(value)?,
             "aliases" if value.as_object().is_some_and(Map::is_empty) => {}
-            other => return Err(ApiError::parsing(format!("unknown key [{other}] for create index; this embedded index knows settings and mappings"))),
+            other => {
+                return Err(ApiError::parsing(format!(
+                    "unknown key [{other}] for create index; this embedded index knows settings and mappings"
+                )));
+            }
         }
     }
     app.catalog.create(&index, meta).await?;
@@ -36,7 +46,11 @@ pub(super) async fn exists(State(app): AppState, Path(index): Path<String>) -> R
     }
 }
 
-pub(super) async fn describe(State(app): AppState, Path(index): Path<String>, Query(params): Query<Params>) -> Result<Response, ApiError> {
+pub(super) async fn describe(
+    State(app): AppState,
+    Path(index): Path<String>,
+    Query(params): Query<Params>,
+) -> Result<Response, ApiError> {
     check_params(&params, &[])?;
     let mut body = Map::new();
     for index in app.catalog.select(&index)? {
@@ -47,10 +61,15 @@ pub(super) async fn describe(State(app): AppState, Path(index): Path<String>, Qu
     Ok(json_response(200, &Value::Object(body)))
 }
 
-pub(super) async fn settings(State(app): AppState, Path(index): Path<String>, Query(params): Query<Params>) -> Result<Response, ApiError> {
+pub(super) async fn settings(
+    State(app): AppState,
+    Path(index): Path<String>,
+    Query(params): Query<Params>,
+) -> Result<Response, ApiError> {
     check_params(&params, &[])?;
     let found = app.catalog.select(&index)?;
-    let body: Map<String, Value> = found.iter().map(|index| (index.name().to_owned(), json!({ "settings": settings_of(index) }))).collect();
+    let body: Map<String, Value> =
+        found.iter().map(|index| (index.name().to_owned(), json!({ "settings": settings_of(index) }))).collect();
     Ok(json_response(200, &Value::Object(body)))
 }
 
@@ -64,7 +83,11 @@ fn settings_of(index: &Index) -> Value {
 }
 
 /// Names only: a pattern in a DELETE is how data gets lost.
-pub(super) async fn delete(State(app): AppState, Path(index): Path<String>, Query(params): Query<Params>) -> Result<Response, ApiError> {
+pub(super) async fn delete(
+    State(app): AppState,
+    Path(index): Path<String>,
+    Query(params): Query<Params>,
+) -> Result<Response, ApiError> {
     check_params(&params, &[])?;
     if index == "_all" || index.contains('*') {
         return Err(ApiError::illegal("Wildcard expressions or all indices are not allowed; delete by name"));
@@ -78,10 +101,17 @@ pub(super) async fn delete(State(app): AppState, Path(index): Path<String>, Quer
     Ok(json_response(200, &json!({ "acknowledged": true })))
 }
 
-pub(super) async fn mapping(State(app): AppState, Path(index): Path<String>, Query(params): Query<Params>) -> Result<Response, ApiError> {
+pub(super) async fn mapping(
+    State(app): AppState,
+    Path(index): Path<String>,
+    Query(params): Query<Params>,
+) -> Result<Response, ApiError> {
     check_params(&params, &[])?;
     let found = app.catalog.select(&index)?;
-    let body: Map<String, Value> = found.iter().map(|index| (index.name().to_owned(), json!({ "mappings": index.shared.meta().mapping.to_json() }))).collect();
+    let body: Map<String, Value> = found
+        .iter()
+        .map(|index| (index.name().to_owned(), json!({ "mappings": index.shared.meta().mapping.to_json() })))
+        .collect();
     Ok(json_response(200, &Value::Object(body)))
 }
 
@@ -89,7 +119,13 @@ pub(super) async fn mapping_all(state: AppState, params: Query<Params>) -> Resul
     mapping(state, Path("_all".to_owned()), params).await
 }
 
-pub(super) async fn put_mapping(State(app): AppState, Path(index): Path<String>, Query(params): Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn put_mapping(
+    State(app): AppState,
+    Path(index): Path<String>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     check_params(&params, &[])?;
     let body = json_body(&headers, body)?;
     for index in app.catalog.select(&index)? {

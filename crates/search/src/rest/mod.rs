@@ -1,8 +1,9 @@
 //! The HTTP face: Elasticsearch's paths, headers and bodies.
 //!
-//! Each handler reads its request, calls one operation below and shapes the answer. Every answer carries `X-Elastic-Product`, which official clients
-//! demand, and the media type that the client asked for. Bodies may be gzip; both forms are bounded by [`BODY_BYTES_MAX`].
-//! What a client asks for and this index does not have (aggregations, scripts, templates, ..) is refused by name, never ignored.
+//! Each handler reads its request, calls one operation below and shapes the answer. Every answer carries
+//! `X-Elastic-Product`, which official clients demand, and the media type that the client asked for. Bodies may be
+//! gzip; both forms are bounded by [`BODY_BYTES_MAX`]. What a client asks for and this index does not have
+//! (aggregations, scripts, templates, ..) is refused by name, never ignored.
 
 mod bulk; // _bulk
 mod cluster; // /, _cat, _cluster
@@ -42,19 +43,28 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(catalog: Catalog) -> App {
-        App { catalog, indexing: Arc::new(Semaphore::new(INDEXING_BYTES_MAX as usize)), searches: Semaphore::new(SEARCHES_MAX) }
+        App {
+            catalog,
+            indexing: Arc::new(Semaphore::new(INDEXING_BYTES_MAX as usize)),
+            searches: Semaphore::new(SEARCHES_MAX),
+        }
     }
 
     /// The right to hold that many bytes of documents until they are written.
     fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, INDEXING_BYTES_MAX);
-        Arc::clone(&self.indexing)
-            .try_acquire_many_owned(permits)
-            .map_err(|_| ApiError::rejected(format!("more than {INDEXING_BYTES_MAX} bytes of documents are being indexed; send it again later")))
+        Arc::clone(&self.indexing).try_acquire_many_owned(permits).map_err(|_| {
+            ApiError::rejected(format!(
+                "more than {INDEXING_BYTES_MAX} bytes of documents are being indexed; send it again later"
+            ))
+        })
     }
 
     /// Runs something that reads files, off the async threads.
-    async fn reading<T: Send + 'static>(self: &Arc<App>, work: impl FnOnce() -> Result<T, ApiError> + Send + 'static) -> Result<T, ApiError> {
+    async fn reading<T: Send + 'static>(
+        self: &Arc<App>,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let _turn = self.searches.acquire().await.map_err(|_| ApiError::unavailable("shutting down"))?;
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
@@ -87,7 +97,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/{index}/_count", get(search::count).post(search::count))
         .route("/{index}/_mget", get(docs::mget).post(docs::mget))
         .route("/{index}/_doc", post(docs::add))
-        .route("/{index}/_doc/{id}", get(docs::get).head(docs::exists).put(docs::put).post(docs::put).delete(docs::delete))
+        .route(
+            "/{index}/_doc/{id}",
+            get(docs::get).head(docs::exists).put(docs::put).post(docs::put).delete(docs::delete),
+        )
         .route("/{index}/_create/{id}", put(docs::create).post(docs::create))
         .route("/{index}/_update/{id}", post(docs::update))
         .route("/{index}/_source/{id}", get(docs::source).head(docs::exists))
@@ -99,20 +112,35 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 }
 
 async fn unknown_path(request: Request) -> ApiError {
-    ApiError::illegal(format!("no handler found for uri [{}] and method [{}] in this embedded index", request.uri(), request.method()))
+    ApiError::illegal(format!(
+        "no handler found for uri [{}] and method [{}] in this embedded index",
+        request.uri(),
+        request.method()
+    ))
 }
 
 async fn wrong_method(request: Request) -> ApiError {
-    ApiError::new(405, "method_not_allowed_exception", format!("Incorrect HTTP method for uri [{}] and method [{}]", request.uri(), request.method()))
+    ApiError::new(
+        405,
+        "method_not_allowed_exception",
+        format!("Incorrect HTTP method for uri [{}] and method [{}]", request.uri(), request.method()),
+    )
 }
 
-/// Official clients refuse a server without the product header, and compare the answer's media type with what they asked for.
+/// Official clients refuse a server without the product header, and compare the answer's media type with what they
+/// asked for.
 async fn product_headers(request: Request, next: Next) -> Response {
-    let wanted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let wanted =
+        request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let head_only = request.method() == axum::http::Method::HEAD;
     let mut response = next.run(request).await;
     if response.status() == StatusCode::PAYLOAD_TOO_LARGE && !head_only {
-        response = ApiError::new(413, "content_too_long_exception", format!("the request body is larger than {BODY_BYTES_MAX} bytes; send smaller bulks")).into_response();
+        response = ApiError::new(
+            413,
+            "content_too_long_exception",
+            format!("the request body is larger than {BODY_BYTES_MAX} bytes; send smaller bulks"),
+        )
+        .into_response();
     }
     let headers = response.headers_mut();
     headers.insert("x-elastic-product", HeaderValue::from_static("Elasticsearch"));
@@ -143,13 +171,26 @@ fn text_body(headers: &HeaderMap, body: Bytes) -> Result<String, ApiError> {
         "gzip" => {
             let mut plain = Vec::new();
             let limit = BODY_BYTES_MAX as u64 + 1;
-            flate2::read::MultiGzDecoder::new(&body[..]).take(limit).read_to_end(&mut plain).map_err(|cause| ApiError::parsing(format!("the gzip body is damaged: {cause}")))?;
+            flate2::read::MultiGzDecoder::new(&body[..])
+                .take(limit)
+                .read_to_end(&mut plain)
+                .map_err(|cause| ApiError::parsing(format!("the gzip body is damaged: {cause}")))?;
             if plain.len() > BODY_BYTES_MAX {
-                return Err(ApiError::new(413, "content_too_long_exception", format!("the unpacked body is larger than {BODY_BYTES_MAX} bytes")));
+                return Err(ApiError::new(
+                    413,
+                    "content_too_long_exception",
+                    format!("the unpacked body is larger than {BODY_BYTES_MAX} bytes"),
+                ));
             }
             plain
         }
-        other => return Err(ApiError::new(415, "media_type_header_exception", format!("Content-Encoding [{other}] is not supported; use gzip or none"))),
+        other => {
+            return Err(ApiError::new(
+                415,
+                "media_type_header_exception",
+                format!("Content-Encoding [{other}] is not supported; use gzip or none"),
+            ));
+        }
     };
     String::from_utf8(bytes).map_err(|_| ApiError::parsing("the body is not UTF-8"))
 }
@@ -162,9 +203,20 @@ fn json_body(headers: &HeaderMap, body: Bytes) -> Result<Value, ApiError> {
     serde_json::from_str(&text).map_err(|cause| ApiError::parsing(format!("the body is not JSON: {cause}")))
 }
 
-/// Parameters that change only the look of an answer, or ask for what always holds here (every write is visible when answered, one node).
+/// Parameters that change only the look of an answer, or ask for what always holds here (every write is visible when
+/// answered, one node).
 const HARMLESS_PARAMS: [&str; 12] = [
-    "pretty", "human", "error_trace", "refresh", "timeout", "master_timeout", "wait_for_active_shards", "ignore_unavailable", "allow_no_indices", "expand_wildcards", "require_alias",
+    "pretty",
+    "human",
+    "error_trace",
+    "refresh",
+    "timeout",
+    "master_timeout",
+    "wait_for_active_shards",
+    "ignore_unavailable",
+    "allow_no_indices",
+    "expand_wildcards",
+    "require_alias",
     "wait_for_completion",
 ];
 

@@ -10,23 +10,58 @@ use super::{AppState, Params, check_params, json_body, json_response};
 use crate::error::ApiError;
 use crate::search::{self, Request, SourceFilter};
 
-pub(super) async fn search_all(state: AppState, params: Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn search_all(
+    state: AppState,
+    params: Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     search(state, Path("_all".to_owned()), params, headers, body).await
 }
 
-pub(super) async fn search(State(app): AppState, Path(index): Path<String>, Query(params): Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
-    check_params(&params, &["q", "from", "size", "sort", "_source", "_source_includes", "_source_excludes", "track_total_hits", "version"])?;
+pub(super) async fn search(
+    State(app): AppState,
+    Path(index): Path<String>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    check_params(
+        &params,
+        &[
+            "q",
+            "from",
+            "size",
+            "sort",
+            "_source",
+            "_source_includes",
+            "_source_excludes",
+            "track_total_hits",
+            "version",
+        ],
+    )?;
     let indices = app.catalog.select(&index)?;
     let request = read_request(&params, &json_body(&headers, body)?)?;
     let answer = app.reading(move || search::search(&indices, &request)).await?;
     Ok(json_response(200, &answer))
 }
 
-pub(super) async fn count_all(state: AppState, params: Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn count_all(
+    state: AppState,
+    params: Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     count(state, Path("_all".to_owned()), params, headers, body).await
 }
 
-pub(super) async fn count(State(app): AppState, Path(index): Path<String>, Query(params): Query<Params>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn count(
+    State(app): AppState,
+    Path(index): Path<String>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     check_params(&params, &["q"])?;
     let indices = app.catalog.select(&index)?;
     let body = json_body(&headers, body)?;
@@ -50,8 +85,11 @@ fn read_request(params: &Params, body: &Value) -> Result<Request, ApiError> {
             "version" => request.version = text != "false",
             "from" | "size" | "_source" => drop(over.insert(name.clone(), json!(text))),
             "_source_includes" | "_source_excludes" => {
-                let list = |name: &str| params.get(name).map(|text| text.split(',').collect::<Vec<_>>()).unwrap_or_default();
-                request.source = SourceFilter::parse(&json!({ "includes": list("_source_includes"), "excludes": list("_source_excludes") }))?;
+                let list =
+                    |name: &str| params.get(name).map(|text| text.split(',').collect::<Vec<_>>()).unwrap_or_default();
+                request.source = SourceFilter::parse(
+                    &json!({ "includes": list("_source_includes"), "excludes": list("_source_excludes") }),
+                )?;
             }
             _ => {}
         }

@@ -7,7 +7,14 @@ use serde_json::{Value, json};
 use super::{Server, put, with_quakes};
 
 fn statuses(body: &Value) -> Vec<u64> {
-    body["items"].as_array().expect("items").iter().map(|item| item.as_object().expect("item").values().next().expect("result")["status"].as_u64().expect("status")).collect()
+    body["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|item| {
+            item.as_object().expect("item").values().next().expect("result")["status"].as_u64().expect("status")
+        })
+        .collect()
 }
 
 fn with_version(verb: &str, id: &str, kind: &str, version: i64) -> Value {
@@ -66,7 +73,8 @@ async fn external_version_must_be_newer_and_gte_may_repeat() {
 async fn same_id_twice_in_one_bulk_is_checked_against_the_first() {
     let server = Server::start().await;
     let doc = json!({});
-    let lines = [with_version("index", "x", "external", 9), doc.clone(), with_version("index", "x", "external", 8), doc];
+    let lines =
+        [with_version("index", "x", "external", 9), doc.clone(), with_version("index", "x", "external", 8), doc];
     assert_eq!(statuses(&server.bulk(&lines).await.body), [201, 409]);
 }
 
@@ -87,7 +95,9 @@ async fn update_merges_upserts_and_notices_no_change() {
     let head = |id: &str| json!({ "update": { "_index": "u", "_id": id, "retry_on_conflict": 3 } });
     let upsert = json!({ "doc": { "a": { "b": 1, "c": 2 } }, "doc_as_upsert": true });
     let partial = json!({ "doc": { "a": { "b": 9 } } });
-    let answer = server.bulk(&[head("1"), upsert, head("1"), partial.clone(), head("1"), partial.clone(), head("2"), partial]).await;
+    let answer = server
+        .bulk(&[head("1"), upsert, head("1"), partial.clone(), head("1"), partial.clone(), head("2"), partial])
+        .await;
     assert_eq!(statuses(&answer.body), [201, 200, 200, 404], "{}", answer.text);
     assert_eq!(answer.body["items"][2]["update"]["result"], "noop");
     assert_eq!(answer.body["items"][3]["update"]["error"]["type"], "document_missing_exception");
@@ -124,22 +134,35 @@ async fn mapping_is_inferred_and_never_changes_a_type() {
     let server = with_quakes().await;
     let mapping = server.get("/quakes/_mapping").await.body;
     let properties = &mapping["quakes"]["mappings"]["properties"];
-    assert_eq!(properties["place"], json!({ "type": "text", "fields": { "keyword": { "type": "keyword", "ignore_above": 256 } } }));
+    assert_eq!(
+        properties["place"],
+        json!({ "type": "text", "fields": { "keyword": { "type": "keyword", "ignore_above": 256 } } })
+    );
     assert_eq!(properties["magnitude"]["type"], "double");
     assert_eq!(properties["felt"]["type"], "long");
     assert_eq!(properties["big"]["type"], "boolean");
     assert_eq!(properties["time"]["type"], "date");
     assert_eq!(properties["net"]["properties"]["code"]["type"], "text");
-    let change = server.call("PUT", "/quakes/_mapping", json!({ "properties": { "felt": { "type": "keyword" } } }).to_string()).await;
+    let change = server
+        .call("PUT", "/quakes/_mapping", json!({ "properties": { "felt": { "type": "keyword" } } }).to_string())
+        .await;
     assert_eq!((change.status, change.body["error"]["type"].as_str()), (400, Some("illegal_argument_exception")));
-    let unknown = server.call("PUT", "/quakes/_mapping", json!({ "properties": { "at": { "type": "geo_point" } } }).to_string()).await;
+    let unknown = server
+        .call("PUT", "/quakes/_mapping", json!({ "properties": { "at": { "type": "geo_point" } } }).to_string())
+        .await;
     assert!(unknown.text.contains("No handler for type [geo_point] declared on field [at]"), "{}", unknown.text);
 }
 
 #[tokio::test]
 async fn strict_mapping_refuses_new_fields() {
     let server = Server::start().await;
-    server.call("PUT", "/s", json!({ "mappings": { "dynamic": "strict", "properties": { "a": { "type": "long" } } } }).to_string()).await;
+    server
+        .call(
+            "PUT",
+            "/s",
+            json!({ "mappings": { "dynamic": "strict", "properties": { "a": { "type": "long" } } } }).to_string(),
+        )
+        .await;
     let answer = server.call("PUT", "/s/_doc/1", json!({ "a": 1, "b": 2 }).to_string()).await;
     assert_eq!((answer.status, answer.body["error"]["type"].as_str()), (400, Some("strict_dynamic_mapping_exception")));
 }
@@ -148,10 +171,16 @@ async fn strict_mapping_refuses_new_fields() {
 async fn dates_are_read_by_their_format() {
     let server = Server::start().await;
     server.call("PUT", "/d", json!({ "mappings": { "properties": { "t": { "type": "date" } } } }).to_string()).await;
-    for (id, t) in [("1", json!("2018-01-31T01:49:59.650Z")), ("2", json!(1_517_363_399_650_i64)), ("3", json!("2018-01-31T02:49:59.650+01:00"))] {
+    for (id, t) in [
+        ("1", json!("2018-01-31T01:49:59.650Z")),
+        ("2", json!(1_517_363_399_650_i64)),
+        ("3", json!("2018-01-31T02:49:59.650+01:00")),
+    ] {
         assert_eq!(server.call("PUT", &format!("/d/_doc/{id}"), json!({ "t": t }).to_string()).await.status, 201);
     }
-    let same = server.call("POST", "/d/_count", json!({ "query": { "term": { "t": 1_517_363_399_650_i64 } } }).to_string()).await;
+    let same = server
+        .call("POST", "/d/_count", json!({ "query": { "term": { "t": 1_517_363_399_650_i64 } } }).to_string())
+        .await;
     assert_eq!(same.body["count"], 3, "{}", same.text);
     assert_eq!(server.call("PUT", "/d/_doc/4", json!({ "t": "2018-02-30" }).to_string()).await.status, 400);
 }
@@ -195,7 +224,18 @@ async fn gzip_bodies_are_read_and_bombs_refused() {
         packer.write_all(text).expect("pack");
         packer.finish().expect("pack")
     };
-    let send = async |body: Vec<u8>| server.client.post(format!("{}/z/_bulk", server.url)).header("content-encoding", "gzip").body(body).send().await.expect("answer").status().as_u16();
+    let send = async |body: Vec<u8>| {
+        server
+            .client
+            .post(format!("{}/z/_bulk", server.url))
+            .header("content-encoding", "gzip")
+            .body(body)
+            .send()
+            .await
+            .expect("answer")
+            .status()
+            .as_u16()
+    };
     assert_eq!(send(pack(b"{\"index\":{\"_id\":\"1\"}}\n{\"a\":1}\n")).await, 200);
     assert_eq!(server.get("/z/_doc/1").await.status, 200);
     assert_eq!(send(pack(&vec![b' '; super::super::rest::BODY_BYTES_MAX + 10])).await, 413);
@@ -207,7 +247,11 @@ async fn index_names_follow_the_rules() {
     let server = Server::start().await;
     for name in ["Upper", "_under", "-dash", "a%20b", "a%2Fb", "a*"] {
         let answer = server.call("PUT", &format!("/{name}"), "").await;
-        assert_eq!((answer.status, answer.body["error"]["type"].as_str()), (400, Some("invalid_index_name_exception")), "{name}");
+        assert_eq!(
+            (answer.status, answer.body["error"]["type"].as_str()),
+            (400, Some("invalid_index_name_exception")),
+            "{name}"
+        );
     }
     assert_eq!(server.call("PUT", "/good", "").await.status, 200);
     assert_eq!(server.call("PUT", "/good", "").await.body["error"]["type"], "resource_already_exists_exception");

@@ -51,7 +51,10 @@ async fn versions_and_sequence_go_on_after_a_restart() {
     let server = Server::start_in(folder.path()).await;
     assert_eq!(server.bulk(&[head(4), json!({})]).await.body["items"][0]["index"]["status"], 409);
     let next = server.bulk(&[head(5), json!({})]).await;
-    assert_eq!((&next.body["items"][0]["index"]["_version"], &next.body["items"][0]["index"]["_seq_no"]), (&json!(5), &json!(1)));
+    assert_eq!(
+        (&next.body["items"][0]["index"]["_version"], &next.body["items"][0]["index"]["_seq_no"]),
+        (&json!(5), &json!(1))
+    );
 }
 
 #[tokio::test]

@@ -30,9 +30,15 @@ async fn each_query_kind_finds_what_it_should() {
         (json!({ "exists": { "field": "felt" } }), &["b", "c", "e"]),
         (json!({ "exists": { "field": "net" } }), &["a", "b", "c", "d", "e"]),
         (json!({ "ids": { "values": ["a", "zz", "e"] } }), &["a", "e"]),
-        (json!({ "bool": { "must": { "match": { "place": "of" } }, "filter": [{ "range": { "magnitude": { "gt": 1 } } }], "must_not": { "term": { "big": true } } } }), &["b", "d"]),
+        (
+            json!({ "bool": { "must": { "match": { "place": "of" } }, "filter": [{ "range": { "magnitude": { "gt": 1 } } }], "must_not": { "term": { "big": true } } } }),
+            &["b", "d"],
+        ),
         (json!({ "bool": { "must_not": [{ "exists": { "field": "felt" } }] } }), &["a", "d"]),
-        (json!({ "bool": { "should": [{ "term": { "felt": 2 } }, { "term": { "big": false } }], "minimum_should_match": 2 } }), &["b"]),
+        (
+            json!({ "bool": { "should": [{ "term": { "felt": 2 } }, { "term": { "big": false } }], "minimum_should_match": 2 } }),
+            &["b"],
+        ),
         (json!({ "bool": {} }), &["a", "b", "c", "d", "e"]),
         (json!({ "constant_score": { "filter": { "term": { "felt": 2 } } } }), &["b"]),
         (json!({ "query_string": { "query": "place:new AND magnitude:>=4 -felt:2" } }), &["e"]),
@@ -77,7 +83,10 @@ async fn hits_are_sorted_with_missing_values_last() {
     assert_eq!(order(json!([{ "magnitude": "desc" }])).await, ["c", "e", "d", "b", "a"]);
     assert_eq!(order(json!([{ "magnitude": { "order": "asc" } }])).await, ["a", "b", "d", "e", "c"]);
     assert_eq!(order(json!([{ "felt": "desc" }, { "time": "desc" }])).await, ["e", "c", "b", "d", "a"]);
-    assert_eq!(order(json!([{ "felt": { "order": "asc", "missing": "_first" } }, "id.keyword"])).await, ["a", "d", "b", "c", "e"]);
+    assert_eq!(
+        order(json!([{ "felt": { "order": "asc", "missing": "_first" } }, "id.keyword"])).await,
+        ["a", "d", "b", "c", "e"]
+    );
     assert_eq!(order(json!({ "place.keyword": "desc" })).await, ["c", "a", "d", "e", "b"]);
     assert_eq!(order(json!([{ "big": "desc" }, { "id.keyword": "desc" }])).await, ["e", "c", "a", "d", "b"]);
 }
@@ -86,7 +95,9 @@ async fn hits_are_sorted_with_missing_values_last() {
 async fn order_holds_across_segments_with_different_number_types() {
     let server = with_quakes().await;
     for (id, magnitude) in [("f", json!(3)), ("g", json!(6)), ("h", json!(1))] {
-        server.call("PUT", &format!("/quakes/_doc/{id}"), json!({ "id": id, "magnitude": magnitude }).to_string()).await;
+        server
+            .call("PUT", &format!("/quakes/_doc/{id}"), json!({ "id": id, "magnitude": magnitude }).to_string())
+            .await;
     }
     let body = server.search("quakes", json!({ "sort": [{ "magnitude": "desc" }], "from": 1, "size": 4 })).await;
     assert_eq!(ids(&body), ["c", "e", "f", "d"]);
@@ -95,7 +106,12 @@ async fn order_holds_across_segments_with_different_number_types() {
 #[tokio::test]
 async fn answer_has_totals_scores_and_chosen_source() {
     let server = with_quakes().await;
-    let body = server.search("quakes", json!({ "query": { "match": { "place": "zealand" } }, "_source": ["net.*", "id"], "version": true })).await;
+    let body = server
+        .search(
+            "quakes",
+            json!({ "query": { "match": { "place": "zealand" } }, "_source": ["net.*", "id"], "version": true }),
+        )
+        .await;
     let hit = &body["hits"]["hits"][0];
     assert_eq!(hit["_source"], json!({ "id": "e", "net": { "code": "ee" } }));
     assert!(hit["_score"].as_f64().expect("score") > 0.0);
@@ -105,7 +121,8 @@ async fn answer_has_totals_scores_and_chosen_source() {
     assert_eq!(big["hits"]["hits"][0]["_score"], Value::Null);
     let cut = server.search("quakes", json!({ "track_total_hits": 3, "size": 0 })).await;
     assert_eq!(cut["hits"]["total"], json!({ "value": 3, "relation": "gte" }));
-    let hidden = server.get("/quakes/_search?track_total_hits=false&size=1&sort=magnitude:desc&_source=false").await.body;
+    let hidden =
+        server.get("/quakes/_search?track_total_hits=false&size=1&sort=magnitude:desc&_source=false").await.body;
     assert_eq!((&hidden["hits"]["total"], &hidden["hits"]["hits"][0]["_source"]), (&Value::Null, &Value::Null));
 }
 
