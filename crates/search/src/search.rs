@@ -3,8 +3,8 @@
 //! Picture: one collector walks the matches of every segment, computes a sort key per document and keeps the best `from
 //! + size`; the keys of a segment refer to its own dictionaries and are made comparable when the segment is done. Only
 //! the hits that are answered are read from the store.
-//! Bounds: `from + size` is at most [`WINDOW_MAX`]; totals are always counted exactly and cut to `track_total_hits`
-//! when shown.
+//! Bounds: the window (`from` and `size` together) is at most [`WINDOW_MAX`]; totals are always counted exactly and cut to
+//! `track_total_hits` when shown.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
