@@ -55,7 +55,9 @@ async fn create_plain(broker: &Arc<Broker>, ctx: &RequestContext, names: &[&Topi
         let name = topic.name.as_str();
         let reason = topic.error_message.as_ref().map_or("", |message| message.as_str());
         match code {
-            ErrorCode::None => tracing::info!(topic = name, partitions = topic.num_partitions, "created topic on demand"),
+            ErrorCode::None => {
+                tracing::info!(topic = name, partitions = topic.num_partitions, "created topic on demand")
+            }
             ErrorCode::TopicAlreadyExists => {} // somebody else asked at the same time
             code => tracing::warn!(topic = name, error = code.name(), reason, "cannot create topic on demand"),
         }

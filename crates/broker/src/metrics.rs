@@ -15,11 +15,13 @@ use twinstream_telemetry::Metrics;
 use crate::context::RequestContext;
 
 mod cluster; // read off the image
+mod logs; // read off the logs
 mod quorum; // read off the quorum's status
 mod request_times; // quantiles
 mod traffic; // by topic
 
 use cluster::ClusterFigures;
+pub(crate) use logs::LogFigures;
 pub(crate) use quorum::QuorumFigures;
 use request_times::RequestTimes;
 pub(crate) use traffic::TopicTraffic;

@@ -23,7 +23,7 @@ use crate::context::Broker;
 use crate::controller::{self, ControllerStart, Membership};
 use crate::follow::{self, Followed};
 use crate::groups::GroupService;
-use crate::metrics::{BrokerMetrics, QuorumFigures};
+use crate::metrics::{BrokerMetrics, LogFigures, QuorumFigures};
 use crate::partitions::{Directories, FetchSessions, PartitionManager, ProducerIds};
 use crate::server::bind::{self, Bound};
 use crate::server::connection::ConnectionSettings;
@@ -35,6 +35,7 @@ use crate::{BrokerError, BrokerOptions};
 pub(crate) async fn run(options: BrokerOptions, mut shutdown: watch::Receiver<bool>) -> Result<(), BrokerError> {
     let started = Instant::now();
     let settings = Arc::new(read_settings(&options)?);
+    raise_file_limit();
     let directories = Directories::open(&settings.log.dirs, settings.node.id)?;
     let bound = bind::bind_all(&settings.network.listeners, settings.network.backlog).await?;
     let node = Node::new(settings, directories, &bound, &shutdown).await?;
@@ -76,6 +77,7 @@ impl Node {
         let membership = controller.membership();
         let partitions = Arc::new(PartitionManager::new(Arc::clone(&settings), directories));
         metrics.registry.declare(partitions.metrics().clone());
+        metrics.registry.declare(LogFigures::new(Arc::clone(&partitions)));
         let broker = Arc::new(Broker {
             controller,
             partitions,
@@ -164,6 +166,19 @@ fn read_settings(options: &BrokerOptions) -> Result<Settings, BrokerError> {
     let settings = Settings::new(given)?;
     settings.log_without_effect();
     Ok(settings)
+}
+
+/// Each segment takes three descriptors and each client one, and the usual soft limit of 1024 is for programs that call
+/// `select`. The hard limit is what the administrator allows.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, current = limit.current, "cannot raise the limit of open files");
+    }
 }
 
 async fn serve_metrics(

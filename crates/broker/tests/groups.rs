@@ -295,7 +295,7 @@ async fn two_members_meet_and_a_parked_join_ends_with_the_broker() {
     let answer = c.answer_body(0).await;
     if let Ok(mut body) = answer {
         let answer = <JoinGroupResponse as kafka_protocol::protocol::Decodable>::decode(&mut body, 3).unwrap();
-        assert_eq!(answer.error_code, ErrorCode::NotCoordinator.code());
+        assert_eq!(answer.error_code, ErrorCode::NotCoordinator.code(), "{answer:?}");
     }
     stopping.await.unwrap().unwrap();
 }

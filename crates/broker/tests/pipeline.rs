@@ -2,10 +2,14 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use bytes::Buf;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse};
 use kafka_protocol::protocol::{Decodable, StrBytes};
 use support::TestBroker;
+use support::records::{create_topic, fetch_request, produce, values};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn api_versions() -> ApiVersionsRequest {
     ApiVersionsRequest::default()
@@ -134,5 +138,64 @@ async fn connections_over_the_limit_are_closed_and_places_come_back() {
         broker.client().await.try_call(api_versions(), 3).await.is_ok()
     })
     .await;
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_waiting_fetches_with_an_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    let mut client = broker.client().await;
+    create_topic(&mut client, "t", 1, &[]).await;
+    client.send(&fetch_request("t", 0, 0).with_max_wait_ms(25_000), 11).await;
+    let mut idle = broker.client().await;
+    assert_eq!(idle.call(api_versions(), 3).await.error_code, 0);
+    let started = Instant::now();
+    broker.stop().await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(4), "stopped after {:?}", started.elapsed());
+    assert!(client.answer_body(0).await.is_ok(), "the request in hand is answered");
+    assert!(client.is_closed().await && idle.is_closed().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_in_memory_are_bounded_and_still_all_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[("queued.max.request.bytes", "200000")]).await;
+    let mut client = broker.client().await;
+    create_topic(&mut client, "t", 1, &[]).await;
+    let large = values(&[&"x".repeat(150_000)]);
+    let mut producers = Vec::new();
+    for _ in 0..8 {
+        let (mut client, large) = (broker.client().await, large.clone());
+        producers.push(tokio::spawn(async move { produce(&mut client, "t", 0, large).await.error_code }));
+    }
+    for producer in producers {
+        assert_eq!(producer.await.unwrap(), 0);
+    }
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_served_under_kafkas_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = format!("127.0.0.1:{}", support::free_port());
+    let broker = TestBroker::start(dir.path(), &[("twinstream.metrics.listener", &address)]).await;
+    let mut client = broker.client().await;
+    create_topic(&mut client, "t", 1, &[]).await;
+    produce(&mut client, "t", 0, values(&["a", "b"])).await;
+    let mut http = tokio::net::TcpStream::connect(&address).await.unwrap();
+    http.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut page = String::new();
+    http.read_to_string(&mut page).await.unwrap();
+    for line in [
+        "kafka_network_requestmetrics_requests_total{request=\"Produce\",version=\"9\"} 1",
+        "kafka_network_requestmetrics_totaltimems_count{request=\"Produce\"} 1",
+        "kafka_server_brokertopicmetrics_messagesin_total{topic=\"t\"} 2",
+        "kafka_log_log_logendoffset{partition=\"0\",topic=\"t\"} 2",
+        "kafka_controller_kafkacontroller_activecontrollercount 1",
+        "kafka_server_replicamanager_leadercount 1",
+    ] {
+        assert!(page.contains(line), "{line} is missing in\n{page}");
+    }
     broker.stop().await.unwrap();
 }

@@ -177,11 +177,6 @@ impl GroupService {
         }
     }
 
-    /// Whether no shard is loading.
-    pub(crate) fn is_loaded(&self) -> bool {
-        !self.shards.read().values().any(|shard| shard.handle.is_loading())
-    }
-
     /// Resigns everywhere; what is parked is answered with NOT_COORDINATOR.
     pub(crate) fn stop(&self) {
         // Said, not left to the last handle's drop: a parked request holds one.

@@ -106,10 +106,6 @@ impl ShardHandle {
         answer.await.map_err(|_| ErrorCode::NotCoordinator)
     }
 
-    pub(super) fn is_loading(&self) -> bool {
-        *self.phase.borrow() == Phase::Loading
-    }
-
     /// Resigns: what is parked is answered with NOT_COORDINATOR.
     pub(super) fn stop(&self) {
         self.stop.cancel();

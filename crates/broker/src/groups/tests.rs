@@ -95,10 +95,8 @@ fn config() -> GroupConfig {
     GroupConfig { initial_rebalance_delay_ms: 0, ..GroupConfig::default() }
 }
 
-async fn shard(log: &Arc<MemoryLog>) -> ShardHandle {
-    let shard = ShardHandle::start(partition(), log.clone(), config(), GroupMetrics::new(&Metrics::new()));
-    wait_until(|| !shard.is_loading()).await;
-    shard
+fn shard(log: &Arc<MemoryLog>) -> ShardHandle {
+    ShardHandle::start(partition(), log.clone(), config(), GroupMetrics::new(&Metrics::new()))
 }
 
 async fn wait_until(mut condition: impl FnMut() -> bool) {
@@ -159,18 +157,18 @@ fn join(group: &str) -> Request {
 #[tokio::test]
 async fn committed_offsets_survive_a_new_shard_on_the_same_log() {
     let log = MemoryLog::new();
-    let first = shard(&log).await;
+    let first = shard(&log);
     first.call(commit(5)).await.unwrap();
     first.call(commit(6)).await.unwrap();
     drop(first);
-    let second = shard(&log).await;
+    let second = shard(&log);
     assert_eq!(offset_of(second.call(fetch()).await), Some((Offset(6), "note".to_owned())));
 }
 
 #[tokio::test]
 async fn answers_wait_for_the_commit_of_what_they_saw() {
     let log = MemoryLog::new();
-    let shard = shard(&log).await;
+    let shard = shard(&log);
     *log.commits.lock() = false;
     let mut committing = Box::pin(shard.call(commit(5)));
     assert!(committing.as_mut().now_or_never().is_none());
@@ -186,7 +184,7 @@ async fn answers_wait_for_the_commit_of_what_they_saw() {
 #[tokio::test]
 async fn refused_append_is_an_error_that_clients_understand() {
     let log = MemoryLog::new();
-    let shard = shard(&log).await;
+    let shard = shard(&log);
     *log.refuses.lock() = Some(ErrorCode::NotLeaderOrFollower);
     let answer = shard.call(commit(5)).await;
     assert!(matches!(answer, Ok(Answer::CommitOffsets(a)) if a.error == ErrorCode::NotCoordinator));
@@ -199,7 +197,7 @@ async fn parked_join_hears_when_the_shard_resigns_and_later_calls_too() {
     let log = MemoryLog::new();
     let slow = GroupConfig { initial_rebalance_delay_ms: 60_000, ..GroupConfig::default() };
     let shard = ShardHandle::start(partition(), log, slow, GroupMetrics::new(&Metrics::new()));
-    wait_until(|| !shard.is_loading()).await;
+    shard.call(Request::Describe("g".into())).await.unwrap(); // it has loaded
     let mut joining = Box::pin(shard.call(join("g")));
     assert!(joining.as_mut().now_or_never().is_none());
     shard.call(Request::Describe("g".into())).await.unwrap(); // the join is in
@@ -212,7 +210,7 @@ async fn parked_join_hears_when_the_shard_resigns_and_later_calls_too() {
 #[tokio::test]
 async fn deadlines_fire_without_requests() {
     let log = MemoryLog::new();
-    let shard = shard(&log).await;
+    let shard = shard(&log);
     let joined = shard.call(join("g")).await;
     assert!(matches!(joined, Ok(Answer::Join(a)) if a.error.is_none() && a.generation == Generation(1)));
 }
@@ -226,20 +224,20 @@ async fn records_of_newer_kinds_are_skipped_and_newer_values_stop_the_load() {
         log.append(batch.build().unwrap()).unwrap()
     };
     append(b"\x00\x05\x00\x01g", b"\x00\x00"); // a consumer group's record of KIP-848
-    let lives = shard(&log).await;
+    let lives = shard(&log);
     assert_eq!(offset_of(lives.call(fetch()).await), None);
     lives.call(commit(7)).await.unwrap();
-    assert_eq!(offset_of(shard(&log).await.call(fetch()).await), Some((Offset(7), "note".to_owned())));
+    assert_eq!(offset_of(shard(&log).call(fetch()).await), Some((Offset(7), "note".to_owned())));
 
     append(b"\x00\x02\x00\x01g", b"\x00\x09");
-    let failed = shard(&log).await;
+    let failed = shard(&log);
     assert_eq!(failed.call(fetch()).await, Err(ErrorCode::CoordinatorNotAvailable));
 }
 
 #[tokio::test]
 async fn hundreds_of_callers_are_all_answered() {
     let log = MemoryLog::new();
-    let shard = Arc::new(shard(&log).await);
+    let shard = Arc::new(shard(&log));
     let callers: Vec<_> = (0..3_000)
         .map(|i| {
             let shard = shard.clone();
@@ -255,7 +253,7 @@ async fn hundreds_of_callers_are_all_answered() {
 #[tokio::test]
 async fn unknown_group_is_not_found_and_not_created_by_asking() {
     let log = MemoryLog::new();
-    let shard = shard(&log).await;
+    let shard = shard(&log);
     let group = GroupId::from("nobody");
     let answer = shard.call(Request::Describe(group)).await;
     assert_eq!(answer, Ok(Answer::Describe(Err(ErrorCode::GroupIdNotFound))));

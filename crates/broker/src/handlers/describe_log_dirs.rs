@@ -41,7 +41,9 @@ pub(crate) async fn handle(
     let partitions = Arc::clone(&broker.partitions);
     let with_space = ctx.api_version >= SPACE_SINCE;
     let results = blocking(move || describe(&partitions, wanted.as_ref(), with_space)).await;
-    results.iter().for_each(|result| ctx.count_error(ErrorCode::from_code(result.error_code).unwrap_or(ErrorCode::None)));
+    results
+        .iter()
+        .for_each(|result| ctx.count_error(ErrorCode::from_code(result.error_code).unwrap_or(ErrorCode::None)));
     DescribeLogDirsResponse::default().with_results(results)
 }
 
@@ -86,7 +88,8 @@ fn describe_dir(
     let topics = topics.into_iter().map(|(name, partitions)| {
         DescribeLogDirsTopic::default().with_name(wire_topic(&name)).with_partitions(partitions)
     });
-    let result = DescribeLogDirsResult::default().with_log_dir(StrBytes::from_string(path)).with_topics(topics.collect());
+    let result =
+        DescribeLogDirsResult::default().with_log_dir(StrBytes::from_string(path)).with_topics(topics.collect());
     if !with_space {
         return result;
     }

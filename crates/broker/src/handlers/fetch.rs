@@ -62,10 +62,7 @@ impl IntoResponse for Fetched {
                 ResponsePart::File(FileRange { file, position, length: len })
             }
         });
-        Ok(Response::Body {
-            header_version: FetchResponse::header_version(ctx.api_version),
-            parts: parts.collect(),
-        })
+        Ok(Response::Body { header_version: FetchResponse::header_version(ctx.api_version), parts: parts.collect() })
     }
 }
 

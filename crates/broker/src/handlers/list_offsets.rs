@@ -175,7 +175,9 @@ mod tests {
 
     #[test]
     fn special_times_are_served_from_their_version_on() {
-        for (timestamp, since) in [(LATEST, 1), (EARLIEST, 1), (0, 1), (MAX_TIMESTAMP, 7), (EARLIEST_LOCAL, 8), (LATEST_TIERED, 9)] {
+        for (timestamp, since) in
+            [(LATEST, 1), (EARLIEST, 1), (0, 1), (MAX_TIMESTAMP, 7), (EARLIEST_LOCAL, 8), (LATEST_TIERED, 9)]
+        {
             assert!(is_served(timestamp, since));
             assert!(since == 1 || !is_served(timestamp, since - 1), "{timestamp}");
         }

@@ -134,7 +134,8 @@ async fn produce_topic(
         if let (Ok(name), Some(code)) = (&resolved, ErrorCode::from_code(response.error_code))
             && let Some(hint) = leader_hint(ctx, image, name, index, code)
         {
-            let leader = LeaderIdAndEpoch::default().with_leader_id(BrokerId(hint.node.0)).with_leader_epoch(hint.epoch.0);
+            let leader =
+                LeaderIdAndEpoch::default().with_leader_id(BrokerId(hint.node.0)).with_leader_epoch(hint.epoch.0);
             response.current_leader = leader;
             answer.hints.push(hint);
         }

@@ -90,10 +90,15 @@ pub(super) fn gauge(value: f64) -> Gauge {
 
 /// A family of gauges with one member.
 pub(super) fn family(name: &str, help: &str, metric: Metric) -> MetricFamily {
+    gauge_family(name, help, vec![metric])
+}
+
+/// A family of gauges.
+pub(super) fn gauge_family(name: &str, help: &str, members: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());
     family.set_field_type(MetricType::GAUGE);
-    family.set_metric(vec![metric]);
+    family.set_metric(members);
     family
 }

@@ -174,9 +174,9 @@ impl Sessions {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         }
         let partitions = ask.partitions.iter();
-        let partitions = partitions.map(|(key, position)| Tracked { key: key.clone(), position: *position, told: None });
-        let session =
-            Session { next_epoch: 1, used_ms: now, by_id: ask.by_id, partitions: partitions.collect() };
+        let partitions =
+            partitions.map(|(key, position)| Tracked { key: key.clone(), position: *position, told: None });
+        let session = Session { next_epoch: 1, used_ms: now, by_id: ask.by_id, partitions: partitions.collect() };
         self.by_id.insert(self.last_id, session);
         self.last_id
     }

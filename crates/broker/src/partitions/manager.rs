@@ -11,8 +11,8 @@ use twinstream_model::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, Top
 
 use super::configs::{self, TopicConfig};
 use super::directories::{Directories, deleted_name};
-use super::partition::{Leadership, Partition};
 use super::now_ms;
+use super::partition::{Leadership, Partition};
 use crate::settings::Settings;
 
 /// Threads that close logs at the end; each waits for the disk most of the time.
@@ -124,7 +124,8 @@ impl PartitionManager {
     fn close_gone(&self, image: &Image) {
         let gone: Vec<TopicPartition> = {
             let open = self.open.read();
-            let is_gone = |(at, entry): &(&TopicPartition, &Entry)| !self.belongs(image, at, entry.partition.topic_id());
+            let is_gone =
+                |(at, entry): &(&TopicPartition, &Entry)| !self.belongs(image, at, entry.partition.topic_id());
             open.iter().filter(is_gone).map(|(at, _)| at.clone()).collect()
         };
         for at in gone {
@@ -132,7 +133,9 @@ impl PartitionManager {
             let delay = entry.partition.log().config().file_delete_delay_ms;
             match entry.partition.log().close_for_deletion(&deleted_name(&at)) {
                 Ok(folder) => self.doom(folder, delay),
-                Err(error) => tracing::error!(partition = %at, error = %error.chain(), "cannot delete a partition's folder"),
+                Err(error) => {
+                    tracing::error!(partition = %at, error = %error.chain(), "cannot delete a partition's folder")
+                }
             }
             entry.partition.ring();
             tracing::info!(partition = %at, "deleted partition");
@@ -166,13 +169,13 @@ impl PartitionManager {
 
     fn topics_here<'i>(&self, image: &'i Image) -> impl Iterator<Item = &'i TopicImage> {
         let node = self.node;
-        image.topics().map(|topic| &**topic).filter(move |topic| topic.partitions.iter().any(|p| p.replicas.contains(&node)))
+        image
+            .topics()
+            .map(|topic| &**topic)
+            .filter(move |topic| topic.partitions.iter().any(|p| p.replicas.contains(&node)))
     }
 
-    fn partitions_here<'i>(
-        &self,
-        topic: &'i TopicImage,
-    ) -> impl Iterator<Item = (PartitionIndex, &'i PartitionImage)> {
+    fn partitions_here<'i>(&self, topic: &'i TopicImage) -> impl Iterator<Item = (PartitionIndex, &'i PartitionImage)> {
         let node = self.node;
         topic.iter().filter(move |(_, partition)| partition.replicas.contains(&node))
     }
@@ -256,7 +259,9 @@ impl PartitionManager {
         }
         let log = match log {
             Some(log) => log,
-            None => self.directories.create_log(dir, at, wanted.topic_id, log_config, metrics, now_ms()).map_err(failed)?,
+            None => {
+                self.directories.create_log(dir, at, wanted.topic_id, log_config, metrics, now_ms()).map_err(failed)?
+            }
         };
         let partition = Arc::new(Partition::new(self.node, log, wanted.leadership, wanted.config.min_insync_replicas));
         self.open.write().insert(wanted.at.clone(), Entry { partition, dir });

@@ -15,7 +15,5 @@ pub(crate) mod values; // checked texts by name
 
 mod typed;
 
-pub(crate) use listeners::AdvertisedListener;
-pub(crate) use live::LiveSettings;
 pub(crate) use typed::{NetworkSettings, OffsetsSettings, Settings};
 pub(crate) use values::SettingsError;

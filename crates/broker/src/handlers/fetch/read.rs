@@ -54,9 +54,7 @@ fn target(broker: &Broker, ctx: &RequestContext, image: &Image, key: &Key, posit
     let name = match topic {
         TopicKey::Name(name) => Ok(name.clone()),
         TopicKey::Invalid(_) => Err(ErrorCode::UnknownTopicOrPartition),
-        TopicKey::Id(id) => {
-            image.topic_by_id(*id).map(|topic| topic.name.clone()).ok_or(ErrorCode::UnknownTopicId)
-        }
+        TopicKey::Id(id) => image.topic_by_id(*id).map(|topic| topic.name.clone()).ok_or(ErrorCode::UnknownTopicId),
     };
     let partition = name.as_ref().map_err(|code| *code).and_then(|name| {
         authorize_topic(broker, ctx, Operation::Read, name)?;

@@ -25,10 +25,8 @@ fn context(version: i16) -> RequestContext {
 fn request(topic: &str) -> FetchRequest {
     let name = || WireTopicName(StrBytes::from_string(topic.to_owned()));
     let partition = FetchPartition::default().with_partition(3).with_fetch_offset(7).with_partition_max_bytes(-5);
-    let topic = FetchTopic::default()
-        .with_topic(name())
-        .with_topic_id(Uuid::from_u128(9))
-        .with_partitions(vec![partition]);
+    let topic =
+        FetchTopic::default().with_topic(name()).with_topic_id(Uuid::from_u128(9)).with_partitions(vec![partition]);
     let forgotten = ForgottenTopic::default().with_topic(name()).with_topic_id(Uuid::from_u128(9));
     FetchRequest::default()
         .with_replica_id(BrokerId(-1))

@@ -1,0 +1,74 @@
+//! Size and offsets of every log, read when somebody scrapes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{LabelPair, Metric, MetricFamily};
+use twinstream_log::PartitionLog;
+use twinstream_model::TopicPartition;
+
+use super::cluster::{gauge, gauge_family};
+use crate::partitions::PartitionManager;
+
+type Figure = (&'static str, &'static str, fn(&PartitionLog) -> f64);
+
+const FIGURES: [Figure; 4] = [
+    ("kafka_log_log_size", "Bytes of the log's segments.", |log| log.size() as f64),
+    ("kafka_log_log_numlogsegments", "Segments of the log.", |log| log.segment_count() as f64),
+    ("kafka_log_log_logstartoffset", "First offset of the log.", |log| log.log_start_offset().0 as f64),
+    ("kafka_log_log_logendoffset", "Offset of the log's next record.", |log| log.log_end_offset().0 as f64),
+];
+
+/// The collector.
+#[derive(Clone)]
+pub(crate) struct LogFigures {
+    partitions: Arc<PartitionManager>,
+    descs: Vec<Desc>,
+}
+
+impl LogFigures {
+    pub(crate) fn new(partitions: Arc<PartitionManager>) -> Self {
+        let desc = |(name, help, _): &Figure| {
+            let labels = vec!["partition".to_owned(), "topic".to_owned()];
+            Desc::new((*name).to_owned(), (*help).to_owned(), labels, HashMap::new())
+                .expect("a metric of ours has a legal name")
+        };
+        Self { partitions, descs: FIGURES.iter().map(desc).collect() }
+    }
+}
+
+impl Collector for LogFigures {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let all = self.partitions.all();
+        if all.is_empty() {
+            return Vec::new(); // a family without members is refused
+        }
+        let member = |at: &TopicPartition, value: f64| {
+            let mut metric = Metric::from_label(vec![
+                label("partition", at.partition.to_string()),
+                label("topic", at.topic.to_string()),
+            ]);
+            metric.set_gauge(gauge(value));
+            metric
+        };
+        FIGURES
+            .iter()
+            .map(|(name, help, read)| {
+                let members = all.iter().map(|(at, (partition, _))| member(at, read(partition.log())));
+                gauge_family(name, help, members.collect())
+            })
+            .collect()
+    }
+}
+
+fn label(name: &str, value: String) -> LabelPair {
+    let mut label = LabelPair::default();
+    label.set_name(name.to_owned());
+    label.set_value(value);
+    label
+}
