@@ -106,7 +106,7 @@ fn is_follower(ctx: &RequestContext, request: &FetchRequest) -> bool {
         true => request.replica_state.replica_id.0,
         false => request.replica_id.0,
     };
-    replica >= 0 || replica < DEBUGGING_CONSUMER
+    !(DEBUGGING_CONSUMER..0).contains(&replica)
 }
 
 fn size(wire: i32) -> usize {

@@ -176,10 +176,13 @@ fn slice_of(
     at_least_one: bool,
     upper: Offset,
 ) -> Result<Option<FileSlice>, LogError> {
+    // The size first: batches that are appended meanwhile are then surely not in it when the offsets say that
+    // nothing lies beyond `upper`.
+    let size = segment.size();
     let end = match segment.next_offset() <= upper {
-        true => segment.size(),
+        true => size,
         // Batches that reach beyond `upper` must not be seen.
-        false => segment.locate(upper)?.map_or(segment.size(), |beyond| beyond.position),
+        false => segment.locate(upper)?.map_or(size, |beyond| beyond.position),
     };
     let available = usize::try_from(end.saturating_sub(first.position)).unwrap_or(usize::MAX);
     let len = match first.header.len {

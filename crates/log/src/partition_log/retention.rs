@@ -13,6 +13,15 @@ use crate::files::{self, SNAPSHOT};
 use crate::segment::Segment;
 use crate::{LogConfig, LogError, ReadError};
 
+/// Which segments have no claim to stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// Those below the log start, those too old, those beyond the size.
+    ByConfig,
+    /// Only those below the log start.
+    ByLogStart,
+}
+
 /// What one round of maintenance did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Maintained {
@@ -33,7 +42,7 @@ impl PartitionLog {
     /// Deletes what retention gives free.
     pub fn enforce_retention(&self, now: i64) -> Result<Maintained, LogError> {
         self.check_usable()?;
-        self.retain(now, &self.config())
+        self.retain(now, &self.config(), Claim::ByConfig)
     }
 
     /// Forgets producers that were silent for too long.
@@ -53,10 +62,10 @@ impl PartitionLog {
         Ok(flushed)
     }
 
-    fn retain(&self, now: i64, config: &LogConfig) -> Result<Maintained, LogError> {
+    fn retain(&self, now: i64, config: &LogConfig, claim: Claim) -> Result<Maintained, LogError> {
         let mut writer = self.writer.lock();
         let segments = self.segments.load_full();
-        let gone = self.expired(&segments, now, config);
+        let gone = self.expired(&segments, now, config, claim);
         if gone == 0 {
             return Ok(Maintained::default());
         }
@@ -68,7 +77,7 @@ impl PartitionLog {
     }
 
     /// How many segments, from the oldest on, have no claim to stay.
-    fn expired(&self, segments: &[Arc<Segment>], now: i64, config: &LogConfig) -> usize {
+    fn expired(&self, segments: &[Arc<Segment>], now: i64, config: &LogConfig, claim: Claim) -> usize {
         let high_watermark = self.high_watermark();
         let start = self.log_start_offset();
         let mut size: u64 = segments.iter().map(|segment| segment.size()).sum();
@@ -80,9 +89,10 @@ impl PartitionLog {
                 break;
             }
             let below_start = next <= start && !active;
-            let by_age = config.cleanup.delete && is_old(segment, now, config);
-            let by_size = config.cleanup.delete
-                && config.retention_bytes.is_some_and(|max| size.saturating_sub(segment.size()) >= max);
+            let deletes = config.cleanup.delete && claim == Claim::ByConfig;
+            let by_age = deletes && is_old(segment, now, config);
+            let by_size =
+                deletes && config.retention_bytes.is_some_and(|max| size.saturating_sub(segment.size()) >= max);
             if !(below_start || by_age || by_size) {
                 break;
             }
@@ -161,7 +171,7 @@ impl PartitionLog {
                 epochs.save().map_err(|error| self.poison(error))?;
             }
             drop(epochs);
-            self.retain(now, &self.config())?;
+            self.retain(now, &self.config(), Claim::ByLogStart)?;
         }
         Ok(self.log_start_offset())
     }
