@@ -169,6 +169,7 @@ async fn committed_offsets_survive_a_new_shard_on_the_same_log() {
 async fn answers_wait_for_the_commit_of_what_they_saw() {
     let log = MemoryLog::new();
     let shard = shard(&log);
+    shard.call(fetch()).await.unwrap(); // it has loaded
     *log.commits.lock() = false;
     let mut committing = Box::pin(shard.call(commit(5)));
     assert!(committing.as_mut().now_or_never().is_none());
