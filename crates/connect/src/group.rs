@@ -76,8 +76,7 @@ impl Membership {
     pub(crate) async fn join(settings: &ClientSettings, options: GroupOptions) -> Result<Self, GroupError> {
         let failed = |source| GroupError::Client { group: options.group.clone(), source };
         let client = RawClient::connect(settings).await.map_err(failed)?;
-        let mut member =
-            Member { client, options, member_id: String::new(), generation: -1, coordinator: None };
+        let mut member = Member { client, options, member_id: String::new(), generation: -1, coordinator: None };
         member.wait_for_place().await?;
         member.join().await?;
         let (generation_in, generation) = watch::channel(member.generation);
@@ -189,9 +188,10 @@ impl Member {
         }
         let instance = self.options.instance.as_str();
         let is_us = |id: &Option<StrBytes>| id.as_ref().is_some_and(|id| id.as_str() == instance);
-        let other = group.members.iter().find(|member| {
-            !is_us(&member.group_instance_id) && member.member_id.as_str() != self.member_id
-        });
+        let other = group
+            .members
+            .iter()
+            .find(|member| !is_us(&member.group_instance_id) && member.member_id.as_str() != self.member_id);
         Ok(other.map(|member| wire::url_of(&member.member_metadata, member.client_host.as_str())))
     }
 
@@ -264,9 +264,9 @@ impl Member {
             Some(ErrorCode::None) => Ok(()),
             Some(ErrorCode::FencedInstanceId) => Err(JoinError::Final(self.fenced())),
             // Somebody else is at the door; the next round tells.
-            Some(error @ (ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId)) => {
-                Err(JoinError::Again(ClientError::broker("sync the group", error)))
-            }
+            Some(
+                error @ (ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId),
+            ) => Err(JoinError::Again(ClientError::broker("sync the group", error))),
             Some(error) => Err(self.classify(ClientError::broker("sync the group", error))),
             None => Err(self.classify(ClientError::broker("sync the group", ErrorCode::UnknownServerError))),
         }

@@ -71,7 +71,8 @@ pub(crate) fn task_converters(
     let (key, value) = (make(Part::Key)?, make(Part::Value)?);
     let class = effective.get("header.converter").map_or("", String::as_str);
     let header = HeaderConverter::of_class(class);
-    let header = header.ok_or_else(|| TaskError::fatal(format!("no header converter of the name {class} is built in")))?;
+    let header =
+        header.ok_or_else(|| TaskError::fatal(format!("no header converter of the name {class} is built in")))?;
     Ok((effective, key, value, header))
 }
 

@@ -56,7 +56,9 @@ pub enum WorkerError {
     Topic { topic: String, source: ClientError },
     #[error("topic {topic} was created but does not show up: check the brokers")]
     TopicInvisible { topic: String },
-    #[error("topic {topic} has {count} partitions, the config topic must have exactly one: name another in 'config.storage.topic'")]
+    #[error(
+        "topic {topic} has {count} partitions, the config topic must have exactly one: name another in 'config.storage.topic'"
+    )]
     ConfigTopicPartitions { topic: String, count: usize },
     #[error("the worker's stored state cannot be loaded: {}", trace_of(.0.as_ref()))]
     State(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -113,8 +113,11 @@ pub enum Validator {
     OneOf(&'static [&'static str]),
     NonEmpty,
     /// A free check; the error is the part of the message after the colon.
-    Check(Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>),
+    Check(Arc<CheckFn>),
 }
+
+/// Says what is wrong with a value.
+pub type CheckFn = dyn Fn(&str) -> Result<(), String> + Send + Sync;
 
 impl fmt::Debug for Validator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -303,9 +306,17 @@ impl ConfigDef {
             Some(key) => key.kind == ConfigType::Password,
             None => {
                 let name = name.to_ascii_lowercase();
-                ["password", "secret", "sasl.jaas.config", "ssl.keystore.key", "basic.auth.user.info", "api.key", "token"]
-                    .iter()
-                    .any(|ending| name.ends_with(ending))
+                [
+                    "password",
+                    "secret",
+                    "sasl.jaas.config",
+                    "ssl.keystore.key",
+                    "basic.auth.user.info",
+                    "api.key",
+                    "token",
+                ]
+                .iter()
+                .any(|ending| name.ends_with(ending))
             }
         }
     }

@@ -55,16 +55,12 @@ impl ConfigKey {
             (None, Default::Value(text)) => text,
             (None, Default::Null) => return Ok(ParsedValue::Null),
             (None, Default::Required) => {
-                return Err(format!(
-                    "Missing required configuration \"{}\" which has no default value.",
-                    self.name
-                ));
+                return Err(format!("Missing required configuration \"{}\" which has no default value.", self.name));
             }
         };
         let parsed = self.typed(text).map_err(|why| self.invalid(text, &why))?;
-        match &self.validator {
-            Some(validator) => validator.apply(text.trim(), &parsed).map_err(|why| self.invalid(text, &why))?,
-            None => {}
+        if let Some(validator) = &self.validator {
+            validator.apply(text.trim(), &parsed).map_err(|why| self.invalid(text, &why))?;
         }
         Ok(parsed)
     }
@@ -106,9 +102,7 @@ impl Validator {
                 Err(format!("Value must be at least {min}"))
             }
             (Self::Between(min, _), ParsedValue::Int(v)) if v < min => Err(format!("Value must be at least {min}")),
-            (Self::Between(_, max), ParsedValue::Int(v)) if v > max => {
-                Err(format!("Value must be no more than {max}"))
-            }
+            (Self::Between(_, max), ParsedValue::Int(v)) if v > max => Err(format!("Value must be no more than {max}")),
             (Self::OneOf(allowed), _) if !allowed.iter().any(|value| value.eq_ignore_ascii_case(text)) => {
                 Err(format!("String must be one of: {}", allowed.join(", ")))
             }

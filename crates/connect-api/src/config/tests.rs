@@ -65,9 +65,8 @@ fn secrets_are_never_shown() {
     let shown = def().validate(&given);
     assert!(shown.iter().all(|value| value.value.as_deref() != Some("s3cret")));
     assert!(def().masked(&given).values().all(|value| value != "s3cret"));
-    let bad = ConfigKey::required("p", ConfigType::Password, Importance::Low, "").check(Validator::Check(
-        Arc::new(|_| Err("too short".to_owned())),
-    ));
+    let bad = ConfigKey::required("p", ConfigType::Password, Importance::Low, "")
+        .check(Validator::Check(Arc::new(|_| Err("too short".to_owned()))));
     assert_eq!(bad.parse(Some("s3cret")).err().unwrap(), "Invalid value [hidden] for configuration p: too short");
 }
 

@@ -96,9 +96,7 @@ pub fn decimal_parse(text: &str) -> Option<(Vec<u8>, i32)> {
             carry = overflow;
         }
     }
-    while bytes.len() > 1
-        && ((bytes[0] == 0 && bytes[1] & 0x80 == 0) || (bytes[0] == 0xff && bytes[1] & 0x80 != 0))
-    {
+    while bytes.len() > 1 && ((bytes[0] == 0 && bytes[1] & 0x80 == 0) || (bytes[0] == 0xff && bytes[1] & 0x80 != 0)) {
         bytes.remove(0);
     }
     Some((bytes, fraction.len() as i32))

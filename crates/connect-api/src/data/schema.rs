@@ -199,12 +199,10 @@ impl Schema {
             (SchemaType::Array(schema), Value::Array(items)) => {
                 items.iter().enumerate().try_for_each(|(i, item)| schema.check_at(&format!("{path}[{i}]"), item))
             }
-            (SchemaType::Map { key, value: schema }, Value::Map(entries)) => {
-                entries.iter().try_for_each(|(k, v)| {
-                    key.check_at(&format!("a key of {path}"), k)?;
-                    schema.check_at(&format!("an entry of {path}"), v)
-                })
-            }
+            (SchemaType::Map { key, value: schema }, Value::Map(entries)) => entries.iter().try_for_each(|(k, v)| {
+                key.check_at(&format!("a key of {path}"), k)?;
+                schema.check_at(&format!("an entry of {path}"), v)
+            }),
             (SchemaType::Struct(fields), Value::Struct(s)) if s.values().len() == fields.len() => fields
                 .iter()
                 .zip(s.values())

@@ -30,13 +30,14 @@ impl HeaderConverter {
     }
 
     /// Never fails: what cannot be read as text stays bytes, as in Kafka.
-    pub(crate) fn to_connect(self, headers: &[(String, Option<Bytes>)]) -> Headers {
+    pub(crate) fn to_headers(self, headers: &[(String, Option<Bytes>)]) -> Headers {
         let mut converted = Headers::default();
         for (name, bytes) in headers {
             let value = match self {
-                Self::Bytes => primitive::bytes_to_connect(bytes.as_ref()),
-                Self::String => primitive::string_to_connect(bytes.as_ref())
-                    .unwrap_or_else(|_| primitive::bytes_to_connect(bytes.as_ref())),
+                Self::Bytes => primitive::bytes_decode(bytes.as_ref()),
+                Self::String => {
+                    primitive::string_decode(bytes.as_ref()).unwrap_or_else(|_| primitive::bytes_decode(bytes.as_ref()))
+                }
                 Self::Simple => simple(bytes.as_ref()),
             };
             converted.add(name.clone(), value);
@@ -44,10 +45,10 @@ impl HeaderConverter {
         converted
     }
 
-    pub(crate) fn from_connect(self, headers: &Headers) -> Vec<(String, Option<Bytes>)> {
+    pub(crate) fn to_bytes(self, headers: &Headers) -> Vec<(String, Option<Bytes>)> {
         let bytes = |data: &SchemaAndValue| match &data.value {
             Value::Bytes(bytes) => Some(bytes.clone()),
-            _ => primitive::string_from_connect(data),
+            _ => primitive::string_encode(data),
         };
         headers.0.iter().map(|(name, data)| (name.clone(), bytes(data))).collect()
     }
@@ -56,7 +57,7 @@ impl HeaderConverter {
 /// Booleans, integers, decimals with a point, JSON arrays and objects, `null`; everything else is a string.
 fn simple(bytes: Option<&Bytes>) -> SchemaAndValue {
     let Some(bytes) = bytes else { return SchemaAndValue::null() };
-    let Ok(text) = std::str::from_utf8(bytes) else { return primitive::bytes_to_connect(Some(bytes)) };
+    let Ok(text) = std::str::from_utf8(bytes) else { return primitive::bytes_decode(Some(bytes)) };
     let (schema, value) = match text.trim() {
         "null" => return SchemaAndValue::null(),
         "true" => (Schema::boolean(), Value::Bool(true)),

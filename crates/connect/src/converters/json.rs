@@ -34,7 +34,7 @@ impl JsonConverter {
         Ok(Self { schemas: flag("schemas.enable")?, envelope })
     }
 
-    pub(super) fn to_connect(&self, bytes: Option<&Bytes>) -> Result<SchemaAndValue, ConvertError> {
+    pub(super) fn decode(&self, bytes: Option<&Bytes>) -> Result<SchemaAndValue, ConvertError> {
         let Some(bytes) = bytes else { return Ok(SchemaAndValue::null()) };
         let json: Json =
             serde_json::from_slice(bytes).map_err(|error| ConvertError::caused("bytes are not JSON", error))?;
@@ -55,7 +55,7 @@ impl JsonConverter {
         }
     }
 
-    pub(super) fn from_connect(&self, data: &SchemaAndValue) -> Result<Option<Bytes>, ConvertError> {
+    pub(super) fn encode(&self, data: &SchemaAndValue) -> Result<Option<Bytes>, ConvertError> {
         let Some(schema) = &data.schema else {
             if data.value.is_null() {
                 return Ok(None);

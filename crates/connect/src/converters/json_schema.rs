@@ -208,7 +208,8 @@ impl Envelope {
                 if schema.name.as_deref() == Some(logical::DECIMAL) && self.decimals == DecimalFormat::Numeric =>
             {
                 let text = logical::decimal_text(unscaled, schema.scale());
-                serde_json::from_str(&text).map_err(|error| ConvertError::caused("decimal has no JSON number", error))?
+                serde_json::from_str(&text)
+                    .map_err(|error| ConvertError::caused("decimal has no JSON number", error))?
             }
             (SchemaType::Array(items), Value::Array(values)) => {
                 let values = values.iter().map(|value| self.payload(items, value));

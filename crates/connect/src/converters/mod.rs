@@ -167,25 +167,25 @@ impl Converter {
         }
     }
 
-    /// Bytes of a record to data.
-    pub(crate) async fn to_connect(&self, bytes: Option<&Bytes>) -> Result<SchemaAndValue, ConvertError> {
+    /// Bytes of a record to data; Kafka Connect's `toConnectData`.
+    pub(crate) async fn decode(&self, bytes: Option<&Bytes>) -> Result<SchemaAndValue, ConvertError> {
         match self {
-            Self::String => primitive::string_to_connect(bytes),
-            Self::Bytes => Ok(primitive::bytes_to_connect(bytes)),
-            Self::Primitive(primitive) => primitive.to_connect(bytes),
-            Self::Json(json) => json.to_connect(bytes),
-            Self::Avro(avro) => avro.to_connect(bytes).await,
+            Self::String => primitive::string_decode(bytes),
+            Self::Bytes => Ok(primitive::bytes_decode(bytes)),
+            Self::Primitive(primitive) => primitive.decode(bytes),
+            Self::Json(json) => json.decode(bytes),
+            Self::Avro(avro) => avro.decode(bytes).await,
         }
     }
 
-    /// Data to the bytes of a record for `topic`.
-    pub(crate) async fn from_connect(&self, topic: &str, data: &SchemaAndValue) -> Result<Option<Bytes>, ConvertError> {
+    /// Data to the bytes of a record for `topic`; Kafka Connect's `fromConnectData`.
+    pub(crate) async fn encode(&self, topic: &str, data: &SchemaAndValue) -> Result<Option<Bytes>, ConvertError> {
         match self {
-            Self::String => Ok(primitive::string_from_connect(data)),
-            Self::Bytes => primitive::bytes_from_connect(data),
-            Self::Primitive(primitive) => primitive.from_connect(data),
-            Self::Json(json) => json.from_connect(data),
-            Self::Avro(avro) => avro.from_connect(topic, data).await,
+            Self::String => Ok(primitive::string_encode(data)),
+            Self::Bytes => primitive::bytes_encode(data),
+            Self::Primitive(primitive) => primitive.encode(data),
+            Self::Json(json) => json.encode(data),
+            Self::Avro(avro) => avro.encode(topic, data).await,
         }
     }
 }

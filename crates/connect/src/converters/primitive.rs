@@ -10,7 +10,7 @@ use super::ConvertError;
 static OPTIONAL_STRING: LazyLock<SchemaRef> = LazyLock::new(|| Arc::new(Schema::string().optional()));
 static OPTIONAL_BYTES: LazyLock<SchemaRef> = LazyLock::new(|| Arc::new(Schema::bytes().optional()));
 
-pub(super) fn string_to_connect(bytes: Option<&Bytes>) -> Result<SchemaAndValue, ConvertError> {
+pub(super) fn string_decode(bytes: Option<&Bytes>) -> Result<SchemaAndValue, ConvertError> {
     let value = match bytes {
         None => Value::Null,
         Some(bytes) => match std::str::from_utf8(bytes) {
@@ -22,19 +22,19 @@ pub(super) fn string_to_connect(bytes: Option<&Bytes>) -> Result<SchemaAndValue,
 }
 
 /// Any value has a text: strings as they are, the rest as JSON.
-pub(super) fn string_from_connect(data: &SchemaAndValue) -> Option<Bytes> {
+pub(super) fn string_encode(data: &SchemaAndValue) -> Option<Bytes> {
     match &data.value {
         Value::Null => None,
         value => Some(Bytes::from(value.key_text())),
     }
 }
 
-pub(super) fn bytes_to_connect(bytes: Option<&Bytes>) -> SchemaAndValue {
+pub(super) fn bytes_decode(bytes: Option<&Bytes>) -> SchemaAndValue {
     let value = bytes.map_or(Value::Null, |bytes| Value::Bytes(bytes.clone()));
     SchemaAndValue::new(Arc::clone(&OPTIONAL_BYTES), value)
 }
 
-pub(super) fn bytes_from_connect(data: &SchemaAndValue) -> Result<Option<Bytes>, ConvertError> {
+pub(super) fn bytes_encode(data: &SchemaAndValue) -> Result<Option<Bytes>, ConvertError> {
     match &data.value {
         Value::Null => Ok(None),
         Value::Bytes(bytes) => Ok(Some(bytes.clone())),
@@ -78,17 +78,17 @@ impl Primitive {
         Arc::new(Schema::of(kind).optional())
     }
 
-    pub(super) fn to_connect(self, bytes: Option<&Bytes>) -> Result<SchemaAndValue, ConvertError> {
+    pub(super) fn decode(self, bytes: Option<&Bytes>) -> Result<SchemaAndValue, ConvertError> {
         let value = match bytes {
             None => Value::Null,
-            Some(bytes) => self.decode(bytes).ok_or_else(|| {
+            Some(bytes) => self.value(bytes).ok_or_else(|| {
                 ConvertError::data(format!("{} bytes are not one {}", bytes.len(), self.schema().kind.name()))
             })?,
         };
         Ok(SchemaAndValue::new(self.schema(), value))
     }
 
-    fn decode(self, bytes: &[u8]) -> Option<Value> {
+    fn value(self, bytes: &[u8]) -> Option<Value> {
         Some(match self {
             Self::Boolean => match bytes {
                 [0] => Value::Bool(false),
@@ -103,7 +103,7 @@ impl Primitive {
         })
     }
 
-    pub(super) fn from_connect(self, data: &SchemaAndValue) -> Result<Option<Bytes>, ConvertError> {
+    pub(super) fn encode(self, data: &SchemaAndValue) -> Result<Option<Bytes>, ConvertError> {
         let bytes = match (self, &data.value) {
             (_, Value::Null) => return Ok(None),
             (Self::Boolean, Value::Bool(v)) => Bytes::copy_from_slice(&[u8::from(*v)]),

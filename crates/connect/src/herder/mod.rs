@@ -50,13 +50,31 @@ pub(crate) enum HerderError {
 
 /// What the REST API asks for. Configurations were validated before.
 pub(crate) enum Request {
-    Create { name: String, config: RawConfig, target: Option<TargetState> },
+    Create {
+        name: String,
+        config: RawConfig,
+        target: Option<TargetState>,
+    },
     /// `true` in the answer if the connector is new.
-    Put { name: String, config: RawConfig },
-    Delete { name: String },
-    Target { name: String, target: TargetState },
-    Restart { name: String, include_tasks: bool, only_failed: bool },
-    RestartTask { id: TaskId },
+    Put {
+        name: String,
+        config: RawConfig,
+    },
+    Delete {
+        name: String,
+    },
+    Target {
+        name: String,
+        target: TargetState,
+    },
+    Restart {
+        name: String,
+        include_tasks: bool,
+        only_failed: bool,
+    },
+    RestartTask {
+        id: TaskId,
+    },
     /// Whether the herder still gets to its requests.
     Ping,
 }

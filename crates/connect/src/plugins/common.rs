@@ -1,6 +1,8 @@
 //! Kafka Connect's common keys of connectors, each with its fate here.
 
-use twinstream_connect_api::{ConfigDef, ConfigKey, ConfigType, Fate, Importance, Plugin, PluginKind, Validator, Width};
+use twinstream_connect_api::{
+    ConfigDef, ConfigKey, ConfigType, Fate, Importance, Plugin, PluginKind, Validator, Width,
+};
 
 use crate::converters;
 use crate::settings::Settings;
@@ -100,7 +102,12 @@ fn connector_keys(settings: &Settings, plugin: &Plugin) -> ConfigDef {
             Width::Short,
             "Header converter class",
         ))
-        .define(common(converter_version("header.converter.plugin.version"), 11, Width::Short, "Header converter version"))
+        .define(common(
+            converter_version("header.converter.plugin.version"),
+            11,
+            Width::Short,
+            "Header converter version",
+        ))
         .define(
             key("transforms", List, "", Low, "Aliases for the transformations to be applied to records.")
                 .group("Transforms")
@@ -126,8 +133,14 @@ fn connector_keys(settings: &Settings, plugin: &Plugin) -> ConfigDef {
             "Reload Action",
         ))
         .define(errors(
-            key("errors.retry.timeout", Long, "0", Medium, "How long a failed conversion is tried again, in ms; -1 without end.")
-                .check(Validator::AtLeast(-1)),
+            key(
+                "errors.retry.timeout",
+                Long,
+                "0",
+                Medium,
+                "How long a failed conversion is tried again, in ms; -1 without end.",
+            )
+            .check(Validator::AtLeast(-1)),
             1,
             Width::Medium,
             "Retry Timeout for Errors",
@@ -140,8 +153,14 @@ fn connector_keys(settings: &Settings, plugin: &Plugin) -> ConfigDef {
             "Maximum Delay Between Retries for Errors",
         ))
         .define(errors(
-            key("errors.tolerance", Text, "none", Medium, "'none' fails the task at a bad record, 'all' leaves such records out.")
-                .check(Validator::OneOf(&["none", "all"])),
+            key(
+                "errors.tolerance",
+                Text,
+                "none",
+                Medium,
+                "'none' fails the task at a bad record, 'all' leaves such records out.",
+            )
+            .check(Validator::OneOf(&["none", "all"])),
             3,
             Width::Short,
             "Error Tolerance",
@@ -153,7 +172,13 @@ fn connector_keys(settings: &Settings, plugin: &Plugin) -> ConfigDef {
             "Log Errors",
         ))
         .define(errors(
-            key("errors.log.include.messages", Boolean, "false", Medium, "Whether the log names topic, partition and offset."),
+            key(
+                "errors.log.include.messages",
+                Boolean,
+                "false",
+                Medium,
+                "Whether the log names topic, partition and offset.",
+            ),
             5,
             Width::Short,
             "Log Error Details",
@@ -169,7 +194,10 @@ fn check_name(name: &str) -> Result<(), String> {
         return Err("String may not be empty".to_owned());
     }
     match name.chars().find(|c| c.is_control()) {
-        Some(control) => Err(format!("String may not contain control sequences but had the following ASCII chars: {}", control as u32)),
+        Some(control) => Err(format!(
+            "String may not contain control sequences but had the following ASCII chars: {}",
+            control as u32
+        )),
         None => Ok(()),
     }
 }

@@ -43,10 +43,8 @@ impl Validation {
 
     /// The text of a refusal, in the shape that Connect's tools show.
     pub(crate) fn refusal(&self) -> String {
-        let mut text = format!(
-            "Connector configuration is invalid and contains the following {} error(s):",
-            self.error_count()
-        );
+        let mut text =
+            format!("Connector configuration is invalid and contains the following {} error(s):", self.error_count());
         for error in self.errors() {
             text.push('\n');
             text.push_str(error);

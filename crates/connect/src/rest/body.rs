@@ -37,7 +37,11 @@ pub(super) fn create(body: &Bytes) -> Result<Create, ApiError> {
     };
     let config = match members.remove("config") {
         Some(Json::Object(entries)) => texts(entries)?,
-        _ => return Err(ApiError::bad_request("the body lacks \"config\", an object with the connector's configuration")),
+        _ => {
+            return Err(ApiError::bad_request(
+                "the body lacks \"config\", an object with the connector's configuration",
+            ));
+        }
     };
     let config = config.into_iter().filter_map(|(k, v)| Some((k, v?))).collect();
     Ok(Create { name, config, initial_state })

@@ -198,9 +198,8 @@ fn restart_plan(mut status: JsonValue, include_tasks: bool, only_failed: bool) -
 pub(super) async fn tasks(State(app): State<SharedApp>, Path(name): Path<String>) -> Answer {
     let app = ready(&app)?;
     let tasks = shown_tasks(app, &name)?;
-    let task = |(number, config): (usize, RawConfig)| {
-        json!({"id": {"connector": name, "task": number}, "config": config})
-    };
+    let task =
+        |(number, config): (usize, RawConfig)| json!({"id": {"connector": name, "task": number}, "config": config});
     Ok(Json(tasks.into_iter().enumerate().map(task).collect::<Vec<_>>()).into_response())
 }
 

@@ -30,7 +30,8 @@ impl App {
         let Some(stored) = state.config(name) else { return config };
         let def = self.definition_of(stored);
         for (key, value) in &mut config {
-            if value == HIDDEN && def.is_secret(key)
+            if value == HIDDEN
+                && def.is_secret(key)
                 && let Some(known) = stored.get(key)
             {
                 value.clone_from(known);

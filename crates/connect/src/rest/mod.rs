@@ -66,11 +66,7 @@ impl App {
     }
 
     fn must_exist(&self, name: &str) -> Result<(), ApiError> {
-        if self.configs.state().contains(name) {
-            Ok(())
-        } else {
-            Err(HerderError::NotFound(name.to_owned()).into())
-        }
+        if self.configs.state().contains(name) { Ok(()) } else { Err(HerderError::NotFound(name.to_owned()).into()) }
     }
 }
 

@@ -79,7 +79,8 @@ impl ErrorPolicy {
     /// From `errors.*`; makes sure that the dead-letter topic exists.
     pub(super) async fn new(shared: &Shared, spec: &TaskSpec) -> Result<Self, TaskError> {
         let flag = |name: &str| spec.setting(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
-        let number = |name: &str, default: i64| spec.setting(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+        let number =
+            |name: &str, default: i64| spec.setting(name).and_then(|text| text.parse().ok()).unwrap_or(default);
         let retry_timeout = match number("errors.retry.timeout", 0) {
             -1 => None,
             ms => Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0))),

@@ -94,9 +94,9 @@ async fn produce_all(
     give_up_after: Duration,
 ) -> Result<(), TaskError> {
     for batch in split(bytes).map_err(TaskError::fatal)? {
-        produce_one(client, partition, batch, give_up_after).await.map_err(|error| {
-            TaskError::fatal(format!("cannot produce to {partition}: {error}"))
-        })?;
+        produce_one(client, partition, batch, give_up_after)
+            .await
+            .map_err(|error| TaskError::fatal(format!("cannot produce to {partition}: {error}")))?;
     }
     Ok(())
 }

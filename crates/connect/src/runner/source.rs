@@ -194,11 +194,11 @@ impl Runner {
 
     async fn send_record(&mut self, record: SourceRecord) -> Result<(), TaskError> {
         let topic = record.topic.as_str();
-        let key = self.policy.retrying(|| self.key.from_connect(topic, &record.key)).await;
-        let value = self.policy.retrying(|| self.value.from_connect(topic, &record.value)).await;
+        let key = self.policy.retrying(|| self.key.encode(topic, &record.key)).await;
+        let value = self.policy.retrying(|| self.value.encode(topic, &record.value)).await;
         let (stage, class, error) = match (key, value) {
             (Ok(key), Ok(value)) => {
-                let headers = self.header.from_connect(&record.headers);
+                let headers = self.header.to_bytes(&record.headers);
                 let headers = headers.into_iter().map(|(key, value)| Header { key, value }).collect();
                 let (topic, partition, timestamp) = (record.topic, record.partition, record.timestamp);
                 let outgoing = ProducerRecord { topic, partition, key, value, headers, timestamp };
@@ -265,8 +265,7 @@ impl Outgoing {
         let client_id = format!("connector-producer-{}", spec.id);
         let own = [("client.id", client_id.as_str())].into_iter();
         let settings = shared.settings.client(Role::Producer, own.chain(spec.client_overrides("producer.override.")));
-        let producer_settings =
-            settings.map_err(|error| TaskError::fatal("producer settings").caused_by(error))?;
+        let producer_settings = settings.map_err(|error| TaskError::fatal("producer settings").caused_by(error))?;
         let store_interval = shared.settings.millis("offset.flush.interval.ms");
         Ok(Self {
             connector: spec.id.connector.clone(),
@@ -376,12 +375,8 @@ impl Outgoing {
         self.next_store = Instant::now() + self.store_interval;
         let offsets = self.progress.take_storable();
         if !offsets.is_empty() {
-            self.storing = Some(Box::pin(store(
-                Arc::clone(&self.offsets),
-                self.connector.clone(),
-                offsets,
-                self.store_timeout,
-            )));
+            self.storing =
+                Some(Box::pin(store(Arc::clone(&self.offsets), self.connector.clone(), offsets, self.store_timeout)));
         }
     }
 

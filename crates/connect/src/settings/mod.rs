@@ -144,7 +144,8 @@ impl Settings {
     pub(crate) fn converter_defaults(&self) -> RawConfig {
         let names = ["key.converter", "value.converter", "header.converter"];
         let is_one = |name: &str| names.contains(&name) || CONVERTER_PREFIXES.iter().any(|p| name.starts_with(p));
-        let mut all: RawConfig = self.raw.iter().filter(|(k, _)| is_one(k)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut all: RawConfig =
+            self.raw.iter().filter(|(k, _)| is_one(k)).map(|(k, v)| (k.clone(), v.clone())).collect();
         all.entry("header.converter".to_owned()).or_insert_with(|| self.string("header.converter").to_owned());
         all
     }

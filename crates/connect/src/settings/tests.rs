@@ -64,11 +64,9 @@ fn all_missing_settings_are_named_at_once() {
 
 #[test]
 fn listener_forms_of_kafka_are_read() {
-    for (given, host, port) in [
-        ("http://:8083", "0.0.0.0", 8083),
-        ("http://127.0.0.1:0", "127.0.0.1", 0),
-        ("HTTP://[::1]:99", "::1", 99),
-    ] {
+    for (given, host, port) in
+        [("http://:8083", "0.0.0.0", 8083), ("http://127.0.0.1:0", "127.0.0.1", 0), ("HTTP://[::1]:99", "::1", 99)]
+    {
         let mut raw = minimal();
         raw.insert("listeners".to_owned(), given.to_owned());
         assert_eq!(Settings::from_map(raw).ok().and_then(|s| s.listener().ok()), Some((host.to_owned(), port)));

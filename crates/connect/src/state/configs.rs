@@ -179,9 +179,8 @@ pub(crate) fn deletion_records(name: &str) -> Vec<StateRecord> {
 
 /// Task configurations and the commit that makes them count; in this order, in one go.
 pub(crate) fn task_records(name: &str, tasks: &[RawConfig]) -> Vec<StateRecord> {
-    let task = |(i, config): (usize, &RawConfig)| {
-        record(format!("task-{name}-{i}"), Some(json!({ "properties": config })))
-    };
+    let task =
+        |(i, config): (usize, &RawConfig)| record(format!("task-{name}-{i}"), Some(json!({ "properties": config })));
     let mut records: Vec<StateRecord> = tasks.iter().enumerate().map(task).collect();
     records.push(record(format!("commit-{name}"), Some(json!({ "tasks": tasks.len() }))));
     records

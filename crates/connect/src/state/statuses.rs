@@ -163,16 +163,14 @@ mod tests {
     fn bytes_are_those_of_kafka_connect() {
         let record = StatusState::default().set_task(&TaskId::new("c", 1), Some(running()));
         assert_eq!(record.key, "status-task-c-1");
-        let expected =
-            r#"{"state":"RUNNING","trace":null,"worker_id":"h:8083","generation":3,"version":"0.1.0"}"#;
+        let expected = r#"{"state":"RUNNING","trace":null,"worker_id":"h:8083","generation":3,"version":"0.1.0"}"#;
         assert_eq!(record.value.unwrap(), expected);
     }
 
     #[test]
     fn what_is_set_is_what_a_restart_replays() {
         let mut live = StatusState::default();
-        let records =
-            [live.set_connector("c", Some(running())), live.set_task(&TaskId::new("c", 0), Some(running()))];
+        let records = [live.set_connector("c", Some(running())), live.set_task(&TaskId::new("c", 0), Some(running()))];
         let mut restarted = StatusState::default();
         for record in &records {
             restarted.replay(&record.key, record.value.as_deref()).unwrap();

@@ -3,8 +3,8 @@
 use twinstream_client::{Admin, ClientError, NewTopic};
 use twinstream_model::TopicName;
 
-use crate::worker::WorkerError;
 use crate::settings::Settings;
+use crate::worker::WorkerError;
 
 /// The three topics of a worker.
 pub(crate) struct StateTopics {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use serde_json::{Value, json};
 use crate::support::{TestWorker, counter, settings};
+use serde_json::{Value, json};
 use twinstream_testkit::{free_port, peer, records};
 
 fn plugins() -> Vec<twinstream_connect_api::Plugin> {
@@ -58,7 +58,10 @@ async fn answers_are_those_of_kafka_connect() {
     assert!(text.ends_with("contains no connector type"), "{text}");
     let (status, text) = create(json!({"name": "a", "config": {"connector.class": "Nope"}})).await;
     assert_eq!(status, 400);
-    assert!(text.starts_with("Failed to find any class that implements Connector and which name matches Nope"), "{text}");
+    assert!(
+        text.starts_with("Failed to find any class that implements Connector and which name matches Nope"),
+        "{text}"
+    );
     let config = json!({"connector.class": "CounterSource", "tasks.max": "x", "topci": "t"});
     let (status, text) = create(json!({"name": "a", "config": config})).await;
     assert_eq!(status, 400);
@@ -92,7 +95,8 @@ async fn answers_are_those_of_kafka_connect() {
 
     // Validate always answers 200, with each key.
     let path = "/connector-plugins/CounterSource/config/validate";
-    let validated = rest.put(path, &json!({"connector.class": counter::CLASS, "name": "a", "count": "many"})).await.good();
+    let validated =
+        rest.put(path, &json!({"connector.class": counter::CLASS, "name": "a", "count": "many"})).await.good();
     assert_eq!((&validated["name"], &validated["error_count"]), (&json!("CounterSource"), &json!(2)));
     assert_eq!(validated["configs"][0]["definition"]["name"], "name");
     let answer = rest.put(path, &json!({"connector.class": "MemorySink"})).await;

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
-use serde_json::json;
 use crate::support::memory::{self, Memory};
 use crate::support::{SOON, TestWorker};
+use bytes::Bytes;
+use serde_json::json;
 use twinstream_client::ProducerRecord;
 use twinstream_testkit::{free_port, peer, records, wait_until};
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json;
 use crate::support::{SOON, TestWorker, counter};
+use serde_json::json;
 use twinstream_client::ConsumerRecord;
 use twinstream_testkit::{free_port, peer, records, wait_until};
 
@@ -75,7 +75,8 @@ async fn a_source_goes_on_where_it_was_after_kills_pauses_failures_and_stops() {
     assert_eq!(restarted.body["tasks"][0]["state"], "RESTARTING");
     assert_eq!(restarted.body["connector"]["state"], "RUNNING");
     wait_count(&bootstrap, "numbers", "0", 330).await;
-    let last: Vec<i64> = numbers(&records::read_all(&bootstrap, "numbers").await, "0").into_iter().rev().take(10).collect();
+    let last: Vec<i64> =
+        numbers(&records::read_all(&bootstrap, "numbers").await, "0").into_iter().rev().take(10).collect();
     assert_eq!(last, (320..330).rev().collect::<Vec<i64>>());
 
     // Stopped: no tasks, the offsets stay. Orderly ends store everything: nothing is counted twice.

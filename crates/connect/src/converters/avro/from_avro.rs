@@ -156,8 +156,7 @@ impl Translation<'_> {
     fn default(&self, avro: &Avro, schema: &Schema, json: Option<&serde_json::Value>) -> Option<Value> {
         let json = json.filter(|json| !json.is_null())?;
         let value = AvroValue::try_from(json.clone()).ok()?;
-        let names: Vec<&Avro> = self.names.values().collect();
-        let value = value.resolve_schemata(avro, names).ok()?;
+        let value = value.resolve_with_names(avro, self.names).ok()?;
         value_along(self.names, avro, &Arc::new(schema.clone()), value).ok()
     }
 }

@@ -43,8 +43,11 @@ pub(crate) struct AvroConverter {
     auto_register: bool,
     meta_data: bool,
     reading: Mutex<HashMap<i32, Arc<Reading>>>,
-    writing: Mutex<HashMap<String, Vec<(SchemaRef, Arc<Writer>)>>>,
+    writing: Mutex<HashMap<String, Vec<KnownWriter>>>,
 }
+
+/// A writer under the Connect schema that it is for.
+type KnownWriter = (SchemaRef, Arc<Writer>);
 
 struct Writer {
     schema: Writing,
@@ -57,8 +60,7 @@ impl AvroConverter {
             "schema.registry.url",
             "AvroConverter needs the registry's URL, e.g. http://localhost:8081".to_owned(),
         ))?;
-        let registry =
-            SchemaRegistryClient::new(urls).map_err(|error| ("schema.registry.url", error.to_string()))?;
+        let registry = SchemaRegistryClient::new(urls).map_err(|error| ("schema.registry.url", error.to_string()))?;
         let flag = |name: &'static str, default: bool| match settings.get(name).map(String::as_str) {
             None => Ok(default),
             Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
@@ -85,7 +87,7 @@ impl AvroConverter {
         })
     }
 
-    pub(super) async fn to_connect(&self, bytes: Option<&Bytes>) -> Result<SchemaAndValue, ConvertError> {
+    pub(super) async fn decode(&self, bytes: Option<&Bytes>) -> Result<SchemaAndValue, ConvertError> {
         let Some(bytes) = bytes else { return Ok(SchemaAndValue::null()) };
         let decoded = self.codec.decode(bytes).await.map_err(avro_error)?;
         let reading = self.reading(decoded.id, &decoded.schema)?;
@@ -106,11 +108,7 @@ impl AvroConverter {
         Ok(made)
     }
 
-    pub(super) async fn from_connect(
-        &self,
-        topic: &str,
-        data: &SchemaAndValue,
-    ) -> Result<Option<Bytes>, ConvertError> {
+    pub(super) async fn encode(&self, topic: &str, data: &SchemaAndValue) -> Result<Option<Bytes>, ConvertError> {
         let schema = match (&data.schema, &data.value) {
             (None, Value::Null) => return Ok(None),
             (Some(schema), Value::Null) if schema.optional => return Ok(None),

@@ -95,8 +95,7 @@ impl SinkTaskContext for Context {
 
     async fn report(&self, record: &SinkRecord, error: TaskError) -> Result<(), TaskError> {
         let origin = Some((record.topic_partition(), record.offset, record.timestamp));
-        let bad =
-            BadRecord { stage: Stage::TaskPut, class: &self.class, origin, original: &record.original, error };
+        let bad = BadRecord { stage: Stage::TaskPut, class: &self.class, origin, original: &record.original, error };
         self.policy.bad_record(bad).await
     }
 }

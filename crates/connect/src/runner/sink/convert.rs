@@ -40,9 +40,9 @@ impl Conversion {
     }
 
     async fn convert_one(&self, record: ConsumerRecord) -> Result<Option<SinkRecord>, TaskError> {
-        let key = self.policy.retrying(|| self.key.to_connect(record.key.as_ref())).await;
+        let key = self.policy.retrying(|| self.key.decode(record.key.as_ref())).await;
         let value = match &key {
-            Ok(_) => self.policy.retrying(|| self.value.to_connect(record.value.as_ref())).await,
+            Ok(_) => self.policy.retrying(|| self.value.decode(record.value.as_ref())).await,
             Err(_) => Ok(SchemaAndValue::null()),
         };
         let origin = Some((record.topic_partition(), record.offset, record.timestamp));
@@ -62,7 +62,7 @@ impl Conversion {
                     timestamp_type,
                     key,
                     value,
-                    headers: self.header.to_connect(&original.headers),
+                    headers: self.header.to_headers(&original.headers),
                     original,
                 }));
             }
@@ -76,7 +76,8 @@ impl Conversion {
 }
 
 fn task_error(error: ConvertError) -> TaskError {
-    let converted = if error.retriable { TaskError::retriable(&error.message) } else { TaskError::fatal(&error.message) };
+    let converted =
+        if error.retriable { TaskError::retriable(&error.message) } else { TaskError::fatal(&error.message) };
     match error.source {
         Some(source) => converted.caused_by(source),
         None => converted,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use twinstream_connect_api::{
-    ConfigDef, ConfigKey, ConfigType, Connector, ConnectorContext, Importance, Plugin, RawConfig, SinkRecord,
-    SinkTask, SinkTaskContext, TaskError, async_trait,
+    ConfigDef, ConfigKey, ConfigType, Connector, ConnectorContext, Importance, Plugin, RawConfig, SinkRecord, SinkTask,
+    SinkTaskContext, TaskError, async_trait,
 };
 use twinstream_model::{Offset, TopicPartition};
 
@@ -25,8 +25,12 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn plugin(&self) -> Plugin {
         let memory = self.clone();
-        let definition = ConfigDef::new()
-            .define(ConfigKey::optional("poison", ConfigType::String, Importance::Low, "a value to report"));
+        let definition = ConfigDef::new().define(ConfigKey::optional(
+            "poison",
+            ConfigType::String,
+            Importance::Low,
+            "a value to report",
+        ));
         let task = move || MemoryTask { memory: memory.clone(), context: None, poison: None };
         Plugin::sink(CLASS, definition, || MemoryConnector { config: None }, task)
     }
