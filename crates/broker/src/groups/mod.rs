@@ -19,6 +19,7 @@ mod topic; // the offsets topic itself
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
 use parking_lot::{Mutex, RwLock};
@@ -47,6 +48,8 @@ pub(crate) struct GroupService {
     config: GroupConfig,
     metrics: GroupMetrics,
     shards: RwLock<BTreeMap<PartitionIndex, Shard>>,
+    /// Set under the lock of `shards`, by `stop`.
+    stopped: AtomicBool,
     /// Rings when shards started or stopped.
     moved: watch::Sender<()>,
     /// Held by whoever creates the offsets topic.
@@ -67,6 +70,7 @@ impl GroupService {
             config: group_config(settings),
             metrics: GroupMetrics::new(registry),
             shards: RwLock::default(),
+            stopped: AtomicBool::new(false),
             moved: watch::Sender::default(),
             creating: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
@@ -94,6 +98,9 @@ impl GroupService {
     fn move_shards(&self, image: &Image, open: impl Fn(&TopicPartition, LeaderEpoch) -> Option<Arc<dyn ShardLog>>) {
         let led = self.led(image);
         let mut shards = self.shards.write();
+        if self.stopped.load(Ordering::Relaxed) {
+            return;
+        }
         shards.retain(|partition, shard| {
             let stays = led.get(partition) == Some(&shard.epoch);
             if !stays {
@@ -177,12 +184,15 @@ impl GroupService {
         }
     }
 
-    /// Resigns everywhere; what is parked is answered with NOT_COORDINATOR.
+    /// Resigns everywhere and for good; what is parked is answered with NOT_COORDINATOR.
     pub(crate) fn stop(&self) {
         // Said, not left to the last handle's drop: a parked request holds one.
-        for shard in std::mem::take(&mut *self.shards.write()).into_values() {
+        let mut shards = self.shards.write();
+        self.stopped.store(true, Ordering::Relaxed);
+        for shard in std::mem::take(&mut *shards).into_values() {
             shard.handle.stop();
         }
+        drop(shards);
     }
 
     fn handles(&self) -> Vec<Arc<ShardHandle>> {
