@@ -386,4 +386,6 @@ fn assign(batches: &mut [Prepared<'_>], base: Offset, epoch: LeaderEpoch) -> Res
 }
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
