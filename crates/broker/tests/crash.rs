@@ -119,6 +119,48 @@ async fn an_unknown_setting_ends_the_start_with_the_nearest_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_broker_without_its_voter_gives_up_in_time_and_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = [("initial.broker.registration.timeout.ms", "300")];
+    let mut broker = BrokerProcess::launch(dir.path(), 2, free_port(), free_port(), &limit);
+    assert_eq!(broker.outcome(), Some(1));
+    assert!(broker.log().contains("controller.quorum.voters"), "{}", broker.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_waits_for_its_voter_stops_when_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut broker = BrokerProcess::launch(dir.path(), 2, port, free_port(), &[]);
+    wait_until("it accepts", async || Client::try_connect(port).await.is_ok()).await;
+    assert_eq!(broker.terminate(), Some(0), "{}", broker.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_of_another_node_or_cluster_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut first = BrokerProcess::start(dir.path(), 1, port, port, &[]).await;
+    assert_eq!(first.terminate(), Some(0));
+    let data = dir.path().join("1").display().to_string();
+    let mut other =
+        BrokerProcess::launch(dir.path(), 2, port, port, &[("log.dirs", &data), ("process.roles", "broker")]);
+    assert_eq!(other.outcome(), Some(1));
+    assert!(other.log().contains("belongs to node 1"), "{}", other.log());
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let foreign = free_port();
+    let _voter = BrokerProcess::start(elsewhere.path(), 1, foreign, foreign, &[]).await;
+    let mut member = BrokerProcess::start(elsewhere.path(), 2, free_port(), foreign, &[]).await;
+    assert_eq!(member.terminate(), Some(0));
+    let again = BrokerProcess::start(dir.path(), 1, port, port, &[]).await;
+    let data = elsewhere.path().join("2").display().to_string();
+    let mut stray = BrokerProcess::launch(dir.path(), 2, free_port(), again.port, &[("log.dirs", &data)]);
+    assert_eq!(stray.outcome(), Some(1));
+    assert!(stray.log().contains("cluster"), "{}", stray.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_of_three_lives_through_kill_9_of_each_node() {
     let dir = tempfile::tempdir().unwrap();
     let ports = [free_port(), free_port(), free_port()];

@@ -105,12 +105,9 @@ macro_rules! handlers {
             $(
                 if ctx.api_key == ApiKey::$api as i16 {
                     let request: $request = decode(ctx, body.clone())?;
-                    let handled = AssertUnwindSafe($module::handle(broker, ctx, request)).catch_unwind();
-                    // Boxed, so that an idle connection does not carry the largest handler's state.
-                    let response = match Box::pin(handled).await {
-                        Ok(answer) => answer.into_response(ctx),
-                        Err(panic) => {
-                            report_panic(ctx, panic.as_ref());
+                    let response = match contained(ctx, $module::handle(broker, ctx, request)).await {
+                        Some(answer) => answer.into_response(ctx),
+                        None => {
                             let request: $request = decode(ctx, body)?;
                             $module::error_response(ctx, request, ErrorCode::UnknownServerError).into_response(ctx)
                         }
@@ -176,16 +173,22 @@ pub(crate) fn is_internal(api_key: i16) -> bool {
 
 /// Serves a request of another node. Our own layouts have flexible headers, as the newest ones of Kafka.
 pub(crate) async fn dispatch_internal(broker: &Arc<Broker>, ctx: &RequestContext, body: Bytes) -> Response {
-    let handled = AssertUnwindSafe(internal::handle(broker, ctx, body)).catch_unwind();
-    let answer = match Box::pin(handled).await {
-        Ok(answer) => answer,
+    let answer = contained(ctx, internal::handle(broker, ctx, body)).await.unwrap_or_else(|| {
+        write_answer(Err((ErrorCode::UnknownServerError, "the request's handler panicked".to_owned())))
+    });
+    Response::Body { header_version: 1, parts: vec![ResponsePart::Bytes(answer)] }
+}
+
+/// Runs a handler. `None` if it panicked, which is logged and counted and costs nobody else anything.
+async fn contained<T>(ctx: &RequestContext, handling: impl Future<Output = T>) -> Option<T> {
+    // Boxed, so that an idle connection does not carry the largest handler's state.
+    match Box::pin(AssertUnwindSafe(handling).catch_unwind()).await {
+        Ok(answer) => Some(answer),
         Err(panic) => {
             report_panic(ctx, panic.as_ref());
-            let text = "the request's handler panicked".to_owned();
-            write_answer(Err((ErrorCode::UnknownServerError, text)))
+            None
         }
-    };
-    Response::Body { header_version: 1, parts: vec![ResponsePart::Bytes(answer)] }
+    }
 }
 
 fn decode<T: Decodable>(ctx: &RequestContext, mut body: Bytes) -> Result<T, DispatchError> {
@@ -221,3 +224,6 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("panic without a message")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+use std::sync::Arc;
+
+use kafka_protocol::messages::ApiKey;
+use twinstream_model::NodeId;
+
+use super::*;
+use crate::context::Principal;
+use crate::metrics::BrokerMetrics;
+
+fn context() -> RequestContext {
+    RequestContext {
+        api_key: ApiKey::Metadata as i16,
+        api_name: "Metadata",
+        api_version: 12,
+        correlation_id: 1,
+        client_id: None,
+        principal: Principal::anonymous(),
+        listener: "PLAINTEXT".into(),
+        peer: ([127, 0, 0, 1], 1).into(),
+        metrics: Arc::new(BrokerMetrics::new(Arc::default(), NodeId(1))),
+    }
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_answer_and_is_counted() {
+    let ctx = context();
+    let broken = async {
+        tokio::task::yield_now().await;
+        panic!("the handler is broken")
+    };
+    let answer: Option<()> = contained(&ctx, broken).await;
+    assert_eq!(answer, None);
+    assert_eq!(contained(&ctx, async { 7 }).await, Some(7));
+    let page = ctx.metrics.registry.render().unwrap();
+    let line = "kafka_network_requestmetrics_errors_total{error=\"UNKNOWN_SERVER_ERROR\",request=\"Metadata\"} 1";
+    assert!(page.contains(line), "{page}");
+}
+
+#[test]
+fn rows_of_other_nodes_are_found_and_not_advertised() {
+    let raft = served(INTERNAL_API_KEY_MIN).unwrap();
+    assert_eq!((raft.min, raft.max), (INTERNAL_VERSION, INTERNAL_VERSION));
+    assert!(is_internal(raft.key) && SERVED.iter().all(|row| !is_internal(row.key)));
+    assert!(served(i16::MAX).is_none() && served(-1).is_none());
+}
+
+#[test]
+fn garbage_bodies_are_malformed_and_never_a_panic() {
+    let ctx = context();
+    for body in [&b""[..], b"\x02", b"\xff\xff\xff\xff\xff\xff", b"\x00\x00\x00\x00\x00\x00"] {
+        let decoded: Result<MetadataRequest, DispatchError> = decode(&ctx, Bytes::copy_from_slice(body));
+        assert!(matches!(decoded, Err(DispatchError::Malformed { .. })), "{body:?}");
+    }
+}
