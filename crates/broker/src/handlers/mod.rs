@@ -22,7 +22,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use kafka_protocol::messages::{
-    AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest, DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
+    AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
+    DescribeLogDirsRequest, DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::Decodable;
 use twinstream_model::ErrorCode;
@@ -32,31 +37,39 @@ use crate::context::{Broker, RequestContext};
 use crate::controller::messages::{INTERNAL_VERSION, InternalApi, write_answer};
 use crate::server::response::{IntoResponse, Response, ResponsePart};
 
+mod config_changes; // what the two ways to alter configs share
+mod config_view; // how configs look to a client
 mod group_wire; // what the group APIs share
 mod log_wire; // what the APIs over partitions share
 mod shape; // what a request's bytes may look like
 mod topic_view; // how a partition looks to a client
-mod config_changes; // what the two ways to alter configs share
-mod config_view; // how configs look to a client
+
 mod internal; // requests of other nodes
 
+// the connection and the cluster
 pub(crate) mod api_versions;
+mod describe_cluster;
+mod describe_topic_partitions;
+mod metadata;
+
+// records and offsets
+mod delete_records;
+mod describe_log_dirs;
+mod fetch;
+mod init_producer_id;
+mod list_offsets;
+mod offset_for_leader_epoch;
+mod produce;
+
+// topics and configs
 mod alter_configs;
 mod create_partitions;
 pub(crate) mod create_topics;
 mod delete_topics;
 mod describe_configs;
 mod incremental_alter_configs;
-mod produce;
-mod fetch;
-mod list_offsets;
-mod delete_records;
-mod init_producer_id;
-mod offset_for_leader_epoch;
-mod describe_log_dirs;
-mod describe_cluster;
-mod describe_topic_partitions;
-mod metadata;
+
+// groups
 mod delete_groups;
 mod describe_groups;
 mod find_coordinator;
@@ -150,8 +163,8 @@ handlers! {
     AlterConfigs 0..=2, AlterConfigsRequest => alter_configs;
     DescribeLogDirs 1..=4, DescribeLogDirsRequest => describe_log_dirs;
     CreatePartitions 0..=3, CreatePartitionsRequest => create_partitions;
-    IncrementalAlterConfigs 0..=1, IncrementalAlterConfigsRequest => incremental_alter_configs;
     DeleteGroups 0..=2, DeleteGroupsRequest => delete_groups;
+    IncrementalAlterConfigs 0..=1, IncrementalAlterConfigsRequest => incremental_alter_configs;
     OffsetDelete 0..=0, OffsetDeleteRequest => offset_delete;
     DescribeCluster 0..=2, DescribeClusterRequest => describe_cluster;
     DescribeTopicPartitions 0..=0, DescribeTopicPartitionsRequest => describe_topic_partitions;
@@ -192,14 +205,13 @@ async fn contained<T>(ctx: &RequestContext, handling: impl Future<Output = T>) -
 }
 
 fn decode<T: Decodable>(ctx: &RequestContext, mut body: Bytes) -> Result<T, DispatchError> {
-    let malformed =
-        |reason: String| DispatchError::Malformed { api: ctx.api_name, version: ctx.api_version, reason };
+    let malformed = |reason: String| DispatchError::Malformed { api: ctx.api_name, version: ctx.api_version, reason };
     shape::check(ctx.api_key, ctx.api_version, &body).map_err(|error| malformed(error.to_string()))?;
     // The codec is generated code over untrusted bytes: a panic in it is the client's malformed request, not ours.
     let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| T::decode(&mut body, ctx.api_version)));
     match decoded {
-        Ok(Ok(request)) if body.is_empty() => Ok(request),
-        Ok(Ok(_)) => Err(malformed(format!("{} bytes are left over", body.len()))),
+        // Bytes behind the request are ignored, as Kafka does; see `shape::check`.
+        Ok(Ok(request)) => Ok(request),
         Ok(Err(error)) => Err(malformed(error.to_string())),
         Err(panic) => Err(malformed(panic_text(panic.as_ref()).to_owned())),
     }
