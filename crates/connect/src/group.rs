@@ -32,6 +32,10 @@ const PROTOCOL_TYPE: &str = "connect";
 const PROTOCOL: &str = "twinstream";
 /// How long a connection to another member's address may take to count as "somebody is there".
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
+/// Version 5 carries a reason, which nobody here has.
+const LEAVE_VERSION_MAX: i16 = 4;
+/// Instance ids follow the rules of topic names (249 characters); this leaves room for the checksum.
+const INSTANCE_LEN_MAX: usize = 200;
 const POLL_PAUSE: Duration = Duration::from_millis(500);
 /// Beyond the session time-out, what the coordinator may need to notice a dead member.
 const EXPIRY_SLACK: Duration = Duration::from_secs(5);
@@ -56,7 +60,7 @@ pub(crate) struct GroupOptions {
     pub(crate) group: String,
     /// `http://host:port/`, for those who are refused because of us.
     pub(crate) url: String,
-    /// `host:port`, our identity over restarts.
+    /// Made from `host:port`, our identity over restarts.
     pub(crate) instance: String,
     pub(crate) session_timeout: Duration,
     pub(crate) rebalance_timeout: Duration,
@@ -348,16 +352,8 @@ impl Member {
     }
 
     async fn leave(&mut self) {
-        let identity = MemberIdentity::default()
-            .with_member_id(text(&self.member_id))
-            .with_group_instance_id(Some(text(&self.options.instance)));
-        // From version 3 on members leave by a list, and the field of the only member must be empty.
-        let request = LeaveGroupRequest::default().with_group_id(self.group_id()).with_members(vec![identity]);
-        let left = match self.coordinator().await {
-            Ok(node) => self.client.request_capped(node, &request, 5).await.map(|_| ()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = left {
+        let group = GroupId::from(self.options.group.as_str());
+        if let Err(error) = leave_group(&self.client, &group, &self.member_id, &self.options.instance).await {
             tracing::warn!(%error, "did not leave the group, the next worker waits for the session time-out");
         }
     }
@@ -383,10 +379,65 @@ fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
+/// Takes a static member out of its group; its client does not do that by itself.
+pub(crate) async fn leave_group(
+    client: &RawClient,
+    group: &GroupId,
+    member_id: &str,
+    instance: &str,
+) -> Result<(), ClientError> {
+    let identity =
+        MemberIdentity::default().with_member_id(text(member_id)).with_group_instance_id(Some(text(instance)));
+    // From version 3 on members leave by a list, and the field of the only member must be empty.
+    let request = LeaveGroupRequest::default()
+        .with_group_id(kafka_protocol::messages::GroupId(text(group.as_str())))
+        .with_members(vec![identity]);
+    let coordinator = client.find_coordinator(group).await?;
+    let left = client.request_capped(Node::Id(coordinator), &request, LEAVE_VERSION_MAX).await?;
+    let code = left.members.first().map_or(left.error_code, |member| member.error_code);
+    match ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError) {
+        // Out already, by a session that ended or a successor.
+        ErrorCode::None | ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => Ok(()),
+        code => Err(ClientError::broker(format!("leave group {group}"), code)),
+    }
+}
+
+/// A legal `group.instance.id` of these parts, the same for the same parts.
+///
+/// What is not legal in one becomes `_`, and a checksum keeps names apart that only differ there.
+pub(crate) fn instance_id(parts: &[&str]) -> String {
+    let joined = parts.join("-");
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if joined.len() <= INSTANCE_LEN_MAX && joined.chars().all(legal) {
+        return joined;
+    }
+    let clean: String = joined.chars().map(|c| if legal(c) { c } else { '_' }).take(INSTANCE_LEN_MAX).collect();
+    // FNV-1a: stable over releases, which a restarted worker depends on.
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let sum = joined.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
+    format!("{clean}-{sum:016x}")
+}
+
 /// Whether something listens at a URL's host and port.
 async fn is_reachable(url: &str) -> bool {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = authority.split('/').next().unwrap_or_default();
     let connecting = tokio::net::TcpStream::connect(authority.to_owned());
     matches!(tokio::time::timeout(PROBE_WITHIN, connecting).await, Ok(Ok(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::instance_id;
+
+    #[test]
+    fn instance_ids_are_legal_stable_and_apart() {
+        assert_eq!(instance_id(&["g", "search", "0"]), "g-search-0");
+        let odd = instance_id(&["g", "a/b c", "0"]);
+        assert_eq!(odd, "g-a_b_c-0-110ff09aec63ff59");
+        assert_ne!(odd, instance_id(&["g", "a_b c", "0"]));
+        let long = instance_id(&["g", &"x".repeat(400), "0"]);
+        assert!(long.len() <= 249);
+        assert_ne!(long, instance_id(&["g", &"x".repeat(400), "1"]));
+    }
 }

@@ -16,7 +16,7 @@ use twinstream_connect_api::Plugin;
 use twinstream_connect_api::error::trace_of;
 use twinstream_telemetry::Metrics;
 
-use crate::group::{GroupError, GroupOptions, Membership};
+use crate::group::{GroupError, GroupOptions, Membership, instance_id};
 use crate::herder::{self, HerderHandle};
 use crate::metrics::WorkerMetrics;
 use crate::plugins::Plugins;
@@ -190,7 +190,7 @@ async fn join(
     let options = GroupOptions {
         group: settings.group_id().to_owned(),
         url: url.to_owned(),
-        instance: worker_id.to_owned(),
+        instance: instance_id(&[worker_id]),
         session_timeout: settings.session_timeout(),
         rebalance_timeout: settings.millis("rebalance.timeout.ms"),
         heartbeat: settings.heartbeat_interval(),

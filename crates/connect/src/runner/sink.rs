@@ -7,6 +7,7 @@
 
 mod context;
 mod convert;
+mod place;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,9 +23,9 @@ use super::errors::ErrorPolicy;
 use super::report::Reporter;
 use super::{Shared, TaskSpec, Want, run_state, wanted_change};
 use crate::metrics::TaskMetrics;
-use crate::settings::Role;
 use context::Context;
 use convert::Conversion;
+use place::Place;
 
 /// `put` is called at least this often.
 const TURN: Duration = Duration::from_secs(1);
@@ -73,6 +74,7 @@ struct Runner {
     conversion: Conversion,
     context: Arc<Context>,
     consumer: Consumer,
+    place: Place,
     /// Consumed, not yet converted.
     held: VecDeque<ConsumerRecord>,
     retry: Option<Retry>,
@@ -109,11 +111,13 @@ impl Runner {
         reporter: Reporter,
     ) -> Result<Self, TaskError> {
         let commit_interval = shared.settings.millis("offset.flush.interval.ms");
+        let (consumer, place) = place::join(shared, spec).await?;
         Ok(Self {
             reporter,
             conversion: Conversion::new(shared, spec, policy)?,
             context,
-            consumer: subscribe(shared, spec).await?,
+            consumer,
+            place,
             held: VecDeque::new(),
             retry: None,
             open: BTreeSet::new(),
@@ -374,38 +378,8 @@ impl Runner {
             tracing::warn!(task = %id, cause = %error.trace(), "closing partitions failed");
         }
         if let Err(error) = self.consumer.close().await {
-            tracing::warn!(task = %id, %error, "consumer did not leave its group");
+            tracing::warn!(task = %id, %error, "consumer was not closed in time");
         }
-    }
-}
-
-async fn subscribe(shared: &Shared, spec: &TaskSpec) -> Result<Consumer, TaskError> {
-    let failed = |what: &str| TaskError::fatal(what.to_owned());
-    let client_id = format!("connector-consumer-{}", spec.id);
-    let group = format!("connect-{}", spec.id.connector);
-    let own = [("client.id", client_id.as_str()), ("group.id", group.as_str())].into_iter();
-    let settings = shared.settings.client(Role::Consumer, own.chain(spec.client_overrides("consumer.override.")));
-    let mut settings = settings.map_err(|error| failed("consumer settings").caused_by(error))?;
-    for (name, value) in [("auto.offset.reset", "earliest"), ("enable.auto.commit", "false")] {
-        settings.set_default(name, value).map_err(|error| failed("consumer settings").caused_by(error))?;
-    }
-    let consumer = Consumer::connect(&settings).await;
-    let consumer = consumer.map_err(|error| failed("cannot reach the cluster to consume from").caused_by(error))?;
-    let topics = subscription(spec);
-    consumer.subscribe(&topics).await.map_err(|error| failed("cannot subscribe").caused_by(error))?;
-    Ok(consumer)
-}
-
-/// Names as they are; a pattern as Java means it, matching whole names.
-fn subscription(spec: &TaskSpec) -> Vec<String> {
-    let names = spec.setting("topics").unwrap_or_default();
-    let names: Vec<String> = names.split(',').map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
-    match spec.setting("topics.regex") {
-        Some(pattern) if names.is_empty() => {
-            let inner = pattern.strip_prefix('^').unwrap_or(pattern);
-            let inner = inner.strip_suffix('$').unwrap_or(inner);
-            vec![format!("^({inner})$")]
-        }
-        _ => names,
+        self.place.leave(&id).await;
     }
 }
