@@ -147,7 +147,7 @@ fn advertised(values: &Values, bound: &[Listener]) -> Result<Vec<AdvertisedListe
             return Err(values.malformed("advertised.listeners", "addresses that clients can connect to"));
         }
         if listener.is_controller {
-            return Err(values.malformed("advertised.listeners", "no name that is in controller.listener.names"));
+            continue; // Kafka's own example file has it; clients have no use for it
         }
         let host = if host.is_empty() { own_address() } else { host };
         advertised.push(AdvertisedListener { name, host, port });

@@ -26,6 +26,44 @@ fn controller_listeners_are_bound_and_not_advertised() {
 }
 
 #[test]
+fn kafkas_own_example_file_is_accepted() {
+    let pairs = [
+        ("process.roles", "broker,controller"),
+        ("node.id", "1"),
+        ("controller.quorum.bootstrap.servers", "localhost:9093"),
+        ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"),
+        ("inter.broker.listener.name", "PLAINTEXT"),
+        ("advertised.listeners", "PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093"),
+        ("controller.listener.names", "CONTROLLER"),
+        (
+            "listener.security.protocol.map",
+            "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
+        ),
+        ("num.network.threads", "3"),
+        ("num.io.threads", "8"),
+        ("socket.send.buffer.bytes", "102400"),
+        ("socket.receive.buffer.bytes", "102400"),
+        ("socket.request.max.bytes", "104857600"),
+        ("log.dirs", "/tmp/kraft-combined-logs"),
+        ("num.partitions", "1"),
+        ("num.recovery.threads.per.data.dir", "2"),
+        ("offsets.topic.replication.factor", "1"),
+        ("share.coordinator.state.topic.replication.factor", "1"),
+        ("share.coordinator.state.topic.min.isr", "1"),
+        ("transaction.state.log.replication.factor", "1"),
+        ("transaction.state.log.min.isr", "1"),
+        ("log.retention.hours", "168"),
+        ("log.segment.bytes", "1073741824"),
+        ("log.retention.check.interval.ms", "300000"),
+    ];
+    let pairs: Vec<(String, String)> = pairs.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect();
+    let settings = crate::settings::Settings::new(gather(None, [], &pairs).unwrap()).unwrap();
+    assert!(settings.node.is_controller);
+    assert_eq!(settings.network.listeners.len(), 2);
+    assert_eq!(settings.network.advertised.len(), 1);
+}
+
+#[test]
 fn an_open_host_is_advertised_as_an_ipv4_literal() {
     for text in ["PLAINTEXT://:9092", "PLAINTEXT://0.0.0.0:9092"] {
         let listeners = parse(&values(&[("listeners", text)])).unwrap();
