@@ -17,9 +17,8 @@ async fn open_search_answers() {
 
 #[test]
 fn python_has_both_clients() {
-    let text = peer::python()
-        .text("import confluent_kafka, kafka; print(confluent_kafka.__version__, kafka.__version__)", &[]);
-    assert_eq!(text.trim(), "2.16.1 3.0.12");
+    let text = peer::python().text("import confluent_kafka, kafka; print('both')", &[]);
+    assert_eq!(text.trim(), "both");
 }
 
 #[test]

@@ -23,6 +23,8 @@ impl Kcat {
         let file = folder.path().join("stdin");
         std::fs::write(&file, input).expect("write the input of kcat");
         let mut command = Command::new("kcat");
+        // `cargo test` puts the librdkafka that we build in front of the one that kcat was built for.
+        command.env_remove("LD_LIBRARY_PATH");
         command.args(arguments).stdin(std::fs::File::open(&file).expect("open the input of kcat"));
         die_with_test(&mut command);
         command.output().unwrap_or_else(|error| panic!("start kcat: {error}"))
