@@ -16,7 +16,7 @@ pub enum ClientError {
     Settings(#[from] SettingsError),
     /// No bootstrap server could be talked to within the bound.
     #[error(
-        "no bootstrap server answers within {} ms: {attempts}; check `bootstrap.servers` and that a broker listens there",
+        "no bootstrap server answers, tried for {} ms: {attempts}; check `bootstrap.servers` and that a broker listens there",
         within.as_millis()
     )]
     Unreachable { attempts: String, within: Duration },

@@ -183,9 +183,34 @@ impl Connection {
             version = 0;
             bytes = self.exchange(&request, version, within).await?;
         }
+        self.check_count(&bytes, version)?;
         let answer: ApiVersionsResponse = self.decode::<ApiVersionsRequest>(bytes, version)?;
         ClientError::check(|| format!("ask {} for its versions", self.address), answer.error_code, None)?;
         Ok(answer.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect())
+    }
+
+    /// The codec believes the length of an array and allocates for it. This is the first answer of a peer that may not be
+    /// a broker at all, so its one array is held against the bytes that are there; later answers come from a peer that
+    /// has shown that it is one.
+    fn check_count(&self, bytes: &Bytes, version: i16) -> Result<(), ClientError> {
+        const ENTRY_BYTES_MIN: usize = 6;
+        let rest = bytes.get(6..).unwrap_or_default();
+        let count = if version == 0 {
+            rest.get(..4)
+                .and_then(|count| count.try_into().ok())
+                .map(u32::from_be_bytes)
+                .map_or(0, |count| count as usize)
+        } else {
+            let bytes = rest.iter().take(5).enumerate();
+            let last = rest.iter().take(5).position(|byte| byte & 0x80 == 0).unwrap_or(4);
+            let groups = bytes.take(last + 1).map(|(place, byte)| usize::from(byte & 0x7f) << (7 * place));
+            groups.sum::<usize>().saturating_sub(1)
+        };
+        if count > rest.len() / ENTRY_BYTES_MIN {
+            let reason = format!("{count} versions in {} bytes", rest.len());
+            return Err(self.malformed(ApiVersionsRequest::KEY, reason));
+        }
+        Ok(())
     }
 
     /// The error code of an ApiVersions answer; it stands at the same place in every version.

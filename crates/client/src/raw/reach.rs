@@ -26,6 +26,7 @@ pub async fn any_bootstrap(settings: &ClientSettings) -> Result<(), ClientError>
 
 /// The first bootstrap server that answers, connected.
 pub(super) async fn first_bootstrap(settings: &ClientSettings) -> Result<Arc<Connection>, ClientError> {
+    let started = tokio::time::Instant::now();
     let servers = settings.bootstrap();
     let mut tries = JoinSet::new();
     for (index, server) in servers.iter().cloned().enumerate() {
@@ -45,7 +46,7 @@ pub(super) async fn first_bootstrap(settings: &ClientSettings) -> Result<Arc<Con
         format!("{server} ({failure})")
     });
     let attempts = attempts.collect::<Vec<_>>().join(", ");
-    Err(ClientError::Unreachable { attempts, within: REACH_WITHIN })
+    Err(ClientError::Unreachable { attempts, within: started.elapsed() })
 }
 
 async fn try_server(address: &str, client_id: &str) -> Result<Connection, ClientError> {

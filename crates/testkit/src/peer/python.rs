@@ -6,16 +6,16 @@ use std::process::{Command, Output};
 use super::{cache, missing};
 use crate::process::die_with_test;
 
-/// The clients, and what kafka-python needs for its codecs.
+/// The clients, and what kafka-python needs for its codecs; confluent-kafka with its schema registry client.
 const PINS: [&str; 6] = [
-    "confluent-kafka==2.16.1",
+    "confluent-kafka[avro,schemaregistry]==2.16.0",
     "kafka-python==3.0.12",
     "cramjam==2.14.0",
     "lz4==4.4.5",
     "python-snappy==0.7.3",
     "zstandard==0.25.0",
 ];
-const JUDGE: &str = "Python clients (confluent-kafka 2.16.1, kafka-python 3.0.12)";
+const JUDGE: &str = "Python clients (confluent-kafka 2.16.0, kafka-python 3.0.12)";
 const INSTALL: &str = "Python 3.9 or newer with venv (Debian: python3-venv), and a network for the first run";
 
 /// The virtual environment in a cache entry.
@@ -28,7 +28,7 @@ pub struct Python {
 
 /// A Python that has both clients, or the end of the test.
 pub fn python() -> Python {
-    let name = format!("python-{}", PINS.join("-").replace("==", "-"));
+    let name = format!("python-{}", PINS.join("-").replace("==", "-").replace(['[', ']', ','], "-"));
     match cache::entry(&name, |folder| install(folder, &PINS)) {
         Ok(folder) => Python { interpreter: folder.join(ENVIRONMENT).join("bin/python") },
         Err(reason) => missing(JUDGE, &format!("{INSTALL}; {reason}")),
