@@ -112,8 +112,8 @@ async fn read_in_group(bootstrap: &str, topic: &str, count: usize) -> Vec<Conten
 
 fn batch(topic: &str) -> Vec<ProducerRecord> {
     let record = |index: usize| {
-        let key = (index % 3 != 0).then(|| Bytes::from(format!("key {index}")));
-        let value = (index % 4 != 0).then(|| Bytes::from(format!("value {index} ").repeat(index)));
+        let key = (!index.is_multiple_of(3)).then(|| Bytes::from(format!("key {index}")));
+        let value = (!index.is_multiple_of(4)).then(|| Bytes::from(format!("value {index} ").repeat(index)));
         let mut record = ProducerRecord::new(records::topic_name(topic), key, value);
         record.headers.push(Header { key: "index".to_owned(), value: Some(Bytes::from(index.to_string())) });
         record.headers.push(Header { key: "null".to_owned(), value: None });

@@ -11,20 +11,20 @@ use twinstream_client::{ProducerRecord, SchemaRegistryClient};
 use twinstream_testkit::{Rest, records};
 
 /// Events in the bundled file.
-pub const EVENTS: usize = 1_707;
+pub(crate) const EVENTS: usize = 1_707;
 const FILE: &str = include_str!("../../data/earthquakes.ndjson");
 const SCHEMA: &str = include_str!("../../../../schemas/avro/earthquake.avsc");
 
 /// Where events are produced to.
 #[derive(Clone, Debug)]
-pub struct Site {
-    pub bootstrap: String,
-    pub registry: String,
+pub(crate) struct Site {
+    pub(crate) bootstrap: String,
+    pub(crate) registry: String,
 }
 
 impl Site {
     /// Produces these events as Avro, key = id.
-    pub async fn produce(&self, range: Range<usize>) {
+    pub(crate) async fn produce(&self, range: Range<usize>) {
         let registry = SchemaRegistryClient::new(&self.registry).expect("registry client");
         let schema = AvroSchema::parse(SCHEMA).expect("the schema of an earthquake");
         let encoder = AvroCodec::new(registry).encoder("earthquakes-value", &schema).await.expect("a schema id");
@@ -39,11 +39,11 @@ impl Site {
     }
 }
 
-pub fn events() -> Vec<Value> {
+pub(crate) fn events() -> Vec<Value> {
     FILE.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect()
 }
 
-pub fn keys() -> BTreeSet<Bytes> {
+pub(crate) fn keys() -> BTreeSet<Bytes> {
     events().iter().map(key).collect()
 }
 
@@ -52,7 +52,7 @@ fn key(event: &Value) -> Bytes {
 }
 
 /// The body that a user of MirrorMaker 2 would send.
-pub fn mirror_config(source: &str, target: &str) -> Value {
+pub(crate) fn mirror_config(source: &str, target: &str) -> Value {
     json!({
         "name": "mirror",
         "connector.class": "org.apache.kafka.connect.mirror.MirrorSourceConnector",
@@ -67,7 +67,7 @@ pub fn mirror_config(source: &str, target: &str) -> Value {
 }
 
 /// Documents in the index; 0 while there is none.
-pub async fn count(search: &Rest) -> usize {
+pub(crate) async fn count(search: &Rest) -> usize {
     search.try_get("/src.earthquakes/_refresh").await;
     let answer = search.try_get("/src.earthquakes/_count").await;
     let count = answer.filter(|answer| answer.is_good()).and_then(|answer| answer.body["count"].as_u64());
