@@ -18,7 +18,8 @@ use crate::{RawConfig, TaskError};
 /// The worker promises:
 /// - `put` carries records of open partitions only, in offset order per partition, and is called at least once a second,
 ///   with an empty list when there is nothing new: the place to notice failures of background work.
-/// - After a `Retriable` error of `put` the *same* records are given again after a pause, nothing else in between.
+/// - After a `Retriable` error of `put` the *same* records are given again after a pause, nothing else in between; only
+///   those of partitions that were closed meanwhile are left out.
 /// - What `pre_commit` returns, capped by what was delivered, is all that is ever committed for the group
 ///   `connect-<name>`. It is called every `offset.flush.interval.ms`, after [`SinkTaskContext::request_commit`], and
 ///   before partitions close.

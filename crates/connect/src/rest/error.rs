@@ -1,12 +1,15 @@
 //! Every error of the API: its status and its body `{"error_code":N,"message":".."}`.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::herder::HerderError;
 use crate::plugins::Invalid;
+
+/// The library's texts are one line.
+const LIBRARY_TEXT_MAX: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct ApiError {
@@ -62,6 +65,17 @@ impl From<Invalid> for ApiError {
     fn from(error: Invalid) -> Self {
         Self::bad_request(error.to_string())
     }
+}
+
+/// Gives errors of the HTTP library (a body too large, a path that is no UTF-8) the shape that clients expect.
+pub(super) async fn in_our_shape(response: Response) -> Response {
+    let status = response.status();
+    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let body = axum::body::to_bytes(response.into_body(), LIBRARY_TEXT_MAX).await.unwrap_or_default();
+    ApiError::new(status, String::from_utf8_lossy(&body)).into_response()
 }
 
 impl IntoResponse for ApiError {

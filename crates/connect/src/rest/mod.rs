@@ -105,6 +105,7 @@ fn router(app: SharedApp, metrics: &Metrics) -> Router {
         .fallback(root::not_found)
         .method_not_allowed_fallback(root::method_not_allowed)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(axum::middleware::map_response(error::in_our_shape))
         .with_state(app)
         .merge(metrics.router())
 }

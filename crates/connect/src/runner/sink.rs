@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use twinstream_client::{ClientError, CommitOffset, Consumer, ConsumerEvent, ConsumerRecord, Revocation, StartAt};
-use twinstream_connect_api::{SinkRecord, SinkTask, TaskError};
+use twinstream_connect_api::{SinkRecord, SinkTask, SinkTaskContext as _, TaskError};
 use twinstream_model::{ErrorCode, Offset, TopicPartition};
 
 use super::errors::ErrorPolicy;
@@ -111,10 +111,11 @@ impl Runner {
         reporter: Reporter,
     ) -> Result<Self, TaskError> {
         let commit_interval = shared.settings.millis("offset.flush.interval.ms");
-        let (consumer, place) = place::join(shared, spec).await?;
+        let conversion = Conversion::new(shared, spec, policy)?;
+        let (consumer, place) = place::join(shared, spec).await?; // last: who joined must leave
         Ok(Self {
             reporter,
-            conversion: Conversion::new(shared, spec, policy)?,
+            conversion,
             context,
             consumer,
             place,
@@ -143,7 +144,7 @@ impl Runner {
             }
             self.seek_as_asked().await?;
             self.pause_as_needed(wanted).await?;
-            let wait = self.wait();
+            let wait = self.wait(wanted);
             let events = tokio::select! {
                 _ = wanted_change(&mut want, wanted) => continue,
                 events = self.consumer.next_batch(wait) => events,
@@ -160,9 +161,10 @@ impl Runner {
     }
 
     /// How long to wait for records: a turn, less if something is due before.
-    fn wait(&self) -> Duration {
+    fn wait(&self, wanted: Want) -> Duration {
         let now = Instant::now();
-        let due = self.retry.as_ref().map_or(self.next_commit, |retry| retry.at.min(self.next_commit));
+        let retry = self.retry.as_ref().filter(|_| wanted == Want::Run);
+        let due = retry.map_or(self.next_commit, |retry| retry.at.min(self.next_commit));
         due.saturating_duration_since(now).min(TURN).max(Duration::from_millis(1))
     }
 
@@ -313,8 +315,11 @@ impl Runner {
             }
             match self.consumer.seek(&partition, StartAt::Offset(offset)).await {
                 Ok(()) => {}
-                // The revocation that waits in the stream will take the partition or bring it back at its commit.
-                Err(error) if error.code() == Some(ErrorCode::RebalanceInProgress) => continue,
+                // Again in the next turn, if the partition is still ours then; until then nothing of it is delivered.
+                Err(error) if error.is_retriable() || error.code() == Some(ErrorCode::RebalanceInProgress) => {
+                    self.context.seek(BTreeMap::from([(partition, offset)]));
+                    continue;
+                }
                 Err(error) => {
                     return Err(TaskError::fatal(format!("cannot seek {partition} to {offset}")).caused_by(error));
                 }

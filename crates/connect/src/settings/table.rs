@@ -121,7 +121,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     no_such_part("metrics.recording.level", "metrics are served under /metrics for Prometheus"),
     no_such_part("metrics.sample.window.ms", "metrics are served under /metrics for Prometheus"),
     no_such_part("auto.include.jmx.reporter", "there is no JVM"),
-    setting("topic.creation.enable", Boolean, "true", "whether source connectors may bring settings for new topics"),
+    no_such_part("topic.creation.enable", "topic.creation.* of connectors is not supported in this release, whatever is set here"),
     refused("exactly.once.source.support", "disabled", "exactly-once sources are not supported in this release, leave it at 'disabled'"),
     refused("config.providers", "", "config providers are not supported in this release, write the values themselves"),
     refused("rest.extension.classes", "", "REST extensions are Java classes and cannot be loaded"),

@@ -45,6 +45,8 @@ async fn answers_are_those_of_kafka_connect() {
     assert_eq!(put("/connectors/x/pause").await, message(404, "Unknown connector x"));
     assert_eq!(put("/connectors/x/stop").await, message(404, "Unknown connector x"));
     assert_eq!(put("/connectors").await, message(405, "HTTP 405 Method Not Allowed"));
+    let (status, body) = get("/connectors/%ff").await;
+    assert_eq!((status, &body["error_code"]), (400, &json!(400)), "{body}");
     let restart = rest.post("/connectors/x/restart", &json!({})).await;
     assert_eq!((restart.status, restart.body), message(404, "Unknown connector: x"));
 

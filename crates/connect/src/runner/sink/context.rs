@@ -42,8 +42,10 @@ impl Context {
         asked.seeks.retain(|partition, _| open.contains(partition));
     }
 
+    /// Partitions whose records wait: paused ones, and those that are to go on elsewhere.
     pub(super) fn paused(&self) -> BTreeSet<TopicPartition> {
-        self.asked.lock().paused.clone()
+        let asked = self.asked.lock();
+        asked.paused.iter().chain(asked.seeks.keys()).cloned().collect()
     }
 
     pub(super) fn take_seeks(&self) -> BTreeMap<TopicPartition, Offset> {
