@@ -162,7 +162,7 @@ pub(crate) enum Topic {
         #[command(flatten)]
         cluster: Cluster,
     },
-    /// Show partitions, offsets and changed settings.
+    /// Show partitions, offsets and the settings of its own.
     Describe {
         #[arg(required = true)]
         names: Vec<String>,

@@ -165,7 +165,7 @@ async fn until(server: &Server, ready: impl AsyncFn() -> bool) -> Result<(), Fai
 /// The user's own search server must be there before anything depends on it.
 async fn search_answers(plan: &Plan, http: &Http, steps: &Steps) -> Result<(), Failure> {
     let step = steps.start(format!("search server at {}", plan.search.url));
-    http.get(&plan.search.url).await.map_err(|error| {
+    http.get(&plan.search.request_url()).await.map_err(|error| {
         Failure::new(format!("the search server does not answer: {error}"))
             .tried(format!("GET {}", plan.search.url))
             .next("correct --search URL, or leave it out to use the embedded index")

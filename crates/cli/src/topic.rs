@@ -5,7 +5,10 @@ use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use serde::Serialize;
-use twinstream_client::raw::{OffsetAt, TopicInfo};
+use twinstream_client::raw::kafka_protocol::messages::DescribeConfigsRequest;
+use twinstream_client::raw::kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
+use twinstream_client::raw::{Node, OffsetAt, TopicInfo};
 use twinstream_client::{Admin, ClientError, NewTopic};
 use twinstream_model::{ErrorCode, NodeId, Offset, TopicName, TopicPartition};
 
@@ -13,6 +16,10 @@ use crate::arguments::{Cluster, OutputFormat, Topic};
 use crate::bootstrap::{admin, block_on, failed};
 use crate::failure::Failure;
 use crate::output;
+
+/// Kafka's numbers for a topic among resources, and for a setting that was given to the topic itself.
+const RESOURCE_TOPIC: i8 = 2;
+const SOURCE_TOPIC: i8 = 1;
 
 /// The wire's way to say "your default".
 const DEFAULT: i16 = -1;
@@ -125,6 +132,8 @@ fn is_internal(topic: &TopicInfo) -> bool {
 struct Described {
     topic: String,
     id: String,
+    /// Settings of its own, beside the cluster's defaults.
+    configs: BTreeMap<String, String>,
     partitions: Vec<DescribedPartition>,
 }
 
@@ -181,11 +190,33 @@ async fn description(admin: &Admin, topic: &TopicInfo) -> Result<Described, Clie
             end_offset: offset(&ends, &name),
         }
     });
-    Ok(Described { topic: topic.name.to_string(), id: topic.id.to_string(), partitions: partitions.collect() })
+    Ok(Described {
+        topic: topic.name.to_string(),
+        id: topic.id.to_string(),
+        configs: own_configs(admin, &topic.name).await?,
+        partitions: partitions.collect(),
+    })
+}
+
+async fn own_configs(admin: &Admin, topic: &TopicName) -> Result<BTreeMap<String, String>, ClientError> {
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(RESOURCE_TOPIC)
+        .with_resource_name(StrBytes::from_string(topic.to_string()))
+        .with_configuration_keys(None);
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+    let answer = admin.raw().request(Node::Any, &request).await?;
+    let entries = answer.results.into_iter().flat_map(|result| result.configs);
+    let own = entries.filter(|entry| entry.config_source == SOURCE_TOPIC);
+    Ok(own
+        .map(|entry| (entry.name.to_string(), entry.value.map(|value| value.to_string()).unwrap_or_default()))
+        .collect())
 }
 
 fn show(topic: Described) -> Result<(), Failure> {
     output::line(&format!("topic {} (id {}), {} partitions", topic.topic, topic.id, topic.partitions.len()))?;
+    for (name, value) in &topic.configs {
+        output::line(&format!("  {name}={value}"))?;
+    }
     let dash = |number: Option<i64>| number.map_or("-".to_owned(), |number| number.to_string());
     let nodes = |nodes: &[i32]| nodes.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
     let rows = topic.partitions.iter().map(|partition| {

@@ -40,7 +40,7 @@ fn parsed(text: &str) -> Value {
 async fn topic_is_created_listed_described_and_deleted() {
     let cluster = Cluster::start(2).await;
     let b = cluster.bootstrap();
-    let created = text(&["topic", "create", "orders", "-p", "4", "-b", &b], "");
+    let created = text(&["topic", "create", "orders", "-p", "4", "-c", "retention.ms=60000", "-b", &b], "");
     assert_eq!(created, "created topic orders with 4 partitions\n");
     let listed = parsed(&text(&["topic", "list", "-o", "json", "-b", &b], ""));
     assert_eq!(listed, json!([{"topic": "orders", "partitions": 4, "replicas": 1, "internal": false}]));
@@ -51,6 +51,8 @@ async fn topic_is_created_listed_described_and_deleted() {
     leaders.sort_unstable();
     assert_eq!(leaders, [1, 1, 2, 2], "partitions are spread over the brokers");
     assert!(partitions.iter().all(|partition| partition["end_offset"] == 0), "{described}");
+
+    assert_eq!(described[0]["configs"], json!({"retention.ms": "60000"}), "what was given and nothing else");
 
     let (code, told) = failure(&["topic", "create", "orders", "-b", &b]);
     assert!(code == 1 && told.contains("orders") && told.contains("--if-not-exists"), "{told}");

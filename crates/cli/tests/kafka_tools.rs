@@ -170,7 +170,9 @@ async fn dump_log_segments_reads_segments_indexes_snapshots_and_group_records() 
     assert_eq!(records, 20_000, "every record is in the segments that Kafka's tool reads");
     for index in [files(&partition, "index"), files(&partition, "timeindex")].concat() {
         let text = dump(&bench.kafka, &index, &["--index-sanity-check"]);
-        assert!(text.contains("passed sanity check"), "{text}");
+        // The last segment may have too few bytes for a first entry.
+        let is_last = index.file_stem() == logs.last().and_then(|log| log.file_stem());
+        assert!(text.contains("passed sanity check") || (is_last && text.contains("is empty")), "{text}");
         let text = dump(&bench.kafka, &index, &["--verify-index-only"]);
         assert!(!text.contains("Index position") && !text.contains("mismatch") && !text.contains("Mismatch"), "{text}");
     }

@@ -55,8 +55,8 @@ pub(super) fn mirrored_topic() -> String {
 }
 
 /// The address of the index that the sink fills: it has the name of the topic.
-pub(super) fn index(plan: &Plan) -> String {
-    format!("{}/{}", plan.search.url, mirrored_topic())
+fn index(plan: &Plan) -> String {
+    format!("{}/{}", plan.search.request_url(), mirrored_topic())
 }
 
 pub(super) async fn run(plan: &Plan, http: &Http, steps: &Steps) -> Result<Flow, Failure> {
@@ -67,26 +67,27 @@ pub(super) async fn run(plan: &Plan, http: &Http, steps: &Steps) -> Result<Flow,
     // The mirror may start before the first record is there; that is what it is for.
     tokio::try_join!(produce(plan, &upstream, steps), connector(plan, http, "mirror", mirror(plan), steps))?;
     let deadline = Instant::now() + FLOW_TIME_MAX;
-    let upstream_keys = upstream.keys().await?;
-    let mut watch = Watch { plan, http, deadline, asked: Instant::now() };
-    watch.until(async || Ok(downstream.end().await?.is_some())).await?;
-    let sink = connector(plan, http, "search", sink(plan), steps);
-    let mirrored = watch_mirror(&upstream, &downstream, upstream_keys, Watch { ..watch }, steps);
-    let ((), (downstream_records, mirrored_ms)) = tokio::try_join!(sink, mirrored)?;
+    let watch = Watch { plan, http, deadline, asked: Instant::now() };
+    let sink = async {
+        // A sink that starts before its topic is there would find it only when it asks for metadata again.
+        watch.clone().until(async || Ok(downstream.end().await?.is_some())).await?;
+        connector(plan, http, "search", sink(plan), steps).await
+    };
+    let mirrored = watch_mirror(&upstream, &downstream, watch.clone(), steps);
+    let ((), mirrored) = tokio::try_join!(sink, mirrored)?;
 
     let step = steps.start("all records indexed");
-    let wanted = upstream_keys as u64;
+    let wanted = mirrored.upstream_records;
     let documents = async || count::documents(http, &index(plan)).await.map_err(Failure::new);
-    let mut watch = Watch { plan, http, deadline, asked: Instant::now() };
-    if watch.until(async || Ok(documents().await? >= wanted)).await? {
+    if watch.clone().until(async || Ok(documents().await? >= wanted)).await? {
         step.done();
     }
     let indexed_ms = steps.elapsed_ms();
     Ok(Flow {
         upstream_records: wanted,
-        downstream_records,
+        downstream_records: mirrored.downstream_records,
         documents: documents().await?,
-        mirrored_ms,
+        mirrored_ms: mirrored.reached_ms,
         indexed_ms,
         strongest: strongest(plan, http).await?,
     })
@@ -145,32 +146,39 @@ async fn produce(plan: &Plan, side: &Side, steps: &Steps) -> Result<(), Failure>
     Ok(())
 }
 
-/// Waits until every key is downstream; how many are, and when that was.
+struct Mirrored {
+    upstream_records: u64,
+    downstream_records: u64,
+    /// When the last record was downstream.
+    reached_ms: u64,
+}
+
+/// Waits until every key that is upstream is downstream too.
 async fn watch_mirror(
     upstream: &Side,
     downstream: &Side,
-    wanted: usize,
     mut watch: Watch<'_>,
     steps: &Steps,
-) -> Result<(u64, u64), Failure> {
+) -> Result<Mirrored, Failure> {
     let step = steps.start("all records mirrored downstream");
     loop {
         let end = upstream.end().await?.unwrap_or(0);
         watch.until(async || Ok(downstream.end().await?.unwrap_or(0) >= end)).await?;
         let reached_ms = steps.elapsed_ms();
         // After a crash a record may be there twice while another is still on its way: only keys tell.
-        let found = downstream.keys().await?;
+        let (wanted, found) = tokio::try_join!(upstream.keys(), downstream.keys())?;
         if found >= wanted || watch.is_over() {
             if found >= wanted {
                 step.done();
             }
-            return Ok((found as u64, reached_ms));
+            return Ok(Mirrored { upstream_records: wanted as u64, downstream_records: found as u64, reached_ms });
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
 /// Polls something that two connectors bring about, and ends early when one of them has failed.
+#[derive(Clone)]
 struct Watch<'a> {
     plan: &'a Plan,
     http: &'a Http,
@@ -257,7 +265,7 @@ fn mirror(plan: &Plan) -> Value {
 }
 
 fn sink(plan: &Plan) -> Value {
-    json!({
+    let mut config = json!({
         "name": "search",
         "connector.class": "io.confluent.connect.elasticsearch.ElasticsearchSinkConnector",
         "tasks.max": "3",
@@ -268,7 +276,17 @@ fn sink(plan: &Plan) -> Value {
         "key.converter": "org.apache.kafka.connect.storage.StringConverter",
         "value.converter": "io.confluent.connect.avro.AvroConverter",
         "value.converter.schema.registry.url": plan.registry.url,
-    })
+    });
+    if let (Some((user, password)), Some(config)) = (&plan.search.credentials, config.as_object_mut()) {
+        config.insert("connection.username".to_owned(), json!(decoded(user)));
+        config.insert("connection.password".to_owned(), json!(decoded(password)));
+    }
+    config
+}
+
+/// A part of an address without its escapes.
+fn decoded(part: &str) -> String {
+    percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 
 /// The strongest quake of the week, asked from the index.
@@ -276,8 +294,13 @@ async fn strongest(plan: &Plan, http: &Http) -> Result<Option<Quake>, Failure> {
     let query = json!({ "size": 1, "sort": [{ "magnitude": "desc" }] });
     let url = format!("{}/_search", index(plan));
     let answer = http.post(&url, Some(&query)).await;
-    let answer =
-        answer.map_err(|error| Failure::new(format!("the query failed: {error}")).tried(format!("POST {url}")))?;
+    let answer = answer.map_err(|error| {
+        Failure::new(format!("the query failed: {error}")).tried(format!(
+            "POST {}/{}/_search",
+            plan.search.url,
+            mirrored_topic()
+        ))
+    })?;
     let hit = answer.pointer("/hits/hits/0/_source");
     Ok(hit.and_then(|hit| {
         Some(Quake {

@@ -60,7 +60,19 @@ pub(super) struct Service {
 #[derive(Debug)]
 pub(super) struct Search {
     pub embedded: Option<Service>,
+    /// Without user and password, so it can be shown.
     pub url: String,
+    pub credentials: Option<(String, String)>,
+}
+
+impl Search {
+    /// The address for requests.
+    pub(super) fn request_url(&self) -> String {
+        match (&self.credentials, self.url.split_once("://")) {
+            (Some((user, password)), Some((scheme, rest))) => format!("{scheme}://{user}:{password}@{rest}"),
+            _ => self.url.clone(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -90,7 +102,7 @@ impl Plan {
         Ok(Self {
             registry: registry(&data_dir, base + REGISTRY, &upstream),
             worker: worker(&data_dir, base + WORKER, &downstream),
-            search: search(&data_dir, base + SEARCH, options.search.as_deref()),
+            search: search(&data_dir, base + SEARCH, options.search.as_deref())?,
             upstream,
             downstream,
             data_dir,
@@ -245,9 +257,9 @@ fn worker(data_dir: &Path, port: u16, site: &Site) -> Service {
     Service { server: with_settings(data_dir, "worker", "worker", port, 0, &settings), url }
 }
 
-fn search(data_dir: &Path, port: u16, given: Option<&str>) -> Search {
+fn search(data_dir: &Path, port: u16, given: Option<&str>) -> Result<Search, Failure> {
     if let Some(url) = given {
-        return Search { embedded: None, url: url.trim_end_matches('/').to_owned() };
+        return own_search(url);
     }
     let url = format!("http://127.0.0.1:{port}");
     let data = data_dir.join("search");
@@ -261,7 +273,27 @@ fn search(data_dir: &Path, port: u16, given: Option<&str>) -> Search {
         settings: None,
         folders: vec![data],
     };
-    Search { embedded: Some(Service { server, url: url.clone() }), url }
+    Ok(Search { embedded: Some(Service { server, url: url.clone() }), url, credentials: None })
+}
+
+fn own_search(given: &str) -> Result<Search, Failure> {
+    let wrong = |reason: &str| {
+        Failure::usage(format!("--search {given}: {reason}")).next("give an address such as http://127.0.0.1:9200")
+    };
+    let url = reqwest::Url::parse(given).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(wrong("is not an http or https address"));
+    }
+    // User and password stay as they are written, so that they can be put back into an address.
+    let credentials = url.password().map(|password| (url.username().to_owned(), password.to_owned()));
+    let text = given.trim_end_matches('/');
+    let url = match (text.split_once("://"), &credentials) {
+        (Some((scheme, rest)), Some(_)) => {
+            format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
+        }
+        _ => text.to_owned(),
+    };
+    Ok(Search { embedded: None, url, credentials })
 }
 
 fn with_settings(

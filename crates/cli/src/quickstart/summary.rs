@@ -92,7 +92,7 @@ fn counts(report: &Report) -> Result<(), Failure> {
 
 fn query(plan: &Plan, report: &Report) -> Result<(), Failure> {
     output::line("")?;
-    output::line(&format!("the strongest quake of the week, asked from {}:", flow::index(plan)))?;
+    output::line(&format!("the strongest quake of the week, asked from {}:", index(plan)))?;
     match &report.flow.strongest {
         Some(quake) => output::line(&format!("  magnitude {}, {} (time {})", quake.magnitude, quake.place, quake.time)),
         None => output::line("  the index has no answer yet"),
@@ -111,7 +111,7 @@ fn commands(plan: &Plan) -> Result<(), Failure> {
         r#""network":"me","status":"reviewed"}"#
     );
     let topic = flow::mirrored_topic();
-    let index = flow::index(plan);
+    let index = index(plan);
     output::line("\nnow try, in another terminal:")?;
     output::line(&format!(
         "  echo 'mine|{event}' | \\\n    {us} produce earthquakes -b {up} -K '|' --schema {schema} --registry {registry}"
@@ -122,6 +122,11 @@ fn commands(plan: &Plan) -> Result<(), Failure> {
     output::line(&format!("  curl -s '{index}/_search?q=place:desk'"))?;
     output::line(&format!("  curl -s {worker}/connectors/mirror/status"))?;
     output::line("\nCtrl-C stops everything; the same command goes on where it was.")
+}
+
+/// The address of the index as it may be shown.
+fn index(plan: &Plan) -> String {
+    format!("{}/{}", plan.search.url, flow::mirrored_topic())
 }
 
 /// How this binary is called from the current folder.

@@ -25,6 +25,21 @@ fn own_search_server_replaces_the_embedded_index() {
 }
 
 #[test]
+fn password_of_the_search_server_is_used_and_not_shown() {
+    let given = Quickstart { search: Some("https://me:s%40cret@s:9200".into()), ..options(1) };
+    let search = Plan::new(&given).unwrap().search;
+    assert_eq!(search.url, "https://s:9200");
+    assert_eq!(search.request_url(), "https://me:s%40cret@s:9200");
+}
+
+#[test]
+fn search_address_that_is_none_is_refused() {
+    for given in ["s:9200", "ftp://s", "http://", "nonsense"] {
+        assert!(Plan::new(&Quickstart { search: Some(given.into()), ..options(1) }).is_err(), "{given}");
+    }
+}
+
+#[test]
 fn worker_stops_before_brokers_and_controllers_stop_last_in_their_site() {
     let plan = Plan::new(&options(3)).unwrap();
     let stage = |name: &str| plan.servers().find(|server| server.name == name).unwrap().stop_stage;
