@@ -115,9 +115,14 @@ async fn description(cluster: &Cluster, admin: &Admin, name: &str) -> Result<Des
     })
 }
 
+/// A static member's name outlives its process; the id of others is all they have.
+fn name(member: &GroupMember) -> String {
+    member.instance_id.clone().unwrap_or_else(|| member.member_id.clone())
+}
+
 fn member(member: &GroupMember) -> Member {
     Member {
-        member: member.instance_id.clone().unwrap_or_else(|| member.member_id.clone()),
+        member: name(member),
         client: member.client_id.clone(),
         host: member.client_host.clone(),
         partitions: member.assignment.iter().map(TopicPartition::to_string).collect(),
@@ -132,7 +137,7 @@ fn position(partition: &TopicPartition, lag: &GroupLag, group: &GroupDescription
         committed: lag.committed.offset.0,
         end: lag.end.map(|end| end.0),
         lag: lag.lag(),
-        member: owner.map(|owner| owner.member_id.clone()),
+        member: owner.map(name),
     }
 }
 

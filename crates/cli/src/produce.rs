@@ -39,8 +39,23 @@ pub(crate) fn run(options: Produce) -> Result<ExitCode, Failure> {
 }
 
 async fn send_all(options: &Produce, shape: &Shape, producer: &Producer) -> Result<u64, Failure> {
-    let mut lines = lines_of_stdin();
     let mut in_flight = VecDeque::new();
+    let sent = send_lines(options, shape, producer, &mut in_flight).await;
+    // Also when a line was bad: those before it are said to be sent, so they must have arrived.
+    while !in_flight.is_empty() {
+        delivered(options, in_flight.pop_front()).await?;
+    }
+    sent
+}
+
+/// Hands the lines over; how many those are. Acknowledgements that are still out stay in `in_flight`.
+async fn send_lines(
+    options: &Produce,
+    shape: &Shape,
+    producer: &Producer,
+    in_flight: &mut VecDeque<(u64, DeliveryFuture)>,
+) -> Result<u64, Failure> {
+    let mut lines = lines_of_stdin();
     let mut number = 0;
     while let Some(line) = lines.recv().await {
         let line = line.map_err(|error| Failure::new(format!("cannot read stdin: {error}")))?;
@@ -51,9 +66,6 @@ async fn send_all(options: &Produce, shape: &Shape, producer: &Producer) -> Resu
         if in_flight.len() >= IN_FLIGHT_MAX {
             delivered(options, in_flight.pop_front()).await?;
         }
-    }
-    while !in_flight.is_empty() {
-        delivered(options, in_flight.pop_front()).await?;
     }
     Ok(number)
 }

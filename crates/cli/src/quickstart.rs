@@ -79,7 +79,7 @@ async fn work(
     let ready_ms = steps.elapsed_ms();
     let flow = flow::run(plan, &http, steps).await?;
     let report = Report { ready_ms, flow };
-    summary::show(plan, &report, format)?;
+    summary::show(plan, &report, options.once, format)?;
     let good = report.is_complete() || !options.once;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

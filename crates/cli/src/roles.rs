@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -17,6 +18,9 @@ use twinstream_telemetry::Metrics;
 
 use crate::arguments::{Role, Search};
 use crate::failure::Failure;
+
+/// `timeout` of coreutils signals the process and then its whole group, as terminals and supervisors may: one request.
+const SAME_REQUEST: Duration = Duration::from_millis(500);
 
 pub(crate) fn broker(role: Role) -> Result<ExitCode, Failure> {
     let options = BrokerOptions { config: role.config, overrides: role.overrides };
@@ -64,7 +68,7 @@ where
         stop.send_replace(true);
         tokio::select! {
             ended = role_ends => told(role, ended),
-            () = stop_signals.next() => Err(Failure::new(format!("{role} was told twice to stop and left at once"))),
+            () = stop_signals.again() => Err(Failure::new(format!("{role} was told twice to stop and left at once"))),
         }
     });
     // A task that hangs in a system call must not keep a stopped process alive.
@@ -92,6 +96,15 @@ impl StopSignals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for somebody who has lost patience.
+    pub(crate) async fn again(&mut self) {
+        let first = Instant::now();
+        self.next().await;
+        while first.elapsed() < SAME_REQUEST {
+            self.next().await;
         }
     }
 }

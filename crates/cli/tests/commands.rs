@@ -121,6 +121,8 @@ async fn avro_goes_in_as_json_and_comes_out_as_json() {
     let output = run(&produce, "{\"x\":3}\n{\"y\":4}\n");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && told.contains("line 2 of stdin"), "{told}");
+    let three = "{\"x\":1}\n{\"x\":2}\n{\"x\":3}\n";
+    assert_eq!(text(&consume, ""), three, "what is said to be sent is there");
     fs::write(&schema, "{\"type\":\"recor\"}").expect("write a broken schema");
     let (code, told) = failure(&produce);
     assert!(code == 1 && told.contains("point.avsc") && told.contains("not an avro schema"), "{told}");

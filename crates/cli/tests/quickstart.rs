@@ -88,6 +88,16 @@ async fn same_data_directory_goes_on_and_children_die_with_a_killed_parent() {
     wait_until("all children are gone", GONE_WITHIN, || async { !pids.iter().any(|pid| is_alive(*pid)) }).await;
 }
 
+#[test]
+fn same_data_directory_moves_to_other_ports() {
+    let folder = Folder::new();
+    let data = folder.path().join("data");
+    for _ in 0..2 {
+        let output = run(quickstart(&data, free_port_range(PORTS), &["--brokers", "2", "--once", "-o", "json"]));
+        assert!(output.status.success(), "ended with {}:\n{}", output.status, stderr(&output));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_stops_all_servers_cleanly() {
     let folder = Folder::new();

@@ -32,14 +32,18 @@ impl Report {
     }
 }
 
-pub(super) fn show(plan: &Plan, report: &Report, format: OutputFormat) -> Result<(), Failure> {
+pub(super) fn show(plan: &Plan, report: &Report, once: bool, format: OutputFormat) -> Result<(), Failure> {
     match format {
         OutputFormat::Json => json(report),
         OutputFormat::Table => {
             addresses(plan)?;
             counts(report)?;
             query(plan, report)?;
-            commands(plan)
+            commands(plan)?;
+            output::line(match once {
+                true => "\nstopping, as --once says; without it everything stays up until Ctrl-C.",
+                false => "\nCtrl-C stops everything; the same command goes on where it was.",
+            })
         }
     }
 }
@@ -94,7 +98,7 @@ fn query(plan: &Plan, report: &Report) -> Result<(), Failure> {
     output::line("")?;
     output::line(&format!("the strongest quake of the week, asked from {}:", index(plan)))?;
     match &report.flow.strongest {
-        Some(quake) => output::line(&format!("  magnitude {}, {} (time {})", quake.magnitude, quake.place, quake.time)),
+        Some(quake) => output::line(&format!("  magnitude {}, {}, {}", quake.magnitude, quake.place, utc(quake.time))),
         None => output::line("  the index has no answer yet"),
     }
 }
@@ -120,8 +124,7 @@ fn commands(plan: &Plan) -> Result<(), Failure> {
         "  {us} consume {topic} -b {down} --registry {registry} --from-beginning --exit -f '%k %s\\n'"
     ))?;
     output::line(&format!("  curl -s '{index}/_search?q=place:desk'"))?;
-    output::line(&format!("  curl -s {worker}/connectors/mirror/status"))?;
-    output::line("\nCtrl-C stops everything; the same command goes on where it was.")
+    output::line(&format!("  curl -s {worker}/connectors/mirror/status"))
 }
 
 /// The address of the index as it may be shown.
@@ -135,6 +138,22 @@ fn program() -> String {
     let here = std::env::current_dir().ok();
     let relative = here.and_then(|here| path.strip_prefix(here).ok().map(|path| path.display().to_string()));
     relative.unwrap_or_else(|| path.display().to_string())
+}
+
+/// Milliseconds since 1970 as a date of the Gregorian calendar. Years are counted from 1 March of the year 0 in eras of 400,
+/// so that the leap day is the last of its year and every era has the same length.
+fn utc(ms: i64) -> String {
+    let (days, second) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000) / 1_000);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
 #[cfg(test)]
