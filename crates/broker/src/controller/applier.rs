@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use twinstream_metadata::{Image, decode_batch};
+use twinstream_model::NodeId;
 use twinstream_quorum::{Event, QuorumEntry, QuorumHandle};
 
 use super::transport::{Identity, PeerTransport};
@@ -23,6 +24,9 @@ pub(super) struct Inputs {
     pub(super) identity: Arc<Identity>,
     pub(super) transport: Arc<PeerTransport>,
     pub(super) inter_broker_listener: String,
+    /// The settings say where these are. Metadata may still hold the address of before a move, and a node that follows
+    /// it there never gets the entry that corrects it.
+    pub(super) voters: Vec<NodeId>,
 }
 
 /// What others can follow.
@@ -97,7 +101,8 @@ impl Applier {
     fn publish(&mut self, through: u64) -> Result<(), ControllerError> {
         self.check_cluster()?;
         self.inputs.image.store(Arc::new(self.image.clone()));
-        for broker in self.image.brokers() {
+        let voters = &self.inputs.voters;
+        for broker in self.image.brokers().filter(|broker| !voters.contains(&broker.node_id)) {
             if let Some(endpoint) = broker.endpoint(&self.inputs.inter_broker_listener) {
                 self.inputs.transport.set_address(broker.node_id, address(&endpoint.host, endpoint.port));
             }

@@ -151,6 +151,7 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         identity: Arc::clone(&identity),
         transport: Arc::clone(&transport),
         inter_broker_listener: settings.network.inter_broker_listener.clone(),
+        voters: settings.quorum.voters.iter().map(|voter| voter.id).collect(),
     });
     let actor = actor::spawn(actor::Inputs {
         image: Arc::clone(&image),

@@ -37,6 +37,7 @@ impl Node {
             identity,
             transport,
             inter_broker_listener: "PLAINTEXT".to_owned(),
+            voters: vec![NodeId(1)],
         });
         let leading = outputs.leading.wait_for(Option::is_some);
         tokio::time::timeout(PATIENCE, leading).await.expect("in time").expect("the applier runs");
