@@ -173,6 +173,20 @@ impl Link {
             Err(error) if error.is_refused() => Loss::Process(self.node),
             Err(_) => Loss::Connection(self.node),
         };
+        self.report(loss).await;
+    }
+
+    /// Connects again. A process that came and went between two tries never had a connection that could break, so a port
+    /// that refuses is reported each time; for a broker that is known to be gone it changes nothing.
+    async fn connect(&self) -> Result<PeerConnection, PeerError> {
+        let opened = PeerConnection::open(&self.address).await;
+        if opened.as_ref().is_err_and(PeerError::is_refused) {
+            self.report(Loss::Process(self.node)).await;
+        }
+        opened
+    }
+
+    async fn report(&self, loss: Loss) {
         tracing::debug!(?loss, address = self.address, "connection to a node lost");
         if self.losses.send(loss).await.is_err() {
             tracing::debug!("nobody minds lost connections any more");
@@ -185,7 +199,7 @@ impl Link {
         write_raft(&mut body, &messages);
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => PeerConnection::open(&self.address).await?,
+            None => self.connect().await?,
         };
         let answer = match connection.ask(InternalApi::Raft, &body.bytes, ANSWER_LIMIT).await {
             Ok(answer) => answer,
@@ -221,3 +235,6 @@ fn gather(first: Outgoing, messages: &mut mpsc::Receiver<Outgoing>) -> Vec<Outgo
     }
     batch
 }
+
+#[cfg(test)]
+mod tests;
