@@ -80,6 +80,9 @@ pub struct PartitionLog {
     log_end: AtomicI64,
     recovery_point: AtomicI64,
     writer: Mutex<Writer>,
+    /// Held by whoever flushes, so that nobody takes a flush that is still under way for done. Readers and appends
+    /// do not need it.
+    flushing: Mutex<()>,
     epochs: RwLock<Epochs>,
     closed: AtomicBool,
     poison: OnceLock<String>,
@@ -302,6 +305,8 @@ impl PartitionLog {
     }
 
     fn flush_segments(&self, segments: &[Arc<Segment>], end: Offset) -> Result<Offset, LogError> {
+        let _alone = self.flushing.lock();
+        self.check_not_poisoned()?; // by the flush that was waited for
         let from = self.recovery_point();
         if end <= from {
             return Ok(from);
@@ -321,9 +326,7 @@ impl PartitionLog {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        if let Some(cause) = self.poison.get() {
-            return Err(LogError::Poisoned { cause: cause.clone() });
-        }
+        self.check_not_poisoned()?;
         let mut writer = self.writer.lock();
         writer.last_flush_ms = now;
         self.active().seal()?;
@@ -347,10 +350,15 @@ impl PartitionLog {
         Ok(renamed)
     }
 
-    fn check_usable(&self) -> Result<(), LogError> {
-        if let Some(cause) = self.poison.get() {
-            return Err(LogError::Poisoned { cause: cause.clone() });
+    fn check_not_poisoned(&self) -> Result<(), LogError> {
+        match self.poison.get() {
+            Some(cause) => Err(LogError::Poisoned { cause: cause.clone() }),
+            None => Ok(()),
         }
+    }
+
+    fn check_usable(&self) -> Result<(), LogError> {
+        self.check_not_poisoned()?;
         match self.closed.load(Ordering::Acquire) {
             true => Err(LogError::Closed),
             false => Ok(()),

@@ -100,6 +100,7 @@ impl PartitionLog {
                 last_flush_ms: opening.now,
                 doomed: Vec::new(),
             }),
+            flushing: Mutex::new(()),
             epochs: RwLock::new(epochs),
             closed: AtomicBool::new(false),
             poison: OnceLock::new(),
