@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -101,23 +101,26 @@ impl Binary {
         command.args(filter).current_dir(&self.folder);
         judges.announce(&mut command);
         let mut child = command.stdout(file.try_clone()?).stderr(file).spawn()?;
-        let ended = wait(&mut child, start)?;
+        let status = wait(&mut child, start)?;
         let text = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
         let missing = judges.missing_in(&self.executable)?;
-        let mut counts = Outcome::parse(&text).counts(&missing);
+        let outcome = Outcome::parse(&text);
+        let mut counts = outcome.counts(&missing);
         let complete = text.lines().any(|line| line.starts_with("test result: "));
-        if !complete || !ended {
+        let trouble = match status {
+            None => ", stopped: it took too long".to_owned(),
+            Some(_) if !complete => ", died without a result".to_owned(),
+            // All tests passed, and then a destructor or a thread that was left brought the process down.
+            Some(status) if !status.success() && !outcome.has_failures() => format!(", ended with {status}"),
+            Some(_) => String::new(),
+        };
+        if !trouble.is_empty() {
             counts.failed += 1;
         }
         if counts.failed > 0 {
             say(&text);
         }
         let seconds = start.elapsed().as_secs_f64();
-        let trouble = match (ended, complete) {
-            (false, _) => ", stopped: it took too long",
-            (true, false) => ", died without a result",
-            _ => "",
-        };
         if counts != Counts::default() {
             say(format!(
                 "{} {}: {} passed, {} failed, {} skipped{trouble} ({seconds:.1} s)",
@@ -132,17 +135,19 @@ impl Binary {
     }
 }
 
-/// Whether the child ended by itself in time.
-fn wait(child: &mut Child, start: Instant) -> Result<bool> {
-    while child.try_wait()?.is_none() {
+/// How the child ended, `None` when it had to be stopped. What its tests have started dies with it.
+fn wait(child: &mut Child, start: Instant) -> Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
         if start.elapsed() > BINARY_TIME_MAX {
             child.kill()?;
             child.wait()?;
-            return Ok(false);
+            return Ok(None);
         }
         std::thread::sleep(POLL);
     }
-    Ok(true)
 }
 
 fn mark(counts: Counts) -> &'static str {

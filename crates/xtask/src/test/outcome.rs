@@ -28,6 +28,10 @@ impl Outcome {
         outcome
     }
 
+    pub(super) fn has_failures(&self) -> bool {
+        self.failed > 0
+    }
+
     /// Counts, with those failures skipped that only say that a judge is missing.
     pub(super) fn counts(&self, without_judge: &[String]) -> Counts {
         let excused = without_judge.iter().filter(|test| self.failures.contains(test)).count().min(self.failed);
