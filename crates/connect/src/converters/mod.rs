@@ -90,6 +90,27 @@ pub(crate) fn classes() -> impl Iterator<Item = &'static str> {
     KINDS.iter().map(|kind| kind.classes[0])
 }
 
+/// Problems with the classes and settings of all three converters, as (key, message).
+pub(crate) fn check(config: &RawConfig) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for part in [Part::Key, Part::Value] {
+        let class = config.get(part.setting()).map_or("", |class| class.trim());
+        match unknown_class(class) {
+            Some(why) => {
+                let setting = part.setting();
+                found.push((setting.to_owned(), format!("Invalid value {class} for configuration {setting}: {why}")));
+            }
+            None => found.extend(check_settings(part, config)),
+        }
+    }
+    let class = config.get("header.converter").map_or("", String::as_str);
+    if HeaderConverter::of_class(class).is_none() {
+        let text = format!("Invalid value {class} for configuration header.converter: there are: ");
+        found.push(("header.converter".to_owned(), text + &header::CLASSES.join(", ")));
+    }
+    found
+}
+
 /// The problem with a converter class, if there is one.
 pub(crate) fn unknown_class(class: &str) -> Option<String> {
     match find(class) {
@@ -111,7 +132,7 @@ fn find(class: &str) -> Option<&'static Kind> {
 }
 
 /// Problems with the settings under a converter's prefix, as (key, message).
-pub(crate) fn check_settings(part: Part, config: &RawConfig) -> Vec<(String, String)> {
+fn check_settings(part: Part, config: &RawConfig) -> Vec<(String, String)> {
     let Some(kind) = config.get(part.setting()).and_then(|class| find(class.trim())) else { return Vec::new() };
     let prefix = format!("{}.", part.setting());
     let mut problems = Vec::new();

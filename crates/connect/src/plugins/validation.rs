@@ -9,7 +9,7 @@ use twinstream_connect_api::{ConfigDef, PluginKind, RawConfig};
 use twinstream_model::TopicName;
 
 use super::{Plugins, definition, effective_converters};
-use crate::converters::{self, HeaderConverter, Part};
+use crate::converters;
 use crate::settings::Settings;
 
 /// How long a connector may look at the outside world while it validates.
@@ -163,24 +163,7 @@ fn has_provider_reference(value: &str) -> bool {
 }
 
 fn check_converters(settings: &Settings, config: &RawConfig) -> Vec<(String, String)> {
-    let effective = effective_converters(settings, config);
-    let mut found = Vec::new();
-    for part in [Part::Key, Part::Value] {
-        let class = effective.get(part.setting()).map_or("", |class| class.trim());
-        match converters::unknown_class(class) {
-            Some(why) => {
-                let setting = part.setting();
-                found.push((setting.to_owned(), format!("Invalid value {class} for configuration {setting}: {why}")));
-            }
-            None => found.extend(converters::check_settings(part, &effective)),
-        }
-    }
-    let class = effective.get("header.converter").map_or("", String::as_str);
-    if HeaderConverter::of_class(class).is_none() {
-        let text = format!("Invalid value {class} for configuration header.converter: there are: ");
-        found.push(("header.converter".to_owned(), text + &converters::header::CLASSES.join(", ")));
-    }
-    found
+    converters::check(&effective_converters(settings, config))
 }
 
 fn check_overrides(config: &RawConfig) -> Vec<(String, String)> {

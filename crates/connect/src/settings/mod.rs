@@ -14,6 +14,7 @@ use twinstream_client::ClientSettings;
 use twinstream_connect_api::config::nearest;
 use twinstream_connect_api::{Config, ConfigDef, RawConfig};
 
+use crate::converters;
 use crate::worker::WorkerError;
 use table::{Fate, SETTINGS};
 
@@ -97,6 +98,9 @@ impl Settings {
                 problems.push(error.to_string());
             }
         }
+        // A setting that all three share is wrong once.
+        problems.dedup();
+        problems.extend(converters::check(&self.converter_defaults()).into_iter().map(|(_, problem)| problem));
         if let Err(problem) = self.listener() {
             problems.push(problem);
         }

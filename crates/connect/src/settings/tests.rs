@@ -55,6 +55,19 @@ fn storage_topics_must_differ() {
 }
 
 #[test]
+fn converters_are_checked_before_a_connector_needs_them() {
+    assert!(problems(&[("key.converter", "Nope")]).contains("Invalid value Nope for configuration key.converter"));
+    assert!(problems(&[("header.converter", "Nope")]).contains("header.converter: there are: "));
+    let wrong = problems(&[("value.converter", "JsonConverter"), ("value.converter.schemas.enable", "perhaps")]);
+    assert!(wrong.contains("value.converter.schemas.enable"), "{wrong}");
+}
+
+#[test]
+fn address_that_all_clients_share_is_complained_of_once() {
+    assert_eq!(problems(&[("bootstrap.servers", "zzz")]).matches("zzz").count(), 1);
+}
+
+#[test]
 fn all_missing_settings_are_named_at_once() {
     let error = Settings::from_map(RawConfig::new()).err().map(|error| error.to_string()).unwrap_or_default();
     for name in ["group.id", "key.converter", "config.storage.topic"] {
