@@ -23,7 +23,7 @@ use crate::level::Level;
 pub enum SettingsError {
     #[error("cannot read settings file {path}: {reason}")]
     File { path: String, reason: String },
-    #[error("unknown registry setting `{name}`{}", nearest.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    #[error("unknown registry setting `{name}`; {}", nearest.map_or("remove it".to_owned(), |n| format!("did you mean `{n}`?")))]
     Unknown { name: String, nearest: Option<&'static str> },
     #[error("registry setting `{name}` = `{value}`: {reason}")]
     Value { name: String, value: String, reason: String },
