@@ -10,7 +10,7 @@ use kafka_protocol::messages::{
     DescribeClusterRequest, FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
 };
 use support::process::BrokerProcess;
-use support::records::{create_topic, fetch, list_offset, produce, records_of, text, topic_name, values};
+use support::records::{create_topic, fetch, idempotent, list_offset, produce, records_of, text, topic_name, values};
 use support::{Client, free_port, wait_until};
 
 /// Commits offset 2 of partition 0 for a group without members, again until its coordinator has loaded.
@@ -81,6 +81,39 @@ async fn acknowledged_records_offsets_and_topics_survive_kill_9() {
     let mut client = broker.client().await;
     wait_until("the partition is led again", async || list_offset(&mut client, "t", 0, -1).await.offset == 51).await;
     assert_eq!(committed(&mut client, "g").await, (2, "note".to_owned()));
+}
+
+/// Sends the five batches of producer 7 that may be in flight; each is `size` records from where the one before ended.
+async fn send_window(client: &mut Client) -> Vec<(i16, i64)> {
+    let mut answers = Vec::new();
+    let mut sequence = 0;
+    for size in [1, 2, 3, 1, 2] {
+        let answer = produce(client, "t", 0, idempotent(7, 0, sequence, size as usize)).await;
+        answers.push((answer.error_code, answer.base_offset));
+        sequence += size;
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_batch_in_flight_is_known_again_after_kill_9_and_after_a_clean_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut broker = BrokerProcess::start(dir.path(), 1, port, port, &[]).await;
+    let mut client = broker.client().await;
+    create_topic(&mut client, "t", 1, &[]).await;
+    let first = send_window(&mut client).await;
+    assert_eq!(first, [(0, 0), (0, 1), (0, 3), (0, 6), (0, 7)]);
+    broker.kill();
+
+    for clean in [false, true] {
+        let mut broker = BrokerProcess::start(dir.path(), 1, port, port, &[]).await;
+        let mut client = broker.client().await;
+        wait_until("the partition is led again", async || list_offset(&mut client, "t", 0, -1).await.offset == 9).await;
+        assert_eq!(send_window(&mut client).await, first, "the repetitions get the old offsets; clean: {clean}");
+        assert_eq!(list_offset(&mut client, "t", 0, -1).await.offset, 9);
+        assert_eq!(broker.terminate(), Some(0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

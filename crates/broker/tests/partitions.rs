@@ -2,7 +2,6 @@
 
 mod support;
 
-use bytes::Bytes;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
@@ -11,7 +10,8 @@ use kafka_protocol::messages::{
     OffsetForLeaderEpochRequest, TransactionalId,
 };
 use support::records::{
-    create_topic, fetch, fetch_request, list_offset, produce, produce_request, records_of, text, topic_name, values,
+    create_topic, fetch, fetch_request, idempotent, list_offset, produce, produce_request, records_of, text,
+    topic_name, values,
 };
 use support::{Client, TestBroker};
 use twinstream_model::{ProducerEpoch, ProducerId};
@@ -165,15 +165,6 @@ fn init_producer_id(transactional_id: Option<&str>, timeout_ms: i32) -> InitProd
     InitProducerIdRequest::default()
         .with_transactional_id(transactional_id.map(|id| TransactionalId(text(id))))
         .with_transaction_timeout_ms(timeout_ms)
-}
-
-fn idempotent(id: i64, epoch: i16, sequence: i32, count: usize) -> Bytes {
-    let stamp = ProducerStamp { id: ProducerId(id), epoch: ProducerEpoch(epoch), base_sequence: sequence };
-    let mut builder = BatchBuilder::new().with_producer(stamp);
-    for _ in 0..count {
-        builder.append(1_700_000_000_000, None, Some(b"v"), []);
-    }
-    builder.build().unwrap().into()
 }
 
 #[tokio::test(flavor = "multi_thread")]

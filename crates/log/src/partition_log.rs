@@ -177,6 +177,7 @@ impl PartitionLog {
         let end = assign(&mut batches, base_offset, epoch)?;
         let written = self.write(&mut writer, &batches, epoch, &config);
         written.map_err(|error| self.poison(error))?;
+        batches.iter().for_each(|batch| writer.producers.hear(batch.header.producer_id, now));
         self.log_end.store(end.0, Ordering::Release);
         let appended = Appended {
             base_offset,

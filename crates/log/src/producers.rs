@@ -33,7 +33,12 @@ struct Producer {
     epoch: ProducerEpoch,
     /// Oldest first, never empty.
     batches: VecDeque<Remembered>,
+    /// When it last wrote by our own clock, [`NEVER_HEARD`] if only the log tells. The timestamps of records cannot say
+    /// it: who writes history (a mirror, an import) would be forgotten while it writes, and its repetitions appended.
+    heard_ms: i64,
 }
+
+const NEVER_HEARD: i64 = i64::MIN;
 
 /// A batch that was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,10 +108,11 @@ impl Producers {
         if self.entries.len() >= PRODUCERS_MAX && !self.entries.contains_key(&header.producer_id) {
             self.forget_silent();
         }
-        let producer = self
-            .entries
-            .entry(header.producer_id)
-            .or_insert_with(|| Producer { epoch: header.producer_epoch, batches: VecDeque::new() });
+        let producer = self.entries.entry(header.producer_id).or_insert_with(|| Producer {
+            epoch: header.producer_epoch,
+            batches: VecDeque::new(),
+            heard_ms: NEVER_HEARD,
+        });
         if producer.epoch != header.producer_epoch {
             producer.epoch = header.producer_epoch;
             producer.batches.clear();
@@ -117,9 +123,21 @@ impl Producers {
         producer.batches.push_back(Remembered::of(header));
     }
 
+    /// A producer has just written.
+    pub(crate) fn hear(&mut self, id: ProducerId, now: i64) {
+        if let Some(producer) = self.entries.get_mut(&id) {
+            producer.heard_ms = now;
+        }
+    }
+
+    /// A restart gives every producer its full time again.
+    pub(crate) fn hear_all(&mut self, now: i64) {
+        self.entries.values_mut().for_each(|producer| producer.heard_ms = now);
+    }
+
     /// Forgets producers that wrote nothing since `before`.
     pub(crate) fn expire(&mut self, before: i64) {
-        self.entries.retain(|_, producer| producer.last_timestamp() >= before);
+        self.entries.retain(|_, producer| producer.last_heard() >= before);
     }
 
     /// Puts older batches in front of the remembered ones, where they lead up to them without a gap.
@@ -150,16 +168,19 @@ impl Producers {
 
     /// Makes room for many newcomers at once, so that the search for the silent ones is rare.
     fn forget_silent(&mut self) {
-        let mut timestamps: Vec<i64> = self.entries.values().map(Producer::last_timestamp).collect();
+        let mut timestamps: Vec<i64> = self.entries.values().map(Producer::last_heard).collect();
         let (_, cut, _) = timestamps.select_nth_unstable(PRODUCERS_MAX / 10);
         let cut = *cut;
-        self.entries.retain(|_, producer| producer.last_timestamp() > cut);
+        self.entries.retain(|_, producer| producer.last_heard() > cut);
     }
 }
 
 impl Producer {
-    fn last_timestamp(&self) -> i64 {
-        self.batches.back().map_or(i64::MIN, |batch| batch.timestamp)
+    fn last_heard(&self) -> i64 {
+        match self.heard_ms {
+            NEVER_HEARD => self.batches.back().map_or(NEVER_HEARD, |batch| batch.timestamp),
+            heard => heard,
+        }
     }
 }
 

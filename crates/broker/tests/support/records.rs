@@ -12,7 +12,8 @@ use kafka_protocol::messages::{
     BrokerId, CreateTopicsRequest, FetchRequest, ListOffsetsRequest, ProduceRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
-use twinstream_protocol::batch::{BatchBuilder, batches};
+use twinstream_model::{ProducerEpoch, ProducerId};
+use twinstream_protocol::batch::{BatchBuilder, ProducerStamp, batches};
 
 use super::{Client, wait_until};
 
@@ -62,6 +63,16 @@ pub fn batch(timestamp: i64, records: &[(Option<&str>, Option<&str>)]) -> Bytes 
 pub fn values(values: &[&str]) -> Bytes {
     let records: Vec<_> = values.iter().map(|value| (None, Some(*value))).collect();
     batch(1_700_000_000_000, &records)
+}
+
+/// A batch of an idempotent producer.
+pub fn idempotent(id: i64, epoch: i16, sequence: i32, count: usize) -> Bytes {
+    let stamp = ProducerStamp { id: ProducerId(id), epoch: ProducerEpoch(epoch), base_sequence: sequence };
+    let mut builder = BatchBuilder::new().with_producer(stamp);
+    for _ in 0..count {
+        builder.append(1_700_000_000_000, None, Some(b"v"), []);
+    }
+    builder.build().unwrap().into()
 }
 
 pub fn produce_request(topic: &str, partition: i32, acks: i16, records: Bytes) -> ProduceRequest {

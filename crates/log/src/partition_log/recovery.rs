@@ -82,7 +82,8 @@ impl PartitionLog {
         }
         let start = segments[0].base().max(opening.log_start);
         let epochs = load_epochs(dir, &segments, end)?;
-        let producers = load_producers(dir, &segments, start, end, opening.now - opening.config.producer_expiry_ms)?;
+        let mut producers = load_producers(dir, &segments, start, end)?;
+        producers.hear_all(opening.now);
         let log = PartitionLog {
             partition,
             topic_id,
@@ -144,7 +145,7 @@ impl PartitionLog {
             epochs.save()?;
         }
         drop(epochs);
-        writer.producers = load_producers(&dir, &self.segments.load(), self.log_start_offset(), end, i64::MIN)?;
+        writer.producers = load_producers(&dir, &self.segments.load(), self.log_start_offset(), end)?;
         Ok(())
     }
 }
@@ -270,13 +271,7 @@ fn load_epochs(dir: &Path, segments: &[Arc<Segment>], end: Offset) -> Result<Epo
 /// Bytes before the end of the log in which older batches of known producers are looked up again.
 const WINDOW_BYTES: u64 = 1 << 20;
 
-fn load_producers(
-    dir: &Path,
-    segments: &[Arc<Segment>],
-    start: Offset,
-    end: Offset,
-    expired_before: i64,
-) -> Result<Producers, LogError> {
+fn load_producers(dir: &Path, segments: &[Arc<Segment>], start: Offset, end: Offset) -> Result<Producers, LogError> {
     let (mut producers, from) = newest_snapshot(dir, start, end)?;
     for segment in segments.iter().filter(|segment| segment.next_offset() > from) {
         let position = segment.locate(from)?.map_or(segment.size(), |found| found.position);
@@ -293,7 +288,6 @@ fn load_producers(
         active.for_each_header(position, |header| window.replay(header))?;
         producers.widen(window);
     }
-    producers.expire(expired_before);
     Ok(producers)
 }
 

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use twinstream_model::{Offset, ProducerEpoch, ProducerId};
 
-use super::{Producer, Producers, Remembered};
+use super::{NEVER_HEARD, Producer, Producers, Remembered};
 use crate::LogError;
 
 const VERSION: i16 = 1;
@@ -92,6 +92,6 @@ fn decode_entry(entry: &[u8]) -> Option<(ProducerId, Producer)> {
         offset_delta: i32_at(22)?,
         timestamp: i64_at(26)?,
     };
-    let producer = Producer { epoch: ProducerEpoch(epoch), batches: VecDeque::from([last]) };
+    let producer = Producer { epoch: ProducerEpoch(epoch), batches: VecDeque::from([last]), heard_ms: NEVER_HEARD };
     Some((ProducerId(i64_at(0)?), producer))
 }

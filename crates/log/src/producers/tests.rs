@@ -116,3 +116,13 @@ fn damaged_and_newer_snapshots_are_refused() {
     std::fs::write(&path, newer).unwrap();
     assert!(matches!(Producers::load(&path), Err(LogError::NewerVersion { .. })));
 }
+
+#[test]
+fn who_writes_old_records_is_not_forgotten_while_it_writes() {
+    let mut producers = after(&[batch(1, 0, 0, 2, 1)]);
+    producers.hear(ProducerId(1), 5_000);
+    producers.expire(4_999);
+    assert_eq!(producers.len(), 1);
+    producers.expire(5_001);
+    assert_eq!(producers.len(), 0);
+}
