@@ -5,9 +5,9 @@ mod support;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use kafka_protocol::messages::{ApiKey, FetchRequest};
+use kafka_protocol::messages::{ApiKey, DeleteTopicsRequest, FetchRequest};
 use support::records::{
-    batch, create_topic, fetch, fetch_request, list_offset, produce, produce_request, records_of, values,
+    batch, create_topic, fetch, fetch_request, list_offset, produce, produce_request, records_of, topic_name, values,
 };
 use support::{Client, TestBroker};
 use twinstream_protocol::batch::BatchBuilder;
@@ -80,6 +80,22 @@ async fn a_fetch_waits_for_records_and_is_woken_by_them() {
     let started = Instant::now();
     assert!(records_of(&client.call(idle, 11).await.responses[0].partitions[0]).is_empty());
     assert!(started.elapsed() >= Duration::from_millis(50));
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_fetch_hears_at_once_that_its_topic_is_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut client) = broker_with(&dir, "t", &[]).await;
+    let mut admin = broker.client().await;
+    let waiting = fetch_request("t", 0, 0).with_max_wait_ms(20_000);
+    let delete = DeleteTopicsRequest::default().with_topic_names(vec![topic_name("t")]).with_timeout_ms(1_000);
+    let started = Instant::now();
+    let (answer, deleted) = tokio::join!(client.call(waiting, 11), admin.call(delete, 4));
+    assert_eq!(deleted.responses[0].error_code, 0);
+    let code = answer.responses[0].partitions[0].error_code;
+    assert!([3, 6].contains(&code), "unknown topic or not the leader, not {code}");
+    assert!(started.elapsed() < Duration::from_secs(10), "woken, not timed out");
     broker.stop().await.unwrap();
 }
 

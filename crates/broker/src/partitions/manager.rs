@@ -131,13 +131,14 @@ impl PartitionManager {
         for at in gone {
             let Some(entry) = self.open.write().remove(&at) else { continue };
             let delay = entry.partition.log().config().file_delete_delay_ms;
+            // Who holds the partition still, a waiting fetch for one, hears that nobody leads it any more.
+            entry.partition.set_leadership(Leadership { leader: None, ..entry.partition.leadership() });
             match entry.partition.log().close_for_deletion(&deleted_name(&at)) {
                 Ok(folder) => self.doom(folder, delay),
                 Err(error) => {
                     tracing::error!(partition = %at, error = %error.chain(), "cannot delete a partition's folder")
                 }
             }
-            entry.partition.ring();
             tracing::info!(partition = %at, "deleted partition");
         }
     }
