@@ -4,12 +4,13 @@
 //! an answer. The records go to the quorum at once, so that many decisions share one disk flush; the answer goes out when they are
 //! committed and this node's image has them.
 //!
-//! States: *idle* (another node leads) -> *leading* (with a controller made from the committed image) -> *settling* (a write failed:
-//! nothing new is decided until everything under way is settled, then the controller is made anew) -> *leading* or *idle*.
+//! States: *idle* (another node leads) -> *leading* (with a controller made from the committed image) -> *settling* (a write failed,
+//! or a verb panicked: nothing new is decided until everything under way is settled, then the controller is made anew) -> *leading* or *idle*.
 //!
 //! Invariants: records enter the quorum in the order in which they were decided; a failed write throws the controller away, since its
 //! image foresaw something that may not happen.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -179,9 +180,21 @@ impl Actor {
     fn obey(&mut self, Waiting { verb, refused }: Waiting) {
         match self.controller.as_mut() {
             Some(controller) => {
-                let (records, done) = verb(controller, Instant::now());
-                drop(refused);
-                self.write(records, done);
+                // A panic must not end the actor: the cluster would have no controller until somebody restarts this node.
+                match catch_unwind(AssertUnwindSafe(|| verb(controller, Instant::now()))) {
+                    Ok((records, done)) => {
+                        drop(refused);
+                        self.write(records, done);
+                    }
+                    Err(_) => {
+                        tracing::error!(
+                            "a controller decision panicked, the controller is made anew from what is committed"
+                        );
+                        self.controller = None;
+                        self.settling = true;
+                        self.take_over_if_settled();
+                    }
+                }
             }
             None => {
                 // The verb goes first: the caller looks at its answer before the refusal.
@@ -265,3 +278,6 @@ impl Actor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

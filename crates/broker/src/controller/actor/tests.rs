@@ -1,0 +1,67 @@
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use twinstream_metadata::ConfigResource;
+use twinstream_model::NodeId;
+use twinstream_quorum::QuorumOptions;
+
+use super::super::applier;
+use super::super::transport::{Identity, PeerTransport};
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn set(value: &str) -> Decision<()> {
+    let (resource, name) = (ConfigResource::BrokerDefault, "log.retention.ms".to_owned());
+    Decision { records: vec![Record::Config { resource, name, value: Some(value.to_owned()) }], answer: () }
+}
+
+/// Decides as soon as this node leads.
+async fn decide(actor: &ActorHandle, value: &'static str) {
+    let decided = async {
+        while actor.decide(move |_, _| set(value)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, decided).await.expect("the controller decides");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_panics_costs_only_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let shutdown = CancellationToken::new();
+    let identity = Arc::new(Identity { node_id: NodeId(1), cluster: OnceLock::new() });
+    let (lost, losses) = mpsc::channel(1);
+    let transport = Arc::new(PeerTransport::new(Arc::clone(&identity), lost, shutdown.clone()));
+    let options = QuorumOptions::new(NodeId(1), vec![NodeId(1)], folder.path());
+    let (quorum, events) = twinstream_quorum::start(options, Arc::clone(&transport) as _).unwrap();
+    transport.connect(quorum.clone());
+    let image: Arc<ArcSwap<Image>> = Arc::default();
+    let outputs = applier::spawn(applier::Inputs {
+        image: Arc::clone(&image),
+        events,
+        quorum: quorum.clone(),
+        identity,
+        transport,
+        inter_broker_listener: "PLAINTEXT".to_owned(),
+        voters: vec![NodeId(1)],
+    });
+    let actor = spawn(Inputs {
+        image: Arc::clone(&image),
+        quorum: quorum.clone(),
+        applied: outputs.applied,
+        leading: outputs.leading,
+        losses,
+        settings: ControllerSettings::default(),
+        first_cluster_id: None,
+        shutdown: shutdown.clone(),
+    });
+
+    decide(&actor, "1").await;
+    let failed = actor.decide(|_, _| -> Decision<()> { panic!("a defect") }).await;
+    assert!(failed.is_err());
+    decide(&actor, "2").await;
+    assert_eq!(image.load().config(&ConfigResource::BrokerDefault, "log.retention.ms"), Some("2"));
+    shutdown.cancel();
+    quorum.stop().await;
+}
