@@ -217,11 +217,7 @@ fn queued_request_bytes_max(values: &Values) -> Result<u64, SettingsError> {
 
 impl QuorumSettings {
     fn new(values: &Values, voters: Vec<Voter>, metadata_dir: PathBuf) -> Result<Self, SettingsError> {
-        Ok(Self {
-            voters,
-            metadata_dir,
-            election_timeout: values.millis("controller.quorum.election.timeout.ms")?,
-        })
+        Ok(Self { voters, metadata_dir, election_timeout: values.millis("controller.quorum.election.timeout.ms")? })
     }
 }
 

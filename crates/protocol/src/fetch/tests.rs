@@ -14,11 +14,8 @@ fn answer() -> FetchAnswer<Bytes> {
     moved.aborted = Some(vec![AbortedTransaction { producer_id: ProducerId(5), first_offset: Offset(6) }]);
     moved.current_leader = Some(CurrentLeader { leader: NodeId(3), epoch: LeaderEpoch(4) });
     moved.diverging = Some(EpochEnd { epoch: LeaderEpoch(1), end_offset: Offset(77) });
-    let topic = TopicAnswer {
-        name: "orders".to_owned(),
-        id: TopicId(Uuid::from_u128(9)),
-        partitions: vec![whole, moved],
-    };
+    let topic =
+        TopicAnswer { name: "orders".to_owned(), id: TopicId(Uuid::from_u128(9)), partitions: vec![whole, moved] };
     FetchAnswer {
         throttle_time_ms: 11,
         error: ErrorCode::None,

@@ -18,7 +18,7 @@ use crate::test::judges::Judges;
 use crate::test::outcome::Outcome;
 
 /// The slowest binary fetches its judges and starts clusters of Java processes; what takes longer hangs.
-const BINARY_TIME_MAX: Duration = Duration::from_secs(25 * 60);
+const BINARY_TIME_MAX: Duration = Duration::from_secs(12 * 60);
 const POLL: Duration = Duration::from_millis(20);
 
 pub(super) struct Binary {
