@@ -33,7 +33,8 @@ pub(crate) fn run(options: Produce) -> Result<ExitCode, Failure> {
         let settings = settings(&options.cluster, &defaults)?;
         let producer = Producer::connect(&settings).await.map_err(|error| failed(&options.cluster, &error))?;
         let count = send_all(&options, &shape, &producer).await?;
-        output::talk(&format!("produced {count} records to {}", options.topic));
+        let noun = if count == 1 { "record" } else { "records" };
+        output::talk(&format!("produced {count} {noun} to {}", options.topic));
         Ok(ExitCode::SUCCESS)
     })
 }
