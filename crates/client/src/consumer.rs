@@ -15,7 +15,7 @@
 mod thread;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -104,7 +104,9 @@ pub struct Revocation {
 
 /// A Kafka consumer. Close it with [`Consumer::close`]; a dropped one leaves its group in the background.
 pub struct Consumer {
-    client: Arc<BaseConsumer<GroupContext>>,
+    /// The polling thread owns the handle. Closing a librdkafka consumer runs its rebalance callbacks, which may wait,
+    /// so the last owner must never let go of it on a thread of the async runtime.
+    client: Weak<BaseConsumer<GroupContext>>,
     events: mpsc::Receiver<Item>,
     commands: mpsc::Sender<Command>,
     revoking: watch::Receiver<bool>,
@@ -135,8 +137,9 @@ impl Consumer {
         let context = GroupContext::new(settings.client_id(), events_in.clone(), Arc::clone(&assigned), revoking_in);
         let client: BaseConsumer<GroupContext> =
             native.create_with_context(context).map_err(|error| ClientError::rdkafka("create consumer", &error))?;
-        let client = Arc::new(client);
-        thread::spawn(Arc::clone(&client), events_in, commands_out).map_err(|error| ClientError::Library {
+        let owned = Arc::new(client);
+        let client = Arc::downgrade(&owned);
+        thread::spawn(owned, events_in, commands_out).map_err(|error| ClientError::Library {
             what: "start the polling thread of a consumer".to_owned(),
             reason: error.to_string(),
             retriable: false,
@@ -335,9 +338,11 @@ impl Consumer {
         what: &str,
         call: impl FnOnce(&BaseConsumer<GroupContext>) -> rdkafka::error::KafkaResult<T> + Send + 'static,
     ) -> Result<T, ClientError> {
-        let client = Arc::clone(&self.client);
-        let result = tokio::task::spawn_blocking(move || call(&client)).await;
-        result.map_err(|_| ClientError::closed(what))?.map_err(|error| ClientError::rdkafka(what, &error))
+        let client = Weak::clone(&self.client);
+        // Upgraded over there: should this call outlive the polling thread, the handle goes where waiting is allowed.
+        let result = tokio::task::spawn_blocking(move || client.upgrade().map(|client| call(&client))).await;
+        let result = result.ok().flatten().ok_or_else(|| ClientError::closed(what))?;
+        result.map_err(|error| ClientError::rdkafka(what, &error))
     }
 }
 

@@ -196,3 +196,19 @@ async fn consumer_with_a_full_channel_can_still_be_closed() {
     next_record(&mut consumer).await;
     tokio::time::timeout(PATIENCE, consumer.close()).await.expect("close in time").unwrap();
 }
+
+/// The last owner of librdkafka's handle runs the rebalance of the goodbye; on the runtime that would panic and hang.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_with_partitions_closes_however_fast_the_polling_thread_is() {
+    let cluster = TestCluster::start();
+    let topic = cluster.topic("goodbye", 1).await;
+    fill(&cluster, &partition(&topic, 0), 10).await;
+    for _ in 0..10 {
+        let mut consumer = Consumer::connect(&group_settings(&cluster, &group())).await.unwrap();
+        consumer.subscribe(&[topic.as_str().to_owned()]).await.unwrap();
+        next_record(&mut consumer).await;
+        let handle = Weak::clone(&consumer.client);
+        consumer.close().await.unwrap();
+        assert!(handle.upgrade().is_none(), "close waits until the polling thread has let go of the handle");
+    }
+}
