@@ -170,9 +170,16 @@ impl Consumer {
     pub async fn assign(&self, partitions: &[(TopicPartition, StartAt)]) -> Result<(), ClientError> {
         let list = start_list(partitions)?;
         self.learn_leaders(partitions).await;
-        self.on_thread("assign partitions".to_owned(), move |client| client.assign(&list)).await?;
-        *self.assigned.lock() = partitions.iter().map(|(partition, _)| partition.clone()).collect();
-        Ok(())
+        let wanted: BTreeSet<TopicPartition> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
+        let assigned = Arc::clone(&self.assigned);
+        // The set changes on the polling thread, before it polls again: the end of an empty partition comes at once, and
+        // one that matches no assigned partition is nobody's.
+        self.on_thread("assign partitions".to_owned(), move |client| {
+            client.assign(&list)?;
+            *assigned.lock() = wanted;
+            Ok(())
+        })
+        .await
     }
 
     /// Fills librdkafka's cache of leaders before it needs them. A partition that is assigned without a known leader waits

@@ -212,3 +212,22 @@ async fn a_member_with_partitions_closes_however_fast_the_polling_thread_is() {
         assert!(handle.upgrade().is_none(), "close waits until the polling thread has let go of the handle");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ends_of_empty_partitions_are_never_missed() {
+    let cluster = TestCluster::start();
+    let topic = cluster.topic("empty", 8).await;
+    let start: Vec<_> = (0..8).map(|index| (partition(&topic, index), StartAt::Beginning)).collect();
+    let settings = cluster.settings().with("librdkafka.enable.partition.eof", "true").unwrap();
+    for _ in 0..10 {
+        let mut consumer = Consumer::connect(&settings).await.unwrap();
+        consumer.assign(&start).await.unwrap();
+        let mut missing: BTreeSet<TopicPartition> = start.iter().map(|(partition, _)| partition.clone()).collect();
+        while !missing.is_empty() {
+            if let ConsumerEvent::EndOfPartition(end) = next(&mut consumer).await {
+                missing.remove(&end);
+            }
+        }
+        consumer.close().await.unwrap();
+    }
+}

@@ -17,7 +17,7 @@ fn set(value: &str) -> Decision<()> {
 }
 
 /// Decides as soon as this node leads.
-async fn decide(actor: &ActorHandle, value: &'static str) {
+async fn wait_until_decided(actor: &ActorHandle, value: &'static str) {
     let decided = async {
         while actor.decide(move |_, _| set(value)).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -57,10 +57,10 @@ async fn a_decision_that_panics_costs_only_itself() {
         shutdown: shutdown.clone(),
     });
 
-    decide(&actor, "1").await;
+    wait_until_decided(&actor, "1").await;
     let failed = actor.decide(|_, _| -> Decision<()> { panic!("a defect") }).await;
     assert!(failed.is_err());
-    decide(&actor, "2").await;
+    wait_until_decided(&actor, "2").await;
     assert_eq!(image.load().config(&ConfigResource::BrokerDefault, "log.retention.ms"), Some("2"));
     shutdown.cancel();
     quorum.stop().await;
