@@ -120,7 +120,9 @@ impl Actor {
                 }
             };
             let has_room = self.under_way.len() < UNDER_WAY_MAX && !self.settling;
+            // Leadership first: a verb that comes with it shall find a controller. Verbs last: they may be without end.
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 changed = self.inputs.leading.changed() => {
                     if changed.is_err() {
@@ -129,9 +131,9 @@ impl Actor {
                     self.leadership_changed();
                 }
                 Some(outcome) = self.under_way.next() => self.settle(outcome),
-                Some(waiting) = self.waiting.recv(), if has_room => self.obey(waiting),
                 Some(loss) = self.inputs.losses.recv() => self.handle_loss(loss),
                 () = expiry => self.expire_sessions(),
+                Some(waiting) = self.waiting.recv(), if has_room => self.obey(waiting),
             }
         }
     }

@@ -7,51 +7,15 @@
 //! Invariants: a request that may have been processed is never sent a second time; a request is forwarded at most once, so two nodes
 //! that each take the other for the controller cannot pass it round for ever.
 
-use std::time::{Duration, Instant};
-
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::{Decodable, Encodable};
+use twinstream_metadata::codec::{DecodeError, Writer};
 use twinstream_model::ErrorCode;
 
+use super::ask::{ForwardError, Question, Refusal, ask};
 use super::messages::{self, Forwarded, InternalApi};
-use super::{ControllerClient, membership};
+use super::{ControllerClient, Shared, serving};
 use crate::context::RequestContext;
-
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// How long a controller may be searched for before the client is told to come back.
-const SEARCH_LIMIT: Duration = Duration::from_secs(5);
-
-/// Why the active controller did not answer.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum ForwardError {
-    #[error("no active controller is known; ask again")]
-    NoController,
-    #[error("the active controller cannot be reached: {0}")]
-    Unreachable(String),
-    #[error("the active controller's answer is lost ({0}); look whether the request took effect")]
-    Lost(String),
-    #[error("{message}")]
-    Refused { code: ErrorCode, message: String },
-}
-
-impl ForwardError {
-    /// The error on the wire.
-    pub(crate) fn code(&self) -> ErrorCode {
-        match self {
-            Self::NoController | Self::Unreachable(_) => ErrorCode::NotController,
-            Self::Lost(_) => ErrorCode::RequestTimedOut,
-            Self::Refused { code, .. } => *code,
-        }
-    }
-
-    fn may_try_again(&self) -> bool {
-        match self {
-            Self::NoController | Self::Unreachable(_) => true,
-            Self::Lost(_) => false,
-            Self::Refused { code, .. } => *code == ErrorCode::NotController,
-        }
-    }
-}
 
 /// A request that only the active controller answers.
 pub(crate) trait Forwardable: Encodable {
@@ -59,13 +23,16 @@ pub(crate) trait Forwardable: Encodable {
 }
 
 impl ControllerClient {
-    /// Sends a client's request to the active controller and answers what that answers.
+    /// Sends a client's request to the active controller and answers what that answers. `None` when this node is the
+    /// controller, so that the request is decided here.
     pub(crate) async fn forward<R: Forwardable>(
         &self,
         ctx: &RequestContext,
         request: &R,
-    ) -> Result<R::Response, ForwardError> {
-        let deadline = Instant::now() + SEARCH_LIMIT;
+    ) -> Result<Option<R::Response>, ForwardError> {
+        if self.is_active() {
+            return Ok(None);
+        }
         let mut body = BytesMut::new();
         let unencodable = |error: &dyn std::fmt::Display| ForwardError::Lost(error.to_string());
         request.encode(&mut body, ctx.api_version).map_err(|error| unencodable(&error))?;
@@ -78,32 +45,10 @@ impl ControllerClient {
             listener: ctx.listener.to_string(),
             body: body.freeze(),
         };
-        loop {
-            match self.forward_once(&forwarded).await {
-                Ok(mut answer) => {
-                    let decoded = R::Response::decode(&mut answer, ctx.api_version);
-                    return decoded.map_err(|error| unencodable(&error));
-                }
-                Err(error) if error.may_try_again() && Instant::now() < deadline => {
-                    tracing::debug!(%error, "forwarding again");
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn forward_once(&self, forwarded: &Forwarded) -> Result<Bytes, ForwardError> {
-        if self.is_active() {
-            // It became the controller meanwhile; the client's next try is decided here.
-            return Err(ForwardError::NoController);
-        }
-        let limit = self.shared.settings.node.request_timeout;
-        let payload = self.shared.ask_controller(InternalApi::Forward, |out| forwarded.write(out), limit).await?;
-        let (applied, body) =
-            messages::read_forwarded_answer(&payload).map_err(|error| ForwardError::Lost(error.to_string()))?;
+        let answered = ask(&self.shared, &forwarded, self.shared.settings.node.request_timeout).await?;
+        let Some((applied, mut answer)) = answered.answer else { return Ok(None) };
         self.until_applied(applied).await;
-        Ok(body)
+        R::Response::decode(&mut answer, ctx.api_version).map(Some).map_err(|error| unencodable(&error))
     }
 
     /// A registration that arrived from another node.
@@ -111,7 +56,7 @@ impl ControllerClient {
         &self,
         join: messages::Join,
     ) -> Result<messages::Joined, (ErrorCode, String)> {
-        membership::register_here(&self.shared, join).await
+        serving::register_here(&self.shared, join).await
     }
 
     /// A heartbeat that arrived from another node.
@@ -119,7 +64,7 @@ impl ControllerClient {
         &self,
         heartbeat: twinstream_metadata::controller::Heartbeat,
     ) -> Result<twinstream_metadata::controller::HeartbeatAnswer, (ErrorCode, String)> {
-        membership::heartbeat_here(&self.shared, heartbeat).await
+        serving::heartbeat_here(&self.shared, heartbeat).await
     }
 
     /// Another node asks for producer ids.
@@ -128,6 +73,29 @@ impl ControllerClient {
         from: twinstream_model::NodeId,
         epoch: i64,
     ) -> Result<twinstream_metadata::controller::ProducerIdBlock, (ErrorCode, String)> {
-        membership::producer_ids_here(&self.shared, from, epoch).await
+        serving::producer_ids_here(&self.shared, from, epoch).await
+    }
+}
+
+impl Question for Forwarded {
+    const API: InternalApi = InternalApi::Forward;
+    const REPEATABLE: bool = false;
+    /// How far to replay to see the effect, and the response. `None` when this node is the controller.
+    type Answer = Option<(u64, Bytes)>;
+
+    fn write(&self, out: &mut Writer) {
+        Forwarded::write(self, out);
+    }
+
+    fn read_answer(payload: &[u8]) -> Result<Self::Answer, DecodeError> {
+        messages::read_forwarded_answer(payload).map(Some)
+    }
+
+    async fn decide_here(&self, shared: &Shared) -> Result<Self::Answer, Refusal> {
+        if shared.is_active() {
+            Ok(None)
+        } else {
+            Err((ErrorCode::NotController, "this node begins to lead".to_owned()))
+        }
     }
 }

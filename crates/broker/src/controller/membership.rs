@@ -12,18 +12,21 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use twinstream_metadata::Endpoint;
-use twinstream_metadata::controller::{BrokerError, Heartbeat, HeartbeatAnswer, ProducerIdBlock, Registration};
-use twinstream_model::{ErrorCode, NodeId};
+use twinstream_metadata::controller::{Heartbeat, HeartbeatAnswer, Registration};
+use twinstream_model::ErrorCode;
 use uuid::Uuid;
 
-use super::forward::ForwardError;
-use super::messages::{self, InternalApi, Join, Joined};
-use super::{ControllerError, DecideError, Shared};
+use super::ask::{ForwardError, ask};
+use super::messages::Join;
+use super::{ControllerError, Shared};
 
-const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How long one try to register may take; then the log says what is in the way.
+const REGISTER_LIMIT: Duration = Duration::from_secs(3);
 /// While it is fenced a broker has nothing to do but to become ready.
 const FENCED_INTERVAL: Duration = Duration::from_millis(20);
+/// Before a refused registration is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const PLAINTEXT: i16 = 0;
 
 /// This broker's registration and heartbeats.
@@ -128,7 +131,6 @@ impl Member {
 
     /// Registers; tries again as long as it may help.
     async fn register(&self) -> Result<i64, ControllerError> {
-        let mut pause = PAUSE_MIN;
         let mut duplicate_since = None;
         let mut warned = false;
         loop {
@@ -150,28 +152,23 @@ impl Member {
                 } => {
                     return Err(ControllerError::Refused(message.clone()));
                 }
+                _ if !warned => {
+                    tracing::warn!(%error, "not registered with the controller yet, trying on");
+                    warned = true;
+                }
                 _ => {}
             }
-            if !warned && pause == PAUSE_MAX {
-                tracing::warn!(%error, "not registered with the controller yet, trying on");
-                warned = true;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
     async fn register_once(&self) -> Result<i64, ForwardError> {
         let shared = &self.shared;
         let join = Join { registration: self.registration(), last_index: shared.quorum.status().last_index };
-        let joined = if shared.quorum.is_leader() {
-            register_here(shared, join).await.map_err(|(code, message)| ForwardError::Refused { code, message })?
-        } else {
-            let limit = shared.settings.node.request_timeout;
-            let payload = shared.ask_controller(InternalApi::Register, |out| join.write(out), limit).await?;
-            Joined::read(&payload).map_err(|error| ForwardError::Lost(error.to_string()))?
-        };
+        let answered = ask(shared, &join, REGISTER_LIMIT).await?;
+        let joined = answered.answer;
         shared.identity.cluster.get_or_init(|| joined.cluster.clone());
+        shared.lease.extend(answered.sent);
         shared.broker_epoch.send_replace(Some(joined.epoch));
         tracing::debug!(epoch = joined.epoch, cluster = %joined.cluster, "registered");
         Ok(joined.epoch)
@@ -210,7 +207,9 @@ impl Member {
             let pause = match beat(&self.shared, heartbeat, settings.session_timeout).await {
                 Ok(answer) if answer.fenced => FENCED_INTERVAL,
                 Ok(_) => {
-                    is_late = false;
+                    if std::mem::take(&mut is_late) {
+                        tracing::info!("heartbeats reach the controller again");
+                    }
                     settings.heartbeat_interval
                 }
                 Err(ForwardError::Refused {
@@ -218,6 +217,7 @@ impl Member {
                     message,
                 }) => {
                     tracing::warn!(message, "registration is out of date, registering again");
+                    self.shared.lease.give_up();
                     return;
                 }
                 Err(error) => {
@@ -244,97 +244,13 @@ impl Member {
     }
 }
 
-/// A heartbeat to the active controller, wherever it is.
+/// A heartbeat to the active controller, wherever it is. The answer extends this broker's session.
 async fn beat(shared: &Shared, heartbeat: Heartbeat, limit: Duration) -> Result<HeartbeatAnswer, ForwardError> {
-    if shared.quorum.is_leader() {
-        let refused = |(code, message)| ForwardError::Refused { code, message };
-        return heartbeat_here(shared, heartbeat).await.map_err(refused);
+    let answered = ask(shared, &heartbeat, limit).await?;
+    if answered.answer.fenced {
+        shared.lease.give_up();
+    } else {
+        shared.lease.extend(answered.sent);
     }
-    let write = |out: &mut twinstream_metadata::codec::Writer| messages::write_heartbeat(out, &heartbeat);
-    let payload = shared.ask_controller(InternalApi::Heartbeat, write, limit).await?;
-    messages::read_heartbeat_answer(&payload).map_err(|error| ForwardError::Lost(error.to_string()))
-}
-
-/// A block of producer ids from the active controller, wherever it is.
-pub(super) async fn allocate_producer_ids(shared: &Shared) -> Result<ProducerIdBlock, ForwardError> {
-    let not_registered = || ForwardError::Refused {
-        code: ErrorCode::CoordinatorLoadInProgress,
-        message: "this broker is not registered yet; ask again".to_owned(),
-    };
-    let epoch = (*shared.broker_epoch.borrow()).ok_or_else(not_registered)?;
-    if shared.quorum.is_leader() {
-        let refused = |(code, message)| ForwardError::Refused { code, message };
-        return producer_ids_here(shared, shared.identity.node_id, epoch).await.map_err(refused);
-    }
-    let limit = shared.settings.node.request_timeout;
-    let payload = shared.ask_controller(InternalApi::ProducerIds, |out| out.i64(epoch), limit).await?;
-    messages::read_producer_ids(&payload).map_err(|error| ForwardError::Lost(error.to_string()))
-}
-
-type Refusal = (ErrorCode, String);
-
-/// Lets a node follow the log, then registers its broker.
-pub(super) async fn register_here(shared: &Shared, join: Join) -> Result<Joined, Refusal> {
-    let Join { registration, last_index } = join;
-    let node_id = registration.node_id;
-    let endpoint = registration
-        .endpoints
-        .iter()
-        .find(|endpoint| endpoint.listener.eq_ignore_ascii_case(&shared.settings.network.inter_broker_listener));
-    let address = endpoint.map(|endpoint| super::address(&endpoint.host, endpoint.port));
-    let decided = shared
-        .actor
-        .decide(move |controller, now| verb_outcome(controller.register_broker(&registration, now)))
-        .await
-        .map_err(undecided)?;
-    let epoch = decided.map_err(refused)?;
-    if node_id != shared.identity.node_id {
-        let Some(address) = address else {
-            let message = format!(
-                "node {node_id} has no listener {}, which nodes talk over; set inter.broker.listener.name alike on all nodes",
-                shared.settings.network.inter_broker_listener
-            );
-            return Err((ErrorCode::InvalidRegistration, message));
-        };
-        shared.transport.set_address(node_id, address);
-        let lost = |error: twinstream_quorum::ProposeError| (ErrorCode::NotController, error.to_string());
-        shared.quorum.add_learner(node_id, last_index).map_err(lost)?.await.map_err(lost)?;
-    }
-    let cluster = shared.image.load().cluster_id().cloned();
-    let cluster = cluster.ok_or_else(|| refused(BrokerError::NoClusterId))?;
-    Ok(Joined { cluster, epoch })
-}
-
-pub(super) async fn heartbeat_here(shared: &Shared, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
-    let decided = shared.actor.decide(move |controller, now| verb_outcome(controller.heartbeat(&heartbeat, now))).await;
-    decided.map_err(undecided)?.map_err(refused)
-}
-
-pub(super) async fn producer_ids_here(
-    shared: &Shared,
-    node_id: NodeId,
-    epoch: i64,
-) -> Result<ProducerIdBlock, Refusal> {
-    let decided =
-        shared.actor.decide(move |controller, _| verb_outcome(controller.allocate_producer_ids(node_id, epoch))).await;
-    decided.map_err(undecided)?.map_err(refused)
-}
-
-/// A refusal is a decision, too: one that writes nothing.
-fn verb_outcome<T>(
-    outcome: Result<twinstream_metadata::controller::Decision<T>, BrokerError>,
-) -> twinstream_metadata::controller::Decision<Result<T, BrokerError>> {
-    use twinstream_metadata::controller::Decision;
-    match outcome {
-        Ok(Decision { records, answer }) => Decision { records, answer: Ok(answer) },
-        Err(error) => Decision { records: Vec::new(), answer: Err(error) },
-    }
-}
-
-fn refused(error: BrokerError) -> Refusal {
-    (error.code(), error.to_string())
-}
-
-fn undecided(error: DecideError) -> Refusal {
-    (error.code(), error.to_string())
+    Ok(answered.answer)
 }

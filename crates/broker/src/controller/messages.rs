@@ -5,12 +5,19 @@
 //!
 //! Not here: sockets (`peers`), what is done about a request (`handlers::internal`).
 
+mod forwarded; // administrative requests of clients
+mod membership; // registrations and heartbeats
+
 use bytes::Bytes;
-use twinstream_metadata::Endpoint;
 use twinstream_metadata::codec::{DecodeError, Reader, Writer};
-use twinstream_metadata::controller::{Heartbeat, HeartbeatAnswer, ProducerIdBlock, Registration};
-use twinstream_model::{ClusterId, ErrorCode, NodeId, ProducerId};
+use twinstream_model::{ClusterId, ErrorCode, NodeId};
 use twinstream_protocol::frame::INTERNAL_API_KEY_MIN;
+
+pub(crate) use self::forwarded::{Forwarded, read_forwarded_answer, write_forwarded_answer};
+pub(crate) use self::membership::{
+    Join, Joined, read_heartbeat, read_heartbeat_answer, read_producer_ids, write_heartbeat, write_heartbeat_answer,
+    write_producer_ids,
+};
 
 /// The only layout version so far.
 pub(crate) const INTERNAL_VERSION: i16 = 0;
@@ -120,180 +127,6 @@ pub(crate) fn read_raft<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, De
     }
     reader.end()?;
     Ok(messages)
-}
-
-/// A registration, with how much of the metadata log the node has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Join {
-    pub(crate) registration: Registration,
-    pub(crate) last_index: u64,
-}
-
-/// What a node learns when it registers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Joined {
-    pub(crate) cluster: ClusterId,
-    pub(crate) epoch: i64,
-}
-
-impl Join {
-    pub(crate) fn write(&self, out: &mut Writer) {
-        let Registration { node_id, incarnation, cluster_id, endpoints, rack, controller } = &self.registration;
-        out.i32(node_id.0);
-        out.uuid(*incarnation);
-        out.text_option(cluster_id.as_ref().map(ClusterId::as_str));
-        out.u32(endpoints.len() as u32);
-        for endpoint in endpoints {
-            out.text(&endpoint.listener);
-            out.text(&endpoint.host);
-            out.u16(endpoint.port);
-            out.u16(endpoint.security_protocol as u16);
-        }
-        out.text_option(rack.as_deref());
-        out.bool(*controller);
-        out.i64(self.last_index as i64);
-    }
-
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let node_id = NodeId(reader.i32()?);
-        let incarnation = reader.uuid()?;
-        let cluster_id = reader.text_option()?.map(ClusterId::from);
-        let count = reader.list_len(12)?;
-        let mut endpoints = Vec::with_capacity(count);
-        for _ in 0..count {
-            endpoints.push(Endpoint {
-                listener: reader.text()?,
-                host: reader.text()?,
-                port: reader.u16()?,
-                security_protocol: reader.u16()? as i16,
-            });
-        }
-        let registration = Registration {
-            node_id,
-            incarnation,
-            cluster_id,
-            endpoints,
-            rack: reader.text_option()?,
-            controller: reader.bool()?,
-        };
-        let join = Self { registration, last_index: reader.i64()? as u64 };
-        reader.end()?;
-        Ok(join)
-    }
-}
-
-impl Joined {
-    pub(crate) fn write(&self) -> Vec<u8> {
-        let mut out = Writer::default();
-        out.text(self.cluster.as_str());
-        out.i64(self.epoch);
-        out.bytes
-    }
-
-    pub(crate) fn read(payload: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new("answer to a registration", payload);
-        let joined = Self { cluster: ClusterId::from(reader.text()?), epoch: reader.i64()? };
-        reader.end()?;
-        Ok(joined)
-    }
-}
-
-pub(crate) fn write_heartbeat(out: &mut Writer, heartbeat: &Heartbeat) {
-    out.i32(heartbeat.node_id.0);
-    out.i64(heartbeat.epoch);
-    out.bool(heartbeat.caught_up);
-    out.bool(heartbeat.wants_shutdown);
-}
-
-pub(crate) fn read_heartbeat(reader: &mut Reader<'_>) -> Result<Heartbeat, DecodeError> {
-    let heartbeat = Heartbeat {
-        node_id: NodeId(reader.i32()?),
-        epoch: reader.i64()?,
-        caught_up: reader.bool()?,
-        wants_shutdown: reader.bool()?,
-    };
-    reader.end()?;
-    Ok(heartbeat)
-}
-
-pub(crate) fn write_heartbeat_answer(answer: HeartbeatAnswer) -> Vec<u8> {
-    vec![u8::from(answer.fenced), u8::from(answer.may_shut_down)]
-}
-
-pub(crate) fn read_heartbeat_answer(payload: &[u8]) -> Result<HeartbeatAnswer, DecodeError> {
-    let mut reader = Reader::new("answer to a heartbeat", payload);
-    let answer = HeartbeatAnswer { fenced: reader.bool()?, may_shut_down: reader.bool()? };
-    reader.end()?;
-    Ok(answer)
-}
-
-pub(crate) fn write_producer_ids(block: ProducerIdBlock) -> Vec<u8> {
-    let mut out = Writer::default();
-    out.i64(block.first.0);
-    out.i64(block.len);
-    out.bytes
-}
-
-pub(crate) fn read_producer_ids(payload: &[u8]) -> Result<ProducerIdBlock, DecodeError> {
-    let mut reader = Reader::new("block of producer ids", payload);
-    let block = ProducerIdBlock { first: ProducerId(reader.i64()?), len: reader.i64()? };
-    reader.end()?;
-    Ok(block)
-}
-
-/// A client's request that another node received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Forwarded {
-    pub(crate) api_key: i16,
-    pub(crate) api_version: i16,
-    pub(crate) client_id: Option<String>,
-    pub(crate) principal_kind: String,
-    pub(crate) principal_name: String,
-    /// The listener that the client came over.
-    pub(crate) listener: String,
-    pub(crate) body: Bytes,
-}
-
-impl Forwarded {
-    pub(crate) fn write(&self, out: &mut Writer) {
-        out.u16(self.api_key as u16);
-        out.u16(self.api_version as u16);
-        out.text_option(self.client_id.as_deref());
-        out.text(&self.principal_kind);
-        out.text(&self.principal_name);
-        out.text(&self.listener);
-        out.bytes.extend_from_slice(&self.body);
-    }
-
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            api_key: reader.u16()? as i16,
-            api_version: reader.u16()? as i16,
-            client_id: reader.text_option()?,
-            principal_kind: reader.text()?,
-            principal_name: reader.text()?,
-            listener: reader.text()?,
-            body: {
-                let left = reader.left();
-                Bytes::copy_from_slice(reader.take(left)?)
-            },
-        })
-    }
-}
-
-/// The answer to a forwarded request: how far the asker must have replayed to see its effect, then the response body.
-pub(crate) fn write_forwarded_answer(applied: u64, body: &[u8]) -> Vec<u8> {
-    let mut out = Writer::default();
-    out.i64(applied as i64);
-    out.bytes.extend_from_slice(body);
-    out.bytes
-}
-
-pub(crate) fn read_forwarded_answer(payload: &[u8]) -> Result<(u64, Bytes), DecodeError> {
-    let mut reader = Reader::new("answer to a forwarded request", payload);
-    let applied = reader.i64()? as u64;
-    let left = reader.left();
-    Ok((applied, Bytes::copy_from_slice(reader.take(left)?)))
 }
 
 #[cfg(test)]

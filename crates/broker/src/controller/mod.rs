@@ -14,11 +14,14 @@
 
 mod actor; // the active controller
 mod applier; // from committed batches to the image
+mod ask; // questions to the active controller, wherever it is
 mod broker_configs; // which settings change while the broker runs
 mod forward; // administrative requests on their way to the controller
+mod lease; // how long this broker may believe the metadata
 mod membership; // registration and heartbeats
 pub(crate) mod messages; // requests between nodes
 mod peers; // connections to other nodes
+mod serving; // what the active controller does for brokers
 mod transport; // the quorum's messages
 
 use std::path::PathBuf;
@@ -36,11 +39,14 @@ use twinstream_model::{ClusterId, ErrorCode, NodeId};
 use twinstream_quorum::{QuorumError, QuorumHandle, QuorumOptions, StepError};
 
 use self::actor::ActorHandle;
+pub(crate) use self::ask::ForwardError;
 pub(crate) use self::broker_configs::{DynamicBrokerConfigs, is_dynamic};
-pub(crate) use self::forward::{ForwardError, Forwardable};
+pub(crate) use self::forward::Forwardable;
+use self::lease::LeaseHolder;
+pub(crate) use self::lease::Session;
 pub(crate) use self::membership::Membership;
 use self::messages::{Envelope, InternalApi};
-use self::peers::{PeerError, PeerPool};
+use self::peers::PeerPool;
 use self::transport::{Identity, PeerTransport};
 use crate::settings::Settings;
 use crate::settings::listeners::AdvertisedListener;
@@ -122,11 +128,14 @@ struct Shared {
     transport: Arc<PeerTransport>,
     actor: ActorHandle,
     applied: watch::Receiver<u64>,
+    leading: watch::Receiver<Option<u64>>,
     failure: watch::Receiver<Option<ControllerError>>,
     /// Connections to the node that this one forwards to, by node.
     pools: Mutex<Vec<(NodeId, String, Arc<PeerPool>)>>,
     /// The epoch of this broker's registration.
     broker_epoch: watch::Sender<Option<i64>>,
+    lease: LeaseHolder,
+    session: Session,
     shutdown: CancellationToken,
 }
 
@@ -157,7 +166,7 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         image: Arc::clone(&image),
         quorum: quorum.clone(),
         applied: applier.applied.clone(),
-        leading: applier.leading,
+        leading: applier.leading.clone(),
         losses: loss_events,
         settings: ControllerSettings {
             partitions: settings.topics.partitions,
@@ -167,6 +176,7 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         first_cluster_id: known_cluster.or_else(|| settings.node.cluster_id.clone()),
         shutdown: shutdown.clone(),
     });
+    let (lease, session) = lease::start(settings.node.session_timeout, shutdown.clone());
     let shared = Shared {
         settings,
         image,
@@ -176,9 +186,12 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         transport,
         actor,
         applied: applier.applied,
+        leading: applier.leading,
         failure: applier.failure,
         pools: Mutex::default(),
         broker_epoch: watch::Sender::new(None),
+        lease,
+        session,
         shutdown,
     };
     Ok(ControllerClient { shared: Arc::new(shared) })
@@ -220,9 +233,9 @@ impl ControllerClient {
         }
     }
 
-    /// Whether this node decides.
+    /// Whether this node decides: it leads, and knows everything that earlier leaders decided.
     pub(crate) fn is_active(&self) -> bool {
-        self.shared.quorum.is_leader()
+        self.shared.is_active()
     }
 
     /// The quorum as this node sees it.
@@ -248,7 +261,17 @@ impl ControllerClient {
 
     /// A block of producer ids for this broker.
     pub(crate) async fn allocate_producer_ids(&self) -> Result<ProducerIdBlock, ForwardError> {
-        membership::allocate_producer_ids(&self.shared).await
+        self.shared.allocate_producer_ids().await
+    }
+
+    /// Whether this broker still has its session with the controller. While it is lost, others may lead what this broker led.
+    pub(crate) fn session(&self) -> Session {
+        self.shared.session.clone()
+    }
+
+    /// The epoch of this broker's registration, which fetches of followers and changes of the ISR carry. `None` before the first.
+    pub(crate) fn broker_epoch(&self) -> Option<i64> {
+        *self.shared.broker_epoch.borrow()
     }
 
     /// Registers this broker and keeps it alive.
@@ -311,19 +334,30 @@ impl ControllerClient {
 }
 
 impl Shared {
-    /// Connections to the active controller, `None` while nobody is known to lead.
-    fn controller_pool(&self) -> Option<(NodeId, Arc<PeerPool>)> {
-        let node = self.controller_node().filter(|node| *node != self.identity.node_id)?;
-        let voter = self.settings.quorum.voters.iter().find(|voter| voter.id == node)?;
-        let address = address(&voter.host, voter.port);
+    fn is_active(&self) -> bool {
+        self.leading.borrow().is_some() && self.quorum.is_leader()
+    }
+
+    /// Connections to a node that leads or may lead; `None` while its address is not known. The settings say where voters are;
+    /// of others the metadata does.
+    fn pool(&self, node: NodeId) -> Option<Arc<PeerPool>> {
+        let voter = self.settings.quorum.voters.iter().find(|voter| voter.id == node);
+        let address = match voter {
+            Some(voter) => address(&voter.host, voter.port),
+            None => {
+                let image = self.image.load();
+                let endpoint = image.broker(node)?.endpoint(&self.settings.network.inter_broker_listener)?;
+                address(&endpoint.host, endpoint.port)
+            }
+        };
         let mut pools = self.pools.lock();
         if let Some((_, _, pool)) = pools.iter().find(|(known, at, _)| *known == node && *at == address) {
-            return Some((node, Arc::clone(pool)));
+            return Some(Arc::clone(pool));
         }
         pools.retain(|(known, _, _)| *known != node);
         let pool = Arc::new(PeerPool::new(address.clone()));
         pools.push((node, address, Arc::clone(&pool)));
-        Some((node, pool))
+        Some(pool)
     }
 
     /// The leader, or before one is known the only voter there is.
@@ -334,28 +368,4 @@ impl Shared {
         };
         self.quorum.leader().or(only_voter)
     }
-
-    /// Asks the active controller over the network.
-    async fn ask_controller(
-        &self,
-        api: InternalApi,
-        payload: impl FnOnce(&mut twinstream_metadata::codec::Writer),
-        limit: Duration,
-    ) -> Result<Vec<u8>, ForwardError> {
-        let (node, pool) = self.controller_pool().ok_or(ForwardError::NoController)?;
-        let mut body = self.identity.envelope(node).write();
-        payload(&mut body);
-        let answer = pool.ask(api, &body.bytes, limit).await.map_err(forward_error)?;
-        match messages::read_answer(&answer) {
-            Ok(Ok(payload)) => Ok(payload.to_vec()),
-            Ok(Err((code, message))) => Err(ForwardError::Refused { code, message }),
-            Err(error) => Err(ForwardError::Lost(error.to_string())),
-        }
-    }
-}
-
-fn forward_error(error: PeerError) -> ForwardError {
-    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    let text = format!("{error}{cause}");
-    if error.was_never_sent() { ForwardError::Unreachable(text) } else { ForwardError::Lost(text) }
 }

@@ -31,11 +31,9 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
-    if broker.controller.is_active() {
-        return execute(broker, ctx, request).await;
-    }
     match broker.controller.forward(ctx, &request).await {
-        Ok(response) => response,
+        Ok(Some(response)) => response,
+        Ok(None) => execute(broker, ctx, request).await,
         Err(error) => failed(ctx, &request, error.code(), &error.to_string()),
     }
 }

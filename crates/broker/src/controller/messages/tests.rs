@@ -1,3 +1,5 @@
+use twinstream_metadata::Endpoint;
+use twinstream_metadata::controller::{Heartbeat, Registration};
 use uuid::Uuid;
 
 use super::*;
