@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use twinstream_metadata::Image;
 use twinstream_model::ErrorCode;
 
+use crate::auto_create::Complaints;
 use crate::controller::ControllerClient;
 use crate::groups::GroupService;
 use crate::metrics::BrokerMetrics;
@@ -33,6 +34,8 @@ pub(crate) struct Broker {
     pub(crate) producer_ids: ProducerIds,
     /// The groups that this broker coordinates.
     pub(crate) groups: GroupService,
+    /// What the log was told about topics that could not be made.
+    pub(crate) complaints: Complaints,
     pub(crate) metrics: Arc<BrokerMetrics>,
     /// Fires once, when the broker is registered and its partitions and groups are loaded. Requests of clients wait
     /// for it, requests of other nodes do not.

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use twinstream_metadata::Image;
 
+use crate::auto_create::Complaints;
 use crate::context::Broker;
 use crate::controller::{self, ControllerStart, Membership};
 use crate::follow::{self, Followed};
@@ -78,12 +79,14 @@ impl Node {
         let partitions = Arc::new(PartitionManager::new(Arc::clone(&settings), directories));
         metrics.registry.declare(partitions.metrics().clone());
         metrics.registry.declare(LogFigures::new(Arc::clone(&partitions)));
+        let groups = GroupService::new(&settings, &metrics.registry, controller.session());
         let broker = Arc::new(Broker {
             controller,
             partitions,
             fetch_sessions: FetchSessions::new(settings.network.fetch_session_slots),
             producer_ids: ProducerIds::default(),
-            groups: GroupService::new(&settings, &metrics.registry),
+            groups,
+            complaints: Complaints::default(),
             settings,
             image,
             metrics,

@@ -16,6 +16,8 @@
 //! - E2 An answer waits until all that was appended before it is committed, reads included: nobody sees
 //!   state that a change of leadership could take back.
 //! - E3 Answers leave in the order in which they were decided.
+//! - E4 No answer waits for its commit longer than the time limit (Kafka's `offsets.commit.timeout.ms`); then it
+//!   leaves as a failure that says nothing about the outcome: the records may be committed later.
 //!
 //! The driver calls, after each `handle_*`: `poll_append` until `None` (append, then `handle_appended` or
 //! `handle_append_failed`), `poll_event`, `poll_answer`, then sleeps until `poll_deadline`.
@@ -113,25 +115,35 @@ struct Append<S: Shard> {
     then: Option<S::Then>,
 }
 
+/// An answer that may leave once everything below `offset` is committed.
+struct Waiting<A> {
+    offset: Offset,
+    due_ms: u64,
+    token: Token,
+    answer: A,
+}
+
 /// One shard and its place in the log.
 pub struct Engine<S: Shard> {
     shard: S,
     append: Option<Append<S>>,
     log_end: Offset,
     committed: Offset,
-    waiting: VecDeque<(Offset, Token, S::Answer)>, // invariant: offsets ascend
+    commit_timeout_ms: u64,
+    waiting: VecDeque<Waiting<S::Answer>>, // invariant: offsets ascend, and so do deadlines
     ready: VecDeque<(Token, S::Answer)>,
     events: VecDeque<S::Event>,
 }
 
 impl<S: Shard> Engine<S> {
-    /// An engine that waits for `load` and `handle_loaded`.
-    pub fn new(shard: S) -> Engine<S> {
+    /// An engine that waits for `load` and `handle_loaded`, and later at most `commit_timeout_ms` for a commit.
+    pub fn new(shard: S, commit_timeout_ms: u64) -> Engine<S> {
         Engine {
             shard,
             append: None,
             log_end: Offset(0),
             committed: Offset(0),
+            commit_timeout_ms,
             waiting: VecDeque::new(),
             ready: VecDeque::new(),
             events: VecDeque::new(),
@@ -153,21 +165,31 @@ impl<S: Shard> Engine<S> {
         self.log_end = log_end;
         self.committed = committed;
         let decision = self.shard.loaded(now);
-        self.start(decision);
+        self.start(now, decision);
     }
 
     /// Decides a request. The driver must have finished the append of the decision before (E1).
     pub fn handle_request(&mut self, now: Now, token: Token, request: S::Request) {
         self.assert_idle();
         let decision = self.shard.decide(now, token, request);
-        self.start(decision);
+        self.start(now, decision);
     }
 
     /// Fires one due deadline; `false` if none is due.
     pub fn handle_timeout(&mut self, now: Now) -> bool {
         self.assert_idle();
+        if self.give_up_on_commit(now) {
+            return true;
+        }
         let Some(decision) = self.shard.expire(now) else { return false };
-        self.start(decision);
+        self.start(now, decision);
+        true
+    }
+
+    /// Fails the oldest answer that has waited too long for its commit (E4).
+    fn give_up_on_commit(&mut self, now: Now) -> bool {
+        let Some(late) = self.waiting.pop_front_if(|waiting| waiting.due_ms <= now.monotonic_ms) else { return false };
+        self.ready.push_back((late.token, S::failed(late.answer, ErrorCode::RequestTimedOut)));
         true
     }
 
@@ -200,20 +222,15 @@ impl<S: Shard> Engine<S> {
     /// Everything below `committed` will survive a change of leadership.
     pub fn handle_committed(&mut self, committed: Offset) {
         self.committed = self.committed.max(committed);
-        while let Some((offset, _, _)) = self.waiting.front() {
-            if *offset > self.committed {
-                break;
-            }
-            if let Some((_, token, answer)) = self.waiting.pop_front() {
-                self.ready.push_back((token, answer));
-            }
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.offset <= self.committed) {
+            self.ready.push_back((waiting.token, waiting.answer));
         }
     }
 
     /// The shard moves away: every answer that is still owed becomes `error`.
     pub fn handle_unload(&mut self, error: ErrorCode) {
         let in_flight = self.append.take().map(|append| append.answers).unwrap_or_default();
-        let waiting = self.waiting.drain(..).map(|(_, token, answer)| (token, answer));
+        let waiting = self.waiting.drain(..).map(|waiting| (waiting.token, waiting.answer));
         for (token, answer) in waiting.chain(in_flight) {
             self.ready.push_back((token, S::failed(answer, error)));
         }
@@ -232,7 +249,8 @@ impl<S: Shard> Engine<S> {
 
     /// When to call [`Engine::handle_timeout`].
     pub fn poll_deadline(&self) -> Option<u64> {
-        self.shard.next_deadline()
+        let commit = self.waiting.front().map(|waiting| waiting.due_ms);
+        commit.into_iter().chain(self.shard.next_deadline()).min()
     }
 
     /// The offset after the last record that this shard appended or loaded.
@@ -240,11 +258,11 @@ impl<S: Shard> Engine<S> {
         self.log_end
     }
 
-    fn start(&mut self, decision: Decision<S>) {
+    fn start(&mut self, now: Now, decision: Decision<S>) {
         self.events.extend(decision.events);
         if decision.records.is_empty() {
             debug_assert!(decision.then.is_none(), "a decision without records has nothing to wait for");
-            self.hold(decision.answers);
+            self.hold(now, decision.answers);
             return;
         }
         let records = VecDeque::from(decision.records);
@@ -258,22 +276,23 @@ impl<S: Shard> Engine<S> {
             None => append.answers,
             Some(error) => append.answers.into_iter().map(|(t, a)| (t, S::failed(a, error))).collect(),
         };
-        self.hold(answers);
+        self.hold(now, answers);
         if let Some(then) = append.then {
             let decision = match error {
                 None => self.shard.stored(now, then),
                 Some(error) => self.shard.not_stored(now, then, error),
             };
-            self.start(decision);
+            self.start(now, decision);
         }
     }
 
-    fn hold(&mut self, answers: Vec<(Token, S::Answer)>) {
+    fn hold(&mut self, now: Now, answers: Vec<(Token, S::Answer)>) {
+        let due_ms = now.monotonic_ms.saturating_add(self.commit_timeout_ms);
         for (token, answer) in answers {
             if self.log_end <= self.committed {
                 self.ready.push_back((token, answer));
             } else {
-                self.waiting.push_back((self.log_end, token, answer));
+                self.waiting.push_back(Waiting { offset: self.log_end, due_ms, token, answer });
             }
         }
     }

@@ -5,8 +5,9 @@
 //! calls [`GroupService::reconcile`], which starts and stops shards; handlers [`GroupService::call`].
 //!
 //! Invariants: at most one shard per partition runs here; a shard of an older leader epoch is stopped before the
-//! one of the newer epoch starts; a request for a group that is not coordinated here is answered NOT_COORDINATOR,
-//! and COORDINATOR_LOAD_IN_PROGRESS while its shard loads.
+//! one of the newer epoch starts; a request for a group that is not coordinated here, or may not be because this
+//! broker's session with the controller is lost, is answered NOT_COORDINATOR, and COORDINATOR_LOAD_IN_PROGRESS while
+//! its shard loads.
 //!
 //! Not here: what requests mean (`twinstream_coordinator::group`), wire messages (`handlers`).
 
@@ -31,12 +32,13 @@ use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, NodeId, PartitionIndex, 
 
 use twinstream_telemetry::Metrics;
 
+use crate::controller::Session;
 use crate::settings::Settings;
 
 pub(crate) use log::ShardLog;
 use metrics::GroupMetrics;
 pub(crate) use placement::partition_of;
-use shard::{LOAD_PATIENCE, ShardHandle};
+use shard::{LOAD_PATIENCE, ShardHandle, ShardSettings};
 pub(crate) use topic::create_offsets_topic;
 
 /// The topic that groups and offsets live in.
@@ -45,15 +47,15 @@ pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// Starts, stops and finds the shards of this broker.
 pub(crate) struct GroupService {
     node: NodeId,
-    config: GroupConfig,
-    metrics: GroupMetrics,
+    session: Session,
+    shard_settings: ShardSettings,
     shards: RwLock<BTreeMap<PartitionIndex, Shard>>,
     /// Set under the lock of `shards`, by `stop`.
     stopped: AtomicBool,
     /// Rings when shards started or stopped.
     moved: watch::Sender<()>,
     /// Held by whoever creates the offsets topic.
-    creating: tokio::sync::Mutex<()>,
+    creating: tokio::sync::Mutex<topic::Creation>,
     /// The image of the last `reconcile`, to see which topics are gone.
     seen: Mutex<Image>,
 }
@@ -64,11 +66,15 @@ struct Shard {
 }
 
 impl GroupService {
-    pub(crate) fn new(settings: &Settings, registry: &Metrics) -> GroupService {
+    pub(crate) fn new(settings: &Settings, registry: &Metrics, session: Session) -> GroupService {
         GroupService {
             node: settings.node.id,
-            config: group_config(settings),
-            metrics: GroupMetrics::new(registry),
+            session,
+            shard_settings: ShardSettings {
+                group: group_config(settings),
+                commit_timeout: settings.offsets.commit_timeout,
+                metrics: GroupMetrics::new(registry),
+            },
             shards: RwLock::default(),
             stopped: AtomicBool::new(false),
             moved: watch::Sender::default(),
@@ -117,7 +123,7 @@ impl GroupService {
             let topic_partition = TopicPartition::new(name, partition);
             let Some(log) = open(&topic_partition, epoch) else { continue };
             debug!(partition = partition.0, epoch = epoch.0, "becoming group coordinator");
-            let handle = Arc::new(ShardHandle::start(topic_partition, log, self.config.clone(), self.metrics.clone()));
+            let handle = Arc::new(ShardHandle::start(topic_partition, log, self.shard_settings.clone()));
             shards.insert(partition, Shard { epoch, handle });
         }
     }
@@ -130,6 +136,9 @@ impl GroupService {
     /// Asks the coordinator of a group, waiting a moment for a shard that starts. The error is one that clients know how to handle: look for the coordinator
     /// again, or wait.
     pub(crate) async fn call(&self, image: &Image, group: &GroupId, request: Request) -> Result<Answer, ErrorCode> {
+        if self.session.is_lost() {
+            return Err(ErrorCode::NotCoordinator); // the group may be coordinated elsewhere by now
+        }
         let topic = offsets_topic(image).ok_or(ErrorCode::NotCoordinator)?;
         let partition = partition_of(group.as_str(), topic.partitions.len() as i32);
         if topic.partition(partition).and_then(|p| p.leader) != Some(self.node) {

@@ -3,7 +3,9 @@
 //! Picture: the driver of [`twinstream_coordinator::Engine`]. It hands requests in, appends what the engine asks
 //! for, and sends answers to whoever waits for them.
 //!
-//! Invariants: requests that are in the mailbox are served before deadlines that are due, so that a stall of this
+//! Invariants: a shard serves only when everything that its log held is committed in its own leadership: the leader
+//! before it may have answered from records that this broker's high watermark does not cover yet
+//! (`coordinator/docs/002-a-new-coordinator.md`). Requests that are in the mailbox are served before deadlines that are due, so that a stall of this
 //! process does not fail members whose heartbeats are already here. Every request is answered: by the shard, or
 //! with NOT_COORDINATOR when the shard moves away. A shard that panics is logged as an error and loaded anew.
 //!
@@ -21,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use twinstream_coordinator::group::{Answer, Event, GroupConfig, GroupShard, Record, Request, encode};
 use twinstream_coordinator::{Engine, Now, Token};
-use twinstream_model::{ErrorCode, TopicPartition};
+use twinstream_model::{ErrorCode, Offset, TopicPartition};
 use twinstream_protocol::batch::BatchBuilder;
 
 use super::loader::{self, LoadError};
@@ -34,6 +36,9 @@ const MAILBOX_REQUESTS_MAX: usize = 1_024;
 /// How long a request waits for a shard that loads before its client is told to come back. Most shards load within
 /// milliseconds, and clients come back after a tenth of a second at best.
 pub(super) const LOAD_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long a loaded shard waits in silence until its log is committed; followers need some fetches for it.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How late a deadline may fire because requests come without a pause.
 const DEADLINE_PATIENCE_MS: u64 = 500;
@@ -58,6 +63,15 @@ enum Phase {
     Failed,
 }
 
+/// How shards behave and where they are counted.
+#[derive(Clone, Debug)]
+pub(super) struct ShardSettings {
+    pub(super) group: GroupConfig,
+    /// How long an answer waits for its commit.
+    pub(super) commit_timeout: Duration,
+    pub(super) metrics: GroupMetrics,
+}
+
 /// The service's end of a shard.
 #[derive(Debug)]
 pub(super) struct ShardHandle {
@@ -68,16 +82,11 @@ pub(super) struct ShardHandle {
 
 impl ShardHandle {
     /// Starts the shard's task; loading begins at once.
-    pub(super) fn start(
-        partition: TopicPartition,
-        log: Arc<dyn ShardLog>,
-        config: GroupConfig,
-        metrics: GroupMetrics,
-    ) -> ShardHandle {
+    pub(super) fn start(partition: TopicPartition, log: Arc<dyn ShardLog>, settings: ShardSettings) -> ShardHandle {
         let (mailbox, letters) = mpsc::channel(MAILBOX_REQUESTS_MAX);
         let (entering, phase) = watch::channel(Phase::Loading);
         let stop = CancellationToken::new();
-        let task = ShardTask { partition, log, config, metrics, phase: entering, stop: stop.clone(), letters };
+        let task = ShardTask { partition, log, settings, phase: entering, stop: stop.clone(), letters };
         tokio::spawn(task.run());
         ShardHandle { mailbox, phase, stop }
     }
@@ -121,8 +130,7 @@ impl Drop for ShardHandle {
 struct ShardTask {
     partition: TopicPartition,
     log: Arc<dyn ShardLog>,
-    config: GroupConfig,
-    metrics: GroupMetrics,
+    settings: ShardSettings,
     phase: watch::Sender<Phase>,
     stop: CancellationToken,
     letters: mpsc::Receiver<Letter>,
@@ -163,7 +171,7 @@ impl ShardTask {
             clock,
             replies: HashMap::new(),
             next_token: 0,
-            counted: self.metrics.share(),
+            counted: self.settings.metrics.share(),
             count_at: None,
         };
         driver.drive();
@@ -189,28 +197,62 @@ impl ShardTask {
         Ok(())
     }
 
-    /// Reads the whole log on a thread that may block. `None` if stopped meanwhile.
+    /// Reads the whole log on a thread that may block, and waits until all of it is committed. `None` if stopped
+    /// meanwhile.
     async fn load(&self, clock: Clock) -> Result<Option<Engine<GroupShard>>, LoadError> {
-        let (log, partition, config) = (self.log.clone(), self.partition.clone(), self.config.clone());
+        let (log, partition, config) = (self.log.clone(), self.partition.clone(), self.settings.group.clone());
+        let commit_timeout_ms = self.settings.commit_timeout.as_millis() as u64;
         let loading = tokio::task::spawn_blocking(move || {
-            let mut engine = Engine::new(GroupShard::new(config));
+            let mut engine = Engine::new(GroupShard::new(config), commit_timeout_ms);
             let (end, loaded) = loader::load(&mut engine, &*log, &partition)?;
-            engine.handle_loaded(clock.now(), end, log.committed());
-            let (records, bytes) = (loaded.records, loaded.bytes);
-            if records > 0 {
-                info!(%partition, records, bytes, elapsed_ms = clock.now().monotonic_ms, "loaded group coordinator shard");
-            }
-            Ok(engine)
+            Ok((engine, end, loaded))
         });
-        tokio::select! {
-            engine = loading => match engine {
-                Ok(engine) => engine.map(Some),
-                Err(failure) => match failure.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => Ok(None), // the runtime shuts down
-                },
+        let loaded = tokio::select! {
+            loaded = loading => loaded,
+            () = self.stop.cancelled() => return Ok(None),
+        };
+        let (mut engine, end, loaded) = match loaded {
+            Ok(loaded) => loaded?,
+            Err(failure) => match failure.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => return Ok(None), // the runtime shuts down
             },
-            () = self.stop.cancelled() => Ok(None),
+        };
+        let read_ms = clock.now().monotonic_ms;
+        tokio::select! {
+            () = self.committed_up_to(end) => (),
+            () = self.stop.cancelled() => return Ok(None),
+        }
+        engine.handle_loaded(clock.now(), end, self.log.committed());
+        let (partition, records, bytes) = (&self.partition, loaded.records, loaded.bytes);
+        if records > 0 {
+            let elapsed_ms = clock.now().monotonic_ms;
+            info!(%partition, records, bytes, read_ms, elapsed_ms, "loaded group coordinator shard");
+        }
+        Ok(Some(engine))
+    }
+
+    /// Waits until everything below `end` is committed. As the leader this broker never gives up a record of its own
+    /// log, so it happens as soon as enough followers are there.
+    async fn committed_up_to(&self, end: Offset) {
+        let all = async {
+            loop {
+                let committed = self.log.committed();
+                if committed >= end {
+                    return;
+                }
+                self.log.committed_beyond(committed).await;
+            }
+        };
+        tokio::pin!(all);
+        if tokio::time::timeout(COMMIT_PATIENCE, &mut all).await.is_err() {
+            let (partition, committed) = (&self.partition, self.log.committed());
+            warn!(
+                %partition, log_end = %end, high_watermark = %committed,
+                "group coordinator waits until its log is committed: too few replicas are in sync, start their brokers"
+            );
+            all.await;
+            info!(%partition, log_end = %end, "log of the group coordinator is committed now");
         }
     }
 

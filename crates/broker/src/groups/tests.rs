@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::log::ShardLog;
 use super::metrics::GroupMetrics;
-use super::shard::ShardHandle;
+use super::shard::{ShardHandle, ShardSettings};
 
 /// A log of whole batches; what it commits is the test's choice.
 struct MemoryLog {
@@ -95,8 +95,16 @@ fn config() -> GroupConfig {
     GroupConfig { initial_rebalance_delay_ms: 0, ..GroupConfig::default() }
 }
 
+fn settings() -> ShardSettings {
+    ShardSettings {
+        group: config(),
+        commit_timeout: Duration::from_secs(60),
+        metrics: GroupMetrics::new(&Metrics::new()),
+    }
+}
+
 fn shard(log: &Arc<MemoryLog>) -> ShardHandle {
-    ShardHandle::start(partition(), log.clone(), config(), GroupMetrics::new(&Metrics::new()))
+    ShardHandle::start(partition(), log.clone(), settings())
 }
 
 async fn wait_until(mut condition: impl FnMut() -> bool) {
@@ -183,12 +191,46 @@ async fn answers_wait_for_the_commit_of_what_they_saw() {
 }
 
 #[tokio::test]
+async fn new_shard_says_nothing_before_the_records_of_its_predecessor_are_committed() {
+    let log = MemoryLog::new();
+    let first = shard(&log);
+    first.call(commit(5)).await.unwrap(); // answered: the old leader's high watermark had passed it
+    drop(first);
+    log.committed.send_replace(Offset(0)); // the new leader's high watermark is behind
+    *log.commits.lock() = false;
+    let second = shard(&log);
+    assert_eq!(second.call(fetch()).await, Err(ErrorCode::CoordinatorLoadInProgress));
+    log.commit();
+    wait_until(|| second.call(fetch()).now_or_never().is_none_or(|answer| answer.is_ok())).await;
+    assert_eq!(offset_of(second.call(fetch()).await), Some((Offset(5), "note".to_owned())));
+}
+
+#[tokio::test]
+async fn commit_that_no_follower_confirms_is_answered_in_time() {
+    let log = MemoryLog::new();
+    let shard = ShardHandle::start(
+        partition(),
+        log.clone(),
+        ShardSettings { commit_timeout: Duration::from_millis(20), ..settings() },
+    );
+    shard.call(fetch()).await.unwrap(); // it has loaded
+    *log.commits.lock() = false;
+    let answer = shard.call(commit(5)).await;
+    assert!(matches!(answer, Ok(Answer::CommitOffsets(a)) if a.error == ErrorCode::CoordinatorNotAvailable));
+}
+
+#[tokio::test]
 async fn refused_append_is_an_error_that_clients_understand() {
     let log = MemoryLog::new();
     let shard = shard(&log);
-    *log.refuses.lock() = Some(ErrorCode::NotLeaderOrFollower);
-    let answer = shard.call(commit(5)).await;
-    assert!(matches!(answer, Ok(Answer::CommitOffsets(a)) if a.error == ErrorCode::NotCoordinator));
+    for (refused, told) in [
+        (ErrorCode::NotLeaderOrFollower, ErrorCode::NotCoordinator),
+        (ErrorCode::NotEnoughReplicas, ErrorCode::CoordinatorNotAvailable),
+    ] {
+        *log.refuses.lock() = Some(refused);
+        let answer = shard.call(commit(5)).await;
+        assert!(matches!(answer, Ok(Answer::CommitOffsets(a)) if a.error == told));
+    }
     *log.refuses.lock() = None;
     assert_eq!(offset_of(shard.call(fetch()).await), None);
 }
@@ -197,7 +239,7 @@ async fn refused_append_is_an_error_that_clients_understand() {
 async fn parked_join_hears_when_the_shard_resigns_and_later_calls_too() {
     let log = MemoryLog::new();
     let slow = GroupConfig { initial_rebalance_delay_ms: 60_000, ..GroupConfig::default() };
-    let shard = ShardHandle::start(partition(), log, slow, GroupMetrics::new(&Metrics::new()));
+    let shard = ShardHandle::start(partition(), log, ShardSettings { group: slow, ..settings() });
     shard.call(Request::Describe("g".into())).await.unwrap(); // it has loaded
     let mut joining = Box::pin(shard.call(join("g")));
     assert!(joining.as_mut().now_or_never().is_none());
@@ -265,7 +307,8 @@ async fn unknown_group_is_not_found_and_not_created_by_asking() {
 #[tokio::test]
 async fn counts_are_shown_and_taken_back_with_the_shard() {
     let (log, registry) = (MemoryLog::new(), Metrics::new());
-    let shard = ShardHandle::start(partition(), log, config(), GroupMetrics::new(&registry));
+    let metrics = GroupMetrics::new(&registry);
+    let shard = ShardHandle::start(partition(), log, ShardSettings { metrics, ..settings() });
     shard.call(commit(5)).await.unwrap();
     let shows = |line: &str| registry.render().unwrap().lines().any(|l| l == line);
     wait_until(|| shows("kafka_coordinator_group_groupmetadatamanager_numoffsets 1")).await;

@@ -1,8 +1,14 @@
 //! `__consumer_offsets` itself: how it comes into being; and which other topics cease to be.
+//!
+//! It is made with `offsets.topic.replication.factor` replicas or not at all, as Kafka does: while fewer brokers are
+//! alive, clients hear COORDINATOR_NOT_AVAILABLE and ask again. A topic that began with fewer replicas would keep
+//! them, and nobody would notice until the one broker that holds all offsets is gone.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::{ApiKey, CreateTopicsRequest, TopicName as WireTopicName};
 use kafka_protocol::protocol::StrBytes;
 use twinstream_metadata::Image;
@@ -13,42 +19,72 @@ use crate::context::{Broker, RequestContext};
 use crate::handlers::create_topics;
 use crate::settings::OffsetsSettings;
 
-/// All that there is in this release, whatever `offsets.topic.replication.factor` says.
-const REPLICATION_FACTOR: i16 = 1;
-
 const CREATE_TOPICS_VERSION: i16 = 7;
 const CREATE_TIMEOUT_MS: i32 = 5_000;
 
-/// Brings the topic into being and waits until this broker's image has it, as long as the controller takes.
-/// Failing is no error here: the client hears COORDINATOR_NOT_AVAILABLE and asks again.
-pub(crate) async fn create_offsets_topic(broker: &Arc<Broker>, ctx: &RequestContext) {
+/// Pause after a creation that failed, so that a thousand consumers in a cluster that is too small do not each ask
+/// the controller.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// How the creation went so far; whoever holds it creates.
+#[derive(Debug, Default)]
+pub(super) struct Creation {
+    failed_at: Option<Instant>,
+    /// The error that was logged, so that it is logged once and not with each try.
+    complained: Option<ErrorCode>,
+}
+
+/// Brings the topic into being, as long as the controller takes, and says whether it exists then. Failing is no error
+/// here: the client hears COORDINATOR_NOT_AVAILABLE and asks again.
+pub(crate) async fn create_offsets_topic(broker: &Arc<Broker>, ctx: &RequestContext) -> bool {
     // One at a time: a whole application that starts asks at once.
-    let _turn = broker.groups.creating.lock().await;
+    let mut creation = broker.groups.creating.lock().await;
     if offsets_topic(&broker.image.load()).is_some() {
-        return;
+        return true;
     }
-    let settings = &broker.settings.offsets;
-    if settings.topic_replication_factor != REPLICATION_FACTOR {
-        tracing::info!(
-            topic = OFFSETS_TOPIC,
-            asked = settings.topic_replication_factor,
-            used = REPLICATION_FACTOR,
-            "partitions have one replica in this release"
-        );
+    if creation.failed_at.is_some_and(|at| at.elapsed() < RETRY_PAUSE) {
+        return false;
     }
     let own = ctx.as_broker(ApiKey::CreateTopics, "CreateTopics", CREATE_TOPICS_VERSION);
-    let response = create_topics::handle(broker, &own, request(settings)).await;
-    for topic in response.topics {
-        match ErrorCode::from_code(topic.error_code) {
-            Some(ErrorCode::None) => {
-                tracing::info!(topic = OFFSETS_TOPIC, partitions = topic.num_partitions, "created topic")
+    let response = create_topics::handle(broker, &own, request(&broker.settings.offsets)).await;
+    let created = response.topics.first().is_some_and(|result| creation.judge(broker, result));
+    creation.failed_at = (!created).then(Instant::now);
+    created
+}
+
+impl Creation {
+    /// Logs what the controller said, a failure once.
+    fn judge(&mut self, broker: &Broker, result: &CreatableTopicResult) -> bool {
+        let code = ErrorCode::from_code(result.error_code).unwrap_or(ErrorCode::UnknownServerError);
+        let reason = result.error_message.as_deref().unwrap_or("");
+        match code {
+            ErrorCode::None => {
+                let (partitions, replicas) = (result.num_partitions, result.replication_factor);
+                tracing::info!(topic = OFFSETS_TOPIC, partitions, replicas, "created topic");
             }
-            Some(ErrorCode::TopicAlreadyExists) => (), // another broker was asked at the same time
-            _ => {
-                let message = topic.error_message.as_deref().unwrap_or("");
-                tracing::warn!(topic = OFFSETS_TOPIC, code = topic.error_code, message, "cannot create the topic");
+            ErrorCode::TopicAlreadyExists => {} // another broker was asked at the same time
+            code if self.complained.replace(code) == Some(code) => {
+                tracing::debug!(topic = OFFSETS_TOPIC, error = code.name(), reason, "still cannot create the topic");
             }
+            ErrorCode::InvalidReplicationFactor => {
+                let replication_factor = broker.settings.offsets.topic_replication_factor;
+                let live_brokers = broker.image.load().live_brokers().count();
+                tracing::warn!(
+                    topic = OFFSETS_TOPIC,
+                    replication_factor,
+                    live_brokers,
+                    reason,
+                    "no consumer group can be served yet: start more brokers, or set offsets.topic.replication.factor \
+                     to the number of brokers that there are"
+                );
+            }
+            code => tracing::warn!(topic = OFFSETS_TOPIC, error = code.name(), reason, "cannot create the topic"),
         }
+        let exists = matches!(code, ErrorCode::None | ErrorCode::TopicAlreadyExists);
+        if exists {
+            self.complained = None;
+        }
+        exists
     }
 }
 
@@ -59,7 +95,7 @@ fn request(settings: &OffsetsSettings) -> CreateTopicsRequest {
     let topic = CreatableTopic::default()
         .with_name(WireTopicName(text(OFFSETS_TOPIC)))
         .with_num_partitions(settings.topic_partitions)
-        .with_replication_factor(REPLICATION_FACTOR)
+        .with_replication_factor(settings.topic_replication_factor)
         .with_configs(vec![
             config("cleanup.policy", "compact"),
             config("compression.type", "producer"),

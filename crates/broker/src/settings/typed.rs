@@ -113,6 +113,8 @@ pub(crate) struct OffsetsSettings {
     pub(crate) topic_segment_bytes: i32,
     pub(crate) retention: Duration,
     pub(crate) retention_check_interval: Duration,
+    /// How long a commit may wait for its replicas.
+    pub(crate) commit_timeout: Duration,
     pub(crate) metadata_bytes_max: usize,
 }
 
@@ -276,6 +278,7 @@ impl OffsetsSettings {
             retention: Duration::from_secs(minutes * 60),
             retention_check_interval: values.millis("offsets.retention.check.interval.ms")?,
             metadata_bytes_max: values.size("offset.metadata.max.bytes")?,
+            commit_timeout: values.millis("offsets.commit.timeout.ms")?,
         })
     }
 }

@@ -66,10 +66,11 @@ impl Shard for Sum {
     }
 }
 
+const COMMIT_TIMEOUT_MS: u64 = 50;
 const NOW: Now = Now { monotonic_ms: 10, wall_ms: 1_000 };
 
 fn loaded(shard: Sum) -> Engine<Sum> {
-    let mut engine = Engine::new(shard);
+    let mut engine = Engine::new(shard, COMMIT_TIMEOUT_MS);
     engine.handle_loaded(NOW, Offset(0), Offset(0));
     engine
 }
@@ -140,7 +141,7 @@ fn loading_and_running_live_give_the_same_state() {
         live.handle_request(NOW, Token(step as u64), vec![step]);
         live.handle_appended(NOW, live.log_end());
     }
-    let mut restarted = Engine::new(Sum::default());
+    let mut restarted = Engine::new(Sum::default(), COMMIT_TIMEOUT_MS);
     for (offset, step) in [5, -2, 9].iter().enumerate() {
         restarted.load(Offset(offset as i64), step);
     }
@@ -171,4 +172,21 @@ fn unloading_answers_everybody_who_waits() {
     }
     assert_eq!(engine.poll_answer(), None);
     assert_eq!(engine.poll_append(), None);
+}
+
+#[test]
+fn answer_that_waits_too_long_for_its_commit_fails_and_the_next_ones_keep_their_order() {
+    let later = |ms| Now { monotonic_ms: NOW.monotonic_ms + ms, ..NOW };
+    let mut engine = loaded(Sum::default());
+    engine.handle_request(NOW, Token(1), vec![3]);
+    engine.handle_appended(NOW, Offset(0));
+    engine.handle_request(later(20), Token(2), vec![]);
+    assert_eq!(engine.poll_deadline(), Some(NOW.monotonic_ms + COMMIT_TIMEOUT_MS));
+    assert!(!engine.handle_timeout(later(49)));
+    assert!(engine.handle_timeout(later(50)));
+    assert_eq!(engine.poll_answer(), Some((Token(1), Answer::Failed(ErrorCode::RequestTimedOut))));
+    assert_eq!(engine.poll_answer(), None, "the second has 20 ms left");
+    engine.handle_committed(Offset(1));
+    assert_eq!(engine.poll_answer(), Some((Token(2), Answer::Value(3))), "what was committed late stays in the state");
+    assert_eq!(engine.poll_deadline(), None);
 }

@@ -36,7 +36,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Partitions of the topic of committed offsets, when it is created."),
     Setting::new("offsets.topic.replication.factor", Kind::Short, Some("3"))
         .at_least(1)
-        .effect("Replicas of that topic; one is what is served so far."),
+        .effect("Replicas of that topic. While fewer brokers are alive it is not created and groups get COORDINATOR_NOT_AVAILABLE."),
     Setting::new("offsets.topic.segment.bytes", Kind::Int, Some("104857600"))
         .at_least(1)
         .effect("Segment size of that topic."),
@@ -53,7 +53,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .no_such_part("Groups are loaded through the ordinary read path."),
     Setting::new("offsets.commit.timeout.ms", Kind::Int, Some("5000"))
         .at_least(1)
-        .no_such_part("A commit is answered as soon as it is appended."),
+        .effect("How long a commit waits for its replicas before it is answered COORDINATOR_NOT_AVAILABLE."),
     Setting::new("offset.metadata.max.bytes", Kind::Int, Some("4096"))
         .at_least(0)
         .effect("Longest metadata text of a committed offset."),

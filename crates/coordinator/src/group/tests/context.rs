@@ -36,7 +36,7 @@ pub(super) enum Happening {
 
 impl TestContext {
     pub(super) fn new(config: GroupConfig) -> TestContext {
-        let mut engine = Engine::new(GroupShard::new(config.clone()));
+        let mut engine = Engine::new(GroupShard::new(config.clone()), u64::MAX);
         engine.handle_loaded(now(0), Offset(0), Offset(0));
         TestContext {
             engine,
@@ -85,7 +85,7 @@ impl TestContext {
 
     /// Forgets everything but the log and loads it again.
     pub(super) fn restart(&mut self) {
-        let mut engine = Engine::new(GroupShard::new(self.config.clone()));
+        let mut engine = Engine::new(GroupShard::new(self.config.clone()), u64::MAX);
         for (offset, record) in self.log.iter().enumerate() {
             let record = decode(Some(&record.key), record.value.as_deref()).expect("decode our own record");
             engine.load(Offset(offset as i64), &record);
