@@ -14,8 +14,10 @@
 //! What goes wrong in here panics with the reason and the last log lines, since that is what a test would do with it.
 
 mod binary; // where the binary under test is
+pub mod checker; // judges a history
 mod cluster; // brokers
 mod folder; // logs and data of one test
+pub mod history; // what happened in one run
 pub mod peer; // judges
 mod ports; // free ports
 mod process; // a child that dies with the test

@@ -1,0 +1,207 @@
+//! Judges a whole history: was anything lost, doubled, reordered, or shown that must not be seen?
+//!
+//! Picture: first every known place of every value is put together from acknowledgements and polls ([`places::Places`]):
+//! which value is at which offset, and what the final reading found. Then each rule looks for its own kind of anomaly.
+//! Names and meanings are those of Jepsen's Kafka workload (`jepsen/src/jepsen/tests/kafka.clj`), without transactions:
+//!
+//! | name | what was seen |
+//! |---|---|
+//! | `lost-write` | acknowledged, and not in the log where a reader passed |
+//! | `unseen` | acknowledged, and no reader came that far |
+//! | `duplicate` | one value at two places |
+//! | `inconsistent-offsets` | two values at one offset, also when the offset was given away again after a loss |
+//! | `aborted-read` | polled, though its send surely failed (G1a) |
+//! | `precommitted-read` | polled, never acknowledged, and gone in the end: readers saw beyond the high watermark |
+//! | `garbage-read` | polled, and nobody sent it |
+//! | `stale-read` | all was healed, yet a reader was told of an end before an acknowledged record |
+//! | `poll-skip`, `int-poll-skip` | a reader jumped over a known record, between polls or within one |
+//! | `nonmonotonic-poll`, `int-nonmonotonic-poll` | a reader went back, between polls or within one |
+//! | `nonmonotonic-send`, `int-nonmonotonic-send` | acknowledged offsets contradict the order of sending, between batches or within one |
+//! | `int-send-skip` | something stands between two records of one batch |
+//! | `reordered` | the log contradicts the order in which one producer sent, and with it the order of each key (ours) |
+//! | `offset-gap` | an offset that nobody has, in a log that is neither compacted nor transactional (ours) |
+//!
+//! Cycles between transactions (G0, G1c, ..) are not judged here: there are none without transactions.
+//!
+//! Invariants: pure; the verdict depends on the events only. Every producer keeps its order (idempotent, or one request
+//! in flight), so order is judged for all of them. A history without [`What::Healed`] has no final reading: then only what
+//! lies before the furthest poll can be called lost.
+
+mod order; // of sends and in the log
+mod places; // what is where
+mod polls; // what one reader saw, one after the other
+mod writes; // what became of each value
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::history::{Event, What};
+use places::Places;
+
+/// Examples that a verdict prints of each kind.
+const EXAMPLES: usize = 3;
+
+/// Kinds of anomalies, in the order in which they are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    LostWrite,
+    Duplicate,
+    InconsistentOffsets,
+    Reordered,
+    AbortedRead,
+    PrecommittedRead,
+    GarbageRead,
+    StaleRead,
+    Unseen,
+    OffsetGap,
+    PollSkip,
+    IntPollSkip,
+    NonmonotonicPoll,
+    IntNonmonotonicPoll,
+    NonmonotonicSend,
+    IntNonmonotonicSend,
+    IntSendSkip,
+}
+
+impl Kind {
+    /// Jepsen's name where it has one.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LostWrite => "lost-write",
+            Self::Duplicate => "duplicate",
+            Self::InconsistentOffsets => "inconsistent-offsets",
+            Self::Reordered => "reordered",
+            Self::AbortedRead => "aborted-read",
+            Self::PrecommittedRead => "precommitted-read",
+            Self::GarbageRead => "garbage-read",
+            Self::StaleRead => "stale-read",
+            Self::Unseen => "unseen",
+            Self::OffsetGap => "offset-gap",
+            Self::PollSkip => "poll-skip",
+            Self::IntPollSkip => "int-poll-skip",
+            Self::NonmonotonicPoll => "nonmonotonic-poll",
+            Self::IntNonmonotonicPoll => "int-nonmonotonic-poll",
+            Self::NonmonotonicSend => "nonmonotonic-send",
+            Self::IntNonmonotonicSend => "int-nonmonotonic-send",
+            Self::IntSendSkip => "int-send-skip",
+        }
+    }
+}
+
+/// One thing that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anomaly {
+    pub kind: Kind,
+    pub partition: i32,
+    /// Values, offsets and times, so that it can be found in the file.
+    pub detail: String,
+}
+
+/// How many values there were, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub sent: usize,
+    pub acknowledged: usize,
+    pub failed: usize,
+    /// The producer never learned.
+    pub unknown: usize,
+    /// Of those, how many turned up.
+    pub unknown_found: usize,
+    /// Different values that any reader saw.
+    pub read: usize,
+}
+
+/// What the checker says of a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub anomalies: Vec<Anomaly>,
+    pub counts: Counts,
+}
+
+impl Verdict {
+    pub fn is_clean(&self) -> bool {
+        self.anomalies.is_empty()
+    }
+
+    /// How many anomalies of this kind there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.anomalies.iter().filter(|anomaly| anomaly.kind == kind).count()
+    }
+
+    /// The kinds that were found, each once.
+    pub fn kinds(&self) -> Vec<Kind> {
+        let mut kinds: Vec<Kind> = self.anomalies.iter().map(|anomaly| anomaly.kind).collect();
+        kinds.sort();
+        kinds.dedup();
+        kinds
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { sent, acknowledged, failed, unknown, unknown_found, read } = self.counts;
+        write!(
+            f,
+            "{sent} sent, {acknowledged} acknowledged, {failed} failed, {unknown} in doubt ({unknown_found} of them \
+             arrived), {read} read: "
+        )?;
+        if self.is_clean() {
+            return write!(f, "no anomaly");
+        }
+        write!(f, "{} anomalies", self.anomalies.len())?;
+        for kind in self.kinds() {
+            write!(f, "\n  {} x {}", self.count(kind), kind.name())?;
+            for anomaly in self.anomalies.iter().filter(|anomaly| anomaly.kind == kind).take(EXAMPLES) {
+                write!(f, "\n      partition {}: {}", anomaly.partition, anomaly.detail)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Judges a history; events in the order in which they were recorded.
+pub fn judge(events: &[Event]) -> Verdict {
+    let places = Places::of(events);
+    let mut found = Findings::default();
+    writes::lost_and_unseen(&places, &mut found);
+    writes::duplicates(&places, &mut found);
+    writes::forbidden_reads(events, &places, &mut found);
+    writes::stale_reads(events, &places, &mut found);
+    order::inconsistent_offsets(&places, &mut found);
+    order::log_order(&places, &mut found);
+    order::gaps(&places, &mut found);
+    order::sends(events, &places, &mut found);
+    polls::polls(events, &places, &mut found);
+    let mut anomalies = found.anomalies;
+    anomalies.sort_by_key(|anomaly| (anomaly.kind, anomaly.partition));
+    Verdict { anomalies, counts: counts(events, &places) }
+}
+
+#[derive(Default)]
+struct Findings {
+    anomalies: Vec<Anomaly>,
+}
+
+impl Findings {
+    fn add(&mut self, kind: Kind, partition: i32, detail: impl Into<String>) {
+        self.anomalies.push(Anomaly { kind, partition, detail: detail.into() });
+    }
+}
+
+fn counts(events: &[Event], places: &Places) -> Counts {
+    let values = |pick: fn(&What) -> Option<&Vec<crate::history::Value>>| -> usize {
+        events.iter().filter_map(|event| pick(&event.what)).map(Vec::len).sum()
+    };
+    let sent = values(|what| if let What::Send { values, .. } = what { Some(values) } else { None });
+    let acknowledged = values(|what| if let What::Sent { values, .. } = what { Some(values) } else { None });
+    let failed = values(|what| if let What::Failed { values, .. } = what { Some(values) } else { None });
+    let in_doubt = places.sends.iter().filter(|(_, send)| send.in_doubt());
+    let unknown_found = in_doubt.filter(|(value, _)| places.was_polled(**value)).count();
+    Counts { sent, acknowledged, failed, unknown: sent - acknowledged - failed, unknown_found, read: places.read.len() }
+}
+
+/// The values of a map by partition and offset, for those that think partition by partition.
+type Log<T> = BTreeMap<i32, BTreeMap<i64, T>>;
+
+#[cfg(test)]
+mod tests;
