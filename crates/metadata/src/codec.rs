@@ -59,6 +59,20 @@ impl Writer {
         self.bytes.extend_from_slice(value.as_bytes());
     }
 
+    pub fn uuid_option(&mut self, value: Option<Uuid>) {
+        self.bool(value.is_some());
+        if let Some(value) = value {
+            self.uuid(value);
+        }
+    }
+
+    pub fn uuid_list(&mut self, values: &[Uuid]) {
+        self.u32(values.len() as u32);
+        for value in values {
+            self.uuid(*value);
+        }
+    }
+
     pub fn text(&mut self, value: &str) {
         self.u32(value.len() as u32);
         self.bytes.extend_from_slice(value.as_bytes());
@@ -139,6 +153,15 @@ impl<'a> Reader<'a> {
 
     pub fn uuid(&mut self) -> Result<Uuid, DecodeError> {
         Ok(Uuid::from_bytes(self.array()?))
+    }
+
+    pub fn uuid_option(&mut self) -> Result<Option<Uuid>, DecodeError> {
+        if self.bool()? { self.uuid().map(Some) } else { Ok(None) }
+    }
+
+    pub fn uuid_list(&mut self) -> Result<Vec<Uuid>, DecodeError> {
+        let length = self.list_len(16)?;
+        (0..length).map(|_| self.uuid()).collect()
     }
 
     pub fn text(&mut self) -> Result<String, DecodeError> {

@@ -189,6 +189,10 @@ impl Member {
             endpoints: endpoints.collect(),
             rack: shared.settings.node.rack.clone(),
             controller: shared.settings.node.is_controller,
+            directories: Vec::new(),
+            metadata_directory: None,
+            boot_id: String::new(),
+            clean: true,
         }
     }
 

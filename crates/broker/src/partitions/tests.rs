@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tempfile::TempDir;
 use twinstream_log::{CleanupPolicy, DirectoryError, Origin, TimestampType};
-use twinstream_metadata::{ConfigResource, Image, Record};
+use twinstream_metadata::{ConfigResource, Image, PartitionImage, Record};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 use twinstream_protocol::batch::BatchBuilder;
 use twinstream_protocol::compression::Compression;
@@ -62,11 +62,12 @@ impl Cluster {
             self.apply(Record::Partition {
                 topic_id,
                 partition: PartitionIndex(partition),
-                replicas: vec![NODE],
-                isr: vec![NODE],
-                leader: Some(NODE),
-                leader_epoch: LeaderEpoch(0),
-                partition_epoch: 0,
+                image: PartitionImage {
+                    replicas: vec![NODE],
+                    isr: vec![NODE],
+                    leader: Some(NODE),
+                    ..PartitionImage::default()
+                },
             });
         }
     }
@@ -75,10 +76,14 @@ impl Cluster {
         self.apply(Record::PartitionChange {
             topic_id: TopicId(Uuid::from_u128(id)),
             partition: PartitionIndex(0),
-            isr: vec![NODE],
-            leader,
-            leader_epoch: LeaderEpoch(epoch),
-            partition_epoch: epoch,
+            image: PartitionImage {
+                replicas: vec![NODE],
+                isr: vec![NODE],
+                leader,
+                leader_epoch: LeaderEpoch(epoch),
+                partition_epoch: epoch,
+                ..PartitionImage::default()
+            },
         });
     }
 

@@ -33,6 +33,14 @@ pub struct Registration {
     pub endpoints: Vec<Endpoint>,
     pub rack: Option<String>,
     pub controller: bool,
+    /// The random ids of its log directories, `directory.id` in their `meta.properties`.
+    pub directories: Vec<Uuid>,
+    /// The random id of its metadata directory.
+    pub metadata_directory: Option<Uuid>,
+    /// The kernel's boot id, by which a crash of the process is told from a loss of power.
+    pub boot_id: String,
+    /// Whether every log directory says that the last run was ended in order.
+    pub clean: bool,
 }
 
 /// A sign of life, and what the broker wants.
@@ -144,6 +152,9 @@ impl Controller {
             endpoints: registration.endpoints.clone(),
             rack: registration.rack.clone(),
             controller: registration.controller,
+            directories: registration.directories.clone(),
+            metadata_directory: registration.metadata_directory,
+            boot_id: registration.boot_id.clone(),
         });
         Ok(Decision { records: draft.records, answer: epoch })
     }
@@ -239,10 +250,20 @@ impl Controller {
 
 fn fence(draft: &mut Draft, broker: &BrokerImage) {
     take_leadership(draft, broker.node_id);
-    draft.push(Record::FenceBroker { node_id: broker.node_id, epoch: broker.epoch, fenced: true });
+    draft.push(Record::FenceBroker {
+        node_id: broker.node_id,
+        epoch: broker.epoch,
+        fenced: true,
+        shutting_down: false,
+    });
 }
 
 fn unfence(draft: &mut Draft, broker: &BrokerImage) {
-    draft.push(Record::FenceBroker { node_id: broker.node_id, epoch: broker.epoch, fenced: false });
+    draft.push(Record::FenceBroker {
+        node_id: broker.node_id,
+        epoch: broker.epoch,
+        fenced: false,
+        shutting_down: false,
+    });
     give_leadership(draft, broker.node_id);
 }

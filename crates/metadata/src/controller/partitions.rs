@@ -89,15 +89,14 @@ pub(super) fn initial_partition(
     nodes: Vec<NodeId>,
 ) -> Record {
     let leader = nodes.iter().copied().find(|node| image.broker(*node).is_some_and(|broker| !broker.fenced));
-    Record::Partition {
-        topic_id,
-        partition,
+    let image = PartitionImage {
         isr: nodes.clone(),
         replicas: nodes,
         leader,
         leader_epoch: FIRST_EPOCH,
-        partition_epoch: 0,
-    }
+        ..PartitionImage::default()
+    };
+    Record::Partition { topic_id, partition, image }
 }
 
 /// Takes the leadership of everything that `node` leads.
@@ -122,14 +121,13 @@ fn change_leaders(draft: &mut Draft, choose: impl Fn(&PartitionImage) -> Option<
 fn leader_changes(topic: &TopicImage, choose: impl Fn(&PartitionImage) -> Option<Option<NodeId>>) -> Vec<Record> {
     let change = |(index, partition): (PartitionIndex, &PartitionImage)| {
         let leader = choose(partition)?;
-        Some(Record::PartitionChange {
-            topic_id: topic.id,
-            partition: index,
-            isr: partition.isr.clone(),
+        let image = PartitionImage {
             leader,
             leader_epoch: LeaderEpoch(partition.leader_epoch.0 + 1),
             partition_epoch: partition.partition_epoch + 1,
-        })
+            ..partition.clone()
+        };
+        Some(Record::PartitionChange { topic_id: topic.id, partition: index, image })
     };
     topic.iter().filter_map(change).collect()
 }

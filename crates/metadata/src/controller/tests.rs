@@ -135,6 +135,10 @@ fn registration(node: i32, incarnation: u128) -> Registration {
         endpoints: vec![endpoint],
         rack: None,
         controller: node == 1,
+        directories: vec![Uuid::from_u128(node as u128)],
+        metadata_directory: None,
+        boot_id: "boot-1".into(),
+        clean: true,
     }
 }
 

@@ -8,16 +8,18 @@
 //! reported and the image stays as it was.
 //! Not here: deciding (see `controller`), default values of configs (see `configs`).
 
+mod partition; // one partition
 mod snapshot; // an image as records, and back
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use thiserror::Error;
-use twinstream_model::{ClusterId, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName};
+use twinstream_model::{ClusterId, NodeId, PartitionIndex, TopicId, TopicName};
 use uuid::Uuid;
 
 use crate::record::{Endpoint, Record};
 
+pub use partition::PartitionImage;
 pub use snapshot::SnapshotError;
 
 /// What a config belongs to.
@@ -42,24 +44,26 @@ pub struct BrokerImage {
     pub fenced: bool,
     /// Whether the node has a vote in the metadata quorum.
     pub controller: bool,
+    /// The random ids of its log directories. A wiped or exchanged disk has another id. Empty when an older release wrote it.
+    pub directories: Vec<Uuid>,
+    /// The random id of its metadata directory, by which the quorum knows whether its vote is still worth anything (KIP-853).
+    pub metadata_directory: Option<Uuid>,
+    /// Names one run of the kernel: what was in the page cache of another run may be gone.
+    pub boot_id: String,
+    /// It serves clients still, hands over what it leads, and may neither lead nor join an ISR.
+    pub shutting_down: bool,
 }
 
 impl BrokerImage {
+    /// Whether it may lead and be in an ISR: it serves and is not about to stop.
+    pub fn is_eligible(&self) -> bool {
+        !self.fenced && !self.shutting_down
+    }
+
     /// The address of the listener of this name.
     pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.listener.eq_ignore_ascii_case(listener))
     }
-}
-
-/// One partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionImage {
-    pub replicas: Vec<NodeId>,
-    pub isr: Vec<NodeId>,
-    /// `None` while no replica that may lead is up: LEADER_NOT_AVAILABLE to clients.
-    pub leader: Option<NodeId>,
-    pub leader_epoch: LeaderEpoch,
-    pub partition_epoch: i32,
 }
 
 /// One topic. Partitions are numbered from 0 without holes.
@@ -205,37 +209,44 @@ impl Image {
     pub fn apply(&mut self, record: &Record) -> Result<(), ReplayError> {
         match record {
             Record::ClusterId { cluster_id } => self.apply_cluster_id(cluster_id),
-            Record::RegisterBroker { node_id, incarnation, epoch, endpoints, rack, controller } => {
-                let broker = BrokerImage {
-                    node_id: *node_id,
-                    incarnation: *incarnation,
-                    epoch: *epoch,
-                    endpoints: endpoints.clone(),
-                    rack: rack.clone(),
-                    fenced: true,
-                    controller: *controller,
-                };
-                self.apply_registration(broker)
+            Record::RegisterBroker {
+                node_id,
+                incarnation,
+                epoch,
+                endpoints,
+                rack,
+                controller,
+                directories,
+                metadata_directory,
+                boot_id,
+            } => self.apply_registration(BrokerImage {
+                node_id: *node_id,
+                incarnation: *incarnation,
+                epoch: *epoch,
+                endpoints: endpoints.clone(),
+                rack: rack.clone(),
+                fenced: true,
+                controller: *controller,
+                directories: directories.clone(),
+                metadata_directory: *metadata_directory,
+                boot_id: boot_id.clone(),
+                shutting_down: false,
+            }),
+            Record::FenceBroker { node_id, epoch, fenced, shutting_down } => {
+                let broker = self.registered_mut(*node_id, *epoch)?;
+                (broker.fenced, broker.shutting_down) = (*fenced, *shutting_down);
+                Ok(())
             }
-            Record::FenceBroker { node_id, epoch, fenced } => self.apply_fencing(*node_id, *epoch, *fenced),
+            Record::UnregisterBroker { node_id, epoch } => {
+                self.registered_mut(*node_id, *epoch)?;
+                Arc::make_mut(&mut self.brokers).remove(node_id);
+                Ok(())
+            }
             Record::Topic { name, topic_id } => self.apply_topic(name, *topic_id),
-            Record::Partition { topic_id, partition, replicas, isr, leader, leader_epoch, partition_epoch } => {
-                let image = PartitionImage {
-                    replicas: replicas.clone(),
-                    isr: isr.clone(),
-                    leader: *leader,
-                    leader_epoch: *leader_epoch,
-                    partition_epoch: *partition_epoch,
-                };
-                self.apply_new_partition(*topic_id, *partition, image)
+            Record::Partition { topic_id, partition, image } => self.apply_new_partition(*topic_id, *partition, image),
+            Record::PartitionChange { topic_id, partition, image } => {
+                self.apply_partition_change(*topic_id, *partition, image)
             }
-            Record::PartitionChange { topic_id, partition, isr, leader, leader_epoch, partition_epoch } => self
-                .apply_partition_change(*topic_id, *partition, |image| {
-                    image.isr = isr.clone();
-                    image.leader = *leader;
-                    image.leader_epoch = *leader_epoch;
-                    image.partition_epoch = *partition_epoch;
-                }),
             Record::RemoveTopic { topic_id } => self.apply_removal(*topic_id),
             Record::Config { resource, name, value } => {
                 self.apply_config(resource, name, value.as_deref());
@@ -270,12 +281,9 @@ impl Image {
         Ok(())
     }
 
-    fn apply_fencing(&mut self, node_id: NodeId, epoch: i64, fenced: bool) -> Result<(), ReplayError> {
+    fn registered_mut(&mut self, node_id: NodeId, epoch: i64) -> Result<&mut BrokerImage, ReplayError> {
         match Arc::make_mut(&mut self.brokers).get_mut(&node_id) {
-            Some(broker) if broker.epoch == epoch => {
-                Arc::make_mut(broker).fenced = fenced;
-                Ok(())
-            }
+            Some(broker) if broker.epoch == epoch => Ok(Arc::make_mut(broker)),
             _ => Err(ReplayError::UnknownBroker(node_id)),
         }
     }
@@ -301,14 +309,14 @@ impl Image {
         &mut self,
         topic_id: TopicId,
         index: PartitionIndex,
-        partition: PartitionImage,
+        partition: &PartitionImage,
     ) -> Result<(), ReplayError> {
         let topic = self.topic_mut(topic_id)?;
         let have = topic.partitions.len();
         if usize::try_from(index.0) != Ok(have) {
             return Err(ReplayError::PartitionOrder { topic: topic.name.clone(), have, partition: index });
         }
-        topic.partitions.push(partition);
+        topic.partitions.push(partition.clone());
         Ok(())
     }
 
@@ -316,20 +324,21 @@ impl Image {
         &mut self,
         topic_id: TopicId,
         index: PartitionIndex,
-        change: impl FnOnce(&mut PartitionImage),
+        change: &PartitionImage,
     ) -> Result<(), ReplayError> {
         let topic = self.topic_mut(topic_id)?;
-        let name = topic.name.clone();
         let slot = usize::try_from(index.0).ok().and_then(|index| topic.partitions.get_mut(index));
         let Some(slot) = slot else {
-            return Err(ReplayError::UnknownPartition { topic: name, partition: index });
+            return Err(ReplayError::UnknownPartition { topic: topic.name.clone(), partition: index });
         };
-        let mut next = slot.clone();
-        change(&mut next);
-        let what = format!("{name}-{index}");
-        no_way_back(&what, i64::from(slot.leader_epoch.0), i64::from(next.leader_epoch.0))?;
-        no_way_back(&what, i64::from(slot.partition_epoch), i64::from(next.partition_epoch))?;
-        *slot = next;
+        for (from, to) in [(slot.leader_epoch.0, change.leader_epoch.0), (slot.partition_epoch, change.partition_epoch)]
+        {
+            if to < from {
+                let what = format!("{}-{index}", topic.name);
+                return Err(ReplayError::EpochBack { what, from: i64::from(from), to: i64::from(to) });
+            }
+        }
+        *slot = slot.changed_by(change);
         Ok(())
     }
 
@@ -378,16 +387,8 @@ impl Image {
     }
 
     fn check_partition(&self, partition: &PartitionImage) -> Result<(), String> {
-        if partition.replicas.is_empty() || partition.isr.is_empty() {
-            return Err("no replica or no ISR".to_owned());
-        }
-        if let Some(stranger) = partition.isr.iter().find(|node| !partition.replicas.contains(node)) {
-            return Err(format!("node {stranger} is in the ISR and no replica"));
-        }
+        partition.check_sets()?;
         let Some(leader) = partition.leader else { return Ok(()) };
-        if !partition.isr.contains(&leader) {
-            return Err(format!("leader {leader} is not in the ISR"));
-        }
         match self.broker(leader) {
             Some(broker) if !broker.fenced => Ok(()),
             _ => Err(format!("leader {leader} is fenced or unknown")),

@@ -95,9 +95,13 @@ impl Image {
                 endpoints: broker.endpoints.clone(),
                 rack: broker.rack.clone(),
                 controller: broker.controller,
+                directories: broker.directories.clone(),
+                metadata_directory: broker.metadata_directory,
+                boot_id: broker.boot_id.clone(),
             });
-            if !broker.fenced {
-                records.push(Record::FenceBroker { node_id, epoch, fenced: false });
+            let (fenced, shutting_down) = (broker.fenced, broker.shutting_down);
+            if !fenced || shutting_down {
+                records.push(Record::FenceBroker { node_id, epoch, fenced, shutting_down });
             }
         }
     }
@@ -106,15 +110,7 @@ impl Image {
         for topic in self.topics() {
             records.push(Record::Topic { name: topic.name.clone(), topic_id: topic.id });
             for (partition, image) in topic.iter() {
-                records.push(Record::Partition {
-                    topic_id: topic.id,
-                    partition,
-                    replicas: image.replicas.clone(),
-                    isr: image.isr.clone(),
-                    leader: image.leader,
-                    leader_epoch: image.leader_epoch,
-                    partition_epoch: image.partition_epoch,
-                });
+                records.push(Record::Partition { topic_id: topic.id, partition, image: image.clone() });
             }
         }
     }

@@ -1,7 +1,7 @@
+use twinstream_model::LeaderEpoch;
+
 use super::*;
 use crate::record::{decode_batch, encode_batch};
-
-const EPOCH_0: LeaderEpoch = LeaderEpoch(0);
 
 fn name(text: &str) -> TopicName {
     TopicName::parse(text).expect("a legal name")
@@ -19,6 +19,9 @@ fn broker(node: i32, epoch: i64) -> Record {
         endpoints: vec![Endpoint { listener: "PLAINTEXT".into(), host: "h".into(), port: 1, security_protocol: 0 }],
         rack: None,
         controller: node == 1,
+        directories: vec![Uuid::from_u128(node as u128)],
+        metadata_directory: Some(Uuid::from_u128(7)),
+        boot_id: "boot-1".into(),
     }
 }
 
@@ -26,11 +29,12 @@ fn partition(topic: u128, index: i32, leader: Option<i32>) -> Record {
     Record::Partition {
         topic_id: id(topic),
         partition: PartitionIndex(index),
-        replicas: vec![NodeId(1)],
-        isr: vec![NodeId(1)],
-        leader: leader.map(NodeId),
-        leader_epoch: EPOCH_0,
-        partition_epoch: 0,
+        image: PartitionImage {
+            replicas: vec![NodeId(1)],
+            isr: vec![NodeId(1)],
+            leader: leader.map(NodeId),
+            ..PartitionImage::default()
+        },
     }
 }
 
@@ -38,10 +42,13 @@ fn change(topic: u128, index: i32, epoch: i32) -> Record {
     Record::PartitionChange {
         topic_id: id(topic),
         partition: PartitionIndex(index),
-        isr: vec![NodeId(1)],
-        leader: None,
-        leader_epoch: LeaderEpoch(epoch),
-        partition_epoch: epoch,
+        image: PartitionImage {
+            replicas: vec![NodeId(1)],
+            isr: vec![NodeId(1)],
+            leader_epoch: LeaderEpoch(epoch),
+            partition_epoch: epoch,
+            ..PartitionImage::default()
+        },
     }
 }
 
@@ -55,7 +62,7 @@ fn sample() -> Image {
         .apply_batch(&[
             Record::ClusterId { cluster_id: ClusterId::from("c1") },
             broker(1, 0),
-            Record::FenceBroker { node_id: NodeId(1), epoch: 0, fenced: false },
+            Record::FenceBroker { node_id: NodeId(1), epoch: 0, fenced: false, shutting_down: false },
             broker(2, 1),
             Record::Topic { name: name("a"), topic_id: id(1) },
             partition(1, 0, Some(1)),
@@ -146,7 +153,7 @@ fn the_cluster_id_never_changes() {
 fn fencing_of_an_older_registration_is_refused() {
     let mut image = sample();
     image.apply(&broker(1, 5)).expect("a newer registration");
-    let stale = Record::FenceBroker { node_id: NodeId(1), epoch: 0, fenced: false };
+    let stale = Record::FenceBroker { node_id: NodeId(1), epoch: 0, fenced: false, shutting_down: false };
     assert_eq!(image.apply(&stale), Err(ReplayError::UnknownBroker(NodeId(1))));
     assert!(image.broker(NodeId(1)).is_some_and(|broker| broker.fenced));
 }

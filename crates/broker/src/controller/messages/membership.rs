@@ -21,7 +21,18 @@ pub(crate) struct Joined {
 
 impl Join {
     pub(crate) fn write(&self, out: &mut Writer) {
-        let Registration { node_id, incarnation, cluster_id, endpoints, rack, controller } = &self.registration;
+        let Registration {
+            node_id,
+            incarnation,
+            cluster_id,
+            endpoints,
+            rack,
+            controller,
+            directories,
+            metadata_directory,
+            boot_id,
+            clean,
+        } = &self.registration;
         out.i32(node_id.0);
         out.uuid(*incarnation);
         out.text_option(cluster_id.as_ref().map(ClusterId::as_str));
@@ -34,6 +45,10 @@ impl Join {
         }
         out.text_option(rack.as_deref());
         out.bool(*controller);
+        out.uuid_list(directories);
+        out.uuid_option(*metadata_directory);
+        out.text(boot_id);
+        out.bool(*clean);
         out.i64(self.last_index as i64);
     }
 
@@ -58,6 +73,10 @@ impl Join {
             endpoints,
             rack: reader.text_option()?,
             controller: reader.bool()?,
+            directories: reader.uuid_list()?,
+            metadata_directory: reader.uuid_option()?,
+            boot_id: reader.text()?,
+            clean: reader.bool()?,
         };
         let join = Self { registration, last_index: reader.i64()? as u64 };
         reader.end()?;

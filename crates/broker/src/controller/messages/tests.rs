@@ -14,6 +14,10 @@ fn join() -> Join {
         endpoints: vec![endpoint],
         rack: Some("r1".into()),
         controller: false,
+        directories: vec![Uuid::from_u128(8)],
+        metadata_directory: Some(Uuid::from_u128(9)),
+        boot_id: "boot-1".into(),
+        clean: true,
     };
     Join { registration, last_index: 12 }
 }
