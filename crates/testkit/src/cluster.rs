@@ -1,12 +1,15 @@
 //! A cluster of real broker processes.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use twinstream_client::{Admin, ClientSettings};
 
 use crate::folder::Folder;
+use crate::nemesis::Network;
 use crate::ports::free_port;
-use crate::server::Server;
+use crate::server::{Home, Server};
 use crate::wait::wait_until;
 
 const READY_TIME_MAX: Duration = Duration::from_secs(60);
@@ -16,6 +19,7 @@ const READY_TIME_MAX: Duration = Duration::from_secs(60);
 pub struct ClusterOptions {
     voters: usize,
     replicas: usize,
+    network: bool,
     settings: Vec<(String, String)>,
     own_settings: Vec<(usize, String, String)>,
 }
@@ -23,7 +27,7 @@ pub struct ClusterOptions {
 impl Default for ClusterOptions {
     /// One voter, and one replica of everything.
     fn default() -> Self {
-        Self { voters: 1, replicas: 1, settings: Vec::new(), own_settings: Vec::new() }
+        Self { voters: 1, replicas: 1, network: false, settings: Vec::new(), own_settings: Vec::new() }
     }
 }
 
@@ -45,6 +49,12 @@ impl ClusterOptions {
         self
     }
 
+    /// Every broker lives in a network namespace of its own, and links between them can be cut.
+    pub fn network(mut self) -> Self {
+        self.network = true;
+        self
+    }
+
     pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
         self.settings.push((name.to_owned(), value.into()));
         self
@@ -57,10 +67,10 @@ impl ClusterOptions {
     }
 
     /// Defaults first, then what holds for all, then what holds for one: the last of a name wins.
-    fn settings_of(&self, folder: &Folder, ports: &[u16], id: usize) -> Vec<(String, String)> {
-        assert!(self.voters <= ports.len(), "{} voters among {} brokers", self.voters, ports.len());
-        let voters = ports[..self.voters].iter().enumerate();
-        let voters: Vec<String> = voters.map(|(index, port)| format!("{}@127.0.0.1:{port}", index + 1)).collect();
+    fn settings_of(&self, folder: &Folder, addresses: &[String], id: usize) -> Vec<(String, String)> {
+        assert!(self.voters <= addresses.len(), "{} voters among {} brokers", self.voters, addresses.len());
+        let voters = addresses[..self.voters].iter().enumerate();
+        let voters: Vec<String> = voters.map(|(index, address)| format!("{}@{address}", index + 1)).collect();
         let roles = if id <= self.voters { "broker,controller" } else { "broker" };
         let replicas = self.replicas.to_string();
         let in_sync = self.replicas.saturating_sub(1).max(1).to_string();
@@ -68,7 +78,7 @@ impl ClusterOptions {
             ("process.roles", roles.to_owned()),
             ("node.id", id.to_string()),
             ("controller.quorum.voters", voters.join(",")),
-            ("listeners", format!("PLAINTEXT://127.0.0.1:{}", ports[id - 1])),
+            ("listeners", format!("PLAINTEXT://{}", addresses[id - 1])),
             ("log.dirs", folder.sub(&id.to_string()).display().to_string()),
             ("default.replication.factor", replicas.clone()),
             ("min.insync.replicas", in_sync),
@@ -92,6 +102,7 @@ impl ClusterOptions {
 pub struct Cluster {
     brokers: Vec<Server>,
     options: ClusterOptions,
+    network: Option<Arc<Network>>,
     folder: Folder,
 }
 
@@ -102,9 +113,12 @@ impl Cluster {
 
     pub async fn start_with(brokers: usize, options: ClusterOptions) -> Self {
         let folder = Folder::new();
+        let network = options.network.then(|| Arc::new(Network::new(brokers)));
         let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
-        let servers = (1..=brokers).map(|id| server(&folder, &ports, id, &options));
-        let mut cluster = Self { brokers: servers.collect(), options, folder };
+        let places: Vec<Place> = (1..=brokers).map(|id| Place::of(network.as_ref(), id, ports[id - 1])).collect();
+        let addresses: Vec<String> = places.iter().map(Place::address).collect();
+        let servers = (1..).zip(&places).map(|(id, place)| server(&folder, place, &addresses, id, &options));
+        let mut cluster = Self { brokers: servers.collect(), options, network, folder };
         for broker in &mut cluster.brokers {
             broker.spawn();
         }
@@ -118,13 +132,22 @@ impl Cluster {
     /// Starts one broker more, without a vote, and waits until all know it; its node id.
     pub async fn add_broker(&mut self) -> usize {
         let id = self.brokers.len() + 1;
-        let mut ports: Vec<u16> = self.brokers.iter().map(Server::port).collect();
-        ports.push(free_port());
-        let mut server = server(&self.folder, &ports, id, &self.options);
+        if let Some(network) = &self.network {
+            network.add_broker();
+        }
+        let place = Place::of(self.network.as_ref(), id, free_port());
+        let mut addresses: Vec<String> = self.brokers.iter().map(Server::address).collect();
+        addresses.push(place.address());
+        let mut server = server(&self.folder, &place, &addresses, id, &self.options);
         server.start().await;
         self.brokers.push(server);
         self.wait_ready().await;
         id
+    }
+
+    /// The network between the brokers; panics when the options did not ask for one.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("a cluster with ClusterOptions::network")
     }
 
     /// How many brokers there are, running or not.
@@ -163,9 +186,32 @@ impl Cluster {
     }
 }
 
-fn server(folder: &Folder, ports: &[u16], id: usize, options: &ClusterOptions) -> Server {
-    let settings = options.settings_of(folder, ports, id);
-    Server::with_settings(folder, &format!("broker-{id}"), "broker", ports[id - 1], &settings)
+/// Where a broker listens.
+struct Place {
+    host: IpAddr,
+    port: u16,
+    home: Option<Home>,
+}
+
+impl Place {
+    fn of(network: Option<&Arc<Network>>, broker: usize, port: u16) -> Self {
+        let home = network.map(|network| Home { network: Arc::clone(network), broker });
+        let host = home.as_ref().map_or(Ipv4Addr::LOCALHOST, |home| home.network.address(home.broker));
+        Self { host: host.into(), port, home }
+    }
+
+    fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+fn server(folder: &Folder, place: &Place, addresses: &[String], id: usize, options: &ClusterOptions) -> Server {
+    let settings = options.settings_of(folder, addresses, id);
+    let server = Server::with_settings(folder, &format!("broker-{id}"), "broker", place.port, &settings);
+    match &place.home {
+        Some(home) => server.at_home(home.clone()),
+        None => server,
+    }
 }
 
 /// What one broker says; `None` while it does not answer.

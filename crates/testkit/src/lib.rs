@@ -18,6 +18,7 @@ pub mod checker; // judges a history
 mod cluster; // brokers
 mod folder; // logs and data of one test
 pub mod history; // what happened in one run
+pub mod nemesis; // what breaks things
 pub mod peer; // judges
 mod ports; // free ports
 mod process; // a child that dies with the test

@@ -1,13 +1,16 @@
 //! One server process of ours: started, killed, stopped, hung, started again on the same port and data.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
 use crate::binary::twinstream;
 use crate::folder::Folder;
+use crate::nemesis::Network;
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::rest::Rest;
@@ -16,14 +19,24 @@ use crate::wait::wait_until;
 /// A debug build on a busy machine may take its time.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// The namespace of a broker in a network whose links can be cut.
+#[derive(Clone, Debug)]
+pub(crate) struct Home {
+    pub network: Arc<Network>,
+    pub broker: usize,
+}
+
 /// A role of the binary with its arguments; the process behind it may come and go.
 #[derive(Debug)]
 pub struct Server {
     name: String,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    host: IpAddr,
     port: u16,
     log: PathBuf,
     process: Option<Process>,
+    home: Option<Home>,
     // Last, so that the process is dead before its folder goes.
     _folder: Folder,
 }
@@ -40,14 +53,31 @@ impl Server {
 
     pub fn new(folder: &Folder, name: &str, port: u16, arguments: Vec<String>) -> Self {
         let log = folder.path().join(format!("{name}.log"));
-        Self { name: name.to_owned(), arguments, port, log, process: None, _folder: folder.clone() }
+        let (name, host) = (name.to_owned(), Ipv4Addr::LOCALHOST.into());
+        let environment = Vec::new();
+        Self { name, arguments, environment, host, port, log, process: None, home: None, _folder: folder.clone() }
+    }
+
+    /// Lets it live in a namespace of its own from its next start on.
+    pub(crate) fn at_home(mut self, home: Home) -> Self {
+        self.host = home.network.address(home.broker).into();
+        self.home = Some(home);
+        self
+    }
+
+    /// A variable that it gets with its next start.
+    pub fn set_environment(&mut self, name: &str, value: impl Into<String>) {
+        self.environment.push((name.to_owned(), value.into()));
     }
 
     /// Starts the process without waiting.
     pub fn spawn(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let mut command = Command::new(twinstream());
-        command.args(&self.arguments).env("NO_COLOR", "1");
+        command.args(&self.arguments).env("NO_COLOR", "1").envs(self.environment.iter().cloned());
+        if let Some(home) = &self.home {
+            home.network.move_into(home.broker, &mut command);
+        }
         self.process = Some(Process::spawn(&self.name, command, &self.log));
     }
 
@@ -59,18 +89,18 @@ impl Server {
 
     /// Waits until the port answers; panics with the log when the process ends instead.
     pub async fn wait_for_port(&mut self) {
-        let (name, port) = (self.name.clone(), self.port);
+        let (name, host, port) = (self.name.clone(), self.host, self.port);
         let process = self.process.as_mut().expect("a started process");
         let what = format!("{name} listens on {port}");
         wait_until(&what, START_TIME_MAX, || {
             assert!(process.is_running(), "{name} ended while it started:\n{}", process.log_tail());
-            async move { TcpStream::connect(("127.0.0.1", port)).await.is_ok() }
+            async move { TcpStream::connect((host, port)).await.is_ok() }
         })
         .await;
     }
 
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.host, self.port)
     }
 
     pub fn port(&self) -> u16 {

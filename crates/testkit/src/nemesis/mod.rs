@@ -1,0 +1,8 @@
+//! What breaks things: the network between brokers, and files of a stopped broker.
+//!
+//! Signals are sent by [`crate::Process`]; what to break when, and how to judge it, is [`crate::faults`].
+
+pub mod files; // damage to what lies on disk
+mod network; // links that can be cut
+
+pub use network::{End, Network};
