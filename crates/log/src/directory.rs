@@ -66,6 +66,8 @@ pub struct LogDirectory {
     path: PathBuf,
     node: NodeId,
     meta: Option<MetaProperties>,
+    /// Written down with the rest of the identity; until then the next start makes another one.
+    id: Uuid,
     _lock: File,
 }
 
@@ -79,8 +81,16 @@ impl LogDirectory {
             Some(meta) if meta.node != node => {
                 Err(DirectoryError::OtherNode { path: path.to_owned(), found: meta.node, expected: node })
             }
-            _ => Ok(LogDirectory { path: path.to_owned(), node, meta, _lock: lock }),
+            _ => {
+                let id = directory_id(path, meta.as_ref())?;
+                Ok(LogDirectory { path: path.to_owned(), node, meta, id, _lock: lock })
+            }
         }
+    }
+
+    /// The random id of this directory. A directory that was wiped has another one (KIP-858).
+    pub fn id(&self) -> Uuid {
+        self.id
     }
 
     pub fn path(&self) -> &Path {
@@ -100,9 +110,10 @@ impl LogDirectory {
                 self.meta = Some(meta);
                 return Err(DirectoryError::OtherCluster { path: self.path.clone(), found, expected: cluster.clone() });
             }
-            Some(meta) => meta,
-            None => {
-                let meta = MetaProperties { cluster: cluster.clone(), node: self.node, directory: new_directory_id() };
+            Some(meta) if !meta.directory.as_str().is_empty() => meta,
+            _ => {
+                let directory = ClusterId::from_uuid(self.id);
+                let meta = MetaProperties { cluster: cluster.clone(), node: self.node, directory };
                 meta::write(&self.path, &meta)?;
                 meta
             }
@@ -192,11 +203,22 @@ fn lock(path: &Path) -> Result<File, DirectoryError> {
     }
 }
 
+/// The id that is written down, or a new one. Kafka's directories of before KIP-858 have none.
+fn directory_id(path: &Path, meta: Option<&MetaProperties>) -> Result<Uuid, LogError> {
+    match meta.map(|meta| &meta.directory).filter(|id| !id.as_str().is_empty()) {
+        Some(id) => {
+            let damaged = || LogError::damaged(&path.join(meta::FILE), format!("directory.id {id} is not an id"));
+            id.to_uuid().ok_or_else(damaged)
+        }
+        None => Ok(new_directory_id()),
+    }
+}
+
 /// Kafka reserves ids whose text begins with a dash, because tools would take them for options.
-fn new_directory_id() -> ClusterId {
+fn new_directory_id() -> Uuid {
     loop {
-        let id = ClusterId::from_uuid(Uuid::new_v4());
-        if !id.as_str().starts_with('-') {
+        let id = Uuid::new_v4();
+        if !ClusterId::from_uuid(id).as_str().starts_with('-') {
             return id;
         }
     }

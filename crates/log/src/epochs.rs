@@ -28,13 +28,17 @@ impl Epochs {
         Ok((Epochs { path, entries }, known))
     }
 
-    /// Notes that records of `epoch` begin at `offset`; false if that was known.
+    /// Notes that the record at `offset`, the log end of this moment, is of `epoch`; false if that changes nothing.
     pub(crate) fn note(&mut self, epoch: LeaderEpoch, offset: Offset) -> bool {
-        if epoch < LeaderEpoch(0) || self.latest().is_some_and(|(latest, _)| epoch <= latest) {
+        if epoch < LeaderEpoch(0) || self.latest() == Some((epoch, offset)) {
             return false;
         }
-        // An epoch without records leaves no trace.
-        self.entries.retain(|(_, start)| *start < offset);
+        // An epoch without records leaves no trace, even if it is newer: its leader wrote nothing, and a later one went on
+        // with records of an older epoch that it had not seen.
+        let emptied = self.truncate_end(offset);
+        if self.latest().is_some_and(|(latest, _)| epoch <= latest) {
+            return emptied;
+        }
         self.entries.push((epoch, offset));
         true
     }
@@ -65,9 +69,10 @@ impl Epochs {
 
     /// Forgets what lies at or behind a new log end.
     pub(crate) fn truncate_end(&mut self, end: Offset) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|(_, start)| *start < end);
-        before != self.entries.len()
+        let kept = self.entries.iter().rposition(|(_, start)| *start < end).map_or(0, |last| last + 1);
+        let changed = kept < self.entries.len();
+        self.entries.truncate(kept);
+        changed
     }
 
     /// Lets the log begin later: the epoch at the new start is kept, older ones go.

@@ -10,7 +10,7 @@
 //! known. L4 files of a newer version are refused, damaged hints (indexes, snapshots, checkpoints) are
 //! rebuilt, damaged records at the tail are cut.
 //!
-//! Lock order: a log's writer, then its epochs, then a segment's indexes. No lock is held while the disk is
+//! Lock order: a log's flushing, then its writer, then its epochs, then a segment's indexes. No lock is held while the disk is
 //! flushed or records are sent. Not here: who may write or read (broker), replication, transactions and
 //! compaction (later releases, see `GAPS.md`).
 
@@ -32,5 +32,7 @@ pub use config::{CleanupPolicy, LogConfig, TimestampType};
 pub use directory::{Checkpoint, DELETE_SUFFIX, DirectoryError, LogDirectory, MetaProperties, remove_folder};
 pub use error::{AppendError, LogError, ReadError, RecordFault, RecordFaultKind};
 pub use metrics::LogMetrics;
-pub use partition_log::{Appended, Maintained, Opening, Origin, PartitionLog, ReadResult, TimestampedOffset};
+pub use partition_log::{
+    Appended, FollowerAppended, Maintained, Opening, Origin, PartitionLog, ReadResult, TimestampedOffset, Truncated,
+};
 pub use slice::FileSlice;

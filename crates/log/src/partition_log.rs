@@ -13,6 +13,7 @@
 //! Invariants: log start <= high watermark <= log end, recovery point <= log end; the segments adjoin in
 //! order; the offset given to a batch is the log end at that moment.
 
+mod follow; // a follower's appends and cuts
 mod read; // readers: by offset, by time, by epoch
 mod recovery; // opening a folder
 mod retention; // old segments go, deleted files go
@@ -36,6 +37,7 @@ use crate::segment::Segment;
 use crate::validate::{self, Prepared};
 use crate::{AppendError, LogConfig, LogError};
 
+pub use follow::{FollowerAppended, Truncated};
 pub use read::{ReadResult, TimestampedOffset};
 pub use recovery::Opening;
 pub use retention::Maintained;
@@ -80,8 +82,9 @@ pub struct PartitionLog {
     log_end: AtomicI64,
     recovery_point: AtomicI64,
     writer: Mutex<Writer>,
-    /// Held by whoever flushes, so that nobody takes a flush that is still under way for done. Readers and appends
-    /// do not need it.
+    /// Held by whoever flushes, so that nobody takes a flush that is still under way for done, and by whoever cuts, so
+    /// that a flush does not raise the recovery point for records that are gone. Taken before `writer`; readers and
+    /// appends do not need it.
     flushing: Mutex<()>,
     epochs: RwLock<Epochs>,
     closed: AtomicBool,
@@ -296,6 +299,7 @@ impl PartitionLog {
     /// Waits until all that was appended so far is on the disk; returns up to where that is.
     pub fn flush(&self, now: i64) -> Result<Offset, LogError> {
         self.check_usable()?;
+        let _alone = self.flushing.lock();
         let (segments, end) = {
             let mut writer = self.writer.lock();
             writer.unflushed_records = 0;
@@ -305,8 +309,8 @@ impl PartitionLog {
         self.flush_segments(&segments, end)
     }
 
+    /// The caller holds `flushing`.
     fn flush_segments(&self, segments: &[Arc<Segment>], end: Offset) -> Result<Offset, LogError> {
-        let _alone = self.flushing.lock();
         self.check_not_poisoned()?; // by the flush that was waited for
         let from = self.recovery_point();
         if end <= from {
@@ -328,6 +332,7 @@ impl PartitionLog {
             return Ok(());
         }
         self.check_not_poisoned()?;
+        let _alone = self.flushing.lock();
         let mut writer = self.writer.lock();
         writer.last_flush_ms = now;
         self.active().seal()?;

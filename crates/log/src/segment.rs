@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use twinstream_model::Offset;
-use twinstream_protocol::batch::{BatchHeader, NO_TIMESTAMP};
+use twinstream_protocol::batch::{BatchHeader, BatchView, NO_TIMESTAMP};
 
 use crate::files::{self, INDEX, LOG, TIME_INDEX};
 use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
@@ -149,6 +149,22 @@ impl Segment {
             || index_full(inner.offsets.bytes(), OffsetEntry::BYTES)
             || index_full(inner.times.bytes(), TimeEntry::BYTES)
             || batch.last_offset().0 - self.base.0 > i64::from(i32::MAX)
+    }
+
+    /// How many of the batches, of which the first is sure to fit, belong into this segment. The indexes may pass their
+    /// limit by what one call brings.
+    pub(crate) fn fitting(&self, batches: &[BatchView<'_>], config: &LogConfig, jitter_ms: i64) -> usize {
+        let age_max = config.segment_ms.saturating_sub(jitter_ms);
+        let first = self.inner.read().first_timestamp.or(batches.first().map(|batch| batch.max_timestamp()));
+        let mut size = self.size();
+        let fits = |batch: &&BatchView<'_>| {
+            size += batch.len() as u64;
+            let age = first.filter(|first| *first >= 0).map_or(0, |first| batch.max_timestamp().saturating_sub(first));
+            size <= u64::from(config.segment_bytes)
+                && age <= age_max
+                && batch.last_offset().0 - self.base.0 <= i64::from(i32::MAX)
+        };
+        batches.iter().take_while(fits).count().max(1)
     }
 
     /// Writes batches behind the last one; each piece is a header and the rest of its batch.

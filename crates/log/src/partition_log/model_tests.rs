@@ -128,9 +128,9 @@ fn apply(step: &Step, subject: &mut Subject, model: &mut Model) {
         }
         Step::Truncate { percent } => {
             let end = model.start + (model.end() - model.start) * percent / 100;
-            subject.log.truncate_to(Offset(end)).unwrap();
+            let cut = subject.log.truncate_to(Offset(end)).unwrap();
             model.batches.retain(|(base, records, _)| base + i64::from(*records) <= end);
-            model.start = model.start.min(subject.log.log_end_offset().0);
+            model.start = model.start.min(cut.log_end.0);
         }
     }
 }

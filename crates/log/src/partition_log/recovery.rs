@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -108,49 +108,9 @@ impl PartitionLog {
         };
         Ok(log)
     }
-
-    /// Cuts the log so that it ends at `end`, or at the border of the batch that holds it.
-    pub fn truncate_to(&self, end: Offset) -> Result<(), LogError> {
-        self.check_usable()?;
-        let mut writer = self.writer.lock();
-        if end >= self.log_end_offset() {
-            return Ok(());
-        }
-        self.truncate_locked(&mut writer, end).map_err(|error| self.poison(error))
-    }
-
-    fn truncate_locked(&self, writer: &mut Writer, end: Offset) -> Result<(), LogError> {
-        let config = self.config.load();
-        let dir = self.dir.read().clone();
-        let (mut kept, gone): (Vec<_>, Vec<_>) =
-            self.segments.load().iter().cloned().partition(|segment| segment.base() < end);
-        if kept.is_empty() {
-            kept.push(Arc::new(Segment::create(&dir, end, &config)?));
-        }
-        let active = &kept[kept.len() - 1];
-        active.truncate_to(end, &config)?;
-        let end = active.next_offset();
-        let active_base = active.base();
-        // Announce the shorter log before files go, so that no reader looks for them.
-        self.log_end.store(end.0, Ordering::Release);
-        for bounded_by_end in [&self.high_watermark, &self.log_start, &self.recovery_point] {
-            bounded_by_end.fetch_min(end.0, Ordering::AcqRel);
-        }
-        self.segments.store(Arc::new(kept));
-        for segment in gone.iter().filter(|segment| segment.base() != active_base) {
-            remove_paths(&segment.mark_deleted()?)?;
-        }
-        let mut epochs = self.epochs.write();
-        if epochs.truncate_end(end) {
-            epochs.save()?;
-        }
-        drop(epochs);
-        writer.producers = load_producers(&dir, &self.segments.load(), self.log_start_offset(), end)?;
-        Ok(())
-    }
 }
 
-fn remove_paths(paths: &[std::path::PathBuf]) -> Result<(), LogError> {
+pub(super) fn remove_paths(paths: &[std::path::PathBuf]) -> Result<(), LogError> {
     paths.iter().try_for_each(|path| files::remove(path))
 }
 
@@ -271,7 +231,12 @@ fn load_epochs(dir: &Path, segments: &[Arc<Segment>], end: Offset) -> Result<Epo
 /// Bytes before the end of the log in which older batches of known producers are looked up again.
 const WINDOW_BYTES: u64 = 1 << 20;
 
-fn load_producers(dir: &Path, segments: &[Arc<Segment>], start: Offset, end: Offset) -> Result<Producers, LogError> {
+pub(super) fn load_producers(
+    dir: &Path,
+    segments: &[Arc<Segment>],
+    start: Offset,
+    end: Offset,
+) -> Result<Producers, LogError> {
     let (mut producers, from) = newest_snapshot(dir, start, end)?;
     for segment in segments.iter().filter(|segment| segment.next_offset() > from) {
         let position = segment.locate(from)?.map_or(segment.size(), |found| found.position);

@@ -141,7 +141,6 @@ impl PartitionLog {
     }
 
     fn flush_if_due(&self, now: i64, config: &LogConfig) -> Result<bool, LogError> {
-        let segments = self.segments.load_full();
         let active_base = self.active().base();
         let aged = now.saturating_sub(self.writer.lock().last_flush_ms) >= config.flush_ms;
         if aged && self.recovery_point() < self.log_end_offset() {
@@ -149,7 +148,9 @@ impl PartitionLog {
             return Ok(true);
         }
         if self.recovery_point() < active_base {
-            self.flush_segments(&segments, active_base)?;
+            let _alone = self.flushing.lock();
+            let segments = self.segments.load_full();
+            self.flush_segments(&segments, self.active().base())?;
             return Ok(true);
         }
         Ok(false)
@@ -164,16 +165,22 @@ impl PartitionLog {
         if before > high_watermark || before < Offset(0) {
             return Err(ReadError::OutOfRange { requested: before, start, end: high_watermark });
         }
-        if before > start {
-            self.log_start.fetch_max(before.0, Ordering::AcqRel);
-            let mut epochs = self.epochs.write();
-            if epochs.truncate_start(before) {
-                epochs.save().map_err(|error| self.poison(error))?;
-            }
-            drop(epochs);
-            self.retain(now, &self.config(), Claim::ByLogStart)?;
-        }
+        self.raise_log_start(before, now)?;
         Ok(self.log_start_offset())
+    }
+
+    /// Moves the log start forward to `start`, which is at most the high watermark.
+    pub(super) fn raise_log_start(&self, start: Offset, now: i64) -> Result<(), LogError> {
+        if start <= self.log_start_offset() {
+            return Ok(());
+        }
+        self.log_start.fetch_max(start.0, Ordering::AcqRel);
+        let mut epochs = self.epochs.write();
+        if epochs.truncate_start(start) {
+            epochs.save().map_err(|error| self.poison(error))?;
+        }
+        drop(epochs);
+        self.retain(now, &self.config(), Claim::ByLogStart).map(|_| ())
     }
 }
 
