@@ -4,6 +4,7 @@
 //! repeats them) and proposals answer [`ProposeError::Busy`].
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::mpsc::{SyncSender, TrySendError},
@@ -11,13 +12,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use protobuf::Message as _;
-use raft::eraftpb::{Message, MessageType};
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use twinstream_model::NodeId;
+use uuid::Uuid;
 
-use crate::{MESSAGE_BYTES_MAX, PROPOSAL_BYTES_MAX, node_id, raft_id};
+use crate::{
+    Description, MEMBERS_MAX, MESSAGE_BYTES_MAX, PROPOSAL_BYTES_MAX, Role, Status,
+    envelope::{self, Incoming},
+};
 
 /// One committed entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,30 +41,6 @@ pub enum Event {
     Leading { term: u64 },
     /// This node leads no more; what it proposed and was not told to be committed may or may not come.
     Resigned,
-}
-
-/// What this node is at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Leader,
-    Candidate,
-    Follower,
-    /// Follows without a vote.
-    Learner,
-}
-
-/// The quorum as this node sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    pub role: Role,
-    pub leader: Option<NodeId>,
-    pub term: u64,
-    pub committed: u64,
-    pub last_index: u64,
-    pub voters: Vec<NodeId>,
-    pub learners: Vec<NodeId>,
-    /// Why this node can take no more part; the process should stop.
-    pub failed: Option<String>,
 }
 
 /// Why a proposal was not committed, as far as this node knows.
@@ -86,6 +65,8 @@ pub enum StepError {
     TooLarge(usize),
     #[error("the message cannot be decoded: {0}")]
     Malformed(String),
+    #[error("the message has layout version {found}, this release knows {known}; run the same release on all nodes")]
+    OtherVersion { found: u8, known: u8 },
     #[error("the message is from raft id {found}, the connection is of node {expected}")]
     WrongSender { expected: NodeId, found: u64 },
     #[error("the message is for raft id {0}, not for this node")]
@@ -98,14 +79,74 @@ pub enum StepError {
     Stopped,
 }
 
+/// Why the members did not change.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum MemberError {
+    #[error(transparent)]
+    Proposal(#[from] ProposeError),
+    #[error("node {node} is {behind} entries behind the leader and gets a vote when it has caught up; ask again")]
+    NotCaughtUp { node: NodeId, behind: u64 },
+    #[error("node {0} does not belong to the metadata quorum")]
+    NotAMember(NodeId),
+    #[error("node {node} is a member with directory {found}, not with {expected}")]
+    OtherDirectory { node: NodeId, found: Uuid, expected: Uuid },
+    #[error("node {0} is the last voter; add another one before it leaves")]
+    LastVoter(NodeId),
+    #[error("node {0} leads the metadata quorum and hands over first; ask again")]
+    Leads(NodeId),
+    #[error("no other voter is near enough to take over; look at its lag and try again")]
+    NoSuccessor,
+    #[error("the leadership was not taken over in time; ask again")]
+    NotTakenOver,
+    #[error("the quorum has {MEMBERS_MAX} members, no more are possible")]
+    TooMany,
+    #[error("this node belongs to a quorum already")]
+    Formed,
+    #[error("the voters {0:?} do not contain this node with its own directory")]
+    NotAmongVoters(Vec<NodeId>),
+}
+
+pub(crate) type Reply = oneshot::Sender<Result<u64, ProposeError>>;
+pub(crate) type MemberReply = oneshot::Sender<Result<u64, MemberError>>;
+
 pub(crate) enum Command {
-    Propose { data: Vec<u8>, reply: oneshot::Sender<Result<u64, ProposeError>> },
-    AddLearner { node: NodeId, last_index: u64, reply: oneshot::Sender<Result<u64, ProposeError>> },
-    Step(Box<Message>),
+    Propose { data: Vec<u8>, reply: Reply },
+    Members { request: MemberRequest, reply: MemberReply },
+    Describe { reply: oneshot::Sender<Result<Description, ProposeError>> },
+    Step(Box<Incoming>),
+    PeerGone(NodeId),
     Unreachable(NodeId),
     SnapshotSent { to: NodeId, delivered: bool },
     SaveSnapshot { index: u64, data: Bytes },
     Stop,
+}
+
+/// What somebody wants of the members.
+#[derive(Clone, Debug)]
+pub(crate) enum MemberRequest {
+    Form {
+        voters: BTreeMap<NodeId, Uuid>,
+    },
+    FormAlone,
+    AddLearner {
+        node: NodeId,
+        directory: Uuid,
+    },
+    AddVoter {
+        node: NodeId,
+        directory: Uuid,
+    },
+    /// Takes the vote; the node follows on.
+    RemoveVoter {
+        node: NodeId,
+        directory: Option<Uuid>,
+    },
+    Remove {
+        node: NodeId,
+    },
+    HandOver {
+        to: Option<NodeId>,
+    },
 }
 
 /// The index at which a proposal was committed, once it is.
@@ -117,6 +158,25 @@ impl Future for Proposal {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(context).map(|reply| reply.unwrap_or(Err(ProposeError::Stopped)))
+    }
+}
+
+/// A change of members that is on its way; it goes on when this is dropped. Its index, once it is committed and applied here.
+#[derive(Debug)]
+pub struct MemberChange {
+    refused: Option<MemberError>,
+    answer: oneshot::Receiver<Result<u64, MemberError>>,
+}
+
+impl Future for MemberChange {
+    type Output = Result<u64, MemberError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(error) = self.refused.take() {
+            return Poll::Ready(Err(error));
+        }
+        let stopped = Err(MemberError::Proposal(ProposeError::Stopped));
+        Pin::new(&mut self.answer).poll(context).map(|reply| reply.unwrap_or(stopped))
     }
 }
 
@@ -150,17 +210,68 @@ impl QuorumHandle {
         Ok(Proposal(answer))
     }
 
-    /// Lets a node follow the log without a vote; done at once if it does already. `last_index` is how much of the log the node has:
-    /// when it has less than it once confirmed, because it lost its files, it starts over.
-    pub fn add_learner(&self, node: NodeId, last_index: u64) -> Result<Proposal, ProposeError> {
+    /// Forms a new quorum: this node begins with these voters, itself among them. Every one of them must be told the same. Only for
+    /// a node that has never belonged to a quorum (see [`Status::formed`]).
+    pub fn form(&self, voters: BTreeMap<NodeId, Uuid>) -> MemberChange {
+        self.change_members(MemberRequest::Form { voters })
+    }
+
+    /// Forms a quorum of this node alone, which leads at once. Done already when it belongs to one.
+    pub fn form_alone(&self) -> MemberChange {
+        self.change_members(MemberRequest::FormAlone)
+    }
+
+    /// Lets a node follow the log without a vote; done at once if it does already, with or without a vote. A node that is a member
+    /// with another directory lost its log: it leaves and joins again.
+    pub fn add_learner(&self, node: NodeId, directory: Uuid) -> MemberChange {
+        self.change_members(MemberRequest::AddLearner { node, directory })
+    }
+
+    /// Gives a node a vote, after it has followed until it has (nearly) everything. Answers [`MemberError::NotCaughtUp`] when that
+    /// takes long; the node goes on following then, and asking again is right.
+    pub fn add_voter(&self, node: NodeId, directory: Uuid) -> MemberChange {
+        self.change_members(MemberRequest::AddVoter { node, directory })
+    }
+
+    /// Takes a voter's vote; it follows on as a learner. With a directory only if it votes with that one. The leader does not
+    /// do it to itself: it hands over and answers [`MemberError::Leads`].
+    pub fn remove_voter(&self, node: NodeId, directory: Option<Uuid>) -> MemberChange {
+        self.change_members(MemberRequest::RemoveVoter { node, directory })
+    }
+
+    /// Removes a node that is gone for good, voter or learner.
+    pub fn remove_member(&self, node: NodeId) -> MemberChange {
+        self.change_members(MemberRequest::Remove { node })
+    }
+
+    /// Lets another voter lead, that one or the one that has most; for a leader that is about to stop. Answers when this node leads no
+    /// more, which it does not tell from being overtaken.
+    pub fn hand_over(&self, to: Option<NodeId>) -> MemberChange {
+        self.change_members(MemberRequest::HandOver { to })
+    }
+
+    /// Says that the process of a node is gone *for sure*: nobody listens at its address. If it led, this node need not wait out
+    /// the lease and calls an election. A wrong report costs an election that the living leader survives.
+    pub fn peer_gone(&self, node: NodeId) {
+        self.submit_lossy(Command::PeerGone(node));
+    }
+
+    /// What this node knows of all members as their leader.
+    pub async fn describe(&self) -> Result<Description, ProposeError> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Command::AddLearner { node, last_index, reply })?;
-        Ok(Proposal(answer))
+        self.submit(Command::Describe { reply })?;
+        answer.await.unwrap_or(Err(ProposeError::Stopped))
+    }
+
+    fn change_members(&self, request: MemberRequest) -> MemberChange {
+        let (reply, answer) = oneshot::channel();
+        let refused = self.submit(Command::Members { request, reply }).err().map(MemberError::Proposal);
+        MemberChange { refused, answer }
     }
 
     /// Takes in a message of a peer whose identity the caller has checked.
     pub fn step(&self, from: NodeId, bytes: &[u8]) -> Result<(), StepError> {
-        let message = decode_message(self.node_id, from, bytes)?;
+        let message = envelope::decode(self.node_id, from, bytes)?;
         match self.commands.try_send(Command::Step(Box::new(message))) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => Err(StepError::Busy),
@@ -191,6 +302,11 @@ impl QuorumHandle {
 
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// The random id of this node's folder; see [`Status::directory_id`].
+    pub fn directory_id(&self) -> Uuid {
+        self.status.borrow().directory_id
     }
 
     /// The node that leads, as far as this one knows.
@@ -228,32 +344,5 @@ impl QuorumHandle {
         if let Err(error) = self.submit(command) {
             tracing::debug!(%error, "quorum hint dropped");
         }
-    }
-}
-
-/// Decodes a peer's message and refuses those that only the node itself may make.
-fn decode_message(me: NodeId, from: NodeId, bytes: &[u8]) -> Result<Message, StepError> {
-    if bytes.len() > MESSAGE_BYTES_MAX {
-        return Err(StepError::TooLarge(bytes.len()));
-    }
-    let message = Message::parse_from_bytes(bytes).map_err(|error| StepError::Malformed(error.to_string()))?;
-    if node_id(message.from) != Some(from) {
-        return Err(StepError::WrongSender { expected: from, found: message.from });
-    }
-    if message.to != raft_id(me) {
-        return Err(StepError::WrongReceiver(message.to));
-    }
-    match message.get_msg_type() {
-        MessageType::MsgAppend
-        | MessageType::MsgAppendResponse
-        | MessageType::MsgRequestVote
-        | MessageType::MsgRequestVoteResponse
-        | MessageType::MsgRequestPreVote
-        | MessageType::MsgRequestPreVoteResponse
-        | MessageType::MsgSnapshot
-        | MessageType::MsgHeartbeat
-        | MessageType::MsgHeartbeatResponse
-        | MessageType::MsgTimeoutNow => Ok(message),
-        other => Err(StepError::WrongType(format!("{other:?}"))),
     }
 }

@@ -7,38 +7,31 @@ use twinstream_model::NodeId;
 
 use crate::storage::StorageError;
 
-/// How a node takes part in the quorum.
+/// How a node takes part in the quorum. Who else does is in the log.
 #[derive(Clone, Debug)]
 pub struct QuorumOptions {
     pub node_id: NodeId,
-    /// The nodes with a vote, the same list on every node. A node that is not in it follows as a learner.
-    pub voters: Vec<NodeId>,
-    /// A folder of this quorum alone; it is made when missing.
+    /// A folder of this quorum alone; it is made when missing, and gets a random id then.
     pub directory: PathBuf,
-    /// A follower that hears no leader for this long starts an election.
+    /// A voter that hears no leader for one to two times this long starts an election.
     pub election_timeout: Duration,
     /// Committed entries between two snapshots; the owner of the state is asked by [`crate::QuorumHandle::wants_snapshot`].
     pub snapshot_after_entries: u64,
 }
 
 impl QuorumOptions {
-    pub fn new(node_id: NodeId, voters: Vec<NodeId>, directory: impl Into<PathBuf>) -> Self {
+    pub fn new(node_id: NodeId, directory: impl Into<PathBuf>) -> Self {
         Self {
             node_id,
-            voters,
             directory: directory.into(),
-            election_timeout: Duration::from_millis(1000),
+            election_timeout: Duration::from_millis(500),
             snapshot_after_entries: 5000,
         }
     }
 
     pub(crate) fn check(&self) -> Result<(), QuorumError> {
-        if self.voters.is_empty() {
-            return Err(QuorumError::NoVoters);
-        }
-        let negative = |node: &&NodeId| node.0 < 0;
-        if let Some(node) = self.voters.iter().chain([&self.node_id]).find(negative) {
-            return Err(QuorumError::NegativeNode(*node));
+        if self.node_id.0 < 0 {
+            return Err(QuorumError::NegativeNode(self.node_id));
         }
         Ok(())
     }
@@ -47,8 +40,6 @@ impl QuorumOptions {
 /// Why the quorum did not start.
 #[derive(Debug, Error)]
 pub enum QuorumError {
-    #[error("the quorum has no voters; name them in controller.quorum.voters")]
-    NoVoters,
     #[error("node id {0} is negative; node.id starts at 0")]
     NegativeNode(NodeId),
     #[error(transparent)]

@@ -8,10 +8,13 @@
 //! makes the log safe; only one membership change is under way at a time; a panic or a failed write ends the thread and the reason
 //! stays in [`Status::failed`].
 
+mod election; // when the leader is known to be gone
+mod members; // changes of the members
 mod pending; // who waits for which entry
+mod progress; // how far the members are
 
 use std::{
-    collections::VecDeque,
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -22,18 +25,29 @@ use std::{
 };
 
 use bytes::Bytes;
-use protobuf::Message as _;
 use raft::{
     RawNode, SnapshotStatus, StateRole,
-    eraftpb::{ConfChange, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType, Snapshot},
+    eraftpb::{Entry, EntryType, Message, MessageType},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use twinstream_model::NodeId;
+use uuid::Uuid;
 
-use self::pending::Pending;
+use self::{
+    election::Elections,
+    members::Members,
+    pending::{Pending, Waiter, answer},
+    progress::Contacts,
+};
 use crate::{
     Event, MESSAGE_BYTES_MAX, Outgoing, ProposeError, QuorumEntry, QuorumError, QuorumHandle, QuorumOptions, Role,
-    Status, StorageError, Transport, handle::Command, log_bridge, node_id, raft_id, storage::DiskStorage,
+    Status, StorageError, Transport,
+    envelope::{self, Incoming},
+    handle::{Command, Reply},
+    log_bridge,
+    membership::{BadMembership, SnapshotBody},
+    node_id, raft_id,
+    storage::DiskStorage,
 };
 
 /// Commands that wait. A peer's messages beyond it are dropped, so it only has to cover a burst during one fsync.
@@ -49,12 +63,9 @@ const APPENDS_IN_FLIGHT_MAX: usize = 64;
 /// Proposals beyond it answer busy.
 const UNCOMMITTED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const COMMITTED_BYTES_PER_READY_MAX: u64 = 4 * 1024 * 1024;
-/// Membership changes that wait their turn.
-const MEMBER_CHANGES_MAX: usize = 256;
 
-type Reply = oneshot::Sender<Result<u64, ProposeError>>;
-
-/// Opens the files and starts the thread. The events begin with the stored snapshot, if there is one.
+/// Opens the files and starts the thread. The events begin with the stored snapshot, if there is one. A node with a new folder takes
+/// no part until [`QuorumHandle::form`], or until a leader adds it.
 pub fn start(
     options: QuorumOptions,
     transport: Arc<dyn Transport>,
@@ -86,26 +97,35 @@ enum Ended {
     Storage(#[from] StorageError),
     #[error("raft failed: {0}")]
     Raft(#[from] raft::Error),
-    #[error("a committed membership change cannot be decoded: {0}")]
-    BadMemberChange(#[from] protobuf::ProtobufError),
+    #[error("a committed membership change cannot be applied: {0}")]
+    BadMemberChange(#[from] BadMembership),
+    #[error("entry {0} changes several members at once, which this release does not do")]
+    JointChange(u64),
 }
 
 struct Driver {
+    me: NodeId,
+    /// The id of this node's folder.
+    directory: Uuid,
     node: RawNode<DiskStorage>,
     transport: Arc<dyn Transport>,
     commands: Receiver<Command>,
     events: mpsc::Sender<Event>,
     status: watch::Sender<Status>,
     tick: Duration,
-    sole_voter: bool,
-    /// Members after each change that the log may still be cut at; the last one is in force.
-    members: VecDeque<(u64, ConfState)>,
+    election_timeout: Duration,
+    members: Members,
+    elections: Elections,
+    contacts: Contacts,
     pending: Pending,
-    member_changes: VecDeque<(ConfChangeType, NodeId, Option<Reply>)>,
     /// The term for which [`Event::Leading`] was sent.
     leading: Option<u64>,
     /// Peers that a message did not reach, and whether it was a snapshot. Raft hears of it only between two Readys.
     lost: Vec<(NodeId, bool)>,
+    /// The directory with which each peer last spoke, for answers to it.
+    heard: BTreeMap<NodeId, Uuid>,
+    /// Who spoke as leader to the member that this node is not (any more).
+    leader_hint: Option<NodeId>,
 }
 
 impl Driver {
@@ -117,7 +137,7 @@ impl Driver {
         events: mpsc::Sender<Event>,
     ) -> Result<Self, QuorumError> {
         let snapshot_index = storage.snapshot_index();
-        let members = storage.members_at_start();
+        let (directory, members) = (storage.directory(), storage.members_at_start());
         let config = raft::Config {
             id: raft_id(options.node_id),
             election_tick: ELECTION_TICKS,
@@ -133,21 +153,27 @@ impl Driver {
         };
         let node = RawNode::new(&config, storage, &log_bridge::logger())
             .map_err(|error| QuorumError::Raft(error.to_string()))?;
-        let (status, _) = watch::channel(status_of(&node));
-        Ok(Self {
+        let mut driver = Self {
+            me: options.node_id,
+            directory,
             node,
             transport,
             commands,
             events,
-            status,
+            status: watch::Sender::new(nothing_yet(directory)),
             tick: (options.election_timeout / ELECTION_TICKS as u32).max(Duration::from_millis(1)),
-            sole_voter: options.voters == [options.node_id],
-            members: VecDeque::from([(snapshot_index, members)]),
+            election_timeout: options.election_timeout,
+            members: Members::new(snapshot_index, members),
+            elections: Elections::default(),
+            contacts: Contacts::default(),
             pending: Pending::default(),
-            member_changes: VecDeque::new(),
             leading: None,
             lost: Vec::new(),
-        })
+            heard: BTreeMap::new(),
+            leader_hint: None,
+        };
+        driver.publish_status();
+        Ok(driver)
     }
 
     fn run(mut self) {
@@ -168,25 +194,37 @@ impl Driver {
     }
 
     fn serve(&mut self) -> Result<(), Ended> {
-        if let Some(data) = self.node.store().snapshot_data()? {
-            let index = self.node.store().snapshot_index();
-            self.emit(Event::Snapshot { index, data: data.into() })?;
+        let index = self.node.store().snapshot_index();
+        if index > 0 {
+            let state = self.node.store().snapshot_state()?;
+            self.emit_snapshot(index, state)?;
         }
         // What was committed before the restart comes first: Raft does not campaign over membership changes it has not applied.
         self.handle_all_ready()?;
-        if self.sole_voter {
-            self.node.campaign()?;
-            self.handle_all_ready()?;
-        }
+        self.lead_alone()?;
         let mut next_tick = Instant::now() + self.tick;
         loop {
-            self.take_commands(next_tick)?;
-            if Instant::now() >= next_tick {
-                self.node.tick();
-                next_tick = Instant::now() + self.tick;
-            }
-            self.propose_member_change();
+            let wake = self.elections.next().map_or(next_tick, |next| next.min(next_tick));
+            self.take_commands(wake)?;
+            // Raft may only become leader with everything on disk, which a sole voter does within a tick.
             self.handle_all_ready()?;
+            let now = Instant::now();
+            if now >= next_tick {
+                self.tick();
+                next_tick = now + self.tick;
+            }
+            self.hold_elections(now)?;
+            self.propose_member_change(now);
+            self.settle_hand_over();
+            self.handle_all_ready()?;
+        }
+    }
+
+    /// Time for whoever leads or may lead. The others have no timeout: Raft knows members by node alone, so it would campaign for a
+    /// node whose directory is new.
+    fn tick(&mut self) {
+        if self.may_campaign() || self.node.raft.state != StateRole::Follower {
+            self.node.tick();
         }
     }
 
@@ -213,8 +251,10 @@ impl Driver {
     fn obey(&mut self, command: Command) -> Result<(), Ended> {
         match command {
             Command::Propose { data, reply } => self.propose(data, reply),
-            Command::AddLearner { node, last_index, reply } => self.add_learner(node, last_index, reply),
-            Command::Step(message) => self.step(*message),
+            Command::Members { request, reply } => self.change_members(request, reply)?,
+            Command::Describe { reply } => answer(reply, self.describe()),
+            Command::Step(incoming) => self.step(*incoming),
+            Command::PeerGone(node) => self.peer_gone(node, Instant::now()),
             Command::Unreachable(node) => self.node.report_unreachable(raft_id(node)),
             Command::SnapshotSent { to, delivered } => {
                 let status = if delivered { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
@@ -234,76 +274,68 @@ impl Driver {
             return answer(reply, Err(ProposeError::NotLeader));
         }
         match self.node.propose(Vec::new(), data) {
-            Ok(()) => self.pending.add(self.node.raft.raft_log.last_index(), self.node.raft.term, reply),
+            Ok(()) => {
+                let (index, term) = (self.node.raft.raft_log.last_index(), self.node.raft.term);
+                self.pending.add(index, term, Waiter::Proposal(reply));
+            }
             Err(_) => answer(reply, Err(ProposeError::Busy)),
         }
     }
 
-    fn add_learner(&mut self, node: NodeId, last_index: u64, reply: Reply) {
-        if self.node.raft.state != StateRole::Leader {
-            return answer(reply, Err(ProposeError::NotLeader));
-        }
-        if self.member_changes.len() >= MEMBER_CHANGES_MAX {
-            return answer(reply, Err(ProposeError::Busy));
-        }
-        if self.has_lost_its_log(node, last_index) {
-            // The leader takes a confirmed entry for granted for ever, so only a new membership makes it send the log again.
-            tracing::warn!(%node, last_index, "a learner has lost its log, it starts over");
-            self.member_changes.push_back((ConfChangeType::RemoveNode, node, None));
-        }
-        self.member_changes.push_back((ConfChangeType::AddLearnerNode, node, Some(reply)));
-    }
-
-    fn has_lost_its_log(&self, node: NodeId, last_index: u64) -> bool {
-        let id = raft_id(node);
-        let is_voter = self.members.back().is_some_and(|(_, members)| members.voters.contains(&id));
-        !is_voter && self.node.raft.prs().get(id).is_some_and(|progress| progress.matched > last_index)
-    }
-
-    /// Raft turns a change that is proposed while another is under way into nothing, so they go one by one.
-    fn propose_member_change(&mut self) {
-        while self.node.raft.state == StateRole::Leader && !self.node.raft.has_pending_conf() {
-            let Some((kind, node, reply)) = self.member_changes.pop_front() else { return };
-            if kind == ConfChangeType::AddLearnerNode && self.is_member(node) {
-                reply.into_iter().for_each(|reply| answer(reply, Ok(self.node.raft.raft_log.committed)));
-                continue;
+    fn step(&mut self, incoming: Incoming) {
+        let Incoming { from, from_directory, to_directory, message } = incoming;
+        let kind = message.get_msg_type();
+        if to_directory != self.directory {
+            // For the member that this node was before it lost its files; still it tells who leads.
+            if matches!(kind, MessageType::MsgHeartbeat | MessageType::MsgAppend | MessageType::MsgSnapshot) {
+                self.leader_hint = Some(from);
             }
-            let mut change = ConfChange { node_id: raft_id(node), ..ConfChange::default() };
-            change.set_change_type(kind);
-            match (self.node.propose_conf_change(Vec::new(), change), reply) {
-                (Ok(()), Some(reply)) => {
-                    self.pending.add(self.node.raft.raft_log.last_index(), self.node.raft.term, reply);
-                }
-                (Err(_), Some(reply)) => answer(reply, Err(ProposeError::Busy)),
-                (_, None) => {}
-            }
+            tracing::debug!(%from, ?kind, %to_directory, "message for another directory of this node not taken");
+            return;
+        }
+        if envelope::is_answer(kind) && self.members.in_force().directory(from) != Some(from_directory) {
+            tracing::debug!(%from, ?kind, %from_directory, "answer of a node that is no member with its directory not taken");
+            return;
+        }
+        self.hear(message.from, from_directory);
+        let id = message.from;
+        if let Some(message) = self.admit(message)
+            && let Err(error) = self.node.step(message)
+        {
+            tracing::debug!(%from, ?kind, %error, "message of a peer not taken");
+        }
+        if envelope::is_answer(kind) {
+            self.note_contact(id);
         }
     }
 
-    fn is_member(&self, node: NodeId) -> bool {
-        let id = raft_id(node);
-        self.members.back().is_some_and(|(_, members)| members.voters.contains(&id) || members.learners.contains(&id))
-    }
-
-    fn step(&mut self, mut message: Message) {
+    /// Keeps away from Raft what this node must not answer, and what would make Raft panic.
+    fn admit(&self, mut message: Message) -> Option<Message> {
         let (from, kind) = (message.from, message.get_msg_type());
-        if kind == MessageType::MsgHeartbeat && message.commit > self.node.raft.raft_log.last_index() {
-            // The leader remembers entries that this node has lost with its files. Raft would panic; the leader learns of it when
-            // this node joins again.
-            message.commit = self.node.raft.raft_log.committed;
-        }
-        if let Err(error) = self.node.step(message) {
-            tracing::debug!(from, ?kind, %error, "message of a peer not taken");
-        }
+        let last_index = self.node.raft.raft_log.last_index();
+        let refusal = match kind {
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote if !self.may_vote() => "this node has no vote",
+            MessageType::MsgTimeoutNow if !self.may_campaign() => "this node may not lead",
+            MessageType::MsgAppendResponse if !message.reject && message.index > last_index => {
+                "the node has entries that its leader has not"
+            }
+            MessageType::MsgSnapshot if SnapshotBody::decode(&message.get_snapshot().data).is_err() => {
+                "the snapshot does not say who the members are"
+            }
+            MessageType::MsgHeartbeat if message.commit > last_index => {
+                message.commit = self.node.raft.raft_log.committed;
+                return Some(message);
+            }
+            _ => return Some(message),
+        };
+        tracing::debug!(from, ?kind, refusal, "message of a peer not taken");
+        None
     }
 
     fn save_snapshot(&mut self, index: u64, data: &Bytes) -> Result<(), Ended> {
-        let members = self.members.iter().rev().find(|(since, _)| *since <= index).map(|(_, members)| members.clone());
-        let Some(members) = members else { return Ok(()) };
+        let Some(members) = self.members.at(index) else { return Ok(()) };
         if index <= self.node.raft.raft_log.applied && self.node.mut_store().compact(index, members, data)? {
-            while self.members.get(1).is_some_and(|(since, _)| *since <= index) {
-                self.members.pop_front();
-            }
+            self.members.forget_before(index);
             tracing::debug!(index, bytes = data.len(), "metadata snapshot stored");
         }
         Ok(())
@@ -327,44 +359,46 @@ impl Driver {
         }
         self.send(ready.take_messages());
         if !ready.snapshot().is_empty() {
-            self.install_snapshot(ready.snapshot().clone())?;
+            self.install_snapshot(&ready.snapshot().clone())?;
         }
-        self.pass_on(ready.take_committed_entries())?;
+        let mut changes = self.pass_on(ready.take_committed_entries())?;
         let entries = ready.take_entries();
         self.node.mut_store().persist(&entries, ready.hs(), ready.must_sync())?;
         self.send(ready.take_persisted_messages());
-        let mut light = self.node.advance(ready);
+        let mut light = self.node.advance_append(ready);
         if let Some(commit) = light.commit_index() {
             self.node.mut_store().note_commit(commit)?;
         }
         self.send(light.take_messages());
-        self.pass_on(light.take_committed_entries())?;
+        changes.extend(self.pass_on(light.take_committed_entries())?);
+        // Not between ready() and advance_append(): a leader that loses its vote here steps down, and Raft does not expect that there.
+        for entry in changes {
+            self.apply_member_change(&entry)?;
+            self.publish_status();
+            self.pending.committed(entry.index, entry.term);
+        }
         self.node.advance_apply();
         Ok(())
     }
 
-    fn install_snapshot(&mut self, snapshot: Snapshot) -> Result<(), Ended> {
-        self.node.mut_store().install_snapshot(&snapshot)?;
-        let metadata = snapshot.get_metadata();
-        self.members = VecDeque::from([(metadata.index, metadata.get_conf_state().clone())]);
-        let index = metadata.index;
-        self.emit(Event::Snapshot { index, data: snapshot.data.to_vec().into() })
-    }
-
-    fn pass_on(&mut self, committed: Vec<Entry>) -> Result<(), Ended> {
-        let Some(through) = committed.last().map(|entry| entry.index) else { return Ok(()) };
+    /// Hands out committed entries; returns those that change members.
+    fn pass_on(&mut self, committed: Vec<Entry>) -> Result<Vec<Entry>, Ended> {
+        let Some(through) = committed.last().map(|entry| entry.index) else { return Ok(Vec::new()) };
         let mut entries = Vec::new();
+        let mut changes = Vec::new();
         let mut done = Vec::new();
         let mut own_term_begun = None;
         for entry in committed {
+            if entry.get_entry_type() != EntryType::EntryNormal {
+                changes.push(entry);
+                continue;
+            }
             done.push((entry.index, entry.term));
-            match entry.get_entry_type() {
-                EntryType::EntryNormal if entry.data.is_empty() => own_term_begun = Some(entry.term),
-                EntryType::EntryNormal => {
-                    let data = Bytes::from(entry.data.to_vec());
-                    entries.push(QuorumEntry { index: entry.index, term: entry.term, data });
-                }
-                EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => self.change_members(&entry)?,
+            if entry.data.is_empty() {
+                own_term_begun = Some(entry.term);
+            } else {
+                let data = Bytes::from(entry.data.to_vec());
+                entries.push(QuorumEntry { index: entry.index, term: entry.term, data });
             }
         }
         self.emit(Event::Entries { entries, through })?;
@@ -376,19 +410,7 @@ impl Driver {
         if own_term_begun == Some(self.node.raft.term) && self.node.raft.state == StateRole::Leader {
             self.lead()?;
         }
-        Ok(())
-    }
-
-    fn change_members(&mut self, entry: &Entry) -> Result<(), Ended> {
-        let members = if entry.get_entry_type() == EntryType::EntryConfChange {
-            let change = ConfChange::parse_from_bytes(&entry.data)?;
-            self.node.apply_conf_change(&change)?
-        } else {
-            let change = ConfChangeV2::parse_from_bytes(&entry.data)?;
-            self.node.apply_conf_change(&change)?
-        };
-        self.members.push_back((entry.index, members));
-        Ok(())
+        Ok(changes)
     }
 
     fn lead(&mut self) -> Result<(), Ended> {
@@ -402,9 +424,8 @@ impl Driver {
 
     fn resign(&mut self) -> Result<(), Ended> {
         self.pending.fail_all(&ProposeError::Superseded);
-        for reply in self.member_changes.drain(..).filter_map(|(_, _, reply)| reply) {
-            answer(reply, Err(ProposeError::NotLeader));
-        }
+        self.members.resign();
+        self.contacts.clear();
         if self.leading.take().is_some() {
             self.emit(Event::Resigned)?;
         }
@@ -413,9 +434,14 @@ impl Driver {
 
     fn send(&mut self, messages: Vec<Message>) {
         for message in messages {
+            let kind = message.get_msg_type();
             let Some(to) = node_id(message.to) else { continue };
-            let snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
-            let bytes = match message.write_to_bytes() {
+            let Some(directory) = self.directory_of(to, envelope::is_answer(kind)) else {
+                tracing::debug!(%to, ?kind, "message to a node that is no member any more not sent");
+                continue;
+            };
+            let snapshot = kind == MessageType::MsgSnapshot;
+            let bytes = match envelope::encode(self.directory, directory, &message) {
                 Ok(bytes) if bytes.len() <= MESSAGE_BYTES_MAX => Bytes::from(bytes),
                 Ok(bytes) => {
                     tracing::error!(%to, bytes = bytes.len(), "message to a peer is over the bound and cannot be sent");
@@ -424,6 +450,7 @@ impl Driver {
                 }
                 Err(error) => {
                     tracing::error!(%to, %error, "message to a peer cannot be encoded");
+                    self.lost.push((to, snapshot));
                     continue;
                 }
             };
@@ -446,46 +473,63 @@ impl Driver {
         self.events.blocking_send(event).map_err(|_| Ended::Stopped)
     }
 
-    fn publish_status(&self) {
-        let next = status_of(&self.node);
+    /// The first snapshot of a quorum comes before any state, so only its index is news.
+    fn emit_snapshot(&mut self, index: u64, state: Option<Vec<u8>>) -> Result<(), Ended> {
+        self.emit(match state {
+            Some(state) => Event::Snapshot { index, data: state.into() },
+            None => Event::Entries { entries: Vec::new(), through: index },
+        })
+    }
+
+    fn publish_status(&mut self) {
+        let next = self.current_status();
         self.status.send_if_modified(|status| {
             let changed = *status != next;
             *status = next;
             changed
         });
     }
-}
 
-fn status_of(node: &RawNode<DiskStorage>) -> Status {
-    let members = node.raft.prs().conf().to_conf_state();
-    let nodes = |ids: &[u64]| {
-        let mut nodes: Vec<NodeId> = ids.iter().copied().filter_map(node_id).collect();
-        nodes.sort();
-        nodes
-    };
-    let voter = members.voters.contains(&node.raft.id);
-    let role = match node.raft.state {
-        StateRole::Leader => Role::Leader,
-        StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
-        StateRole::Follower if voter => Role::Follower,
-        StateRole::Follower => Role::Learner,
-    };
-    Status {
-        role,
-        leader: node_id(node.raft.leader_id),
-        term: node.raft.term,
-        committed: node.raft.raft_log.committed,
-        last_index: node.raft.raft_log.last_index(),
-        voters: nodes(&members.voters),
-        learners: nodes(&members.learners),
-        failed: None,
+    fn current_status(&mut self) -> Status {
+        let (raft, members) = (&self.node.raft, self.members.in_force());
+        let formed = !members.is_empty();
+        if raft.leader_id != raft::INVALID_ID {
+            self.leader_hint = None;
+        }
+        let role = match raft.state {
+            StateRole::Leader => Role::Leader,
+            StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+            StateRole::Follower if self.may_campaign() => Role::Follower,
+            StateRole::Follower => Role::Learner,
+        };
+        Status {
+            formed,
+            directory_id: self.directory,
+            role,
+            leader: node_id(raft.leader_id).or(self.leader_hint),
+            term: raft.term,
+            committed: raft.raft_log.committed,
+            last_index: raft.raft_log.last_index(),
+            voters: members.voters.iter().map(|(node, directory)| (*node, *directory)).collect(),
+            learners: members.learners.iter().map(|(node, directory)| (*node, *directory)).collect(),
+            failed: None,
+        }
     }
 }
 
-/// Nobody may be waiting any more, which is fine.
-fn answer(reply: Reply, outcome: Result<u64, ProposeError>) {
-    if reply.send(outcome).is_err() {
-        tracing::trace!("nobody waits for this proposal any more");
+/// The status of a new folder.
+fn nothing_yet(directory_id: Uuid) -> Status {
+    Status {
+        formed: false,
+        directory_id,
+        role: Role::Learner,
+        leader: None,
+        term: 0,
+        committed: 0,
+        last_index: 0,
+        voters: Vec::new(),
+        learners: Vec::new(),
+        failed: None,
     }
 }
 

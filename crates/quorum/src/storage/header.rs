@@ -8,8 +8,8 @@ use super::{
 };
 
 const FIXED_BYTES: usize = 14; // magic, version, body length, CRC32C of the body
-/// Facts are a few numbers and one list of nodes.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Facts are a few numbers, and the members with three numbers each.
+const BODY_BYTES_MAX: usize = 64 * 1024 + crate::MEMBERS_MAX * 24;
 
 /// One kind of file.
 pub(super) struct FileKind {
@@ -18,8 +18,10 @@ pub(super) struct FileKind {
     pub(super) version: u16,
 }
 
-pub(super) const LOG_FILE: FileKind = FileKind { name: "quorum log", magic: 0x5457_514c, version: 1 }; // "TWQL"
-pub(super) const SNAPSHOT_FILE: FileKind = FileKind { name: "quorum snapshot", magic: 0x5457_5153, version: 1 }; // "TWQS"
+/// Version 1 named voters by node alone. They cannot be taken over: nobody knows which directories they had.
+const VERSION: u16 = 2;
+pub(super) const LOG_FILE: FileKind = FileKind { name: "quorum log", magic: 0x5457_514c, version: VERSION }; // "TWQL"
+pub(super) const SNAPSHOT_FILE: FileKind = FileKind { name: "quorum snapshot", magic: 0x5457_5153, version: VERSION }; // "TWQS"
 
 /// Lists of numbers: first the plain ones, then each list with its length in front.
 pub(super) fn encode(kind: &FileKind, body: &[u64]) -> Vec<u8> {

@@ -15,6 +15,7 @@ use std::{
 };
 
 use raft::eraftpb::{Entry, HardState};
+use uuid::Uuid;
 
 use super::{
     StorageError, files, frame,
@@ -31,11 +32,11 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 pub(super) struct Base {
     /// Whose log this is, as raft id.
     pub(super) owner: u64,
+    /// The random id of the folder. It is in the log itself, so that a node cannot lose the one and keep the other.
+    pub(super) directory: Uuid,
     /// The entry before the first in the file.
     pub(super) index: u64,
     pub(super) term: u64,
-    /// The voters that the quorum began with, as raft ids.
-    pub(super) voters: Vec<u64>,
 }
 
 /// An open log file with its content.
@@ -69,8 +70,8 @@ impl LogFile {
         hard_state: HardState,
     ) -> Result<Self, StorageError> {
         let path = folder.join(format!("{PREFIX}{generation:020}"));
-        let mut numbers = vec![base.owner, base.index, base.term, base.voters.len() as u64];
-        numbers.extend_from_slice(&base.voters);
+        let (high, low) = base.directory.as_u64_pair();
+        let numbers = [base.owner, high, low, base.index, base.term];
         let head = header::encode(&LOG_FILE, &numbers);
         let mut frames = Vec::new();
         frame::encode_hard_state(&hard_state, &mut frames);
@@ -194,10 +195,11 @@ impl LogFile {
 
 fn read_base(numbers: Vec<u64>) -> Option<Base> {
     let mut numbers = Numbers::new(numbers);
-    let (owner, index, term) = (numbers.one()?, numbers.one()?, numbers.one()?);
-    let voters = numbers.list()?;
+    let owner = numbers.one()?;
+    let directory = Uuid::from_u64_pair(numbers.one()?, numbers.one()?);
+    let (index, term) = (numbers.one()?, numbers.one()?);
     numbers.end()?;
-    Some(Base { owner, index, term, voters })
+    Some(Base { owner, directory, index, term })
 }
 
 fn open_to_append(path: &Path) -> Result<File, StorageError> {

@@ -1,7 +1,8 @@
 //! The quorum's files: one log file, at most one snapshot, one lock.
 //!
-//! Picture: `log-<generation>` holds the hard state and the entries after its base, `snapshot-<index>` the state up to `index`; the
-//! base is never past the snapshot. All retained entries are also in memory, which compaction keeps small.
+//! Picture: `log-<generation>` holds the id of the folder, the hard state and the entries after its base, `snapshot-<index>` the
+//! members and the state at `index`; the base is never past the snapshot. A folder without a snapshot belongs to no quorum yet. All
+//! retained entries are also in memory, which compaction keeps small.
 //!
 //! Invariants: entries and votes are fsynced before [`DiskStorage::persist`] returns when Raft asks for it; a file appears under its
 //! name only when complete; what cannot be trusted is refused with its path, never skipped.
@@ -21,16 +22,22 @@ use std::{
 
 use raft::{
     GetEntriesContext, RaftState, Storage,
-    eraftpb::{ConfState, Entry, HardState, Snapshot},
+    eraftpb::{Entry, HardState, Snapshot},
 };
 use thiserror::Error;
 use twinstream_model::NodeId;
+use uuid::Uuid;
 
 use self::{
     log_file::{Base, LogFile},
     snapshot_file::SnapshotFile,
 };
-use crate::{node_id, options::QuorumOptions, raft_id};
+use crate::{
+    membership::{BadMembership, Membership, SnapshotBody},
+    node_id,
+    options::QuorumOptions,
+    raft_id,
+};
 
 /// Entries kept before a snapshot, so that a learner a little behind needs no snapshot.
 const TRAILING_ENTRIES: u64 = 500;
@@ -46,19 +53,24 @@ pub enum StorageError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{} is damaged at byte {at}: {what}; restore the folder from a copy, or empty it on a node without a vote", path.display())]
+    #[error(
+        "{} is damaged at byte {at}: {what}; empty the folder and the node joins anew (a copy of it may only be put back if no other \
+         voter is left, because it has forgotten its votes)",
+        path.display()
+    )]
     Damaged { path: PathBuf, at: u64, what: &'static str },
-    #[error("{} is a {kind} of version {found} and this release knows version {known}; start the release that wrote it", path.display())]
+    #[error(
+        "{} is a {kind} of version {found} and this release knows version {known}; start the release that wrote it, or empty the \
+         folder to join anew",
+        path.display()
+    )]
     OtherVersion { path: PathBuf, kind: &'static str, found: u16, known: u16 },
     #[error("{} is in use by another process", .0.display())]
     Locked(PathBuf),
     #[error("{} belongs to node {found}, this is node {expected}; check node.id and metadata.log.dir", path.display())]
     OtherNode { path: PathBuf, found: i64, expected: NodeId },
-    #[error(
-        "{} was made for the voters {found:?}, the settings say {expected:?}; changing controller.quorum.voters is not supported yet",
-        path.display()
-    )]
-    OtherVoters { path: PathBuf, found: Vec<u64>, expected: Vec<u64> },
+    #[error("a snapshot of the leader does not say who the members are: {0}")]
+    BadSnapshot(String),
 }
 
 impl From<StorageError> for raft::Error {
@@ -67,11 +79,19 @@ impl From<StorageError> for raft::Error {
     }
 }
 
+impl From<BadMembership> for StorageError {
+    fn from(error: BadMembership) -> Self {
+        Self::BadSnapshot(error.to_string())
+    }
+}
+
 /// Everything of the quorum that is on disk.
 pub(crate) struct DiskStorage {
     folder: PathBuf,
     log: LogFile,
     snapshot: Option<SnapshotFile>,
+    /// The members in force, which a snapshot that is sent to one of them is amended with.
+    members: Membership,
     _lock: File,
 }
 
@@ -81,8 +101,6 @@ impl DiskStorage {
         fs::create_dir_all(&folder).map_err(files::io("create", &folder))?;
         let lock = lock(&folder)?;
         let snapshot = SnapshotFile::open(&folder)?;
-        let mut voters: Vec<u64> = options.voters.iter().map(|voter| raft_id(*voter)).collect();
-        voters.sort_unstable();
         let log = match LogFile::open(&folder)? {
             Some(log) => log,
             None if snapshot.is_some() => {
@@ -90,27 +108,26 @@ impl DiskStorage {
                 return Err(StorageError::Damaged { path: folder, at: 0, what });
             }
             None => {
-                let base = Base { owner: raft_id(options.node_id), index: 0, term: 0, voters: voters.clone() };
+                let (owner, directory) = (raft_id(options.node_id), Uuid::new_v4());
+                tracing::info!(directory_id = %directory, path = %folder.display(), "new folder of the metadata quorum");
+                let base = Base { owner, directory, index: 0, term: 0 };
                 LogFile::create(&folder, 1, base, VecDeque::new(), HardState::default())?
             }
         };
-        let mut storage = Self { folder, log, snapshot, _lock: lock };
-        storage.check_identity(options.node_id, voters)?;
+        let members = snapshot.as_ref().map(|snapshot| snapshot.members.clone()).unwrap_or_default();
+        let mut storage = Self { folder, log, snapshot, members, _lock: lock };
+        storage.check_identity(options.node_id)?;
         storage.join_log_and_snapshot()?;
         Ok(storage)
     }
 
-    fn check_identity(&self, node: NodeId, voters: Vec<u64>) -> Result<(), StorageError> {
+    fn check_identity(&self, node: NodeId) -> Result<(), StorageError> {
         let (path, base) = (self.folder.clone(), &self.log.base);
-        if base.owner != raft_id(node) {
-            let found = node_id(base.owner).map_or(-1, |node| i64::from(node.0));
-            return Err(StorageError::OtherNode { path, found, expected: node });
+        if base.owner == raft_id(node) {
+            return Ok(());
         }
-        if base.voters != voters {
-            let to_nodes = |ids: &[u64]| ids.iter().map(|id| id.saturating_sub(1)).collect();
-            return Err(StorageError::OtherVoters { path, found: to_nodes(&base.voters), expected: to_nodes(&voters) });
-        }
-        Ok(())
+        let found = node_id(base.owner).map_or(-1, |node| i64::from(node.0));
+        Err(StorageError::OtherNode { path, found, expected: node })
     }
 
     /// A crash may have come between a received snapshot and the log that starts at it.
@@ -147,16 +164,24 @@ impl DiskStorage {
         self.snapshot.as_ref().map_or(0, |snapshot| snapshot.index)
     }
 
-    pub(crate) fn snapshot_data(&self) -> Result<Option<Vec<u8>>, StorageError> {
-        self.snapshot.as_ref().map(SnapshotFile::data).transpose()
+    /// The state at the snapshot; there is none before the first one that the owner of the state has handed over.
+    pub(crate) fn snapshot_state(&self) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.snapshot.as_ref().map(SnapshotFile::state).transpose()?.flatten())
     }
 
-    /// The members at the snapshot, or those that the quorum began with.
-    pub(crate) fn members_at_start(&self) -> ConfState {
-        match &self.snapshot {
-            Some(snapshot) => snapshot.members.clone(),
-            None => ConfState::from((self.log.base.voters.clone(), Vec::new())),
-        }
+    /// The members at the snapshot; the log may change them.
+    pub(crate) fn members_at_start(&self) -> Membership {
+        self.snapshot.as_ref().map(|snapshot| snapshot.members.clone()).unwrap_or_default()
+    }
+
+    /// The random id of the folder.
+    pub(crate) fn directory(&self) -> Uuid {
+        self.log.base.directory
+    }
+
+    /// Other members are in force now.
+    pub(crate) fn set_members(&mut self, members: Membership) {
+        self.members = members;
     }
 
     /// Writes what a Ready brought; with `sync` it is on disk when this returns.
@@ -180,20 +205,21 @@ impl DiskStorage {
     }
 
     /// Takes in a snapshot of the leader, which replaces the log.
-    pub(crate) fn install_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StorageError> {
-        let metadata = snapshot.get_metadata();
-        let at = (metadata.index, metadata.term);
-        let members = metadata.get_conf_state().clone();
-        let saved = SnapshotFile::save(&self.folder, self.snapshot.as_ref(), at, members, &snapshot.data)?;
+    pub(crate) fn install_snapshot(&mut self, snapshot: &Snapshot) -> Result<SnapshotBody, StorageError> {
+        let body = SnapshotBody::decode(&snapshot.data)?;
+        let at = (snapshot.get_metadata().index, snapshot.get_metadata().term);
+        let saved = SnapshotFile::save(&self.folder, self.snapshot.as_ref(), at, body.clone())?;
         self.snapshot = Some(saved);
-        self.restart_log_at(at.0, at.1)
+        self.restart_log_at(at.0, at.1)?;
+        Ok(body)
     }
 
     /// Stores our own state at `index` and drops the log before it, but for a short tail. Answers false when the log has no such
     /// entry any more, because a later snapshot came in between.
-    pub(crate) fn compact(&mut self, index: u64, members: ConfState, data: &[u8]) -> Result<bool, StorageError> {
+    pub(crate) fn compact(&mut self, index: u64, members: Membership, state: &[u8]) -> Result<bool, StorageError> {
         let Some(term) = self.log.term(index).filter(|_| index > self.snapshot_index()) else { return Ok(false) };
-        let saved = SnapshotFile::save(&self.folder, self.snapshot.as_ref(), (index, term), members, data)?;
+        let body = SnapshotBody { members, state: Some(state.to_vec()) };
+        let saved = SnapshotFile::save(&self.folder, self.snapshot.as_ref(), (index, term), body)?;
         self.snapshot = Some(saved);
         let keep_from = index.saturating_sub(TRAILING_ENTRIES);
         let Some(base_term) = self.log.term(keep_from).filter(|_| keep_from > self.log.base.index) else {
@@ -218,7 +244,7 @@ fn lock(folder: &std::path::Path) -> Result<File, StorageError> {
 
 impl Storage for DiskStorage {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        Ok(RaftState { hard_state: self.log.hard_state.clone(), conf_state: self.members_at_start() })
+        Ok(RaftState { hard_state: self.log.hard_state.clone(), conf_state: self.members_at_start().conf_state() })
     }
 
     fn entries(
@@ -257,11 +283,19 @@ impl Storage for DiskStorage {
         Ok(self.log.last_index())
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        match &self.snapshot {
-            Some(snapshot) if snapshot.index >= request_index => Ok(snapshot.to_raft()?),
-            _ => Err(raft::Error::Store(raft::StorageError::SnapshotTemporarilyUnavailable)),
+    /// The stored snapshot for one member. Raft's receiver refuses a snapshot that it is not a member of, so a member that joined
+    /// after it is added as a learner, which is what the entry that follows in its log does anyway.
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let unavailable = raft::Error::Store(raft::StorageError::SnapshotTemporarilyUnavailable);
+        let Some(snapshot) = self.snapshot.as_ref().filter(|snapshot| snapshot.index >= request_index) else {
+            return Err(unavailable);
+        };
+        let mut members = snapshot.members.clone();
+        let node = node_id(to).filter(|node| members.directory(*node).is_none());
+        if let Some((node, directory)) = node.and_then(|node| Some((node, self.members.directory(node)?))) {
+            members.learners.insert(node, directory);
         }
+        Ok(snapshot.to_raft(members)?)
     }
 }
 

@@ -33,9 +33,10 @@ async fn a_decision_that_panics_costs_only_itself() {
     let identity = Arc::new(Identity { node_id: NodeId(1), cluster: OnceLock::new() });
     let (lost, losses) = mpsc::channel(1);
     let transport = Arc::new(PeerTransport::new(Arc::clone(&identity), lost, shutdown.clone()));
-    let options = QuorumOptions::new(NodeId(1), vec![NodeId(1)], folder.path());
+    let options = QuorumOptions::new(NodeId(1), folder.path());
     let (quorum, events) = twinstream_quorum::start(options, Arc::clone(&transport) as _).unwrap();
     transport.connect(quorum.clone());
+    quorum.form_alone().await.unwrap();
     let image: Arc<ArcSwap<Image>> = Arc::default();
     let outputs = applier::spawn(applier::Inputs {
         image: Arc::clone(&image),

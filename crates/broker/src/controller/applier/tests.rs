@@ -25,10 +25,11 @@ impl Node {
         let identity = Arc::new(Identity { node_id: NodeId(1), cluster });
         let (losses, _) = mpsc::channel(1);
         let transport = Arc::new(PeerTransport::new(Arc::clone(&identity), losses, CancellationToken::new()));
-        let mut options = QuorumOptions::new(NodeId(1), vec![NodeId(1)], folder);
+        let mut options = QuorumOptions::new(NodeId(1), folder);
         options.snapshot_after_entries = SNAPSHOT_AFTER;
         let (quorum, events) = twinstream_quorum::start(options, Arc::clone(&transport) as _).unwrap();
         transport.connect(quorum.clone());
+        quorum.form_alone().await.unwrap();
         let image: Arc<ArcSwap<Image>> = Arc::default();
         let mut outputs = spawn(Inputs {
             image: Arc::clone(&image),
