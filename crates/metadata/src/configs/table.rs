@@ -46,12 +46,12 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     config("flush.ms", Long, LONG_MAX, AtLeast(0), Effect)
         .twins(&[same("log.flush.interval.ms")])
         .doc("Time after which the log is flushed to disk."),
-    config("follower.replication.throttled.replicas", List, "", ThrottledReplicas, NotYet)
+    config("follower.replication.throttled.replicas", List, "", ThrottledReplicas, Effect)
         .doc("Replicas whose replication is throttled on the follower's side."),
     config("index.interval.bytes", Int, "4096", AtLeast(0), Effect)
         .twins(&[same("log.index.interval.bytes")])
         .doc("Bytes of log between two index entries."),
-    config("leader.replication.throttled.replicas", List, "", ThrottledReplicas, NotYet)
+    config("leader.replication.throttled.replicas", List, "", ThrottledReplicas, Effect)
         .doc("Replicas whose replication is throttled on the leader's side."),
     config("local.retention.bytes", Long, "-2", AtLeast(-2), NotYet)
         .twins(&[same("log.local.retention.bytes")])
@@ -114,7 +114,7 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     config("segment.ms", Long, "604800000", AtLeast(1), Effect)
         .twins(&[same("log.roll.ms"), scaled("log.roll.hours", HOUR_MS)])
         .doc("Age at which a segment is closed even when it is not full."),
-    config("unclean.leader.election.enable", Boolean, "false", Any, NotYet)
+    config("unclean.leader.election.enable", Boolean, "false", Any, Effect)
         .twins(&[same("unclean.leader.election.enable")])
         .doc("Whether a replica that is not in sync may lead as a last resort."),
 ];

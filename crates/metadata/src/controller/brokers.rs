@@ -1,24 +1,26 @@
-//! Brokers: registration, heartbeats, sessions, fencing.
+//! Brokers: registration, heartbeats, leaving.
 //!
 //! States of a broker and what moves it: *fenced* (registered, or its session was lost) -> *serving* on a heartbeat of a broker that
-//! has caught up; *serving* -> *fenced* when its session ends, when its process is known to be gone, when it wants to stop, and when a
-//! new incarnation of it registers. A fenced broker leads nothing.
+//! has caught up; *serving* -> *shutting down* on a heartbeat that says so; *serving*, *shutting down* -> *fenced* when its session
+//! ends, when its process is known to be gone, when it has handed over and may stop, and when a new incarnation of it registers; any
+//! fenced one -> *unregistered* by command. A fenced broker leads nothing and is in no ISR.
 //!
-//! Sessions live in memory only. A new controller gives every serving broker one full session time to report. Until it does, a new
-//! incarnation may take its place at once: after a crash of the whole cluster nobody should wait for sessions of the dead.
+//! Invariants: a broker whose copies may have lost records is out of every ISR and ELR before its registration takes effect, so
+//! before it may fetch (KIP-966).
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::Instant;
 
 use thiserror::Error;
 use twinstream_model::{ClusterId, ErrorCode, NodeId};
 use uuid::Uuid;
 
 use super::{
-    Controller, Decision, Draft,
-    partitions::{give_leadership, take_leadership},
+    Controller, Decision,
+    change::{Change, Election, Forget},
+    draft::{Draft, Walk},
 };
 use crate::{
-    image::{BrokerImage, Image},
+    image::{BrokerImage, PartitionImage},
     record::{Endpoint, Record},
 };
 
@@ -41,6 +43,23 @@ pub struct Registration {
     pub boot_id: String,
     /// Whether every log directory says that the last run was ended in order.
     pub clean: bool,
+}
+
+/// What a broker learns from its registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registered {
+    pub epoch: i64,
+    /// Why its copies no longer count, if they do not. Worth a warning.
+    pub loss: Option<ReplicaLoss>,
+}
+
+/// Why the copies of a broker no longer count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaLoss {
+    /// It was not stopped in order and the kernel has another boot id: what was in the page cache is gone.
+    PowerLoss,
+    /// A log directory that it had is missing or was exchanged. It is no last known leader either: it may be empty.
+    Disk,
 }
 
 /// A sign of life, and what the broker wants.
@@ -83,6 +102,10 @@ pub enum BrokerError {
     StaleEpoch { node_id: NodeId, current: i64, found: i64 },
     #[error("all producer ids are used up")]
     ProducerIdsExhausted,
+    #[error("the replicas of node {0} are still being taken out of service; try again")]
+    StillLeaving(NodeId),
+    #[error("broker {0} serves clients; stop it before it is unregistered")]
+    Serving(NodeId),
 }
 
 impl BrokerError {
@@ -96,40 +119,23 @@ impl BrokerError {
             Self::NotRegistered(_) => ErrorCode::BrokerIdNotRegistered,
             Self::StaleEpoch { .. } => ErrorCode::StaleBrokerEpoch,
             Self::ProducerIdsExhausted => ErrorCode::UnknownServerError,
+            Self::StillLeaving(_) => ErrorCode::CoordinatorLoadInProgress,
+            Self::Serving(_) => ErrorCode::InvalidRequest,
         }
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Session {
-    incarnation: Uuid,
-    last_heard: Instant,
-    /// Its process is not known to live, so another one may take the node id at once.
-    gone: bool,
-}
-
-/// Who was heard of and when.
-#[derive(Debug, Default)]
-pub(super) struct Sessions {
-    by_node: BTreeMap<NodeId, Session>,
-}
-
-impl Sessions {
-    pub(super) fn take_over(image: &Image, now: Instant) -> Self {
-        let session = |broker: &BrokerImage| Session { incarnation: broker.incarnation, last_heard: now, gone: true };
-        let by_node = image.live_brokers().map(|broker| (broker.node_id, session(broker))).collect();
-        Self { by_node }
-    }
-
-    fn touch(&mut self, node_id: NodeId, incarnation: Uuid, now: Instant) {
-        self.by_node.insert(node_id, Session { incarnation, last_heard: now, gone: false });
-    }
-}
-
 impl Controller {
-    /// A process registers; the answer is its epoch. Registering again with the same incarnation answers the same epoch.
-    pub fn register_broker(&mut self, registration: &Registration, now: Instant) -> Result<Decision<i64>, BrokerError> {
-        self.check_registration(registration, now)?;
+    /// A process registers; the answer has its epoch. Registering again with the same incarnation answers the same epoch. When more
+    /// partitions must change than one batch holds, the answer is [`BrokerError::StillLeaving`] and the next attempt goes on.
+    pub fn register_broker(
+        &mut self,
+        registration: &Registration,
+        now: Instant,
+    ) -> Decision<Result<Registered, BrokerError>> {
+        if let Err(error) = self.check_registration(registration, now) {
+            return Decision::nothing(Err(error));
+        }
         let node_id = registration.node_id;
         let known = self.image.broker(node_id).cloned();
         self.sessions.touch(node_id, registration.incarnation, now);
@@ -138,25 +144,16 @@ impl Controller {
             && known.endpoints == registration.endpoints
             && known.rack == registration.rack
         {
-            return Ok(Decision::nothing(known.epoch));
+            return Decision::nothing(Ok(Registered { epoch: known.epoch, loss: None }));
         }
-        let mut draft = Draft::new(&self.image);
-        if let Some(known) = known.filter(|known| !known.fenced) {
-            fence(&mut draft, &known);
+        let mut draft = self.draft();
+        let loss = known.as_ref().and_then(|known| replica_loss(known, registration));
+        if known.is_some() && self.retire_predecessor(&mut draft, node_id, loss) == Walk::Full {
+            return draft.decide(Err(BrokerError::StillLeaving(node_id)));
         }
         let epoch = draft.image.next_broker_epoch();
-        draft.push(Record::RegisterBroker {
-            node_id,
-            incarnation: registration.incarnation,
-            epoch,
-            endpoints: registration.endpoints.clone(),
-            rack: registration.rack.clone(),
-            controller: registration.controller,
-            directories: registration.directories.clone(),
-            metadata_directory: registration.metadata_directory,
-            boot_id: registration.boot_id.clone(),
-        });
-        Ok(Decision { records: draft.records, answer: epoch })
+        draft.push(register(registration, epoch));
+        draft.decide(Ok(Registered { epoch, loss }))
     }
 
     fn check_registration(&self, registration: &Registration, now: Instant) -> Result<(), BrokerError> {
@@ -168,16 +165,42 @@ impl Controller {
         if registration.endpoints.is_empty() {
             return Err(BrokerError::NoEndpoint(node_id));
         }
-        match self.sessions.by_node.get(&node_id) {
-            Some(session) if session.incarnation != registration.incarnation && !session.gone => {
-                let age = now.saturating_duration_since(session.last_heard);
-                if age < self.settings.session_timeout {
-                    return Err(BrokerError::Duplicate { node_id, age_ms: age.as_millis() });
-                }
-                Ok(())
+        match self.sessions.holder_age(node_id, registration.incarnation, now) {
+            Some(age) if age < self.settings.session_timeout => {
+                Err(BrokerError::Duplicate { node_id, age_ms: age.as_millis() })
             }
             _ => Ok(()),
         }
+    }
+
+    /// The process before this one leads nothing any more; if its copies do not count any more, they count nowhere.
+    fn retire_predecessor(&self, draft: &mut Draft, node_id: NodeId, loss: Option<ReplicaLoss>) -> Walk {
+        let forget = match loss {
+            Some(ReplicaLoss::Disk) => Some(Forget::All),
+            Some(ReplicaLoss::PowerLoss) => Some(Forget::Tail),
+            None => None,
+        };
+        self.retire_one(draft, node_id, forget)
+    }
+
+    /// Takes a node out of every ISR and, if its copies do not count any more, out of every ELR.
+    fn retire_one(&self, draft: &mut Draft, node_id: NodeId, forget: Option<Forget>) -> Walk {
+        let policy = self.policy(&draft.image);
+        let brokers = self.brokers_without(draft, &[node_id]);
+        let is_concerned = |partition: &PartitionImage| {
+            partition.isr.contains(&node_id)
+                || forget.is_some() && partition.elr.contains(&node_id)
+                || forget == Some(Forget::All) && partition.last_known_leader == Some(node_id)
+        };
+        draft.walk(&policy, |partition, rules| {
+            is_concerned(partition).then_some(())?;
+            let mut change = Change::of(partition);
+            match forget {
+                Some(forget) => change.forget(node_id, forget),
+                None => change.leave_isr(&[node_id]),
+            }
+            change.settle(rules(), Election::IfNeeded, &brokers)
+        })
     }
 
     pub(super) fn check_epoch(&self, node_id: NodeId, found: i64) -> Result<&BrokerImage, BrokerError> {
@@ -189,81 +212,63 @@ impl Controller {
     }
 
     /// A broker shows that it lives.
-    pub fn heartbeat(&mut self, heartbeat: &Heartbeat, now: Instant) -> Result<Decision<HeartbeatAnswer>, BrokerError> {
-        let broker = self.check_epoch(heartbeat.node_id, heartbeat.epoch)?.clone();
-        let mut draft = Draft::new(&self.image);
-        if heartbeat.wants_shutdown {
-            self.sessions.by_node.remove(&heartbeat.node_id);
-            if !broker.fenced {
-                fence(&mut draft, &broker);
-            }
-            let answer = HeartbeatAnswer { fenced: true, may_shut_down: true };
-            return Ok(Decision { records: draft.records, answer });
-        }
+    pub fn heartbeat(&mut self, heartbeat: &Heartbeat, now: Instant) -> Decision<Result<HeartbeatAnswer, BrokerError>> {
+        let broker = match self.check_epoch(heartbeat.node_id, heartbeat.epoch) {
+            Ok(broker) => broker.clone(),
+            Err(error) => return Decision::nothing(Err(error)),
+        };
         self.sessions.touch(heartbeat.node_id, broker.incarnation, now);
-        if broker.fenced && heartbeat.caught_up {
-            unfence(&mut draft, &broker);
+        if heartbeat.wants_shutdown {
+            return self.shut_down(&broker).map(Ok);
         }
-        let fenced = broker.fenced && !heartbeat.caught_up;
-        Ok(Decision { records: draft.records, answer: HeartbeatAnswer { fenced, may_shut_down: false } })
+        let mut draft = self.draft();
+        let returns = broker.fenced && heartbeat.caught_up && !broker.shutting_down;
+        if returns {
+            self.unfence(&mut draft, &broker);
+        }
+        draft.decide(Ok(HeartbeatAnswer { fenced: broker.fenced && !returns, may_shut_down: false }))
     }
 
-    /// The connection to this broker broke: should a new incarnation register before the old one is heard of again, let it in.
-    pub fn connection_lost(&mut self, node_id: NodeId) {
-        if let Some(session) = self.sessions.by_node.get_mut(&node_id) {
-            session.gone = true;
+    /// A broker leaves for good: its registration and what is known of its disks is forgotten, so its copies no longer count. It
+    /// must have stopped. Partitions that list it as a replica keep it until they are reassigned.
+    pub fn unregister_broker(&mut self, node_id: NodeId) -> Decision<Result<(), BrokerError>> {
+        let broker = match self.image.broker(node_id) {
+            None => return Decision::nothing(Err(BrokerError::NotRegistered(node_id))),
+            Some(broker) if !broker.fenced => return Decision::nothing(Err(BrokerError::Serving(node_id))),
+            Some(broker) => broker.clone(),
+        };
+        let mut draft = self.draft();
+        if self.retire_one(&mut draft, node_id, Some(Forget::All)) == Walk::Full {
+            return draft.decide(Err(BrokerError::StillLeaving(node_id)));
         }
-    }
-
-    /// The process of this broker is gone for sure: fence it now, and let a new incarnation in.
-    pub fn broker_gone(&mut self, node_id: NodeId) -> Decision<()> {
-        self.connection_lost(node_id);
-        let mut draft = Draft::new(&self.image);
-        if let Some(broker) = self.image.broker(node_id).filter(|broker| !broker.fenced) {
-            fence(&mut draft, broker);
-        }
-        Decision { records: draft.records, answer: () }
-    }
-
-    /// Fences the brokers whose session has ended; the answer names them.
-    pub fn expire_sessions(&mut self, now: Instant) -> Decision<Vec<NodeId>> {
-        let timeout = self.settings.session_timeout;
-        let ended = |session: &Session| now.saturating_duration_since(session.last_heard) >= timeout;
-        let expired: Vec<NodeId> =
-            self.sessions.by_node.iter().filter(|(_, session)| ended(session)).map(|(node, _)| *node).collect();
-        let mut draft = Draft::new(&self.image);
-        for node_id in &expired {
-            self.sessions.by_node.remove(node_id);
-            if let Some(broker) = self.image.broker(*node_id).filter(|broker| !broker.fenced) {
-                fence(&mut draft, broker);
-            }
-        }
-        Decision { records: draft.records, answer: expired }
-    }
-
-    /// When the next session ends if nobody is heard of.
-    pub fn session_deadline(&self) -> Option<Instant> {
-        let oldest = self.sessions.by_node.values().map(|session| session.last_heard).min()?;
-        Some(oldest + self.settings.session_timeout)
+        draft.push(Record::UnregisterBroker { node_id, epoch: broker.epoch });
+        draft.decide(Ok(()))
     }
 }
 
-fn fence(draft: &mut Draft, broker: &BrokerImage) {
-    take_leadership(draft, broker.node_id);
-    draft.push(Record::FenceBroker {
-        node_id: broker.node_id,
-        epoch: broker.epoch,
-        fenced: true,
-        shutting_down: false,
-    });
+fn register(registration: &Registration, epoch: i64) -> Record {
+    Record::RegisterBroker {
+        node_id: registration.node_id,
+        incarnation: registration.incarnation,
+        epoch,
+        endpoints: registration.endpoints.clone(),
+        rack: registration.rack.clone(),
+        controller: registration.controller,
+        directories: registration.directories.clone(),
+        metadata_directory: registration.metadata_directory,
+        boot_id: registration.boot_id.clone(),
+    }
 }
 
-fn unfence(draft: &mut Draft, broker: &BrokerImage) {
-    draft.push(Record::FenceBroker {
-        node_id: broker.node_id,
-        epoch: broker.epoch,
-        fenced: false,
-        shutting_down: false,
-    });
-    give_leadership(draft, broker.node_id);
+/// Whether the copies of a known node still count after this restart. A process that only crashed keeps its place: the page cache
+/// survived it. An older release did not tell its directories, so nothing can be missing from them.
+fn replica_loss(known: &BrokerImage, registration: &Registration) -> Option<ReplicaLoss> {
+    if known.incarnation == registration.incarnation {
+        return None;
+    }
+    if known.directories.iter().any(|directory| !registration.directories.contains(directory)) {
+        return Some(ReplicaLoss::Disk);
+    }
+    let lost_page_cache = !registration.clean && known.boot_id != registration.boot_id;
+    lost_page_cache.then_some(ReplicaLoss::PowerLoss)
 }

@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 use twinstream_model::{ErrorCode, NodeId, TopicName};
 
-use super::{Controller, Decision, Defaults, Draft, Mode};
+use super::{
+    Controller, Decision, Defaults, Mode,
+    change::{Change, Election},
+    draft::Draft,
+    rules::is_about_leaders,
+};
 use crate::{
     configs::{self, ConfigError, Kind, format_list, parse_list},
     image::{ConfigResource, Image},
@@ -120,7 +125,7 @@ impl Controller {
         mode: Mode,
         decide: impl Fn(&Image, &AlterResource) -> Result<Vec<Record>, AlterError>,
     ) -> Decision<Vec<Result<(), AlterError>>> {
-        let mut draft = Draft::new(&self.image);
+        let mut draft = self.draft();
         let mut answers = Vec::with_capacity(resources.len());
         for change in resources {
             if resources.iter().filter(|other| other.resource == change.resource).count() > 1 {
@@ -133,7 +138,23 @@ impl Controller {
                 }
             }));
         }
-        mode.decide(draft.records, answers)
+        self.follow_configs(&mut draft);
+        mode.decide(draft, answers)
+    }
+
+    /// Leaders and ELRs as the changed configs want them, in the same batch: a smaller `min.insync.replicas` ends an ELR, before
+    /// the leader commits without its members. What does not fit is left to the sweep.
+    fn follow_configs(&self, draft: &mut Draft) {
+        let about_leaders = |record: &Record| matches!(record, Record::Config { name, .. } if is_about_leaders(name));
+        if !draft.records.iter().any(about_leaders) {
+            return;
+        }
+        let policy = self.policy(&draft.image);
+        let brokers = self.brokers_without(draft, &[]);
+        draft.walk(&policy, |partition, rules| {
+            (partition.leader.is_none() || !partition.elr.is_empty()).then_some(())?;
+            Change::of(partition).settle(rules(), Election::IfNeeded, &brokers)
+        });
     }
 }
 

@@ -9,32 +9,51 @@
 //! nothing; a validate-only request decides the same and writes nothing.
 //! Not here: waiting, timers (the caller asks for [`Controller::session_deadline`]), ids and time, which are arguments.
 
-mod brokers; // registration, heartbeats, fencing
+mod brokers; // registration, heartbeats, leaving
+mod brokers_up; // which brokers may lead
+mod change; // one partition from one state to the next
 mod config_changes; // set, delete, append, subtract
-mod partitions; // more partitions, new leaders
+mod draft; // a decision under way
+mod elections; // elections by command, and back to the preferred leaders
+mod fencing; // brokers that are gone, and those that are back
+mod isr_changes; // what leaders say about their ISR
+mod partitions; // more partitions
 mod placement; // which broker gets a replica
 mod producer_ids; // blocks of ids
+mod reassignments; // partitions that move to other brokers
+mod rules; // what a topic wants of its leaders
+mod sessions; // who was heard of and when
 mod topics; // create and delete
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use twinstream_model::NodeId;
+use twinstream_model::{NodeId, TopicPartition};
 
 pub use self::{
-    brokers::{BrokerError, Heartbeat, HeartbeatAnswer, Registration},
+    brokers::{BrokerError, Heartbeat, HeartbeatAnswer, Registered, Registration, ReplicaLoss},
     config_changes::{AlterError, AlterResource, BrokerConfigs, ConfigOperation, ConfigSetting},
+    elections::{Balanced, ElectError, ElectionKind, REBALANCED_LEADERS_MAX},
+    isr_changes::IsrChange,
     partitions::NewPartitions,
     producer_ids::{PRODUCER_ID_BLOCK_LEN, ProducerIdBlock},
+    reassignments::ReassignError,
     topics::{CreatedTopic, DeleteTarget, DeletedTopic, NewTopic, TopicError},
 };
+use self::{draft::Draft, rules::Policy, sessions::Sessions};
 use crate::{
     configs::BrokerDefaults,
     image::{Image, ReplayError},
-    record::Record,
+    record::{RECORD_BATCH_BYTES_MAX, Record},
 };
 
 /// Partitions that one request may make, as in Kafka: its records must fit one batch.
 pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
+/// Where a decision that may touch any number of partitions ends its batch. Far enough below the bound of a batch that the records
+/// which end such a decision (a fencing, a registration) always fit.
+const DRAFT_BYTES_MAX: usize = RECORD_BATCH_BYTES_MAX / 2;
+/// How long what is left to do waits after an attempt, so that a quorum which takes nothing is not asked without a pause.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the controller needs to know of the settings.
 #[derive(Clone, Debug)]
@@ -45,11 +64,21 @@ pub struct ControllerSettings {
     pub replication_factor: i16,
     /// `broker.session.timeout.ms`
     pub session_timeout: Duration,
+    /// `min.insync.replicas`, for topics that do not say it while the cluster-wide dynamic config does not either.
+    pub min_insync_replicas: usize,
+    /// `unclean.leader.election.enable`, likewise.
+    pub unclean_leader_election: bool,
 }
 
 impl Default for ControllerSettings {
     fn default() -> Self {
-        Self { partitions: 1, replication_factor: 1, session_timeout: Duration::from_secs(9) }
+        Self {
+            partitions: 1,
+            replication_factor: 1,
+            session_timeout: Duration::from_secs(9),
+            min_insync_replicas: 1,
+            unclean_leader_election: false,
+        }
     }
 }
 
@@ -58,11 +87,33 @@ impl Default for ControllerSettings {
 pub struct Decision<T> {
     pub records: Vec<Record>,
     pub answer: T,
+    /// What it does to leaders and ISRs, for the caller to count and log once it is committed.
+    pub effects: Effects,
+}
+
+/// What a decision does to the partitions of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Unclean elections with the new leader: committed records may be lost. Log each at WARN.
+    pub unclean: Vec<(TopicPartition, NodeId)>,
+    /// Partitions whose last leader leads again though its tail may be gone, because nobody has more.
+    pub last_known: Vec<(TopicPartition, NodeId)>,
+    /// Partitions that have no leader any more.
+    pub offline: Vec<TopicPartition>,
+    /// Partitions with another leader than before, or none.
+    pub leaders_changed: usize,
+    /// Partitions whose ISR lost a member.
+    pub isr_shrunk: usize,
 }
 
 impl<T> Decision<T> {
     fn nothing(answer: T) -> Self {
-        Self { records: Vec::new(), answer }
+        Self { records: Vec::new(), answer, effects: Effects::default() }
+    }
+
+    /// The same decision with another answer.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Decision<U> {
+        Decision { records: self.records, answer: change(self.answer), effects: self.effects }
     }
 }
 
@@ -79,9 +130,9 @@ impl Mode {
         if validate_only { Self::ValidateOnly } else { Self::Apply }
     }
 
-    fn decide<T>(self, records: Vec<Record>, answer: T) -> Decision<T> {
+    fn decide<T>(self, draft: Draft, answer: T) -> Decision<T> {
         match self {
-            Self::Apply => Decision { records, answer },
+            Self::Apply => draft.decide(answer),
             Self::ValidateOnly => Decision::nothing(answer),
         }
     }
@@ -91,14 +142,25 @@ impl Mode {
 pub struct Controller {
     image: Image,
     settings: ControllerSettings,
-    sessions: brokers::Sessions,
+    sessions: Sessions,
+    /// Whether partitions may wait for something that no event will bring: after taking over, after a config change, after a batch
+    /// that was full. See [`Controller::expire_sessions`].
+    sweep_due: bool,
+    /// When what is left to do is tried (again).
+    retry_at: Instant,
+    draft_bytes_max: usize,
 }
 
 impl Controller {
     /// A controller that takes over with everything committed so far. Brokers that serve get a full session time to report.
-    pub fn new(image: Image, settings: ControllerSettings, now: std::time::Instant) -> Self {
-        let sessions = brokers::Sessions::take_over(&image, now);
-        Self { image, settings, sessions }
+    pub fn new(image: Image, settings: ControllerSettings, now: Instant) -> Self {
+        let sessions = Sessions::take_over(&image, now);
+        Self { image, settings, sessions, sweep_due: true, retry_at: now, draft_bytes_max: DRAFT_BYTES_MAX }
+    }
+
+    /// Who led before, and when this node last heard of it: should that node hang, its session has begun then.
+    pub fn previous_leader(&mut self, node_id: NodeId, last_heard: Instant) {
+        self.sessions.heard_last(node_id, last_heard);
     }
 
     /// The image with everything decided so far.
@@ -108,28 +170,20 @@ impl Controller {
 
     /// Takes in records of a decision that are on their way into the log.
     pub fn replay(&mut self, records: &[Record]) -> Result<(), ReplayError> {
-        self.image.apply_batch(records)
-    }
-}
-
-/// A decision under way: records so far, on an image that has them.
-struct Draft {
-    image: Image,
-    records: Vec<Record>,
-}
-
-impl Draft {
-    fn new(image: &Image) -> Self {
-        Self { image: image.clone(), records: Vec::new() }
+        self.image.apply_batch(records)?;
+        let about_leaders =
+            |record: &Record| matches!(record, Record::Config { name, .. } if rules::is_about_leaders(name));
+        self.sweep_due |= records.iter().any(about_leaders);
+        Ok(())
     }
 
-    /// Adds a record that the caller has checked against the draft's image.
-    fn push(&mut self, record: Record) {
-        if let Err(error) = self.image.apply(&record) {
-            // The caller looked at this very image; that the record does not fit is a bug in the controller.
-            panic!("the controller drafted a record that does not fit: {error}");
-        }
-        self.records.push(record);
+    fn draft(&self) -> Draft {
+        Draft::new(&self.image, self.draft_bytes_max)
+    }
+
+    /// What topics want of their leaders, by the image of a draft.
+    fn policy(&self, image: &Image) -> Policy {
+        Policy::new(&self.settings, image)
     }
 }
 

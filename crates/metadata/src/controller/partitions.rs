@@ -1,17 +1,15 @@
-//! More partitions for a topic, and leaders that come and go with their brokers.
-//!
-//! Legal transitions of a partition with one replica: led (its broker is unfenced) <-> leaderless (its broker is fenced). Each raises
-//! the leader epoch, so that nobody takes the old leader's word after the change. The ISR never empties: the last in-sync replica
-//! stays in it and leads again when it is back.
+//! More partitions for a topic.
 
-use twinstream_model::{LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName};
+use twinstream_model::{NodeId, PartitionIndex, TopicId, TopicName};
 
 use super::{
-    Controller, Decision, Draft, Mode, PARTITIONS_PER_REQUEST_MAX, TopicError, placement,
-    topics::{FIRST_EPOCH, check_replicas, duplicates},
+    Controller, Decision, Mode, PARTITIONS_PER_REQUEST_MAX, TopicError,
+    draft::Draft,
+    placement::place,
+    topics::{check_replicas, duplicates},
 };
 use crate::{
-    image::{Image, PartitionImage, TopicImage},
+    image::{Image, PartitionImage},
     record::Record,
 };
 
@@ -28,7 +26,7 @@ pub struct NewPartitions {
 impl Controller {
     /// Decides about each topic of a CreatePartitions request, in its order.
     pub fn create_partitions(&self, topics: &[NewPartitions], mode: Mode) -> Decision<Vec<Result<(), TopicError>>> {
-        let mut draft = Draft::new(&self.image);
+        let mut draft = self.draft();
         let mut budget = PARTITIONS_PER_REQUEST_MAX;
         let duplicates = duplicates(topics.iter().map(|topic| topic.topic.as_str()));
         let mut answers = Vec::with_capacity(topics.len());
@@ -39,7 +37,7 @@ impl Controller {
             }
             answers.push(add_partitions(&mut draft, &mut budget, topic));
         }
-        mode.decide(draft.records, answers)
+        mode.decide(draft, answers)
     }
 }
 
@@ -53,9 +51,11 @@ fn add_partitions(draft: &mut Draft, budget: &mut usize, wanted: &NewPartitions)
         return Err(TopicError::NotMorePartitions { topic: topic.name.clone(), have, wanted: wanted.count });
     };
     *budget = budget.checked_sub(more).ok_or(TopicError::TooManyPartitions)?;
+    // As many replicas as the topic has when its reassignments are done.
+    let factor = topic.partitions.first().map_or(1, |first| first.target_replicas().len());
     let replicas = match &wanted.assignments {
-        Some(assigned) => check_assigned(&draft.image, have, more, assigned)?,
-        None => placement::spread(&draft.image, more)?,
+        Some(assigned) => check_assigned(&draft.image, have, more, factor, assigned)?,
+        None => place(&draft.image, more, factor)?,
     };
     for (at, nodes) in replicas.into_iter().enumerate() {
         let index = PartitionIndex((have + at) as i32);
@@ -69,6 +69,7 @@ fn check_assigned(
     image: &Image,
     have: usize,
     more: usize,
+    factor: usize,
     assigned: &[Vec<NodeId>],
 ) -> Result<Vec<Vec<NodeId>>, TopicError> {
     if assigned.len() != more {
@@ -76,58 +77,20 @@ fn check_assigned(
         return Err(TopicError::Assignment(message));
     }
     for (at, nodes) in assigned.iter().enumerate() {
-        check_replicas(image, have + at, nodes)?;
+        check_replicas(image, have + at, nodes, factor)?;
     }
     Ok(assigned.to_vec())
 }
 
-/// A new partition, led by its first live replica.
+/// A new partition. Its ISR are the replicas that are up: they all have everything there is. The first of them leads.
 pub(super) fn initial_partition(
     image: &Image,
     topic_id: TopicId,
     partition: PartitionIndex,
-    nodes: Vec<NodeId>,
+    replicas: Vec<NodeId>,
 ) -> Record {
-    let leader = nodes.iter().copied().find(|node| image.broker(*node).is_some_and(|broker| !broker.fenced));
-    let image = PartitionImage {
-        isr: nodes.clone(),
-        replicas: nodes,
-        leader,
-        leader_epoch: FIRST_EPOCH,
-        ..PartitionImage::default()
-    };
+    let is_eligible = |node: &NodeId| image.broker(*node).is_some_and(|broker| broker.is_eligible());
+    let isr: Vec<NodeId> = replicas.iter().copied().filter(is_eligible).collect();
+    let image = PartitionImage { leader: isr.first().copied(), isr, replicas, ..PartitionImage::default() };
     Record::Partition { topic_id, partition, image }
-}
-
-/// Takes the leadership of everything that `node` leads.
-pub(super) fn take_leadership(draft: &mut Draft, node: NodeId) {
-    change_leaders(draft, |partition| (partition.leader == Some(node)).then_some(None));
-}
-
-/// Makes `node` the leader of everything that waits for it.
-pub(super) fn give_leadership(draft: &mut Draft, node: NodeId) {
-    change_leaders(draft, |partition| {
-        (partition.leader.is_none() && partition.isr.contains(&node)).then_some(Some(node))
-    });
-}
-
-fn change_leaders(draft: &mut Draft, choose: impl Fn(&PartitionImage) -> Option<Option<NodeId>>) {
-    let changes: Vec<Record> = draft.image.topics().flat_map(|topic| leader_changes(topic, &choose)).collect();
-    for change in changes {
-        draft.push(change);
-    }
-}
-
-fn leader_changes(topic: &TopicImage, choose: impl Fn(&PartitionImage) -> Option<Option<NodeId>>) -> Vec<Record> {
-    let change = |(index, partition): (PartitionIndex, &PartitionImage)| {
-        let leader = choose(partition)?;
-        let image = PartitionImage {
-            leader,
-            leader_epoch: LeaderEpoch(partition.leader_epoch.0 + 1),
-            partition_epoch: partition.partition_epoch + 1,
-            ..partition.clone()
-        };
-        Some(Record::PartitionChange { topic_id: topic.id, partition: index, image })
-    };
-    topic.iter().filter_map(change).collect()
 }

@@ -21,12 +21,16 @@ impl Controller {
         &self,
         node_id: NodeId,
         broker_epoch: i64,
-    ) -> Result<Decision<ProducerIdBlock>, BrokerError> {
-        self.check_epoch(node_id, broker_epoch)?;
+    ) -> Decision<Result<ProducerIdBlock, BrokerError>> {
+        if let Err(error) = self.check_epoch(node_id, broker_epoch) {
+            return Decision::nothing(Err(error));
+        }
         let first = self.image.next_producer_id();
-        let next_producer_id = first.checked_add(PRODUCER_ID_BLOCK_LEN).ok_or(BrokerError::ProducerIdsExhausted)?;
-        let record = Record::ProducerIds { node_id, broker_epoch, next_producer_id };
-        let answer = ProducerIdBlock { first: ProducerId(first), len: PRODUCER_ID_BLOCK_LEN };
-        Ok(Decision { records: vec![record], answer })
+        let Some(next_producer_id) = first.checked_add(PRODUCER_ID_BLOCK_LEN) else {
+            return Decision::nothing(Err(BrokerError::ProducerIdsExhausted));
+        };
+        let mut draft = self.draft();
+        draft.push(Record::ProducerIds { node_id, broker_epoch, next_producer_id });
+        draft.decide(Ok(ProducerIdBlock { first: ProducerId(first), len: PRODUCER_ID_BLOCK_LEN }))
     }
 }

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
-use twinstream_model::{ErrorCode, InvalidTopicName, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName};
+use twinstream_model::{ErrorCode, InvalidTopicName, NodeId, PartitionIndex, TopicId, TopicName};
 
 use super::{
-    Controller, Decision, Defaults, Draft, Mode, PARTITIONS_PER_REQUEST_MAX, nodes_text, partitions::initial_partition,
-    placement,
+    Controller, Decision, Defaults, Mode, PARTITIONS_PER_REQUEST_MAX, draft::Draft, nodes_text,
+    partitions::initial_partition, placement::place,
 };
 use crate::{
     configs::{self, ConfigError},
-    image::{ConfigResource, Image},
+    image::{ConfigResource, Image, has_duplicates},
     record::Record,
 };
 
@@ -70,15 +70,15 @@ pub enum TopicError {
     PartitionCount(i32),
     #[error("one request may make at most {PARTITIONS_PER_REQUEST_MAX} partitions; ask for fewer at a time")]
     TooManyPartitions,
-    #[error(
-        "replication factor {0}: this release keeps one replica of each partition; ask for replication factor 1, or -1 for the default"
-    )]
+    #[error("replication factor {0} is not possible, a partition needs at least one replica; -1 asks for the default")]
     ReplicationFactor(i32),
     #[error(
-        "the default replication factor is {0} and this release keeps one replica of each partition; set default.replication.factor=1, or ask for replication factor 1"
+        "replication factor {wanted} needs {wanted} brokers and {registered} are registered; ask for at most {registered}, or start more brokers"
     )]
+    TooFewBrokers { wanted: usize, registered: usize },
+    #[error("default.replication.factor={0} is not possible, a partition needs at least one replica")]
     DefaultReplicationFactor(i16),
-    #[error("no broker is up to take a replica; {fenced} registered brokers are fenced")]
+    #[error("no broker is up to take a replica; {fenced} registered brokers are fenced or shut down")]
     NoLiveBroker { fenced: usize },
     #[error("a manual assignment was given, so partition count and replication factor must both be -1")]
     AssignmentAndCount,
@@ -105,9 +105,10 @@ impl TopicError {
             Self::Duplicate(_) | Self::AssignmentAndCount => ErrorCode::InvalidRequest,
             Self::PartitionCount(_) | Self::NotMorePartitions { .. } => ErrorCode::InvalidPartitions,
             Self::TooManyPartitions => ErrorCode::PolicyViolation,
-            Self::ReplicationFactor(_) | Self::DefaultReplicationFactor(_) | Self::NoLiveBroker { .. } => {
-                ErrorCode::InvalidReplicationFactor
-            }
+            Self::ReplicationFactor(_)
+            | Self::DefaultReplicationFactor(_)
+            | Self::TooFewBrokers { .. }
+            | Self::NoLiveBroker { .. } => ErrorCode::InvalidReplicationFactor,
             Self::Assignment(_) => ErrorCode::InvalidReplicaAssignment,
             Self::Config(_) => ErrorCode::InvalidConfig,
             Self::UnknownName(_) => ErrorCode::UnknownTopicOrPartition,
@@ -125,7 +126,7 @@ impl Controller {
         defaults: Defaults<'_>,
         new_id: &mut dyn FnMut() -> TopicId,
     ) -> Decision<Vec<Result<CreatedTopic, TopicError>>> {
-        let mut draft = Draft::new(&self.image);
+        let mut draft = self.draft();
         let mut budget = PARTITIONS_PER_REQUEST_MAX;
         let duplicates = duplicates(topics.iter().map(|topic| topic.name.as_str()));
         let mut answers = Vec::with_capacity(topics.len());
@@ -136,7 +137,7 @@ impl Controller {
             }
             answers.push(self.create_topic(&mut draft, &mut budget, topic, defaults, new_id));
         }
-        mode.decide(draft.records, answers)
+        mode.decide(draft, answers)
     }
 
     fn create_topic(
@@ -158,6 +159,7 @@ impl Controller {
 
         let topic_id = new_id();
         let partitions = replicas.len() as i32;
+        let replication_factor = replicas.first().map_or(0, Vec::len) as i16;
         draft.push(Record::Topic { name: name.clone(), topic_id });
         let resource = ConfigResource::Topic(name.clone());
         for (name, value) in &configs {
@@ -167,7 +169,7 @@ impl Controller {
             let record = initial_partition(&draft.image, topic_id, PartitionIndex(index as i32), nodes);
             draft.push(record);
         }
-        Ok(CreatedTopic { name, topic_id, partitions, replication_factor: 1, configs })
+        Ok(CreatedTopic { name, topic_id, partitions, replication_factor, configs })
     }
 
     fn place(&self, image: &Image, topic: &NewTopic, budget: usize) -> Result<Vec<Vec<NodeId>>, TopicError> {
@@ -177,19 +179,22 @@ impl Controller {
         if count > budget {
             return Err(TopicError::TooManyPartitions);
         }
-        match topic.replication_factor {
-            -1 if self.settings.replication_factor != 1 => {
-                return Err(TopicError::DefaultReplicationFactor(self.settings.replication_factor));
-            }
-            -1 | 1 => {}
-            other => return Err(TopicError::ReplicationFactor(i32::from(other))),
+        place(image, count, self.replication_factor(topic.replication_factor)?)
+    }
+
+    fn replication_factor(&self, wanted: i16) -> Result<usize, TopicError> {
+        let default = self.settings.replication_factor;
+        match wanted {
+            -1 if default < 1 => Err(TopicError::DefaultReplicationFactor(default)),
+            -1 => Ok(default as usize),
+            wanted if wanted < 1 => Err(TopicError::ReplicationFactor(i32::from(wanted))),
+            wanted => Ok(wanted as usize),
         }
-        placement::spread(image, count)
     }
 
     /// Decides about each topic of a DeleteTopics request, in its order.
     pub fn delete_topics(&self, targets: &[DeleteTarget]) -> Decision<Vec<Result<DeletedTopic, TopicError>>> {
-        let mut draft = Draft::new(&self.image);
+        let mut draft = self.draft();
         let mut answers = Vec::with_capacity(targets.len());
         for target in targets {
             let answer = find_target(&self.image, target).and_then(|topic| {
@@ -201,7 +206,7 @@ impl Controller {
             });
             answers.push(answer);
         }
-        Decision { records: draft.records, answer: answers }
+        draft.decide(answers)
     }
 }
 
@@ -266,35 +271,38 @@ fn check_assignments(image: &Image, topic: &NewTopic) -> Result<Vec<Vec<NodeId>>
         }
     }
     let assigned: Vec<Vec<NodeId>> = by_partition.into_values().collect();
+    let factor = assigned.first().map_or(0, Vec::len);
     for (partition, nodes) in assigned.iter().enumerate() {
-        check_replicas(image, partition, nodes)?;
+        check_replicas(image, partition, nodes, factor)?;
     }
     Ok(assigned)
 }
 
-/// Whether a partition may live on these nodes.
-pub(super) fn check_replicas(image: &Image, partition: usize, nodes: &[NodeId]) -> Result<(), TopicError> {
-    let refuse = |message: String| Err(TopicError::Assignment(message));
-    let Some(first) = nodes.first() else {
-        return refuse(format!("the assignment of partition {partition} names no broker"));
-    };
-    if nodes.len() > 1 {
-        return Err(TopicError::ReplicationFactor(nodes.len() as i32));
+/// Whether a partition may live on these nodes. As in Kafka a fenced one is welcome, as long as somebody can lead.
+pub(super) fn check_replicas(
+    image: &Image,
+    partition: usize,
+    nodes: &[NodeId],
+    factor: usize,
+) -> Result<(), TopicError> {
+    let refuse =
+        |message: String| Err(TopicError::Assignment(format!("the assignment of partition {partition} {message}")));
+    if nodes.is_empty() {
+        return refuse("names no broker".to_owned());
     }
-    match image.broker(*first) {
-        None => {
-            let known: Vec<NodeId> = image.brokers().map(|broker| broker.node_id).collect();
-            refuse(format!(
-                "the assignment of partition {partition} names broker {first}, which is not registered; registered are {}",
-                nodes_text(&known)
-            ))
-        }
-        Some(broker) if broker.fenced => {
-            refuse(format!("the assignment of partition {partition} names broker {first}, which is fenced"))
-        }
-        Some(_) => Ok(()),
+    if has_duplicates(nodes) {
+        return refuse(format!("names a broker twice: {}", nodes_text(nodes)));
     }
+    if nodes.len() != factor {
+        return refuse(format!("names {} brokers where the others name {factor}", nodes.len()));
+    }
+    if let Some(stranger) = nodes.iter().find(|node| image.broker(**node).is_none()) {
+        let known: Vec<NodeId> = image.brokers().map(|broker| broker.node_id).collect();
+        let known = nodes_text(&known);
+        return refuse(format!("names broker {stranger}, which is not registered; registered are {known}"));
+    }
+    if !nodes.iter().any(|node| image.broker(*node).is_some_and(|broker| broker.is_eligible())) {
+        return refuse(format!("names no broker that is up: {}", nodes_text(nodes)));
+    }
+    Ok(())
 }
-
-/// The epoch that a partition starts with.
-pub(super) const FIRST_EPOCH: LeaderEpoch = LeaderEpoch(0);

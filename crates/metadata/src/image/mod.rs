@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::record::{Endpoint, Record};
 
 pub use partition::PartitionImage;
+pub(crate) use partition::{has_duplicates, without};
 pub use snapshot::SnapshotError;
 
 /// What a config belongs to.
