@@ -15,6 +15,8 @@ pub struct QuorumOptions {
     pub directory: PathBuf,
     /// A voter that hears no leader for one to two times this long starts an election.
     pub election_timeout: Duration,
+    /// How long a learner that is to get a vote may take to catch up before the request is answered with how far it is.
+    pub catch_up_timeout: Duration,
     /// Committed entries between two snapshots; the owner of the state is asked by [`crate::QuorumHandle::wants_snapshot`].
     pub snapshot_after_entries: u64,
 }
@@ -25,6 +27,7 @@ impl QuorumOptions {
             node_id,
             directory: directory.into(),
             election_timeout: Duration::from_millis(500),
+            catch_up_timeout: Duration::from_secs(10),
             snapshot_after_entries: 5000,
         }
     }

@@ -37,12 +37,12 @@ const QUEUE_MAX: usize = 256;
 const CATCHING_UP_MAX: usize = 16;
 /// A node this near to the leader's end needs a round trip or two for the rest.
 const CAUGHT_UP_ENTRIES: u64 = 64;
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(10);
 /// The first entry of every quorum, which its first snapshot stands for.
 const FIRST: (u64, u64) = (1, 1);
 
 /// Who the members are, and who wants to change that.
 pub(super) struct Members {
+    catch_up_timeout: Duration,
     /// Members after each change that the log may still be cut at; the last one is in force.
     history: VecDeque<(u64, Membership)>,
     queue: VecDeque<(Change, Option<MemberReply>)>,
@@ -58,8 +58,9 @@ struct CatchingUp {
 }
 
 impl Members {
-    pub(super) fn new(index: u64, members: Membership) -> Self {
+    pub(super) fn new(index: u64, members: Membership, catch_up_timeout: Duration) -> Self {
         Self {
+            catch_up_timeout,
             history: VecDeque::from([(index, members)]),
             queue: VecDeque::new(),
             catching_up: Vec::new(),
@@ -193,7 +194,7 @@ impl Driver {
         if self.members.in_force().directory(node) != Some(directory) {
             self.add_learner(node, directory, None);
         }
-        let until = Instant::now() + CATCH_UP_LIMIT;
+        let until = Instant::now() + self.members.catch_up_timeout;
         self.members.catching_up.push(CatchingUp { node, directory, until, reply });
     }
 

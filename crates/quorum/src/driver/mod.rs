@@ -163,7 +163,7 @@ impl Driver {
             status: watch::Sender::new(nothing_yet(directory)),
             tick: (options.election_timeout / ELECTION_TICKS as u32).max(Duration::from_millis(1)),
             election_timeout: options.election_timeout,
-            members: Members::new(snapshot_index, members),
+            members: Members::new(snapshot_index, members, options.catch_up_timeout),
             elections: Elections::default(),
             contacts: Contacts::default(),
             pending: Pending::default(),

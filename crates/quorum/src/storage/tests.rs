@@ -119,7 +119,8 @@ fn files_of_version_1_are_refused_with_a_way_out() {
         (0..golden.len() / 2).map(|at| u8::from_str_radix(&golden[2 * at..2 * at + 2], 16).expect("hex")).collect()
     };
     let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join("log-00000000000000000001"), bytes(include_str!("golden_log_v1.txt"))).expect("writable");
+    fs::write(folder.path().join("log-00000000000000000001"), bytes(include_str!("golden_log_v1.txt")))
+        .expect("writable");
     let error = refusal(folder.path());
     assert!(error.contains("quorum log of version 1 and this release knows version 2"), "{error}");
     assert!(error.contains("empty the folder to join anew"), "{error}");
