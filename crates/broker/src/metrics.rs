@@ -15,14 +15,18 @@ use twinstream_telemetry::Metrics;
 use crate::context::RequestContext;
 
 mod cluster; // read off the image
+mod in_sync; // read off the image, for the partitions led here
 mod logs; // read off the logs
 mod quorum; // read off the quorum's status
+mod replication; // counted by replication and by the controller
 mod request_times; // quantiles
 mod traffic; // by topic
 
 use cluster::ClusterFigures;
+pub(crate) use in_sync::InSyncFigures;
 pub(crate) use logs::LogFigures;
 pub(crate) use quorum::QuorumFigures;
+pub(crate) use replication::{Elections, ReplicationTraffic};
 use request_times::RequestTimes;
 pub(crate) use traffic::TopicTraffic;
 
@@ -30,6 +34,8 @@ pub(crate) struct BrokerMetrics {
     /// Where owners of other parts declare theirs.
     pub(crate) registry: Metrics,
     pub(crate) topics: TopicTraffic,
+    pub(crate) replication: ReplicationTraffic,
+    pub(crate) elections: Elections,
     requests: IntCounterVec,
     errors: IntCounterVec,
     total_time: RequestTimes,
@@ -71,10 +77,14 @@ impl BrokerMetrics {
             "Connections closed at once because a limit was reached.",
         );
         let topics = TopicTraffic::new(&registry);
+        let replication = ReplicationTraffic::new(&registry);
+        let elections = Elections::new(&registry);
         registry.declare(ClusterFigures::new(image, node));
         Self {
             registry,
             topics,
+            replication,
+            elections,
             requests,
             errors,
             total_time,

@@ -24,7 +24,7 @@ use crate::context::Broker;
 use crate::controller::{self, ControllerStart, Membership};
 use crate::follow::{self, Followed};
 use crate::groups::GroupService;
-use crate::metrics::{BrokerMetrics, LogFigures, QuorumFigures};
+use crate::metrics::{BrokerMetrics, InSyncFigures, LogFigures, QuorumFigures};
 use crate::partitions::{Directories, FetchSessions, PartitionManager, ProducerIds};
 use crate::server::bind::{self, Bound};
 use crate::server::connection::ConnectionSettings;
@@ -80,6 +80,7 @@ impl Node {
         metrics.registry.declare(partitions.metrics().clone());
         metrics.registry.declare(LogFigures::new(Arc::clone(&partitions)));
         let groups = GroupService::new(&settings, &metrics.registry, controller.session());
+        metrics.registry.declare(InSyncFigures::new(Arc::clone(&image), Arc::clone(&settings)));
         let broker = Arc::new(Broker {
             controller,
             partitions,

@@ -4,7 +4,8 @@
 //! count, replication factor and configs (KIP-525); v6 may answer a quota error; v7 topic ids (KIP-516).
 //!
 //! Every broker answers: one that is not the active controller forwards. Deviation: `timeout_ms` bounds nothing, because the answer
-//! does not wait for more than the commit of the metadata. One replica per partition is what this release keeps.
+//! does not wait for more than the commit of the metadata. Replicas are placed by the controller, spread over brokers and racks; more of
+//! them than brokers are alive is INVALID_REPLICATION_FACTOR.
 
 use std::sync::Arc;
 

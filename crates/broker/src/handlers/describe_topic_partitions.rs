@@ -4,7 +4,8 @@
 //! `max.request.partition.size.limit` partitions, and a cursor says where the next page begins. An empty list of
 //! topics means all. Unknown topics are answered only when they were named, and do not count towards the page.
 //!
-//! Eligible leader replicas are always empty: the feature that makes them is not served.
+//! Eligible leader replicas (ELR) are those that may lead although they left the ISR; the last known ELR is who led last
+//! while nobody leads.
 
 use std::sync::Arc;
 
@@ -155,8 +156,8 @@ fn partition_answer(index: i32, view: &PartitionView) -> DescribeTopicPartitions
         .with_leader_epoch(view.leader_epoch)
         .with_replica_nodes(wire_nodes(&view.replicas))
         .with_isr_nodes(wire_nodes(&view.isr))
-        .with_eligible_leader_replicas(Some(Vec::new()))
-        .with_last_known_elr(Some(Vec::new()))
+        .with_eligible_leader_replicas(Some(wire_nodes(&view.elr)))
+        .with_last_known_elr(Some(wire_nodes(&view.last_known_elr)))
         .with_offline_replicas(wire_nodes(&view.offline_replicas))
 }
 

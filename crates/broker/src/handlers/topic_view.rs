@@ -14,6 +14,9 @@ pub(crate) struct PartitionView {
     pub(crate) leader_epoch: i32,
     pub(crate) replicas: Vec<NodeId>,
     pub(crate) isr: Vec<NodeId>,
+    pub(crate) elr: Vec<NodeId>,
+    /// Who led last, while nobody does: what Kafka shows as the last known ELR.
+    pub(crate) last_known_elr: Vec<NodeId>,
     pub(crate) offline_replicas: Vec<NodeId>,
 }
 
@@ -34,6 +37,8 @@ impl PartitionView {
             offline_replicas: partition.replicas.iter().copied().filter(|node| !is_reachable(*node)).collect(),
             replicas: partition.replicas.clone(),
             isr: partition.isr.clone(),
+            elr: partition.elr.clone(),
+            last_known_elr: partition.last_known_leader.into_iter().collect(),
         }
     }
 }

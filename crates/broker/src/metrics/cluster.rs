@@ -14,26 +14,29 @@ use twinstream_model::NodeId;
 /// Name, help, and how to read it.
 type Figure = (&'static str, &'static str, fn(&Image, NodeId) -> usize);
 
-const FIGURES: [Figure; 9] = [
+const FIGURES: [Figure; 10] = [
     ("kafka_server_replicamanager_partitioncount", "Partitions with a replica on this broker.", |image, node| {
         count(image, |partition| partition.replicas.contains(&node))
     }),
     ("kafka_server_replicamanager_leadercount", "Partitions that this broker leads.", |image, node| {
         count(image, |partition| partition.leader == Some(node))
     }),
-    (
-        "kafka_server_replicamanager_underreplicatedpartitions",
-        "Partitions that this broker leads and that lack an in-sync replica.",
-        |image, node| {
-            count(image, |partition| partition.leader == Some(node) && partition.isr.len() < partition.replicas.len())
-        },
-    ),
     ("kafka_controller_kafkacontroller_offlinepartitionscount", "Partitions without a leader.", |image, _| {
         count(image, |partition| partition.leader.is_none())
     }),
     ("kafka_controller_kafkacontroller_activebrokercount", "Brokers that serve clients.", |image, _| {
         image.live_brokers().count()
     }),
+    (
+        "kafka_controller_kafkacontroller_preferredreplicaimbalancecount",
+        "Partitions that their preferred replica does not lead.",
+        |image, _| count(image, |partition| partition.leader != partition.preferred_leader()),
+    ),
+    (
+        "kafka_server_replicamanager_reassigningpartitions",
+        "Partitions that this broker leads and whose replicas are being exchanged.",
+        |image, node| count(image, |partition| partition.leader == Some(node) && partition.is_reassigning()),
+    ),
     (
         "kafka_controller_kafkacontroller_fencedbrokercount",
         "Registered brokers that do not serve clients.",

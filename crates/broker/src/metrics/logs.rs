@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{LabelPair, Metric, MetricFamily};
 use twinstream_log::PartitionLog;
-use twinstream_model::TopicPartition;
+use twinstream_model::{PartitionIndex, TopicName, TopicPartition};
 
 use super::cluster::{gauge, gauge_family};
 use crate::partitions::PartitionManager;
@@ -49,10 +49,7 @@ impl Collector for LogFigures {
             return Vec::new(); // a family without members is refused
         }
         let member = |at: &TopicPartition, value: f64| {
-            let mut metric = Metric::from_label(vec![
-                label("partition", at.partition.to_string()),
-                label("topic", at.topic.to_string()),
-            ]);
+            let mut metric = Metric::from_label(partition_labels(&at.topic, at.partition));
             metric.set_gauge(gauge(value));
             metric
         };
@@ -64,6 +61,11 @@ impl Collector for LogFigures {
             })
             .collect()
     }
+}
+
+/// The labels of a partition's series, in the order that the registry wants.
+pub(super) fn partition_labels(topic: &TopicName, partition: PartitionIndex) -> Vec<LabelPair> {
+    vec![label("partition", partition.to_string()), label("topic", topic.to_string())]
 }
 
 fn label(name: &str, value: String) -> LabelPair {

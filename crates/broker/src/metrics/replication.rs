@@ -1,0 +1,71 @@
+//! What replication and leader changes count along the way. Whoever does the work counts it.
+//!
+//! Invariants: one addition per request or change, never per record; no labels but Kafka's own `clientId`.
+
+use prometheus::{IntCounter, IntGauge};
+use twinstream_telemetry::Metrics;
+
+/// Counters of this broker's part in replication, under Kafka's names.
+#[derive(Clone, Debug)]
+pub(crate) struct ReplicationTraffic {
+    /// A leader here took a follower out of the in-sync replicas, and the controller agreed.
+    pub(crate) isr_shrinks: IntCounter,
+    /// A leader here took a follower in.
+    pub(crate) isr_expands: IntCounter,
+    /// The controller refused such a change, or did not answer.
+    pub(crate) failed_isr_updates: IntCounter,
+    /// Bytes of records that followers here fetched.
+    pub(crate) bytes_in: IntCounter,
+    /// Bytes of records that leaders here sent to followers.
+    pub(crate) bytes_out: IntCounter,
+    /// The largest distance, in records, between a follower here and its leader's log end.
+    pub(crate) max_lag: IntGauge,
+    /// Partitions whose following ended with an error of their own log.
+    pub(crate) failed_partitions: IntGauge,
+}
+
+impl ReplicationTraffic {
+    pub(super) fn new(registry: &Metrics) -> Self {
+        let manager =
+            |what: &str, help: &str| registry.counter(&format!("kafka_server_replicamanager_{what}_total"), help);
+        let traffic =
+            |what: &str, help: &str| registry.counter(&format!("kafka_server_brokertopicmetrics_{what}_total"), help);
+        let follower = |what: &str, help: &str| {
+            let name = format!("kafka_server_replicafetchermanager_{what}");
+            registry.gauge_vec(&name, help, &["clientId"]).with_label_values(&["Replica"])
+        };
+        Self {
+            isr_shrinks: manager("isrshrinks", "Followers that left the in-sync replicas of partitions led here."),
+            isr_expands: manager("isrexpands", "Followers that joined the in-sync replicas of partitions led here."),
+            failed_isr_updates: manager("failedisrupdates", "Changes of in-sync replicas that were not made."),
+            bytes_in: traffic("replicationbytesin", "Bytes of records fetched as a follower."),
+            bytes_out: traffic("replicationbytesout", "Bytes of records sent to followers."),
+            max_lag: follower("maxlag", "Records that the follower furthest behind here has yet to fetch."),
+            failed_partitions: follower("failedpartitionscount", "Partitions that are not followed after an error."),
+        }
+    }
+}
+
+/// Counters of the controller on this node.
+#[derive(Clone, Debug)]
+pub(crate) struct Elections {
+    /// Leaders that were elected outside of the in-sync and the eligible replicas: records may be gone.
+    pub(crate) unclean: IntCounter,
+    /// Brokers that were fenced because their heartbeats did not come in time.
+    pub(crate) missed_sessions: IntCounter,
+}
+
+impl Elections {
+    pub(super) fn new(registry: &Metrics) -> Self {
+        Self {
+            unclean: registry.counter(
+                "kafka_controller_controllerstats_uncleanleaderelections_total",
+                "Leaders that this node, as the controller, elected although they may lack committed records.",
+            ),
+            missed_sessions: registry.counter(
+                "kafka_controller_kafkacontroller_timedoutbrokerheartbeatcount",
+                "Brokers that this node, as the controller, fenced because no heartbeat came within their session.",
+            ),
+        }
+    }
+}
