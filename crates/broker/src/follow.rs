@@ -1,16 +1,18 @@
 //! Keeps partitions and groups in line with the image.
 //!
-//! Picture: one task that looks at the newest image, opens and closes logs, starts and stops group shards, forgets
-//! what belonged to deleted topics, says how far it has come, and waits for the next image. Images that come while it
-//! works are seen as one.
+//! Picture: one task that looks at the newest image, gives open partitions their roles, starts and stops group shards,
+//! forgets what belonged to deleted topics, and waits for the next image. Images that come while it works are seen as
+//! one. Logs that an image wants here are opened beside it; then it says how far it has come.
 //!
-//! Invariants: logs are opened before a group shard may want one; only this task reconciles, so there is one order of
-//! events. A data directory of another cluster ends the broker; a log that cannot be opened costs its partition only.
+//! Invariants: logs are opened before a group shard may want one; only this task hands images over, so there is one
+//! order of events; nothing is led on the word of an image that does not know this run of the process. A data directory
+//! of another cluster ends the broker; a log that cannot be opened costs its partition only.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
 use twinstream_metadata::Image;
 use twinstream_model::TopicName;
 
@@ -47,41 +49,127 @@ pub(crate) fn start(broker: Arc<Broker>) -> (impl Future<Output = Result<(), Bro
 async fn run(broker: Arc<Broker>, reached: watch::Sender<u64>) -> Result<(), BrokerError> {
     let mut changes = broker.controller.watch_image();
     let mut before = Arc::new(Image::default());
+    let mut opening = Opening::default();
     loop {
         // The count first: the image may be newer than it, never older.
         let index = *changes.borrow_and_update();
-        let image = broker.image.load_full();
-        let opened = reconcile(&broker, &before, &image).await;
-        let is_whole = match opened {
-            Ok(()) => true,
-            Err(PartitionsError::Open { .. }) => false, // logged where it happened
-            Err(error) => return Err(error.into()),
-        };
+        let image = image_for_this_run(&broker);
+        take_over(&broker, &before, &image).await?;
         before = image;
-        reached.send_replace(index);
-        tokio::select! {
-            () = broker.shutdown.cancelled() => return Ok(()),
-            changed = changes.changed() => if changed.is_err() { return Ok(()) },
-            () = tokio::time::sleep(RETRY_PAUSE), if !is_whole => {}
+        opening.wanted(index);
+        // What this image moved is done; logs that it wants here may take longer.
+        loop {
+            opening.start_if_due(&broker);
+            tokio::select! {
+                () = broker.shutdown.cancelled() => {
+                    opening.finish().await;
+                    return Ok(());
+                }
+                changed = changes.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return Ok(()),
+                },
+                (index, outcome) = opening.ended() => {
+                    match outcome {
+                        Ok(()) => {}
+                        Err(PartitionsError::Open { .. }) => opening.try_again_later(), // logged where it happened
+                        Err(error) => return Err(error.into()),
+                    }
+                    follow_groups(&broker, &before);
+                    reached.send_replace(index);
+                }
+            }
         }
     }
 }
 
-async fn reconcile(broker: &Arc<Broker>, before: &Image, image: &Arc<Image>) -> Result<(), PartitionsError> {
+/// The newest image. Until it knows this run of the process, nothing is led on its word.
+fn image_for_this_run(broker: &Broker) -> Arc<Image> {
+    let image = broker.image.load_full();
+    match broker.controller.is_registered_in(&image) {
+        true => image,
+        false => Arc::new(image.without_leaderships_of(broker.settings.node.id)),
+    }
+}
+
+/// Hands an image to the partitions that are open and to the groups.
+async fn take_over(broker: &Arc<Broker>, before: &Image, image: &Arc<Image>) -> Result<(), PartitionsError> {
     let (partitions, wanted) = (Arc::clone(&broker.partitions), Arc::clone(image));
-    let opened = tokio::task::spawn_blocking(move || partitions.reconcile(&wanted)).await;
-    let opened = match opened {
-        Ok(opened) => opened,
-        Err(failure) => std::panic::resume_unwind(failure.into_panic()),
-    };
+    unwind(tokio::task::spawn_blocking(move || partitions.take_over(&wanted)).await)?;
+    follow_groups(broker, image);
+    for topic in deleted_topics(before, image) {
+        broker.metrics.topics.forget(topic.as_str());
+    }
+    Ok(())
+}
+
+fn follow_groups(broker: &Arc<Broker>, image: &Image) {
     broker.groups.reconcile(image, |at, epoch| {
         let partition = broker.partitions.led(at, epoch)?;
         Some(Arc::new(LedPartition::new(partition, epoch)))
     });
-    for topic in deleted_topics(before, image) {
-        broker.metrics.topics.forget(topic.as_str());
+}
+
+/// A panic of a blocking task goes on here.
+fn unwind<T>(outcome: Result<T, JoinError>) -> T {
+    outcome.unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()))
+}
+
+/// The opening of logs, which runs beside the images: after a crash it takes seconds, and a leader must not wait for it.
+#[derive(Default)]
+struct Opening {
+    /// The image whose logs are being opened.
+    under_way: Option<(u64, JoinHandle<Result<(), PartitionsError>>)>,
+    /// An image that came since.
+    due: Option<u64>,
+    last: u64,
+    retry_at: Option<Instant>,
+}
+
+impl Opening {
+    fn wanted(&mut self, index: u64) {
+        self.due = Some(index);
     }
-    opened
+
+    fn start_if_due(&mut self, broker: &Broker) {
+        if self.under_way.is_some() {
+            return;
+        }
+        if let Some(index) = self.due.take() {
+            let partitions = Arc::clone(&broker.partitions);
+            self.last = index;
+            self.retry_at = None;
+            self.under_way = Some((index, tokio::task::spawn_blocking(move || partitions.open_wanted())));
+        }
+    }
+
+    fn try_again_later(&mut self) {
+        self.retry_at = Some(Instant::now() + RETRY_PAUSE);
+    }
+
+    /// Returns when an opening has ended, with the image that it was for. Also waits for the time of the next try, which
+    /// [`Opening::start_if_due`] then starts.
+    async fn ended(&mut self) -> (u64, Result<(), PartitionsError>) {
+        if self.under_way.is_none() {
+            let Some(at) = self.retry_at else { return std::future::pending().await };
+            tokio::time::sleep_until(at.into()).await;
+            self.retry_at = None;
+            self.due = self.due.or(Some(self.last));
+            return (self.last, Ok(()));
+        }
+        let Some((index, task)) = &mut self.under_way else { return std::future::pending().await };
+        let (index, outcome) = (*index, unwind(task.await));
+        self.under_way = None;
+        (index, outcome)
+    }
+
+    async fn finish(&mut self) {
+        if let Some((_, task)) = self.under_way.take()
+            && let Err(error) = unwind(task.await)
+        {
+            tracing::debug!(%error, "logs were not opened before the stop");
+        }
+    }
 }
 
 /// Topics whose id the image no longer has. One that was made again under its name counts as deleted, too.

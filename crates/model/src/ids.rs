@@ -180,6 +180,11 @@ impl ClusterId {
     pub fn from_uuid(id: Uuid) -> ClusterId {
         ClusterId(uuid_to_base64(id).into())
     }
+
+    /// The bits of an id in Kafka's form; `None` when somebody chose another text.
+    pub fn to_uuid(&self) -> Option<Uuid> {
+        uuid_from_base64(self.as_str())
+    }
 }
 
 const BASE64_URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

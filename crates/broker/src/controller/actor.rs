@@ -20,14 +20,18 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use twinstream_metadata::controller::{ControllerSettings, Decision};
+use twinstream_metadata::controller::{ControllerSettings, Decision, Effects};
 use twinstream_metadata::{Controller, Image, RECORD_BATCH_BYTES_MAX, Record, encode_batch};
 use twinstream_model::ClusterId;
 use twinstream_quorum::{ProposeError, QuorumHandle};
 use uuid::Uuid;
 
 use super::DecideError;
-use super::transport::Loss;
+use super::effects;
+use super::sightings::Sightings;
+use super::transport::{Identity, Loss};
+use crate::metrics::Elections;
+use crate::settings::BalanceSettings;
 
 /// Verbs that wait. Beyond it callers are told to come back.
 const VERBS_MAX: usize = 1024;
@@ -41,13 +45,18 @@ pub(super) struct Inputs {
     pub(super) leading: watch::Receiver<Option<u64>>,
     pub(super) losses: mpsc::Receiver<Loss>,
     pub(super) settings: ControllerSettings,
+    pub(super) balance: BalanceSettings,
+    pub(super) identity: Arc<Identity>,
+    pub(super) sightings: Arc<Sightings>,
+    /// What is counted of its decisions.
+    pub(super) elections: Elections,
     /// The id that a new cluster gets; a random one without.
     pub(super) first_cluster_id: Option<ClusterId>,
     pub(super) shutdown: CancellationToken,
 }
 
 type Done = Box<dyn FnOnce(Result<(), DecideError>) + Send>;
-type Verb = Box<dyn FnOnce(&mut Controller, Instant) -> (Vec<Record>, Done) + Send>;
+type Verb = Box<dyn FnOnce(&mut Controller, Instant) -> (Decision<()>, Done) + Send>;
 
 struct Waiting {
     verb: Verb,
@@ -69,13 +78,13 @@ impl ActorHandle {
         let (answer, mut answered) = oneshot::channel();
         let (refused, refusal) = oneshot::channel();
         let verb: Verb = Box::new(move |controller, now| {
-            let decision = verb(controller, now);
+            let Decision { records, answer: decided, effects } = verb(controller, now);
             let done: Done = Box::new(move |outcome| {
-                if answer.send(outcome.map(|()| decision.answer)).is_err() {
+                if answer.send(outcome.map(|()| decided)).is_err() {
                     tracing::trace!("nobody waits for this decision any more");
                 }
             });
-            (decision.records, done)
+            (Decision { records, answer: (), effects }, done)
         });
         self.verbs.try_send(Waiting { verb, refused }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => DecideError::Busy,
@@ -94,7 +103,14 @@ impl ActorHandle {
 
 pub(super) fn spawn(inputs: Inputs) -> ActorHandle {
     let (verbs, waiting) = mpsc::channel(VERBS_MAX);
-    let actor = Actor { inputs, waiting, controller: None, settling: false, under_way: FuturesUnordered::new() };
+    let actor = Actor {
+        inputs,
+        waiting,
+        controller: None,
+        settling: false,
+        next_balance: Instant::now(),
+        under_way: FuturesUnordered::new(),
+    };
     tokio::spawn(actor.run());
     ActorHandle { verbs }
 }
@@ -105,6 +121,7 @@ struct Actor {
     /// `None` when this node does not lead, and while a failed write settles.
     controller: Option<Controller>,
     settling: bool,
+    next_balance: Instant,
     under_way: FuturesUnordered<BoxFuture<'static, Result<(), ProposeError>>>,
 }
 
@@ -117,6 +134,12 @@ impl Actor {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
                     None => std::future::pending().await,
+                }
+            };
+            let balance = async {
+                match self.inputs.balance.enabled && self.controller.is_some() {
+                    true => tokio::time::sleep_until(self.next_balance.into()).await,
+                    false => std::future::pending().await,
                 }
             };
             let has_room = self.under_way.len() < UNDER_WAY_MAX && !self.settling;
@@ -133,6 +156,7 @@ impl Actor {
                 Some(outcome) = self.under_way.next() => self.settle(outcome),
                 Some(loss) = self.inputs.losses.recv() => self.handle_loss(loss),
                 () = expiry => self.expire_sessions(),
+                () = balance, if has_room => self.balance(),
                 Some(waiting) = self.waiting.recv(), if has_room => self.obey(waiting),
             }
         }
@@ -165,7 +189,12 @@ impl Actor {
         }
         let image = Image::clone(&self.inputs.image.load());
         let is_new = image.cluster_id().is_none();
-        self.controller = Some(Controller::new(image, self.inputs.settings.clone(), Instant::now()));
+        let mut controller = Controller::new(image, self.inputs.settings.clone(), Instant::now());
+        if let Some(previous) = self.inputs.sightings.last_of_another(self.inputs.identity.node_id) {
+            controller.previous_leader(previous.node, previous.at);
+        }
+        self.next_balance = Instant::now() + self.inputs.balance.interval;
+        self.controller = Some(controller);
         if is_new {
             self.found_cluster();
         }
@@ -173,10 +202,11 @@ impl Actor {
 
     /// The first leader of a new cluster gives it its id.
     fn found_cluster(&mut self) {
-        let cluster_id = self.inputs.first_cluster_id.clone();
-        let cluster_id = cluster_id.unwrap_or_else(|| ClusterId::from_uuid(Uuid::new_v4()));
+        let known = self.inputs.identity.cluster.get().or(self.inputs.first_cluster_id.as_ref()).cloned();
+        let cluster_id = known.unwrap_or_else(|| ClusterId::from_uuid(Uuid::new_v4()));
         tracing::info!(%cluster_id, "new cluster");
-        self.write(vec![Record::ClusterId { cluster_id }], Box::new(|_| ()));
+        let records = vec![Record::ClusterId { cluster_id }];
+        self.write(Decision { records, answer: (), effects: Effects::default() }, Box::new(|_| ()));
     }
 
     fn obey(&mut self, Waiting { verb, refused }: Waiting) {
@@ -184,9 +214,9 @@ impl Actor {
             Some(controller) => {
                 // A panic must not end the actor: the cluster would have no controller until somebody restarts this node.
                 match catch_unwind(AssertUnwindSafe(|| verb(controller, Instant::now()))) {
-                    Ok((records, done)) => {
+                    Ok((decision, done)) => {
                         drop(refused);
-                        self.write(records, done);
+                        self.write(decision, done);
                     }
                     Err(_) => {
                         tracing::error!(
@@ -217,7 +247,7 @@ impl Actor {
                 if !decision.records.is_empty() {
                     tracing::info!(node = %node_id, "broker is gone, fenced");
                 }
-                self.write(decision.records, Box::new(|_| ()));
+                self.write(decision, Box::new(|_| ()));
             }
         }
     }
@@ -227,12 +257,26 @@ impl Actor {
         let decision = controller.expire_sessions(Instant::now());
         for node_id in &decision.answer {
             tracing::warn!(node = %node_id, "broker was not heard of within its session, fenced");
+            self.inputs.elections.missed_sessions.inc();
         }
-        self.write(decision.records, Box::new(|_| ()));
+        self.write(decision.map(|_| ()), Box::new(|_| ()));
+    }
+
+    /// Moves leaderships back to their preferred brokers, as many as one batch takes.
+    fn balance(&mut self) {
+        let Some(controller) = self.controller.as_mut() else { return };
+        let decision = controller.balance_leaders(self.inputs.balance.imbalance_percent_max);
+        let moved = decision.effects.leaders_changed;
+        if moved > 0 {
+            tracing::info!(partitions = moved, "moving leaderships back to their preferred brokers");
+        }
+        self.next_balance = Instant::now() + self.inputs.balance.interval;
+        self.write(decision.map(|_| ()), Box::new(|_| ()));
     }
 
     /// Sends records on their way; `done` hears when they are committed and visible.
-    fn write(&mut self, records: Vec<Record>, done: Done) {
+    fn write(&mut self, decision: Decision<()>, done: Done) {
+        let Decision { records, effects, .. } = decision;
         if records.is_empty() {
             return done(Ok(()));
         }
@@ -252,6 +296,7 @@ impl Actor {
             self.settling = true;
         }
         let mut applied = self.inputs.applied.clone();
+        let elections = self.inputs.elections.clone();
         self.under_way.push(Box::pin(async move {
             let outcome = match proposal.await {
                 Ok(index) => {
@@ -260,6 +305,9 @@ impl Actor {
                 }
                 Err(error) => Err(error),
             };
+            if outcome.is_ok() {
+                effects::note(&effects, &elections);
+            }
             done(outcome.clone().map_err(|error| match error {
                 ProposeError::NotLeader => DecideError::NotController,
                 ProposeError::Busy => DecideError::Busy,

@@ -7,6 +7,7 @@
 //! Invariants: the time is bounded by the caller's limit; a question that may have been decided is asked again only when deciding it
 //! twice does no harm.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -71,7 +72,7 @@ pub(super) trait Question: Sync {
     fn write(&self, out: &mut Writer);
     fn read_answer(payload: &[u8]) -> Result<Self::Answer, DecodeError>;
     /// Decides it on this node, which leads.
-    fn decide_here(&self, shared: &Shared) -> impl Future<Output = Result<Self::Answer, Refusal>> + Send;
+    fn decide_here(&self, shared: &Arc<Shared>) -> impl Future<Output = Result<Self::Answer, Refusal>> + Send;
 }
 
 /// An answer, with the time at which the question that it answers was sent.
@@ -83,7 +84,7 @@ pub(super) struct Answered<T> {
 
 /// Asks until there is an answer, the controller refuses, or the time is over.
 pub(super) async fn ask<Q: Question>(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     question: &Q,
     limit: Duration,
 ) -> Result<Answered<Q::Answer>, ForwardError> {
@@ -102,13 +103,18 @@ pub(super) async fn ask<Q: Question>(
             return Err(error);
         }
         tracing::debug!(api = Q::API.name(), %error, "asking the controller again");
-        tokio::time::timeout(pause, another_leads(&mut status, leader)).await.ok();
+        if tokio::time::timeout(pause, another_leads(&mut status, leader)).await.is_err() {
+            // The quorum knows nothing new; it may have forgotten this node.
+            let searching = tokio::time::timeout(left, shared.discover(leader)).await;
+            let refused = |(code, message)| ForwardError::Refused { code, message };
+            searching.unwrap_or(Ok(())).map_err(refused)?;
+        }
         pause = (pause * 2).min(PAUSE_MAX).min(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
 async fn ask_node<Q: Question>(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     question: &Q,
     leader: Option<NodeId>,
     limit: Duration,
@@ -134,7 +140,7 @@ async fn ask_node<Q: Question>(
 }
 
 async fn ask_over_network<Q: Question>(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     question: &Q,
     leader: NodeId,
     limit: Duration,

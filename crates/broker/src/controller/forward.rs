@@ -7,10 +7,13 @@
 //! Invariants: a request that may have been processed is never sent a second time; a request is forwarded at most once, so two nodes
 //! that each take the other for the controller cannot pass it round for ever.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::{Decodable, Encodable};
 use twinstream_metadata::codec::{DecodeError, Writer};
-use twinstream_model::ErrorCode;
+use twinstream_metadata::controller::IsrChange;
+use twinstream_model::{ErrorCode, NodeId};
 
 use super::ask::{ForwardError, Question, Refusal, ask};
 use super::messages::{self, Forwarded, InternalApi};
@@ -67,10 +70,26 @@ impl ControllerClient {
         serving::heartbeat_here(&self.shared, heartbeat).await
     }
 
+    /// The leader of partitions wants to change their ISR.
+    pub(crate) async fn serve_isr_changes(
+        &self,
+        from: NodeId,
+        epoch: i64,
+        changes: Vec<IsrChange>,
+    ) -> Result<messages::IsrOutcomes, Refusal> {
+        serving::alter_partitions_here(&self.shared, from, epoch, changes).await
+    }
+
+    /// Another node wants to know who this one is.
+    pub(crate) fn serve_hello(&self, from: NodeId, hello: &messages::Hello) -> messages::HelloAnswer {
+        tracing::debug!(node = %from, directory = %hello.directory, "hello");
+        self.shared.introduce()
+    }
+
     /// Another node asks for producer ids.
     pub(crate) async fn serve_producer_ids(
         &self,
-        from: twinstream_model::NodeId,
+        from: NodeId,
         epoch: i64,
     ) -> Result<twinstream_metadata::controller::ProducerIdBlock, (ErrorCode, String)> {
         serving::producer_ids_here(&self.shared, from, epoch).await
@@ -91,7 +110,7 @@ impl Question for Forwarded {
         messages::read_forwarded_answer(payload).map(Some)
     }
 
-    async fn decide_here(&self, shared: &Shared) -> Result<Self::Answer, Refusal> {
+    async fn decide_here(&self, shared: &Arc<Shared>) -> Result<Self::Answer, Refusal> {
         if shared.is_active() {
             Ok(None)
         } else {

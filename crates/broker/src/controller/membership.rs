@@ -8,13 +8,13 @@
 //! good (another process with its node id, another cluster) fails instead of retrying for ever.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use twinstream_metadata::Endpoint;
 use twinstream_metadata::controller::{Heartbeat, HeartbeatAnswer, Registration};
 use twinstream_model::ErrorCode;
-use uuid::Uuid;
 
 use super::ask::{ForwardError, ask};
 use super::messages::Join;
@@ -27,27 +27,32 @@ const REGISTER_LIMIT: Duration = Duration::from_secs(3);
 const FENCED_INTERVAL: Duration = Duration::from_millis(20);
 /// Before a refused registration is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How long a broker that wants to stop waits for its leaderships to be taken over.
+const LEAVE_LIMIT: Duration = Duration::from_secs(10);
 const PLAINTEXT: i16 = 0;
+
+/// *member* -> *leaving* (serves on, hands over) -> *left* (the controller has let it go; sends no heartbeat any more).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Member,
+    Leaving,
+    Left,
+}
 
 /// This broker's registration and heartbeats.
 pub(crate) struct Membership {
     shared: Arc<Shared>,
-    incarnation: Uuid,
     refused: Arc<watch::Sender<Option<ControllerError>>>,
 }
 
 impl Membership {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, incarnation: Uuid::new_v4(), refused: Arc::new(watch::Sender::new(None)) }
+        Self { shared, refused: Arc::new(watch::Sender::new(None)) }
     }
 
     /// Registers and sends heartbeats from now on.
     pub(crate) fn join(&self) {
-        let member = Member {
-            shared: Arc::clone(&self.shared),
-            incarnation: self.incarnation,
-            refused: Arc::clone(&self.refused),
-        };
+        let member = Member { shared: Arc::clone(&self.shared), refused: Arc::clone(&self.refused) };
         let shutdown = self.shared.shutdown.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -79,7 +84,7 @@ impl Membership {
     fn is_serving(&self) -> bool {
         let image = self.shared.image.load();
         let own = image.broker(self.shared.identity.node_id);
-        own.is_some_and(|own| own.incarnation == self.incarnation && !own.fenced)
+        own.is_some_and(|own| own.incarnation == self.shared.incarnation && !own.fenced)
     }
 
     /// Returns when the controller refuses this broker for good while it runs.
@@ -95,24 +100,28 @@ impl Membership {
         }
     }
 
-    /// Hands over what this broker leads, so that clients move on before it stops.
+    /// Hands over what this broker leads, so that clients move on before it stops. It serves on meanwhile; the controller says
+    /// when nothing is left that another broker could lead.
     pub(crate) async fn leave(&self) {
-        let Some(epoch) = *self.shared.broker_epoch.borrow() else { return };
-        let node_id = self.shared.identity.node_id;
-        let goodbye = Heartbeat { node_id, epoch, caught_up: true, wants_shutdown: true };
-        let limit = self.shared.settings.node.request_timeout.min(Duration::from_secs(5));
-        match tokio::time::timeout(limit, beat(&self.shared, goodbye, limit)).await {
-            Ok(Ok(_)) => tracing::info!("left the cluster"),
-            Ok(Err(error)) => tracing::warn!(%error, "could not tell the controller that this broker stops"),
-            Err(_) => tracing::warn!("the controller did not hear in time that this broker stops"),
+        if self.shared.broker_epoch.borrow().is_none() {
+            return;
         }
-        self.shared.broker_epoch.send_replace(None);
+        let mut stage = self.shared.stage.subscribe();
+        self.shared.stage.send_if_modified(|stage| {
+            *stage == Stage::Member && std::mem::replace(stage, Stage::Leaving) != Stage::Leaving
+        });
+        match tokio::time::timeout(LEAVE_LIMIT, stage.wait_for(|stage| *stage == Stage::Left)).await {
+            Ok(_) => tracing::info!("left the cluster"),
+            Err(_) => tracing::warn!(
+                limit_ms = LEAVE_LIMIT.as_millis() as u64,
+                "the controller did not let this broker go in time, stopping without it"
+            ),
+        }
     }
 }
 
 struct Member {
     shared: Arc<Shared>,
-    incarnation: Uuid,
     refused: Arc<watch::Sender<Option<ControllerError>>>,
 }
 
@@ -164,11 +173,12 @@ impl Member {
 
     async fn register_once(&self) -> Result<i64, ForwardError> {
         let shared = &self.shared;
-        let join = Join { registration: self.registration(), last_index: shared.quorum.status().last_index };
+        let join = Join { registration: self.registration(), wants_vote: shared.settings.quorum.wants_vote };
         let answered = ask(shared, &join, REGISTER_LIMIT).await?;
         let joined = answered.answer;
         shared.identity.cluster.get_or_init(|| joined.cluster.clone());
         shared.lease.extend(answered.sent);
+        shared.local.directories.reported.store(true, Ordering::Release);
         shared.broker_epoch.send_replace(Some(joined.epoch));
         tracing::debug!(epoch = joined.epoch, cluster = %joined.cluster, "registered");
         Ok(joined.epoch)
@@ -184,15 +194,15 @@ impl Member {
         });
         Registration {
             node_id: shared.identity.node_id,
-            incarnation: self.incarnation,
+            incarnation: shared.incarnation,
             cluster_id: shared.identity.cluster.get().cloned(),
             endpoints: endpoints.collect(),
             rack: shared.settings.node.rack.clone(),
             controller: shared.settings.node.is_controller,
-            directories: Vec::new(),
-            metadata_directory: None,
-            boot_id: String::new(),
-            clean: true,
+            directories: shared.local.directories.ids.clone(),
+            metadata_directory: Some(shared.quorum.directory_id()),
+            boot_id: shared.local.boot_id.clone(),
+            clean: shared.local.directories.clean,
         }
     }
 
@@ -201,15 +211,21 @@ impl Member {
         let settings = &self.shared.settings.node;
         let node_id = self.shared.identity.node_id;
         let mut is_late = false;
+        let mut stage = self.shared.stage.subscribe();
+        let term = self.shared.quorum.status().term;
         loop {
-            if self.shared.broker_epoch.borrow().is_none() {
-                // This broker has left; the process is about to end.
-                return std::future::pending().await;
+            if self.must_ask_for_vote(term) {
+                return;
             }
+            let wants_shutdown = *stage.borrow_and_update() == Stage::Leaving;
             let caught_up = self.has_own_registration(epoch).await;
-            let heartbeat = Heartbeat { node_id, epoch, caught_up, wants_shutdown: false };
+            let heartbeat = Heartbeat { node_id, epoch, caught_up, wants_shutdown };
             let pause = match beat(&self.shared, heartbeat, settings.session_timeout).await {
-                Ok(answer) if answer.fenced => FENCED_INTERVAL,
+                Ok(answer) if answer.may_shut_down && wants_shutdown => {
+                    self.shared.stage.send_replace(Stage::Left);
+                    return std::future::pending().await;
+                }
+                Ok(answer) if answer.fenced || wants_shutdown => FENCED_INTERVAL,
                 Ok(_) => {
                     if std::mem::take(&mut is_late) {
                         tracing::info!("heartbeats reach the controller again");
@@ -232,8 +248,21 @@ impl Member {
                     PAUSE_MAX.min(settings.heartbeat_interval)
                 }
             };
-            tokio::time::sleep(pause).await;
+            tokio::time::timeout(pause, stage.changed()).await.ok();
         }
+    }
+
+    /// Whether this node's wish for a vote may have been lost with a leader. A node that has voted with this directory lost its
+    /// vote by somebody's will and does not ask again.
+    fn must_ask_for_vote(&self, term: u64) -> bool {
+        let shared = &self.shared;
+        if !shared.settings.quorum.wants_vote || shared.has_voted.load(Ordering::Relaxed) {
+            return false;
+        }
+        let status = shared.quorum.status();
+        let votes = status.is_voter(shared.identity.node_id, status.directory_id);
+        shared.has_voted.store(votes, Ordering::Relaxed);
+        !votes && status.term != term && status.leader.is_some()
     }
 
     /// Whether the image has this registration; waits a moment for it, since it is on its way.
@@ -248,13 +277,35 @@ impl Member {
     }
 }
 
-/// A heartbeat to the active controller, wherever it is. The answer extends this broker's session.
-async fn beat(shared: &Shared, heartbeat: Heartbeat, limit: Duration) -> Result<HeartbeatAnswer, ForwardError> {
+/// A heartbeat to the active controller, wherever it is. The answer extends this broker's session: to this node's own session as
+/// the controller counts only what a majority of voters has heard, because a controller that is cut off does not notice at once.
+async fn beat(shared: &Arc<Shared>, heartbeat: Heartbeat, limit: Duration) -> Result<HeartbeatAnswer, ForwardError> {
     let answered = ask(shared, &heartbeat, limit).await?;
     if answered.answer.fenced {
         shared.lease.give_up();
-    } else {
-        shared.lease.extend(answered.sent);
+    } else if let Some(heard) = shared.heard_by_majority(answered.sent).await {
+        shared.lease.extend(heard);
     }
     Ok(answered.answer)
+}
+
+impl Shared {
+    /// Until when the controller that answered a request of `sent` was surely the controller: for another node's answer that time
+    /// itself, for this node's own the last time that it heard of a majority of voters.
+    async fn heard_by_majority(&self, sent: Instant) -> Option<Instant> {
+        let voters = self.quorum.status().voters.len();
+        if !self.quorum.is_leader() || voters < 2 {
+            return Some(sent);
+        }
+        let described = self.quorum.describe().await.ok()?;
+        let own = self.identity.node_id;
+        let others = described.replicas.iter().filter(|replica| replica.voter && replica.node != own);
+        let mut heard: Vec<i64> = others.filter_map(|replica| replica.last_fetch_ms).collect();
+        heard.sort_unstable_by(|left, right| right.cmp(left));
+        // With this node itself that many make a majority.
+        let oldest_needed = *heard.get(voters / 2 - 1)?;
+        let now_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis() as i64;
+        let age = Duration::from_millis(u64::try_from(now_ms - oldest_needed).unwrap_or(0));
+        Some(sent.min(Instant::now().checked_sub(age)?))
+    }
 }

@@ -1,12 +1,14 @@
 //! The requests that nodes of one cluster send each other, on the same listeners as clients, under API keys of our own.
 //!
 //! Every request begins with who sends it to whom in which cluster, and is refused when that does not match: the quorum's messages
-//! are decoded only after that. The request header's API version is the version of the layout; there is one so far.
+//! are decoded only after that. The request header's API version is the version of the layout, see [`InternalApi::version`].
 //!
 //! Not here: sockets (`peers`), what is done about a request (`handlers::internal`).
 
 mod forwarded; // administrative requests of clients
+mod hello; // who votes, who leads
 mod membership; // registrations and heartbeats
+mod partitions; // changes of ISRs
 
 use bytes::Bytes;
 use twinstream_metadata::codec::{DecodeError, Reader, Writer};
@@ -14,13 +16,15 @@ use twinstream_model::{ClusterId, ErrorCode, NodeId};
 use twinstream_protocol::frame::INTERNAL_API_KEY_MIN;
 
 pub(crate) use self::forwarded::{Forwarded, read_forwarded_answer, write_forwarded_answer};
+pub(crate) use self::hello::{Hello, HelloAnswer};
 pub(crate) use self::membership::{
     Join, Joined, read_heartbeat, read_heartbeat_answer, read_producer_ids, write_heartbeat, write_heartbeat_answer,
     write_producer_ids,
 };
+pub(crate) use self::partitions::{
+    IsrOutcomes, read_isr_changes, read_isr_outcomes, write_isr_changes, write_isr_outcomes,
+};
 
-/// The only layout version so far.
-pub(crate) const INTERNAL_VERSION: i16 = 0;
 /// Raft messages in one request.
 const RAFT_MESSAGES_MAX: usize = 4096;
 
@@ -35,10 +39,34 @@ pub(crate) enum InternalApi {
     /// A client's administrative request on its way to the active controller.
     Forward = INTERNAL_API_KEY_MIN + 3,
     ProducerIds = INTERNAL_API_KEY_MIN + 4,
+    /// A leader's wish to change the ISR of its partitions.
+    AlterPartitions = INTERNAL_API_KEY_MIN + 5,
+    /// Who votes, who leads, who is new; the one request between nodes that do not know yet whether they belong together.
+    Hello = INTERNAL_API_KEY_MIN + 6,
 }
 
 impl InternalApi {
-    pub(crate) const ALL: [Self; 5] = [Self::Raft, Self::Register, Self::Heartbeat, Self::Forward, Self::ProducerIds];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Raft,
+        Self::Register,
+        Self::Heartbeat,
+        Self::Forward,
+        Self::ProducerIds,
+        Self::AlterPartitions,
+        Self::Hello,
+    ];
+
+    /// The layout that this release speaks. Another one is refused: all nodes run the same release, or one next to it that
+    /// changed no layout.
+    pub(crate) fn version(self) -> i16 {
+        match self {
+            // 1: directory ids, boot id, how the last run ended, whether the node wants a vote.
+            Self::Register => 1,
+            // 1: directory ids in front of each message.
+            Self::Raft => 1,
+            _ => 0,
+        }
+    }
 
     pub(crate) fn from_key(key: i16) -> Option<Self> {
         Self::ALL.into_iter().find(|api| *api as i16 == key)
@@ -51,6 +79,8 @@ impl InternalApi {
             Self::Heartbeat => "InternalHeartbeat",
             Self::Forward => "InternalForward",
             Self::ProducerIds => "InternalProducerIds",
+            Self::AlterPartitions => "InternalAlterPartitions",
+            Self::Hello => "InternalHello",
         }
     }
 }

@@ -16,38 +16,51 @@ mod actor; // the active controller
 mod applier; // from committed batches to the image
 mod ask; // questions to the active controller, wherever it is
 mod broker_configs; // which settings change while the broker runs
+mod discovery; // asking around for the leader
+mod effects; // what decisions do to leaders, for the log
+mod forming; // how a new node comes to a quorum
 mod forward; // administrative requests on their way to the controller
 mod lease; // how long this broker may believe the metadata
+mod members; // who follows the log and who votes
 mod membership; // registration and heartbeats
 pub(crate) mod messages; // requests between nodes
 mod peers; // connections to other nodes
 mod serving; // what the active controller does for brokers
+mod sightings; // when the leader was last heard of
 mod transport; // the quorum's messages
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use twinstream_metadata::configs::BrokerDefaults;
-use twinstream_metadata::controller::{ControllerSettings, Decision, ProducerIdBlock};
-use twinstream_metadata::{Controller, Image};
+use twinstream_metadata::controller::{ControllerSettings, Decision, IsrChange, ProducerIdBlock};
+use twinstream_metadata::{Controller, Image, PartitionImage};
 use twinstream_model::{ClusterId, ErrorCode, NodeId};
 use twinstream_quorum::{QuorumError, QuorumHandle, QuorumOptions, StepError};
+use uuid::Uuid;
 
 use self::actor::ActorHandle;
 pub(crate) use self::ask::ForwardError;
 pub(crate) use self::broker_configs::{DynamicBrokerConfigs, is_dynamic};
+use self::discovery::Discovery;
 pub(crate) use self::forward::Forwardable;
 use self::lease::LeaseHolder;
 pub(crate) use self::lease::Session;
 pub(crate) use self::membership::Membership;
+use self::membership::Stage;
 use self::messages::{Envelope, InternalApi};
 use self::peers::PeerPool;
+use self::sightings::Sightings;
 use self::transport::{Identity, PeerTransport};
+use crate::metrics::Elections;
+use crate::partitions::DirectoryIdentity;
 use crate::settings::Settings;
 use crate::settings::listeners::AdvertisedListener;
 use crate::settings::live::LiveSettings;
@@ -62,6 +75,8 @@ const LOSSES_MAX: usize = 256;
 pub enum ControllerError {
     #[error("cannot start the metadata quorum: {0}")]
     Quorum(Arc<QuorumError>),
+    #[error("cannot form the metadata quorum: {0}")]
+    Forming(String),
     #[error("the metadata quorum of this node has failed: {0}")]
     QuorumFailed(String),
     #[error("the metadata log cannot be replayed at entry {index}: {reason}")]
@@ -107,8 +122,12 @@ pub(crate) struct ControllerStart {
     pub(crate) image: Arc<ArcSwap<Image>>,
     /// The cluster that the log directories belong to, if they belong to one.
     pub(crate) known_cluster: Option<ClusterId>,
+    /// Which log directories this node has and how their last run ended.
+    pub(crate) directories: DirectoryIdentity,
     /// What other nodes and clients are told, with the ports that are bound.
     pub(crate) advertised: Vec<AdvertisedListener>,
+    /// What the controller counts.
+    pub(crate) elections: Elections,
     /// Fires when the process stops without waiting for anything.
     pub(crate) shutdown: CancellationToken,
 }
@@ -119,11 +138,18 @@ pub(crate) struct ControllerClient {
     shared: Arc<Shared>,
 }
 
+/// What this machine and its disks are, for the registration.
+struct Local {
+    directories: DirectoryIdentity,
+    boot_id: String,
+}
+
 struct Shared {
     settings: Arc<Settings>,
     image: Arc<ArcSwap<Image>>,
     advertised: Vec<AdvertisedListener>,
     identity: Arc<Identity>,
+    local: Local,
     quorum: QuorumHandle,
     transport: Arc<PeerTransport>,
     actor: ActorHandle,
@@ -132,16 +158,27 @@ struct Shared {
     failure: watch::Receiver<Option<ControllerError>>,
     /// Connections to the node that this one forwards to, by node.
     pools: Mutex<Vec<(NodeId, String, Arc<PeerPool>)>>,
+    /// One run of this process.
+    incarnation: Uuid,
+    stage: watch::Sender<Stage>,
+    /// Whether this node had a vote with its metadata directory at some time in this run.
+    has_voted: AtomicBool,
     /// The epoch of this broker's registration.
     broker_epoch: watch::Sender<Option<i64>>,
     lease: LeaseHolder,
     session: Session,
+    sightings: Arc<Sightings>,
+    discovery: Arc<Discovery>,
+    /// Nodes that get a vote when they have caught up.
+    promotions: Mutex<BTreeSet<NodeId>>,
+    /// Why this node cannot take part from the beginning.
+    unformed: watch::Sender<Option<ControllerError>>,
     shutdown: CancellationToken,
 }
 
 /// Opens the quorum's files and joins it. Must be called inside the runtime.
 pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, ControllerError> {
-    let ControllerStart { settings, image, known_cluster, advertised, shutdown } = options;
+    let ControllerStart { settings, image, known_cluster, directories, advertised, elections, shutdown } = options;
     let cluster = known_cluster.clone().map_or_else(OnceLock::new, OnceLock::from);
     let identity = Arc::new(Identity { node_id: settings.node.id, cluster });
     let (losses, loss_events) = mpsc::channel(LOSSES_MAX);
@@ -162,6 +199,7 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         inter_broker_listener: settings.network.inter_broker_listener.clone(),
         voters: settings.quorum.voters.iter().map(|voter| voter.id).collect(),
     });
+    let sightings = Arc::new(Sightings::default());
     let actor = actor::spawn(actor::Inputs {
         image: Arc::clone(&image),
         quorum: quorum.clone(),
@@ -172,7 +210,13 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
             partitions: settings.topics.partitions,
             replication_factor: settings.topics.replication_factor,
             session_timeout: settings.node.session_timeout,
+            min_insync_replicas: settings.topics.min_insync_replicas,
+            unclean_leader_election: settings.topics.unclean_leader_election,
         },
+        balance: settings.balance,
+        identity: Arc::clone(&identity),
+        sightings: Arc::clone(&sightings),
+        elections,
         first_cluster_id: known_cluster.or_else(|| settings.node.cluster_id.clone()),
         shutdown: shutdown.clone(),
     });
@@ -182,6 +226,7 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         image,
         advertised,
         identity,
+        local: Local { directories, boot_id: boot_id() },
         quorum,
         transport,
         actor,
@@ -189,18 +234,43 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         leading: applier.leading,
         failure: applier.failure,
         pools: Mutex::default(),
+        incarnation: Uuid::new_v4(),
+        stage: watch::Sender::new(Stage::Member),
+        has_voted: AtomicBool::new(false),
         broker_epoch: watch::Sender::new(None),
         lease,
         session,
+        sightings,
+        discovery: discovery::new(),
+        promotions: Mutex::default(),
+        unformed: watch::Sender::new(None),
         shutdown,
     };
-    Ok(ControllerClient { shared: Arc::new(shared) })
+    let shared = Arc::new(shared);
+    let forming = Arc::clone(&shared);
+    tokio::spawn(async move {
+        tokio::select! {
+            formed = forming::run(Arc::clone(&forming)) => if let Err(error) = formed {
+                forming.unformed.send_replace(Some(error));
+            },
+            () = forming.shutdown.cancelled() => {}
+        }
+    });
+    Ok(ControllerClient { shared })
+}
+
+/// Names this run of the kernel. Without it every crash counts as a loss of power, which only costs time.
+fn boot_id() -> String {
+    const FILE: &str = "/proc/sys/kernel/random/boot_id";
+    std::fs::read_to_string(FILE).map(|text| text.trim().to_owned()).unwrap_or_else(|error| {
+        tracing::warn!(%error, FILE, "cannot tell a crash of the process from a loss of power, taking every one for the latter");
+        Uuid::new_v4().to_string()
+    })
 }
 
 fn quorum_options(settings: &Settings) -> QuorumOptions {
-    let voters = settings.quorum.voters.iter().map(|voter| voter.id).collect();
     let directory: PathBuf = settings.quorum.metadata_dir.join(QUORUM_FOLDER);
-    let mut options = QuorumOptions::new(settings.node.id, voters, directory);
+    let mut options = QuorumOptions::new(settings.node.id, directory);
     options.election_timeout = settings.quorum.election_timeout;
     options
 }
@@ -219,7 +289,11 @@ impl ControllerClient {
     pub(crate) async fn failed(&self) -> ControllerError {
         let mut failure = self.shared.failure.clone();
         let mut status = self.shared.quorum.watch_status();
+        let mut unformed = self.shared.unformed.subscribe();
         loop {
+            if let Some(error) = unformed.borrow_and_update().clone() {
+                return error;
+            }
             if let Some(error) = failure.borrow_and_update().clone() {
                 return error;
             }
@@ -229,6 +303,7 @@ impl ControllerClient {
             tokio::select! {
                 changed = failure.changed() => if changed.is_err() { return ControllerError::Stopping },
                 changed = status.changed() => if changed.is_err() { return ControllerError::Stopping },
+                changed = unformed.changed() => if changed.is_err() { return ControllerError::Stopping },
             }
         }
     }
@@ -264,9 +339,27 @@ impl ControllerClient {
         self.shared.allocate_producer_ids().await
     }
 
+    /// Asks the active controller to change the ISR of partitions that this broker leads. The answer has one outcome per change, in
+    /// order: the partition as it is now, or Kafka's error of AlterPartition (KIP-497, KIP-841). It follows the controller over a
+    /// change of leaders for up to `request.timeout.ms`; a change that took effect on a lost try answers INVALID_UPDATE_VERSION on
+    /// the next, and the image shows it.
+    pub(crate) async fn alter_partitions(
+        &self,
+        changes: Vec<IsrChange>,
+    ) -> Result<Vec<Result<PartitionImage, ErrorCode>>, ForwardError> {
+        self.shared.alter_partitions(changes).await
+    }
+
     /// Whether this broker still has its session with the controller. While it is lost, others may lead what this broker led.
     pub(crate) fn session(&self) -> Session {
         self.shared.session.clone()
+    }
+
+    /// Whether an image knows this run of the process. What an older image says of this node was meant for the run before: its
+    /// disk may have been another one, so it must not lead on that word.
+    pub(crate) fn is_registered_in(&self, image: &Image) -> bool {
+        let own = image.broker(self.shared.identity.node_id);
+        own.is_some_and(|own| own.incarnation == self.shared.incarnation)
     }
 
     /// The epoch of this broker's registration, which fetches of followers and changes of the ISR carry. `None` before the first.
@@ -309,13 +402,19 @@ impl ControllerClient {
             (Some(expected), Some(found)) if expected == found => Ok(()),
             // A registration is judged by the controller, which can say more about what is wrong.
             _ if api == InternalApi::Register => Ok(()),
+            (Some(expected), Some(found)) => {
+                let message = format!("this is a node of cluster {expected}, the request is of cluster {found}");
+                Err((ErrorCode::InconsistentClusterId, message))
+            }
+            // Voters of a new quorum elect a leader before there is a cluster id. Their messages say which metadata directory
+            // they are for, so a stranger's are not obeyed.
+            (None, _) | (_, None) if matches!(api, InternalApi::Raft | InternalApi::Hello) => Ok(()),
             (None, _) => {
                 let message = "this node does not know its cluster yet; ask again".to_owned();
                 Err((ErrorCode::InconsistentClusterId, message))
             }
-            (Some(expected), found) => {
-                let found = found.as_ref().map_or("none", ClusterId::as_str);
-                let message = format!("this is a node of cluster {expected}, the request is of cluster {found}");
+            (Some(expected), None) => {
+                let message = format!("this is a node of cluster {expected}, the request is of cluster none");
                 Err((ErrorCode::InconsistentClusterId, message))
             }
         }
@@ -323,7 +422,26 @@ impl ControllerClient {
 
     /// Hands a message of a checked peer to the quorum.
     pub(crate) fn step(&self, from: NodeId, message: &[u8]) -> Result<(), StepError> {
+        if self.shared.quorum.leader() == Some(from) {
+            self.shared.sightings.note(from, Instant::now());
+        }
         self.shared.quorum.step(from, message)
+    }
+
+    /// Lets another voter lead, so that the cluster is not without a controller while this node's end is noticed.
+    pub(crate) async fn hand_over(&self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let status = self.shared.quorum.status();
+        if !self.shared.quorum.is_leader() || status.voters.len() < 2 {
+            return;
+        }
+        match tokio::time::timeout(PATIENCE, self.shared.quorum.hand_over(None)).await {
+            Ok(Ok(_)) => tracing::info!("another node is the controller now"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "could not hand the controller's work over, another voter takes it")
+            }
+            Err(_) => tracing::warn!("the controller's work was not taken over in time, another voter takes it"),
+        }
     }
 
     /// Ends the quorum; what is committed is on disk.
@@ -338,18 +456,26 @@ impl Shared {
         self.leading.borrow().is_some() && self.quorum.is_leader()
     }
 
-    /// Connections to a node that leads or may lead; `None` while its address is not known. The settings say where voters are;
-    /// of others the metadata does.
+    /// Where a node is reached; `None` while that is not known. The settings say where voters are; of others the metadata does.
+    fn address_of(&self, node: NodeId) -> Option<(String, u16)> {
+        let own = || self.advertised.iter().find(|listener| listener.name == self.settings.network.inter_broker_listener);
+        if node == self.identity.node_id
+            && let Some(own) = own()
+        {
+            return Some((own.host.clone(), own.port));
+        }
+        if let Some(voter) = self.settings.quorum.voters.iter().find(|voter| voter.id == node) {
+            return Some((voter.host.clone(), voter.port));
+        }
+        let image = self.image.load();
+        let endpoint = image.broker(node)?.endpoint(&self.settings.network.inter_broker_listener)?;
+        Some((endpoint.host.clone(), endpoint.port))
+    }
+
+    /// Connections to a node.
     fn pool(&self, node: NodeId) -> Option<Arc<PeerPool>> {
-        let voter = self.settings.quorum.voters.iter().find(|voter| voter.id == node);
-        let address = match voter {
-            Some(voter) => address(&voter.host, voter.port),
-            None => {
-                let image = self.image.load();
-                let endpoint = image.broker(node)?.endpoint(&self.settings.network.inter_broker_listener)?;
-                address(&endpoint.host, endpoint.port)
-            }
-        };
+        let (host, port) = self.address_of(node)?;
+        let address = address(&host, port);
         let mut pools = self.pools.lock();
         if let Some((_, _, pool)) = pools.iter().find(|(known, at, _)| *known == node && *at == address) {
             return Some(Arc::clone(pool));
@@ -358,14 +484,5 @@ impl Shared {
         let pool = Arc::new(PeerPool::new(address.clone()));
         pools.push((node, address, Arc::clone(&pool)));
         Some(pool)
-    }
-
-    /// The leader, or before one is known the only voter there is.
-    fn controller_node(&self) -> Option<NodeId> {
-        let only_voter = match self.settings.quorum.voters.as_slice() {
-            [voter] => Some(voter.id),
-            _ => None,
-        };
-        self.quorum.leader().or(only_voter)
     }
 }

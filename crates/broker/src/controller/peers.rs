@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use twinstream_protocol::frame::{self, RequestHeader};
 
-use super::messages::{INTERNAL_VERSION, InternalApi};
+use super::messages::InternalApi;
 
 /// Requests to one node at the same time.
 const CONNECTIONS_MAX: usize = 16;
@@ -24,7 +24,9 @@ const CONNECTIONS_MAX: usize = 16;
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// The largest answer is that to a forwarded request about every partition of a cluster.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+/// Nodes are a few milliseconds apart. Behind a cut a connect request is lost without a word, and only a new one finds out that the
+/// cut has healed.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why a node could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +55,10 @@ impl PeerError {
         matches!(self, Self::Connect { .. })
     }
 
-    /// Whether nobody listens there: the process is gone.
+    /// Whether nobody listens there: the process is gone. A process that dies while the connection is made resets it.
     pub(crate) fn is_refused(&self) -> bool {
-        matches!(self, Self::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)
+        let gone = [io::ErrorKind::ConnectionRefused, io::ErrorKind::ConnectionReset];
+        matches!(self, Self::Connect { source, .. } if gone.contains(&source.kind()))
     }
 }
 
@@ -115,7 +118,7 @@ impl PeerConnection {
 }
 
 fn encode_frame(api: InternalApi, correlation_id: i32, body: &[u8]) -> Result<Vec<u8>, PeerError> {
-    let header = RequestHeader { api_key: api as i16, api_version: INTERNAL_VERSION, correlation_id, client_id: None };
+    let header = RequestHeader { api_key: api as i16, api_version: api.version(), correlation_id, client_id: None };
     let mut out = vec![0; frame::LENGTH_PREFIX_BYTES];
     let nonsense = |reason: String| PeerError::Nonsense { address: "this node".to_owned(), reason };
     frame::encode_request_header(&mut out, &header).map_err(|error| nonsense(error.to_string()))?;

@@ -3,18 +3,30 @@
 //! Picture: one [`Question`] per internal request. Its bytes are in `messages`; its decision is a verb of the metadata crate, run by the
 //! actor. A broker on the leading node asks the same question without the network.
 
+use std::sync::Arc;
+
+use twinstream_metadata::Controller;
 use twinstream_metadata::codec::{DecodeError, Writer};
-use twinstream_metadata::controller::{BrokerError, Decision, Heartbeat, HeartbeatAnswer, ProducerIdBlock};
+use twinstream_metadata::controller::{
+    BrokerError, Heartbeat, HeartbeatAnswer, IsrChange, ProducerIdBlock, Registered, ReplicaLoss,
+};
 use twinstream_model::{ErrorCode, NodeId};
 
 use super::ask::{ForwardError, Question, Refusal, ask};
-use super::messages::{self, InternalApi, Join, Joined};
-use super::{DecideError, Shared};
+use super::messages::{self, InternalApi, IsrOutcomes, Join, Joined};
+use super::{DecideError, Shared, members};
 
 /// A broker wants a block of producer ids.
 pub(crate) struct WantProducerIds {
     pub(crate) node_id: NodeId,
     pub(crate) epoch: i64,
+}
+
+/// A leader wants to change the ISR of its partitions.
+pub(crate) struct WantIsr {
+    pub(crate) node_id: NodeId,
+    pub(crate) epoch: i64,
+    pub(crate) changes: Vec<IsrChange>,
 }
 
 impl Question for Join {
@@ -31,7 +43,7 @@ impl Question for Join {
         Joined::read(payload)
     }
 
-    async fn decide_here(&self, shared: &Shared) -> Result<Joined, Refusal> {
+    async fn decide_here(&self, shared: &Arc<Shared>) -> Result<Joined, Refusal> {
         register_here(shared, self.clone()).await
     }
 }
@@ -49,7 +61,7 @@ impl Question for Heartbeat {
         messages::read_heartbeat_answer(payload)
     }
 
-    async fn decide_here(&self, shared: &Shared) -> Result<HeartbeatAnswer, Refusal> {
+    async fn decide_here(&self, shared: &Arc<Shared>) -> Result<HeartbeatAnswer, Refusal> {
         heartbeat_here(shared, *self).await
     }
 }
@@ -68,64 +80,90 @@ impl Question for WantProducerIds {
         messages::read_producer_ids(payload)
     }
 
-    async fn decide_here(&self, shared: &Shared) -> Result<ProducerIdBlock, Refusal> {
+    async fn decide_here(&self, shared: &Arc<Shared>) -> Result<ProducerIdBlock, Refusal> {
         producer_ids_here(shared, self.node_id, self.epoch).await
     }
 }
 
-/// Lets a node follow the log, then registers its broker.
-pub(super) async fn register_here(shared: &Shared, join: Join) -> Result<Joined, Refusal> {
-    let Join { registration, last_index } = join;
+impl Question for WantIsr {
+    const API: InternalApi = InternalApi::AlterPartitions;
+    /// Each change names the partition epoch that it builds on, so the second try of one that was decided is refused.
+    const REPEATABLE: bool = true;
+    type Answer = IsrOutcomes;
+
+    fn write(&self, out: &mut Writer) {
+        messages::write_isr_changes(out, self.epoch, &self.changes);
+    }
+
+    fn read_answer(payload: &[u8]) -> Result<IsrOutcomes, DecodeError> {
+        messages::read_isr_outcomes(payload)
+    }
+
+    async fn decide_here(&self, shared: &Arc<Shared>) -> Result<IsrOutcomes, Refusal> {
+        alter_partitions_here(shared, self.node_id, self.epoch, self.changes.clone()).await
+    }
+}
+
+/// Registers a broker and lets its node follow the metadata log.
+pub(super) async fn register_here(shared: &Arc<Shared>, join: Join) -> Result<Joined, Refusal> {
+    let Join { registration, wants_vote } = join;
     let node_id = registration.node_id;
-    let endpoint = registration
-        .endpoints
-        .iter()
-        .find(|endpoint| endpoint.listener.eq_ignore_ascii_case(&shared.settings.network.inter_broker_listener));
+    let listener = &shared.settings.network.inter_broker_listener;
+    let endpoint = registration.endpoints.iter().find(|endpoint| endpoint.listener.eq_ignore_ascii_case(listener));
     let address = endpoint.map(|endpoint| super::address(&endpoint.host, endpoint.port));
-    let decided = shared
-        .actor
-        .decide(move |controller, now| verb_outcome(controller.register_broker(&registration, now)))
-        .await
-        .map_err(undecided)?;
-    let epoch = decided.map_err(refused)?;
+    let Some(directory) = registration.metadata_directory else {
+        let message =
+            format!("node {node_id} does not say which metadata directory it has; run the same release on all nodes");
+        return Err((ErrorCode::InvalidRegistration, message));
+    };
+    let decided = shared.actor.decide(move |controller, now| controller.register_broker(&registration, now)).await;
+    let Registered { epoch, loss } = decided.map_err(undecided)?.map_err(refused)?;
+    if let Some(loss) = loss {
+        let reason = match loss {
+            ReplicaLoss::PowerLoss => "its machine restarted while it ran, so its last writes may be gone",
+            ReplicaLoss::Disk => "a log directory that it had is missing or empty",
+        };
+        tracing::warn!(node = %node_id, reason, "the replicas of a broker count as out of sync until they have caught up");
+    }
     if node_id != shared.identity.node_id {
         let Some(address) = address else {
             let message = format!(
-                "node {node_id} has no listener {}, which nodes talk over; set inter.broker.listener.name alike on all nodes",
-                shared.settings.network.inter_broker_listener
+                "node {node_id} has no listener {listener}, which nodes talk over; set inter.broker.listener.name alike on all nodes"
             );
             return Err((ErrorCode::InvalidRegistration, message));
         };
-        shared.transport.set_address(node_id, address);
-        let lost = |error: twinstream_quorum::ProposeError| (ErrorCode::NotController, error.to_string());
-        shared.quorum.add_learner(node_id, last_index).map_err(lost)?.await.map_err(lost)?;
+        if !shared.settings.quorum.voters.iter().any(|voter| voter.id == node_id) {
+            shared.transport.set_address(node_id, address);
+        }
+        members::take_in(shared, node_id, directory, wants_vote).await.map_err(members::refusal)?;
     }
     let cluster = shared.image.load().cluster_id().cloned();
     let cluster = cluster.ok_or_else(|| refused(BrokerError::NoClusterId))?;
     Ok(Joined { cluster, epoch })
 }
 
-pub(super) async fn heartbeat_here(shared: &Shared, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
-    let decided = shared.actor.decide(move |controller, now| verb_outcome(controller.heartbeat(&heartbeat, now))).await;
+pub(super) async fn heartbeat_here(shared: &Arc<Shared>, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
+    let decided = shared.actor.decide(move |controller, now| controller.heartbeat(&heartbeat, now)).await;
     decided.map_err(undecided)?.map_err(refused)
 }
 
 pub(super) async fn producer_ids_here(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     node_id: NodeId,
     epoch: i64,
 ) -> Result<ProducerIdBlock, Refusal> {
-    let decided =
-        shared.actor.decide(move |controller, _| verb_outcome(controller.allocate_producer_ids(node_id, epoch))).await;
+    let decided = shared.actor.decide(move |controller, _| controller.allocate_producer_ids(node_id, epoch)).await;
     decided.map_err(undecided)?.map_err(refused)
 }
 
-/// A refusal is a decision, too: one that writes nothing.
-fn verb_outcome<T>(outcome: Result<Decision<T>, BrokerError>) -> Decision<Result<T, BrokerError>> {
-    match outcome {
-        Ok(Decision { records, answer }) => Decision { records, answer: Ok(answer) },
-        Err(error) => Decision { records: Vec::new(), answer: Err(error) },
-    }
+pub(super) async fn alter_partitions_here(
+    shared: &Arc<Shared>,
+    node_id: NodeId,
+    epoch: i64,
+    changes: Vec<IsrChange>,
+) -> Result<IsrOutcomes, Refusal> {
+    let verb = move |controller: &mut Controller, _| controller.alter_partitions(node_id, epoch, &changes);
+    shared.actor.decide(verb).await.map_err(undecided)?.map_err(refused)
 }
 
 fn refused(error: BrokerError) -> Refusal {
@@ -145,8 +183,16 @@ impl Shared {
         })
     }
 
-    pub(super) async fn allocate_producer_ids(&self) -> Result<ProducerIdBlock, ForwardError> {
+    pub(super) async fn allocate_producer_ids(self: &Arc<Self>) -> Result<ProducerIdBlock, ForwardError> {
         let question = WantProducerIds { node_id: self.identity.node_id, epoch: self.registered_epoch()? };
+        Ok(ask(self, &question, self.settings.node.request_timeout).await?.answer)
+    }
+
+    pub(super) async fn alter_partitions(
+        self: &Arc<Self>,
+        changes: Vec<IsrChange>,
+    ) -> Result<IsrOutcomes, ForwardError> {
+        let question = WantIsr { node_id: self.identity.node_id, epoch: self.registered_epoch()?, changes };
         Ok(ask(self, &question, self.settings.node.request_timeout).await?.answer)
     }
 }

@@ -4,15 +4,21 @@
 //! nodes get larger requests rather than more of them. What does not fit the queue is dropped; Raft repeats it.
 //!
 //! The task also is the crash detector: it reports a [`Loss`] when the connection breaks, and whether somebody still listens at the
-//! address. A crashed process is noticed at once instead of after a session timeout.
+//! address. A crashed process is noticed at once instead of after a session timeout, by the controller that fences its broker and by
+//! the voters whose leader it was. Voters keep a connection to each other open also while they have nothing to say, because it can
+//! only break while it is there.
+//!
+//! Invariants: a node that hangs or is cut off delays nobody but itself; every wait has a limit; what waited for a node while it could
+//! not be reached is thrown away, since it was true then.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 use twinstream_model::{ClusterId, NodeId};
 use twinstream_quorum::{Outgoing, QuorumHandle, Transport, Undeliverable};
@@ -24,9 +30,14 @@ use super::peers::{PeerConnection, PeerError};
 const QUEUE_MAX: usize = 256;
 /// Bytes of messages in one request, unless a single message is larger.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// For the answer to a request, which says no more than that it arrived. A node that was stopped for longer is connected to anew,
+/// and hears from us again this soon after it goes on.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// A request takes longer the larger it is; a snapshot is the only one for which that matters.
+const BYTES_PER_SECOND_MIN: u32 = 8 * 1024 * 1024;
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
-const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// A node that comes back hears from us this late.
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// What became of the connection to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +107,7 @@ impl PeerTransport {
             quorum,
             losses: self.losses.clone(),
             connection: None,
+            opened: Instant::now(),
         };
         let stopped = stop.clone();
         self.runtime.spawn(async move {
@@ -126,23 +138,31 @@ struct Link {
     quorum: QuorumHandle,
     losses: mpsc::Sender<Loss>,
     connection: Option<PeerConnection>,
+    opened: Instant,
+}
+
+/// What a link does next.
+enum Next {
+    Message(Outgoing),
+    /// There is nothing to say, but the connection is missed.
+    Reconnect,
+    Stopped,
 }
 
 impl Link {
     async fn run(mut self, mut messages: mpsc::Receiver<Outgoing>) {
         let mut pause = RETRY_PAUSE_MIN;
-        while let Some(first) = self.next(&mut messages).await {
-            let batch = gather(first, &mut messages);
-            let has_snapshot = batch.iter().any(|message| message.snapshot);
-            let sent = self.deliver(&batch).await;
-            if has_snapshot {
-                self.quorum.snapshot_sent(self.node, sent.is_ok());
-            }
-            match sent {
+        loop {
+            let done = match self.next(&mut messages).await {
+                Next::Message(first) => self.send(gather(first, &mut messages)).await,
+                Next::Reconnect => self.reconnect().await,
+                Next::Stopped => return,
+            };
+            match done {
                 Ok(()) => pause = RETRY_PAUSE_MIN,
                 Err(error) => {
                     tracing::debug!(node = %self.node, %error, "quorum messages lost");
-                    self.quorum.unreachable(self.node);
+                    self.throw_away(&mut messages);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY_PAUSE_MAX);
                 }
@@ -150,47 +170,91 @@ impl Link {
         }
     }
 
-    /// The next message; meanwhile watches whether the other process dies.
-    async fn next(&mut self, messages: &mut mpsc::Receiver<Outgoing>) -> Option<Outgoing> {
-        if let Some(connection) = &mut self.connection {
+    /// The next thing to do; meanwhile watches whether the other process dies.
+    async fn next(&mut self, messages: &mut mpsc::Receiver<Outgoing>) -> Next {
+        let message = |received: Option<Outgoing>| received.map_or(Next::Stopped, Next::Message);
+        loop {
+            let Some(connection) = &mut self.connection else { break };
             tokio::select! {
-                message = messages.recv() => return message,
+                received = messages.recv() => return message(received),
                 () = connection.closed() => {}
             }
             self.connection_lost().await;
         }
-        messages.recv().await
+        if !self.is_watched() {
+            return message(messages.recv().await);
+        }
+        match messages.try_recv() {
+            Ok(received) => Next::Message(received),
+            Err(TryRecvError::Empty) => Next::Reconnect,
+            Err(TryRecvError::Disconnected) => Next::Stopped,
+        }
+    }
+
+    /// Voters want to know when another voter dies, whoever leads by then.
+    fn is_watched(&self) -> bool {
+        let status = self.quorum.status();
+        let votes = |node: NodeId| status.voters.iter().any(|(voter, _)| *voter == node);
+        votes(self.identity.node_id) && votes(self.node)
+    }
+
+    async fn reconnect(&mut self) -> Result<(), LinkError> {
+        self.connection = Some(self.open().await?);
+        Ok(())
+    }
+
+    /// Raft repeats what still matters when the node is back.
+    fn throw_away(&self, messages: &mut mpsc::Receiver<Outgoing>) {
+        while let Ok(message) = messages.try_recv() {
+            if message.snapshot {
+                self.quorum.snapshot_sent(self.node, false);
+            }
+        }
+        self.quorum.unreachable(self.node);
     }
 
     /// The connection broke. A port that refuses says that the process is gone, anything else may be the network.
     async fn connection_lost(&mut self) {
         self.connection = None;
-        let loss = match PeerConnection::open(&self.address).await {
-            Ok(connection) => {
-                self.connection = Some(connection);
-                Loss::Connection(self.node)
-            }
-            Err(error) if error.is_refused() => Loss::Process(self.node),
-            Err(_) => Loss::Connection(self.node),
-        };
-        self.report(loss).await;
+        if self.opened.elapsed() < RETRY_PAUSE_MAX {
+            // Who accepts connections and closes them at once is not asked again as fast as that goes.
+            tokio::time::sleep(RETRY_PAUSE_MIN).await;
+        }
+        // A refusal is reported by the attempt itself.
+        match self.open().await {
+            Err(error) if error.is_refused() => return,
+            opened => self.connection = opened.ok(),
+        }
+        self.report(Loss::Connection(self.node));
     }
 
-    /// Connects again. A process that came and went between two tries never had a connection that could break, so a port
-    /// that refuses is reported each time; for a broker that is known to be gone it changes nothing.
-    async fn connect(&self) -> Result<PeerConnection, PeerError> {
+    /// Connects. A process that came and went between two tries never had a connection that could break, so a port that refuses is
+    /// reported each time; for a broker that is known to be gone it changes nothing.
+    async fn open(&mut self) -> Result<PeerConnection, PeerError> {
         let opened = PeerConnection::open(&self.address).await;
         if opened.as_ref().is_err_and(PeerError::is_refused) {
-            self.report(Loss::Process(self.node)).await;
+            self.quorum.peer_gone(self.node);
+            self.report(Loss::Process(self.node));
         }
+        self.opened = Instant::now();
         opened
     }
 
-    async fn report(&self, loss: Loss) {
+    /// Never waits: whoever reads the reports is told again while the node stays away.
+    fn report(&self, loss: Loss) {
         tracing::debug!(?loss, address = self.address, "connection to a node lost");
-        if self.losses.send(loss).await.is_err() {
-            tracing::debug!("nobody minds lost connections any more");
+        if let Err(error) = self.losses.try_send(loss) {
+            tracing::debug!(?loss, %error, "report of a lost connection dropped");
         }
+    }
+
+    async fn send(&mut self, batch: Vec<Outgoing>) -> Result<(), LinkError> {
+        let has_snapshot = batch.iter().any(|message| message.snapshot);
+        let sent = self.deliver(&batch).await;
+        if has_snapshot {
+            self.quorum.snapshot_sent(self.node, sent.is_ok());
+        }
+        sent
     }
 
     async fn deliver(&mut self, batch: &[Outgoing]) -> Result<(), LinkError> {
@@ -199,9 +263,10 @@ impl Link {
         write_raft(&mut body, &messages);
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.connect().await?,
+            None => self.open().await?,
         };
-        let answer = match connection.ask(InternalApi::Raft, &body.bytes, ANSWER_LIMIT).await {
+        let limit = ANSWER_LIMIT + Duration::from_secs(body.bytes.len() as u64) / BYTES_PER_SECOND_MIN;
+        let answer = match connection.ask(InternalApi::Raft, &body.bytes, limit).await {
             Ok(answer) => answer,
             Err(error) => {
                 self.connection_lost().await;

@@ -14,11 +14,15 @@ use kafka_protocol::messages::ApiKey;
 use twinstream_metadata::codec::Reader;
 use twinstream_model::{ErrorCode, NodeId};
 
-use super::{alter_configs, create_partitions, create_topics, decode, delete_topics, incremental_alter_configs};
+use super::{
+    add_raft_voter, alter_configs, alter_partition_reassignments, create_partitions, create_topics, decode,
+    delete_topics, describe_quorum, elect_leaders, incremental_alter_configs, list_partition_reassignments,
+    remove_raft_voter, unregister_broker,
+};
 use crate::context::{Broker, Principal, RequestContext};
 use crate::controller::messages::{
-    self, Envelope, Forwarded, InternalApi, Join, read_heartbeat, read_raft, write_answer, write_heartbeat_answer,
-    write_producer_ids,
+    self, Envelope, Forwarded, Hello, InternalApi, Join, read_heartbeat, read_isr_changes, read_raft, write_answer,
+    write_heartbeat_answer, write_isr_outcomes, write_producer_ids,
 };
 use crate::server::response::encode;
 
@@ -56,6 +60,15 @@ async fn serve(broker: &Arc<Broker>, ctx: &RequestContext, body: &Bytes) -> Outc
         InternalApi::ProducerIds => {
             let epoch = reader.i64().map_err(malformed)?;
             Ok(write_producer_ids(controller.serve_producer_ids(envelope.from, epoch).await?))
+        }
+        InternalApi::AlterPartitions => {
+            let (epoch, changes) = read_isr_changes(&mut reader).map_err(malformed)?;
+            let outcomes = controller.serve_isr_changes(envelope.from, epoch, changes).await?;
+            Ok(write_isr_outcomes(&outcomes))
+        }
+        InternalApi::Hello => {
+            let hello = Hello::read(&mut reader).map_err(malformed)?;
+            Ok(controller.serve_hello(envelope.from, &hello).write())
         }
         InternalApi::Forward => {
             let forwarded = Forwarded::read(&mut reader).map_err(malformed)?;
@@ -121,5 +134,12 @@ async fn execute(broker: &Arc<Broker>, peer: SocketAddr, forwarded: Forwarded) -
         CreatePartitions => create_partitions,
         AlterConfigs => alter_configs,
         IncrementalAlterConfigs => incremental_alter_configs,
+        ElectLeaders => elect_leaders,
+        AlterPartitionReassignments => alter_partition_reassignments,
+        ListPartitionReassignments => list_partition_reassignments,
+        UnregisterBroker => unregister_broker,
+        DescribeQuorum => describe_quorum,
+        AddRaftVoter => add_raft_voter,
+        RemoveRaftVoter => remove_raft_voter,
     }
 }

@@ -22,19 +22,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use kafka_protocol::messages::{
-    AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
-    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    DescribeLogDirsRequest, DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
+    AddRaftVoterRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest, SyncGroupRequest, UnregisterBrokerRequest,
 };
 use kafka_protocol::protocol::Decodable;
 use twinstream_model::ErrorCode;
 use twinstream_protocol::frame::INTERNAL_API_KEY_MIN;
 
 use crate::context::{Broker, RequestContext};
-use crate::controller::messages::{INTERNAL_VERSION, InternalApi, write_answer};
+use crate::controller::messages::{InternalApi, write_answer};
 use crate::server::response::{IntoResponse, Response, ResponsePart};
 
 mod config_changes; // what the two ways to alter configs share
@@ -60,6 +55,17 @@ mod init_producer_id;
 mod list_offsets;
 mod offset_for_leader_epoch;
 mod produce;
+
+// where leaders and replicas are
+mod alter_partition_reassignments;
+mod elect_leaders;
+mod list_partition_reassignments;
+mod unregister_broker;
+
+// the metadata quorum
+mod add_raft_voter;
+mod describe_quorum;
+mod remove_raft_voter;
 
 // topics and configs
 mod alter_configs;
@@ -164,10 +170,17 @@ handlers! {
     DescribeLogDirs 1..=4, DescribeLogDirsRequest => describe_log_dirs;
     CreatePartitions 0..=3, CreatePartitionsRequest => create_partitions;
     DeleteGroups 0..=2, DeleteGroupsRequest => delete_groups;
+    ElectLeaders 0..=2, ElectLeadersRequest => elect_leaders;
     IncrementalAlterConfigs 0..=1, IncrementalAlterConfigsRequest => incremental_alter_configs;
+    AlterPartitionReassignments 0..=1, AlterPartitionReassignmentsRequest => alter_partition_reassignments;
+    ListPartitionReassignments 0..=0, ListPartitionReassignmentsRequest => list_partition_reassignments;
     OffsetDelete 0..=0, OffsetDeleteRequest => offset_delete;
+    DescribeQuorum 0..=2, DescribeQuorumRequest => describe_quorum;
     DescribeCluster 0..=2, DescribeClusterRequest => describe_cluster;
+    UnregisterBroker 0..=0, UnregisterBrokerRequest => unregister_broker;
     DescribeTopicPartitions 0..=0, DescribeTopicPartitionsRequest => describe_topic_partitions;
+    AddRaftVoter 0..=0, AddRaftVoterRequest => add_raft_voter;
+    RemoveRaftVoter 0..=0, RemoveRaftVoterRequest => remove_raft_voter;
 }
 
 /// The row of an API key, if we serve it. Requests of other nodes have rows too, which are not advertised.
@@ -175,7 +188,7 @@ pub(crate) fn served(api_key: i16) -> Option<Served> {
     let of_client = SERVED.iter().find(|row| row.key == api_key).copied();
     of_client.or_else(|| {
         let api = InternalApi::from_key(api_key)?;
-        Some(Served { key: api_key, name: api.name(), min: INTERNAL_VERSION, max: INTERNAL_VERSION })
+        Some(Served { key: api_key, name: api.name(), min: api.version(), max: api.version() })
     })
 }
 

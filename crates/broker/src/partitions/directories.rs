@@ -5,16 +5,34 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use twinstream_log::{Checkpoint, DirectoryError, LogDirectory, LogError, LogMetrics, Opening};
 use twinstream_log::{LogConfig, PartitionLog};
 use twinstream_model::{ClusterId, NodeId, Offset, TopicId, TopicPartition};
+use uuid::Uuid;
 
 /// The locked directories.
 #[derive(Debug)]
 pub(crate) struct Directories {
     dirs: Vec<Dir>,
+    /// Whether the controller has heard how the last run ended.
+    reported: Arc<AtomicBool>,
+}
+
+/// What the controller is told about the directories.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// The directories' random ids: one that was wiped has a new one.
+    pub(crate) ids: Vec<Uuid>,
+    /// Whether the last run closed all logs.
+    pub(crate) clean: bool,
+    pub(crate) holds_partitions: bool,
+    /// Set when the controller has been told. Until then no stop may be marked as clean: after a power loss the next start
+    /// would say that it has everything.
+    pub(crate) reported: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -46,7 +64,18 @@ impl Directories {
             let unopened = Mutex::new(directory.partitions()?);
             dirs.push(Dir { directory: Mutex::new(directory), path: path.clone(), history, unopened });
         }
-        Ok(Directories { dirs })
+        Ok(Directories { dirs, reported: Arc::default() })
+    }
+
+    /// Who these directories are and how their last run ended.
+    pub(crate) fn identity(&self) -> Identity {
+        let is_new = |dir: &Dir| dir.directory.lock().meta().is_none();
+        Identity {
+            ids: self.dirs.iter().map(|dir| dir.directory.lock().id()).collect(),
+            clean: self.dirs.iter().all(|dir| dir.history.clean || is_new(dir)),
+            holds_partitions: self.dirs.iter().any(|dir| !dir.unopened.lock().is_empty()),
+            reported: Arc::clone(&self.reported),
+        }
     }
 
     /// The cluster that the directories belong to, `None` if all are new.
@@ -153,10 +182,11 @@ impl Directories {
     }
 
     /// Notes that all logs of a directory were closed. A directory that came up unclean stays so as long as it has
-    /// folders that were not opened and so not repaired.
+    /// folders that were not opened and so not repaired, and as long as the controller does not know.
     pub(super) fn mark_clean(&self, dir: usize) -> Result<(), LogError> {
         let dir = &self.dirs[dir];
-        match dir.history.clean || dir.unopened.lock().is_empty() {
+        let is_known = dir.history.clean || self.reported.load(Ordering::Acquire);
+        match is_known && (dir.history.clean || dir.unopened.lock().is_empty()) {
             true => dir.directory.lock().mark_clean_shutdown(),
             false => Ok(()),
         }
@@ -190,7 +220,7 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// `<topic>-<partition>.<unique>-delete`, with the topic cut if the name would be too long.
 pub(super) fn deleted_name(at: &TopicPartition) -> String {
-    let suffix = format!("-{}.{}{}", at.partition, uuid::Uuid::new_v4().simple(), twinstream_log::DELETE_SUFFIX);
+    let suffix = format!("-{}.{}{}", at.partition, Uuid::new_v4().simple(), twinstream_log::DELETE_SUFFIX);
     let topic = at.topic.as_str();
     let room = NAME_BYTES_MAX.saturating_sub(suffix.len()).min(topic.len());
     format!("{}{suffix}", &topic[..room])

@@ -242,22 +242,40 @@ pub(super) fn voters(values: &Values, id: NodeId, is_controller: bool) -> Result
         let voter = split_voter(&text).ok_or_else(|| values.malformed(NAME, "a list of id@host:port"))?;
         voters.push(voter);
     }
+    if let Some(twice) = duplicate(&voters) {
+        return Err(values.malformed(NAME, &format!("each node and address once, and node {twice} is not")));
+    }
     let is_voter = voters.iter().any(|voter| voter.id == id);
     match (voters.len(), is_controller) {
         (0, true) => Ok(vec![Voter { id, host: String::new(), port: 0 }]),
         (0, false) => Err(SettingsError::Missing {
             name: NAME,
-            hint: "a node without the controller role needs to know the voter, as in 1@127.0.0.1:9092".to_owned(),
+            hint: "a node without the controller role needs to know the voters, as in 1@127.0.0.1:9092".to_owned(),
         }),
-        (1, true) if !is_voter => {
-            Err(SettingsError::Contradiction(format!("process.roles has controller, but node {id} is not in {NAME}")))
-        }
-        (1, false) if is_voter => {
+        (1 | 3 | 5, false) if is_voter => {
             Err(SettingsError::Contradiction(format!("node {id} is in {NAME}, but process.roles lacks controller")))
         }
-        (1, _) => Ok(voters),
-        (_, _) => Err(values.refused(NAME, "more than one voter comes with a later release; list one")),
+        (1 | 3 | 5, _) => Ok(voters),
+        (count @ (2 | 4), _) => Err(values.refused(
+            NAME,
+            format!(
+                "{count} voters survive no more failures than {}, because a majority must live; list 1, 3 or 5",
+                count - 1
+            ),
+        )),
+        (count, _) => Err(values.refused(
+            NAME,
+            format!("{count} voters make every change of metadata wait for {}; list 1, 3 or 5", count / 2 + 1),
+        )),
     }
+}
+
+fn duplicate(voters: &[Voter]) -> Option<NodeId> {
+    let is_like =
+        |voter: &Voter, other: &Voter| voter.id == other.id || (voter.host == other.host && voter.port == other.port);
+    let twice =
+        |(at, voter): (usize, &Voter)| voters[..at].iter().any(|other| is_like(voter, other)).then_some(voter.id);
+    voters.iter().enumerate().find_map(twice)
 }
 
 fn split_voter(text: &str) -> Option<Voter> {

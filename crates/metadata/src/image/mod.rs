@@ -196,6 +196,22 @@ impl Image {
         Arc::ptr_eq(&self.topics, &other.topics) || self.topics == other.topics
     }
 
+    /// This image as if nobody led what `node` leads. For a process that was started anew and is not registered yet: what the image
+    /// says of its node was meant for the process before, which may have had another disk.
+    pub fn without_leaderships_of(&self, node: NodeId) -> Self {
+        let leads = |topic: &TopicImage| topic.partitions.iter().any(|partition| partition.leader == Some(node));
+        let concerned: Vec<TopicName> =
+            self.topics().filter(|topic| leads(topic)).map(|topic| topic.name.clone()).collect();
+        let mut image = self.clone();
+        let topics = Arc::make_mut(&mut image.topics);
+        for name in concerned {
+            let Some(topic) = topics.get_mut(&name) else { continue };
+            let led = Arc::make_mut(topic).partitions.iter_mut().filter(|partition| partition.leader == Some(node));
+            led.for_each(|partition| partition.leader = None);
+        }
+        image
+    }
+
     /// Replays a batch. On an error nothing of the batch has changed the image.
     pub fn apply_batch(&mut self, records: &[Record]) -> Result<(), ReplayError> {
         let mut next = self.clone();

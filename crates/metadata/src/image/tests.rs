@@ -174,3 +174,13 @@ fn log_and_memory_agree_after_a_round_trip() {
     image.apply_batch(&decoded).expect("records that fit");
     assert_eq!(image, sample());
 }
+
+#[test]
+fn an_image_without_the_leaderships_of_a_node_differs_in_nothing_else() {
+    let image = sample();
+    let masked = image.without_leaderships_of(NodeId(1));
+    assert!(masked.topics().all(|topic| topic.partitions.iter().all(|partition| partition.leader.is_none())));
+    assert_eq!(masked.partition(&name("a"), PartitionIndex(0)).map(|partition| &partition.isr), Some(&vec![NodeId(1)]));
+    assert_eq!(image.without_leaderships_of(NodeId(2)), image);
+    assert_ne!(masked, image, "the original is as it was");
+}

@@ -5,11 +5,11 @@ use twinstream_metadata::codec::{DecodeError, Reader, Writer};
 use twinstream_metadata::controller::{Heartbeat, HeartbeatAnswer, ProducerIdBlock, Registration};
 use twinstream_model::{ClusterId, NodeId, ProducerId};
 
-/// A registration, with how much of the metadata log the node has.
+/// A registration, with whether the node wants a vote in the metadata quorum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Join {
     pub(crate) registration: Registration,
-    pub(crate) last_index: u64,
+    pub(crate) wants_vote: bool,
 }
 
 /// What a node learns when it registers.
@@ -49,7 +49,7 @@ impl Join {
         out.uuid_option(*metadata_directory);
         out.text(boot_id);
         out.bool(*clean);
-        out.i64(self.last_index as i64);
+        out.bool(self.wants_vote);
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -78,7 +78,7 @@ impl Join {
             boot_id: reader.text()?,
             clean: reader.bool()?,
         };
-        let join = Self { registration, last_index: reader.i64()? as u64 };
+        let join = Self { registration, wants_vote: reader.bool()? };
         reader.end()?;
         Ok(join)
     }

@@ -19,7 +19,7 @@ fn join() -> Join {
         boot_id: "boot-1".into(),
         clean: true,
     };
-    Join { registration, last_index: 12 }
+    Join { registration, wants_vote: true }
 }
 
 fn forwarded() -> Forwarded {

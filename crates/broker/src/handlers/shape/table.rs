@@ -287,4 +287,57 @@ pub(super) const SHAPES: &[Shape] = &[
         ]),
         fixed(4), // timeout_ms
     ]),
+    Shape::new(ApiKey::ElectLeaders, 0, 2, 2, &[
+        fixed(1).since(1), // election_type
+        array(&[
+            text(), // topic
+            items(4), // partitions
+        ]),
+        fixed(4), // timeout_ms
+    ]),
+    Shape::new(ApiKey::AlterPartitionReassignments, 0, 1, 0, &[
+        fixed(4), // timeout_ms
+        fixed(1).since(1), // allow_replication_factor_change
+        array(&[
+            text(), // name
+            array(&[
+                fixed(4), // partition_index
+                items(4), // replicas
+            ]),
+        ]),
+    ]),
+    Shape::new(ApiKey::ListPartitionReassignments, 0, 0, 0, &[
+        fixed(4), // timeout_ms
+        array(&[
+            text(), // name
+            items(4), // partition_indexes
+        ]),
+    ]),
+    Shape::new(ApiKey::DescribeQuorum, 0, 2, 0, &[
+        array(&[
+            text(), // topic_name
+            array(&[
+                fixed(4), // partition_index
+            ]),
+        ]),
+    ]),
+    Shape::new(ApiKey::UnregisterBroker, 0, 0, 0, &[
+        fixed(4), // broker_id
+    ]),
+    Shape::new(ApiKey::AddRaftVoter, 0, 0, 0, &[
+        text(), // cluster_id
+        fixed(4), // timeout_ms
+        fixed(4), // voter_id
+        fixed(16), // voter_directory_id
+        array(&[
+            text(), // name
+            text(), // host
+            fixed(2), // port
+        ]),
+    ]),
+    Shape::new(ApiKey::RemoveRaftVoter, 0, 0, 0, &[
+        text(), // cluster_id
+        fixed(4), // voter_id
+        fixed(16), // voter_directory_id
+    ]),
 ];

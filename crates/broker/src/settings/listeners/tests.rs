@@ -133,13 +133,28 @@ fn roles_follow_from_the_voters_when_they_are_not_given() {
 #[test]
 fn roles_and_voters_must_agree() {
     let list = ("controller.quorum.voters", "1@127.0.0.1:9092");
-    assert!(voters(&values(&[list]), NodeId(2), true).is_err());
     assert!(voters(&values(&[list]), NodeId(1), false).is_err());
-    let three = values(&[("controller.quorum.voters", "1@a:1,2@b:1,3@c:1")]);
-    assert!(voters(&three, NodeId(1), true).unwrap_err().to_string().contains("list one"));
+    assert_eq!(voters(&values(&[list]), NodeId(2), true).unwrap().len(), 1, "a controller that comes later");
     let malformed = values(&[("controller.quorum.voters", "a:9092")]);
     assert!(voters(&malformed, NodeId(1), true).unwrap_err().to_string().contains("id@host:port"));
     assert!(is_controller(&values(&[("process.roles", "controller")]), NodeId(1)).is_err());
+}
+
+#[test]
+fn a_quorum_has_one_three_or_five_voters() {
+    let of = |count: usize| {
+        let list: Vec<String> = (1..=count).map(|node| format!("{node}@host{node}:9092")).collect();
+        voters(&values(&[("controller.quorum.voters", &list.join(","))]), NodeId(1), true)
+    };
+    for count in [1, 3, 5] {
+        assert_eq!(of(count).unwrap().len(), count);
+    }
+    for (count, reason) in [(2, "survive no more failures than 1"), (4, "than 3"), (7, "wait for 4")] {
+        let refused = of(count).unwrap_err().to_string();
+        assert!(refused.contains(reason) && refused.contains("list 1, 3 or 5"), "{refused}");
+    }
+    let twice = values(&[("controller.quorum.voters", "1@a:1,2@b:1,2@c:1")]);
+    assert!(voters(&twice, NodeId(1), true).unwrap_err().to_string().contains("node 2 is not"));
 }
 
 #[test]

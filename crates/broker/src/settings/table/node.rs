@@ -15,14 +15,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("broker.rack", Kind::String, None)
         .effect("Rack or zone of this broker, shown to clients."),
     Setting::new("controller.quorum.voters", Kind::List, Some(""))
-        .effect("The voter of the metadata quorum as id@host:port. Without it, a controller is its own voter."),
+        .effect("The 1, 3 or 5 voters that a new metadata quorum is formed of, as id@host:port, and where they are reached. Who votes in a quorum that exists is kept in its log. Without it, a controller is its own voter."),
     Setting::new("controller.quorum.bootstrap.servers", Kind::List, Some(""))
-        .not_yet("Addresses to find the quorum by; name the voter in controller.quorum.voters instead."),
+        .not_yet("Addresses to find the quorum by; name the voters in controller.quorum.voters instead."),
     Setting::new("controller.listener.names", Kind::List, Some(""))
         .effect("Listeners for the quorum only: opened, not advertised to clients."),
-    Setting::new("controller.quorum.election.timeout.ms", Kind::Int, Some("1000"))
+    Setting::new("controller.quorum.election.timeout.ms", Kind::Int, Some("500"))
         .at_least(50)
-        .effect("Time without a leader after which a voter stands for election."),
+        .effect("Time without a word of the leader after which a voter stands for election, randomised up to twice as long. A leader whose process ended is replaced at once. Kafka's default is 1000."),
     Setting::new("controller.quorum.fetch.timeout.ms", Kind::Int, Some("2000"))
         .at_least(50)
         .no_such_part("The quorum's leader pushes; a node without a vote waits for it."),
@@ -30,7 +30,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_least(0)
         .no_such_part("The quorum writes what is pending in one go without waiting."),
     Setting::new("controller.quorum.auto.join.enable", Kind::Boolean, Some("false"))
-        .not_yet("Let a new controller become a voter by itself."),
+        .effect("Let a new controller that controller.quorum.voters does not name become a voter by itself; otherwise kafka-metadata-quorum add-controller makes it one."),
     Setting::new("controller.quorum.election.backoff.max.ms", Kind::Int, Some("1000"))
         .at_least(0)
         .no_such_part("Elections are spread by random timeouts instead of a back-off."),
@@ -46,17 +46,17 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("controller.quorum.retry.backoff.ms", Kind::Int, Some("20"))
         .at_least(0)
         .no_such_part("Reconnecting to a quorum peer has its own fixed back-off."),
-    Setting::new("broker.heartbeat.interval.ms", Kind::Int, Some("2000"))
+    Setting::new("broker.heartbeat.interval.ms", Kind::Int, Some("500"))
         .at_least(1)
-        .effect("How often a broker tells the controller that it lives."),
-    Setting::new("broker.session.timeout.ms", Kind::Int, Some("9000"))
+        .effect("How often a broker tells the controller that it lives. Kafka's default is 2000."),
+    Setting::new("broker.session.timeout.ms", Kind::Int, Some("2000"))
         .at_least(1)
-        .effect("Without a heartbeat for this long a broker is fenced."),
+        .effect("Without a heartbeat for this long a broker is fenced: the time for which writes stall when a machine hangs or is cut off. A process that ends is fenced at once. Kafka's default is 9000."),
     Setting::new("initial.broker.registration.timeout.ms", Kind::Int, Some("60000"))
         .at_least(1)
         .effect("How long a starting broker tries to register before it gives up."),
     Setting::new("controlled.shutdown.enable", Kind::Boolean, Some("true"))
-        .effect("Tell the controller before stopping."),
+        .effect("Hand leaderships over to other replicas before stopping."),
     Setting::new("request.timeout.ms", Kind::Int, Some("30000"))
         .at_least(1)
         .effect("How long a request to the controller may take."),
@@ -106,7 +106,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_least(100)
         .no_such_part("Internal to Kafka's controller."),
     Setting::new("zookeeper.connect", Kind::String, None)
-        .refused("Address of ZooKeeper, in old files.", "metadata lives in this cluster's own quorum; name the voter in controller.quorum.voters"),
+        .refused("Address of ZooKeeper, in old files.", "metadata lives in this cluster's own quorum; name the voters in controller.quorum.voters"),
     Setting::new("inter.broker.protocol.version", Kind::String, None)
         .no_such_part("Removed from Kafka; still in old files."),
 ];

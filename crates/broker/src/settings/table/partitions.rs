@@ -42,10 +42,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_least(1)
         .effect("Replicas that must have a batch before acks=all is answered."),
     Setting::new("unclean.leader.election.enable", Kind::Boolean, Some("false"))
-        .not_yet("Prefer availability over data when no in-sync replica is left."),
+        .effect("Prefer availability over data: elect any replica when no in-sync and no eligible one is left. Records that were acknowledged may be lost."),
     Setting::new("unclean.leader.election.interval.ms", Kind::Long, Some("300000"))
         .at_least(1)
-        .not_yet("How often leaderless partitions are looked at."),
+        .no_such_part("Leaderless partitions are looked at when a replica comes back and when the setting changes."),
     Setting::new("log.cleanup.policy", Kind::List, Some("delete"))
         .one_of(&["compact", "delete"])
         .effect("delete, compact or both; empty keeps for ever."),

@@ -1,0 +1,125 @@
+//! Changes of ISRs that leaders ask for, and what became of them.
+
+use twinstream_metadata::PartitionImage;
+use twinstream_metadata::codec::{DecodeError, Reader, Writer};
+use twinstream_metadata::controller::IsrChange;
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicId};
+
+/// What became of each change: the partition as it is now, or why it stays as it was.
+pub(crate) type IsrOutcomes = Vec<Result<PartitionImage, ErrorCode>>;
+
+/// The least bytes of one change: ids, epochs and an empty list.
+const CHANGE_BYTES_MIN: usize = 16 + 4 + 4 + 4 + 4;
+/// Node and broker epoch.
+const MEMBER_BYTES: usize = 12;
+
+pub(crate) fn write_isr_changes(out: &mut Writer, broker_epoch: i64, changes: &[IsrChange]) {
+    out.i64(broker_epoch);
+    out.u32(changes.len() as u32);
+    for change in changes {
+        let IsrChange { topic_id, partition, leader_epoch, partition_epoch, isr } = change;
+        out.uuid(topic_id.0);
+        out.i32(partition.0);
+        out.i32(leader_epoch.0);
+        out.i32(*partition_epoch);
+        out.u32(isr.len() as u32);
+        for (node, epoch) in isr {
+            out.i32(node.0);
+            out.i64(*epoch);
+        }
+    }
+}
+
+/// The broker epoch of the asker, and what it wants.
+pub(crate) fn read_isr_changes(reader: &mut Reader<'_>) -> Result<(i64, Vec<IsrChange>), DecodeError> {
+    let broker_epoch = reader.i64()?;
+    let count = reader.list_len(CHANGE_BYTES_MIN)?;
+    let mut changes = Vec::with_capacity(count);
+    for _ in 0..count {
+        let topic_id = TopicId(reader.uuid()?);
+        let partition = PartitionIndex(reader.i32()?);
+        let leader_epoch = LeaderEpoch(reader.i32()?);
+        let partition_epoch = reader.i32()?;
+        let members = reader.list_len(MEMBER_BYTES)?;
+        let mut isr = Vec::with_capacity(members);
+        for _ in 0..members {
+            isr.push((NodeId(reader.i32()?), reader.i64()?));
+        }
+        changes.push(IsrChange { topic_id, partition, leader_epoch, partition_epoch, isr });
+    }
+    reader.end()?;
+    Ok((broker_epoch, changes))
+}
+
+pub(crate) fn write_isr_outcomes(outcomes: &IsrOutcomes) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.u32(outcomes.len() as u32);
+    for outcome in outcomes {
+        match outcome {
+            Ok(partition) => {
+                out.u16(ErrorCode::None.code() as u16);
+                write_partition(&mut out, partition);
+            }
+            Err(code) => out.u16(code.code() as u16),
+        }
+    }
+    out.bytes
+}
+
+pub(crate) fn read_isr_outcomes(payload: &[u8]) -> Result<IsrOutcomes, DecodeError> {
+    let mut reader = Reader::new("answer to changes of the ISR", payload);
+    let count = reader.list_len(2)?;
+    let mut outcomes = Vec::with_capacity(count);
+    for _ in 0..count {
+        let number = reader.u16()? as i16;
+        outcomes.push(match ErrorCode::from_code(number) {
+            Some(ErrorCode::None) => Ok(read_partition(&mut reader)?),
+            Some(code) => Err(code),
+            None => return Err(reader.bad_value(i64::from(number))),
+        });
+    }
+    reader.end()?;
+    Ok(outcomes)
+}
+
+fn write_partition(out: &mut Writer, partition: &PartitionImage) {
+    let nodes = |out: &mut Writer, nodes: &[NodeId]| out.i32_list(nodes.iter().map(|node| node.0));
+    let PartitionImage {
+        replicas,
+        isr,
+        elr,
+        last_known_leader,
+        leader,
+        leader_epoch,
+        partition_epoch,
+        adding,
+        removing,
+    } = partition;
+    for list in [replicas, isr, elr, adding, removing] {
+        nodes(out, list);
+    }
+    out.i32(leader.unwrap_or(NodeId::NONE).0);
+    out.i32(last_known_leader.unwrap_or(NodeId::NONE).0);
+    out.i32(leader_epoch.0);
+    out.i32(*partition_epoch);
+}
+
+fn read_partition(reader: &mut Reader<'_>) -> Result<PartitionImage, DecodeError> {
+    let nodes = |reader: &mut Reader<'_>| -> Result<Vec<NodeId>, DecodeError> {
+        Ok(reader.i32_list()?.into_iter().map(NodeId).collect())
+    };
+    let node = |reader: &mut Reader<'_>| -> Result<Option<NodeId>, DecodeError> {
+        Ok(Some(NodeId(reader.i32()?)).filter(|node| *node != NodeId::NONE))
+    };
+    Ok(PartitionImage {
+        replicas: nodes(reader)?,
+        isr: nodes(reader)?,
+        elr: nodes(reader)?,
+        adding: nodes(reader)?,
+        removing: nodes(reader)?,
+        leader: node(reader)?,
+        last_known_leader: node(reader)?,
+        leader_epoch: LeaderEpoch(reader.i32()?),
+        partition_epoch: reader.i32()?,
+    })
+}

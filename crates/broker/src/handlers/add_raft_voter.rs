@@ -1,0 +1,98 @@
+//! AddRaftVoter (key 80), version 0: a node that follows the metadata log gets a vote (KIP-853).
+//!
+//! The node must be registered. The directory id may be that of its metadata directory, as `kafka-metadata-quorum describe` shows it,
+//! or that of any of its log directories, which is what `kafka-metadata-quorum add-controller` reads from `meta.properties`. The
+//! addresses in the request are not used: a node is reached where it registered.
+//!
+//! Every broker answers: one that is not the active controller forwards.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::{AddRaftVoterRequest, AddRaftVoterResponse};
+use twinstream_metadata::Image;
+use twinstream_model::{ErrorCode, NodeId};
+use uuid::Uuid;
+
+use super::config_view::text;
+use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::controller::Forwardable;
+
+impl Forwardable for AddRaftVoterRequest {
+    type Response = AddRaftVoterResponse;
+}
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: AddRaftVoterRequest,
+) -> AddRaftVoterResponse {
+    match broker.controller.forward(ctx, &request).await {
+        Ok(Some(response)) => response,
+        Ok(None) => execute(broker, ctx, request).await,
+        Err(error) => failed(ctx, error.code(), &error.to_string()),
+    }
+}
+
+pub(crate) fn error_response(
+    ctx: &RequestContext,
+    _request: AddRaftVoterRequest,
+    code: ErrorCode,
+) -> AddRaftVoterResponse {
+    failed(ctx, code, code.text())
+}
+
+/// Decides, on the active controller.
+pub(crate) async fn execute(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: AddRaftVoterRequest,
+) -> AddRaftVoterResponse {
+    if !broker.authorize(ctx, Operation::Alter, Resource::Cluster) {
+        let code = ErrorCode::ClusterAuthorizationFailed;
+        return failed(ctx, code, code.text());
+    }
+    let node = NodeId(request.voter_id);
+    let image = broker.image.load_full();
+    let checked = check_cluster(&image, request.cluster_id.as_deref())
+        .and_then(|()| metadata_directory(&image, node, request.voter_directory_id));
+    let directory = match checked {
+        Ok(directory) => directory,
+        Err((code, message)) => return failed(ctx, code, &message),
+    };
+    if broker.controller.quorum_status().is_voter(node, directory) {
+        let message = format!("node {node} votes in the metadata quorum already");
+        return failed(ctx, ErrorCode::DuplicateVoter, &message);
+    }
+    match broker.controller.add_voter(node, directory).await {
+        Ok(()) => AddRaftVoterResponse::default(),
+        Err((code, message)) => failed(ctx, code, &message),
+    }
+}
+
+/// A request may name the cluster that it is meant for.
+pub(super) fn check_cluster(image: &Image, named: Option<&str>) -> Result<(), (ErrorCode, String)> {
+    match (named, image.cluster_id()) {
+        (Some(named), Some(own)) if named != own.as_str() => {
+            Err((ErrorCode::InconsistentClusterId, format!("this is cluster {own}, the request is for cluster {named}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The node's metadata directory, if the named one is it or belongs to the node.
+fn metadata_directory(image: &Image, node: NodeId, named: Uuid) -> Result<Uuid, (ErrorCode, String)> {
+    let registered = image.broker(node).and_then(|known| Some((known, known.metadata_directory?)));
+    let Some((known, directory)) = registered else {
+        return Err((ErrorCode::VoterNotFound, format!("node {node} is not registered; start it first")));
+    };
+    if named == directory || known.directories.contains(&named) {
+        return Ok(directory);
+    }
+    let message = format!("node {node} has no directory with the id {named}; its metadata directory is {directory}");
+    Err((ErrorCode::InvalidVoterKey, message))
+}
+
+fn failed(ctx: &RequestContext, code: ErrorCode, message: &str) -> AddRaftVoterResponse {
+    ctx.count_error(code);
+    AddRaftVoterResponse::default().with_error_code(code.code()).with_error_message(Some(text(message)))
+}

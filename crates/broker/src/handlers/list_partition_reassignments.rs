@@ -1,0 +1,106 @@
+//! ListPartitionReassignments (key 46), version 0: which partitions are being moved, from where to where (KIP-455).
+//!
+//! No topics means all. Partitions that are not being moved are left out.
+//!
+//! Every broker answers: one that is not the active controller forwards, so that nobody is told of a reassignment that has ended.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kafka_protocol::messages::list_partition_reassignments_response::{
+    OngoingPartitionReassignment, OngoingTopicReassignment,
+};
+use kafka_protocol::messages::{
+    BrokerId, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, TopicName as WireTopicName,
+};
+use twinstream_metadata::{Image, PartitionImage, TopicImage};
+use twinstream_model::{ErrorCode, NodeId, PartitionIndex, TopicName};
+
+use super::config_view::text;
+use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::controller::Forwardable;
+
+impl Forwardable for ListPartitionReassignmentsRequest {
+    type Response = ListPartitionReassignmentsResponse;
+}
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: ListPartitionReassignmentsRequest,
+) -> ListPartitionReassignmentsResponse {
+    match broker.controller.forward(ctx, &request).await {
+        Ok(Some(response)) => response,
+        Ok(None) => execute(broker, ctx, request).await,
+        Err(error) => failed(ctx, error.code(), &error.to_string()),
+    }
+}
+
+pub(crate) fn error_response(
+    ctx: &RequestContext,
+    _request: ListPartitionReassignmentsRequest,
+    code: ErrorCode,
+) -> ListPartitionReassignmentsResponse {
+    failed(ctx, code, code.text())
+}
+
+/// Reads the metadata, on the active controller.
+pub(crate) async fn execute(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: ListPartitionReassignmentsRequest,
+) -> ListPartitionReassignmentsResponse {
+    if !broker.authorize(ctx, Operation::Describe, Resource::Cluster) {
+        let code = ErrorCode::ClusterAuthorizationFailed;
+        return failed(ctx, code, code.text());
+    }
+    let image = broker.image.load();
+    let found = match &request.topics {
+        None => all(&image),
+        Some(topics) => {
+            let mut found = BTreeMap::new();
+            for topic in topics {
+                let name = TopicName::parse(topic.name.as_str()).ok();
+                let Some(known) = name.and_then(|name| image.topic(&name)) else { continue };
+                let named = topic.partition_indexes.iter().map(|index| PartitionIndex(*index));
+                let partitions = named.filter_map(|index| Some((index, known.partition(index)?)));
+                let moving: Vec<_> = partitions.filter_map(|(index, partition)| ongoing(index, partition)).collect();
+                if !moving.is_empty() {
+                    found.insert(known.name.to_string(), moving);
+                }
+            }
+            found
+        }
+    };
+    let topics = found.into_iter().map(|(name, partitions)| {
+        OngoingTopicReassignment::default().with_name(WireTopicName(text(&name))).with_partitions(partitions)
+    });
+    ListPartitionReassignmentsResponse::default().with_topics(topics.collect())
+}
+
+fn all(image: &Image) -> BTreeMap<String, Vec<OngoingPartitionReassignment>> {
+    let moving = |topic: &Arc<TopicImage>| {
+        let partitions: Vec<_> =
+            topic.iter().filter_map(|(index, partition)| ongoing(index, partition)).collect();
+        (!partitions.is_empty()).then(|| (topic.name.to_string(), partitions))
+    };
+    image.topics().filter_map(moving).collect()
+}
+
+fn ongoing(index: PartitionIndex, partition: &PartitionImage) -> Option<OngoingPartitionReassignment> {
+    let nodes = |nodes: &[NodeId]| nodes.iter().map(|node| BrokerId(node.0)).collect::<Vec<_>>();
+    partition.is_reassigning().then(|| {
+        OngoingPartitionReassignment::default()
+            .with_partition_index(index.0)
+            .with_replicas(nodes(&partition.replicas))
+            .with_adding_replicas(nodes(&partition.adding))
+            .with_removing_replicas(nodes(&partition.removing))
+    })
+}
+
+fn failed(ctx: &RequestContext, code: ErrorCode, message: &str) -> ListPartitionReassignmentsResponse {
+    ctx.count_error(code);
+    ListPartitionReassignmentsResponse::default()
+        .with_error_code(code.code())
+        .with_error_message(Some(text(message)))
+}
