@@ -150,6 +150,10 @@ impl Cluster {
         self.network.as_ref().expect("a cluster with ClusterOptions::network")
     }
 
+    pub fn has_network(&self) -> bool {
+        self.network.is_some()
+    }
+
     /// How many brokers there are, running or not.
     pub fn size(&self) -> usize {
         self.brokers.len()

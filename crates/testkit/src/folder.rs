@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
-/// Removed with its last clone, unless the test panics or `TWINSTREAM_KEEP` is set.
+/// Removed with its last clone, unless the test panics, wants to keep it, or `TWINSTREAM_KEEP` is set.
 #[derive(Clone, Debug)]
 pub struct Folder {
     inner: Arc<Inner>,
@@ -15,17 +16,23 @@ pub struct Folder {
 struct Inner {
     folder: Option<TempDir>,
     path: PathBuf,
+    keep: AtomicBool,
 }
 
 impl Folder {
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("twinstream-test-").tempdir().expect("temporary folder");
         let path = folder.path().to_path_buf();
-        Self { inner: Arc::new(Inner { folder: Some(folder), path }) }
+        Self { inner: Arc::new(Inner { folder: Some(folder), path, keep: AtomicBool::new(false) }) }
     }
 
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Keeps it when the test ends, for whoever looks into what went wrong.
+    pub fn keep(&self) {
+        self.inner.keep.store(true, Ordering::Relaxed);
     }
 
     /// A subfolder, made if it is not there.
@@ -44,7 +51,8 @@ impl Default for Folder {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if (std::thread::panicking() || std::env::var_os("TWINSTREAM_KEEP").is_some())
+        let wanted = self.keep.load(Ordering::Relaxed) || std::env::var_os("TWINSTREAM_KEEP").is_some();
+        if (std::thread::panicking() || wanted)
             && let Some(folder) = self.folder.take()
         {
             eprintln!("logs and data are kept in {}", folder.keep().display());

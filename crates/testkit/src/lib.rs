@@ -16,9 +16,12 @@
 mod binary; // where the binary under test is
 pub mod checker; // judges a history
 mod cluster; // brokers
+pub mod faults; // clusters under load that break
 mod folder; // logs and data of one test
 pub mod history; // what happened in one run
+pub mod load; // producers and readers with a history
 pub mod nemesis; // what breaks things
+mod operator; // asks and commands while things are broken
 pub mod peer; // judges
 mod ports; // free ports
 mod process; // a child that dies with the test
@@ -30,6 +33,7 @@ mod wait; // wait_until
 pub use binary::twinstream;
 pub use cluster::{Cluster, ClusterOptions};
 pub use folder::Folder;
+pub use operator::{Operator, PartitionState, QuorumState, SETTLES_WITHIN};
 pub use ports::{free_port, free_port_range};
 pub use process::{Process, die_with_test};
 pub use rest::{Answer, Rest};

@@ -176,6 +176,15 @@ impl Recorder {
         self.inner.lock().events.clone()
     }
 
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.inner.lock().events.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Events from the how many-th on; for those who look again and again.
     pub fn events_from(&self, index: usize) -> Vec<Event> {
         self.inner.lock().events.get(index..).unwrap_or_default().to_vec()

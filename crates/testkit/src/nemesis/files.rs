@@ -34,6 +34,12 @@ pub fn log_bytes(data: &Path, topic: &str, partition: i32) -> Vec<u8> {
     segments(data, topic, partition).iter().flat_map(read).collect()
 }
 
+/// How many bytes a partition's log has on disk.
+pub fn log_length(data: &Path, topic: &str, partition: i32) -> u64 {
+    let length = |file: &PathBuf| fs::metadata(file).map_or(0, |metadata| metadata.len());
+    segments(data, topic, partition).iter().map(length).sum()
+}
+
 fn segments(data: &Path, topic: &str, partition: i32) -> Vec<PathBuf> {
     let folder = data.join(format!("{topic}-{partition}"));
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

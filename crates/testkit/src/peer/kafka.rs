@@ -86,10 +86,19 @@ impl Kafka {
 /// Kafka's brokers, each also a controller.
 #[derive(Debug)]
 pub struct KafkaCluster {
-    ports: Vec<u16>,
-    processes: Vec<Process>,
+    kafka: Kafka,
+    nodes: Vec<KafkaNode>,
     // Last, so that the brokers are dead before their folder goes.
-    _folder: Folder,
+    folder: Folder,
+}
+
+/// One broker; the process behind it may come and go.
+#[derive(Debug)]
+struct KafkaNode {
+    name: String,
+    port: u16,
+    home: PathBuf,
+    process: Option<Process>,
 }
 
 impl KafkaCluster {
@@ -98,31 +107,80 @@ impl KafkaCluster {
         let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
         let controllers: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
         let id = kafka.text("kafka.tools.StorageTool", &["random-uuid"]).trim().to_owned();
-        let mut processes = Vec::new();
-        for index in 0..brokers {
-            let home = folder.sub(&format!("kafka-{}", index + 1));
-            let file = home.join("server.properties");
-            let text = properties(&home, &ports, &controllers, index, settings);
-            std::fs::write(&file, text).expect("write the settings of a Kafka broker");
-            let file = file.display().to_string();
-            kafka.text("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &file]);
-            let command = kafka.java("-Xmx512m", "kafka.Kafka", &[&file]);
-            processes.push(Process::spawn(&format!("kafka-{}", index + 1), command, &home.join("server.log")));
+        let mut nodes = Vec::new();
+        for (index, port) in ports.iter().copied().enumerate() {
+            let name = format!("kafka-{}", index + 1);
+            let home = folder.sub(&name);
+            let node = KafkaNode { name, port, home, process: None };
+            let text = properties(&node.home, &ports, &controllers, index, settings);
+            std::fs::write(node.settings(), text).expect("write the settings of a Kafka broker");
+            kafka.text("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &node.settings().display().to_string()]);
+            nodes.push(node);
         }
-        for port in &ports {
-            let what = format!("Kafka listens on {port}");
-            wait_until(&what, START_TIME_MAX, || async { TcpStream::connect(("127.0.0.1", *port)).await.is_ok() })
-                .await;
+        let mut cluster = Self { kafka: kafka.clone(), nodes, folder };
+        for id in 1..=brokers {
+            cluster.spawn(id);
         }
-        Self { ports, processes, _folder: folder }
+        for id in 1..=brokers {
+            cluster.wait_for_port(id).await;
+        }
+        cluster
     }
 
     pub fn bootstrap(&self) -> String {
-        self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+        self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect::<Vec<_>>().join(",")
     }
 
-    pub fn brokers(&mut self) -> &mut [Process] {
-        &mut self.processes
+    pub fn size(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The process of a broker by its node id, from 1.
+    pub fn process(&mut self, id: usize) -> &mut Process {
+        let node = &mut self.nodes[id - 1];
+        node.process.as_mut().unwrap_or_else(|| panic!("{} is not running", node.name))
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, id: usize) {
+        self.process(id).kill();
+        self.nodes[id - 1].process = None;
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub async fn stop(&mut self, id: usize) {
+        self.process(id).stop().await;
+        self.nodes[id - 1].process = None;
+    }
+
+    /// Starts a broker on its port and data, without waiting.
+    pub fn spawn(&mut self, id: usize) {
+        let node = &mut self.nodes[id - 1];
+        assert!(node.process.is_none(), "{} runs already", node.name);
+        let command = self.kafka.java("-Xmx512m", "kafka.Kafka", &[&node.settings().display().to_string()]);
+        node.process = Some(Process::spawn(&node.name, command, &node.home.join("server.log")));
+    }
+
+    pub async fn wait_for_port(&self, id: usize) {
+        let port = self.nodes[id - 1].port;
+        let what = format!("Kafka listens on {port}");
+        wait_until(&what, START_TIME_MAX, || async { TcpStream::connect(("127.0.0.1", port)).await.is_ok() }).await;
+    }
+
+    /// Where logs and data are.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The data folder of a broker.
+    pub fn data(&self, id: usize) -> PathBuf {
+        self.nodes[id - 1].home.join("data")
+    }
+}
+
+impl KafkaNode {
+    fn settings(&self) -> PathBuf {
+        self.home.join("server.properties")
     }
 }
 

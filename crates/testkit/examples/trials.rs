@@ -1,0 +1,80 @@
+//! What `cargo xtask faults` and `cargo xtask judge failover` start: trials on clusters of real processes.
+//!
+//! `trials faults SEED MINUTES [SCENARIO]` and `trials failover PARTS KILLS RESTARTS SUBJECTS`; xtask has the names and
+//! the defaults. A program of its own, because xtask knows none of our crates.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use twinstream_testkit::faults::judge::{self, Options, Part};
+use twinstream_testkit::faults::{Dice, SCENARIOS, Scenario, by_name};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let good = match arguments[..] {
+        ["faults", seed, minutes] => faults(number(seed), number(minutes), None).await,
+        ["faults", seed, minutes, name] => faults(number(seed), number(minutes), Some(by_name(name))).await,
+        ["failover", parts, kills, restarts, subjects] => {
+            let parts = parts.split(',').map(part).collect();
+            let (kills, restarts) = (number(kills) as usize, number(restarts) as usize);
+            let (with_ours, with_kafka) = (subjects.contains("ours"), subjects.contains("kafka"));
+            judge::run(&Options { parts, kills, restarts, with_ours, with_kafka }).await
+        }
+        _ => panic!("start it as `cargo xtask faults` or `cargo xtask judge failover`"),
+    };
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or_else(|_| panic!("`{text}` is not a number"))
+}
+
+fn part(name: &str) -> Part {
+    let found = Part::ALL.into_iter().find(|part| part.name() == name);
+    found.unwrap_or_else(|| panic!("no part `{name}`; there are {}", Part::ALL.map(Part::name).join(", ")))
+}
+
+/// One scenario after the other until the time is over, at least one; the first one that fails ends it.
+async fn faults(seed: u64, minutes: u64, only: Option<&'static Scenario>) -> bool {
+    let until = Instant::now() + Duration::from_secs(minutes * 60);
+    let mut dice = Dice::new(seed);
+    let mut order: Vec<&'static Scenario> = Vec::new();
+    // The first trial of one scenario has the seed itself, so that it can be repeated by it.
+    let mut next_seed = seed;
+    let mut trials = 0;
+    loop {
+        if order.is_empty() {
+            order = match only {
+                Some(scenario) => vec![scenario],
+                None => dice.shuffled(&SCENARIOS.iter().collect::<Vec<_>>()),
+            };
+        }
+        let scenario = order.pop().expect("was just filled");
+        if only.is_none() || trials > 0 {
+            next_seed = dice.between(1, 1_000_000_000);
+        }
+        trials += 1;
+        // A task of its own, because what goes wrong in there panics.
+        let trial = tokio::spawn(scenario.run(next_seed)).await;
+        let good = match &trial {
+            Ok(report) => {
+                eprintln!("{report}");
+                report.is_good()
+            }
+            Err(error) => {
+                eprintln!("FAILED {}: {error}", scenario.name);
+                false
+            }
+        };
+        if !good {
+            eprintln!("repeat: cargo xtask faults --seed {next_seed} --only {}", scenario.name);
+            return false;
+        }
+        if Instant::now() >= until {
+            eprintln!("{trials} trials, all good; seed {seed}");
+            return true;
+        }
+    }
+}

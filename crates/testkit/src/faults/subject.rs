@@ -1,0 +1,98 @@
+//! The cluster that suffers: ours, or Apache Kafka's, so that the same script runs against both.
+
+use std::path::PathBuf;
+
+use crate::cluster::Cluster;
+use crate::folder::Folder;
+use crate::nemesis::Network;
+use crate::peer::KafkaCluster;
+use crate::process::Process;
+
+#[derive(Debug)]
+pub enum Subject {
+    Ours(Cluster),
+    Kafka(KafkaCluster),
+}
+
+impl Subject {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ours(_) => "Twinstream",
+            Self::Kafka(_) => "Apache Kafka 4.3.1",
+        }
+    }
+
+    pub fn bootstrap(&self) -> String {
+        match self {
+            Self::Ours(cluster) => cluster.bootstrap(),
+            Self::Kafka(cluster) => cluster.bootstrap(),
+        }
+    }
+
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Ours(cluster) => cluster.size(),
+            Self::Kafka(cluster) => cluster.size(),
+        }
+    }
+
+    pub fn folder(&self) -> &Folder {
+        match self {
+            Self::Ours(cluster) => cluster.folder(),
+            Self::Kafka(cluster) => cluster.folder(),
+        }
+    }
+
+    /// The data folder of a broker.
+    pub fn data(&self, id: usize) -> PathBuf {
+        match self {
+            Self::Ours(cluster) => cluster.data(id),
+            Self::Kafka(cluster) => cluster.data(id),
+        }
+    }
+
+    pub fn network(&self) -> &Network {
+        match self {
+            Self::Ours(cluster) => cluster.network(),
+            Self::Kafka(_) => panic!("Kafka's brokers share one network here"),
+        }
+    }
+
+    pub fn process(&mut self, id: usize) -> &mut Process {
+        match self {
+            Self::Ours(cluster) => cluster.broker(id).process(),
+            Self::Kafka(cluster) => cluster.process(id),
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, id: usize) {
+        match self {
+            Self::Ours(cluster) => cluster.broker(id).kill(),
+            Self::Kafka(cluster) => cluster.kill(id),
+        }
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub async fn stop(&mut self, id: usize) {
+        match self {
+            Self::Ours(cluster) => cluster.broker(id).stop().await,
+            Self::Kafka(cluster) => cluster.stop(id).await,
+        }
+    }
+
+    /// Starts a broker on its port and data, without waiting.
+    pub fn spawn(&mut self, id: usize) {
+        match self {
+            Self::Ours(cluster) => cluster.broker(id).spawn(),
+            Self::Kafka(cluster) => cluster.spawn(id),
+        }
+    }
+
+    pub async fn wait_for_port(&mut self, id: usize) {
+        match self {
+            Self::Ours(cluster) => cluster.broker(id).wait_for_port().await,
+            Self::Kafka(cluster) => cluster.wait_for_port(id).await,
+        }
+    }
+}

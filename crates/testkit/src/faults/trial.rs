@@ -1,0 +1,313 @@
+//! One run: a cluster under load, steps that break and heal it, and the report.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::watch::Watch;
+use super::{Dice, Subject};
+use crate::checker::{self, Verdict};
+use crate::history::{Event, Recorder, Value, What};
+use crate::load::{Load, LoadOptions, last_reading};
+use crate::nemesis::files;
+use crate::operator::{Operator, SETTLES_WITHIN};
+use crate::wait::{wait_until, wait_until_some};
+
+/// The topic that load goes to.
+pub(super) const TOPIC: &str = "faults";
+/// Load runs for so many acknowledged records before anything breaks.
+const WARM: u64 = 100;
+/// A step that never becomes writable again ends the trial.
+const WRITABLE_MAX: Duration = Duration::from_secs(90);
+
+/// A cluster under load. Verbs break it, [`Trial::heal`] mends it, [`Trial::finish`] judges.
+pub struct Trial {
+    pub subject: Subject,
+    pub operator: Operator,
+    pub dice: Dice,
+    pub options: LoadOptions,
+    recorder: Recorder,
+    load: Option<Load>,
+    watch: Watch,
+    down: BTreeSet<usize>,
+    paused: BTreeSet<usize>,
+    name: String,
+    complaints: Vec<String>,
+}
+
+/// What came out.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub name: String,
+    pub verdict: Verdict,
+    /// What a scenario required beyond the checker, and did not get.
+    pub complaints: Vec<String>,
+    pub history: PathBuf,
+    pub took: Duration,
+}
+
+impl Report {
+    pub fn is_good(&self) -> bool {
+        self.verdict.is_clean() && self.complaints.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.is_good() { "ok    " } else { "FAILED" };
+        write!(f, "{mark} {} ({:.0} s): {}", self.name, self.took.as_secs_f64(), self.verdict)?;
+        for complaint in &self.complaints {
+            write!(f, "\n  {complaint}")?;
+        }
+        if !self.is_good() {
+            write!(f, "\n  history: {}", self.history.display())?;
+        }
+        Ok(())
+    }
+}
+
+impl Trial {
+    /// Makes the topic, three replicas of which two must be in sync, and starts the load.
+    pub async fn start(name: &str, subject: Subject, seed: u64, options: LoadOptions) -> Self {
+        let history = subject.folder().path().join("history.jsonl");
+        let recorder = Recorder::create(&history).unwrap_or_else(|error| panic!("{error}"));
+        let operator = Operator::connect(&subject.bootstrap(), subject.size()).await;
+        operator.create_topic(&options.topic, options.partitions, 3, &[("min.insync.replicas", "2")]).await;
+        let load = Load::start(&subject.bootstrap(), &recorder, &options);
+        let watch = Watch::start(operator.clone());
+        let trial = Self {
+            subject,
+            operator,
+            dice: Dice::new(seed),
+            options,
+            recorder,
+            load: Some(load),
+            watch,
+            down: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            name: name.to_owned(),
+            complaints: Vec::new(),
+        };
+        trial.wait_acknowledged(WARM).await;
+        trial
+    }
+
+    /// Tells a step, in the history and to whoever looks on.
+    pub fn step(&self, text: impl fmt::Display) {
+        let text = text.to_string();
+        eprintln!("{:8.2} s  {text}", self.recorder.elapsed().as_secs_f64());
+        self.recorder.fault(text);
+    }
+
+    /// Something that must not be, beside what the checker finds.
+    pub fn complain(&mut self, text: impl fmt::Display) {
+        let text = text.to_string();
+        eprintln!("{:8.2} s  COMPLAINT: {text}", self.recorder.elapsed().as_secs_f64());
+        self.complaints.push(text);
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, id: usize) {
+        self.step(format!("SIGKILL {id}"));
+        self.subject.kill(id);
+        self.down.insert(id);
+    }
+
+    /// SIGKILL of all, as close to each other as it gets.
+    pub fn kill_all(&mut self) {
+        for id in 1..=self.subject.size() {
+            if !self.down.contains(&id) {
+                self.kill(id);
+            }
+        }
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub async fn stop(&mut self, id: usize) {
+        self.step(format!("SIGTERM {id}"));
+        self.subject.stop(id).await;
+        self.down.insert(id);
+    }
+
+    /// Starts a broker that is down, and waits until it listens.
+    pub async fn start_broker(&mut self, id: usize) {
+        self.spawn(id);
+        self.subject.wait_for_port(id).await;
+    }
+
+    /// Starts a broker that is down, without waiting.
+    pub fn spawn(&mut self, id: usize) {
+        self.step(format!("start {id}"));
+        self.subject.spawn(id);
+        self.down.remove(&id);
+    }
+
+    pub fn pause(&mut self, id: usize) {
+        self.step(format!("SIGSTOP {id}"));
+        self.subject.process(id).pause();
+        self.paused.insert(id);
+    }
+
+    pub fn resume(&mut self, id: usize) {
+        self.step(format!("SIGCONT {id}"));
+        self.subject.process(id).resume();
+        self.paused.remove(&id);
+    }
+
+    /// Brokers that run and are not paused.
+    pub fn up(&self) -> Vec<usize> {
+        (1..=self.subject.size()).filter(|id| !self.down.contains(id) && !self.paused.contains(id)).collect()
+    }
+
+    /// A partition by chance.
+    pub fn any_partition(&mut self) -> i32 {
+        let last = u64::try_from(self.options.partitions - 1).expect("partitions");
+        i32::try_from(self.dice.between(0, last)).expect("an index")
+    }
+
+    /// Who leads a partition.
+    pub async fn leader(&self, partition: i32) -> usize {
+        self.operator.leader(&self.options.topic, partition).await
+    }
+
+    /// Lets load run for a while; the time is part of what a scenario is.
+    pub async fn run_for(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Waits until each of these partitions has acknowledged a value that was sent from now on, and complains when that
+    /// takes longer than allowed. How long it took.
+    pub async fn writable(&mut self, partitions: &[i32], within: Duration) -> Duration {
+        let began = self.recorder.elapsed();
+        let mut fresh: BTreeSet<Value> = BTreeSet::new();
+        let mut open: BTreeSet<i32> = partitions.iter().copied().collect();
+        let mut next = self.recorder.len();
+        let what = format!("{}-{partitions:?} is writable", self.options.topic);
+        let took = wait_until_some(&what, WRITABLE_MAX, || {
+            let events = self.recorder.events_from(next);
+            next += events.len();
+            for event in &events {
+                note_fresh(event, &mut fresh, &mut open);
+            }
+            let done = open.is_empty().then(|| self.recorder.elapsed() - began);
+            async move { done }
+        })
+        .await;
+        self.tell(format!("writable after {:.2} s", took.as_secs_f64()));
+        if took > within {
+            self.complain(format!("partitions {partitions:?} were writable after {took:.2?}, not within {within:?}"));
+        }
+        took
+    }
+
+    /// All partitions, see [`Trial::writable`].
+    pub async fn all_writable(&mut self, within: Duration) -> Duration {
+        let all: Vec<i32> = (0..self.options.partitions).collect();
+        self.writable(&all, within).await
+    }
+
+    /// Waits until so many values more are acknowledged.
+    pub async fn wait_acknowledged(&self, more: u64) {
+        let goal = self.recorder.acknowledged() + more;
+        wait_until("more values are acknowledged", SETTLES_WITHIN, || async { self.recorder.acknowledged() >= goal })
+            .await;
+    }
+
+    /// Values acknowledged until now.
+    pub fn acknowledged(&self) -> u64 {
+        self.recorder.acknowledged()
+    }
+
+    /// Waits until all replicas are in sync.
+    pub async fn whole(&self) {
+        self.operator.wait_whole(&self.options.topic, self.options.partitions).await;
+        self.tell("all replicas are in sync");
+    }
+
+    /// Links work, nobody is paused, everybody runs, all replicas are in sync.
+    pub async fn heal(&mut self) {
+        if let Subject::Ours(cluster) = &self.subject
+            && cluster.has_network()
+        {
+            cluster.network().heal();
+        }
+        for id in self.paused.clone() {
+            self.resume(id);
+        }
+        for id in self.down.clone() {
+            self.spawn(id);
+        }
+        for id in 1..=self.subject.size() {
+            self.subject.wait_for_port(id).await;
+        }
+        self.whole().await;
+    }
+
+    /// Heals, reads everything once more, and judges.
+    pub async fn finish(mut self) -> Report {
+        self.heal().await;
+        self.all_writable(SETTLES_WITHIN).await;
+        self.load.take().expect("a running load").stop().await;
+        self.whole().await;
+        last_reading(&self.subject.bootstrap(), &self.recorder, &self.options).await;
+        self.compare_files().await;
+        for conflict in self.watch.conflicts() {
+            self.complain(conflict);
+        }
+        let verdict = checker::judge(&self.recorder.events());
+        let (name, complaints) = (self.name.clone(), self.complaints.clone());
+        let (history, took) = (self.recorder.flushed().to_path_buf(), self.recorder.elapsed());
+        let report = Report { name, verdict, complaints, history, took };
+        if !report.is_good() {
+            self.subject.folder().keep();
+        }
+        report
+    }
+
+    /// Replicas copy batches as they are, so their files are equal to the byte once all are in sync.
+    async fn compare_files(&mut self) {
+        for (partition, state) in self.operator.partitions(&self.options.topic).await {
+            let mut copies = state.replicas.iter().map(|id| {
+                (*id, files::log_bytes(&self.subject.data(*id), &self.options.topic, partition)) //
+            });
+            let Some((first, expected)) = copies.next() else { continue };
+            let differing: Vec<String> = copies
+                .filter(|(_, found)| *found != expected)
+                .map(|(other, found)| {
+                    let at = expected.iter().zip(&found).take_while(|(a, b)| a == b).count();
+                    let (one, two) = (expected.len(), found.len());
+                    format!("the logs of brokers {first} ({one} bytes) and {other} ({two} bytes) part at byte {at}")
+                })
+                .collect();
+            for difference in differing {
+                self.complain(format!("partition {partition}: {difference}"));
+            }
+        }
+    }
+
+    /// What the quorum went through: how many epochs were seen.
+    pub fn quorum_epochs(&self) -> usize {
+        self.watch.epochs()
+    }
+
+    /// The history, for those who measure.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// For whoever looks on, and no step.
+    pub fn tell(&self, text: impl fmt::Display) {
+        eprintln!("{:8.2} s    {text}", self.recorder.elapsed().as_secs_f64());
+    }
+}
+
+fn note_fresh(event: &Event, fresh: &mut BTreeSet<Value>, open: &mut BTreeSet<i32>) {
+    match &event.what {
+        What::Send { values, .. } => fresh.extend(values),
+        What::Sent { partition, values, .. } if values.iter().any(|value| fresh.contains(value)) => {
+            open.remove(partition);
+        }
+        _ => {}
+    }
+}
