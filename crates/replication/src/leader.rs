@@ -148,11 +148,18 @@ pub struct LeaderState {
     ticked: Instant,
     /// Followers are not blamed for silence before this time: this process itself did not run.
     awake_since: Instant,
+    /// A mistake that the model test plants to see that it would be noticed.
+    #[cfg(test)]
+    pub(crate) bug: Option<crate::model_tests::Bug>,
 }
 
 impl LeaderState {
     /// Begins a leadership. The caller has noted the epoch in its log (`note_leadership`) and passes the positions of
     /// its log. In-sync followers get their full time; the high watermark stays where it was until they have fetched.
+    ///
+    /// Only for images that hold the registration of *this* run of the broker: in an older one it may lead an epoch in
+    /// which it has already written, and what it wrote may be lost since. Two records would share an epoch and an
+    /// offset, and no comparison of epochs would ever notice.
     pub fn new(
         node: NodeId,
         assignment: &Assignment,
@@ -176,6 +183,8 @@ impl LeaderState {
             settings,
             ticked: now,
             awake_since: now,
+            #[cfg(test)]
+            bug: None,
         };
         state.line_up_followers(now);
         for (id, follower) in &mut state.followers {
@@ -217,7 +226,10 @@ impl LeaderState {
 
     /// Every node that is or may by now be in the ISR.
     pub fn maximal_isr(&self) -> impl Iterator<Item = NodeId> {
-        let proposed = self.in_flight.iter().flat_map(|proposal| proposal.isr.iter().map(|(id, _)| *id));
+        let in_flight = self.in_flight.iter();
+        #[cfg(test)]
+        let in_flight = in_flight.filter(|_| self.bug != Some(crate::model_tests::Bug::NoMaximalIsr));
+        let proposed = in_flight.flat_map(|proposal| proposal.isr.iter().map(|(id, _)| *id));
         self.isr.iter().copied().chain(proposed.filter(|id| !self.isr.contains(id)))
     }
 
@@ -235,6 +247,11 @@ impl LeaderState {
     /// What a follower is known to have: its log end, `None` if it has not fetched in this epoch.
     pub fn follower_end(&self, node: NodeId) -> Option<Offset> {
         self.followers.get(&node).and_then(|follower| follower.log_end)
+    }
+
+    /// Where a follower's log is known to begin.
+    pub fn follower_start(&self, node: NodeId) -> Option<Offset> {
+        self.followers.get(&node).and_then(|follower| follower.log_start)
     }
 
     /// Up to where records are deleted on all replicas whose brokers are eligible: DeleteRecords waits for it.
@@ -342,8 +359,9 @@ impl LeaderState {
         self.look(now)
     }
 
-    /// The image changed for this partition. An older state, or one of another leader epoch (which needs a new
-    /// [`LeaderState`]), changes nothing.
+    /// The image changed for this partition; [`LeaderState::brokers_changed`] of the same image comes next, so that new
+    /// replicas are known. An older state, or one of another leader epoch (which needs a new [`LeaderState`]), changes
+    /// nothing.
     pub fn image_changed(&mut self, assignment: &Assignment, now: Instant) -> Effects {
         if assignment.leader_epoch == self.leader_epoch && assignment.partition_epoch > self.partition_epoch {
             self.partition_epoch = assignment.partition_epoch;

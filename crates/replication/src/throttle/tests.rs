@@ -24,7 +24,7 @@ fn off_by(moved: u64, rate: u64, seconds: u64) -> f64 {
 fn rate_holds_within_ten_percent_over_a_few_seconds() {
     for rate in [200_000, 1 << 20, 50 << 20] {
         let now = Instant::now();
-        let mut throttle = Throttle::new(Some(rate), now);
+        let throttle = Throttle::new(Some(rate), now);
         let answer = throttle.ration().unwrap();
         for every in [1, 20, 100] {
             let start = now + Duration::from_secs(every * 100);
