@@ -205,6 +205,3 @@ impl<'a> Change<'a> {
         Some(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,64 @@
+use super::*;
+
+#[test]
+fn lists_are_appended_to_and_subtracted_from() {
+    use ConfigOperation::{Append, Delete, Set, Subtract};
+    let mut cluster = Cluster::of(1);
+    cluster.create_one(topic("a", 1)).expect("a good topic");
+    let mut policy = |operation, value| cluster.alter(topic_resource("a"), &[("cleanup.policy", operation, value)]);
+    // The default is "delete", and appending what is there changes nothing.
+    policy(Append, Some("compact")).expect("a list");
+    policy(Append, Some("compact")).expect("a list");
+    assert_eq!(cluster.config("a", "cleanup.policy"), Some("delete,compact"));
+    let mut policy = |operation, value| cluster.alter(topic_resource("a"), &[("cleanup.policy", operation, value)]);
+    policy(Subtract, Some("delete")).expect("a list");
+    assert_eq!(cluster.config("a", "cleanup.policy"), Some("compact"));
+    let mut alter = |name, operation, value| cluster.alter(topic_resource("a"), &[(name, operation, value)]);
+    assert_eq!(alter("retention.ms", Append, Some("1")).unwrap_err().code(), ErrorCode::InvalidConfig);
+    assert_eq!(alter("retention.ms", Set, None).unwrap_err().code(), ErrorCode::InvalidRequest);
+    alter("cleanup.policy", Delete, None).expect("it is set");
+    alter("cleanup.policy", Delete, None).expect("deleting a default is fine");
+    assert_eq!(alter("no.such.config", Delete, None).unwrap_err().code(), ErrorCode::InvalidConfig);
+    assert_eq!(cluster.config("a", "cleanup.policy"), None);
+}
+
+#[test]
+fn a_resource_changes_wholly_or_not_at_all() {
+    use ConfigOperation::Set;
+    let mut cluster = Cluster::of(1);
+    cluster.create_one(topic("a", 1)).expect("a good topic");
+    let settings = [("retention.ms", Set, Some("1")), ("segment.bytes", Set, Some("1"))];
+    assert_eq!(cluster.alter(topic_resource("a"), &settings).unwrap_err().code(), ErrorCode::InvalidConfig);
+    assert_eq!(cluster.config("a", "retention.ms"), None);
+    let twice = [("retention.ms", Set, Some("1")), ("retention.ms", Set, Some("2"))];
+    assert_eq!(cluster.alter(topic_resource("a"), &twice).unwrap_err().code(), ErrorCode::InvalidRequest);
+}
+
+#[test]
+fn configs_of_what_does_not_exist_are_refused() {
+    use ConfigOperation::Set;
+    let mut cluster = Cluster::of(1);
+    let settings = [("retention.ms", Set, Some("1"))];
+    assert_eq!(cluster.alter(topic_resource("a"), &settings).unwrap_err().code(), ErrorCode::UnknownTopicOrPartition);
+    let unknown = ConfigResource::Broker(NodeId(9));
+    assert_eq!(cluster.alter(unknown, &settings).unwrap_err().code(), ErrorCode::BrokerIdNotRegistered);
+    let static_setting = [("static.setting", Set, Some("1"))];
+    let error = cluster.alter(ConfigResource::BrokerDefault, &static_setting).unwrap_err();
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        (ErrorCode::InvalidRequest, "static.setting needs a restart")
+    );
+}
+
+#[test]
+fn replacing_configs_drops_what_is_not_named() {
+    use ConfigOperation::Set;
+    let mut cluster = Cluster::of(1);
+    cluster.create_one(topic("a", 1)).expect("a good topic");
+    cluster.alter(topic_resource("a"), &[("retention.ms", Set, Some("1"))]).expect("a good value");
+    let change = alteration(topic_resource("a"), &[("retention.bytes", Set, Some("2"))]);
+    let decision = cluster.controller.replace_configs(&[change], Mode::Apply, &AnyBrokerConfig, &NoBrokerDefaults);
+    assert!(cluster.commit(decision)[0].is_ok());
+    assert_eq!(cluster.config("a", "retention.ms"), None);
+    assert_eq!(cluster.config("a", "retention.bytes"), Some("2"));
+}
