@@ -3,6 +3,7 @@
 use twinstream_log::DirectoryError;
 
 use crate::controller::ControllerError;
+use crate::format::FormatError;
 use crate::partitions::PartitionsError;
 use crate::server::bind::BindError;
 use crate::settings::SettingsError;
@@ -14,13 +15,15 @@ pub enum BrokerError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error(transparent)]
     Listener(#[from] BindError),
     #[error(transparent)]
     Controller(#[from] ControllerError),
     #[error(transparent)]
     Partitions(#[from] PartitionsError),
     #[error(
-        "not registered with the controller within initial.broker.registration.timeout.ms={limit_ms}; is the voter of controller.quorum.voters up?"
+        "not registered with the controller within initial.broker.registration.timeout.ms={limit_ms}; are most of the voters of controller.quorum.voters up?"
     )]
     NotRegistered { limit_ms: u128 },
     #[error("a part of the broker ended unexpectedly: {0}")]

@@ -12,10 +12,12 @@ mod context; // what a handler sees
 mod controller; // the metadata quorum, and who decides
 mod error; // why a broker does not start, or stops
 mod follow; // partitions and groups in line with the image
+mod format; // log directories for a cluster id
 mod groups; // the group coordinator
 mod handlers; // one file per API, one table
 mod metrics;
 mod partitions; // logs, who leads them, who waits for their records
+mod replication; // fetching from leaders, in-sync replicas, throttles
 mod server; // sockets, frames, responses
 mod settings; // server.properties and its one table
 mod startup; // from settings to a serving broker, and back
@@ -25,6 +27,7 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 
 pub use error::BrokerError;
+pub use format::{FormatError, FormattedDirectory, IfFormatted, format};
 
 /// What a broker is started with. Settings from the environment (`TWINSTREAM_...`) come on top of the file, those of
 /// `overrides` on top of both.

@@ -42,6 +42,9 @@ pub(crate) enum Command {
     Quickstart(Quickstart),
     /// Run one broker.
     Broker(Role),
+    /// Tie a broker's empty log directories to a cluster before its first start. A broker does it by itself unless you
+    /// want to choose the cluster id.
+    Format(Format),
     /// Run a schema registry.
     Registry(Role),
     /// Run a Connect worker.
@@ -78,6 +81,20 @@ pub(crate) struct Role {
     /// A setting that wins over the file; may be given many times.
     #[arg(long = "override", value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub overrides: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Format {
+    /// The id of the cluster, the same for all of its nodes.
+    #[arg(short = 't', long, value_name = "ID")]
+    pub cluster_id: String,
+
+    /// Pass over directories that this cluster formatted before, instead of failing.
+    #[arg(short = 'g', long)]
+    pub ignore_formatted: bool,
+
+    #[command(flatten)]
+    pub role: Role,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod roles; // broker, registry, worker, search
 
 mod bootstrap; // where operator commands connect
 mod consume;
+mod format; // log directories for a cluster id
 mod group;
 mod kcat_format; // the -f strings of consume
 mod produce;
@@ -58,6 +59,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let format = arguments.output;
     match arguments.command {
         Command::Broker(role) => roles::broker(role),
+        Command::Format(options) => format::run(options, format),
         Command::Registry(role) => roles::registry(role),
         Command::Worker(role) => roles::worker(role),
         Command::Search(search) => roles::search(search),

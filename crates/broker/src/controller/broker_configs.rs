@@ -1,7 +1,7 @@
 //! Which broker settings may change while the broker runs.
 //!
 //! Only those that truly take effect at once: the broker-wide defaults of topic configs, which are looked up in the image whenever a
-//! topic's configs are. Everything else is refused with a way out, rather than stored without effect.
+//! topic's configs are, and the rates of throttled replication. Everything else is refused with a way out, rather than stored without effect.
 
 use std::sync::Arc;
 
@@ -22,9 +22,12 @@ impl DynamicBrokerConfigs {
     }
 }
 
+/// How fast partitions that are being moved may be copied: set before a reassignment and removed after it.
+const THROTTLES: [&str; 2] = ["leader.replication.throttled.rate", "follower.replication.throttled.rate"];
+
 /// Whether a broker setting takes effect when it is changed while the broker runs.
 pub(crate) fn is_dynamic(name: &str) -> bool {
-    twin_of(name).is_some()
+    THROTTLES.contains(&name) || twin_of(name).is_some()
 }
 
 /// The topic config that has this setting as its default.

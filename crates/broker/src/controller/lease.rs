@@ -100,6 +100,7 @@ impl Session {
     }
 
     /// Returns when the session is held; at once if it is.
+    #[cfg(test)]
     pub(crate) async fn held(&mut self) {
         if self.lost.wait_for(|lost| !*lost).await.is_err() {
             std::future::pending().await

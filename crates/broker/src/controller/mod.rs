@@ -66,7 +66,7 @@ use crate::settings::listeners::AdvertisedListener;
 use crate::settings::live::LiveSettings;
 
 /// The quorum's folder inside `metadata.log.dir`. It has no partition number, so it is no partition's folder.
-const QUORUM_FOLDER: &str = "metadata-quorum";
+pub(crate) const QUORUM_FOLDER: &str = "metadata-quorum";
 /// Losses of connections that wait for the actor.
 const LOSSES_MAX: usize = 256;
 
@@ -458,7 +458,8 @@ impl Shared {
 
     /// Where a node is reached; `None` while that is not known. The settings say where voters are; of others the metadata does.
     fn address_of(&self, node: NodeId) -> Option<(String, u16)> {
-        let own = || self.advertised.iter().find(|listener| listener.name == self.settings.network.inter_broker_listener);
+        let own =
+            || self.advertised.iter().find(|listener| listener.name == self.settings.network.inter_broker_listener);
         if node == self.identity.node_id
             && let Some(own) = own()
         {

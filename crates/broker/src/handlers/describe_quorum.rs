@@ -57,9 +57,7 @@ pub(crate) async fn execute(
         let code = ErrorCode::ClusterAuthorizationFailed;
         return failed(ctx, code, code.text());
     }
-    let asked = request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |partition| (topic, partition)));
-    let is_metadata = |(topic, partition): (&_, &_)| is_metadata_partition(topic, partition);
-    if !asked.clone().all(is_metadata) || asked.count() != 1 {
+    if !asks_for_metadata(&request) {
         let message = format!("only partition {METADATA_PARTITION} of {METADATA_TOPIC} is a quorum's");
         return failed(ctx, ErrorCode::UnknownTopicOrPartition, &message);
     }
@@ -72,11 +70,14 @@ pub(crate) async fn execute(
     }
 }
 
-fn is_metadata_partition(
-    topic: &kafka_protocol::messages::describe_quorum_request::TopicData,
-    partition: &kafka_protocol::messages::describe_quorum_request::PartitionData,
-) -> bool {
-    topic.topic_name.as_str() == METADATA_TOPIC && partition.partition_index == METADATA_PARTITION
+/// Whether the request names the one partition that a quorum keeps.
+fn asks_for_metadata(request: &DescribeQuorumRequest) -> bool {
+    match request.topics.as_slice() {
+        [topic] if topic.topic_name.as_str() == METADATA_TOPIC => {
+            matches!(topic.partitions.as_slice(), [partition] if partition.partition_index == METADATA_PARTITION)
+        }
+        _ => false,
+    }
 }
 
 fn topic(ctx: &RequestContext, description: Description) -> TopicData {

@@ -6,14 +6,16 @@ use twinstream_model::NodeId;
 use twinstream_quorum::QuorumOptions;
 
 use super::super::applier;
-use super::super::transport::{Identity, PeerTransport};
+use super::super::transport::PeerTransport;
 use super::*;
+use crate::metrics::BrokerMetrics;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn set(value: &str) -> Decision<()> {
     let (resource, name) = (ConfigResource::BrokerDefault, "log.retention.ms".to_owned());
-    Decision { records: vec![Record::Config { resource, name, value: Some(value.to_owned()) }], answer: () }
+    let record = Record::Config { resource, name, value: Some(value.to_owned()) };
+    Decision { records: vec![record], answer: (), effects: Effects::default() }
 }
 
 /// Decides as soon as this node leads.
@@ -42,7 +44,7 @@ async fn a_decision_that_panics_costs_only_itself() {
         image: Arc::clone(&image),
         events,
         quorum: quorum.clone(),
-        identity,
+        identity: Arc::clone(&identity),
         transport,
         inter_broker_listener: "PLAINTEXT".to_owned(),
         voters: vec![NodeId(1)],
@@ -54,6 +56,10 @@ async fn a_decision_that_panics_costs_only_itself() {
         leading: outputs.leading,
         losses,
         settings: ControllerSettings::default(),
+        balance: BalanceSettings { enabled: false, interval: PATIENCE, imbalance_percent_max: 10 },
+        identity,
+        sightings: Arc::default(),
+        elections: BrokerMetrics::new(Arc::clone(&image), NodeId(1)).elections,
         first_cluster_id: None,
         shutdown: shutdown.clone(),
     });
