@@ -1,4 +1,4 @@
-//! The dev loop, one word each: `cargo xtask test`, `cargo xtask fmt`, `cargo xtask tidy`.
+//! The dev loop, one word each: `cargo xtask test`, `fmt`, `tidy`, `faults`, `judge`.
 //!
 //! Picture: `test` is all that CI runs, in the order in which it costs least to fail: formatting, tidy, clippy, one
 //! build, every test, the judges. It ends with one line, `N passed, N failed, N skipped`.
@@ -7,11 +7,15 @@
 //! kcat). Where its prerequisite is missing the test says so through the file named by `TWINSTREAM_JUDGES_FILE` and
 //! fails; `xtask` counts it as skipped and lists what to install, unless `CI=true`, where it stays a failure.
 //!
+//! `faults` and `judge failover` run for longer than CI would wait: clusters of real processes that are broken on purpose.
+//! A short selection of the faults is a test of the cli.
+//!
 //! Not here: what is tested. A rule about the source tree is a file under `tidy/`; everything else is a test of a crate.
 
 mod command; // running cargo
 mod test; // the whole loop
 mod tidy; // rules about the source tree
+mod trials; // faults and measurements on real clusters
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +44,11 @@ enum Task {
     },
     /// The rules about the source tree.
     Tidy,
+    /// Breaks clusters under load in ways that the seed chooses, and judges what clients saw.
+    Faults(trials::Faults),
+    /// Measures, beside Apache Kafka.
+    #[command(subcommand)]
+    Judge(trials::Judge),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -50,6 +59,8 @@ fn main() -> anyhow::Result<ExitCode> {
             command::cargo(&root, &["fmt", "--all"]).args(check.then_some("--check")).status()?.success()
         }
         Task::Tidy => tidy::run(&root)?.failed == 0,
+        Task::Faults(faults) => faults.run(&root)?,
+        Task::Judge(judge) => judge.run(&root)?,
     };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,0 +1,40 @@
+//! A short selection of the faults: brokers die, hang, are cut off and get other replicas while clients write and read.
+//!
+//! Seeds are fixed, so that a failure here can be repeated: `cargo xtask faults --only NAME --seed N`. Scenarios run one
+//! after the other, since two clusters at a time would measure the machine.
+
+use tokio::sync::Mutex;
+use twinstream_testkit::faults::by_name;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+async fn survives(name: &str, seed: u64) {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let report = by_name(name).run(seed).await;
+    assert!(report.is_good(), "{report}\nrepeat: cargo xtask faults --only {name} --seed {seed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_leaders_are_killed() {
+    survives("leader-killed", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_all_are_killed_at_once() {
+    survives("all-killed", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_hung_is_fenced_when_it_wakes() {
+    survives("leader-hung", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_only_clients_reach_acknowledges_nothing() {
+    survives("leader-cut-from-followers", 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_move_under_load_while_brokers_die() {
+    survives("reassignment", 5).await;
+}

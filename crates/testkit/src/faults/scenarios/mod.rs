@@ -1,0 +1,191 @@
+//! The scenarios: what is broken, in which order, and what must hold meanwhile.
+//!
+//! Numbers are those of the list of faults; several may have the same. Time bounds here are those of a debug build on a
+//! busy machine, and catch a cluster that does not recover by itself. `cargo xtask judge failover` measures.
+
+mod disks; // damaged, lost, or behind
+mod links; // cut
+mod movements; // partitions that move
+mod processes; // dead or hung
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::{Report, Subject, Trial};
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::load::LoadOptions;
+
+/// A dead process is noticed by its closed connection.
+const DEAD_WITHIN: Duration = Duration::from_secs(3);
+/// A hung or cut-off one by its silence.
+const SILENT_WITHIN: Duration = Duration::from_secs(6);
+/// All brokers read their logs first.
+const RESTARTED_WITHIN: Duration = Duration::from_secs(15);
+/// Links that are cut here and there heal, and connections that hang are given up.
+const MENDED_WITHIN: Duration = Duration::from_secs(20);
+
+type Steps<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// One way to break a cluster.
+pub struct Scenario {
+    pub name: &'static str,
+    /// In the list of faults.
+    pub number: u8,
+    pub about: &'static str,
+    brokers: usize,
+    voters: usize,
+    network: bool,
+    settings: &'static [(&'static str, &'static str)],
+    steps: for<'a> fn(&'a mut Trial) -> Steps<'a>,
+}
+
+const THREE: Scenario = Scenario {
+    name: "",
+    number: 0,
+    about: "",
+    brokers: 3,
+    voters: 3,
+    network: false,
+    settings: &[],
+    steps: processes::quiet,
+};
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "quiet", number: 1, about: "nothing breaks", steps: processes::quiet, ..THREE },
+    Scenario {
+        name: "leader-killed",
+        number: 2,
+        about: "SIGKILL of partition leaders, also of the one that leads the quorum",
+        steps: processes::leader_killed,
+        ..THREE
+    },
+    Scenario { name: "all-killed", number: 3, about: "SIGKILL of all at once", steps: processes::all_killed, ..THREE },
+    Scenario {
+        name: "leader-hung",
+        number: 6,
+        about: "SIGSTOP of a partition leader, SIGCONT when another one leads",
+        steps: processes::leader_hung,
+        ..THREE
+    },
+    Scenario {
+        name: "controller-hung",
+        number: 7,
+        about: "SIGSTOP of the leader of the quorum",
+        steps: processes::controller_hung,
+        ..THREE
+    },
+    Scenario {
+        name: "leader-cut-from-followers",
+        number: 8,
+        about: "a partition leader that only clients reach",
+        network: true,
+        steps: links::leader_cut_from_followers,
+        ..THREE
+    },
+    Scenario {
+        name: "leader-cut-from-controller",
+        number: 9,
+        about: "a partition leader that the leader of the quorum does not hear",
+        network: true,
+        steps: links::leader_cut_from_controller,
+        ..THREE
+    },
+    Scenario {
+        name: "bridges",
+        number: 10,
+        about: "bridges, one-way links and random cuts among five",
+        brokers: 5,
+        voters: 5,
+        network: true,
+        steps: links::bridges,
+        ..THREE
+    },
+    Scenario {
+        name: "rolling-restart",
+        number: 12,
+        about: "SIGTERM and start of each; no error reaches a client, preferred leaders lead again",
+        settings: &[("leader.imbalance.check.interval.seconds", "2")],
+        steps: processes::rolling_restart,
+        ..THREE
+    },
+    Scenario {
+        name: "last-replica",
+        number: 13,
+        about: "one after the other is killed until none is in sync; they return in any order",
+        steps: processes::last_replica,
+        ..THREE
+    },
+    Scenario {
+        name: "torn-tail",
+        number: 15,
+        about: "the end of a killed follower's log is cut off",
+        steps: disks::torn_tail,
+        ..THREE
+    },
+    Scenario {
+        name: "metadata-damaged",
+        number: 16,
+        about: "a flipped bit or a cut in the metadata log of a voter; it heals, or refuses to start",
+        steps: disks::metadata_damaged,
+        ..THREE
+    },
+    Scenario {
+        name: "answers-lost",
+        number: 25,
+        about: "requests arrive, answers do not, connections are reset, and the leader dies",
+        network: true,
+        steps: links::answers_lost,
+        ..THREE
+    },
+    Scenario {
+        name: "reassignment",
+        number: 30,
+        about: "partitions move and change their number of replicas, moves are cancelled, brokers die meanwhile",
+        brokers: 4,
+        steps: movements::reassignment,
+        ..THREE
+    },
+    Scenario {
+        name: "voter-wiped",
+        number: 31,
+        about: "a voter returns with an empty disk, another one dies at once",
+        steps: disks::voter_wiped,
+        ..THREE
+    },
+    Scenario {
+        name: "voter-behind",
+        number: 31,
+        about: "a voter misses more of the metadata log than is kept, and is sent a snapshot",
+        steps: disks::voter_behind,
+        ..THREE
+    },
+];
+
+/// A scenario by its name; the panic lists all.
+pub fn by_name(name: &str) -> &'static Scenario {
+    SCENARIOS.iter().find(|scenario| scenario.name == name).unwrap_or_else(|| {
+        let names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        panic!("no scenario `{name}`; there are {}", names.join(", "))
+    })
+}
+
+impl Scenario {
+    /// Tries it on a new cluster of ours.
+    pub async fn run(&self, seed: u64) -> Report {
+        let name = format!("{} (seed {seed})", self.name);
+        eprintln!("--- fault {}, {name}: {}", self.number, self.about);
+        let mut options = ClusterOptions::replicated().voters(self.voters);
+        if self.network {
+            options = options.network();
+        }
+        for (name, value) in self.settings {
+            options = options.set(name, *value);
+        }
+        let cluster = Cluster::start_with(self.brokers, options).await;
+        let load = LoadOptions::new(super::trial::TOPIC, 3);
+        let mut trial = Trial::start(&name, Subject::Ours(cluster), seed, load).await;
+        (self.steps)(&mut trial).await;
+        trial.finish().await
+    }
+}

@@ -1,0 +1,113 @@
+//! `cargo xtask faults` and `cargo xtask judge failover`: builds the binary under test, then starts testkit's program
+//! `trials`, which knows the scenarios and the judge. Nothing is decided here but names and defaults.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+
+use crate::command::{cargo, say};
+
+/// Tells testkit which binary to try.
+const VARIABLE: &str = "TWINSTREAM_BIN";
+const MINUTES: u64 = 10;
+
+#[derive(Args)]
+pub(crate) struct Faults {
+    /// One scenario after the other until so many minutes are over, at least one; 10, or with --only just once.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Chooses scenarios, victims and pauses; a random one is printed if absent.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Only this scenario.
+    #[arg(long, value_name = "SCENARIO")]
+    only: Option<String>,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Judge {
+    /// How long writers wait when brokers die or hang, and whether anything is lost.
+    Failover(Failover),
+}
+
+#[derive(Args)]
+pub(crate) struct Failover {
+    /// How often the leader is killed.
+    #[arg(long, default_value_t = 20)]
+    kills: u64,
+    /// How often all brokers are killed at once.
+    #[arg(long, default_value_t = 10)]
+    restarts: u64,
+    /// What to measure: kills, hung, restart, throttle.
+    #[arg(long, value_delimiter = ',', default_value = "kills,hung,restart,throttle")]
+    parts: Vec<String>,
+    /// Whom to measure.
+    #[arg(long, value_delimiter = ',', default_value = "ours,kafka")]
+    of: Vec<String>,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+/// The binary under test; a debug build if nothing is said.
+#[derive(Args)]
+struct Subject {
+    /// Build and try a release.
+    #[arg(long, conflicts_with = "binary")]
+    release: bool,
+    /// Try this one.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+impl Faults {
+    pub(crate) fn run(&self, root: &Path) -> Result<bool> {
+        let seed = self.seed.unwrap_or_else(any_seed);
+        let minutes = self.minutes.unwrap_or(if self.only.is_some() { 0 } else { MINUTES });
+        say(format!("seed {seed}"));
+        let mut arguments = vec!["faults".to_owned(), seed.to_string(), minutes.to_string()];
+        arguments.extend(self.only.clone());
+        self.subject.trials(root, &arguments)
+    }
+}
+
+impl Judge {
+    pub(crate) fn run(&self, root: &Path) -> Result<bool> {
+        let Self::Failover(failover) = self;
+        let arguments = [
+            "failover".to_owned(),
+            failover.parts.join(","),
+            failover.kills.to_string(),
+            failover.restarts.to_string(),
+            failover.of.join(","),
+        ];
+        failover.subject.trials(root, &arguments)
+    }
+}
+
+impl Subject {
+    fn trials(&self, root: &Path, arguments: &[String]) -> Result<bool> {
+        let mut run = cargo(root, &["run", "--quiet", "-p", "twinstream-testkit", "--example", "trials", "--"]);
+        match &self.binary {
+            Some(binary) => _ = run.env(VARIABLE, binary.canonicalize().with_context(|| binary.display().to_string())?),
+            None => {
+                let mut build = cargo(root, &["build", "--quiet", "-p", "twinstream"]);
+                if !build.args(self.release.then_some("--release")).status()?.success() {
+                    return Ok(false);
+                }
+                let profile = if self.release { "release" } else { "debug" };
+                let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+                run.env(VARIABLE, target.join(profile).join("twinstream"));
+            }
+        }
+        Ok(run.args(arguments).status()?.success())
+    }
+}
+
+/// Seeds are small, so that a person can type them.
+fn any_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::from(now.subsec_nanos()) / 1_000
+}
