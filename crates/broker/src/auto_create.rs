@@ -3,8 +3,8 @@
 //! Picture: the same CreateTopics that a client would send, made by the broker itself, and then a short wait until the
 //! new topic has leaders in this broker's image, so that who asked can be answered at once.
 //!
-//! A topic is made with all replicas that the settings ask for, or not at all, as in Kafka. While fewer brokers are
-//! alive, who asked is told to come back, and the log says once per topic what is missing.
+//! A topic is made with all replicas that the settings ask for, or not at all, as in Kafka. Until that many brokers
+//! have registered, who asked is told to come back, and the log says once per topic what is missing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -109,11 +109,11 @@ fn judge(broker: &Broker, topic: &CreatableTopicResult) -> bool {
         }
         ErrorCode::InvalidReplicationFactor => {
             let replication_factor = broker.settings.topics.replication_factor;
-            let live_brokers = broker.image.load().live_brokers().count();
+            let brokers = broker.image.load().brokers().count();
             tracing::warn!(
                 topic = name,
                 replication_factor,
-                live_brokers,
+                brokers,
                 reason,
                 "cannot create topic on demand: start more brokers, or set default.replication.factor to the number of \
                  brokers that there are"

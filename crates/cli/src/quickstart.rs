@@ -2,7 +2,8 @@
 //!
 //! Picture: [`plan`] says what runs where, as data. [`children`] are processes of this same binary. `run` brings them up,
 //! both sites at once, then lets [`flow`] produce, mirror and index, reads everything back ([`count`]), and shows it
-//! ([`summary`]). Then it waits for a signal or for the death of a child.
+//! ([`summary`]). Then it waits for a signal or for the death of a child; that of a broker that the others can do without
+//! is only told.
 //!
 //! Invariants: a child never outlives this process, whatever kills it; everything is found again in the data directory,
 //! so a second start goes on and produces nothing twice; counts are read back from where the data ended up, never
@@ -53,7 +54,7 @@ pub(crate) fn run(options: Quickstart, format: OutputFormat) -> Result<ExitCode,
         let steps = Steps::new(start, format);
         let done = tokio::select! {
             done = work(&plan, &options, &children, &steps, format) => done,
-            died = children.any_death() => Err(died),
+            died = children.next_death() => Err(died.failure),
             () = signals.next() => Err(Failure::new("interrupted before everything was shown")),
         };
         steps.clear();
@@ -84,14 +85,22 @@ async fn work(
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Until a signal (a success) or the death of a child (a failure).
+/// Until a signal (a success) or the death of a child that the others need (a failure).
 async fn stay(children: &Children, signals: &mut StopSignals) -> Result<ExitCode, Failure> {
-    tokio::select! {
-        () = signals.next() => {
-            output::talk("stopping");
-            Ok(ExitCode::SUCCESS)
-        }
-        died = children.any_death() => Err(died),
+    loop {
+        let death = tokio::select! {
+            () = signals.next() => {
+                output::talk("stopping");
+                return Ok(ExitCode::SUCCESS);
+            }
+            death = children.next_death() => death,
+        };
+        let Some((what, arguments)) = death.spare else { return Err(death.failure) };
+        output::talk(&format!(
+            "{what}; the other brokers of its site serve its partitions. Start it again, in a terminal of its own, with\n  {} {}",
+            summary::program(),
+            arguments.join(" ")
+        ));
     }
 }
 
@@ -147,7 +156,7 @@ async fn service_ready(
     Ok(())
 }
 
-/// Polls until the server answers as it should. Its death is noticed elsewhere, by [`Children::any_death`].
+/// Polls until the server answers as it should. Its death is noticed elsewhere, by [`Children::next_death`].
 async fn until(server: &Server, ready: impl AsyncFn() -> bool) -> Result<(), Failure> {
     let start = Instant::now();
     while TcpStream::connect(server.address()).await.is_err() || !ready().await {

@@ -5,8 +5,11 @@ use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use serde::Serialize;
-use twinstream_client::raw::kafka_protocol::messages::DescribeConfigsRequest;
 use twinstream_client::raw::kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use twinstream_client::raw::kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
+use twinstream_client::raw::kafka_protocol::messages::{
+    BrokerId, DescribeConfigsRequest, DescribeTopicPartitionsRequest, TopicName as WireTopicName,
+};
 use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
 use twinstream_client::raw::{Node, OffsetAt, TopicInfo};
 use twinstream_client::{Admin, ClientError, NewTopic};
@@ -76,12 +79,18 @@ async fn create(
     match (format, created.created) {
         (OutputFormat::Json, _) => output::json(&created)?,
         (OutputFormat::Table, false) => output::line(&format!("topic {} was there already", created.topic))?,
-        (OutputFormat::Table, true) => {
-            let partitions = created.partitions.map(|count| format!(" with {count} partitions")).unwrap_or_default();
-            output::line(&format!("created topic {}{partitions}", created.topic))?;
-        }
+        (OutputFormat::Table, true) => output::line(&told(&created))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn told(created: &Created) -> String {
+    let count = |count: i64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let partitions = created.partitions.map(|partitions| count(partitions.into(), "partition"));
+    let replicas = created.replication_factor.map(|replicas| count(replicas.into(), "replica") + " each");
+    let counts: Vec<String> = partitions.into_iter().chain(replicas).collect();
+    let with = if counts.is_empty() { "" } else { " with " };
+    format!("created topic {}{with}{}", created.topic, counts.join(", "))
 }
 
 fn cannot_create(cluster: &Cluster, topic: &NewTopic, error: &ClientError) -> Failure {
@@ -90,7 +99,9 @@ fn cannot_create(cluster: &Cluster, topic: &NewTopic, error: &ClientError) -> Fa
         Some(ErrorCode::TopicAlreadyExists) => {
             failure.next(format!("look at it with `twinstream topic describe {}`, or add --if-not-exists", topic.name))
         }
-        Some(ErrorCode::InvalidReplicationFactor) => failure.next("leave out --replication-factor"),
+        Some(ErrorCode::InvalidReplicationFactor) => {
+            failure.next("start more brokers, or ask for fewer replicas with --replication-factor")
+        }
         _ => failure,
     }
 }
@@ -143,6 +154,10 @@ struct DescribedPartition {
     leader: Option<i32>,
     replicas: Vec<i32>,
     isr: Vec<i32>,
+    /// Replicas that are not in sync and may lead nevertheless; empty also where the brokers cannot say.
+    elr: Vec<i32>,
+    /// Who led last, while nobody leads.
+    last_leader: Option<i32>,
     start_offset: Option<i64>,
     end_offset: Option<i64>,
 }
@@ -179,13 +194,17 @@ async fn description(admin: &Admin, topic: &TopicInfo) -> Result<Described, Clie
         found.get(partition).and_then(|result| result.as_ref().ok()).map(|offset| offset.0)
     };
     let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+    let mut eligible = eligible_leaders(admin, &topic.name).await?;
     let partitions = topic.partitions.iter().map(|(index, partition)| {
         let name = TopicPartition::new(topic.name.clone(), *index);
+        let (elr, last_leader) = eligible.remove(&index.0).unwrap_or_default();
         DescribedPartition {
             partition: index.0,
             leader: partition.leader.map(|node| node.0),
             replicas: ids(&partition.replicas),
             isr: ids(&partition.isr),
+            elr,
+            last_leader,
             start_offset: offset(&starts, &name),
             end_offset: offset(&ends, &name),
         }
@@ -196,6 +215,31 @@ async fn description(admin: &Admin, topic: &TopicInfo) -> Result<Described, Clie
         configs: own_configs(admin, &topic.name).await?,
         partitions: partitions.collect(),
     })
+}
+
+/// Per partition the eligible leader replicas and the last leader (KIP-966); nothing from brokers that cannot say.
+async fn eligible_leaders(
+    admin: &Admin,
+    topic: &TopicName,
+) -> Result<BTreeMap<i32, (Vec<i32>, Option<i32>)>, ClientError> {
+    let asked = TopicRequest::default().with_name(WireTopicName(StrBytes::from_string(topic.to_string())));
+    let mut request = DescribeTopicPartitionsRequest::default().with_topics(vec![asked]);
+    let mut found = BTreeMap::new();
+    loop {
+        let answer = match admin.raw().request(Node::Any, &request).await {
+            Err(ClientError::UnsupportedVersion { .. }) => return Ok(found),
+            answer => answer?,
+        };
+        for partition in answer.topics.into_iter().flat_map(|topic| topic.partitions) {
+            let ids = |nodes: Option<Vec<BrokerId>>| nodes.into_iter().flatten().map(|node| node.0).collect();
+            let elr = ids(partition.eligible_leader_replicas);
+            let last: Vec<i32> = ids(partition.last_known_elr);
+            found.insert(partition.partition_index, (elr, last.first().copied()));
+        }
+        let Some(next) = answer.next_cursor else { return Ok(found) };
+        let cursor = Cursor::default().with_topic_name(next.topic_name).with_partition_index(next.partition_index);
+        request = request.with_cursor(Some(cursor));
+    }
 }
 
 async fn own_configs(admin: &Admin, topic: &TopicName) -> Result<BTreeMap<String, String>, ClientError> {
@@ -218,18 +262,36 @@ fn show(topic: Described) -> Result<(), Failure> {
         output::line(&format!("  {name}={value}"))?;
     }
     let dash = |number: Option<i64>| number.map_or("-".to_owned(), |number| number.to_string());
-    let nodes = |nodes: &[i32]| nodes.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
+    let nodes = |nodes: &[i32]| match nodes {
+        [] => "-".to_owned(),
+        nodes => nodes.iter().map(i32::to_string).collect::<Vec<_>>().join(","),
+    };
     let rows = topic.partitions.iter().map(|partition| {
         [
             partition.partition.to_string(),
             partition.leader.map_or("none".to_owned(), |node| node.to_string()),
             nodes(&partition.replicas),
             nodes(&partition.isr),
+            nodes(&partition.elr),
             dash(partition.start_offset),
             dash(partition.end_offset),
         ]
     });
-    output::table(["partition", "leader", "replicas", "isr", "start", "end"], rows.collect())
+    output::table(["partition", "leader", "replicas", "isr", "elr", "start", "end"], rows.collect())?;
+    topic.partitions.iter().filter_map(trouble).try_for_each(|line| output::line(&line))
+}
+
+/// What an operator should know about a partition beyond its row; nothing when all is well.
+fn trouble(partition: &DescribedPartition) -> Option<String> {
+    let index = partition.partition;
+    let nodes = |nodes: &[i32]| nodes.iter().map(i32::to_string).collect::<Vec<_>>().join(" or ");
+    let wanted = match (partition.leader, partition.elr.as_slice(), partition.last_leader) {
+        (Some(_), ..) => return None,
+        (None, [], Some(last)) => format!("starts again when broker {last} is back, which led last"),
+        (None, [], None) => "needs an unclean election, since no replica is known to have everything".to_owned(),
+        (None, elr, _) => format!("starts again when broker {} is back", nodes(elr)),
+    };
+    Some(format!("partition {index} has no leader: it {wanted}"))
 }
 
 async fn delete(cluster: &Cluster, names: &[String], yes: bool, format: OutputFormat) -> Result<ExitCode, Failure> {
@@ -267,3 +329,6 @@ fn confirmed(names: &[TopicName]) -> Result<bool, Failure> {
     io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::new(format!("cannot read stdin: {error}")))?;
     Ok(answer.trim() == "yes")
 }
+
+#[cfg(test)]
+mod tests;

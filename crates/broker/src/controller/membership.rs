@@ -101,7 +101,8 @@ impl Membership {
     }
 
     /// Hands over what this broker leads, so that clients move on before it stops. It serves on meanwhile; the controller says
-    /// when nothing is left that another broker could lead.
+    /// when nothing is left that another broker could lead. Once the session is lost there is nobody to hand over to, as when a
+    /// whole cluster stops and the voters that went first took the majority with them.
     pub(crate) async fn leave(&self) {
         if self.shared.broker_epoch.borrow().is_none() {
             return;
@@ -110,8 +111,16 @@ impl Membership {
         self.shared.stage.send_if_modified(|stage| {
             *stage == Stage::Member && std::mem::replace(stage, Stage::Leaving) != Stage::Leaving
         });
-        match tokio::time::timeout(LEAVE_LIMIT, stage.wait_for(|stage| *stage == Stage::Left)).await {
-            Ok(_) => tracing::info!("left the cluster"),
+        let mut session = self.shared.session.clone();
+        let left = async {
+            tokio::select! {
+                biased;
+                _ = stage.wait_for(|stage| *stage == Stage::Left) => tracing::info!("left the cluster"),
+                () = session.lost() => tracing::info!("the session with the controller is over, stopping without it"),
+            }
+        };
+        match tokio::time::timeout(LEAVE_LIMIT, left).await {
+            Ok(()) => {}
             Err(_) => tracing::warn!(
                 limit_ms = LEAVE_LIMIT.as_millis() as u64,
                 "the controller did not let this broker go in time, stopping without it"

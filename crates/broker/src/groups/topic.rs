@@ -1,7 +1,7 @@
 //! `__consumer_offsets` itself: how it comes into being; and which other topics cease to be.
 //!
-//! It is made with `offsets.topic.replication.factor` replicas or not at all, as Kafka does: while fewer brokers are
-//! alive, clients hear COORDINATOR_NOT_AVAILABLE and ask again. A topic that began with fewer replicas would keep
+//! It is made with `offsets.topic.replication.factor` replicas or not at all, as Kafka does: until that many brokers have
+//! registered, clients hear COORDINATOR_NOT_AVAILABLE and ask again. A topic that began with fewer replicas would keep
 //! them, and nobody would notice until the one broker that holds all offsets is gone.
 
 use std::sync::Arc;
@@ -68,11 +68,11 @@ impl Creation {
             }
             ErrorCode::InvalidReplicationFactor => {
                 let replication_factor = broker.settings.offsets.topic_replication_factor;
-                let live_brokers = broker.image.load().live_brokers().count();
+                let brokers = broker.image.load().brokers().count();
                 tracing::warn!(
                     topic = OFFSETS_TOPIC,
                     replication_factor,
-                    live_brokers,
+                    brokers,
                     reason,
                     "no consumer group can be served yet: start more brokers, or set offsets.topic.replication.factor \
                      to the number of brokers that there are"

@@ -5,7 +5,7 @@
 //!
 //! Every broker answers: one that is not the active controller forwards. Deviation: `timeout_ms` bounds nothing, because the answer
 //! does not wait for more than the commit of the metadata. Replicas are placed by the controller, spread over brokers and racks; more of
-//! them than brokers are alive is INVALID_REPLICATION_FACTOR.
+//! them than brokers are registered is INVALID_REPLICATION_FACTOR.
 
 use std::sync::Arc;
 

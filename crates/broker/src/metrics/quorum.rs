@@ -10,12 +10,14 @@ use twinstream_quorum::{Role, Status};
 
 use super::cluster::{family, gauge};
 
-const FIGURES: [(&str, &str); 5] = [
+const FIGURES: [(&str, &str); 7] = [
     ("kafka_controller_kafkacontroller_activecontrollercount", "1 on the node that decides, else 0."),
     ("kafka_server_raftmetrics_current_leader", "Node that leads the quorum, -1 for none."),
     ("kafka_server_raftmetrics_current_epoch", "Term of the quorum."),
     ("kafka_server_raftmetrics_high_watermark", "Last committed entry of the metadata log."),
     ("kafka_server_raftmetrics_log_end_offset", "Last entry of the metadata log here."),
+    ("kafka_server_raftmetrics_number_of_voters", "Nodes that vote in the quorum."),
+    ("kafka_server_raftmetrics_number_of_observers", "Nodes that follow the quorum without a vote."),
 ];
 const STATE: (&str, &str) = ("kafka_server_raftmetrics_current_state", "1 for the role that this node has.");
 
@@ -51,6 +53,8 @@ impl Collector for QuorumFigures {
             status.term as f64,
             status.committed as f64,
             status.last_index as f64,
+            status.voters.len() as f64,
+            status.learners.len() as f64,
         ];
         let mut families: Vec<MetricFamily> = FIGURES
             .iter()

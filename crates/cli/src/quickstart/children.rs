@@ -31,9 +31,18 @@ pub(super) struct Children {
 
 struct Child {
     name: String,
+    arguments: Vec<String>,
     log: std::path::PathBuf,
     stop_stage: u8,
+    is_spare: bool,
     process: std::process::Child,
+}
+
+/// The end of a child that nobody asked for.
+pub(super) struct Death {
+    pub failure: Failure,
+    /// For one that the others can do without: what happened, and the arguments that start it again.
+    pub spare: Option<(String, Vec<String>)>,
 }
 
 impl Children {
@@ -45,24 +54,37 @@ impl Children {
         command.process_group(0);
         die_with_parent(&mut command);
         let process = command.spawn().map_err(failed)?;
-        let child =
-            Child { name: server.name.clone(), log: server.log.clone(), stop_stage: server.stop_stage, process };
-        self.list.borrow_mut().push(child);
+        self.list.borrow_mut().push(Child {
+            name: server.name.clone(),
+            arguments: server.arguments.clone(),
+            log: server.log.clone(),
+            stop_stage: server.stop_stage,
+            is_spare: server.is_spare,
+            process,
+        });
         Ok(())
     }
 
-    /// Waits until some child ends, which none should while this process works.
-    pub(super) async fn any_death(&self) -> Failure {
+    /// Waits until some child ends, which none should while this process works. It is no child any more then.
+    pub(super) async fn next_death(&self) -> Death {
         loop {
-            let dead = self.list.borrow_mut().iter_mut().find_map(|child| {
-                let status = child.process.try_wait().ok().flatten()?;
-                Some(death(&child.name, &child.log, status))
-            });
-            if let Some(failure) = dead {
-                return failure;
+            if let Some(death) = self.find_death() {
+                return death;
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    fn find_death(&self) -> Option<Death> {
+        let mut list = self.list.borrow_mut();
+        let (at, status) = list.iter_mut().enumerate().find_map(|(at, child)| {
+            let status = child.process.try_wait().ok().flatten()?;
+            Some((at, status))
+        })?;
+        let child = list.remove(at);
+        let how = how(status);
+        let spare = child.is_spare.then(|| (format!("{} {how}", child.name), child.arguments.clone()));
+        Some(Death { failure: failure(&child.name, &child.log, &how), spare })
     }
 
     /// Stops all children cleanly, stage by stage.
@@ -118,13 +140,12 @@ fn die_with_parent(command: &mut Command) {
     }
 }
 
-fn death(name: &str, log: &std::path::Path, status: ExitStatus) -> Failure {
-    let how = match (status.code(), status.signal()) {
+fn how(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
         (Some(code), _) => format!("ended with exit code {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "ended".to_owned(),
-    };
-    failure(name, log, &how)
+    }
 }
 
 fn failure(name: &str, log: &std::path::Path, what: &str) -> Failure {

@@ -62,7 +62,8 @@ fn index(plan: &Plan) -> String {
 pub(super) async fn run(plan: &Plan, http: &Http, steps: &Steps) -> Result<Flow, Failure> {
     let upstream = Side::open(&plan.upstream.bootstrap, TOPIC).await?;
     let downstream = Side::open(&plan.downstream.bootstrap, &mirrored_topic()).await?;
-    let made = upstream.admin.ensure_topic(&NewTopic::new(upstream.topic.clone(), PARTITIONS, 1)).await;
+    let topic = NewTopic::new(upstream.topic.clone(), PARTITIONS, plan.upstream.replicas());
+    let made = upstream.admin.ensure_topic(&topic).await;
     made.map_err(|error| Failure::chain(&error))?;
     // The mirror may start before the first record is there; that is what it is for.
     tokio::try_join!(produce(plan, &upstream, steps), connector(plan, http, "mirror", mirror(plan), steps))?;
@@ -259,7 +260,7 @@ fn mirror(plan: &Plan) -> Value {
         "target.cluster.alias": "dst",
         "source.cluster.bootstrap.servers": plan.upstream.bootstrap,
         "target.cluster.bootstrap.servers": plan.downstream.bootstrap,
-        "replication.factor": "1",
+        "replication.factor": plan.downstream.replicas().to_string(),
         "topics": TOPIC,
     })
 }

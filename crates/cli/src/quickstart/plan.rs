@@ -3,6 +3,9 @@
 //! Ports, from the base B: upstream brokers B, B+1, ..; downstream brokers B+10, ..; registry B+20, worker B+21, search
 //! B+22. Folders: `upstream/1..N`, `downstream/1..N`, `search`, `logs`, `config`.
 //!
+//! Copies: every topic of a site has min(3, brokers) replicas; with three brokers or more, three of them vote in the
+//! metadata quorum and two replicas must be in sync for a write, so a site goes on without any one of its brokers.
+//!
 //! Invariants: a plan depends on its options only; the data directory remembers in `quickstart.json` (versioned) how many
 //! brokers it was made for, since partitions lie on them.
 
@@ -19,8 +22,17 @@ const REGISTRY: u16 = 20;
 const WORKER: u16 = 21;
 const SEARCH: u16 = 22;
 
+/// Beyond this, more copies cost more than they save.
+const REPLICAS_MAX: u16 = 3;
+/// Fewer cannot outvote a voter that is gone.
+const VOTERS: u16 = 3;
+
+/// After the worker (0), the registry and the index (1).
+const BROKERS_STOP: u8 = 2;
+
 const STATE_FILE: &str = "quickstart.json";
-const STATE_VERSION: u32 = 1;
+/// Version 2: several replicas and voters. The topics of version 1 had one replica, its quorum one voter.
+const STATE_VERSION: u32 = 2;
 
 /// A process of this binary.
 #[derive(Debug)]
@@ -31,6 +43,8 @@ pub(super) struct Server {
     pub log: PathBuf,
     /// Servers stop in this order: whoever needs others goes before them.
     pub stop_stage: u8,
+    /// Whether everything goes on when it is killed.
+    pub is_spare: bool,
     /// The settings file to write, for roles that read one.
     settings: Option<(PathBuf, String)>,
     /// Folders that must be there.
@@ -49,6 +63,17 @@ pub(super) struct Site {
     pub brokers: Vec<Server>,
     /// Addresses of all brokers.
     pub bootstrap: String,
+}
+
+impl Site {
+    /// Copies of every partition.
+    pub(super) fn replicas(&self) -> i16 {
+        replicas(self.brokers.len() as u16)
+    }
+}
+
+fn replicas(brokers: u16) -> i16 {
+    brokers.min(REPLICAS_MAX) as i16
 }
 
 #[derive(Debug)]
@@ -175,6 +200,13 @@ fn compare(path: &Path, text: &str, wanted: &State) -> Result<(), Failure> {
         ))
         .next(format!("use the newer binary, or {other}")));
     }
+    if found.version < wanted.version {
+        return Err(Failure::new(format!(
+            "the data directory was made by an earlier release, whose topics have one replica ({})",
+            path.display()
+        ))
+        .next(format!("remove it, or {other}")));
+    }
     if found.brokers != wanted.brokers {
         return Err(Failure::new(format!(
             "the data directory was made for {} brokers per site, not {}",
@@ -191,37 +223,35 @@ fn cannot(verb: &str, path: &Path, error: &std::io::Error) -> Failure {
 }
 
 fn site(data_dir: &Path, name: &'static str, base: u16, count: u16) -> Site {
-    let brokers: Vec<Server> = (0..count).map(|index| broker(data_dir, name, base, index)).collect();
+    let brokers: Vec<Server> = (0..count).map(|index| broker(data_dir, name, base, index, count)).collect();
     let bootstrap = brokers.iter().map(Server::address).collect::<Vec<_>>().join(",");
     Site { name, brokers, bootstrap }
 }
 
-fn broker(data_dir: &Path, site: &str, base: u16, index: u16) -> Server {
+fn broker(data_dir: &Path, site: &str, base: u16, index: u16, count: u16) -> Server {
     let id = index + 1;
     let port = base + index;
     let data = data_dir.join(site).join(id.to_string());
-    let is_controller = index == 0;
+    let voter_count = if count >= VOTERS { VOTERS } else { 1 };
+    let voters: Vec<String> =
+        (0..voter_count).map(|voter| format!("{}@127.0.0.1:{}", voter + 1, base + voter)).collect();
+    let replicas = replicas(count);
     let settings = [
-        ("process.roles", if is_controller { "broker,controller" } else { "broker" }.to_owned()),
+        ("process.roles", if index < voter_count { "broker,controller" } else { "broker" }.to_owned()),
         ("node.id", id.to_string()),
-        ("controller.quorum.voters", format!("1@127.0.0.1:{base}")),
+        ("controller.quorum.voters", voters.join(",")),
         ("listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
         ("log.dirs", data.display().to_string()),
         ("num.partitions", "3".to_owned()),
-        ("default.replication.factor", "1".to_owned()),
-        ("offsets.topic.replication.factor", "1".to_owned()),
+        ("default.replication.factor", replicas.to_string()),
+        ("min.insync.replicas", (replicas - 1).max(1).to_string()),
+        ("offsets.topic.replication.factor", replicas.to_string()),
         ("offsets.topic.num.partitions", "3".to_owned()),
         ("group.initial.rebalance.delay.ms", "0".to_owned()),
     ];
-    // The controller goes last, so that the others can say goodbye to it.
-    let stop_stage = match (site, is_controller) {
-        ("downstream", false) => 2,
-        ("downstream", true) => 3,
-        (_, false) => 4,
-        (_, true) => 5,
-    };
-    let server = with_settings(data_dir, "broker", &format!("{site}-{id}"), port, stop_stage, &settings);
-    Server { folders: vec![data], ..server }
+    // All brokers at once: whoever stopped last would wait for a majority of voters to say goodbye to.
+    let server = with_settings(data_dir, "broker", &format!("{site}-{id}"), port, BROKERS_STOP, &settings);
+    Server { folders: vec![data], is_spare: count >= VOTERS, ..server }
 }
 
 fn registry(data_dir: &Path, port: u16, site: &Site) -> Service {
@@ -229,13 +259,14 @@ fn registry(data_dir: &Path, port: u16, site: &Site) -> Service {
     let settings = [
         ("listeners", url.clone()),
         ("kafkastore.bootstrap.servers", site.bootstrap.clone()),
-        ("kafkastore.topic.replication.factor", "1".to_owned()),
+        ("kafkastore.topic.replication.factor", site.replicas().to_string()),
     ];
     Service { server: with_settings(data_dir, "registry", "registry", port, 1, &settings), url }
 }
 
 fn worker(data_dir: &Path, port: u16, site: &Site) -> Service {
     let url = format!("http://127.0.0.1:{port}");
+    let replicas = site.replicas().to_string();
     let bytes = "org.apache.kafka.connect.converters.ByteArrayConverter";
     let settings = [
         ("bootstrap.servers", site.bootstrap.clone()),
@@ -244,12 +275,12 @@ fn worker(data_dir: &Path, port: u16, site: &Site) -> Service {
         ("key.converter", bytes.to_owned()),
         ("value.converter", bytes.to_owned()),
         ("config.storage.topic", "connect-configs".to_owned()),
-        ("config.storage.replication.factor", "1".to_owned()),
+        ("config.storage.replication.factor", replicas.clone()),
         ("offset.storage.topic", "connect-offsets".to_owned()),
-        ("offset.storage.replication.factor", "1".to_owned()),
+        ("offset.storage.replication.factor", replicas.clone()),
         ("offset.storage.partitions", "3".to_owned()),
         ("status.storage.topic", "connect-status".to_owned()),
-        ("status.storage.replication.factor", "1".to_owned()),
+        ("status.storage.replication.factor", replicas),
         ("status.storage.partitions", "3".to_owned()),
         // A position that is stored often makes a copy after a crash short.
         ("offset.flush.interval.ms", "1000".to_owned()),
@@ -270,6 +301,7 @@ fn search(data_dir: &Path, port: u16, given: Option<&str>) -> Result<Search, Fai
         arguments: arguments.map(str::to_owned).into(),
         log: data_dir.join("logs/search.log"),
         stop_stage: 1,
+        is_spare: false,
         settings: None,
         folders: vec![data],
     };
@@ -312,6 +344,7 @@ fn with_settings(
         arguments: vec![role.to_owned(), "-c".to_owned(), file.display().to_string()],
         log: data_dir.join(format!("logs/{name}.log")),
         stop_stage,
+        is_spare: false,
         settings: Some((file, text)),
         folders: Vec::new(),
     }

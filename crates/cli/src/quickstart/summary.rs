@@ -133,7 +133,7 @@ fn index(plan: &Plan) -> String {
 }
 
 /// How this binary is called from the current folder.
-fn program() -> String {
+pub(super) fn program() -> String {
     let Ok(path) = std::env::current_exe() else { return "twinstream".to_owned() };
     let here = std::env::current_dir().ok();
     let relative = here.and_then(|here| path.strip_prefix(here).ok().map(|path| path.display().to_string()));

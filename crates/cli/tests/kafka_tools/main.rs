@@ -1,45 +1,22 @@
 //! Apache Kafka's own tools against our brokers: an operator who knows them needs nothing else.
+//!
+//! What these tests expect of texts is what the tools print against Apache Kafka 4.3.1 itself.
+
+mod bench; // a cluster and the tools
+mod movement; // reassignments and elections
+mod quorum; // the metadata quorum and its members
+mod replicas; // what the tools show of replicas
 
 use std::path::{Path, PathBuf};
-
-use twinstream_testkit::peer::{self, Kafka};
-use twinstream_testkit::{Cluster, records, wait_until};
-
 use std::time::Duration;
 
+use bench::{Bench, CONSUMER, TOPICS};
+use twinstream_testkit::peer::Kafka;
+use twinstream_testkit::{records, wait_until};
+
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
-const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
-const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const DUMP: &str = "org.apache.kafka.tools.DumpLogSegments";
-
-/// A cluster, Kafka's tools, and the option that every tool takes.
-struct Bench {
-    kafka: Kafka,
-    cluster: Cluster,
-    bootstrap: String,
-}
-
-impl Bench {
-    async fn start(brokers: usize) -> Self {
-        let kafka = peer::kafka();
-        let cluster = Cluster::start(brokers).await;
-        let bootstrap = cluster.bootstrap();
-        Self { kafka, cluster, bootstrap }
-    }
-
-    fn text(&self, class: &str, arguments: &[&str]) -> String {
-        self.kafka.text(class, &[&["--bootstrap-server", &self.bootstrap], arguments].concat())
-    }
-
-    fn text_with_input(&self, class: &str, arguments: &[&str], input: &str) -> String {
-        let arguments = [&["--bootstrap-server", &self.bootstrap], arguments].concat();
-        let output = self.kafka.run_with_input(class, &arguments, input);
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && !stderr.contains("ERROR"), "{class} {arguments:?}: {stderr}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topic_command_creates_lists_describes_grows_and_deletes() {
@@ -62,7 +39,7 @@ async fn topic_command_creates_lists_describes_grows_and_deletes() {
     let described = bench.text(TOPICS, &["--describe", "--topic", "wide"]);
     assert!(described.contains("PartitionCount: 8"), "{described}");
 
-    let refused = ["--create", "--topic", "safe", "--replication-factor", "2", "--bootstrap-server", &bench.bootstrap];
+    let refused = ["--create", "--topic", "safe", "--replication-factor", "4", "--bootstrap-server", &bench.bootstrap];
     let output = bench.kafka.run(TOPICS, &refused);
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(!output.status.success() && said.contains("InvalidReplicationFactorException"), "{said}");

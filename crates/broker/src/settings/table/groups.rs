@@ -36,7 +36,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Partitions of the topic of committed offsets, when it is created."),
     Setting::new("offsets.topic.replication.factor", Kind::Short, Some("3"))
         .at_least(1)
-        .effect("Replicas of that topic. While fewer brokers are alive it is not created and groups get COORDINATOR_NOT_AVAILABLE."),
+        .effect("Replicas of that topic. Until that many brokers have registered it is not created and groups get COORDINATOR_NOT_AVAILABLE."),
     Setting::new("offsets.topic.segment.bytes", Kind::Int, Some("104857600"))
         .at_least(1)
         .effect("Segment size of that topic."),

@@ -1,0 +1,158 @@
+//! What a consumer group keeps when the broker that coordinates it is killed: every commit that was acknowledged.
+//!
+//! One producer writes numbers, one member of a group reads them and commits by hand. The coordinator is killed again and
+//! again. Judges: the broker that takes over knows every offset whose commit was acknowledged; the member never gets a
+//! record below such an offset again; at the end it has seen every number that was acknowledged to the producer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use std::sync::Mutex;
+use twinstream_client::{
+    Admin, CommitOffset, Consumer, ConsumerEvent, ConsumerRecord, NewTopic, Producer, ProducerRecord,
+};
+use twinstream_model::{GroupId, Offset, TopicPartition};
+use twinstream_testkit::records::{client_settings, topic_name};
+use twinstream_testkit::{Cluster, ClusterOptions, wait_until};
+
+const TOPIC: &str = "numbers";
+const GROUP: &str = "readers";
+const PARTITIONS: i32 = 3;
+const KILLS: usize = 4;
+const SEND_EVERY: Duration = Duration::from_millis(3);
+const COMMIT_EVERY: Duration = Duration::from_millis(20);
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What happened so far, as clients know it.
+#[derive(Default)]
+struct Progress {
+    /// Numbers whose production was acknowledged.
+    produced: BTreeSet<u64>,
+    consumed: BTreeSet<u64>,
+    /// The offsets whose commit was acknowledged.
+    committed: BTreeMap<TopicPartition, Offset>,
+    commits: u64,
+    faults: Vec<String>,
+}
+
+type Shared = Arc<Mutex<Progress>>;
+
+/// Produces numbers until told to stop.
+async fn produce(bootstrap: String, progress: Shared, stop: Arc<AtomicBool>) {
+    let fast = [("retry.backoff.ms", "20"), ("reconnect.backoff.ms", "20"), ("linger.ms", "1")];
+    let producer = Producer::connect(&client_settings(&bootstrap, &fast)).await.expect("a producer");
+    let mut sent = Vec::new();
+    for number in 0u64.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let value = number.to_string();
+        let record = ProducerRecord::new(topic_name(TOPIC), Some(value.clone().into()), Some(value.into()));
+        let delivery = producer.enqueue(&record).await.expect("room in the queue");
+        let progress = Arc::clone(&progress);
+        sent.push(tokio::spawn(async move {
+            if delivery.wait().await.is_ok() {
+                progress.lock().unwrap().produced.insert(number);
+            }
+        }));
+        tokio::time::sleep(SEND_EVERY).await;
+    }
+    for delivery in sent {
+        delivery.await.expect("a delivery");
+    }
+}
+
+/// Reads as the only member of the group and commits what it has read, until told to stop.
+async fn consume(bootstrap: String, progress: Shared, stop: Arc<AtomicBool>) {
+    let by_hand = [("group.id", GROUP), ("enable.auto.commit", "false"), ("auto.offset.reset", "earliest")];
+    let mut consumer = Consumer::connect(&client_settings(&bootstrap, &by_hand)).await.expect("a consumer");
+    consumer.subscribe(&[TOPIC.to_owned()]).await.expect("a subscription");
+    let mut read: BTreeMap<TopicPartition, CommitOffset> = BTreeMap::new();
+    let mut last_commit = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        for event in consumer.next_batch(COMMIT_EVERY).await {
+            match event {
+                ConsumerEvent::Record(record) => note(&progress, &record, &mut read),
+                ConsumerEvent::Error { error, fatal: true } => panic!("the consumer failed: {error}"),
+                ConsumerEvent::Revoked(_) => read.clear(), // whoever reads them next commits them
+                _ => {}
+            }
+        }
+        if last_commit.elapsed() >= COMMIT_EVERY && !read.is_empty() {
+            last_commit = Instant::now();
+            if consumer.commit(&read).await.is_ok() {
+                let mut progress = progress.lock().unwrap();
+                progress.commits += 1;
+                progress.committed.extend(read.iter().map(|(at, commit)| (at.clone(), commit.offset)));
+            }
+        }
+    }
+    consumer.close().await.expect("a clean goodbye");
+}
+
+fn note(progress: &Shared, record: &ConsumerRecord, read: &mut BTreeMap<TopicPartition, CommitOffset>) {
+    let mut progress = progress.lock().unwrap();
+    let at = record.topic_partition();
+    if let Some(committed) = progress.committed.get(&at).filter(|committed| record.offset < **committed) {
+        let fault = format!("{at}: got offset {} although {committed} was committed", record.offset);
+        progress.faults.push(fault);
+    }
+    let number = record.value.as_deref().and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    progress.consumed.insert(number.expect("a number"));
+    read.insert(at, record.offset.next().into());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_commit_is_lost_when_the_coordinator_is_killed() {
+    let mut cluster = Cluster::start_with(3, ClusterOptions::replicated()).await;
+    let bootstrap = cluster.bootstrap();
+    let admin = Admin::connect(&client_settings(&bootstrap, &[])).await.expect("an admin client");
+    let topic = NewTopic::new(topic_name(TOPIC), PARTITIONS, 3);
+    admin.create_topic(&topic).await.expect("a topic with three replicas");
+    let (progress, stop) = (Shared::default(), Arc::new(AtomicBool::new(false)));
+    let (stop_producer, group) = (Arc::new(AtomicBool::new(false)), GroupId::from(GROUP));
+    let producer = tokio::spawn(produce(bootstrap.clone(), progress.clone(), stop_producer.clone()));
+    let consumer = tokio::spawn(consume(bootstrap.clone(), progress.clone(), stop.clone()));
+    let commits = || progress.lock().unwrap().commits;
+    wait_until("the group commits", SETTLED_WITHIN, || async { commits() > 5 }).await;
+
+    for kill in 1..=KILLS {
+        wait_until("everything is in sync", SETTLED_WITHIN, || all_in_sync(&admin)).await;
+        let coordinator = admin.raw().find_coordinator(&group).await.expect("a coordinator");
+        let id = usize::try_from(coordinator.0).expect("a node id");
+        cluster.broker(id).kill();
+        let (killed, before) = (Instant::now(), commits());
+        let acknowledged = progress.lock().unwrap().committed.clone();
+        wait_until("commits are acknowledged again", SETTLED_WITHIN, || async { commits() > before + 1 }).await;
+        println!("kill {kill}: broker {id}, commits again after {} ms", killed.elapsed().as_millis());
+
+        let known = admin.raw().committed_offsets(&group).await.expect("the committed offsets");
+        for (at, offset) in acknowledged {
+            let found = known.get(&at).map(|commit| commit.offset);
+            assert!(found >= Some(offset), "{at}: {offset} was committed, the new coordinator knows {found:?}");
+        }
+        cluster.broker(id).start().await;
+    }
+
+    stop_producer.store(true, Ordering::Relaxed);
+    producer.await.expect("the producer");
+    wait_until("everything that was produced is consumed", SETTLED_WITHIN, || async {
+        let progress = progress.lock().unwrap();
+        progress.produced.is_subset(&progress.consumed)
+    })
+    .await;
+    stop.store(true, Ordering::Relaxed);
+    consumer.await.expect("the consumer");
+    let progress = progress.lock().unwrap();
+    assert_eq!(progress.faults, Vec::<String>::new());
+    assert!(progress.produced.len() > 100, "{} numbers were produced", progress.produced.len());
+}
+
+/// Whether every partition, those of committed offsets included, has all its replicas in sync.
+async fn all_in_sync(admin: &Admin) -> bool {
+    let Ok(topics) = admin.topics().await else { return false };
+    let mut partitions = topics.values().flat_map(|topic| topic.partitions.values());
+    partitions.all(|partition| partition.leader.is_some() && partition.isr.len() == partition.replicas.len())
+}
