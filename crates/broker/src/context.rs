@@ -17,6 +17,7 @@ use crate::controller::ControllerClient;
 use crate::groups::GroupService;
 use crate::metrics::BrokerMetrics;
 use crate::partitions::{FetchSessions, PartitionManager, ProducerIds};
+use crate::replication::Replication;
 use crate::settings::Settings;
 
 /// The shared state of one broker process.
@@ -28,7 +29,9 @@ pub(crate) struct Broker {
     pub(crate) controller: ControllerClient,
     /// The partitions whose logs are here.
     pub(crate) partitions: Arc<PartitionManager>,
-    /// What consumers fetch incrementally.
+    /// How followers here fetch from leaders elsewhere, and what leaders here want of the controller.
+    pub(crate) replication: Replication,
+    /// What consumers and followers fetch incrementally.
     pub(crate) fetch_sessions: FetchSessions,
     /// Ids for idempotent producers.
     pub(crate) producer_ids: ProducerIds,

@@ -3,20 +3,23 @@
 //! v1 throttle time; v2 flexible.
 //!
 //! Moves the start of a log forward, -1 up to the high watermark. Whole segments below go at once, the rest is out
-//! of reach. Only topics whose cleanup policy contains `delete` allow it (POLICY_VIOLATION), as in Kafka. With one
-//! replica there is nobody to wait for, so the time limit does not matter.
+//! of reach. Only topics whose cleanup policy contains `delete` allow it (POLICY_VIOLATION), as in Kafka. Followers
+//! hear of the new start with their next answer, which is sent at once; the request is answered when all that are alive
+//! have taken it over (KIP-107), else with REQUEST_TIMED_OUT after its time limit. All partitions wait together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
-use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse, TopicName as WireTopicName};
+use tokio::time::Instant;
 use twinstream_metadata::Image;
 use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicName};
 
 use super::log_wire::{authorize_topic, blocking, partition_here};
 use crate::context::{Broker, Operation, RequestContext};
-use crate::partitions::{now_ms, read_code};
+use crate::partitions::{Interest, Partition, Wait, now_ms, read_code};
 
 pub(crate) async fn handle(
     broker: &Arc<Broker>,
@@ -24,11 +27,17 @@ pub(crate) async fn handle(
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
     let image = broker.image.load_full();
+    let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         topics.push(delete_in_topic(broker, ctx, &image, topic).await);
     }
-    DeleteRecordsResponse::default().with_topics(topics)
+    settle(broker, &mut topics, limit).await;
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        let partitions = partitions.into_iter().map(|(index, deletion)| to_response(ctx, index, deletion.outcome()));
+        DeleteRecordsTopicResult::default().with_name(name).with_partitions(partitions.collect())
+    });
+    DeleteRecordsResponse::default().with_topics(topics.collect())
 }
 
 pub(crate) fn error_response(
@@ -43,12 +52,7 @@ pub(crate) fn error_response(
     DeleteRecordsResponse::default().with_topics(topics.collect())
 }
 
-async fn delete_in_topic(
-    broker: &Broker,
-    ctx: &RequestContext,
-    image: &Image,
-    topic: DeleteRecordsTopic,
-) -> DeleteRecordsTopicResult {
+async fn delete_in_topic(broker: &Broker, ctx: &RequestContext, image: &Image, topic: DeleteRecordsTopic) -> Topic {
     let name = TopicName::parse(topic.name.as_str())
         .map_err(|_| ErrorCode::UnknownTopicOrPartition)
         .and_then(|name| authorize_topic(broker, ctx, Operation::Delete, &name).map(|()| name));
@@ -58,9 +62,75 @@ async fn delete_in_topic(
             Ok(name) => delete(broker, image, name, asked).await,
             Err(code) => Err(*code),
         };
-        partitions.push(to_response(ctx, asked.partition_index, deleted));
+        partitions.push((asked.partition_index, deleted.unwrap_or_else(Deletion::Done)));
     }
-    DeleteRecordsTopicResult::default().with_name(topic.name).with_partitions(partitions)
+    (topic.name, partitions)
+}
+
+type Topic = (WireTopicName, Vec<(i32, Deletion)>);
+
+/// A partition of the request.
+enum Deletion {
+    /// Done here; followers are to begin there, too.
+    Waits(Arc<Partition>, Offset),
+    Reached(Offset),
+    Done(ErrorCode),
+}
+
+impl Deletion {
+    /// Whether it waits on.
+    fn look(&mut self) -> bool {
+        let Deletion::Waits(partition, start) = self else { return false };
+        *self = match partition.low_watermark() {
+            Ok(low) if low >= *start => Deletion::Reached(low),
+            Ok(_) => return true,
+            Err(code) => Deletion::Done(code),
+        };
+        false
+    }
+
+    fn watched(&self) -> Option<(Arc<Partition>, Interest)> {
+        match self {
+            Deletion::Waits(partition, _) => Some((Arc::clone(partition), Interest::starts())),
+            _ => None,
+        }
+    }
+
+    fn outcome(self) -> Result<Offset, ErrorCode> {
+        match self {
+            Deletion::Reached(start) => Ok(start),
+            Deletion::Waits(..) => Err(ErrorCode::RequestTimedOut),
+            Deletion::Done(code) => Err(code),
+        }
+    }
+}
+
+/// Waits until all live replicas begin where they should, for at most `limit`.
+async fn settle(broker: &Broker, topics: &mut [Topic], limit: Duration) {
+    let Some(bell) = bell(topics) else { return };
+    let deadline = Instant::now() + limit;
+    while look(topics) {
+        tokio::select! {
+            () = bell.rung() => {}
+            () = tokio::time::sleep_until(deadline) => return,
+            () = broker.shutdown.cancelled() => return,
+        }
+    }
+}
+
+fn bell(topics: &[Topic]) -> Option<Wait> {
+    let partitions = topics.iter().flat_map(|(_, partitions)| partitions);
+    let watched: Vec<_> = partitions.filter_map(|(_, deletion)| deletion.watched()).collect();
+    (!watched.is_empty()).then(|| Wait::on(watched))
+}
+
+/// Whether any waits on.
+fn look(topics: &mut [Topic]) -> bool {
+    let mut waits = false;
+    for (_, deletion) in topics.iter_mut().flat_map(|(_, partitions)| partitions) {
+        waits |= deletion.look();
+    }
+    waits
 }
 
 async fn delete(
@@ -68,18 +138,19 @@ async fn delete(
     image: &Image,
     topic: &TopicName,
     asked: &DeleteRecordsPartition,
-) -> Result<Offset, ErrorCode> {
+) -> Result<Deletion, ErrorCode> {
     let partition = partition_here(broker, image, topic, PartitionIndex(asked.partition_index))?;
     partition.check_leader(LeaderEpoch::NONE)?;
     if !partition.log().config().cleanup.delete {
         return Err(ErrorCode::PolicyViolation);
     }
     let before = Offset(asked.offset);
-    blocking(move || {
-        partition.log().delete_records(before, now_ms()).map_err(|error| {
+    blocking(move || match partition.delete_records(before, now_ms()) {
+        Ok(start) => Ok(Deletion::Waits(partition, start)),
+        Err(error) => {
             tracing::debug!(partition = %partition.id(), %error, "records were not deleted");
-            read_code(&error)
-        })
+            Err(read_code(&error))
+        }
     })
     .await
 }

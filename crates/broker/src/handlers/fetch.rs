@@ -2,42 +2,50 @@
 //!
 //! v5 log start offset; v7 sessions (KIP-227); v9 leader epochs (KIP-320); v10 zstd; v11 rack (KIP-392); v12
 //! flexible, divergence (KIP-595); v13 topic ids; v15 replica state; v16 hints where the leader is (KIP-951);
-//! v17 directory ids, v18 the follower's high watermark (both for followers only).
+//! v17 directory ids, v18 the follower's high watermark (KIP-1166; both for followers only).
+//!
+//! Consumers read up to the high watermark, from the leader or, if their version knows racks (11), from any replica; a
+//! leader sends them to a follower in their rack if `replica.selector.class` says so. Followers read up to the log end,
+//! and what they ask for tells the leader what they have.
 //!
 //! A fetch answers at once when it has `min_bytes`, an error or a divergence to tell; else it waits for records
 //! until `max_wait_ms` is over. The first batch of an answer comes whole even if it is larger than every limit, so
 //! that a consumer always gets on. Record bytes go from the segment files to the socket, see `protocol::fetch`.
 //!
-//! Deviations: fetches of followers are refused (INVALID_REQUEST) until replication comes; there are no aborted
-//! transactions to report; the rack is not looked at, as there is only one replica to read from.
+//! A follower is answered early also when it does not know the newest high watermark or log start, so that a record is
+//! readable on followers, and safe from a new leader's ignorance, one round trip after it is committed.
+//!
+//! Deviations: there are no aborted transactions to report. Tools that ask as the debugging consumer (-2) see what a
+//! consumer sees.
 
+mod preferred; // the replica that a consumer should read
 mod read; // one pass over the partitions
+mod reader; // who asks
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_protocol::messages::fetch_request::FetchPartition;
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use kafka_protocol::protocol::HeaderVersion;
 use tokio::time::Instant;
 use twinstream_log::FileSlice;
-use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName};
 use twinstream_protocol::fetch::{
     FetchAnswer, LeaderEndpoint, Part, PartitionAnswer, RecordData, TopicAnswer, VERSION_MAX, VERSION_MIN,
 };
 
-use self::read::{Limits, Pass, Target};
-use crate::context::{Broker, RequestContext};
+use self::read::{Limits, Pass, Round, Target};
+use self::reader::{Follower, Reader};
+use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::partitions::{Ask, Key, Plan, Position, Told, TopicKey, Wait, now_ms};
 use crate::server::response::{FileRange, IntoResponse, Response, ResponsePart};
 
 const SESSIONS_SINCE: i16 = 7;
 const ZSTD_SINCE: i16 = 10;
 const BY_ID_SINCE: i16 = 13;
-const REPLICA_STATE_SINCE: i16 = 15;
-/// The replica id of Kafka's own tools that read as a follower would; they may do what a consumer may.
-const DEBUGGING_CONSUMER: i32 = -2;
+const KNOWN_HIGH_WATERMARK_SINCE: i16 = 18;
 const READ_COMMITTED: i8 = 1;
-
 /// A range of a segment file as the record bytes of an answer.
 #[derive(Clone, Debug)]
 pub(crate) struct FileRecords(FileSlice);
@@ -67,10 +75,13 @@ impl IntoResponse for Fetched {
 }
 
 pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: FetchRequest) -> Fetched {
-    if is_follower(ctx, &request) {
-        return error_response(ctx, request, ErrorCode::InvalidRequest);
-    }
-    let ask = ask_of(ctx, &request);
+    let reader = match Reader::of(ctx, &request) {
+        Reader::Follower(_) if !broker.authorize(ctx, Operation::ClusterAction, Resource::Cluster) => {
+            return error_response(ctx, request, ErrorCode::ClusterAuthorizationFailed);
+        }
+        reader => reader,
+    };
+    let ask = Ask { of_follower: reader.follower().is_some(), ..ask_of(ctx, &request) };
     let plan = match broker.fetch_sessions.plan(ask, now_ms()) {
         Ok(plan) => plan,
         Err(code) => {
@@ -83,10 +94,12 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
         read_committed: request.isolation_level == READ_COMMITTED,
         takes_zstd: ctx.api_version >= ZSTD_SINCE,
     };
+    let follower = reader.follower();
+    let round = Round { broker, ctx, reader, limits, took_note: false };
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let targets = read::targets(broker, ctx, &plan.partitions);
-    let pass = read_enough(broker, ctx, &targets, limits, size(request.min_bytes), wait).await;
-    Fetched(to_answer(broker, ctx, &plan, targets, pass))
+    let pass = read_enough(round, &targets, size(request.min_bytes), wait).await;
+    Fetched(to_answer(broker, ctx, &plan, targets, pass, follower))
 }
 
 pub(crate) fn error_response(ctx: &RequestContext, request: FetchRequest, code: ErrorCode) -> Fetched {
@@ -99,14 +112,6 @@ pub(crate) fn error_response(ctx: &RequestContext, request: FetchRequest, code: 
         push(&mut answer.topics, &key, None, PartitionAnswer::failed(key.1, code));
     }
     Fetched(answer)
-}
-
-fn is_follower(ctx: &RequestContext, request: &FetchRequest) -> bool {
-    let replica = match ctx.api_version >= REPLICA_STATE_SINCE {
-        true => request.replica_state.replica_id.0,
-        false => request.replica_id.0,
-    };
-    !(DEBUGGING_CONSUMER..0).contains(&replica)
 }
 
 fn size(wire: i32) -> usize {
@@ -129,6 +134,8 @@ fn ask_of(ctx: &RequestContext, request: &FetchRequest) -> Ask {
                 bytes_max: size(partition.partition_max_bytes),
                 current_epoch: LeaderEpoch(partition.current_leader_epoch),
                 last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
+                log_start: Offset(partition.log_start_offset),
+                known_high_watermark: known_high_watermark(ctx, partition),
             };
             ask.partitions.push(((topic_key.clone(), PartitionIndex(partition.partition)), position));
         }
@@ -140,31 +147,33 @@ fn ask_of(ctx: &RequestContext, request: &FetchRequest) -> Ask {
     ask
 }
 
+fn known_high_watermark(ctx: &RequestContext, partition: &FetchPartition) -> Offset {
+    match ctx.api_version >= KNOWN_HIGH_WATERMARK_SINCE {
+        true => Offset(partition.high_watermark),
+        false => Position::NO_HIGH_WATERMARK,
+    }
+}
+
 /// Passes over the partitions until there is enough to answer, the wait is over or the broker stops.
-async fn read_enough(
-    broker: &Broker,
-    ctx: &RequestContext,
-    targets: &[Target],
-    limits: Limits,
-    min_bytes: usize,
-    wait: Duration,
-) -> Pass {
-    let pass = read::pass(ctx, broker, targets, limits);
+async fn read_enough<'a>(mut round: Round<'a>, targets: &'a [Target], min_bytes: usize, wait: Duration) -> Pass {
+    let pass = round.pass(targets);
     if wait.is_zero() || targets.is_empty() || pass.is_enough(min_bytes) {
         return pass;
     }
     let deadline = Instant::now() + wait;
-    let bell = Wait::on(targets.iter().filter_map(|target| target.partition.as_ref().ok().cloned()));
+    let shutdown = round.broker.shutdown.clone();
+    let bell = Wait::on(targets.iter().filter_map(|target| target.watched(&round.reader)));
     loop {
         // Again, because records may have come before the bell was hung up.
-        let pass = read::pass(ctx, broker, targets, limits);
+        let pass = round.pass(targets);
         if pass.is_enough(min_bytes) {
             return pass;
         }
+        let deadline = pass.opens_at.map_or(deadline, |opens| deadline.min(opens.into()));
         tokio::select! {
             () = bell.rung() => {}
-            () = tokio::time::sleep_until(deadline) => return read::pass(ctx, broker, targets, limits),
-            () = broker.shutdown.cancelled() => return pass,
+            () = tokio::time::sleep_until(deadline) => return round.pass(targets),
+            () = shutdown.cancelled() => return pass,
         }
     }
 }
@@ -175,6 +184,7 @@ fn to_answer(
     plan: &Plan,
     targets: Vec<Target>,
     pass: Pass,
+    follower: Option<Follower>,
 ) -> FetchAnswer<FileRecords> {
     let told: Vec<(Key, Told, bool)> =
         targets.iter().zip(&pass.answers).map(|(target, answer)| told_of(target, answer)).collect();
@@ -186,7 +196,10 @@ fn to_answer(
     answer.endpoints = endpoints(&pass);
     for ((target, partition), named) in targets.into_iter().zip(pass.answers).zip(named) {
         ctx.count_error(partition.error);
-        count(broker, &target, &partition);
+        match follower {
+            Some(follower) => count_replication(broker, follower, &target, &partition),
+            None => count(broker, &target, &partition),
+        }
         if named || !plan.incremental {
             push(&mut answer.topics, &target.key, target.name, partition);
         }
@@ -204,11 +217,27 @@ fn count(broker: &Broker, target: &Target, answer: &PartitionAnswer<FileRecords>
     }
 }
 
+/// What followers fetch is no traffic of clients. It counts for the throttle if it could have been held back.
+fn count_replication(broker: &Broker, follower: Follower, target: &Target, answer: &PartitionAnswer<FileRecords>) {
+    let bytes = answer.records.as_ref().map_or(0, |records| records.0.len);
+    let Ok(partition) = &target.partition else { return };
+    if bytes == 0 {
+        return;
+    }
+    broker.metrics.replication.bytes_out.inc_by(bytes as u64);
+    let throttle = &broker.replication.throttles.leader;
+    if throttle.holds(partition.id()) && !partition.has_in_sync(follower.node) {
+        throttle.spend(bytes, std::time::Instant::now());
+    }
+}
+
 fn told_of(target: &Target, answer: &PartitionAnswer<FileRecords>) -> (Key, Told, bool) {
     let told = Told {
         high_watermark: answer.high_watermark,
         log_start: answer.log_start_offset,
-        was_error: answer.error.is_error() || answer.diverging.is_some(),
+        was_error: answer.error.is_error()
+            || answer.diverging.is_some()
+            || answer.preferred_read_replica != NodeId::NONE,
     };
     (target.key.clone(), told, answer.records.is_some())
 }

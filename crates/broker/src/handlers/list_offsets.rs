@@ -4,7 +4,8 @@
 //! KIP-734); v8 the earliest local offset (-4, KIP-405); v9 the last tiered offset (-5, KIP-1005); v10 a time limit.
 //!
 //! A time asks for the first record at or after it, also in the middle of a batch. Without tiered storage all
-//! offsets are local and none is tiered.
+//! offsets are local and none is tiered. Consumers hear of what is committed; a new leader that does not know yet how
+//! much that is answers OFFSET_NOT_AVAILABLE (KIP-207). Replicas, and tools that ask as one (-2), hear of all.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicName
 
 use super::log_wire::{authorize_topic, blocking, partition_here};
 use crate::context::{Broker, Operation, RequestContext};
-use crate::partitions::{Partition, read_code};
+use crate::partitions::{Partition, Served, read_code};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -25,8 +26,20 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
-const READ_COMMITTED: i8 = 1;
+const CONSUMER: i32 = -1;
+/// Kafka's own tools that look at a replica as it is.
+const DEBUGGING_CONSUMER: i32 = -2;
+/// Versions that do not know OFFSET_NOT_AVAILABLE hear LEADER_NOT_AVAILABLE.
+const OFFSET_NOT_AVAILABLE_SINCE: i16 = 5;
 const NO_TIMESTAMP: i64 = -1;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    Consumer,
+    Replica,
+    Debugger,
+}
 
 /// What one partition answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +59,14 @@ pub(crate) async fn handle(
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
     let image = broker.image.load_full();
-    let read_committed = request.isolation_level == READ_COMMITTED;
+    let asker = match request.replica_id.0 {
+        CONSUMER => Asker::Consumer,
+        DEBUGGING_CONSUMER => Asker::Debugger,
+        _ => Asker::Replica,
+    };
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        topics.push(list_topic(broker, ctx, &image, topic, read_committed).await);
+        topics.push(list_topic(broker, ctx, &image, topic, asker).await);
     }
     ListOffsetsResponse::default().with_topics(topics)
 }
@@ -71,7 +88,7 @@ async fn list_topic(
     ctx: &RequestContext,
     image: &Image,
     topic: ListOffsetsTopic,
-    read_committed: bool,
+    asker: Asker,
 ) -> ListOffsetsTopicResponse {
     let name = TopicName::parse(topic.name.as_str())
         .map_err(|_| ErrorCode::UnknownTopicOrPartition)
@@ -81,7 +98,7 @@ async fn list_topic(
     for asked in &topic.partitions {
         let found = match &name {
             _ if repeated.contains(&asked.partition_index) => Err(ErrorCode::InvalidRequest),
-            Ok(name) => list_partition(broker, ctx, image, name, asked, read_committed).await,
+            Ok(name) => list_partition(broker, ctx, image, name, asked, asker).await,
             Err(code) => Err(*code),
         };
         partitions.push(to_response(ctx, asked.partition_index, found));
@@ -101,17 +118,21 @@ async fn list_partition(
     image: &Image,
     topic: &TopicName,
     asked: &ListOffsetsPartition,
-    read_committed: bool,
+    asker: Asker,
 ) -> Result<Found, ErrorCode> {
     if !is_served(asked.timestamp, ctx.api_version) {
         return Err(ErrorCode::UnsupportedVersion);
     }
     let partition = partition_here(broker, image, topic, PartitionIndex(asked.partition_index))?;
-    let epoch = partition.check_leader(LeaderEpoch(asked.current_leader_epoch))?;
+    let client_epoch = LeaderEpoch(asked.current_leader_epoch);
+    match asker {
+        Asker::Debugger => partition.check_reader(client_epoch, Served::ByAnyReplica)?,
+        Asker::Consumer | Asker::Replica => partition.check_reader(client_epoch, Served::ByLeader)?,
+    }
     match asked.timestamp {
         LATEST => {
-            let offset = if read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
-            Ok(Found { timestamp: NO_TIMESTAMP, offset, epoch })
+            let offset = latest(ctx, &partition, asker)?;
+            Ok(Found { timestamp: NO_TIMESTAMP, offset, epoch: partition.leader_epoch() })
         }
         EARLIEST | EARLIEST_LOCAL => {
             let offset = partition.log().log_start_offset();
@@ -119,6 +140,17 @@ async fn list_partition(
         }
         LATEST_TIERED => Ok(Found::NOTHING),
         timestamp => blocking(move || by_time(&partition, timestamp)).await,
+    }
+}
+
+/// Without transactions what is stable is what is committed, so the isolation level does not matter.
+fn latest(ctx: &RequestContext, partition: &Partition, asker: Asker) -> Result<Offset, ErrorCode> {
+    match (asker, partition.latest_offset()) {
+        (Asker::Replica | Asker::Debugger, _) => Ok(partition.log().log_end_offset()),
+        (_, Err(ErrorCode::OffsetNotAvailable)) if ctx.api_version < OFFSET_NOT_AVAILABLE_SINCE => {
+            Err(ErrorCode::LeaderNotAvailable)
+        }
+        (_, found) => found,
     }
 }
 

@@ -63,8 +63,9 @@ pub(super) struct LeaderHint {
     pub(super) rack: Option<String>,
 }
 
-/// The hint for an error that has one: the leader is known and the client can reach it.
+/// The hint for an error that has one: the leader is known, is not this broker, and the client can reach it.
 pub(super) fn leader_hint(
+    broker: &Broker,
     ctx: &RequestContext,
     image: &Image,
     topic: &TopicName,
@@ -75,7 +76,8 @@ pub(super) fn leader_hint(
         return None;
     }
     let partition = image.partition(topic, partition)?;
-    let node = partition.leader?;
+    // A broker that is cut off may still take itself for the leader.
+    let node = partition.leader.filter(|node| *node != broker.settings.node.id)?;
     let endpoint = reachable(image, &ctx.listener, node)?;
     Some(LeaderHint {
         node,

@@ -6,33 +6,41 @@
 //! librdkafka switches compression off unless versions from 0 on are advertised (KAFKA-18659); a request of
 //! version 0 to 2 cannot be decoded and closes its connection, as with Kafka.
 //!
-//! With one replica per partition a record is committed when it is appended, so acks=1 and acks=all are answered
-//! alike; acks=all still asks for `min.insync.replicas`. With acks=0 there is no answer, and a failure closes the
-//! connection, because the client can learn of it in no other way.
+//! acks=1 is answered when the leader has the records. acks=all asks for `min.insync.replicas` before it appends, and is
+//! answered when the high watermark has passed the records (see `commit`), with
+//! NOT_ENOUGH_REPLICAS_AFTER_APPEND if the in-sync replicas have become too few by then, and with REQUEST_TIMED_OUT after
+//! the request's time limit; all partitions of a request wait together. With acks=0 there is no answer, and a failure
+//! closes the connection, because the client can learn of it in no other way.
 //!
 //! Deviations: transactional batches are refused (INVALID_TXN_STATE). Records are not unpacked unless the topic
 //! asks for it, so that the batch header is believed about the largest timestamp.
 
+mod commit; // waiting for the high watermark
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
-use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse};
+use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse, TopicName as WireTopicName};
 use kafka_protocol::protocol::StrBytes;
 use twinstream_log::{AppendError, Appended, Origin};
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, PartitionIndex, TopicName};
+use twinstream_model::{ErrorCode, LeaderEpoch, PartitionIndex, TopicName};
 use twinstream_protocol::batch::BatchHeader;
 use twinstream_protocol::compression::Compression;
 
+use self::commit::Pending;
 use super::log_wire::{LeaderHint, authorize_topic, blocking, leader_hint, partition_here, resolve};
 use crate::context::{Broker, Operation, RequestContext, Resource};
-use crate::partitions::{AppendRefused, Partition, append_code, now_ms};
+use crate::partitions::{AppendRefused, Led, Partition, append_code, now_ms};
 use crate::server::response::Reply;
 
+/// acks=all on the wire.
+const ALL: i16 = -1;
 const BY_ID_SINCE: i16 = 13;
 const ZSTD_SINCE: i16 = 7;
 const NO_OFFSET: i64 = -1;
@@ -47,10 +55,18 @@ pub(crate) async fn handle(
     if let Err(code) = check_request(broker, ctx, &request) {
         return reply(acks, every_partition(ctx, request, code));
     }
+    let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let image = broker.image.load_full();
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    for topic in request.topic_data {
+        topics.push(append_topic(broker, ctx, &image, topic, acks).await);
+    }
+    commit::settle(broker, &mut pending_of(&mut topics), limit).await;
+    // The newest image: leadership may have moved while the request waited, and hints should say where.
     let image = broker.image.load_full();
     let mut answer = Answer::default();
-    for topic in request.topic_data {
-        let response = produce_topic(broker, ctx, &image, topic, acks, &mut answer).await;
+    for topic in topics {
+        let response = answer.topic(broker, ctx, &image, topic);
         answer.response.responses.push(response);
     }
     answer.response.node_endpoints = answer.endpoints();
@@ -108,43 +124,80 @@ impl Answer {
     }
 }
 
-async fn produce_topic(
+/// A topic of the request after its appends.
+struct Produced {
+    name: WireTopicName,
+    id: uuid::Uuid,
+    resolved: Option<TopicName>,
+    partitions: Vec<(PartitionIndex, Result<Outcome, Failure>)>,
+}
+
+/// Appended, and with acks=all on the way to being committed.
+struct Outcome {
+    appended: Appended,
+    pending: Option<Pending>,
+}
+
+/// What is on its way to being committed.
+fn pending_of(topics: &mut [Produced]) -> Vec<&mut Pending> {
+    let partitions = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+    partitions.filter_map(|(_, produced)| produced.as_mut().ok()?.pending.as_mut()).collect()
+}
+
+async fn append_topic(
     broker: &Arc<Broker>,
     ctx: &RequestContext,
     image: &Image,
     topic: TopicProduceData,
     acks: i16,
-    answer: &mut Answer,
-) -> TopicProduceResponse {
+) -> Produced {
     let resolved = resolve(image, &topic.name, topic.topic_id, ctx.api_version >= BY_ID_SINCE)
         .and_then(|name| authorize_topic(broker, ctx, Operation::Write, &name).map(|()| name));
-    let mut responses = Vec::with_capacity(topic.partition_data.len());
+    let mut partitions = Vec::with_capacity(topic.partition_data.len());
     for data in topic.partition_data {
         let index = PartitionIndex(data.index);
         let produced = match &resolved {
             Ok(name) => {
                 let bytes = data.records.as_ref().map_or(0, Bytes::len);
-                let produced = produce_partition(broker, ctx, image, name, data, acks).await;
+                let produced = append_partition(broker, ctx, image, name, data, acks).await;
                 count(broker, image, name, bytes, &produced);
                 produced
             }
             Err(code) => Err(Failure::of(*code)),
         };
-        let mut response = to_response(ctx, index, produced);
-        if let (Ok(name), Some(code)) = (&resolved, ErrorCode::from_code(response.error_code))
-            && let Some(hint) = leader_hint(ctx, image, name, index, code)
-        {
-            let leader =
-                LeaderIdAndEpoch::default().with_leader_id(BrokerId(hint.node.0)).with_leader_epoch(hint.epoch.0);
-            response.current_leader = leader;
-            answer.hints.push(hint);
-        }
-        responses.push(response);
+        partitions.push((index, produced));
     }
-    TopicProduceResponse::default()
-        .with_name(topic.name)
-        .with_topic_id(topic.topic_id)
-        .with_partition_responses(responses)
+    Produced { name: topic.name, id: topic.topic_id, resolved: resolved.ok(), partitions }
+}
+
+impl Answer {
+    fn topic(&mut self, broker: &Broker, ctx: &RequestContext, image: &Image, topic: Produced) -> TopicProduceResponse {
+        let mut responses = Vec::with_capacity(topic.partitions.len());
+        for (index, produced) in topic.partitions {
+            let mut response = to_response(ctx, index, produced.and_then(Outcome::committed));
+            if let (Some(name), Some(code)) = (&topic.resolved, ErrorCode::from_code(response.error_code))
+                && let Some(hint) = leader_hint(broker, ctx, image, name, index, code)
+            {
+                let leader = LeaderIdAndEpoch::default();
+                response.current_leader = leader.with_leader_id(BrokerId(hint.node.0)).with_leader_epoch(hint.epoch.0);
+                self.hints.push(hint);
+            }
+            responses.push(response);
+        }
+        TopicProduceResponse::default()
+            .with_name(topic.name)
+            .with_topic_id(topic.id)
+            .with_partition_responses(responses)
+    }
+}
+
+impl Outcome {
+    fn committed(self) -> Result<Appended, Failure> {
+        match self.pending.and_then(|pending| pending.outcome) {
+            None | Some(ErrorCode::None) => Ok(self.appended),
+            Some(code) => Err(Failure::of(code)),
+        }
+    }
 }
 
 /// Why nothing was appended, as the client hears it.
@@ -181,30 +234,34 @@ impl From<AppendRefused> for Failure {
     }
 }
 
-async fn produce_partition(
+async fn append_partition(
     broker: &Arc<Broker>,
     ctx: &RequestContext,
     image: &Image,
     topic: &TopicName,
     data: PartitionProduceData,
     acks: i16,
-) -> Result<Appended, Failure> {
+) -> Result<Outcome, Failure> {
     let partition = partition_here(broker, image, topic, PartitionIndex(data.index)).map_err(Failure::of)?;
     let records = data.records.unwrap_or_default();
     if ctx.api_version < ZSTD_SINCE && is_zstd(&records) {
         return Err(Failure::of(ErrorCode::UnsupportedCompressionType));
     }
-    Ok(append(partition, records, acks == -1).await?)
+    let Led { appended, epoch } = append(Arc::clone(&partition), records, acks == ALL).await?;
+    let pending = (acks == ALL).then(|| Pending::new(partition, epoch, appended.last_offset));
+    Ok(Outcome { appended, pending })
 }
 
 /// Counts the traffic of topics that exist; names that clients make up get no series.
-fn count(broker: &Broker, image: &Image, topic: &TopicName, bytes: usize, produced: &Result<Appended, Failure>) {
+fn count(broker: &Broker, image: &Image, topic: &TopicName, bytes: usize, produced: &Result<Outcome, Failure>) {
     if image.topic(topic).is_none() {
         return;
     }
     let traffic = &broker.metrics.topics;
     match produced {
-        Ok(appended) => traffic.produced(topic.as_str(), appended.records.unsigned_abs(), appended.bytes as u64),
+        Ok(Outcome { appended, .. }) => {
+            traffic.produced(topic.as_str(), appended.records.unsigned_abs(), appended.bytes as u64)
+        }
         Err(failure) => {
             traffic.produce_failed(topic.as_str());
             if matches!(failure.code, ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge) {
@@ -220,11 +277,10 @@ fn is_zstd(records: &[u8]) -> bool {
 
 /// Appends in place, because a write to the page cache is shorter than a change of threads; only a topic that
 /// makes appends wait for the disk is served elsewhere.
-async fn append(partition: Arc<Partition>, records: Bytes, need_isr: bool) -> Result<Appended, AppendRefused> {
-    match partition.log().config().flush_messages {
-        i64::MAX => partition.append(&records, Origin::Client, need_isr, now_ms()),
-        _ => blocking(move || partition.append(&records, Origin::Client, need_isr, now_ms())).await,
-    }
+async fn append(partition: Arc<Partition>, records: Bytes, need_isr: bool) -> Result<Led, AppendRefused> {
+    let flush_messages = partition.log().config().flush_messages;
+    let append = move || partition.append(&records, Origin::Client, LeaderEpoch::NONE, need_isr, now_ms());
+    if flush_messages == i64::MAX { append() } else { blocking(append).await }
 }
 
 fn to_response(

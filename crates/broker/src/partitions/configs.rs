@@ -8,6 +8,7 @@ use twinstream_metadata::configs::{self, BrokerDefaults, parse_list};
 use twinstream_metadata::{ConfigResource, Image};
 use twinstream_model::{NodeId, TopicName};
 use twinstream_protocol::compression::{Compression, CompressionSpec};
+use twinstream_replication::leader::{LeaderSettings, Limits};
 
 use crate::settings::Settings;
 use crate::settings::live::LiveSettings;
@@ -16,7 +17,7 @@ use crate::settings::live::LiveSettings;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct TopicConfig {
     pub(super) log: LogConfig,
-    pub(super) min_insync_replicas: usize,
+    pub(super) leader: LeaderSettings,
 }
 
 impl TopicConfig {
@@ -26,15 +27,33 @@ impl TopicConfig {
         let values = Values { image, topic, broker: &live };
         TopicConfig {
             log: LogConfig { producer_expiry_ms, ..values.log() },
-            min_insync_replicas: values.number("min.insync.replicas", 1).max(1) as usize,
+            leader: LeaderSettings {
+                min_insync_replicas: values.size("min.insync.replicas", 1).max(1),
+                limits: Limits { lag_max: settings.replication.lag_max, silence_max: settings.replication.silence_max },
+            },
         }
     }
 }
 
-/// Whether anything that a topic's configuration depends on differs between two images.
-pub(super) fn changed(before: &Image, after: &Image, node: NodeId, topic: &TopicName) -> bool {
-    let resources = [ConfigResource::Topic(topic.clone()), ConfigResource::Broker(node), ConfigResource::BrokerDefault];
-    resources.iter().any(|resource| !before.configs(resource).eq(after.configs(resource)))
+/// Which topics' configuration differs between two images.
+pub(super) struct Changed<'a> {
+    before: &'a Image,
+    after: &'a Image,
+    /// What all topics of this broker depend on.
+    defaults: bool,
+}
+
+impl<'a> Changed<'a> {
+    pub(super) fn between(before: &'a Image, after: &'a Image, node: NodeId) -> Changed<'a> {
+        let defaults = [ConfigResource::Broker(node), ConfigResource::BrokerDefault];
+        let defaults = defaults.iter().any(|resource| !before.configs(resource).eq(after.configs(resource)));
+        Changed { before, after, defaults }
+    }
+
+    pub(super) fn concerns(&self, topic: &TopicName) -> bool {
+        let own = ConfigResource::Topic(topic.clone());
+        self.defaults || !self.before.configs(&own).eq(self.after.configs(&own))
+    }
 }
 
 struct Values<'a> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use twinstream_log::{Checkpoint, DirectoryError, LogDirectory, LogError, LogMetrics, Opening};
+use twinstream_log::{Checkpoint, DirectoryError, LastStop, LogDirectory, LogError, LogMetrics, Opening};
 use twinstream_log::{LogConfig, PartitionLog};
 use twinstream_model::{ClusterId, NodeId, Offset, TopicId, TopicPartition};
 use uuid::Uuid;
@@ -47,7 +47,7 @@ struct Dir {
 /// What the last owner wrote down.
 #[derive(Debug)]
 struct History {
-    clean: bool,
+    last_stop: LastStop,
     recovery_points: BTreeMap<TopicPartition, Offset>,
     log_starts: BTreeMap<TopicPartition, Offset>,
     high_watermarks: BTreeMap<TopicPartition, Offset>,
@@ -62,7 +62,9 @@ impl Directories {
             directory.remove_deleted()?;
             let history = History::read(&directory)?;
             let unopened = Mutex::new(directory.partitions()?);
-            dirs.push(Dir { directory: Mutex::new(directory), path: path.clone(), history, unopened });
+            let dir = Dir { directory: Mutex::new(directory), path: path.clone(), history, unopened };
+            dir.note_if_checked()?;
+            dirs.push(dir);
         }
         Ok(Directories { dirs, reported: Arc::default() })
     }
@@ -72,7 +74,7 @@ impl Directories {
         let is_new = |dir: &Dir| dir.directory.lock().meta().is_none();
         Identity {
             ids: self.dirs.iter().map(|dir| dir.directory.lock().id()).collect(),
-            clean: self.dirs.iter().all(|dir| dir.history.clean || is_new(dir)),
+            clean: self.dirs.iter().all(|dir| dir.history.is_clean() || is_new(dir)),
             holds_partitions: self.dirs.iter().any(|dir| !dir.unopened.lock().is_empty()),
             reported: Arc::clone(&self.reported),
         }
@@ -127,7 +129,7 @@ impl Directories {
         let opening = Opening {
             config,
             metrics,
-            clean: dir.history.clean,
+            last_stop: dir.history.last_stop,
             recovery_point: known(&dir.history.recovery_points),
             log_start: known(&dir.history.log_starts),
             high_watermark: known(&dir.history.high_watermarks),
@@ -135,6 +137,7 @@ impl Directories {
         };
         let log = PartitionLog::open(&dir.path.join(at.to_string()), opening)?;
         dir.unopened.lock().retain(|other| other != at);
+        dir.note_if_checked()?;
         Ok(log)
     }
 
@@ -159,6 +162,7 @@ impl Directories {
         let to = dir.path.join(deleted_name(at));
         std::fs::rename(&from, &to).map_err(|source| LogError::Io { action: "rename", path: from, source })?;
         dir.unopened.lock().retain(|other| other != at);
+        dir.note_if_checked()?;
         Ok(to)
     }
 
@@ -185,18 +189,30 @@ impl Directories {
     /// folders that were not opened and so not repaired, and as long as the controller does not know.
     pub(super) fn mark_clean(&self, dir: usize) -> Result<(), LogError> {
         let dir = &self.dirs[dir];
-        let is_known = dir.history.clean || self.reported.load(Ordering::Acquire);
-        match is_known && (dir.history.clean || dir.unopened.lock().is_empty()) {
+        let is_known = dir.history.is_clean() || self.reported.load(Ordering::Acquire);
+        match is_known && (dir.history.is_clean() || dir.unopened.lock().is_empty()) {
             true => dir.directory.lock().mark_clean_shutdown(),
             false => Ok(()),
         }
     }
 }
 
+impl Dir {
+    /// Once every log was opened, and so checked, a crash of this process costs the next one no check of them all.
+    fn note_if_checked(&self) -> Result<(), LogError> {
+        let checked = self.history.last_stop == LastStop::Unknown && self.unopened.lock().is_empty();
+        if checked { self.directory.lock().mark_checked() } else { Ok(()) }
+    }
+}
+
 impl History {
+    fn is_clean(&self) -> bool {
+        self.last_stop == LastStop::Clean
+    }
+
     fn read(directory: &LogDirectory) -> Result<History, LogError> {
         Ok(History {
-            clean: directory.take_clean_shutdown()?,
+            last_stop: directory.take_last_stop()?,
             recovery_points: read_hint(directory, Checkpoint::RecoveryPoint)?,
             log_starts: read_hint(directory, Checkpoint::LogStart)?,
             high_watermarks: read_hint(directory, Checkpoint::Replication)?,

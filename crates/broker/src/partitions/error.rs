@@ -11,7 +11,7 @@ use super::AppendRefused;
 pub(crate) fn append_code(refused: &AppendRefused) -> ErrorCode {
     match refused {
         AppendRefused::NotLeader(code) => *code,
-        AppendRefused::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+        AppendRefused::NotEnoughReplicas(_) => ErrorCode::NotEnoughReplicas,
         AppendRefused::Log(error) => log_append_code(error),
     }
 }

@@ -1,8 +1,22 @@
 //! The set of open partitions, kept in line with the metadata image.
+//!
+//! Picture: an image comes, and what it changes here happens in the order of urgency: roles of open partitions (a new
+//! leader serves milliseconds after its image), then folders of what is gone, then logs that have to be opened, which
+//! after a crash may take seconds. Opening runs beside the next images; a log that is ready takes the role that the
+//! newest image gives it.
+//!
+//! Invariants: at most one partition per name and number is open; a partition is put into the set and given its role
+//! under the same lock under which images are taken over, so that it misses none; topics that an image did not touch
+//! are not looked at.
+//!
+//! Not here: what a role does (`partition`), which folders there are (`directories`).
+
+mod opening; // logs that the image wants here
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 use twinstream_log::{Checkpoint, DirectoryError, LogError, LogMetrics, remove_folder};
@@ -12,7 +26,8 @@ use twinstream_model::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, Top
 use super::configs::{self, TopicConfig};
 use super::directories::{Directories, deleted_name};
 use super::now_ms;
-use super::partition::{Leadership, Partition};
+use super::partition::{Partition, RoleChange, Surroundings};
+use crate::replication::IsrChanges;
 use crate::settings::Settings;
 
 /// Threads that close logs at the end; each waits for the disk most of the time.
@@ -27,15 +42,32 @@ pub enum PartitionsError {
     Open { partition: TopicPartition, source: LogError },
 }
 
+/// Who fetches for the partitions that this broker follows.
+pub(crate) trait Followers: Send + Sync {
+    /// From now on this partition follows `leader` in `epoch`.
+    fn follow(&self, partition: &Arc<Partition>, leader: NodeId, epoch: LeaderEpoch);
+    /// It follows nobody any more.
+    fn stop(&self, partition: &Partition);
+}
+
+/// What replication gives to partitions, and hears from them.
+pub(crate) struct Replicas {
+    pub(crate) isr: Arc<IsrChanges>,
+    pub(crate) followers: Arc<dyn Followers>,
+}
+
 /// All partitions that this broker holds.
 pub(crate) struct PartitionManager {
     node: NodeId,
     settings: Arc<Settings>,
     directories: Directories,
     pub(super) metrics: LogMetrics,
+    replicas: Replicas,
     open: RwLock<HashMap<TopicPartition, Entry>>,
-    /// What `reconcile` saw last; also makes sure that it runs once at a time.
+    /// The image that was taken over last. Held while roles change and while a partition joins the set.
     seen: Mutex<Image>,
+    /// Held by whoever opens logs, so that nobody opens one twice.
+    opening: Mutex<()>,
     /// Folders of deleted partitions and when they go.
     doomed: Mutex<Vec<(i64, PathBuf)>>,
 }
@@ -46,25 +78,17 @@ struct Entry {
     dir: usize,
 }
 
-/// A partition that the image wants here and that is not open.
-struct Wanted {
-    at: TopicPartition,
-    topic_id: TopicId,
-    leadership: Leadership,
-    config: TopicConfig,
-    dir: usize,
-    exists: bool,
-}
-
 impl PartitionManager {
-    pub(crate) fn new(settings: Arc<Settings>, directories: Directories) -> PartitionManager {
+    pub(crate) fn new(settings: Arc<Settings>, directories: Directories, replicas: Replicas) -> PartitionManager {
         PartitionManager {
             node: settings.node.id,
             settings,
             directories,
             metrics: LogMetrics::new(),
+            replicas,
             open: RwLock::default(),
             seen: Mutex::default(),
+            opening: Mutex::default(),
             doomed: Mutex::default(),
         }
     }
@@ -96,16 +120,27 @@ impl PartitionManager {
         self.get(at).filter(|partition| partition.check_leader(epoch).is_ok())
     }
 
+    /// Does something with each open partition. Nobody may open or close one meanwhile, so it should be quick.
+    pub(crate) fn for_each(&self, mut work: impl FnMut(&Partition)) {
+        self.open.read().values().for_each(|entry| work(&entry.partition));
+    }
+
     /// All open partitions with the index of their directory, by name.
     pub(crate) fn all(&self) -> BTreeMap<TopicPartition, (Arc<Partition>, usize)> {
         let open = self.open.read();
         open.iter().map(|(at, entry)| (at.clone(), (Arc::clone(&entry.partition), entry.dir))).collect()
     }
 
-    /// Makes logs, leadership and configuration agree with the image. Does file work and may take long at the
-    /// first call, so call it where blocking is allowed. A partition that cannot be opened is an error after all
-    /// others were; the next call tries it again.
+    /// Makes roles, logs and configuration agree with the image.
+    #[cfg(test)]
     pub(crate) fn reconcile(&self, image: &Image) -> Result<(), PartitionsError> {
+        self.take_over(image)?;
+        self.open_wanted()
+    }
+
+    /// Hands an image to the partitions that are open: roles first, then configuration, then deletions. Quick, except
+    /// for deletions, but does file work, so call it where blocking is allowed.
+    pub(crate) fn take_over(&self, image: &Image) -> Result<(), PartitionsError> {
         let Some(cluster) = image.cluster_id() else {
             return Ok(()); // nothing is known yet
         };
@@ -113,11 +148,57 @@ impl PartitionManager {
         if seen.cluster_id() != Some(cluster) {
             self.directories.claim(cluster)?;
         }
+        self.change_roles(&seen, image);
+        self.change_configs(&seen, image);
         self.close_gone(image);
-        self.update_open(&seen, image);
-        let opened = self.open_wanted(image);
         *seen = image.clone();
-        opened
+        Ok(())
+    }
+
+    /// Gives the partitions of topics that changed their roles. When a broker changed, all leaders look at it.
+    fn change_roles(&self, before: &Image, image: &Image) {
+        let now = Instant::now();
+        let same_brokers = before.brokers().eq(image.brokers());
+        for topic in image.topics() {
+            let is_same = before.topic(&topic.name).is_some_and(|known| Arc::ptr_eq(known, topic));
+            if is_same && same_brokers {
+                continue;
+            }
+            for (index, wanted) in self.partitions_here(topic) {
+                let Some(partition) = self.find(&topic.name, index) else { continue };
+                if partition.topic_id() == topic.id {
+                    self.change_role(&partition, wanted, image, now);
+                }
+            }
+        }
+    }
+
+    fn change_role(&self, partition: &Arc<Partition>, wanted: &PartitionImage, image: &Image, now: Instant) {
+        match partition.take_over(wanted, image, now) {
+            RoleChange::None => {}
+            RoleChange::Leads => {
+                self.replicas.followers.stop(partition);
+                tracing::debug!(partition = %partition.id(), epoch = wanted.leader_epoch.0, "leads");
+            }
+            RoleChange::Follows { leader, epoch } => {
+                self.replicas.followers.follow(partition, leader, epoch);
+                tracing::debug!(partition = %partition.id(), epoch = epoch.0, leader = leader.0, "follows");
+            }
+            RoleChange::Idle => self.replicas.followers.stop(partition),
+        }
+    }
+
+    /// Hands changed configs to the partitions that are open.
+    fn change_configs(&self, before: &Image, image: &Image) {
+        let changed = configs::Changed::between(before, image, self.node);
+        for topic in self.topics_here(image).filter(|topic| changed.concerns(&topic.name)) {
+            let config = TopicConfig::of(&self.settings, image, &topic.name);
+            for (index, _) in self.partitions_here(topic) {
+                let Some(open) = self.find(&topic.name, index) else { continue };
+                open.log().set_config(config.log.clone());
+                open.set_leader_settings(config.leader, Instant::now());
+            }
+        }
     }
 
     /// Closes and deletes what the image had and has no more.
@@ -130,17 +211,23 @@ impl PartitionManager {
         };
         for at in gone {
             let Some(entry) = self.open.write().remove(&at) else { continue };
-            let delay = entry.partition.log().config().file_delete_delay_ms;
             // Who holds the partition still, a waiting fetch for one, hears that nobody leads it any more.
-            entry.partition.set_leadership(Leadership { leader: None, ..entry.partition.leadership() });
-            match entry.partition.log().close_for_deletion(&deleted_name(&at)) {
-                Ok(folder) => self.doom(folder, delay),
-                Err(error) => {
-                    tracing::error!(partition = %at, error = %error.chain(), "cannot delete a partition's folder")
-                }
-            }
-            tracing::info!(partition = %at, "deleted partition");
+            entry.partition.retire();
+            self.replicas.followers.stop(&entry.partition);
+            self.delete_log(&entry.partition);
         }
+    }
+
+    fn delete_log(&self, partition: &Partition) {
+        let (at, log) = (partition.id(), partition.log());
+        let delay = log.config().file_delete_delay_ms;
+        match log.close_for_deletion(&deleted_name(at)) {
+            Ok(folder) => self.doom(folder, delay),
+            Err(error) => {
+                tracing::error!(partition = %at, error = %error.chain(), "cannot delete a partition's folder")
+            }
+        }
+        tracing::info!(partition = %at, "deleted partition");
     }
 
     fn belongs(&self, image: &Image, at: &TopicPartition, topic_id: TopicId) -> bool {
@@ -150,22 +237,6 @@ impl PartitionManager {
 
     fn doom(&self, folder: PathBuf, delay_ms: i64) {
         self.doomed.lock().push((now_ms().saturating_add(delay_ms), folder));
-    }
-
-    /// Hands leadership and configuration to the partitions that are open.
-    fn update_open(&self, before: &Image, image: &Image) {
-        for topic in self.topics_here(image) {
-            let reconfigured = configs::changed(before, image, self.node, &topic.name);
-            let config = reconfigured.then(|| TopicConfig::of(&self.settings, image, &topic.name));
-            for (index, partition) in self.partitions_here(topic) {
-                let Some(open) = self.find(&topic.name, index) else { continue };
-                open.set_leadership(Leadership::of(partition));
-                if let Some(config) = &config {
-                    open.log().set_config(config.log.clone());
-                    open.set_min_insync_replicas(config.min_insync_replicas);
-                }
-            }
-        }
     }
 
     fn topics_here<'i>(&self, image: &'i Image) -> impl Iterator<Item = &'i TopicImage> {
@@ -179,94 +250,6 @@ impl PartitionManager {
     fn partitions_here<'i>(&self, topic: &'i TopicImage) -> impl Iterator<Item = (PartitionIndex, &'i PartitionImage)> {
         let node = self.node;
         topic.iter().filter(move |(_, partition)| partition.replicas.contains(&node))
-    }
-
-    /// Opens what the image wants here, several logs at once: after a crash each may have to be scanned.
-    fn open_wanted(&self, image: &Image) -> Result<(), PartitionsError> {
-        let wanted = self.wanted(image)?;
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let threads = (self.settings.log.recovery_threads_per_dir.max(1) * self.directories.len()).min(wanted.len());
-        let count = wanted.len();
-        let queue = Mutex::new(wanted);
-        let failures: Mutex<Vec<PartitionsError>> = Mutex::default();
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    loop {
-                        let Some(next) = queue.lock().pop() else { return };
-                        if let Err(error) = self.open_one(next) {
-                            tracing::error!(%error, "partition is not available");
-                            failures.lock().push(error);
-                        }
-                    }
-                });
-            }
-        });
-        tracing::debug!(partitions = count, threads, "opened partitions");
-        match failures.into_inner().pop() {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
-    }
-
-    fn wanted(&self, image: &Image) -> Result<Vec<Wanted>, PartitionsError> {
-        let mut load: Vec<usize> = vec![0; self.directories.len()];
-        self.open.read().values().for_each(|entry| load[entry.dir] += 1);
-        let mut wanted = Vec::new();
-        for topic in self.topics_here(image) {
-            let mut config = None;
-            for (index, partition) in self.partitions_here(topic) {
-                let at = TopicPartition::new(topic.name.clone(), index);
-                if self.open.read().contains_key(&at) {
-                    continue;
-                }
-                let config = config.get_or_insert_with(|| TopicConfig::of(&self.settings, image, &topic.name));
-                let holder = self.directories.holder(&at);
-                let emptiest = (0..load.len()).min_by_key(|dir| load[*dir]).unwrap_or(0);
-                let dir = holder.unwrap_or(emptiest);
-                load[dir] += 1;
-                wanted.push(Wanted {
-                    at,
-                    topic_id: topic.id,
-                    leadership: Leadership::of(partition),
-                    config: config.clone(),
-                    dir,
-                    exists: holder.is_some(),
-                });
-            }
-        }
-        Ok(wanted)
-    }
-
-    fn open_one(&self, wanted: Wanted) -> Result<(), PartitionsError> {
-        let failed = |source| PartitionsError::Open { partition: wanted.at.clone(), source };
-        let log_config = wanted.config.log.clone();
-        let metrics = self.metrics.clone();
-        let (at, dir) = (&wanted.at, wanted.dir);
-        let mut log = None;
-        if wanted.exists {
-            let found =
-                self.directories.open_log(dir, at, log_config.clone(), metrics.clone(), now_ms()).map_err(failed)?;
-            if found.topic_id() == wanted.topic_id {
-                log = Some(found);
-            } else {
-                // The topic was deleted and made again while this broker was away.
-                tracing::info!(partition = %at, found = %found.topic_id(), wanted = %wanted.topic_id, "folder belongs to a deleted topic");
-                let folder = found.close_for_deletion(&deleted_name(at)).map_err(failed)?;
-                self.doom(folder, log_config.file_delete_delay_ms);
-            }
-        }
-        let log = match log {
-            Some(log) => log,
-            None => {
-                self.directories.create_log(dir, at, wanted.topic_id, log_config, metrics, now_ms()).map_err(failed)?
-            }
-        };
-        let partition = Arc::new(Partition::new(self.node, log, wanted.leadership, wanted.config.min_insync_replicas));
-        self.open.write().insert(wanted.at.clone(), Entry { partition, dir });
-        Ok(())
     }
 
     /// Deletes folders whose topics are gone. Only for an image that is known to be caught up, because a folder of
@@ -303,7 +286,7 @@ impl PartitionManager {
     }
 
     /// Writes one kind of checkpoint of every directory.
-    pub(super) fn write_checkpoints(&self, kind: Checkpoint) {
+    pub(crate) fn write_checkpoints(&self, kind: Checkpoint) {
         let mut offsets: Vec<HashMap<TopicPartition, Offset>> = vec![HashMap::new(); self.directories.len()];
         for (at, (partition, dir)) in self.all() {
             let log = partition.log();

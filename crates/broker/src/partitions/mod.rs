@@ -1,14 +1,14 @@
 //! The partitions of this broker: their logs on disk, who leads them, and who waits for their records.
 //!
-//! Picture: the metadata image says which partitions live here; [`PartitionManager::reconcile`] makes the log
-//! directories agree with it. Handlers look a [`Partition`] up and append or read; background tasks flush,
+//! Picture: the metadata image says which partitions live here; [`PartitionManager::take_over`] and
+//! [`PartitionManager::open_wanted`] make the log directories agree with it. Handlers look a [`Partition`] up and append or read; background tasks flush,
 //! retain and write checkpoints.
 //!
 //! Invariants: at most one [`Partition`] per topic and number is open, and its topic id is the image's; folders
 //! are only removed for topics that a caught-up image no longer has; no log directory is used without its lock
 //! and its cluster id.
 //!
-//! Not here: wire messages (`handlers`), replication (a later release).
+//! Not here: wire messages (`handlers`), fetching from leaders (`replication`).
 
 mod background; // flushes, retention, checkpoints by the clock
 mod configs; // from topic configs to a log's configuration
@@ -16,19 +16,19 @@ mod directories; // log directories: locks, folders, checkpoints
 mod error; // wire codes of log errors
 mod fetch_sessions; // what consumers fetch incrementally
 mod manager; // the set of partitions, kept in line with the image
-mod partition; // one partition: leadership, append, read
+mod partition; // one partition: roles, append, read
 mod producer_ids; // ids for idempotent producers
 mod shard_log; // what the group coordinator needs of a partition
 mod waiters; // who waits for records
 
-pub(crate) use directories::Directories;
+pub(crate) use directories::{Directories, Identity as DirectoryIdentity};
 pub(crate) use error::{append_code, log_code, read_code};
 pub(crate) use fetch_sessions::{Ask, FetchSessions, Key, Plan, Position, Told, TopicKey};
-pub(crate) use manager::{PartitionManager, PartitionsError};
-pub(crate) use partition::{AppendRefused, Partition};
+pub(crate) use manager::{Followers, PartitionManager, PartitionsError, Replicas};
+pub(crate) use partition::{AppendRefused, Commitment, Followed, Led, Partition, ReplicaRefused, ReplicaView, Served};
 pub(crate) use producer_ids::ProducerIds;
 pub(crate) use shard_log::LedPartition;
-pub(crate) use waiters::Wait;
+pub(crate) use waiters::{Interest, Wait};
 
 /// Milliseconds since 1970, the time of records.
 pub(crate) fn now_ms() -> i64 {
@@ -36,5 +36,7 @@ pub(crate) fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+#[cfg(test)]
+mod replica_tests;
 #[cfg(test)]
 mod tests;

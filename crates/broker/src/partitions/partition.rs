@@ -1,63 +1,109 @@
-//! One partition: its log, who leads it, who waits for it.
+//! One partition: its log, this broker's role in it, who waits for it.
 //!
-//! Every append and read first passes the gate: this broker must be the leader, and the leader epoch that the
-//! client knows, if it says one, must be the current one (KIP-320). The gate is held while an append runs, so
-//! leadership cannot change in the middle of it. With one replica a record is committed as soon as it is
-//! appended, so the high watermark follows the log end at once.
+//! Picture: a gate in front of a log. Behind the gate stands one of three roles, each for one leader epoch: *leading*
+//! (appends, serves everybody, watches its followers), *following* (appends what its leader sends, serves consumers
+//! that may read followers) or *idle* (nobody leads, or the log is out of use). Whoever appends, cuts or answers holds
+//! the gate open while doing so, so that a role cannot change in the middle of it.
+//!
+//! ```text
+//!   idle ◀──▶ leading(epoch)         each arrow is a metadata image with a higher leader epoch;
+//!     ▲  ╲      ▲                    nothing else moves a partition between roles, except a log that
+//!     ╰───╲─────┼──▶ following(epoch)   fails on disk, which makes it idle until the broker restarts
+//! ```
+//! Invariants: P1 a role's leader epoch never goes back. P2 only the leader of the current epoch appends for clients,
+//! only a follower of the current epoch cuts the log. P3 the high watermark is moved by the role alone, and whoever
+//! waits for it is woken then. P4 no lock is held across an await.
+//!
+//! Lock order: gate, then a role's state, then the log's own locks. Not here: which rules roles follow
+//! (`twinstream_replication`), which partitions exist (`manager`).
+
+mod following; // what a follower does with answers
+mod leading; // appends, followers, in-sync replicas
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use parking_lot::RwLock;
-use twinstream_log::{AppendError, Appended, Origin, PartitionLog, ReadError, ReadResult};
-use twinstream_metadata::PartitionImage;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use twinstream_log::{LogError, PartitionLog, ReadError, ReadResult};
+use twinstream_metadata::{Image, PartitionImage};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
+use twinstream_replication::leader::{Assignment, LeaderSettings, Standing};
 
-use super::waiters::Waiters;
+pub(crate) use self::following::Followed;
+use self::following::Following;
+use self::leading::Leading;
+pub(crate) use self::leading::{AppendRefused, Commitment, Led, ReplicaRefused, ReplicaView};
+use super::waiters::{Event, Waiters};
+use crate::replication::IsrChanges;
 
-/// Leadership as the image has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Leadership {
-    pub(crate) leader: Option<NodeId>,
-    pub(crate) epoch: LeaderEpoch,
-    pub(crate) isr_len: usize,
-}
-
-impl Leadership {
-    pub(super) fn of(image: &PartitionImage) -> Leadership {
-        Leadership { leader: image.leader, epoch: image.leader_epoch, isr_len: image.isr.len() }
-    }
+/// What a partition needs to know of its broker.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub(super) node: NodeId,
+    /// Where changes of the ISR are proposed.
+    pub(super) isr: Arc<IsrChanges>,
 }
 
 pub(crate) struct Partition {
     node: NodeId,
     log: PartitionLog,
-    leadership: RwLock<Leadership>,
-    min_insync_replicas: RwLock<usize>,
+    gate: RwLock<Gate>,
+    settings: Mutex<LeaderSettings>,
     waiters: Waiters,
+    isr: Arc<IsrChanges>,
+    /// The log failed on disk, which was reported.
+    failed: AtomicBool,
 }
 
-/// Why an append did not happen.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AppendRefused {
-    #[error("{0}")]
-    NotLeader(ErrorCode),
-    #[error("{have} replicas are in sync, min.insync.replicas asks for {need}")]
-    NotEnoughReplicas { have: usize, need: usize },
-    #[error(transparent)]
-    Log(#[from] AppendError),
+/// Who leads, and what that makes of this broker.
+struct Gate {
+    leader: Option<NodeId>,
+    epoch: LeaderEpoch,
+    role: Role,
+}
+
+enum Role {
+    Idle,
+    Leading(Box<Leading>),
+    Following(Following),
+}
+
+/// What an image made of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoleChange {
+    /// Role and epoch are as before.
+    None,
+    Leads,
+    /// It follows this node in this epoch.
+    Follows {
+        leader: NodeId,
+        epoch: LeaderEpoch,
+    },
+    Idle,
+}
+
+/// Who may serve a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    ByLeader,
+    /// KIP-392.
+    ByAnyReplica,
 }
 
 impl Partition {
-    pub(super) fn new(node: NodeId, log: PartitionLog, leadership: Leadership, min_insync_replicas: usize) -> Self {
-        let partition = Partition {
-            node,
+    pub(super) fn new(log: PartitionLog, settings: LeaderSettings, around: Surroundings) -> Self {
+        let gate = Gate { leader: None, epoch: LeaderEpoch::NONE, role: Role::Idle };
+        Partition {
+            node: around.node,
             log,
-            leadership: RwLock::new(leadership),
-            min_insync_replicas: RwLock::new(min_insync_replicas),
+            gate: RwLock::new(gate),
+            settings: Mutex::new(settings),
             waiters: Waiters::default(),
-        };
-        partition.commit_alone(leadership);
-        partition
+            isr: around.isr,
+            failed: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn id(&self) -> &TopicPartition {
@@ -76,59 +122,117 @@ impl Partition {
         &self.waiters
     }
 
-    pub(crate) fn leadership(&self) -> Leadership {
-        *self.leadership.read()
+    /// Takes over what the image says about this partition and about the brokers that have it.
+    pub(super) fn take_over(&self, wanted: &PartitionImage, image: &Image, now: Instant) -> RoleChange {
+        if self.change_within_epoch(wanted, image, now) {
+            return RoleChange::None;
+        }
+        let mut gate = self.gate.write();
+        if wanted.leader_epoch < gate.epoch {
+            return RoleChange::None; // an image never goes back; whoever calls with an older one is late
+        }
+        let role = self.role_for(wanted, image, now);
+        let change = match &role {
+            Role::Idle => RoleChange::Idle,
+            Role::Leading(_) => RoleChange::Leads,
+            Role::Following(following) => {
+                RoleChange::Follows { leader: following.leader(), epoch: wanted.leader_epoch }
+            }
+        };
+        *gate = Gate { leader: wanted.leader, epoch: wanted.leader_epoch, role };
+        drop(gate);
+        self.settle(now);
+        self.waiters.ring(Event::Changed);
+        change
     }
 
-    /// Takes over what the image says; whoever waits looks again.
-    pub(super) fn set_leadership(&self, leadership: Leadership) {
-        let mut current = self.leadership.write();
-        if *current != leadership {
-            *current = leadership;
-            drop(current);
-            self.commit_alone(leadership);
-            self.waiters.ring();
+    /// An image without a new leadership: replicas, ISR and brokers may have changed. False if there is one.
+    fn change_within_epoch(&self, wanted: &PartitionImage, image: &Image, now: Instant) -> bool {
+        let gate = self.gate.read();
+        if gate.epoch != wanted.leader_epoch || gate.leader != wanted.leader {
+            return false;
+        }
+        if let Role::Leading(leading) = &gate.role {
+            self.image_changed(leading, wanted, image, now);
+        }
+        true
+    }
+
+    fn role_for(&self, wanted: &PartitionImage, image: &Image, now: Instant) -> Role {
+        let is_usable = !self.failed.load(Ordering::Acquire) && wanted.replicas.contains(&self.node);
+        match wanted.leader {
+            Some(leader) if is_usable && leader == self.node => self.lead(wanted, image, now),
+            Some(leader) if is_usable => Role::Following(Following::new(leader, wanted.leader_epoch, &self.log)),
+            _ => Role::Idle,
         }
     }
 
-    pub(super) fn set_min_insync_replicas(&self, replicas: usize) {
-        *self.min_insync_replicas.write() = replicas;
+    fn lead(&self, wanted: &PartitionImage, image: &Image, now: Instant) -> Role {
+        if let Err(error) = self.log.note_leadership(wanted.leader_epoch) {
+            self.fail(&error);
+            return Role::Idle;
+        }
+        let settings = *self.settings.lock();
+        Role::Leading(Box::new(Leading::new(self.node, &self.log, wanted, settings, image, now)))
+    }
+
+    /// Nobody leads any more as far as this broker is concerned: the partition is deleted or moves away.
+    pub(super) fn retire(&self) {
+        let mut gate = self.gate.write();
+        gate.leader = None;
+        gate.role = Role::Idle;
+        drop(gate);
+        self.waiters.ring(Event::Changed);
     }
 
     /// Wakes everybody, because the partition is closed.
     pub(super) fn ring(&self) {
-        self.waiters.ring();
+        self.waiters.ring(Event::Changed);
     }
 
-    /// The leader's epoch, if that is this broker and the client's epoch is the current one.
-    pub(crate) fn check_leader(&self, client_epoch: LeaderEpoch) -> Result<LeaderEpoch, ErrorCode> {
-        check(&self.leadership.read(), self.node, client_epoch)
-    }
-
-    /// Appends for a client or a coordinator. With `need_isr` the records must reach `min.insync.replicas`.
-    pub(crate) fn append(
-        &self,
-        records: &[u8],
-        origin: Origin,
-        need_isr: bool,
-        now: i64,
-    ) -> Result<Appended, AppendRefused> {
-        let leadership = self.leadership.read();
-        let epoch = check(&leadership, self.node, LeaderEpoch::NONE).map_err(AppendRefused::NotLeader)?;
-        let need = *self.min_insync_replicas.read();
-        if need_isr && leadership.isr_len < need {
-            return Err(AppendRefused::NotEnoughReplicas { have: leadership.isr_len, need });
+    /// The log failed on disk: nothing works with it until the broker restarts. Said once.
+    fn fail(&self, error: &LogError) {
+        if !self.failed.swap(true, Ordering::AcqRel) && !matches!(error, LogError::Closed) {
+            let error = error.chain();
+            tracing::error!(partition = %self.id(), error, "log is out of use, this replica stands still until the broker restarts");
         }
-        let appended = self.log.append(records, origin, epoch, now)?;
-        self.commit_alone(*leadership);
-        drop(leadership);
-        self.waiters.ring();
-        Ok(appended)
     }
 
-    /// Reads what consumers may see. The caller has passed [`Partition::check_leader`].
+    /// The leader's epoch, if that is this broker and the client's epoch is the current one (KIP-320).
+    pub(crate) fn check_leader(&self, client_epoch: LeaderEpoch) -> Result<LeaderEpoch, ErrorCode> {
+        let gate = self.gate.read();
+        gate.check_epoch(client_epoch)?;
+        gate.leading().map(|_| gate.epoch)
+    }
+
+    /// Whether a consumer may read here.
+    pub(crate) fn check_reader(&self, client_epoch: LeaderEpoch, served: Served) -> Result<(), ErrorCode> {
+        let gate = self.gate.read();
+        gate.check_epoch(client_epoch)?;
+        match (&gate.role, served) {
+            (Role::Leading(_), _) | (Role::Following(_), Served::ByAnyReplica) => Ok(()),
+            _ => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    /// Whether this broker leads, in whatever epoch.
+    pub(crate) fn is_leader(&self) -> bool {
+        matches!(self.gate.read().role, Role::Leading(_))
+    }
+
+    /// The newest epoch that this replica has heard of.
+    pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
+        self.gate.read().epoch
+    }
+
+    /// Reads what consumers may see. The caller has passed [`Partition::check_reader`].
     pub(crate) fn read(&self, from: Offset, max_bytes: usize, at_least_one: bool) -> Result<ReadResult, ReadError> {
         self.log.read(from, max_bytes, at_least_one, self.log.high_watermark())
+    }
+
+    /// Reads what replicas may see, which is all.
+    pub(crate) fn read_all(&self, from: Offset, max_bytes: usize, at_least_one: bool) -> Result<ReadResult, ReadError> {
+        self.log.read(from, max_bytes, at_least_one, self.log.log_end_offset())
     }
 
     pub(crate) fn high_watermark(&self) -> Offset {
@@ -140,29 +244,58 @@ impl Partition {
         self.log.high_watermark()
     }
 
-    /// The only in-sync replica commits by itself.
-    fn commit_alone(&self, leadership: Leadership) {
-        if leadership.leader == Some(self.node) && leadership.isr_len <= 1 {
-            self.log.advance_high_watermark(self.log.log_end_offset());
+    /// Moves the log's high watermark and wakes who waits for it.
+    fn commit(&self, high_watermark: Offset) {
+        if self.log.advance_high_watermark(high_watermark) {
+            self.waiters.ring(Event::Committed(high_watermark));
         }
+    }
+}
+
+impl Gate {
+    fn check_epoch(&self, client_epoch: LeaderEpoch) -> Result<(), ErrorCode> {
+        if client_epoch == LeaderEpoch::NONE || client_epoch == self.epoch {
+            return Ok(());
+        }
+        match client_epoch > self.epoch {
+            true => Err(ErrorCode::UnknownLeaderEpoch),
+            false => Err(ErrorCode::FencedLeaderEpoch),
+        }
+    }
+
+    fn leading(&self) -> Result<&Leading, ErrorCode> {
+        match &self.role {
+            Role::Leading(leading) => Ok(leading),
+            _ => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    fn leading_in(&self, epoch: LeaderEpoch) -> Option<&Leading> {
+        self.leading().ok().filter(|_| self.epoch == epoch)
+    }
+}
+
+/// What the image says of the brokers that have a partition.
+fn standing(image: &Image) -> impl Fn(NodeId) -> Option<Standing> {
+    |node| {
+        let broker = image.broker(node)?;
+        Some(Standing { broker_epoch: broker.epoch, eligible: broker.is_eligible() })
+    }
+}
+
+fn assignment(wanted: &PartitionImage) -> Assignment {
+    Assignment {
+        leader_epoch: wanted.leader_epoch,
+        partition_epoch: wanted.partition_epoch,
+        replicas: wanted.replicas.clone(),
+        isr: wanted.isr.clone(),
     }
 }
 
 impl fmt::Debug for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Partition").field("id", self.id()).field("leadership", &self.leadership()).finish()
-    }
-}
-
-fn check(leadership: &Leadership, node: NodeId, client_epoch: LeaderEpoch) -> Result<LeaderEpoch, ErrorCode> {
-    if client_epoch != LeaderEpoch::NONE && client_epoch > leadership.epoch {
-        return Err(ErrorCode::UnknownLeaderEpoch);
-    }
-    if client_epoch != LeaderEpoch::NONE && client_epoch < leadership.epoch {
-        return Err(ErrorCode::FencedLeaderEpoch);
-    }
-    match leadership.leader == Some(node) {
-        true => Ok(leadership.epoch),
-        false => Err(ErrorCode::NotLeaderOrFollower),
+        let gate: RwLockReadGuard<'_, Gate> = self.gate.read();
+        let debug = &mut f.debug_struct("Partition");
+        debug.field("id", self.id()).field("leader", &gate.leader).field("epoch", &gate.epoch).finish()
     }
 }

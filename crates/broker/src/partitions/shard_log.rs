@@ -1,6 +1,7 @@
 //! A partition of `__consumer_offsets` as the group coordinator's shard sees it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -8,26 +9,30 @@ use twinstream_log::Origin;
 use twinstream_model::{ErrorCode, LeaderEpoch, Offset};
 use twinstream_protocol::batch::whole_batches;
 
-use super::{Partition, Wait, append_code, now_ms, read_code};
+use super::{Interest, Partition, Wait, append_code, now_ms, read_code};
 use crate::groups::ShardLog;
 
 /// The partition during one leadership.
+///
+/// What is committed is only believed as long as the leadership lasts: after it the high watermark is another leader's
+/// and may cover other records at the same offsets. Then `committed` stands still, and the shard hears from the image
+/// that it has to go.
 pub(crate) struct LedPartition {
     partition: Arc<Partition>,
     epoch: LeaderEpoch,
+    committed: AtomicI64,
 }
 
 impl LedPartition {
     pub(crate) fn new(partition: Arc<Partition>, epoch: LeaderEpoch) -> LedPartition {
-        LedPartition { partition, epoch }
+        LedPartition { partition, epoch, committed: AtomicI64::new(0) }
     }
 }
 
 impl ShardLog for LedPartition {
     fn append(&self, batch: Vec<u8>) -> Result<Offset, ErrorCode> {
-        self.partition.check_leader(self.epoch)?;
-        let appended = self.partition.append(&batch, Origin::Coordinator, true, now_ms());
-        appended.map(|appended| appended.base_offset).map_err(|refused| {
+        let appended = self.partition.append(&batch, Origin::Coordinator, self.epoch, true, now_ms());
+        appended.map(|led| led.appended.base_offset).map_err(|refused| {
             tracing::warn!(partition = %self.partition.id(), error = %refused, "coordinator records were not appended");
             append_code(&refused)
         })
@@ -54,12 +59,16 @@ impl ShardLog for LedPartition {
     }
 
     fn committed(&self) -> Offset {
-        self.partition.high_watermark()
+        if let Some(high_watermark) = self.partition.committed_in(self.epoch) {
+            self.committed.fetch_max(high_watermark.0, Ordering::AcqRel);
+        }
+        Offset(self.committed.load(Ordering::Acquire))
     }
 
     fn committed_beyond(&self, seen: Offset) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let wait = Wait::on([Arc::clone(&self.partition)]);
+            let interest = Interest::committed(Offset(seen.0.saturating_add(1)));
+            let wait = Wait::on([(Arc::clone(&self.partition), interest)]);
             while self.committed() <= seen {
                 wait.rung().await;
             }

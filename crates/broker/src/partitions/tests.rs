@@ -36,7 +36,15 @@ fn settings(dirs: &[PathBuf]) -> Arc<Settings> {
 fn open(dirs: &[PathBuf]) -> PartitionManager {
     let settings = settings(dirs);
     let directories = Directories::open(&settings.log.dirs, NODE).unwrap();
-    PartitionManager::new(settings, directories)
+    PartitionManager::new(settings, directories, Replicas { isr: Arc::default(), followers: Arc::new(Nobody) })
+}
+
+/// Fetches nothing.
+struct Nobody;
+
+impl Followers for Nobody {
+    fn follow(&self, _: &Arc<Partition>, _: NodeId, _: LeaderEpoch) {}
+    fn stop(&self, _: &Partition) {}
 }
 
 /// A cluster's metadata, written down record by record.
@@ -114,7 +122,7 @@ fn batch(values: &[&str]) -> Vec<u8> {
 }
 
 fn append(partition: &Partition, values: &[&str]) -> Offset {
-    partition.append(&batch(values), Origin::Client, true, now_ms()).unwrap().base_offset
+    partition.append(&batch(values), Origin::Client, NO_EPOCH, true, now_ms()).unwrap().appended.base_offset
 }
 
 fn one_dir() -> (TempDir, Vec<PathBuf>) {
@@ -198,7 +206,7 @@ fn deleted_topic_is_closed_renamed_and_removed_after_the_delay() {
     assert!(manager.get(&at("t", 0)).is_none());
     let left = folders(&dirs[0]);
     assert!(left.len() == 1 && left[0].starts_with("t-0.") && left[0].ends_with("-delete"), "{left:?}");
-    let refused = partition.append(&batch(&["late"]), Origin::Client, true, now_ms()).unwrap_err();
+    let refused = partition.append(&batch(&["late"]), Origin::Client, NO_EPOCH, true, now_ms()).unwrap_err();
     assert_eq!(append_code(&refused), ErrorCode::NotLeaderOrFollower);
     manager.remove_doomed(now_ms());
     assert_eq!(folders(&dirs[0]).len(), 1);
@@ -309,21 +317,7 @@ fn leader_and_epoch_are_checked() {
     cluster.lead(7, None, 5);
     manager.reconcile(&cluster.image).unwrap();
     assert_eq!(partition.check_leader(NO_EPOCH), Err(ErrorCode::NotLeaderOrFollower));
-    assert!(partition.append(&batch(&["x"]), Origin::Client, false, now_ms()).is_err());
-}
-
-#[test]
-fn too_few_replicas_refuse_acks_all_only() {
-    let (_root, dirs) = one_dir();
-    let mut cluster = Cluster::new();
-    cluster.topic("t", 7, 1);
-    cluster.config("t", "min.insync.replicas", "2");
-    let manager = open(&dirs);
-    manager.reconcile(&cluster.image).unwrap();
-    let partition = manager.get(&at("t", 0)).unwrap();
-    let refused = partition.append(&batch(&["x"]), Origin::Client, true, now_ms()).unwrap_err();
-    assert_eq!(append_code(&refused), ErrorCode::NotEnoughReplicas);
-    partition.append(&batch(&["x"]), Origin::Client, false, now_ms()).unwrap();
+    assert!(partition.append(&batch(&["x"]), Origin::Client, NO_EPOCH, false, now_ms()).is_err());
 }
 
 #[test]
@@ -365,9 +359,14 @@ fn waiter_is_woken_by_records_and_leaves_nothing_behind() {
     let manager = open(&dirs);
     manager.reconcile(&cluster.image).unwrap();
     let (first, second) = (manager.get(&at("t", 0)).unwrap(), manager.get(&at("t", 1)).unwrap());
-    let wait = Wait::on([Arc::clone(&first), Arc::clone(&second)]);
+    let wait = Wait::on([
+        (Arc::clone(&first), Interest::committed(Offset(1))),
+        (Arc::clone(&second), Interest::committed(Offset(2))),
+    ]);
     assert!(wait.rung().now_or_never().is_none());
     append(&second, &["x"]);
+    assert!(wait.rung().now_or_never().is_none(), "it waits for more than that");
+    append(&second, &["y"]);
     assert!(wait.rung().now_or_never().is_some());
     assert!(wait.rung().now_or_never().is_none());
     cluster.lead(7, Some(NODE), 1);

@@ -13,7 +13,8 @@ pub(crate) mod sources; // file, environment, overrides
 pub(crate) mod table; // every name with its fate
 pub(crate) mod values; // checked texts by name
 
+mod replication; // how replicas follow their leaders
 mod typed;
 
-pub(crate) use typed::{NetworkSettings, OffsetsSettings, Settings};
+pub(crate) use typed::{BalanceSettings, NetworkSettings, OffsetsSettings, Settings};
 pub(crate) use values::SettingsError;

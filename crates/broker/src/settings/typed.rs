@@ -8,6 +8,7 @@ use std::time::Duration;
 use twinstream_model::{ClusterId, NodeId};
 
 use super::listeners::{self, AdvertisedListener, Listener, Voter};
+use super::replication::ReplicationSettings;
 use super::sources::Given;
 use super::values::{Described, SettingsError, Values};
 
@@ -17,8 +18,10 @@ pub(crate) struct Settings {
     pub(crate) node: NodeSettings,
     pub(crate) network: NetworkSettings,
     pub(crate) quorum: QuorumSettings,
+    pub(crate) balance: BalanceSettings,
     pub(crate) topics: TopicDefaults,
     pub(crate) log: LogSettings,
+    pub(crate) replication: ReplicationSettings,
     pub(crate) groups: GroupSettings,
     pub(crate) offsets: OffsetsSettings,
     pub(crate) transactions: TransactionSettings,
@@ -71,6 +74,17 @@ pub(crate) struct QuorumSettings {
     /// Where the metadata log lives; the first log directory unless set.
     pub(crate) metadata_dir: PathBuf,
     pub(crate) election_timeout: Duration,
+    /// Whether this node becomes a voter by itself once it follows the quorum.
+    pub(crate) wants_vote: bool,
+}
+
+/// When leaderships move back to where they belong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BalanceSettings {
+    pub(crate) enabled: bool,
+    pub(crate) interval: Duration,
+    /// Of the partitions that prefer a broker, how many in a hundred others may lead.
+    pub(crate) imbalance_percent_max: u32,
 }
 
 /// What new topics get, and whether they come into being by themselves.
@@ -80,6 +94,8 @@ pub(crate) struct TopicDefaults {
     pub(crate) delete_enabled: bool,
     pub(crate) partitions: i32,
     pub(crate) replication_factor: i16,
+    pub(crate) min_insync_replicas: usize,
+    pub(crate) unclean_leader_election: bool,
 }
 
 /// Partition logs: directories, background work. The defaults of topic configs are read with [`Settings::text`].
@@ -111,10 +127,10 @@ pub(crate) struct OffsetsSettings {
     pub(crate) topic_partitions: i32,
     pub(crate) topic_replication_factor: i16,
     pub(crate) topic_segment_bytes: i32,
-    pub(crate) retention: Duration,
-    pub(crate) retention_check_interval: Duration,
     /// How long a commit may wait for its replicas.
     pub(crate) commit_timeout: Duration,
+    pub(crate) retention: Duration,
+    pub(crate) retention_check_interval: Duration,
     pub(crate) metadata_bytes_max: usize,
 }
 
@@ -135,8 +151,10 @@ impl Settings {
         let metadata_dir = values.path("metadata.log.dir").unwrap_or_else(|| log.dirs[0].clone());
         Ok(Self {
             network: NetworkSettings::new(&values, listeners)?,
-            quorum: QuorumSettings::new(&values, voters, metadata_dir)?,
+            quorum: QuorumSettings::new(&values, &node, voters, metadata_dir)?,
+            balance: BalanceSettings::new(&values)?,
             topics: TopicDefaults::new(&values)?,
+            replication: ReplicationSettings::new(&values, node.session_timeout)?,
             groups: GroupSettings::new(&values)?,
             offsets: OffsetsSettings::new(&values)?,
             transactions: TransactionSettings { timeout_max: values.millis("transaction.max.timeout.ms")? },
@@ -218,8 +236,31 @@ fn queued_request_bytes_max(values: &Values) -> Result<u64, SettingsError> {
 }
 
 impl QuorumSettings {
-    fn new(values: &Values, voters: Vec<Voter>, metadata_dir: PathBuf) -> Result<Self, SettingsError> {
-        Ok(Self { voters, metadata_dir, election_timeout: values.millis("controller.quorum.election.timeout.ms")? })
+    fn new(
+        values: &Values,
+        node: &NodeSettings,
+        voters: Vec<Voter>,
+        metadata_dir: PathBuf,
+    ) -> Result<Self, SettingsError> {
+        let is_named = voters.iter().any(|voter| voter.id == node.id);
+        let joins_by_itself = values.flag("controller.quorum.auto.join.enable");
+        Ok(Self {
+            wants_vote: node.is_controller && (is_named || joins_by_itself),
+            voters,
+            metadata_dir,
+            election_timeout: values.millis("controller.quorum.election.timeout.ms")?,
+        })
+    }
+}
+
+impl BalanceSettings {
+    fn new(values: &Values) -> Result<Self, SettingsError> {
+        let seconds: u64 = values.integer("leader.imbalance.check.interval.seconds")?;
+        Ok(Self {
+            enabled: values.flag("auto.leader.rebalance.enable"),
+            interval: Duration::from_secs(seconds),
+            imbalance_percent_max: values.integer("leader.imbalance.per.broker.percentage")?,
+        })
     }
 }
 
@@ -230,6 +271,8 @@ impl TopicDefaults {
             delete_enabled: values.flag("delete.topic.enable"),
             partitions: values.integer("num.partitions")?,
             replication_factor: values.integer("default.replication.factor")?,
+            min_insync_replicas: values.size("min.insync.replicas")?,
+            unclean_leader_election: values.flag("unclean.leader.election.enable"),
         })
     }
 }
@@ -275,10 +318,10 @@ impl OffsetsSettings {
             topic_partitions: values.integer("offsets.topic.num.partitions")?,
             topic_replication_factor: values.integer("offsets.topic.replication.factor")?,
             topic_segment_bytes: values.integer("offsets.topic.segment.bytes")?,
+            commit_timeout: values.millis("offsets.commit.timeout.ms")?,
             retention: Duration::from_secs(minutes * 60),
             retention_check_interval: values.millis("offsets.retention.check.interval.ms")?,
             metadata_bytes_max: values.size("offset.metadata.max.bytes")?,
-            commit_timeout: values.millis("offsets.commit.timeout.ms")?,
         })
     }
 }

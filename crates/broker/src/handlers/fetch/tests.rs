@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::context::Principal;
 use crate::metrics::BrokerMetrics;
+use crate::partitions::Served;
 
 fn context(version: i16) -> RequestContext {
     RequestContext {
@@ -18,7 +19,7 @@ fn context(version: i16) -> RequestContext {
         principal: Principal::anonymous(),
         listener: "PLAINTEXT".into(),
         peer: ([127, 0, 0, 1], 1).into(),
-        metrics: Arc::new(BrokerMetrics::new(Arc::default(), twinstream_model::NodeId(1))),
+        metrics: Arc::new(BrokerMetrics::new(Arc::default(), NodeId(1))),
     }
 }
 
@@ -49,12 +50,22 @@ fn topics_are_named_as_the_version_does_it() {
 
 #[test]
 fn followers_are_told_apart_from_consumers() {
-    let of = |replica: i32| request("t").with_replica_id(BrokerId(replica));
-    assert!(!is_follower(&context(11), &of(-1)) && !is_follower(&context(11), &of(-2)));
-    assert!(is_follower(&context(11), &of(0)));
+    let of = |version: i16, replica: i32| {
+        Reader::of(&context(version), &request("t").with_replica_id(BrokerId(replica))).follower().is_some()
+    };
+    assert!(!of(11, -1) && !of(11, -2) && of(11, 0));
     let mut newer = request("t").with_replica_id(BrokerId(-1));
     newer.replica_state.replica_id = BrokerId(5);
-    assert!(is_follower(&context(15), &newer));
+    newer.replica_state.replica_epoch = 7;
+    let Reader::Follower(follower) = Reader::of(&context(15), &newer) else { panic!("it is a follower") };
+    assert_eq!((follower.node, follower.broker_epoch), (NodeId(5), 7));
+}
+
+#[test]
+fn consumers_read_followers_from_the_version_on_that_knows_racks() {
+    let of = |version: i16| Reader::of(&context(version), &request("t").with_rack_id(StrBytes::from_static_str("r1")));
+    assert_eq!(of(10), Reader::Consumer { rack: None, served: Served::ByLeader });
+    assert_eq!(of(11), Reader::Consumer { rack: Some("r1".into()), served: Served::ByAnyReplica });
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod node;
 mod others;
 mod ours;
 mod partitions;
+mod replication;
 mod security;
 mod tiering;
 
@@ -163,10 +164,11 @@ impl Setting {
     }
 }
 
-const AREAS: [&[Setting]; 8] = [
+const AREAS: [&[Setting]; 9] = [
     node::SETTINGS,
     network::SETTINGS,
     partitions::SETTINGS,
+    replication::SETTINGS,
     groups::SETTINGS,
     security::SETTINGS,
     tiering::SETTINGS,

@@ -1,38 +1,17 @@
-//! Replication, transactions, quotas, policies, metrics.
+//! Leader balance, transactions, quotas, policies, metrics.
 
 use super::{Kind, Setting};
 
 #[rustfmt::skip]
 pub(super) const SETTINGS: &[Setting] = &[
-    Setting::new("replica.lag.time.max.ms", Kind::Long, Some("30000"))
-        .not_yet("A follower behind for longer leaves the in-sync set."),
-    Setting::new("num.replica.fetchers", Kind::Int, Some("1"))
-        .at_least(1)
-        .not_yet("Fetchers per source broker."),
-    Setting::new("replica.fetch.backoff.ms", Kind::Int, Some("1000"))
-        .at_least(0)
-        .not_yet("Pause of a follower after an error."),
-    Setting::new("replica.fetch.max.bytes", Kind::Int, Some("1048576"))
-        .at_least(0)
-        .not_yet("Bytes that a follower fetches per partition."),
-    Setting::new("replica.fetch.min.bytes", Kind::Int, Some("1"))
-        .not_yet("Bytes that a follower waits for."),
-    Setting::new("replica.fetch.response.max.bytes", Kind::Int, Some("10485760"))
-        .at_least(0)
-        .not_yet("Bytes in one response to a follower."),
-    Setting::new("replica.fetch.wait.max.ms", Kind::Int, Some("500"))
-        .not_yet("Time that a follower's fetch waits."),
-    Setting::new("replica.socket.receive.buffer.bytes", Kind::Int, Some("65536"))
-        .no_such_part("The system sizes receive buffers by itself."),
-    Setting::new("replica.socket.timeout.ms", Kind::Int, Some("30000"))
-        .not_yet("Time limit of a follower's request."),
-    Setting::new("replica.selector.class", Kind::String, None)
-        .refused("Which replica a consumer reads.", "reading from the nearest replica comes with a later release"),
     Setting::new("auto.leader.rebalance.enable", Kind::Boolean, Some("true"))
-        .not_yet("Move leaders back to their preferred brokers."),
+        .effect("Move leaderships back to the first of each partition's replicas when too many are elsewhere."),
     Setting::new("leader.imbalance.check.interval.seconds", Kind::Long, Some("300"))
         .at_least(1)
-        .not_yet("How often the balance of leaders is looked at."),
+        .effect("How often the controller looks whether leaderships should move back."),
+    Setting::new("leader.imbalance.per.broker.percentage", Kind::Int, Some("10"))
+        .between(0, 100)
+        .effect("Share of a broker's preferred partitions that others may lead before leaderships move back."),
     Setting::new("num.replica.alter.log.dirs.threads", Kind::Int, None)
         .not_yet("Moves between directories at once."),
     Setting::new("transaction.max.timeout.ms", Kind::Int, Some("900000"))
@@ -76,12 +55,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_least(1)
         .not_yet("Windows over which quotas are measured."),
     Setting::new("quota.window.size.seconds", Kind::Int, Some("1"))
-        .at_least(1)
-        .not_yet("Length of such a window."),
-    Setting::new("replication.quota.window.num", Kind::Int, Some("11"))
-        .at_least(1)
-        .not_yet("Windows over which replication quotas are measured."),
-    Setting::new("replication.quota.window.size.seconds", Kind::Int, Some("1"))
         .at_least(1)
         .not_yet("Length of such a window."),
     Setting::new("alter.log.dirs.replication.quota.window.num", Kind::Int, Some("11"))

@@ -1,0 +1,163 @@
+//! Opens the logs that the image wants here.
+//!
+//! Picture: several threads take partitions from one list. After a crash each log is checked from its recovery point
+//! on, so a long list says every second how far it has come.
+//!
+//! Invariants: a log that cannot be opened costs its partition only, and is tried again with the next call; a
+//! partition that is ready takes its role from the newest image, not from the one that wanted it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use twinstream_log::PartitionLog;
+use twinstream_metadata::Image;
+use twinstream_model::{TopicId, TopicPartition};
+
+use super::{Entry, Partition, PartitionManager, PartitionsError, Surroundings, TopicConfig, deleted_name, now_ms};
+
+/// How often a long opening says how far it has come.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A partition that the image wants here and that is not open.
+struct Wanted {
+    at: TopicPartition,
+    topic_id: TopicId,
+    config: TopicConfig,
+    dir: usize,
+    exists: bool,
+}
+
+impl PartitionManager {
+    /// Opens what the last image wants here, several logs at once. A partition that cannot be opened is an error after
+    /// all others were; the next call tries it again. May take long.
+    pub(crate) fn open_wanted(&self) -> Result<(), PartitionsError> {
+        let _alone = self.opening.lock();
+        let image = self.seen.lock().clone();
+        let wanted = self.wanted(&image);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let threads = (self.settings.log.recovery_threads_per_dir.max(1) * self.directories.len()).min(wanted.len());
+        let total = wanted.len();
+        let queue = Mutex::new(wanted);
+        let failures: Mutex<Vec<PartitionsError>> = Mutex::default();
+        let (done, running) = (AtomicUsize::new(0), AtomicUsize::new(threads));
+        std::thread::scope(|scope| {
+            let watcher = std::thread::current();
+            for _ in 0..threads {
+                let (queue, failures, done, running) = (&queue, &failures, &done, &running);
+                let watcher = watcher.clone();
+                scope.spawn(move || {
+                    let _leaving = Leaving { running, watcher };
+                    loop {
+                        let Some(next) = queue.lock().pop() else { return };
+                        if let Err(error) = self.open_one(next) {
+                            tracing::error!(%error, "partition is not available");
+                            failures.lock().push(error);
+                        }
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            report_progress(total, &done, &running);
+        });
+        tracing::debug!(partitions = total, threads, "opened partitions");
+        match failures.into_inner().pop() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn wanted(&self, image: &Image) -> Vec<Wanted> {
+        let mut load: Vec<usize> = vec![0; self.directories.len()];
+        self.open.read().values().for_each(|entry| load[entry.dir] += 1);
+        let mut wanted = Vec::new();
+        for topic in self.topics_here(image) {
+            let mut config = None;
+            for (index, _) in self.partitions_here(topic) {
+                let at = TopicPartition::new(topic.name.clone(), index);
+                if self.open.read().contains_key(&at) {
+                    continue;
+                }
+                let config = config.get_or_insert_with(|| TopicConfig::of(&self.settings, image, &topic.name));
+                let holder = self.directories.holder(&at);
+                let emptiest = (0..load.len()).min_by_key(|dir| load[*dir]).unwrap_or(0);
+                let dir = holder.unwrap_or(emptiest);
+                load[dir] += 1;
+                let exists = holder.is_some();
+                wanted.push(Wanted { at, topic_id: topic.id, config: config.clone(), dir, exists });
+            }
+        }
+        wanted
+    }
+
+    fn open_one(&self, wanted: Wanted) -> Result<(), PartitionsError> {
+        let log = self.open_log(&wanted)?;
+        let around = Surroundings { node: self.node, isr: Arc::clone(&self.replicas.isr) };
+        let partition = Arc::new(Partition::new(log, wanted.config.leader, around));
+        self.admit(partition, wanted);
+        Ok(())
+    }
+
+    fn open_log(&self, wanted: &Wanted) -> Result<PartitionLog, PartitionsError> {
+        let (at, dir) = (&wanted.at, wanted.dir);
+        let failed = |source| PartitionsError::Open { partition: at.clone(), source };
+        let config = || wanted.config.log.clone();
+        if wanted.exists {
+            let found = self.directories.open_log(dir, at, config(), self.metrics.clone(), now_ms()).map_err(failed)?;
+            if found.topic_id() == wanted.topic_id {
+                return Ok(found);
+            }
+            // The topic was deleted and made again while this broker was away.
+            tracing::info!(partition = %at, found = %found.topic_id(), wanted = %wanted.topic_id, "folder belongs to a deleted topic");
+            let folder = found.close_for_deletion(&deleted_name(at)).map_err(failed)?;
+            self.doom(folder, config().file_delete_delay_ms);
+        }
+        let created = self.directories.create_log(dir, at, wanted.topic_id, config(), self.metrics.clone(), now_ms());
+        created.map_err(failed)
+    }
+
+    /// Puts a partition into the set with the role that the newest image gives it; if that has dropped it meanwhile,
+    /// its log goes.
+    fn admit(&self, partition: Arc<Partition>, Wanted { at, topic_id, config, dir, .. }: Wanted) {
+        let seen = self.seen.lock();
+        let topic = seen.topic(&at.topic).filter(|topic| topic.id == topic_id);
+        let image = topic.and_then(|topic| topic.partition(at.partition));
+        let Some(image) = image.filter(|image| image.replicas.contains(&self.node)) else {
+            return self.delete_log(&partition);
+        };
+        let newest = TopicConfig::of(&self.settings, &seen, &at.topic);
+        if newest != config {
+            partition.log().set_config(newest.log);
+            partition.set_leader_settings(newest.leader, Instant::now());
+        }
+        self.open.write().insert(at, Entry { partition: Arc::clone(&partition), dir });
+        self.change_role(&partition, image, &seen, Instant::now());
+    }
+}
+
+/// A thread that opens logs; when it leaves, by a panic too, whoever reports progress hears of it.
+struct Leaving<'a> {
+    running: &'a AtomicUsize,
+    watcher: std::thread::Thread,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.running.fetch_sub(1, Ordering::Release);
+        self.watcher.unpark();
+    }
+}
+
+fn report_progress(total: usize, done: &AtomicUsize, running: &AtomicUsize) {
+    let mut next = Instant::now() + PROGRESS_INTERVAL;
+    while running.load(Ordering::Acquire) > 0 {
+        std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
+        if Instant::now() >= next {
+            tracing::info!(done = done.load(Ordering::Relaxed), total, "recovering logs");
+            next += PROGRESS_INTERVAL;
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! A partition that this broker leads: appends, what followers have, who is in sync.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use twinstream_log::{AppendError, Appended, Origin, PartitionLog, ReadError};
+use twinstream_metadata::controller::IsrChange;
+use twinstream_metadata::{Image, PartitionImage};
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset};
+use twinstream_replication::leader::{
+    Answer, Answered, Effects, FetchRefused, LeaderSettings, LeaderState, LogPositions, NotEnoughReplicas, ReplicaFetch,
+};
+
+use super::super::waiters::Event;
+use super::{Gate, Partition, assignment, standing};
+
+/// The leader's role during one epoch.
+pub(super) struct Leading {
+    state: Mutex<LeaderState>,
+    /// In-sync replicas without which nothing is committed because there is an ELR, 0 without one.
+    beyond_elr: AtomicUsize,
+}
+
+/// Records that were appended, and in which leader epoch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Led {
+    pub(crate) appended: Appended,
+    pub(crate) epoch: LeaderEpoch,
+}
+
+/// Why an append did not happen.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppendRefused {
+    #[error("{0}")]
+    NotLeader(ErrorCode),
+    #[error(transparent)]
+    NotEnoughReplicas(#[from] NotEnoughReplicas),
+    #[error(transparent)]
+    Log(#[from] AppendError),
+}
+
+/// How far records are on their way to being committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commitment {
+    Committed,
+    /// All in-sync replicas have them, and those are too few by now.
+    TooFew,
+    Waiting,
+    /// Another leadership; whether they survive is for that one to say.
+    Lost,
+}
+
+/// Why a follower gets no records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplicaRefused {
+    Code(ErrorCode),
+    /// It must cut its log (KIP-595).
+    Diverging {
+        epoch: LeaderEpoch,
+        end: Offset,
+    },
+}
+
+/// A replica that a consumer could read (KIP-392).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReplicaView {
+    pub(crate) node: NodeId,
+    pub(crate) log_start: Offset,
+    pub(crate) log_end: Offset,
+}
+
+impl Leading {
+    pub(super) fn new(
+        node: NodeId,
+        log: &PartitionLog,
+        wanted: &PartitionImage,
+        settings: LeaderSettings,
+        image: &Image,
+        now: Instant,
+    ) -> Leading {
+        let positions = LogPositions {
+            start: log.log_start_offset(),
+            end: log.log_end_offset(),
+            high_watermark: log.high_watermark(),
+        };
+        let beyond_elr = beyond_elr(wanted);
+        let settings = LeaderSettings { min_insync_replicas: settings.min_insync_replicas.max(beyond_elr), ..settings };
+        let state = LeaderState::new(node, &assignment(wanted), positions, settings, standing(image), now);
+        Leading { state: Mutex::new(state), beyond_elr: AtomicUsize::new(beyond_elr) }
+    }
+
+    fn demanding(&self, settings: LeaderSettings) -> LeaderSettings {
+        let min_insync_replicas = settings.min_insync_replicas.max(self.beyond_elr.load(Ordering::Acquire));
+        LeaderSettings { min_insync_replicas, ..settings }
+    }
+}
+
+impl Partition {
+    /// Appends for a client or a coordinator, which may name the epoch in which it believes this broker to lead. With
+    /// `need_isr` the records must reach `min.insync.replicas`.
+    pub(crate) fn append(
+        &self,
+        records: &[u8],
+        origin: Origin,
+        epoch: LeaderEpoch,
+        need_isr: bool,
+        now: i64,
+    ) -> Result<Led, AppendRefused> {
+        let gate = self.gate.read();
+        gate.check_epoch(epoch).map_err(AppendRefused::NotLeader)?;
+        let leading = gate.leading().map_err(AppendRefused::NotLeader)?;
+        if need_isr {
+            leading.state.lock().check_min_isr()?;
+        }
+        let appended = self.log.append(records, origin, gate.epoch, now)?;
+        let led = Led { appended, epoch: gate.epoch };
+        let committed = leading.state.lock().appended(self.log.log_end_offset(), Instant::now());
+        drop(gate);
+        self.waiters.ring(Event::Appended);
+        committed.into_iter().for_each(|high_watermark| self.commit(high_watermark));
+        Ok(led)
+    }
+
+    /// How far the records below `end` are, that were appended in `epoch`.
+    pub(crate) fn commitment(&self, epoch: LeaderEpoch, end: Offset) -> Commitment {
+        let gate = self.gate.read();
+        let Some(leading) = gate.leading_in(epoch) else { return Commitment::Lost };
+        if self.log.high_watermark() < end {
+            return Commitment::Waiting;
+        }
+        match leading.state.lock().check_min_isr() {
+            Ok(()) => Commitment::Committed,
+            Err(_) => Commitment::TooFew,
+        }
+    }
+
+    /// The high watermark, as long as this broker leads in this epoch.
+    pub(crate) fn committed_in(&self, epoch: LeaderEpoch) -> Option<Offset> {
+        let gate = self.gate.read();
+        gate.leading_in(epoch).map(|_| self.log.high_watermark())
+    }
+
+    /// The latest offset, once it is known that nothing newer was committed: a new leader's high watermark may be
+    /// behind what the old one announced (KIP-207).
+    pub(crate) fn latest_offset(&self) -> Result<Offset, ErrorCode> {
+        let gate = self.gate.read();
+        let epoch_start = gate.leading()?.state.lock().epoch_start();
+        match self.log.high_watermark() {
+            high_watermark if high_watermark >= epoch_start => Ok(high_watermark),
+            _ => Err(ErrorCode::OffsetNotAvailable),
+        }
+    }
+
+    /// Takes in what a follower's fetch says about it. True if the follower is in sync.
+    pub(crate) fn fetched(&self, fetch: &ReplicaFetch, now: Instant) -> Result<bool, ReplicaRefused> {
+        let gate = self.gate.read();
+        let leading = gate.leading_for(fetch)?;
+        let mut state = leading.state.lock();
+        // An append announces its records to readers before it gets here.
+        let committed = self.catch_up(&mut state, now);
+        let before = state.low_watermark();
+        let found = state.fetched(fetch, |epoch| self.log.end_offset_for_epoch(epoch), now);
+        let mut effects = found.map_err(ReplicaRefused::from)?;
+        effects.high_watermark = effects.high_watermark.or(committed);
+        let has_started = state.low_watermark() != before;
+        let is_in_sync = state.in_isr(fetch.follower);
+        drop(state);
+        drop(gate);
+        self.apply(effects);
+        if has_started {
+            self.waiters.ring(Event::Started);
+        }
+        Ok(is_in_sync)
+    }
+
+    fn catch_up(&self, state: &mut LeaderState, now: Instant) -> Option<Offset> {
+        state.set_log_start(self.log.log_start_offset());
+        state.appended(self.log.log_end_offset(), now)
+    }
+
+    /// Looks for followers that fell behind; called a few times within the limits.
+    pub(crate) fn check_followers(&self, now: Instant) {
+        let gate = self.gate.read();
+        let Ok(leading) = gate.leading() else { return };
+        let effects = leading.state.lock().tick(now);
+        drop(gate);
+        self.apply(effects);
+    }
+
+    pub(super) fn image_changed(&self, leading: &Leading, wanted: &PartitionImage, image: &Image, now: Instant) {
+        leading.beyond_elr.store(beyond_elr(wanted), Ordering::Release);
+        let settings = leading.demanding(*self.settings.lock());
+        let mut state = leading.state.lock();
+        let all = [
+            state.image_changed(&assignment(wanted), now),
+            state.set_settings(settings, now),
+            state.brokers_changed(standing(image), now),
+        ];
+        drop(state);
+        all.into_iter().for_each(|effects| self.apply(effects));
+        // The ISR may have become too small, or large enough, for those who wait.
+        self.waiters.ring(Event::Changed);
+    }
+
+    /// Draws the first conclusions of a new role: the only in-sync replica commits by itself.
+    pub(super) fn settle(&self, now: Instant) {
+        let gate = self.gate.read();
+        let Ok(leading) = gate.leading() else { return };
+        let committed = self.catch_up(&mut leading.state.lock(), now);
+        drop(gate);
+        committed.into_iter().for_each(|high_watermark| self.commit(high_watermark));
+    }
+
+    /// Takes over what topic configs ask for.
+    pub(in crate::partitions) fn set_leader_settings(&self, settings: LeaderSettings, now: Instant) {
+        *self.settings.lock() = settings;
+        let gate = self.gate.read();
+        let Ok(leading) = gate.leading() else { return };
+        let effects = leading.state.lock().set_settings(leading.demanding(settings), now);
+        drop(gate);
+        self.apply(effects);
+        self.waiters.ring(Event::Changed);
+    }
+
+    fn apply(&self, effects: Effects) {
+        if let Some(high_watermark) = effects.high_watermark {
+            self.commit(high_watermark);
+        }
+        if effects.proposal.is_some() {
+            self.isr.propose(self.id());
+        }
+    }
+
+    /// The change of the ISR that waits for the controller.
+    pub(crate) fn isr_change(&self) -> Option<(u64, IsrChange)> {
+        let gate = self.gate.read();
+        let state = gate.leading().ok()?.state.lock();
+        let proposal = state.in_flight()?;
+        let change = IsrChange {
+            topic_id: self.topic_id(),
+            partition: self.id().partition,
+            leader_epoch: proposal.leader_epoch,
+            partition_epoch: proposal.partition_epoch,
+            isr: proposal.isr.clone(),
+        };
+        Some((proposal.id, change))
+    }
+
+    /// Takes in what became of a proposal; true if it is to be sent again.
+    pub(crate) fn isr_answered(&self, id: u64, epoch: LeaderEpoch, answer: Answer, now: Instant) -> bool {
+        let gate = self.gate.read();
+        let Some(leading) = gate.leading_in(epoch) else { return false };
+        let answered = leading.state.lock().answered(id, answer, now);
+        drop(gate);
+        match answered {
+            Answered::Settled(effects) => {
+                self.apply(effects);
+                self.waiters.ring(Event::Changed);
+                false
+            }
+            Answered::SendAgain(_) => true,
+            Answered::WaitForImage => false,
+        }
+    }
+
+    /// Whether this follower is in sync.
+    pub(crate) fn has_in_sync(&self, node: NodeId) -> bool {
+        let gate = self.gate.read();
+        gate.leading().is_ok_and(|leading| leading.state.lock().in_isr(node))
+    }
+
+    /// Members of the ISR that the controller knows.
+    pub(crate) fn isr_len(&self) -> usize {
+        let gate = self.gate.read();
+        gate.leading().map_or(0, |leading| leading.state.lock().isr().len())
+    }
+
+    /// Where the logs of all live replicas begin at the latest; DeleteRecords waits for it.
+    pub(crate) fn low_watermark(&self) -> Result<Offset, ErrorCode> {
+        let gate = self.gate.read();
+        let mut state = gate.leading()?.state.lock();
+        state.set_log_start(self.log.log_start_offset());
+        Ok(state.low_watermark())
+    }
+
+    /// Deletes records on the leader; followers hear of it with their next fetch.
+    pub(crate) fn delete_records(&self, before: Offset, now: i64) -> Result<Offset, ReadError> {
+        let deleted = self.log.delete_records(before, now)?;
+        self.waiters.ring(Event::Started);
+        Ok(deleted)
+    }
+
+    /// The in-sync followers with what they have.
+    pub(crate) fn in_sync_followers(&self) -> Vec<ReplicaView> {
+        let gate = self.gate.read();
+        let Ok(leading) = gate.leading() else { return Vec::new() };
+        let state = leading.state.lock();
+        let views = state.isr().iter().filter_map(|node| {
+            let (log_start, log_end) = (state.follower_start(*node)?, state.follower_end(*node)?);
+            Some(ReplicaView { node: *node, log_start, log_end })
+        });
+        views.collect()
+    }
+}
+
+/// With an ELR nothing may be committed, whatever this broker takes `min.insync.replicas` for (KIP-966): a minimum of
+/// one more than there are in sync says just that.
+fn beyond_elr(wanted: &PartitionImage) -> usize {
+    if wanted.elr.is_empty() { 0 } else { wanted.isr.len() + 1 }
+}
+
+impl Gate {
+    /// The leader's role for a follower that asks; an epoch that does not match tells more than "not the leader".
+    fn leading_for(&self, fetch: &ReplicaFetch) -> Result<&Leading, ReplicaRefused> {
+        self.check_epoch(fetch.leader_epoch).map_err(ReplicaRefused::Code)?;
+        self.leading().map_err(ReplicaRefused::Code)
+    }
+}
+
+impl From<FetchRefused> for ReplicaRefused {
+    fn from(refused: FetchRefused) -> Self {
+        match refused {
+            FetchRefused::FencedLeaderEpoch { .. } => Self::Code(ErrorCode::FencedLeaderEpoch),
+            FetchRefused::UnknownLeaderEpoch { .. } => Self::Code(ErrorCode::UnknownLeaderEpoch),
+            // Kafka's answer to a fetcher that is no replica, or not the one that is registered: look again.
+            FetchRefused::NotReplica(_) | FetchRefused::StaleBrokerEpoch { .. } | FetchRefused::UnknownBroker(_) => {
+                Self::Code(ErrorCode::NotLeaderOrFollower)
+            }
+            FetchRefused::Diverging { epoch, end } => Self::Diverging { epoch, end },
+            FetchRefused::OutOfRange { .. } => Self::Code(ErrorCode::OffsetOutOfRange),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! A partition with three replicas, of which this broker is one: what it commits, what it refuses, what it cuts.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use twinstream_log::{LogConfig, LogMetrics, Origin, PartitionLog};
+use twinstream_metadata::{Image, PartitionImage, Record};
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicId};
+use twinstream_protocol::batch::BatchBuilder;
+use twinstream_replication::follower::Heard;
+use twinstream_replication::leader::{Answer, LeaderSettings, Limits, ReplicaFetch};
+use uuid::Uuid;
+
+use super::partition::Surroundings;
+use super::waiters::Event;
+use super::*;
+
+const SELF: NodeId = NodeId(1);
+const SECOND: NodeId = NodeId(2);
+const THIRD: NodeId = NodeId(3);
+const NO_EPOCH: LeaderEpoch = LeaderEpoch::NONE;
+
+struct Replica {
+    _dir: tempfile::TempDir,
+    partition: Arc<Partition>,
+    image: Image,
+    now: Instant,
+}
+
+fn open(dir: &Path) -> PartitionLog {
+    let opening = twinstream_log::Opening::fresh(LogConfig::default(), LogMetrics::new(), now_ms());
+    PartitionLog::create(&dir.join("t-0"), TopicId(Uuid::from_u128(7)), opening).unwrap()
+}
+
+/// A cluster of three live brokers; a broker's epoch is ten times its number.
+fn brokers() -> Image {
+    let mut image = Image::default();
+    for node_id in [SELF, SECOND, THIRD] {
+        let epoch = i64::from(node_id.0) * 10;
+        let register = Record::RegisterBroker {
+            node_id,
+            incarnation: Uuid::from_u128(1),
+            epoch,
+            endpoints: Vec::new(),
+            rack: None,
+            controller: false,
+            directories: Vec::new(),
+            metadata_directory: None,
+            boot_id: String::new(),
+        };
+        let unfence = Record::FenceBroker { node_id, epoch, fenced: false, shutting_down: false };
+        image.apply_batch(&[register, unfence]).unwrap();
+    }
+    image
+}
+
+impl Replica {
+    fn new(min_insync_replicas: usize) -> Replica {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits { lag_max: Duration::from_secs(30), silence_max: Duration::from_secs(2) };
+        let settings = LeaderSettings { min_insync_replicas, limits };
+        let around = Surroundings { node: SELF, isr: Arc::default() };
+        let partition = Arc::new(Partition::new(open(dir.path()), settings, around));
+        Replica { _dir: dir, partition, image: brokers(), now: Instant::now() }
+    }
+
+    fn wanted(leader: NodeId, epoch: i32, partition_epoch: i32, isr: &[NodeId]) -> PartitionImage {
+        PartitionImage {
+            replicas: vec![SELF, SECOND, THIRD],
+            isr: isr.to_vec(),
+            leader: Some(leader),
+            leader_epoch: LeaderEpoch(epoch),
+            partition_epoch,
+            ..PartitionImage::default()
+        }
+    }
+
+    fn take_over(&self, wanted: &PartitionImage) {
+        self.partition.take_over(wanted, &self.image, self.now);
+    }
+
+    fn lead(&self, epoch: i32) {
+        self.take_over(&Replica::wanted(SELF, epoch, epoch, &[SELF, SECOND, THIRD]));
+    }
+
+    fn append(&self, values: &[&str]) -> Led {
+        self.partition.append(&batch(0, values), Origin::Client, NO_EPOCH, true, now_ms()).unwrap()
+    }
+
+    fn fetch(&self, follower: NodeId, epoch: i32, offset: i64, last_epoch: i32) -> Result<bool, ReplicaRefused> {
+        let fetch = ReplicaFetch {
+            follower,
+            broker_epoch: i64::from(follower.0) * 10,
+            leader_epoch: LeaderEpoch(epoch),
+            offset: Offset(offset),
+            last_epoch: LeaderEpoch(last_epoch),
+            log_start: Offset(0),
+        };
+        self.partition.fetched(&fetch, self.now)
+    }
+
+    fn end(&self) -> i64 {
+        self.partition.log().log_end_offset().0
+    }
+}
+
+fn batch(base: i64, values: &[&str]) -> Vec<u8> {
+    let mut builder = BatchBuilder::new();
+    for value in values {
+        builder.append(now_ms(), None, Some(value.as_bytes()), []);
+    }
+    let mut bytes = builder.build().unwrap();
+    bytes[..8].copy_from_slice(&base.to_be_bytes());
+    bytes
+}
+
+/// A batch as a leader of this epoch stores it.
+fn stored(base: i64, epoch: i32, values: &[&str]) -> Vec<u8> {
+    let mut bytes = batch(base, values);
+    bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn records_are_committed_when_every_in_sync_replica_has_them() {
+    let replica = Replica::new(2);
+    replica.lead(1);
+    let led = replica.append(&["a", "b"]);
+    let commitment = || replica.partition.commitment(led.epoch, Offset(2));
+    assert_eq!(commitment(), Commitment::Waiting);
+    let wait = Wait::on([(Arc::clone(&replica.partition), Interest::committed(Offset(2)))]);
+    assert_eq!(replica.fetch(SECOND, 1, 2, 1), Ok(true));
+    assert_eq!(commitment(), Commitment::Waiting);
+    assert!(wait.rung().now_or_never().is_none());
+    assert_eq!(replica.fetch(THIRD, 1, 2, 1), Ok(true));
+    assert!(wait.rung().now_or_never().is_some());
+    assert_eq!((commitment(), replica.partition.high_watermark()), (Commitment::Committed, Offset(2)));
+}
+
+#[test]
+fn lost_leadership_ends_waits_whatever_the_next_leader_commits() {
+    let replica = Replica::new(1);
+    replica.lead(1);
+    let led = replica.append(&["mine"]);
+    let wait = Wait::on([(Arc::clone(&replica.partition), Interest::committed(Offset(1)))]);
+    replica.take_over(&Replica::wanted(SECOND, 2, 2, &[SECOND, THIRD]));
+    assert!(wait.rung().now_or_never().is_some());
+    assert_eq!(replica.partition.commitment(led.epoch, Offset(1)), Commitment::Lost);
+    assert_eq!(replica.partition.committed_in(led.epoch), None);
+    let refused = replica.partition.append(&batch(0, &["x"]), Origin::Client, NO_EPOCH, false, now_ms());
+    assert_eq!(append_code(&refused.unwrap_err()), ErrorCode::NotLeaderOrFollower);
+}
+
+#[test]
+fn too_few_in_sync_replicas_refuse_acks_all_and_commit_nothing() {
+    let replica = Replica::new(2);
+    replica.take_over(&Replica::wanted(SELF, 1, 1, &[SELF]));
+    let refused = replica.partition.append(&batch(0, &["x"]), Origin::Client, NO_EPOCH, true, now_ms()).unwrap_err();
+    assert_eq!(append_code(&refused), ErrorCode::NotEnoughReplicas);
+    replica.partition.append(&batch(0, &["x"]), Origin::Client, NO_EPOCH, false, now_ms()).unwrap();
+    assert_eq!(replica.partition.high_watermark(), Offset(0));
+}
+
+#[test]
+fn nothing_is_committed_while_there_are_eligible_replicas_outside_the_isr() {
+    let replica = Replica::new(1);
+    let mut wanted = Replica::wanted(SELF, 1, 1, &[SELF]);
+    wanted.elr = vec![SECOND];
+    replica.take_over(&wanted);
+    replica.partition.append(&batch(0, &["x"]), Origin::Client, NO_EPOCH, false, now_ms()).unwrap();
+    assert_eq!(replica.partition.high_watermark(), Offset(0));
+    wanted.elr = Vec::new();
+    wanted.partition_epoch = 2;
+    replica.take_over(&wanted);
+    assert_eq!(replica.partition.high_watermark(), Offset(1));
+}
+
+#[test]
+fn commit_below_the_minimum_is_told_as_such() {
+    let replica = Replica::new(2);
+    replica.lead(1);
+    let led = replica.append(&["a"]);
+    replica.fetch(SECOND, 1, 1, 1).unwrap();
+    replica.fetch(THIRD, 1, 1, 1).unwrap();
+    replica.take_over(&Replica::wanted(SELF, 1, 2, &[SELF]));
+    assert_eq!(replica.partition.commitment(led.epoch, Offset(1)), Commitment::TooFew);
+}
+
+#[test]
+fn silent_follower_is_proposed_to_leave_and_counts_until_the_controller_agrees() {
+    let mut replica = Replica::new(1);
+    replica.lead(1);
+    replica.append(&["a"]);
+    replica.fetch(SECOND, 1, 1, 1).unwrap();
+    // In small steps: a leader that did not run itself blames nobody.
+    for _ in 0..8 {
+        replica.now += Duration::from_millis(500);
+        replica.fetch(SECOND, 1, 1, 1).unwrap();
+        replica.partition.check_followers(replica.now);
+    }
+    let (id, change) = replica.partition.isr_change().expect("a change is proposed");
+    assert_eq!(change.isr.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [SELF, SECOND]);
+    assert_eq!(replica.partition.high_watermark(), Offset(0));
+    let decided = Answer::Decided { leader_epoch: LeaderEpoch(1), partition_epoch: 2, isr: vec![SELF, SECOND] };
+    assert!(!replica.partition.isr_answered(id, LeaderEpoch(1), decided, replica.now));
+    assert_eq!(replica.partition.high_watermark(), Offset(1));
+    assert!(!replica.partition.has_in_sync(THIRD));
+}
+
+#[test]
+fn follower_is_refused_by_epoch_and_by_registration() {
+    let replica = Replica::new(1);
+    replica.lead(4);
+    let refused = |follower, epoch| match replica.fetch(follower, epoch, 0, -1) {
+        Err(ReplicaRefused::Code(code)) => code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(SECOND, 3), ErrorCode::FencedLeaderEpoch);
+    assert_eq!(refused(SECOND, 5), ErrorCode::UnknownLeaderEpoch);
+    assert_eq!(refused(NodeId(9), 4), ErrorCode::NotLeaderOrFollower);
+}
+
+#[test]
+fn new_leader_does_not_say_what_is_latest_before_it_knows() {
+    let replica = Replica::new(1);
+    replica.take_over(&Replica::wanted(SECOND, 1, 1, &[SELF, SECOND]));
+    let ask = replica.partition.question(LeaderEpoch(1)).unwrap().ask;
+    let heard = Heard::Records { high_watermark: Offset(0), log_start: Offset(0) };
+    assert_eq!(replica.partition.heard(&ask, heard, &stored(0, 1, &["a", "b"]), now_ms()), Followed::Goes);
+    replica.take_over(&Replica::wanted(SELF, 2, 2, &[SELF, THIRD]));
+    assert_eq!(replica.partition.latest_offset(), Err(ErrorCode::OffsetNotAvailable));
+    replica.fetch(THIRD, 2, 2, 1).unwrap();
+    assert_eq!(replica.partition.latest_offset(), Ok(Offset(2)));
+}
+
+#[test]
+fn answer_of_an_earlier_epoch_or_question_is_dropped() {
+    let replica = Replica::new(1);
+    replica.take_over(&Replica::wanted(SECOND, 1, 1, &[SELF, SECOND]));
+    let ask = replica.partition.question(LeaderEpoch(1)).unwrap().ask;
+    let heard = Heard::Records { high_watermark: Offset(0), log_start: Offset(0) };
+    replica.take_over(&Replica::wanted(THIRD, 2, 2, &[SELF, THIRD]));
+    assert_eq!(replica.partition.heard(&ask, heard, &stored(0, 1, &["late"]), now_ms()), Followed::Dropped);
+    assert_eq!((replica.end(), replica.partition.question(LeaderEpoch(1))), (0, None));
+    replica.lead(3);
+    let ask = twinstream_replication::follower::Ask { leader_epoch: LeaderEpoch(3), ..ask };
+    assert_eq!(replica.partition.heard(&ask, heard, &stored(0, 2, &["late"]), now_ms()), Followed::Dropped);
+    assert_eq!(replica.end(), 0);
+}
+
+#[test]
+fn old_leader_cuts_what_the_new_one_does_not_have() {
+    let replica = Replica::new(1);
+    replica.lead(1);
+    replica.append(&["both"]);
+    replica.fetch(SECOND, 1, 1, 1).unwrap();
+    replica.append(&["mine alone"]);
+    replica.take_over(&Replica::wanted(SECOND, 2, 2, &[SECOND]));
+    let question = replica.partition.question(LeaderEpoch(2)).unwrap();
+    assert_eq!((question.ask.offset, question.ask.last_epoch), (Offset(2), LeaderEpoch(1)));
+    let fork = Heard::Diverging { epoch: LeaderEpoch(1), end: Offset(1), log_start: Offset(0) };
+    let Followed::Repair(step) = replica.partition.heard(&question.ask, fork, &[], now_ms()) else {
+        panic!("the log is to be cut")
+    };
+    assert_eq!(replica.partition.repair(&question.ask, step), Followed::Goes);
+    assert_eq!(replica.end(), 1);
+    let ask = replica.partition.question(LeaderEpoch(2)).unwrap().ask;
+    let heard = Heard::Records { high_watermark: Offset(2), log_start: Offset(0) };
+    assert_eq!(replica.partition.heard(&ask, heard, &stored(1, 2, &["theirs"]), now_ms()), Followed::Goes);
+    assert_eq!((replica.end(), replica.partition.high_watermark()), (2, Offset(2)));
+}
+
+#[test]
+fn consumers_may_read_followers_only_if_they_know_how() {
+    let replica = Replica::new(1);
+    replica.take_over(&Replica::wanted(SECOND, 1, 1, &[SELF, SECOND]));
+    let check = |served| replica.partition.check_reader(LeaderEpoch(1), served);
+    assert_eq!(check(Served::ByAnyReplica), Ok(()));
+    assert_eq!(check(Served::ByLeader), Err(ErrorCode::NotLeaderOrFollower));
+    assert_eq!(
+        replica.partition.check_reader(LeaderEpoch(2), Served::ByAnyReplica),
+        Err(ErrorCode::UnknownLeaderEpoch)
+    );
+}
+
+#[test]
+fn bells_ring_for_what_their_waiters_want_only() {
+    let replica = Replica::new(1);
+    replica.lead(1);
+    let partition = &replica.partition;
+    let wait = |interest| Wait::on([(Arc::clone(partition), interest)]);
+    let (follower, consumer, deletion) =
+        (wait(Interest::of_follower(Offset(0))), wait(Interest::committed(Offset(1))), wait(Interest::starts()));
+    let rung = || [&follower, &consumer, &deletion].map(|wait| wait.rung().now_or_never().is_some());
+    for (event, hears) in [
+        (Event::Appended, [true, false, false]),
+        (Event::Committed(Offset(1)), [true, true, false]),
+        (Event::Started, [true, false, true]),
+        (Event::Changed, [true, true, true]),
+    ] {
+        partition.waiters().ring(event);
+        assert_eq!(rung(), hears, "{event:?}");
+    }
+    drop((follower, consumer, deletion));
+    assert!(partition.waiters().is_empty());
+}

@@ -1,0 +1,373 @@
+//! One task that fetches from one leader.
+//!
+//! Picture: rounds. Each round asks the leader, in one request, for everything that this task follows there, and hands
+//! each partition its part of the answer. With nothing new the leader holds the request for a while
+//! (`replica.fetch.wait.max.ms`), so a quiet cluster costs two requests a second and a busy one no waiting at all.
+//!
+//! ```text
+//!   take mail ─▶ plan ─▶ connect ─▶ ask ──────────────▶ hand out ─▶ repair ─╮
+//!      ▲                             │ mail: the waiting                    │
+//!      ╰─────────────────────────────┴─ request is given up ◀───────────────╯
+//! ```
+//! Invariants: a partition that the leader refuses is left out for a short, growing pause, and the others do not wait
+//! for it; a partition that this broker begins to follow does not wait for a request that the leader holds; an
+//! unreachable leader is tried with a growing pause and reported once per outage; at most one answer is in memory.
+//!
+//! Not here: rules (`twinstream_replication::follower`), who follows whom (`fetchers`).
+
+mod plan; // what the next request asks for
+mod repair; // logs that must be cut or begun anew
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::fetch_request::ReplicaState;
+use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
+use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId};
+use twinstream_protocol::fetch::VERSION_MAX;
+use twinstream_replication::follower::{Ask, Heard, Step};
+
+use self::plan::Plan;
+use super::connection::{Connection, FetchError, Limits};
+use super::fetchers::{Change, FetcherId, Mailbox};
+use super::session::{Key, Session};
+use crate::context::Broker;
+use crate::partitions::{Followed, Partition, now_ms};
+
+/// The newest version: it names topics by id (13), replicas by epoch (15) and known high watermarks (18, KIP-1166).
+const FETCH_VERSION: i16 = VERSION_MAX;
+/// Pause before a leader that cannot be reached is tried again.
+const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// First pause of a partition that the leader refuses: mostly its image is a moment behind ours.
+const REFUSED_PAUSE_MIN: Duration = Duration::from_millis(5);
+/// Pause after an answer that fails as a whole.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
+/// A waiting request is given up for new partitions at most this often; each time costs a connection.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A partition that this task follows.
+struct Tracked {
+    partition: Arc<Partition>,
+    epoch: LeaderEpoch,
+    /// The question of the round.
+    asked: Option<Ask>,
+    /// Held back by a throttle if it is not in sync.
+    in_sync: bool,
+    pause: Duration,
+    /// Left out until then.
+    rests_until: Option<Instant>,
+    lag: i64,
+}
+
+pub(super) struct Fetcher {
+    broker: Arc<Broker>,
+    id: FetcherId,
+    mailbox: Arc<Mailbox>,
+    tracked: HashMap<Key, Tracked>,
+    session: Session,
+    connection: Option<Connection>,
+    reconnect_pause: Duration,
+    /// The leader could not be reached, which was said.
+    is_out: bool,
+    interrupted: Option<Instant>,
+}
+
+/// What an answer leaves to do.
+#[derive(Default)]
+struct Leftovers {
+    repairs: Vec<(Key, Arc<Partition>, Ask, Step)>,
+    bounds: Vec<(Key, Arc<Partition>, Ask)>,
+}
+
+impl Fetcher {
+    pub(super) fn new(broker: Arc<Broker>, id: FetcherId, mailbox: Arc<Mailbox>) -> Fetcher {
+        Fetcher {
+            broker,
+            id,
+            mailbox,
+            tracked: HashMap::new(),
+            session: Session::default(),
+            connection: None,
+            reconnect_pause: RECONNECT_PAUSE_MIN,
+            is_out: false,
+            interrupted: None,
+        }
+    }
+
+    /// Runs until the broker stops.
+    pub(super) async fn run(mut self) {
+        let shutdown = self.broker.shutdown.clone();
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.work() => {}
+        }
+    }
+
+    async fn work(&mut self) {
+        loop {
+            self.take_mail();
+            let plan = Plan::new(&self.broker, &mut self.tracked, Instant::now());
+            if plan.wanted.is_empty() {
+                self.rest(plan.next).await;
+            } else if self.connection.is_some() || self.connect().await {
+                self.round(plan).await;
+            }
+        }
+    }
+
+    fn take_mail(&mut self) {
+        for (key, change) in self.mailbox.take() {
+            match change {
+                Change::Fetch { partition, epoch } => {
+                    self.tracked.insert(key, Tracked::new(partition, epoch));
+                }
+                Change::Leave => {
+                    self.tracked.remove(&key);
+                }
+            }
+        }
+        if self.tracked.is_empty() {
+            // What happens to the leader is nobody's concern any more.
+            self.connection = None;
+            self.session.reset();
+            self.is_out = false;
+            self.reconnect_pause = RECONNECT_PAUSE_MIN;
+        }
+    }
+
+    /// Waits for mail, or until a partition has rested.
+    async fn rest(&self, until: Option<Instant>) {
+        let rested = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.mailbox.rung() => {}
+            () = rested => {}
+        }
+    }
+
+    async fn connect(&mut self) -> bool {
+        let replication = &self.broker.settings.replication;
+        let response_max = usize::try_from(replication.response_bytes_max).unwrap_or(0);
+        let limits = Limits {
+            silence_max: replication.socket_silence_max,
+            // A single batch may be larger than the bound of a response; no batch is larger than a request.
+            answer_bytes_max: response_max.saturating_add(self.broker.settings.network.request_bytes_max),
+        };
+        let client_id = format!("broker-{}-fetcher-{}", self.broker.settings.node.id, self.id.index);
+        let opened = match self.address() {
+            Some(address) => Connection::open(&address, client_id, limits).await,
+            None => Err(FetchError::NoAddress),
+        };
+        match opened {
+            Ok(connection) => {
+                self.connection = Some(connection);
+                true
+            }
+            Err(error) => {
+                self.outage(&error).await;
+                false
+            }
+        }
+    }
+
+    fn address(&self) -> Option<String> {
+        let image = self.broker.image.load();
+        let leader = image.broker(self.id.leader)?;
+        let endpoint = leader.endpoint(&self.broker.settings.network.inter_broker_listener)?;
+        let host = &endpoint.host;
+        Some(if host.contains(':') {
+            format!("[{host}]:{}", endpoint.port)
+        } else {
+            format!("{host}:{}", endpoint.port)
+        })
+    }
+
+    /// The leader cannot be reached: says so once, and waits.
+    async fn outage(&mut self, error: &FetchError) {
+        self.connection = None;
+        self.session.reset();
+        let leader = self.id.leader.0;
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        match std::mem::replace(&mut self.is_out, true) {
+            false => tracing::warn!(leader, %error, cause, "cannot fetch from the leader, trying on"),
+            true => tracing::debug!(leader, %error, cause, "still cannot fetch from the leader"),
+        }
+        self.rest(Some(Instant::now() + self.reconnect_pause)).await;
+        self.reconnect_pause = (self.reconnect_pause * 2).min(RECONNECT_PAUSE_MAX);
+    }
+
+    /// Asks once and hands out the answer.
+    async fn round(&mut self, plan: Plan) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let request = self.request(&plan);
+        let answer = tokio::select! {
+            answer = connection.ask(&request, FETCH_VERSION) => answer,
+            () = self.interruption() => {
+                // The connection goes with its waiting request.
+                self.interrupted = Some(Instant::now());
+                self.session.reset();
+                return;
+            }
+        };
+        let response = match answer {
+            Ok(response) => response,
+            Err(error) => return self.outage(&error).await,
+        };
+        self.connection = Some(connection);
+        self.reconnect_pause = RECONNECT_PAUSE_MIN;
+        if std::mem::replace(&mut self.is_out, false) {
+            tracing::info!(
+                leader = self.id.leader.0,
+                partitions = self.tracked.len(),
+                "fetching from the leader again"
+            );
+        }
+        self.take_in(response).await;
+    }
+
+    /// Resolves when partitions came that should not wait.
+    async fn interruption(&self) {
+        self.mailbox.rung().await;
+        if let Some(last) = self.interrupted {
+            tokio::time::sleep_until((last + INTERRUPT_INTERVAL).into()).await;
+        }
+    }
+
+    fn request(&mut self, plan: &Plan) -> FetchRequest {
+        let replication = &self.broker.settings.replication;
+        let wait = plan.wait(replication.fetch_wait_max, Instant::now());
+        let lists = self.session.lists(&plan.wanted);
+        let replica = ReplicaState::default()
+            .with_replica_id(BrokerId(self.broker.settings.node.id.0))
+            .with_replica_epoch(self.broker.controller.broker_epoch().unwrap_or(-1));
+        FetchRequest::default()
+            .with_replica_state(replica)
+            .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
+            .with_min_bytes(replication.fetch_bytes_min)
+            .with_max_bytes(replication.response_bytes_max)
+            .with_session_id(lists.session_id)
+            .with_session_epoch(lists.session_epoch)
+            .with_topics(lists.topics)
+            .with_forgotten_topics_data(lists.forgotten)
+    }
+
+    async fn take_in(&mut self, response: FetchResponse) {
+        let error = ErrorCode::from_code(response.error_code).unwrap_or(ErrorCode::UnknownServerError);
+        if !self.session.answered(error, response.session_id) {
+            tracing::debug!(leader = self.id.leader.0, code = error.name(), "fetch failed as a whole");
+            if !is_about_session(error) {
+                self.rest(Some(Instant::now() + FAILED_PAUSE)).await;
+            }
+            return;
+        }
+        let mut left = Leftovers::default();
+        for topic in &response.responses {
+            let topic_id = TopicId(topic.topic_id);
+            for data in &topic.partitions {
+                self.hand_out((topic_id, PartitionIndex(data.partition_index)), data, &mut left);
+            }
+        }
+        drop(response);
+        self.report_lag();
+        self.ask_bounds(&mut left).await;
+        self.repair(left.repairs).await;
+    }
+
+    /// Gives a partition its part of the answer.
+    fn hand_out(&mut self, key: Key, data: &PartitionData, left: &mut Leftovers) {
+        let Some(tracked) = self.tracked.get_mut(&key) else { return };
+        let Some(ask) = tracked.asked.take() else { return };
+        let heard = heard(data);
+        let records = data.records.as_deref().unwrap_or_default();
+        let followed = tracked.partition.heard(&ask, heard, records, now_ms());
+        if let (Followed::Goes, Heard::Records { high_watermark, .. }) = (followed, heard) {
+            tracked.lag = (high_watermark.0 - tracked.partition.log().log_end_offset().0).max(0);
+            count(&self.broker, tracked, records.len());
+        }
+        let partition = Arc::clone(&tracked.partition);
+        match followed {
+            Followed::Repair(step) => left.repairs.push((key, partition, ask, step)),
+            Followed::AskBounds => left.bounds.push((key, partition, ask)),
+            followed => self.settle(key, followed),
+        }
+    }
+
+    /// What an outcome means for the next rounds.
+    fn settle(&mut self, key: Key, followed: Followed) {
+        let pause_max = self.broker.settings.replication.backoff_max;
+        let Some(tracked) = self.tracked.get_mut(&key) else { return };
+        match followed {
+            Followed::Pause => tracked.rest(pause_max),
+            Followed::WaitForImage => {
+                // Should the image bring nothing, asking now and then is cheap.
+                tracked.pause = pause_max;
+                tracked.rest(pause_max);
+            }
+            Followed::Failed => {
+                self.tracked.remove(&key);
+                self.broker.metrics.replication.failed_partitions.inc();
+            }
+            _ => tracked.pause = Duration::ZERO,
+        }
+    }
+
+    fn report_lag(&self) {
+        let lag = self.tracked.values().map(|tracked| tracked.lag).max().unwrap_or(0);
+        self.broker.replication.fetchers.report_lag(self.id, lag, &self.broker.metrics.replication.max_lag);
+    }
+}
+
+impl Tracked {
+    fn new(partition: Arc<Partition>, epoch: LeaderEpoch) -> Tracked {
+        let pause = Duration::ZERO;
+        Tracked { partition, epoch, asked: None, in_sync: false, pause, rests_until: None, lag: 0 }
+    }
+
+    fn rest(&mut self, max: Duration) {
+        self.pause = (self.pause * 2).max(REFUSED_PAUSE_MIN).min(max.max(REFUSED_PAUSE_MIN));
+        self.rests_until = Some(Instant::now() + self.pause);
+    }
+}
+
+/// The answer for one partition in the words of the rules.
+fn heard(data: &PartitionData) -> Heard {
+    let code = ErrorCode::from_code(data.error_code).unwrap_or(ErrorCode::UnknownServerError);
+    let diverging = &data.diverging_epoch;
+    match code {
+        ErrorCode::None if diverging.epoch >= 0 || diverging.end_offset >= 0 => {
+            let log_start = Offset(data.log_start_offset);
+            Heard::Diverging { epoch: LeaderEpoch(diverging.epoch), end: Offset(diverging.end_offset), log_start }
+        }
+        ErrorCode::None => {
+            Heard::Records { high_watermark: Offset(data.high_watermark), log_start: Offset(data.log_start_offset) }
+        }
+        ErrorCode::OffsetOutOfRange => Heard::OutOfRange,
+        ErrorCode::FencedLeaderEpoch => Heard::Fenced,
+        _ => Heard::NotReady,
+    }
+}
+
+fn is_about_session(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch | ErrorCode::FetchSessionTopicIdError
+    )
+}
+
+fn count(broker: &Broker, tracked: &Tracked, bytes: usize) {
+    if bytes == 0 {
+        return;
+    }
+    broker.metrics.replication.bytes_in.inc_by(bytes as u64);
+    let throttle = &broker.replication.throttles.follower;
+    if !tracked.in_sync && throttle.holds(tracked.partition.id()) {
+        throttle.spend(bytes, Instant::now());
+    }
+}
