@@ -8,7 +8,9 @@
 //! - state changes only through [`Image::apply`], live and at restart alike;
 //! - leader epochs, partition epochs and broker epochs never go back;
 //! - a topic name and a topic id always point at each other;
-//! - a partition's leader is -1 or an unfenced member of its ISR.
+//! - a partition's leader is nobody or an unfenced member of its ISR; ISR and ELR are disjoint parts of its replicas;
+//! - who is in ISR or ELR has every committed record, so nobody else is elected but by an unclean election
+//!   (`docs/002-isr-and-elr.md`).
 //!
 //! Not here: Raft, files, clocks, random numbers, wire messages. Time and new ids come in as arguments.
 
