@@ -103,6 +103,14 @@ enum Ended {
     JointChange(u64),
 }
 
+/// What committed entries leave to do.
+#[derive(Default)]
+struct Passed {
+    changes: Vec<Entry>,
+    /// The last term whose leader's first entry was among them.
+    term_begun: Option<u64>,
+}
+
 struct Driver {
     me: NodeId,
     /// The id of this node's folder.
@@ -361,7 +369,8 @@ impl Driver {
         if !ready.snapshot().is_empty() {
             self.install_snapshot(&ready.snapshot().clone())?;
         }
-        let mut changes = self.pass_on(ready.take_committed_entries())?;
+        let mut passed = Passed::default();
+        self.pass_on(ready.take_committed_entries(), &mut passed)?;
         let entries = ready.take_entries();
         self.node.mut_store().persist(&entries, ready.hs(), ready.must_sync())?;
         self.send(ready.take_persisted_messages());
@@ -370,32 +379,33 @@ impl Driver {
             self.node.mut_store().note_commit(commit)?;
         }
         self.send(light.take_messages());
-        changes.extend(self.pass_on(light.take_committed_entries())?);
+        self.pass_on(light.take_committed_entries(), &mut passed)?;
         // Not between ready() and advance_append(): a leader that loses its vote here steps down, and Raft does not expect that there.
-        for entry in changes {
+        for entry in passed.changes {
             self.apply_member_change(&entry)?;
             self.publish_status();
             self.pending.committed(entry.index, entry.term);
         }
         self.node.advance_apply();
+        if passed.term_begun == Some(self.node.raft.term) && self.node.raft.state == StateRole::Leader {
+            self.lead()?;
+        }
         Ok(())
     }
 
-    /// Hands out committed entries; returns those that change members.
-    fn pass_on(&mut self, committed: Vec<Entry>) -> Result<Vec<Entry>, Ended> {
-        let Some(through) = committed.last().map(|entry| entry.index) else { return Ok(Vec::new()) };
+    /// Hands out committed entries, and keeps those that change members.
+    fn pass_on(&mut self, committed: Vec<Entry>, passed: &mut Passed) -> Result<(), Ended> {
+        let Some(through) = committed.last().map(|entry| entry.index) else { return Ok(()) };
         let mut entries = Vec::new();
-        let mut changes = Vec::new();
         let mut done = Vec::new();
-        let mut own_term_begun = None;
         for entry in committed {
             if entry.get_entry_type() != EntryType::EntryNormal {
-                changes.push(entry);
+                passed.changes.push(entry);
                 continue;
             }
             done.push((entry.index, entry.term));
             if entry.data.is_empty() {
-                own_term_begun = Some(entry.term);
+                passed.term_begun = Some(entry.term);
             } else {
                 let data = Bytes::from(entry.data.to_vec());
                 entries.push(QuorumEntry { index: entry.index, term: entry.term, data });
@@ -407,10 +417,7 @@ impl Driver {
         for (index, term) in done {
             self.pending.committed(index, term);
         }
-        if own_term_begun == Some(self.node.raft.term) && self.node.raft.state == StateRole::Leader {
-            self.lead()?;
-        }
-        Ok(changes)
+        Ok(())
     }
 
     fn lead(&mut self) -> Result<(), Ended> {

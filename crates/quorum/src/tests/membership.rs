@@ -276,3 +276,51 @@ async fn a_snapshot_brings_the_members_of_its_index_and_stale_ones_elect_nobody(
     members.sort_unstable();
     assert_eq!(lagging.voters(), members);
 }
+
+/// Cuts the log of a sole voter at every byte: the members are those of the entries that are left.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_after_a_crash_are_those_of_the_log_wherever_it_ends() {
+    let cluster = Cluster::new();
+    let node = cluster.alone(1).await;
+    let mut changes = Vec::new();
+    for learner in 2..6 {
+        let directory = Uuid::new_v4();
+        let index = node.handle.add_learner(NodeId(learner), directory).await.expect("a leader");
+        changes.push((index, Some((NodeId(learner), directory))));
+        node.write("between").await;
+    }
+    changes.push((node.handle.remove_member(NodeId(3)).await.expect("a leader"), None));
+    cluster.stop(node).await;
+    let path = std::fs::read_dir(cluster.directory(1)).expect("a folder").flatten();
+    let path = path.map(|item| item.path()).find(|path| path.to_string_lossy().contains("log-")).expect("a log");
+    let whole = std::fs::read(&path).expect("a log");
+    let mut counts = HashSet::new();
+    for end in (0..whole.len()).rev().step_by(7) {
+        std::fs::write(&path, &whole[..end]).expect("a log");
+        let folder = cluster.directory(1);
+        let Ok(storage) = storage::DiskStorage::open(&QuorumOptions::new(NodeId(1), &folder)) else {
+            // Cut inside the header, or behind the commit that covers what is missing.
+            continue;
+        };
+        let last = raft::Storage::last_index(&storage).expect("in memory");
+        drop(storage);
+        let node = cluster.start(1);
+        node.until_leading().await;
+        let mut expected: BTreeMap<NodeId, Uuid> = BTreeMap::new();
+        for (_, change) in changes.iter().filter(|(index, _)| *index <= last) {
+            match change {
+                Some((learner, directory)) => expected.insert(*learner, *directory),
+                None => expected.remove(&NodeId(3)),
+            };
+        }
+        assert_eq!(node.handle.status().learners, expected.into_iter().collect::<Vec<_>>(), "cut at {end}");
+        counts.insert(node.learners().len());
+        cluster.stop(node).await;
+        for item in std::fs::read_dir(&folder).expect("a folder").flatten() {
+            if item.path() != path && item.path().to_string_lossy().contains("log-") {
+                std::fs::remove_file(item.path()).expect("a log");
+            }
+        }
+    }
+    assert_eq!(counts, HashSet::from([0, 1, 2, 3, 4]), "cuts between all changes were tried");
+}
