@@ -319,8 +319,10 @@ impl Actor {
 
     fn settle(&mut self, outcome: Result<(), ProposeError>) {
         if let Err(error) = outcome {
-            tracing::warn!(%error, "a metadata decision was not committed");
-            self.controller = None;
+            match self.controller.take() {
+                Some(_) => tracing::warn!(%error, "a metadata decision was not committed, beginning anew from what is"),
+                None => tracing::debug!(%error, "a metadata decision was not committed"),
+            }
             self.settling = true;
         }
         if self.settling {

@@ -78,7 +78,7 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), ControllerError> {
         match judge(&own, answers) {
             Verdict::Form { voters, cluster } => {
                 learn(&shared, cluster);
-                tracing::info!(voters = ?voters.keys().map(|node| node.0).collect::<Vec<_>>(), "metadata quorum formed");
+                tracing::debug!(voters = ?voters.keys().map(|node| node.0).collect::<Vec<_>>(), "all voters are there");
                 let formed = shared.quorum.form(voters).await;
                 return formed.map(|_| ()).map_err(|error| ControllerError::Forming(error.to_string()));
             }

@@ -111,10 +111,7 @@ impl Question for Forwarded {
     }
 
     async fn decide_here(&self, shared: &Arc<Shared>) -> Result<Self::Answer, Refusal> {
-        if shared.is_active() {
-            Ok(None)
-        } else {
-            Err((ErrorCode::NotController, "this node begins to lead".to_owned()))
-        }
+        let refusal = || (ErrorCode::NotController, "this node leads no more".to_owned());
+        if shared.until_active().await { Ok(None) } else { Err(refusal()) }
     }
 }

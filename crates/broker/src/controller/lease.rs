@@ -48,7 +48,7 @@ async fn keep(mut ends: watch::Receiver<Option<Instant>>, lost: watch::Sender<bo
         let until = *ends.borrow_and_update();
         let is_lost = until.is_none_or(|until| Instant::now() >= until);
         let changed = lost.send_if_modified(|lost| std::mem::replace(lost, is_lost) != is_lost);
-        if changed && is_lost {
+        if changed && is_lost && until.is_some() {
             tracing::warn!(
                 "no heartbeat was answered within the session, this broker acknowledges no write until one is"
             );

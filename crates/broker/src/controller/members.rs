@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use twinstream_model::{ErrorCode, NodeId};
+use twinstream_model::{ClusterId, ErrorCode, NodeId};
 use twinstream_quorum::{Description, MemberError, ProposeError};
 use uuid::Uuid;
 
@@ -34,8 +34,8 @@ pub(super) async fn take_in(
     if let Some(lost) = status.voter_directory(node) {
         tracing::warn!(
             %node,
-            lost_directory = %lost,
-            %directory,
+            lost_directory = %ClusterId::from_uuid(lost),
+            directory = %ClusterId::from_uuid(directory),
             "a voter came back with another metadata directory, its vote is suspended until it has caught up"
         );
     }
@@ -58,7 +58,7 @@ async fn promote(shared: &Arc<Shared>, node: NodeId, directory: Uuid) {
     while shared.is_active() && has_directory(shared, node, directory) {
         match shared.quorum.add_voter(node, directory).await {
             Ok(_) => {
-                tracing::info!(%node, %directory, "node has caught up and votes in the metadata quorum");
+                tracing::info!(%node, directory = %ClusterId::from_uuid(directory), "node has caught up and votes in the metadata quorum");
                 return;
             }
             Err(MemberError::NotCaughtUp { behind, .. }) => {
@@ -87,14 +87,14 @@ impl ControllerClient {
     /// Gives a node a vote, when it has caught up.
     pub(crate) async fn add_voter(&self, node: NodeId, directory: Uuid) -> Result<(), Refusal> {
         self.shared.quorum.add_voter(node, directory).await.map_err(refusal)?;
-        tracing::info!(%node, %directory, "node votes in the metadata quorum");
+        tracing::info!(%node, directory = %ClusterId::from_uuid(directory), "node votes in the metadata quorum");
         Ok(())
     }
 
     /// Takes a node's vote; it follows on without one.
     pub(crate) async fn remove_voter(&self, node: NodeId, directory: Uuid) -> Result<(), Refusal> {
         self.shared.quorum.remove_voter(node, Some(directory)).await.map_err(refusal)?;
-        tracing::info!(%node, %directory, "node does not vote in the metadata quorum any more");
+        tracing::info!(%node, directory = %ClusterId::from_uuid(directory), "node does not vote in the metadata quorum any more");
         Ok(())
     }
 

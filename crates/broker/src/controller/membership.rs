@@ -291,7 +291,9 @@ impl Member {
 async fn beat(shared: &Arc<Shared>, heartbeat: Heartbeat, limit: Duration) -> Result<HeartbeatAnswer, ForwardError> {
     let answered = ask(shared, &heartbeat, limit).await?;
     if answered.answer.fenced {
-        shared.lease.give_up();
+        if !heartbeat.wants_shutdown {
+            shared.lease.give_up();
+        }
     } else if let Some(heard) = shared.heard_by_majority(answered.sent).await {
         shared.lease.extend(heard);
     }

@@ -313,6 +313,11 @@ impl ControllerClient {
         self.shared.is_active()
     }
 
+    /// Likewise, but a node that was elected a moment ago gets the time to take over.
+    pub(crate) async fn until_active(&self) -> bool {
+        self.shared.until_active().await
+    }
+
     /// The quorum as this node sees it.
     pub(crate) fn quorum_status(&self) -> twinstream_quorum::Status {
         self.shared.quorum.status()
@@ -326,7 +331,6 @@ impl ControllerClient {
     ) -> Result<T, DecideError> {
         let settings = Arc::clone(&self.shared.settings);
         self.shared
-            .actor
             .decide(move |controller, _now| {
                 let image = controller.image().clone();
                 verb(controller, &LiveSettings::new(&settings, &image))

@@ -4,17 +4,21 @@
 //! actor. A broker on the leading node asks the same question without the network.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use twinstream_metadata::Controller;
 use twinstream_metadata::codec::{DecodeError, Writer};
 use twinstream_metadata::controller::{
-    BrokerError, Heartbeat, HeartbeatAnswer, IsrChange, ProducerIdBlock, Registered, ReplicaLoss,
+    BrokerError, Decision, Heartbeat, HeartbeatAnswer, IsrChange, ProducerIdBlock, Registered, ReplicaLoss,
 };
 use twinstream_model::{ErrorCode, NodeId};
 
 use super::ask::{ForwardError, Question, Refusal, ask};
 use super::messages::{self, InternalApi, IsrOutcomes, Join, Joined};
 use super::{DecideError, Shared, members};
+
+/// Replaying what earlier leaders left takes less.
+const TAKE_OVER_LIMIT: Duration = Duration::from_secs(1);
 
 /// A broker wants a block of producer ids.
 pub(crate) struct WantProducerIds {
@@ -116,7 +120,7 @@ pub(super) async fn register_here(shared: &Arc<Shared>, join: Join) -> Result<Jo
             format!("node {node_id} does not say which metadata directory it has; run the same release on all nodes");
         return Err((ErrorCode::InvalidRegistration, message));
     };
-    let decided = shared.actor.decide(move |controller, now| controller.register_broker(&registration, now)).await;
+    let decided = shared.decide(move |controller, now| controller.register_broker(&registration, now)).await;
     let Registered { epoch, loss } = decided.map_err(undecided)?.map_err(refused)?;
     if let Some(loss) = loss {
         let reason = match loss {
@@ -143,7 +147,7 @@ pub(super) async fn register_here(shared: &Arc<Shared>, join: Join) -> Result<Jo
 }
 
 pub(super) async fn heartbeat_here(shared: &Arc<Shared>, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
-    let decided = shared.actor.decide(move |controller, now| controller.heartbeat(&heartbeat, now)).await;
+    let decided = shared.decide(move |controller, now| controller.heartbeat(&heartbeat, now)).await;
     decided.map_err(undecided)?.map_err(refused)
 }
 
@@ -152,7 +156,7 @@ pub(super) async fn producer_ids_here(
     node_id: NodeId,
     epoch: i64,
 ) -> Result<ProducerIdBlock, Refusal> {
-    let decided = shared.actor.decide(move |controller, _| controller.allocate_producer_ids(node_id, epoch)).await;
+    let decided = shared.decide(move |controller, _| controller.allocate_producer_ids(node_id, epoch)).await;
     decided.map_err(undecided)?.map_err(refused)
 }
 
@@ -163,7 +167,7 @@ pub(super) async fn alter_partitions_here(
     changes: Vec<IsrChange>,
 ) -> Result<IsrOutcomes, Refusal> {
     let verb = move |controller: &mut Controller, _| controller.alter_partitions(node_id, epoch, &changes);
-    shared.actor.decide(verb).await.map_err(undecided)?.map_err(refused)
+    shared.decide(verb).await.map_err(undecided)?.map_err(refused)
 }
 
 fn refused(error: BrokerError) -> Refusal {
@@ -175,6 +179,25 @@ fn undecided(error: DecideError) -> Refusal {
 }
 
 impl Shared {
+    /// Whether this node decides. Right after an election the controller is not made yet; who asks meanwhile waits for it, because
+    /// sending it away to ask again would take longer.
+    pub(super) async fn until_active(&self) -> bool {
+        if self.quorum.is_leader() && !self.is_active() {
+            let mut leading = self.leading.clone();
+            tokio::time::timeout(TAKE_OVER_LIMIT, leading.wait_for(Option::is_some)).await.ok();
+        }
+        self.is_active()
+    }
+
+    /// Decides here, if this node leads.
+    pub(super) async fn decide<T: Send + 'static>(
+        &self,
+        verb: impl FnOnce(&mut Controller, Instant) -> Decision<T> + Send + 'static,
+    ) -> Result<T, DecideError> {
+        self.until_active().await;
+        self.actor.decide(verb).await
+    }
+
     /// The epoch of this broker's registration, for what only a registered broker may ask.
     fn registered_epoch(&self) -> Result<i64, ForwardError> {
         (*self.broker_epoch.borrow()).ok_or_else(|| ForwardError::Refused {

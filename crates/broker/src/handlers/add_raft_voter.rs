@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use kafka_protocol::messages::{AddRaftVoterRequest, AddRaftVoterResponse};
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, NodeId};
+use twinstream_model::{ClusterId, ErrorCode, NodeId};
 use uuid::Uuid;
 
 use super::config_view::text;
@@ -72,9 +72,10 @@ pub(crate) async fn execute(
 /// A request may name the cluster that it is meant for.
 pub(super) fn check_cluster(image: &Image, named: Option<&str>) -> Result<(), (ErrorCode, String)> {
     match (named, image.cluster_id()) {
-        (Some(named), Some(own)) if named != own.as_str() => {
-            Err((ErrorCode::InconsistentClusterId, format!("this is cluster {own}, the request is for cluster {named}")))
-        }
+        (Some(named), Some(own)) if named != own.as_str() => Err((
+            ErrorCode::InconsistentClusterId,
+            format!("this is cluster {own}, the request is for cluster {named}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -88,6 +89,7 @@ fn metadata_directory(image: &Image, node: NodeId, named: Uuid) -> Result<Uuid, 
     if named == directory || known.directories.contains(&named) {
         return Ok(directory);
     }
+    let (named, directory) = (ClusterId::from_uuid(named), ClusterId::from_uuid(directory));
     let message = format!("node {node} has no directory with the id {named}; its metadata directory is {directory}");
     Err((ErrorCode::InvalidVoterKey, message))
 }

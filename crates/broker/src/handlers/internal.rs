@@ -98,7 +98,7 @@ fn raft(broker: &Broker, from: NodeId, reader: &mut Reader<'_>) -> Outcome {
 
 /// Runs a client's request that another node received.
 async fn execute(broker: &Arc<Broker>, peer: SocketAddr, forwarded: Forwarded) -> Result<Bytes, (ErrorCode, String)> {
-    if !broker.controller.is_active() {
+    if !broker.controller.until_active().await {
         return Err((ErrorCode::NotController, "this node is not the active controller".to_owned()));
     }
     let Some(row) = super::served(forwarded.api_key) else {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use kafka_protocol::messages::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
-use twinstream_model::{ErrorCode, NodeId};
+use twinstream_model::{ClusterId, ErrorCode, NodeId};
 
 use super::add_raft_voter::check_cluster;
 use super::config_view::text;
@@ -54,7 +54,8 @@ pub(crate) async fn execute(
     }
     let node = NodeId(request.voter_id);
     if !broker.controller.quorum_status().is_voter(node, request.voter_directory_id) {
-        let message = format!("node {node} does not vote with directory {}", request.voter_directory_id);
+        let directory = ClusterId::from_uuid(request.voter_directory_id);
+        let message = format!("node {node} does not vote with directory {directory}");
         return failed(ctx, ErrorCode::VoterNotFound, &message);
     }
     match broker.controller.remove_voter(node, request.voter_directory_id).await {
