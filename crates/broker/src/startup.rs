@@ -5,8 +5,8 @@
 //! unfenced, let clients' requests through and log `ready`. Listeners accept before that, because the quorum's own
 //! messages travel on them; what clients ask meanwhile waits.
 //!
-//! Picture of a stop: tell the controller; stop accepting and let requests in hand finish; resign as coordinator; close
-//! and checkpoint the logs, mark the shutdown as clean; leave the quorum.
+//! Picture of a stop: hand leaderships over, of partitions and then of the quorum; stop accepting and let requests in
+//! hand finish; resign as coordinator; close and checkpoint the logs, mark the shutdown as clean; leave the quorum.
 //!
 //! Invariants: nothing in a log directory is touched without its lock; a failed step takes back what went before.
 
@@ -26,6 +26,7 @@ use crate::follow::{self, Followed};
 use crate::groups::GroupService;
 use crate::metrics::{BrokerMetrics, InSyncFigures, LogFigures, QuorumFigures};
 use crate::partitions::{Directories, FetchSessions, PartitionManager, ProducerIds};
+use crate::replication::Replication;
 use crate::server::bind::{self, Bound};
 use crate::server::connection::ConnectionSettings;
 use crate::server::frame::RequestMemory;
@@ -70,20 +71,25 @@ impl Node {
             settings: Arc::clone(&settings),
             image: Arc::clone(&image),
             known_cluster: directories.cluster_id(),
+            directories: directories.identity(),
+            elections: metrics.elections.clone(),
             advertised: bind::with_bound_ports(settings.network.advertised.clone(), bound),
             shutdown: end.clone(),
         })?;
         let status_of = controller.clone();
         metrics.registry.declare(QuorumFigures::new(move || status_of.quorum_status()));
         let membership = controller.membership();
-        let partitions = Arc::new(PartitionManager::new(Arc::clone(&settings), directories));
+        let replication = Replication::new();
+        let replicas = replication.for_partitions();
+        let partitions = Arc::new(PartitionManager::new(Arc::clone(&settings), directories, replicas));
         metrics.registry.declare(partitions.metrics().clone());
+        metrics.registry.declare(InSyncFigures::new(Arc::clone(&image), Arc::clone(&settings)));
         metrics.registry.declare(LogFigures::new(Arc::clone(&partitions)));
         let groups = GroupService::new(&settings, &metrics.registry, controller.session());
-        metrics.registry.declare(InSyncFigures::new(Arc::clone(&image), Arc::clone(&settings)));
         let broker = Arc::new(Broker {
             controller,
             partitions,
+            replication,
             fetch_sessions: FetchSessions::new(settings.network.fetch_session_slots),
             producer_ids: ProducerIds::default(),
             groups,
@@ -108,6 +114,7 @@ impl Node {
         let addresses: Vec<String> = bound.iter().map(ToString::to_string).collect();
         accept(broker, bound, &self.connections);
         broker.partitions.start_background(&self.background, &broker.shutdown);
+        broker.replication.start(broker, &self.background);
         let (following, followed) = follow::start(Arc::clone(broker));
         let following = self.background.spawn(following);
         tokio::select! {
@@ -149,6 +156,7 @@ impl Node {
         let broker = &self.broker;
         if in_good_order && broker.serving.is_cancelled() && broker.settings.node.controlled_shutdown {
             self.membership.leave().await;
+            broker.controller.hand_over().await;
         }
         broker.shutdown.cancel();
         broker.groups.stop();
