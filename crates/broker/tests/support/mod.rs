@@ -7,6 +7,7 @@
 
 pub mod process;
 pub mod records;
+pub mod replicas;
 
 use std::net::TcpListener;
 use std::path::Path;

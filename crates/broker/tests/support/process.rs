@@ -78,11 +78,30 @@ impl BrokerProcess {
         self.child.wait().unwrap();
     }
 
+    /// SIGSTOP: it lives, and does nothing.
+    pub fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// SIGTERM, then its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
+        self.signal_to_stop();
+        self.child.wait().unwrap().code()
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn signal_to_stop(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.child.wait().unwrap().code()
     }
 
     /// The exit code of a process that is expected to end by itself.

@@ -1,0 +1,197 @@
+//! Three brokers that copy each other: what is acknowledged, who is in sync, what a new leader has.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{BrokerId, DeleteRecordsRequest, ListOffsetsRequest};
+use support::records::{fetch, list_offset, topic_name, values};
+use support::replicas::{Trio, fetch_in_rack, produce_with, read_all};
+use support::{Client, wait_until};
+
+const OK: i16 = 0;
+const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+const REQUEST_TIMED_OUT: i16 = 7;
+const NOT_ENOUGH_REPLICAS: i16 = 19;
+const ALL: i16 = -1;
+const LEADER: i16 = 1;
+
+async fn produce(client: &mut Client, topic: &str, acks: i16, value: &str) -> i16 {
+    produce_with(client, topic, 0, acks, 10_000, values(&[value])).await.error_code
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acks_all_waits_for_every_in_sync_replica_and_consumers_wait_with_it() {
+    let mut trio = Trio::start(&[("broker.session.timeout.ms", "20000")]).await;
+    trio.create("t", &[&[2, 3]], &[]).await;
+    let mut leader = trio.client(2).await;
+    trio.node(3).pause();
+    let late = produce_with(&mut leader, "t", 0, ALL, 300, values(&["late"])).await;
+    assert_eq!(late.error_code, REQUEST_TIMED_OUT);
+    let soon = produce_with(&mut leader, "t", 0, LEADER, 300, values(&["soon"])).await;
+    assert_eq!((soon.error_code, soon.base_offset), (OK, 2));
+    assert_eq!(read_all(&mut leader, "t").await, Vec::<String>::new());
+    assert_eq!(list_offset(&mut leader, "t", 0, -1).await.offset, 1);
+    // Between the high watermark and the log end there is nothing to see, and nothing wrong.
+    let beyond = fetch(&mut leader, "t", 0, 2).await;
+    assert_eq!((beyond.error_code, beyond.high_watermark), (OK, 1));
+    trio.node(3).go_on();
+    assert_eq!(trio.read(2, "t", 2).await, ["late", "soon"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_follower_leaves_the_isr_and_comes_back_with_everything() {
+    let mut trio = Trio::start(&[]).await;
+    trio.create("t", &[&[2, 3, 1]], &[]).await;
+    let mut leader = trio.client(2).await;
+    trio.node(3).pause();
+    // The first write waits until the silence has been noticed.
+    let started = Instant::now();
+    assert_eq!(produce(&mut leader, "t", ALL, "without 3").await, OK);
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    trio.wait_for_isr("t", &[1, 2]).await;
+    assert_eq!(produce(&mut leader, "t", ALL, "still without 3").await, OK);
+    trio.node(3).go_on();
+    trio.wait_for_isr("t", &[1, 2, 3]).await;
+    assert_eq!(trio.read(3, "t", 2).await, ["without 3", "still without 3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_leader_has_every_acknowledged_record_and_the_old_one_copies_it() {
+    let mut trio = Trio::start(&[]).await;
+    trio.create("t", &[&[2, 3, 1]], &[("min.insync.replicas", "2")]).await;
+    let mut leader = trio.client(2).await;
+    let mut acknowledged = Vec::new();
+    for number in 0..50 {
+        let value = format!("v{number}");
+        assert_eq!(produce(&mut leader, "t", ALL, &value).await, OK);
+        acknowledged.push(value);
+    }
+    trio.node(2).kill();
+    let next = trio.wait_for_leader("t", &[1, 3]).await;
+    let mut leader = trio.client(next).await;
+    assert_eq!(produce(&mut leader, "t", ALL, "after").await, OK);
+    acknowledged.push("after".to_owned());
+    assert_eq!(trio.read(next, "t", acknowledged.len()).await, acknowledged);
+    trio.restart(2).await;
+    trio.wait_for_isr("t", &[1, 2, 3]).await;
+    assert_eq!(trio.read(2, "t", acknowledged.len()).await, acknowledged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn returning_leader_cuts_what_was_never_committed() {
+    let mut trio = Trio::start(&[]).await;
+    trio.create("t", &[&[2, 3]], &[]).await;
+    let mut old = trio.client(2).await;
+    trio.node(3).pause();
+    for value in ["lost 1", "lost 2"] {
+        assert_eq!(produce(&mut old, "t", LEADER, value).await, OK);
+    }
+    trio.node(2).kill();
+    trio.node(3).go_on();
+    trio.wait_for_leader("t", &[3]).await;
+    let mut new = trio.client(3).await;
+    assert_eq!(produce(&mut new, "t", ALL, "kept").await, OK);
+    trio.restart(2).await;
+    trio.wait_for_isr("t", &[2, 3]).await;
+    assert_eq!(produce(&mut new, "t", ALL, "both").await, OK);
+    assert_eq!(trio.read(2, "t", 2).await, ["kept", "both"]);
+    assert!(trio.node(2).log().contains("cutting records that were never committed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hung_leader_is_fenced_when_it_goes_on() {
+    let mut trio = Trio::start(&[]).await;
+    trio.create("t", &[&[2, 3, 1]], &[("min.insync.replicas", "2")]).await;
+    let mut old = trio.client(2).await;
+    assert_eq!(produce(&mut old, "t", ALL, "before").await, OK);
+    trio.node(2).pause();
+    let next = trio.wait_for_leader("t", &[1, 3]).await;
+    assert_eq!(produce(&mut trio.client(next).await, "t", ALL, "meanwhile").await, OK);
+    trio.node(2).go_on();
+    let stale = produce_with(&mut old, "t", 0, ALL, 5_000, values(&["stale"])).await;
+    assert_ne!(stale.error_code, OK, "an old leader acknowledged a write");
+    wait_until("the old leader knows", async || {
+        produce_with(&mut old, "t", 0, LEADER, 1_000, values(&["x"])).await.error_code == NOT_LEADER_OR_FOLLOWER
+    })
+    .await;
+    trio.wait_for_isr("t", &[1, 2, 3]).await;
+    assert_eq!(trio.read(2, "t", 2).await, ["before", "meanwhile"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_in_sync_replicas_commit_nothing_until_there_are_enough() {
+    let mut trio = Trio::start(&[]).await;
+    trio.create("t", &[&[2, 3]], &[("min.insync.replicas", "2")]).await;
+    let mut leader = trio.client(2).await;
+    trio.node(3).kill();
+    trio.wait_for_isr("t", &[2]).await;
+    wait_until("the leader has heard of it", async || {
+        produce(&mut leader, "t", ALL, "refused").await == NOT_ENOUGH_REPLICAS
+    })
+    .await;
+    assert_eq!(produce(&mut leader, "t", LEADER, "alone").await, OK);
+    let before = read_all(&mut leader, "t").await;
+    assert!(!before.contains(&"alone".to_owned()), "{before:?}");
+    trio.restart(3).await;
+    trio.wait_for_isr("t", &[2, 3]).await;
+    wait_until("what waited is committed", async || {
+        read_all(&mut leader, "t").await.contains(&"alone".to_owned())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumer_is_sent_to_the_follower_in_its_rack_and_reads_there() {
+    let trio = Trio::start_with(|node| {
+        let selector = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+        vec![("broker.rack".into(), format!("rack-{node}")), ("replica.selector.class".into(), selector.into())]
+    })
+    .await;
+    trio.create("t", &[&[2, 3, 1]], &[]).await;
+    let mut leader = trio.client(2).await;
+    assert_eq!(produce(&mut leader, "t", ALL, "near").await, OK);
+    wait_until("node 3 is preferred", async || {
+        let sent = fetch_in_rack(&mut leader, "t", 0, "rack-3").await;
+        assert_eq!(sent.error_code, OK);
+        sent.preferred_read_replica.0 == 3
+    })
+    .await;
+    for rack in ["rack-2", "rack-9", ""] {
+        let stays = fetch_in_rack(&mut leader, "t", 0, rack).await;
+        assert_eq!(stays.preferred_read_replica.0, -1, "{rack}");
+        assert!(stays.records.is_some_and(|records| !records.is_empty()));
+    }
+    assert_eq!(trio.read(3, "t", 1).await, ["near"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletion_is_answered_when_every_replica_has_deleted() {
+    let trio = Trio::start(&[]).await;
+    trio.create("t", &[&[2, 3, 1]], &[]).await;
+    let mut leader = trio.client(2).await;
+    for number in 0..5 {
+        assert_eq!(produce(&mut leader, "t", ALL, &number.to_string()).await, OK);
+    }
+    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(4);
+    let topic = DeleteRecordsTopic::default().with_name(topic_name("t")).with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+    let started = Instant::now();
+    let answer = leader.call(request, 2).await;
+    let deleted = &answer.topics[0].partitions[0];
+    assert_eq!((deleted.error_code, deleted.low_watermark), (OK, 4));
+    assert!(started.elapsed() < Duration::from_millis(400), "nobody waits for a poll: {:?}", started.elapsed());
+    for node in [1, 3] {
+        assert_eq!(start_of_replica(&mut trio.client(node).await, "t").await, 4, "node {node}");
+    }
+}
+
+/// Where the log begins on this very replica.
+async fn start_of_replica(client: &mut Client, topic: &str) -> i64 {
+    let partition = ListOffsetsPartition::default().with_current_leader_epoch(-1).with_timestamp(-2);
+    let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-2)).with_topics(vec![topic]);
+    client.call(request, 7).await.topics[0].partitions[0].offset
+}
