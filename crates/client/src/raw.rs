@@ -115,8 +115,28 @@ impl RawClient {
         request: &R,
         cap: i16,
     ) -> Result<R::Response, ClientError> {
-        let connection = self.connection(node, Lane::Call).await?;
-        connection.call(request, cap, self.shared.request_timeout).await
+        self.call(node, Lane::Call, request, cap, self.shared.request_timeout).await
+    }
+
+    /// One request over the connection of a lane. A node that cannot be reached, or does not answer, may have lost what it
+    /// led: the next look-up asks the cluster instead of trying there for ever.
+    async fn call<R: Request>(
+        &self,
+        node: Node,
+        lane: Lane,
+        request: &R,
+        cap: i16,
+        within: Duration,
+    ) -> Result<R::Response, ClientError> {
+        let calling = async {
+            let connection = self.connection(node, lane).await?;
+            connection.call(request, cap, within).await
+        };
+        let answer = calling.await;
+        if let Err(ClientError::Connection { .. } | ClientError::Timeout { .. }) = &answer {
+            self.shared.cluster.forget_node(node);
+        }
+        answer
     }
 
     /// The range of versions of an API that a node serves; `None` when it does not know the API.

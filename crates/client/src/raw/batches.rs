@@ -100,9 +100,9 @@ impl RawClient {
         wanted: &[FetchFrom],
         options: &FetchOptions,
     ) -> Result<Vec<FetchedPartition>, ClientError> {
-        let connection = self.connection(Node::Id(leader), Lane::Fetch).await?;
         let within = options.wait_max + FETCH_GRACE;
-        let answer = connection.call(&fetch_request(wanted, options), FETCH_VERSION_MAX, within).await?;
+        let request = fetch_request(wanted, options);
+        let answer = self.call(Node::Id(leader), Lane::Fetch, &request, FETCH_VERSION_MAX, within).await?;
         ClientError::check(|| format!("fetch from broker {leader}"), answer.error_code, None)?;
         let mut fetched = Vec::with_capacity(wanted.len());
         for topic in answer.responses {
@@ -156,10 +156,10 @@ impl RawClient {
         leader: NodeId,
         batches: &[(TopicPartition, Bytes)],
     ) -> Result<BTreeMap<TopicPartition, Result<AppendedBatch, ClientError>>, ClientError> {
-        let connection = self.connection(Node::Id(leader), Lane::Call).await?;
         let within = self.shared.request_timeout;
         let request = produce_request(batches, within);
-        let answer = connection.call(&request, PRODUCE_VERSION_MAX, within + FETCH_GRACE).await?;
+        let answer =
+            self.call(Node::Id(leader), Lane::Call, &request, PRODUCE_VERSION_MAX, within + FETCH_GRACE).await?;
         let mut appended = BTreeMap::new();
         for topic in &answer.responses {
             let Ok(name) = TopicName::parse(&topic.name) else { continue };

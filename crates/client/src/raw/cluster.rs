@@ -13,7 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName, TopicPartition};
 
-use super::RawClient;
+use super::{Node, RawClient};
 use crate::error::ClientError;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Cluster {
     }
 
     /// Takes in an answer; a topic that is gone is forgotten.
-    fn learn(&self, answer: &MetadataResponse) -> Arc<ClusterView> {
+    pub(super) fn learn(&self, answer: &MetadataResponse) -> Arc<ClusterView> {
         let mut current = self.view.lock();
         let mut view = ClusterView {
             cluster_id: answer.cluster_id.as_ref().map(|id| id.to_string()).or_else(|| current.cluster_id.clone()),
@@ -109,6 +109,22 @@ impl Cluster {
         if let Some(found) = topic.and_then(|topic| topic.partitions.get_mut(&partition.partition)) {
             found.leader = None;
         }
+        *current = Arc::new(view);
+    }
+
+    /// Makes the next look-up of everything that this node led ask the cluster.
+    pub(super) fn forget_node(&self, node: Node) {
+        let mut current = self.view.lock();
+        let gone = match node {
+            Node::Any => return,
+            Node::Controller => current.controller,
+            Node::Id(id) => Some(id),
+        };
+        let Some(gone) = gone else { return };
+        let mut view = ClusterView::clone(&current);
+        view.controller = view.controller.filter(|controller| *controller != gone);
+        let led = view.topics.values_mut().flat_map(|topic| topic.partitions.values_mut());
+        led.filter(|partition| partition.leader == Some(gone)).for_each(|partition| partition.leader = None);
         *current = Arc::new(view);
     }
 }

@@ -179,6 +179,28 @@ async fn a_version_that_the_broker_does_not_serve_is_not_sent() {
 }
 
 #[test]
+fn a_node_that_does_not_answer_leads_nothing_in_the_map_any_more() {
+    use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
+    use kafka_protocol::messages::{BrokerId, MetadataResponse, TopicName as WireTopicName};
+    let led_by = |index: i32, leader: i32| {
+        MetadataResponsePartition::default().with_partition_index(index).with_leader_id(BrokerId(leader))
+    };
+    let topic = MetadataResponseTopic::default()
+        .with_name(Some(WireTopicName("t".into())))
+        .with_partitions(vec![led_by(0, 1), led_by(1, 2)]);
+    let cluster = Cluster::default();
+    cluster.learn(&MetadataResponse::default().with_controller_id(BrokerId(2)).with_topics(vec![topic]));
+    let leader = |index| cluster.view().leader(&partition(&TopicName::parse("t").unwrap(), index));
+    cluster.forget_node(Node::Any);
+    assert_eq!((leader(0), leader(1)), (Some(NodeId(1)), Some(NodeId(2))));
+    cluster.forget_node(Node::Controller);
+    assert_eq!((leader(0), leader(1)), (Some(NodeId(1)), None));
+    assert_eq!(cluster.view().controller, None);
+    cluster.forget_node(Node::Id(NodeId(1)));
+    assert_eq!(leader(0), None);
+}
+
+#[test]
 fn pauses_grow_to_their_bound_and_never_beyond() {
     let mut backoff = Backoff::default();
     let pauses: Vec<Duration> = (0..50).map(|_| backoff.next_pause()).collect();
