@@ -1,4 +1,5 @@
-//! Elections before their time: when it is known that the leader's process is gone, nobody need wait out its lease.
+//! Elections before their time: when it is known that the leader's process is gone, nobody need wait out its lease. And again, when
+//! one was decided for nobody.
 //!
 //! Picture: Raft makes a voter believe in its leader for an election timeout after it last heard of it, and deny others its vote as
 //! long, so that a voter that is merely cut off disturbs nobody. A process whose port refuses connections needs no such patience.
@@ -27,8 +28,8 @@ const VOTE_PATIENCE: Duration = Duration::from_millis(150);
 #[derive(Debug, Default)]
 pub(super) struct Elections {
     lost: Option<LostLeader>,
-    /// A pre-vote without a report goes on until then before it is repeated.
-    pre_vote_until: Option<Instant>,
+    /// When an election without a report is repeated, and the term and role in which this node asked.
+    repeat: Option<(Instant, u64, StateRole)>,
 }
 
 #[derive(Debug)]
@@ -45,7 +46,8 @@ impl Elections {
     /// When something may be due.
     pub(super) fn next(&self) -> Option<Instant> {
         let lost = self.lost.as_ref().map(|lost| lost.next_try);
-        [lost, self.pre_vote_until].into_iter().flatten().min()
+        let repeat = self.repeat.map(|(next_try, ..)| next_try);
+        [lost, repeat].into_iter().flatten().min()
     }
 }
 
@@ -75,7 +77,7 @@ impl Driver {
     /// Asks for votes when it is time. Must be called when Raft has nothing to persist.
     pub(super) fn hold_elections(&mut self, now: Instant) -> Result<(), Ended> {
         self.replace_lost_leader(now)?;
-        self.repeat_pre_vote(now)
+        self.repeat_election(now)
     }
 
     fn replace_lost_leader(&mut self, now: Instant) -> Result<(), Ended> {
@@ -100,21 +102,38 @@ impl Driver {
         Ok(())
     }
 
-    /// A voter whose lease ends a moment later does not answer; without another try the next one would be an election timeout away.
-    fn repeat_pre_vote(&mut self, now: Instant) -> Result<(), Ended> {
-        if self.node.raft.state != StateRole::PreCandidate || self.elections.lost.is_some() {
-            self.elections.pre_vote_until = None;
-            return Ok(());
-        }
-        let until = *self.elections.pre_vote_until.get_or_insert(now + self.pre_vote_patience());
-        if now >= until {
-            self.elections.pre_vote_until = Some(now + self.pre_vote_patience());
+    /// A node that starts asks at once. If there is a leader it is not answered, and hears of it before it asks again; after a stop
+    /// of all nodes nobody waits for an election timeout that began with nobody to hear.
+    pub(super) fn call_first_election(&mut self) -> Result<(), Ended> {
+        if self.may_campaign() {
             self.node.campaign()?;
+            self.handle_all_ready()?;
         }
         Ok(())
     }
 
-    fn pre_vote_patience(&self) -> Duration {
-        self.tick + STAGGER * self.rank_without(NodeId::NONE)
+    /// A voter whose lease ends a moment later does not answer, and two that ask at the same time split the votes; without another try
+    /// the next one would be an election timeout away.
+    fn repeat_election(&mut self, now: Instant) -> Result<(), Ended> {
+        let (term, role) = (self.node.raft.term, self.node.raft.state);
+        let patience = match role {
+            StateRole::PreCandidate => PRE_VOTE_RETRY,
+            StateRole::Candidate => VOTE_PATIENCE,
+            StateRole::Follower | StateRole::Leader => {
+                self.elections.repeat = None;
+                return Ok(());
+            }
+        };
+        let next_try = now + patience + STAGGER * self.rank_without(NodeId::NONE);
+        match self.elections.repeat {
+            Some((due, in_term, as_role)) if (in_term, as_role) == (term, role) => {
+                if now >= due && self.elections.lost.is_none() {
+                    self.elections.repeat = Some((next_try, term, role));
+                    self.node.campaign()?;
+                }
+            }
+            _ => self.elections.repeat = Some((next_try, term, role)),
+        }
+        Ok(())
     }
 }

@@ -26,9 +26,10 @@ use super::{
 };
 use crate::{
     MEMBERS_MAX, MemberError, ProposeError,
+    envelope::Run,
     handle::{MemberReply, MemberRequest},
     membership::{BadMembership, Change, ChangeKind, Membership, SnapshotBody},
-    node_id, raft_id,
+    raft_id,
 };
 
 /// Membership changes that wait their turn.
@@ -149,16 +150,7 @@ impl Driver {
         self.node.raft.restore(snapshot);
         self.handle_all_ready()?;
         answer(reply, Ok(FIRST.0));
-        self.lead_alone()
-    }
-
-    /// A sole voter need not wait for anybody.
-    pub(super) fn lead_alone(&mut self) -> Result<(), Ended> {
-        if self.members.in_force().voters.len() == 1 && self.may_campaign() {
-            self.node.campaign()?;
-            self.handle_all_ready()?;
-        }
-        Ok(())
+        self.call_first_election()
     }
 
     fn add_learner(&mut self, node: NodeId, directory: Uuid, reply: Option<MemberReply>) {
@@ -411,15 +403,19 @@ impl Driver {
 
     /// The directory that a message to a node is for: for an answer the one that asked, else that of the member.
     pub(super) fn directory_of(&self, node: NodeId, is_answer: bool) -> Option<Uuid> {
-        let asked = self.heard.get(&node).copied().filter(|_| is_answer);
+        let asked = self.heard.get(&node).filter(|_| is_answer).map(|(directory, _)| *directory);
         asked.or_else(|| self.members.in_force().directory(node))
     }
 
-    /// Remembers with which directory a node speaks. Bounded, since anybody may speak.
-    pub(super) fn hear(&mut self, from: u64, directory: Uuid) {
-        let Some(node) = node_id(from) else { return };
-        if self.heard.len() < 2 * MEMBERS_MAX || self.heard.contains_key(&node) {
-            self.heard.insert(node, directory);
+    /// Remembers who speaks for a node. Bounded, since anybody may speak.
+    pub(super) fn hear(&mut self, from: NodeId, directory: Uuid, run: Run) {
+        let before = self.heard.get(&from).map(|(_, run)| *run);
+        if before.is_some_and(|before| before < run) {
+            // It was started anew, faster than anybody could notice that it was away.
+            self.peer_gone(from, Instant::now());
+        }
+        if before.is_some_and(|before| before <= run) || (before.is_none() && self.heard.len() < 2 * MEMBERS_MAX) {
+            self.heard.insert(from, (directory, run));
         }
     }
 }

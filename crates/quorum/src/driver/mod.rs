@@ -42,7 +42,7 @@ use self::{
 use crate::{
     Event, MESSAGE_BYTES_MAX, Outgoing, ProposeError, QuorumEntry, QuorumError, QuorumHandle, QuorumOptions, Role,
     Status, StorageError, Transport,
-    envelope::{self, Incoming},
+    envelope::{self, Incoming, Run},
     handle::{Command, Reply},
     log_bridge,
     membership::{BadMembership, SnapshotBody},
@@ -130,8 +130,9 @@ struct Driver {
     leading: Option<u64>,
     /// Peers that a message did not reach, and whether it was a snapshot. Raft hears of it only between two Readys.
     lost: Vec<(NodeId, bool)>,
-    /// The directory with which each peer last spoke, for answers to it.
-    heard: BTreeMap<NodeId, Uuid>,
+    run: Run,
+    /// The directory and the run with which each peer last spoke.
+    heard: BTreeMap<NodeId, (Uuid, Run)>,
     /// Who spoke as leader to the member that this node is not (any more).
     leader_hint: Option<NodeId>,
 }
@@ -177,6 +178,7 @@ impl Driver {
             pending: Pending::default(),
             leading: None,
             lost: Vec::new(),
+            run: Run::starting_now(),
             heard: BTreeMap::new(),
             leader_hint: None,
         };
@@ -209,7 +211,7 @@ impl Driver {
         }
         // What was committed before the restart comes first: Raft does not campaign over membership changes it has not applied.
         self.handle_all_ready()?;
-        self.lead_alone()?;
+        self.call_first_election()?;
         let mut next_tick = Instant::now() + self.tick;
         loop {
             let wake = self.elections.next().map_or(next_tick, |next| next.min(next_tick));
@@ -291,7 +293,7 @@ impl Driver {
     }
 
     fn step(&mut self, incoming: Incoming) {
-        let Incoming { from, from_directory, to_directory, message } = incoming;
+        let Incoming { from, from_directory, to_directory, run, message } = incoming;
         let kind = message.get_msg_type();
         if to_directory != self.directory {
             // For the member that this node was before it lost its files; still it tells who leads.
@@ -305,7 +307,7 @@ impl Driver {
             tracing::debug!(%from, ?kind, %from_directory, "answer of a node that is no member with its directory not taken");
             return;
         }
-        self.hear(message.from, from_directory);
+        self.hear(from, from_directory, run);
         let id = message.from;
         if let Some(message) = self.admit(message)
             && let Err(error) = self.node.step(message)
@@ -448,7 +450,7 @@ impl Driver {
                 continue;
             };
             let snapshot = kind == MessageType::MsgSnapshot;
-            let bytes = match envelope::encode(self.directory, directory, &message) {
+            let bytes = match envelope::encode(self.directory, self.run, directory, &message) {
                 Ok(bytes) if bytes.len() <= MESSAGE_BYTES_MAX => Bytes::from(bytes),
                 Ok(bytes) => {
                     tracing::error!(%to, bytes = bytes.len(), "message to a peer is over the bound and cannot be sent");

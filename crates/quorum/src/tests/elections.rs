@@ -53,6 +53,37 @@ async fn a_leader_that_is_known_to_be_gone_is_replaced_without_waiting_for_its_l
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn neither_a_dead_leader_nor_a_stop_of_all_costs_an_election_timeout() {
+    let cluster = Cluster::without_timeouts();
+    let nodes = cluster.formed(&[1, 2, 3]).await;
+    let first = leader(&nodes).await;
+    first.write("one").await;
+    let rest = without(&nodes, &first);
+    cluster.kill(first.clone()).await;
+    leader(&rest).await.write("two").await;
+    let back = cluster.start(first.number());
+    for node in rest.into_iter().chain([back]) {
+        cluster.stop(node).await;
+    }
+    let nodes: Vec<Node> = (1..=3).map(|node| cluster.start(node)).collect();
+    leader(&nodes).await.write("three").await;
+}
+
+/// A supervisor is faster than a refused connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_back_before_anybody_noticed_is_replaced_at_once() {
+    let cluster = Cluster::without_timeouts();
+    let nodes = cluster.formed(&[1, 2, 3]).await;
+    let first = leader(&nodes).await;
+    first.write("one").await;
+    let rest = without(&nodes, &first);
+    cluster.stop(first.clone()).await;
+    let back = cluster.start(first.number());
+    let nodes = [rest, vec![back]].concat();
+    leader(&nodes).await.write("two").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn five_voters_do_not_split_their_votes_for_ever() {
     let cluster = Cluster::new();
     let nodes = cluster.formed(&[1, 2, 3, 4, 5]).await;

@@ -116,6 +116,7 @@ struct Cluster {
     wires: Arc<Wires>,
     snapshot_after: u64,
     catch_up_timeout: Duration,
+    election_timeout: Duration,
 }
 
 impl Cluster {
@@ -125,7 +126,13 @@ impl Cluster {
 
     fn with_snapshots_after(snapshot_after: u64) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, wires: Arc::default(), snapshot_after, catch_up_timeout: PATIENCE }
+        Self {
+            folder,
+            wires: Arc::default(),
+            snapshot_after,
+            catch_up_timeout: PATIENCE,
+            election_timeout: ELECTION_TIMEOUT,
+        }
     }
 
     fn directory(&self, node: i32) -> PathBuf {
@@ -136,7 +143,7 @@ impl Cluster {
     fn start(&self, node: i32) -> Node {
         let node = NodeId(node);
         let mut options = QuorumOptions::new(node, self.directory(node.0));
-        options.election_timeout = ELECTION_TIMEOUT;
+        options.election_timeout = self.election_timeout;
         options.catch_up_timeout = self.catch_up_timeout;
         options.snapshot_after_entries = self.snapshot_after;
         let wire = Wire { from: node, wires: self.wires.clone() };
@@ -145,6 +152,11 @@ impl Cluster {
         let node = Node { handle, state: Arc::default() };
         tokio::spawn(follow(node.clone(), events));
         node
+    }
+
+    /// Nobody waits for a timeout: what happens happens for another reason.
+    fn without_timeouts() -> Self {
+        Self { election_timeout: Duration::from_secs(3600), ..Self::new() }
     }
 
     async fn alone(&self, node: i32) -> Node {
