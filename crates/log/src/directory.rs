@@ -7,6 +7,7 @@
 //! Invariants: nothing in the directory is touched before the lock is held.
 
 mod meta; // meta.properties
+mod running; // under which boot of the machine the logs were checked
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -46,6 +47,18 @@ impl Checkpoint {
             Checkpoint::LogStart => "log-start-offset-checkpoint",
         }
     }
+}
+
+/// How the last owner of a directory ended, which says how much of its logs has to be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastStop {
+    /// It closed all logs: nothing has to be checked.
+    Clean,
+    /// Its process ended, and the machine did not: whatever was written is there, and only the last write of a log can
+    /// be cut short.
+    Killed,
+    /// The machine may have gone down, and with it what was not flushed.
+    Unknown,
 }
 
 #[derive(Debug, Error)]
@@ -169,15 +182,35 @@ impl LogDirectory {
         files::replace(&self.path.join(kind.file()), checkpoint::format_offsets(offsets).as_bytes())
     }
 
-    /// Whether the last owner closed all logs. The mark is removed, because from now on they are open.
-    pub fn take_clean_shutdown(&self) -> Result<bool, LogError> {
+    /// How the last owner ended. To be asked once, before any log is opened: the mark of a clean stop is removed, because
+    /// from now on logs are open.
+    pub fn take_last_stop(&self) -> Result<LastStop, LogError> {
         let path = self.path.join(CLEAN_SHUTDOWN);
         let clean = path.exists();
         files::remove(&path)?;
         if clean {
             files::sync_dir(&self.path)?;
         }
-        Ok(clean)
+        let last = match (clean, running::read(&self.path)?) {
+            (true, _) => LastStop::Clean,
+            (false, Some(mark)) if Some(&mark) == running::Mark::present(&self.path).as_ref() => LastStop::Killed,
+            (false, _) => LastStop::Unknown,
+        };
+        match last {
+            LastStop::Clean | LastStop::Killed => self.mark_checked()?,
+            LastStop::Unknown => running::remove(&self.path)?,
+        }
+        Ok(last)
+    }
+
+    /// Notes that every log of the directory was opened and so checked in this boot of the machine. Only from then on
+    /// a crash of the process is a [`LastStop::Killed`].
+    pub fn mark_checked(&self) -> Result<(), LogError> {
+        match running::Mark::present(&self.path) {
+            Some(mark) if running::read(&self.path)?.as_ref() == Some(&mark) => Ok(()),
+            Some(mark) => running::write(&self.path, &mark),
+            None => Ok(()),
+        }
     }
 
     /// Marks that all logs are closed and flushed.
@@ -212,6 +245,12 @@ fn directory_id(path: &Path, meta: Option<&MetaProperties>) -> Result<Uuid, LogE
         }
         None => Ok(new_directory_id()),
     }
+}
+
+/// What was written to a log of this directory may not be in the page cache: the next owner has to check all of them, even
+/// if only this process ends.
+pub(crate) fn forget_checked(directory: Option<&Path>) -> Result<(), LogError> {
+    directory.map_or(Ok(()), running::remove)
 }
 
 /// Kafka reserves ids whose text begins with a dash, because tools would take them for options.

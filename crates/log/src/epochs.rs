@@ -1,5 +1,9 @@
 //! Where each leader's reign began in the log: `leader-epoch-checkpoint` in Kafka's text format.
 //!
+//! Picture: what the headers of all batches say, in short. So the file is a hint: it is written without waiting for the
+//! disk, flushed before the recovery point passes what it tells of, and behind the recovery point a log that is opened
+//! after a power loss tells itself. The last entry may be of an epoch without records yet: that of a new leader.
+//!
 //! Invariants: epochs and start offsets both ascend strictly. Not here: who is leader.
 
 use std::path::{Path, PathBuf};
@@ -14,10 +18,14 @@ const FILE: &str = "leader-epoch-checkpoint";
 pub(crate) struct Epochs {
     path: PathBuf,
     entries: Vec<(LeaderEpoch, Offset)>,
+    /// Whether the file has these entries.
+    saved: bool,
+    /// Whether the file was flushed since it was written.
+    flushed: bool,
 }
 
 impl Epochs {
-    /// Reads the file; `None` inside means that it is missing or damaged and must be rebuilt from the log.
+    /// Reads the file; `false` means that it is missing or damaged and must be rebuilt from the log.
     pub(crate) fn load(dir: &Path) -> Result<(Epochs, bool), LogError> {
         let path = dir.join(FILE);
         let (entries, known) = match checkpoint::read_epochs(&path) {
@@ -25,7 +33,7 @@ impl Epochs {
             Ok(_) | Err(LogError::Damaged { .. }) => (Vec::new(), false),
             Err(error) => return Err(error),
         };
-        Ok((Epochs { path, entries }, known))
+        Ok((Epochs { path, entries, saved: known, flushed: false }, known))
     }
 
     /// Notes that the record at `offset`, the log end of this moment, is of `epoch`; false if that changes nothing.
@@ -40,7 +48,18 @@ impl Epochs {
             return emptied;
         }
         self.entries.push((epoch, offset));
+        self.saved = false;
         true
+    }
+
+    /// Puts what a scan of the log from `from` on has found in place of what was known of that stretch.
+    pub(crate) fn rewrite(&mut self, from: Offset, found: &[(LeaderEpoch, Offset)]) {
+        let before = (self.entries.clone(), self.saved);
+        self.truncate_end(from);
+        for (epoch, offset) in found {
+            self.note(*epoch, *offset);
+        }
+        self.saved = before.1 && before.0 == self.entries;
     }
 
     pub(crate) fn latest(&self) -> Option<(LeaderEpoch, Offset)> {
@@ -72,6 +91,7 @@ impl Epochs {
         let kept = self.entries.iter().rposition(|(_, start)| *start < end).map_or(0, |last| last + 1);
         let changed = kept < self.entries.len();
         self.entries.truncate(kept);
+        self.saved &= !changed;
         changed
     }
 
@@ -84,15 +104,30 @@ impl Epochs {
         let changed = older > 1 || self.entries[0].1 < start;
         self.entries.drain(..older - 1);
         self.entries[0].1 = self.entries[0].1.max(start);
+        self.saved &= !changed;
         changed
     }
 
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
+        self.saved = false;
     }
 
-    pub(crate) fn save(&self) -> Result<(), LogError> {
-        files::replace(&self.path, checkpoint::format_epochs(&self.entries).as_bytes())
+    /// Writes the file if it says something else.
+    pub(crate) fn save(&mut self) -> Result<(), LogError> {
+        if !self.saved {
+            files::replace_unsynced(&self.path, checkpoint::format_epochs(&self.entries).as_bytes())?;
+            self.saved = true;
+            self.flushed = false;
+        }
+        Ok(())
+    }
+
+    /// The file, if somebody has to flush it; who asks does.
+    pub(crate) fn take_unflushed(&mut self) -> Option<PathBuf> {
+        let due = !self.flushed && self.path.exists();
+        self.flushed |= due;
+        due.then(|| self.path.clone())
     }
 }
 
@@ -106,7 +141,12 @@ mod tests {
 
     fn epochs(entries: &[(i32, i64)]) -> Epochs {
         let entries = entries.iter().map(|(e, o)| (LeaderEpoch(*e), Offset(*o))).collect();
-        Epochs { path: PathBuf::new(), entries }
+        Epochs { path: PathBuf::new(), entries, saved: true, flushed: true }
+    }
+
+    /// The same under a name that a variable does not hide.
+    fn by(entries: &[(i32, i64)]) -> Epochs {
+        epochs(entries)
     }
 
     fn end_of(epochs: &Epochs, requested: i32) -> Option<(i32, i64)> {
@@ -129,6 +169,36 @@ mod tests {
         assert!(epochs.note(LeaderEpoch(5), Offset(10)));
         assert!(!epochs.note(LeaderEpoch(5), Offset(12)));
         assert_eq!(epochs.entries, [(LeaderEpoch(1), Offset(0)), (LeaderEpoch(5), Offset(10))]);
+    }
+
+    #[test]
+    fn epoch_of_a_leader_that_wrote_nothing_gives_way_to_an_older_one_with_records() {
+        let mut epochs = epochs(&[(1, 0), (5, 10)]);
+        assert!(!epochs.note(LeaderEpoch(5), Offset(10)));
+        assert!(epochs.note(LeaderEpoch(3), Offset(10)));
+        assert_eq!(epochs.entries, [(LeaderEpoch(1), Offset(0)), (LeaderEpoch(3), Offset(10))]);
+        // More records of an epoch that is known: the empty one behind it goes, and no other comes.
+        let more = |mut epochs: Epochs| {
+            assert!(epochs.note(LeaderEpoch(1), Offset(10)));
+            epochs.entries
+        };
+        assert_eq!(more(by(&[(1, 0), (5, 10)])), [(LeaderEpoch(1), Offset(0))]);
+    }
+
+    #[test]
+    fn scan_of_the_log_overrules_the_file() {
+        let mut epochs = epochs(&[(1, 0), (2, 10), (3, 20)]);
+        epochs.rewrite(Offset(10), &[(LeaderEpoch(2), Offset(10)), (LeaderEpoch(3), Offset(20))]);
+        assert!(epochs.saved);
+        epochs.rewrite(Offset(10), &[(LeaderEpoch(2), Offset(10)), (LeaderEpoch(4), Offset(15))]);
+        assert_eq!(
+            epochs.entries,
+            [(LeaderEpoch(1), Offset(0)), (LeaderEpoch(2), Offset(10)), (LeaderEpoch(4), Offset(15))]
+        );
+        assert!(!epochs.saved);
+        // The stretch begins in the middle of an epoch.
+        epochs.rewrite(Offset(17), &[(LeaderEpoch(4), Offset(17))]);
+        assert_eq!(epochs.latest(), Some((LeaderEpoch(4), Offset(15))));
     }
 
     #[test]

@@ -34,17 +34,29 @@ pub(crate) fn parse_offset_file(name: &str) -> Option<(Offset, &str)> {
 
 /// Replaces a file so that a crash leaves the old or the new content, never a mixture.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), LogError> {
+    swap(path, content, File::sync_all).map_err(LogError::io("replace", path))?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Replaces a file without waiting for the disk: a crash of the process leaves the old or the new content, a power loss
+/// perhaps neither. For hints that can be had from the log again; [`sync_file`] makes the new content last.
+pub(crate) fn replace_unsynced(path: &Path, content: &[u8]) -> Result<(), LogError> {
+    swap(path, content, |_| Ok(())).map_err(LogError::io("replace", path))
+}
+
+fn swap(path: &Path, content: &[u8], settle: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     let temporary = path.with_file_name(name);
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(LogError::io("replace", path))?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
+    let mut file = File::create(&temporary)?;
+    file.write_all(content)?;
+    settle(&file)?;
+    fs::rename(&temporary, path)
+}
+
+/// Waits until the content of a file is on the disk.
+pub(crate) fn sync_file(path: &Path) -> Result<(), LogError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(LogError::io("flush", path))
 }
 
 /// Makes names in a directory durable.

@@ -166,8 +166,29 @@ impl<E: Entry> Index<E> {
         Ok(())
     }
 
+    /// Forgets the entries from the first one on for which `holds` is false.
+    pub(crate) fn keep(&mut self, holds: impl Fn(E) -> bool) -> Result<(), LogError> {
+        let pending = self.pending.partition_point(|entry| holds(*entry));
+        self.pending.truncate(pending);
+        if pending == 0 {
+            let stored = self.partition_point(holds)?;
+            if stored < self.stored {
+                self.file.set_len((stored * E::BYTES) as u64).map_err(LogError::io("truncate", &self.path))?;
+                self.stored = stored;
+            }
+        }
+        self.last = match self.pending.last() {
+            Some(last) => Some(*last),
+            None => self.last_stored()?,
+        };
+        Ok(())
+    }
+
     /// The last entry with a key of at most `key`.
     pub(crate) fn floor(&self, key: i64) -> Result<Option<E>, LogError> {
+        if self.last.is_some_and(|last| last.key() <= key) {
+            return Ok(self.last); // readers are mostly near the end
+        }
         self.last_where(|entry| entry.key() <= key)
     }
 

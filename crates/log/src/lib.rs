@@ -29,7 +29,7 @@ mod slice;
 mod validate;
 
 pub use config::{CleanupPolicy, LogConfig, TimestampType};
-pub use directory::{Checkpoint, DELETE_SUFFIX, DirectoryError, LogDirectory, MetaProperties, remove_folder};
+pub use directory::{Checkpoint, DELETE_SUFFIX, DirectoryError, LastStop, LogDirectory, MetaProperties, remove_folder};
 pub use error::{AppendError, LogError, ReadError, RecordFault, RecordFaultKind};
 pub use metrics::LogMetrics;
 pub use partition_log::{

@@ -17,6 +17,7 @@ mod follow; // a follower's appends and cuts
 mod read; // readers: by offset, by time, by epoch
 mod recovery; // opening a folder
 mod retention; // old segments go, deleted files go
+mod snapshots; // the state of producers between starts
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,12 +36,13 @@ use crate::metrics::LogMetrics;
 use crate::producers::Producers;
 use crate::segment::Segment;
 use crate::validate::{self, Prepared};
-use crate::{AppendError, LogConfig, LogError};
+use crate::{AppendError, LogConfig, LogError, directory};
 
 pub use follow::{FollowerAppended, Truncated};
 pub use read::{ReadResult, TimestampedOffset};
 pub use recovery::Opening;
 pub use retention::Maintained;
+use snapshots::Snapshots;
 
 /// Ties a folder to a topic id, in Kafka's format.
 pub(crate) const METADATA_FILE: &str = "partition.metadata";
@@ -95,6 +97,7 @@ pub struct PartitionLog {
 #[derive(Debug)]
 struct Writer {
     producers: Producers,
+    snapshots: Snapshots,
     unflushed_records: i64,
     last_flush_ms: i64,
     /// Files of deleted segments and when they may go.
@@ -191,8 +194,7 @@ impl PartitionLog {
             bytes: batches.iter().map(|batch| batch.header.len).sum(),
             records: batches.iter().map(|batch| i64::from(batch.header.record_count)).sum(),
         };
-        writer.unflushed_records += appended.records;
-        let flush = writer.unflushed_records >= config.flush_messages;
+        let flush = self.note_appended(&mut writer, appended.bytes, appended.records, &config);
         drop(writer);
         self.metrics.appended_bytes.inc_by(appended.bytes as u64);
         self.metrics.appended_records.inc_by(appended.records.unsigned_abs());
@@ -200,6 +202,14 @@ impl PartitionLog {
             self.flush(now)?;
         }
         Ok(appended)
+    }
+
+    /// Keeps account of what was appended; true if it is time to flush.
+    fn note_appended(&self, writer: &mut Writer, bytes: usize, records: i64, config: &LogConfig) -> bool {
+        let Writer { producers, snapshots, .. } = writer;
+        snapshots.appended(bytes as u64, producers, &self.dir.read(), self.log_end_offset());
+        writer.unflushed_records += records;
+        writer.unflushed_records >= config.flush_messages
     }
 
     fn check_sequences(
@@ -244,10 +254,8 @@ impl PartitionLog {
 
     fn note_epoch(&self, epoch: LeaderEpoch, start: Offset) -> Result<(), LogError> {
         let mut epochs = self.epochs.write();
-        match epochs.note(epoch, start) {
-            true => epochs.save(),
-            false => Ok(()),
-        }
+        epochs.note(epoch, start);
+        epochs.save()
     }
 
     /// The segment that takes the next batch; a new one if the current is full.
@@ -261,14 +269,14 @@ impl PartitionLog {
         if !active.is_full_for(batch, batch.len as u64, config, self.jitter_ms(&active, config)) {
             return Ok(active);
         }
-        self.roll(&writer.producers, batch.base_offset, config)
+        self.roll(writer, batch.base_offset, config)
     }
 
     /// Closes the active segment and begins another at `base`.
-    fn roll(&self, producers: &Producers, base: Offset, config: &LogConfig) -> Result<Arc<Segment>, LogError> {
+    fn roll(&self, writer: &mut Writer, base: Offset, config: &LogConfig) -> Result<Arc<Segment>, LogError> {
         self.active().seal()?;
         let dir = self.dir.read().clone();
-        producers.save(&files::offset_file(&dir, base, SNAPSHOT))?;
+        writer.snapshots.rolled(&writer.producers, &dir, base)?;
         let fresh = Arc::new(Segment::create(&dir, base, config)?);
         let mut segments = Vec::clone(&self.segments.load());
         segments.push(Arc::clone(&fresh));
@@ -319,7 +327,9 @@ impl PartitionLog {
         let timer = self.metrics.flush_seconds.start_timer();
         let dirty = segments.iter().filter(|segment| segment.next_offset() > from && segment.base() < end);
         let synced = dirty.map(|segment| segment.sync()).collect::<Result<Vec<()>, LogError>>();
-        let synced = synced.and_then(|_| files::sync_dir(&self.dir.read()));
+        let epochs = self.epochs.write().take_unflushed();
+        let synced = synced.and_then(|_| epochs.map_or(Ok(()), |file| files::sync_file(&file)));
+        let synced = synced.and_then(|()| files::sync_dir(&self.dir.read()));
         timer.observe_duration();
         synced.map_err(|error| self.poison(error))?;
         self.recovery_point.fetch_max(end.0, Ordering::AcqRel);
@@ -376,6 +386,9 @@ impl PartitionLog {
         let cause = error.chain();
         if self.poison.set(cause.clone()).is_ok() {
             self.metrics.poisoned.inc();
+            if let Err(error) = directory::forget_checked(self.dir.read().parent()) {
+                tracing::warn!(error = %error.chain(), "the next start may check this log less than it should");
+            }
             tracing::error!(partition = %self.partition, cause, "log is out of use, restart the broker when the disk is well");
         }
         error

@@ -135,6 +135,15 @@ impl Producers {
         self.entries.values_mut().for_each(|producer| producer.heard_ms = now);
     }
 
+    /// Takes over when producers wrote last from a state before the log was cut.
+    pub(crate) fn hear_as(&mut self, before: &Producers) {
+        for (id, producer) in &mut self.entries {
+            if let Some(known) = before.entries.get(id) {
+                producer.heard_ms = known.heard_ms;
+            }
+        }
+    }
+
     /// Forgets producers that wrote nothing since `before`.
     pub(crate) fn expire(&mut self, before: i64) {
         self.entries.retain(|_, producer| producer.last_heard() >= before);

@@ -6,8 +6,10 @@
 //!
 //! Invariants: batches ascend in offset; offsets are `base` to `base + i32::MAX`; `size` is a batch border.
 
+mod repair; // opening and cutting
 mod scan; // walks over the batches of a file
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -22,7 +24,10 @@ use crate::files::{self, INDEX, LOG, TIME_INDEX};
 use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
 use crate::{FileSlice, LogConfig, LogError};
 
-pub(crate) use scan::{Scanned, Tail};
+pub(crate) use scan::Tail;
+
+/// Batches whose place is remembered: more than appends between two fetches of a follower that keeps up.
+const RECENT_MAX: usize = 32;
 
 /// Where a batch lies in a segment, and what it is.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +60,10 @@ struct Inner {
     /// Largest timestamp of the first batch: the age of the segment counts from here.
     first_timestamp: Option<i64>,
     next_offset: Offset,
+    /// The batches appended last, so that followers and consumers at the end of the log are served without a search.
+    recent: VecDeque<Located>,
+    /// The batch at this position is the one that the last offset entry points at.
+    resumed_at: Option<u64>,
 }
 
 impl Segment {
@@ -77,7 +86,8 @@ impl Segment {
         Segment::assemble(dir, base, file, 0)
     }
 
-    /// Opens a segment whose content has yet to be looked at with [`Segment::load`] or [`Segment::recover`].
+    /// Opens a segment whose content has yet to be looked at with [`Segment::load`], [`Segment::load_checked`] or
+    /// [`Segment::recover`].
     pub(crate) fn open(dir: &Path, base: Offset) -> Result<Segment, LogError> {
         let path = files::offset_file(dir, base, LOG);
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(LogError::io("open", &path))?;
@@ -96,6 +106,8 @@ impl Segment {
             max_timestamp_offset: base,
             first_timestamp: None,
             next_offset: base,
+            recent: VecDeque::new(),
+            resumed_at: None,
         };
         Ok(Segment {
             base,
@@ -178,18 +190,24 @@ impl Segment {
         files::write_pieces_at(&self.file, pieces, start).map_err(LogError::io("write", &self.log_path()))?;
         self.dirty.store(true, Ordering::Release);
         let mut position = start;
+        let mut inner = self.inner.write();
         for batch in batches {
-            self.index(position, batch, config.index_interval_bytes)?;
+            self.index(&mut inner, position, batch, config.index_interval_bytes)?;
+            inner.remember(Located { position, header: *batch });
             position += batch.len as u64;
         }
+        drop(inner);
         self.size.store(position, Ordering::Release);
         Ok(())
     }
 
     /// Notes a batch in the indexes; entries come before the batch that exceeds the interval, as in Kafka.
-    fn index(&self, position: u64, batch: &BatchHeader, interval: u32) -> Result<(), LogError> {
-        let mut inner = self.inner.write();
+    fn index(&self, inner: &mut Inner, position: u64, batch: &BatchHeader, interval: u32) -> Result<(), LogError> {
         inner.note(batch);
+        if inner.resumed_at.take() == Some(position) {
+            inner.bytes_since_entry = batch.len as u64; // its entry is the last of the index
+            return Ok(());
+        }
         if inner.bytes_since_entry > u64::from(interval) {
             let relative = self.relative(batch.last_offset());
             let time =
@@ -207,6 +225,7 @@ impl Segment {
     /// Finishes the indexes when the segment takes no more batches.
     pub(crate) fn seal(&self) -> Result<(), LogError> {
         let mut inner = self.inner.write();
+        inner.recent = VecDeque::new();
         let last = TimeEntry { timestamp: inner.max_timestamp, relative: self.relative(inner.max_timestamp_offset) };
         if last.timestamp != NO_TIMESTAMP {
             inner.times.push(last)?;
@@ -235,6 +254,9 @@ impl Segment {
 
     /// The batch that holds `offset`, or the first one behind it.
     pub(crate) fn locate(&self, offset: Offset) -> Result<Option<Located>, LogError> {
+        if let Some(recent) = self.inner.read().find_recent(offset) {
+            return Ok(Some(recent));
+        }
         let from = self.floor_position(offset)?;
         self.find(from, |header| header.last_offset() >= offset)
     }
@@ -278,127 +300,6 @@ impl Segment {
     /// A range of the file that readers may send.
     pub(crate) fn slice(&self, position: u64, len: usize) -> FileSlice {
         FileSlice { file: Arc::clone(&self.file), position, len }
-    }
-
-    /// Looks at the end of a segment that was closed in good order; its indexes are rebuilt if they do not fit.
-    /// Returns whether a tail had to be cut.
-    pub(crate) fn load(&self, config: &LogConfig) -> Result<Scanned, LogError> {
-        match self.check_indexes() {
-            Ok(()) => self.load_tail(config),
-            Err(error) => {
-                tracing::warn!(error = %error.chain(), "rebuilding the indexes of a segment");
-                self.recover(config)
-            }
-        }
-    }
-
-    fn check_indexes(&self) -> Result<(), LogError> {
-        let inner = self.inner.read();
-        inner.offsets.check_order()?;
-        inner.times.check_order()?;
-        if !self.indexes_fit {
-            return Err(LogError::damaged(&self.log_path(), "an index was missing or damaged"));
-        }
-        let size = self.size();
-        if size == 0 && (inner.offsets.last().is_some() || inner.times.last().is_some()) {
-            return Err(LogError::damaged(&self.log_path(), "indexes of an empty segment have entries"));
-        }
-        match inner.offsets.last() {
-            Some(last) if u64::from(last.position) >= size => {
-                Err(LogError::damaged(&self.log_path(), "offset index points behind the end"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Scans headers from the last index entry on, to learn what indexes do not tell.
-    fn load_tail(&self, config: &LogConfig) -> Result<Scanned, LogError> {
-        let (start, first) = {
-            let mut inner = self.inner.write();
-            if let Some(last) = inner.times.last() {
-                inner.max_timestamp = last.timestamp;
-                inner.max_timestamp_offset = Offset(self.base.0 + i64::from(last.relative));
-            }
-            (inner.offsets.last().map_or(0, |last| u64::from(last.position)), inner.first_timestamp)
-        };
-        if first.is_none() && start > 0 {
-            let first = self.find(0, |_| true)?;
-            self.inner.write().first_timestamp = first.map(|found| found.header.max_timestamp);
-        }
-        let mut at_entry = start > 0;
-        let mut failure = None;
-        let tail = scan::headers(&self.file, start, self.size(), |position, header| {
-            let indexed = match at_entry {
-                // The batch of the entry is in the index already.
-                true => {
-                    let mut inner = self.inner.write();
-                    inner.note(header);
-                    inner.bytes_since_entry = header.len as u64;
-                    Ok(())
-                }
-                false => self.index(position, header, config.index_interval_bytes),
-            };
-            at_entry = false;
-            match indexed {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
-        });
-        self.finish_scan(tail.map_err(LogError::io("read", &self.log_path()))?, failure)
-    }
-
-    /// Checks every batch, cuts the file behind the last whole one and builds the indexes anew.
-    pub(crate) fn recover(&self, config: &LogConfig) -> Result<Scanned, LogError> {
-        {
-            let mut inner = self.inner.write();
-            inner.offsets.clear()?;
-            inner.times.clear()?;
-            inner.reset(self.base);
-        }
-        let mut failure = None;
-        let mut next = self.base;
-        let tail = scan::checked(&self.file, self.size(), |position, header| {
-            if header.base_offset < next || header.last_offset_delta < 0 {
-                return Err(format!("offset {} where {next} or more is due", header.base_offset));
-            }
-            next = header.next_offset();
-            if let Err(error) = self.index(position, header, config.index_interval_bytes) {
-                failure = Some(error);
-            }
-            Ok(())
-        });
-        self.finish_scan(tail.map_err(LogError::io("read", &self.log_path()))?, failure)
-    }
-
-    fn finish_scan(&self, tail: Tail, failure: Option<LogError>) -> Result<Scanned, LogError> {
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        let Tail::Damaged { position, why } = tail else {
-            return Ok(Scanned { cut_bytes: 0 });
-        };
-        let cut_bytes = self.size() - position;
-        tracing::warn!(segment = %self.log_path().display(), position, cut_bytes, why, "cutting a torn tail");
-        self.set_len(position)?;
-        Ok(Scanned { cut_bytes })
-    }
-
-    /// Cuts the segment at the batch that holds `offset`.
-    pub(crate) fn truncate_to(&self, offset: Offset, config: &LogConfig) -> Result<(), LogError> {
-        if let Some(found) = self.locate(offset)? {
-            self.set_len(found.position)?;
-            self.recover(config)?;
-        }
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), LogError> {
-        self.size.store(len, Ordering::Release);
-        self.dirty.store(true, Ordering::Release);
-        self.file.set_len(len).map_err(LogError::io("truncate", &self.log_path()))
     }
 
     /// Calls `each` with every header from `position` on.
@@ -459,6 +360,22 @@ impl Inner {
         self.max_timestamp_offset = base;
         self.first_timestamp = None;
         self.next_offset = base;
+        self.recent.clear();
+        self.resumed_at = None;
+    }
+
+    fn remember(&mut self, batch: Located) {
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(batch);
+    }
+
+    /// The batch that holds `offset`, or the first one behind it, if that is one of the last.
+    fn find_recent(&self, offset: Offset) -> Option<Located> {
+        let reaches_back = self.recent.front().is_some_and(|oldest| oldest.header.base_offset <= offset);
+        let at = self.recent.partition_point(|batch| batch.header.last_offset() < offset);
+        self.recent.get(at).filter(|_| reaches_back).copied()
     }
 }
 

@@ -46,13 +46,29 @@ fn checkpoints_are_kept_by_kind() {
 }
 
 #[test]
-fn clean_shutdown_is_noticed_once() {
+fn clean_stop_is_noticed_once() {
     let dir = tempfile::tempdir().unwrap();
     let directory = LogDirectory::open(dir.path(), NodeId(1)).unwrap();
-    assert!(!directory.take_clean_shutdown().unwrap());
+    assert_eq!(directory.take_last_stop().unwrap(), LastStop::Unknown);
     directory.mark_clean_shutdown().unwrap();
-    assert!(directory.take_clean_shutdown().unwrap());
-    assert!(!directory.take_clean_shutdown().unwrap());
+    assert_eq!(directory.take_last_stop().unwrap(), LastStop::Clean);
+    assert_eq!(directory.take_last_stop().unwrap(), LastStop::Killed);
+}
+
+#[test]
+fn crash_is_told_from_a_power_loss_once_all_logs_were_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = LogDirectory::open(dir.path(), NodeId(1)).unwrap();
+    assert_eq!(directory.take_last_stop().unwrap(), LastStop::Unknown);
+    // Ended before all logs were checked: the next run has to check them.
+    assert_eq!(directory.take_last_stop().unwrap(), LastStop::Unknown);
+    directory.mark_checked().unwrap();
+    assert_eq!(directory.take_last_stop().unwrap(), LastStop::Killed);
+    let mark = dir.path().join(".twinstream-running");
+    let of_another_boot = fs::read_to_string(&mark).unwrap().replace("boot: ", "boot: 0");
+    fs::write(&mark, of_another_boot).unwrap();
+    assert_eq!(directory.take_last_stop().unwrap(), LastStop::Unknown);
+    assert!(!mark.exists());
 }
 
 #[test]

@@ -11,16 +11,15 @@
 //!
 //! Not here: when to cut and where (`twinstream-replication`).
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use twinstream_model::{LeaderEpoch, Offset};
 use twinstream_protocol::batch::{BatchHeader, BatchView, batches, whole_batches};
 
-use super::recovery::load_producers;
+use super::snapshots::{self, Snapshots};
 use super::{PartitionLog, Writer};
-use crate::files::{self, SNAPSHOT};
+use crate::files;
 use crate::producers::Producers;
 use crate::segment::Segment;
 use crate::{AppendError, LogConfig, LogError};
@@ -74,8 +73,7 @@ impl PartitionLog {
         self.write_followed(&mut writer, &followed, &config, now).map_err(|error| self.poison(error))?;
         self.log_end.store(end.0, Ordering::Release);
         let count = end.0 - base.0;
-        writer.unflushed_records += count;
-        let flush = writer.unflushed_records >= config.flush_messages;
+        let flush = self.note_appended(&mut writer, bytes, count, &config);
         drop(writer);
         self.metrics.appended_bytes.inc_by(bytes as u64);
         self.metrics.appended_records.inc_by(count.unsigned_abs());
@@ -129,11 +127,10 @@ impl PartitionLog {
 
     fn note_epochs(&self, headers: &[BatchHeader]) -> Result<(), LogError> {
         let mut epochs = self.epochs.write();
-        let mut changed = false;
         for header in headers {
-            changed |= epochs.note(header.leader_epoch, header.base_offset);
+            epochs.note(header.leader_epoch, header.base_offset);
         }
-        if changed { epochs.save() } else { Ok(()) }
+        epochs.save()
     }
 
     /// The epoch of the last record, [`LeaderEpoch::NONE`] if there is none. What a follower says of itself.
@@ -146,11 +143,13 @@ impl PartitionLog {
     }
 
     /// Notes that this broker leads from here on, before the first record of that epoch is there: whoever asks where
-    /// an older epoch ended hears the present log end and not something that moves (KIP-101).
+    /// an older epoch ended hears the present log end and not something that moves (KIP-101). Nothing is written: the
+    /// first record of the epoch will tell, and a leadership without records leaves no trace.
     pub fn note_leadership(&self, epoch: LeaderEpoch) -> Result<(), LogError> {
         let _writer = self.writer.lock();
         self.check_usable()?;
-        self.note_epoch(epoch, self.log_end_offset())
+        self.epochs.write().note(epoch, self.log_end_offset());
+        Ok(())
     }
 
     /// Lets the log begin at `start`, as the leader's does, at most at the high watermark. Returns where it begins.
@@ -206,16 +205,20 @@ impl PartitionLog {
             super::recovery::remove_paths(&segment.mark_deleted()?)?;
         }
         self.cut_epochs(end)?;
-        writer.producers = load_producers(&dir, &self.segments.load(), self.log_start_offset(), end)?;
-        if !gone.is_empty() {
-            files::sync_dir(&dir)?; // a file that comes back after a power loss would hold another history
+        let mut restored = snapshots::restore_again(&dir, &self.segments.load(), self.log_start_offset(), end)?;
+        restored.producers.hear_as(&writer.producers);
+        writer.producers = restored.producers;
+        writer.snapshots = restored.snapshots;
+        if restored.removed || !gone.is_empty() {
+            files::sync_dir(&dir)?; // a file that comes back after a power loss would tell of another history
         }
         Ok(())
     }
 
     fn cut_epochs(&self, end: Offset) -> Result<(), LogError> {
         let mut epochs = self.epochs.write();
-        if epochs.truncate_end(end) { epochs.save() } else { Ok(()) }
+        epochs.truncate_end(end);
+        epochs.save()
     }
 
     /// Drops all records and goes on, empty, at `start`: the leader has deleted all that this log has.
@@ -239,7 +242,7 @@ impl PartitionLog {
         for segment in gone.iter() {
             super::recovery::remove_paths(&segment.mark_deleted()?)?;
         }
-        remove_snapshots(&dir)?;
+        snapshots::remove_all(&dir)?;
         let fresh = Segment::create(&dir, start, &config)?;
         self.segments.store(Arc::new(vec![Arc::new(fresh)]));
         let mut epochs = self.epochs.write();
@@ -247,18 +250,9 @@ impl PartitionLog {
         epochs.save()?;
         drop(epochs);
         writer.producers = Producers::default();
+        writer.snapshots = Snapshots::default();
         files::sync_dir(&dir)
     }
-}
-
-fn remove_snapshots(dir: &Path) -> Result<(), LogError> {
-    for entry in std::fs::read_dir(dir).map_err(LogError::io("list", dir))? {
-        let entry = entry.map_err(LogError::io("list", dir))?;
-        if let Some((_, SNAPSHOT)) = entry.file_name().to_str().and_then(files::parse_offset_file) {
-            files::remove(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Checks what a leader sent: whole batches in ascending order.

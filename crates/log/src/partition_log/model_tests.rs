@@ -9,7 +9,7 @@ use twinstream_protocol::batch::{BatchBuilder, BatchView};
 use uuid::Uuid;
 
 use super::{Opening, Origin, PartitionLog};
-use crate::{LogConfig, LogMetrics, ReadError};
+use crate::{LastStop, LogConfig, LogMetrics, ReadError};
 
 const NOW: i64 = 1_700_000_000_000;
 const ALL: Offset = Offset(i64::MAX);
@@ -21,7 +21,7 @@ enum Step {
     /// Closes and opens the log.
     Restart,
     /// Opens the log without closing it, with this many bytes torn off its last segment.
-    Crash { torn: u64 },
+    Crash { torn: u64, stop: LastStop },
     /// Removes one kind of index files while the log is closed.
     LoseIndexes { extension: &'static str },
     /// Moves the log start to this share of the log.
@@ -34,7 +34,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1..6i32, 0..240usize).prop_map(|(records, size)| Step::Append { records, size }),
         1 => Just(Step::Restart),
-        1 => (0..400u64).prop_map(|torn| Step::Crash { torn }),
+        1 => (0..400u64).prop_map(|torn| Step::Crash { torn, stop: LastStop::Unknown }),
+        1 => (0..90u64).prop_map(|torn| Step::Crash { torn, stop: LastStop::Killed }),
         1 => prop_oneof![Just("index"), Just("timeindex")].prop_map(|extension| Step::LoseIndexes { extension }),
         1 => (0..100i64).prop_map(|percent| Step::DeleteRecords { percent }),
         1 => (0..100i64).prop_map(|percent| Step::Truncate { percent }),
@@ -60,9 +61,9 @@ struct Subject {
 }
 
 impl Subject {
-    fn reopen(&mut self, clean: bool) {
+    fn reopen(&mut self, last_stop: LastStop) {
         let log_start = self.log.log_start_offset();
-        let opening = Opening { clean, log_start, high_watermark: ALL, ..fresh() };
+        let opening = Opening { last_stop, log_start, high_watermark: ALL, ..fresh() };
         self.log = PartitionLog::open(&self.dir, opening).unwrap();
     }
 
@@ -101,9 +102,9 @@ fn apply(step: &Step, subject: &mut Subject, model: &mut Model) {
         }
         Step::Restart => {
             subject.log.close(NOW).unwrap();
-            subject.reopen(true);
+            subject.reopen(LastStop::Clean);
         }
-        Step::Crash { torn } => {
+        Step::Crash { torn, stop } => {
             let last = subject.files("log").pop().unwrap();
             let mut gone = shorten(&last, *torn);
             while gone > 0 {
@@ -114,12 +115,12 @@ fn apply(step: &Step, subject: &mut Subject, model: &mut Model) {
             if end < model.start {
                 model.batches.clear(); // the log begins anew at its start
             }
-            subject.reopen(false);
+            subject.reopen(*stop);
         }
         Step::LoseIndexes { extension } => {
             subject.log.close(NOW).unwrap();
             subject.files(extension).iter().for_each(|path| fs::remove_file(path).unwrap());
-            subject.reopen(true);
+            subject.reopen(LastStop::Clean);
         }
         Step::DeleteRecords { percent } => {
             let before = model.start + (model.end() - model.start) * percent / 100;

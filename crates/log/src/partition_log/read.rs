@@ -182,7 +182,7 @@ fn slice_of(
     let end = match segment.next_offset() <= upper {
         true => size,
         // Batches that reach beyond `upper` must not be seen.
-        false => segment.locate(upper)?.map_or(size, |beyond| beyond.position),
+        false => segment.locate(upper)?.map_or(size, |beyond| beyond.position.min(size)),
     };
     let available = usize::try_from(end.saturating_sub(first.position)).unwrap_or(usize::MAX);
     let len = match first.header.len {

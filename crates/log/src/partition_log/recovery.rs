@@ -1,8 +1,10 @@
 //! Opening a partition's folder.
 //!
-//! After a clean shutdown only the end of the last segment is read. After anything else every segment from
-//! the recovery point on is checked byte by byte, the log is cut behind the last whole batch, and indexes
-//! are built anew. Producers come from the newest readable snapshot plus the headers behind it.
+//! How much is read depends on how the last owner ended. After a clean stop nothing is checked. After a crash of the
+//! process what was written is there, so only the end of the last segment is checked, from the last index entry on:
+//! the last write may be cut short. After anything else every segment from the recovery point on is checked byte by
+//! byte, and indexes and epochs are built anew from what is there. A torn tail is cut behind the last whole batch.
+//! Producers come from the newest readable snapshot plus the headers behind it (see `snapshots`).
 //!
 //! Invariants: after opening, every byte of the log belongs to a whole batch. Damage below the recovery point
 //! should not exist; it is cut too, because a log with a hole cannot be read, and reported as an error.
@@ -15,15 +17,14 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use twinstream_model::{Offset, TopicId, TopicPartition};
+use twinstream_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
-use super::{METADATA_FILE, PartitionLog, Writer};
+use super::{METADATA_FILE, PartitionLog, Writer, snapshots};
 use crate::epochs::Epochs;
 use crate::files::{self, DELETED, INDEX, LOG, SNAPSHOT, TIME_INDEX};
 use crate::metrics::LogMetrics;
-use crate::producers::Producers;
 use crate::segment::Segment;
-use crate::{LogConfig, LogError, directory};
+use crate::{LastStop, LogConfig, LogError, directory};
 
 const METADATA_VERSION: u32 = 0;
 
@@ -32,8 +33,8 @@ const METADATA_VERSION: u32 = 0;
 pub struct Opening {
     pub config: LogConfig,
     pub metrics: LogMetrics,
-    /// Whether the last owner closed the log.
-    pub clean: bool,
+    /// How the last owner of the directory ended.
+    pub last_stop: LastStop,
     /// From the checkpoint; 0 if unknown, then everything is checked.
     pub recovery_point: Offset,
     /// From the checkpoint; 0 if it was never moved.
@@ -48,7 +49,7 @@ impl Opening {
         Opening {
             config,
             metrics,
-            clean: true,
+            last_stop: LastStop::Clean,
             recovery_point: Offset(0),
             log_start: Offset(0),
             high_watermark: Offset(0),
@@ -73,7 +74,8 @@ impl PartitionLog {
         let partition = directory::parse_folder(name)
             .ok_or_else(|| LogError::damaged(dir, "folder is not named <topic>-<partition>"))?;
         let topic_id = read_topic_id(dir)?;
-        let mut segments = open_segments(dir, &partition, &opening)?;
+        let listing = tidy(dir)?;
+        let (mut segments, scanned) = open_segments(dir, &listing.bases, &partition, &opening)?;
         let mut end = segments.last().map_or(Offset(0), |segment| segment.next_offset());
         if end < opening.log_start {
             tracing::warn!(%partition, end = end.0, log_start = opening.log_start.0, "log ends before its start, starting anew there");
@@ -81,9 +83,9 @@ impl PartitionLog {
             end = opening.log_start;
         }
         let start = segments[0].base().max(opening.log_start);
-        let epochs = load_epochs(dir, &segments, end)?;
-        let mut producers = load_producers(dir, &segments, start, end)?;
-        producers.hear_all(opening.now);
+        let epochs = load_epochs(dir, &segments, end, scanned)?;
+        let mut restored = snapshots::restore(dir, listing.snapshots, &segments, start, end)?;
+        restored.producers.hear_all(opening.now);
         let log = PartitionLog {
             partition,
             topic_id,
@@ -96,7 +98,8 @@ impl PartitionLog {
             log_end: AtomicI64::new(end.0),
             recovery_point: AtomicI64::new(opening.recovery_point.min(end).0),
             writer: Mutex::new(Writer {
-                producers,
+                producers: restored.producers,
+                snapshots: restored.snapshots,
                 unflushed_records: 0,
                 last_flush_ms: opening.now,
                 doomed: Vec::new(),
@@ -129,10 +132,18 @@ fn read_topic_id(dir: &Path) -> Result<TopicId, LogError> {
     field("topic_id:").and_then(TopicId::parse).ok_or_else(|| LogError::damaged(&path, "topic id is missing"))
 }
 
+/// The epochs from an offset to the end of the log, as the batches have them.
+type ScannedEpochs = (Offset, Vec<(LeaderEpoch, Offset)>);
+
 /// Opens all segments, cuts a torn tail and drops what came behind it.
-fn open_segments(dir: &Path, partition: &TopicPartition, opening: &Opening) -> Result<Vec<Arc<Segment>>, LogError> {
-    let bases = tidy(dir)?;
+fn open_segments(
+    dir: &Path,
+    bases: &[Offset],
+    partition: &TopicPartition,
+    opening: &Opening,
+) -> Result<(Vec<Arc<Segment>>, Option<ScannedEpochs>), LogError> {
     let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(bases.len().max(1));
+    let mut epochs: Option<ScannedEpochs> = None;
     let mut cut = false;
     for (i, base) in bases.iter().enumerate() {
         if cut {
@@ -142,9 +153,11 @@ fn open_segments(dir: &Path, partition: &TopicPartition, opening: &Opening) -> R
         }
         let segment = Segment::open(dir, *base)?;
         let below_recovery_point = bases.get(i + 1).is_some_and(|next| *next <= opening.recovery_point);
-        let scanned = match opening.clean || below_recovery_point {
-            true => segment.load(&opening.config)?,
-            false => segment.recover(&opening.config)?,
+        let is_last = i + 1 == bases.len();
+        let scanned = match opening.last_stop {
+            LastStop::Unknown if !below_recovery_point => segment.recover(&opening.config)?,
+            LastStop::Killed if is_last => segment.load_checked(&opening.config)?,
+            _ => segment.load(&opening.config)?,
         };
         if let Some(previous) = segments.last()
             && previous.next_offset() > *base
@@ -160,17 +173,29 @@ fn open_segments(dir: &Path, partition: &TopicPartition, opening: &Opening) -> R
                 tracing::error!(%partition, segment = %segment.log_path().display(), what, "records on the disk were lost");
             }
         }
+        match scanned.epochs {
+            Some(found) => epochs.get_or_insert((*base, Vec::new())).1.extend(found),
+            None => epochs = None, // what was scanned so far does not reach the end
+        }
         segments.push(Arc::new(segment));
     }
     if segments.is_empty() {
         segments.push(Arc::new(Segment::create(dir, opening.log_start, &opening.config)?));
     }
-    Ok(segments)
+    Ok((segments, epochs))
 }
 
-/// Removes left-overs and returns the bases of the segments in order.
-fn tidy(dir: &Path) -> Result<Vec<Offset>, LogError> {
+/// The files of a log.
+#[derive(Default)]
+struct Listing {
+    bases: Vec<Offset>,
+    snapshots: Vec<Offset>,
+}
+
+/// Removes left-overs and returns the bases of the segments and the snapshots, in order.
+fn tidy(dir: &Path) -> Result<Listing, LogError> {
     let mut bases = BTreeSet::new();
+    let mut snapshots = BTreeSet::new();
     let mut indexes = Vec::new();
     for entry in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
         let entry = entry.map_err(LogError::io("list", dir))?;
@@ -181,6 +206,9 @@ fn tidy(dir: &Path) -> Result<Vec<Offset>, LogError> {
                 bases.insert(base);
             }
             Some((base, INDEX | TIME_INDEX)) => indexes.push((base, entry.path())),
+            Some((offset, SNAPSHOT)) => {
+                snapshots.insert(offset);
+            }
             Some((_, extension)) if extension.ends_with(DELETED) => files::remove(&entry.path())?,
             _ if name.ends_with(".tmp") => files::remove(&entry.path())?,
             _ => {}
@@ -189,7 +217,7 @@ fn tidy(dir: &Path) -> Result<Vec<Offset>, LogError> {
     for (_, path) in indexes.iter().filter(|(base, _)| !bases.contains(base)) {
         files::remove(path)?;
     }
-    Ok(bases.into_iter().collect())
+    Ok(Listing { bases: bases.into_iter().collect(), snapshots: snapshots.into_iter().collect() })
 }
 
 fn remove_segment(dir: &Path, base: Offset) -> Result<(), LogError> {
@@ -209,10 +237,17 @@ fn restart_at(
     Ok(vec![Arc::new(Segment::create(dir, base, config)?)])
 }
 
-fn load_epochs(dir: &Path, segments: &[Arc<Segment>], end: Offset) -> Result<Epochs, LogError> {
+fn load_epochs(
+    dir: &Path,
+    segments: &[Arc<Segment>],
+    end: Offset,
+    scanned: Option<ScannedEpochs>,
+) -> Result<Epochs, LogError> {
     let (mut epochs, known) = Epochs::load(dir)?;
-    let mut changed = epochs.truncate_end(end);
-    if !known && segments.iter().any(|segment| segment.size() > 0) {
+    epochs.truncate_end(end);
+    if known {
+        scanned.iter().for_each(|(from, found)| epochs.rewrite(*from, found));
+    } else if segments.iter().any(|segment| segment.size() > 0) {
         tracing::warn!(dir = %dir.display(), "rebuilding the leader epoch checkpoint from the log");
         epochs.clear();
         for segment in segments {
@@ -220,66 +255,9 @@ fn load_epochs(dir: &Path, segments: &[Arc<Segment>], end: Offset) -> Result<Epo
                 epochs.note(header.leader_epoch, header.base_offset);
             })?;
         }
-        changed = true;
+    } else {
+        return Ok(epochs); // nothing to tell
     }
-    if changed {
-        epochs.save()?;
-    }
+    epochs.save()?;
     Ok(epochs)
-}
-
-/// Bytes before the end of the log in which older batches of known producers are looked up again.
-const WINDOW_BYTES: u64 = 1 << 20;
-
-pub(super) fn load_producers(
-    dir: &Path,
-    segments: &[Arc<Segment>],
-    start: Offset,
-    end: Offset,
-) -> Result<Producers, LogError> {
-    let (mut producers, from) = newest_snapshot(dir, start, end)?;
-    for segment in segments.iter().filter(|segment| segment.next_offset() > from) {
-        let position = segment.locate(from)?.map_or(segment.size(), |found| found.position);
-        segment.for_each_header(position, |header| {
-            if header.base_offset >= from {
-                producers.replay(header);
-            }
-        })?;
-    }
-    // A snapshot keeps one batch of each producer; batches in flight may be up to five.
-    if let Some(active) = segments.last() {
-        let position = active.position_before_end(WINDOW_BYTES)?;
-        let mut window = Producers::default();
-        active.for_each_header(position, |header| window.replay(header))?;
-        producers.widen(window);
-    }
-    Ok(producers)
-}
-
-/// The state of the newest snapshot within the log and its offset. Unfit snapshot files are removed.
-fn newest_snapshot(dir: &Path, start: Offset, end: Offset) -> Result<(Producers, Offset), LogError> {
-    let mut offsets = Vec::new();
-    for entry in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
-        let entry = entry.map_err(LogError::io("list", dir))?;
-        if let Some((offset, SNAPSHOT)) = entry.file_name().to_str().and_then(files::parse_offset_file) {
-            offsets.push(offset);
-        }
-    }
-    offsets.sort();
-    while let Some(offset) = offsets.pop() {
-        let path = files::offset_file(dir, offset, SNAPSHOT);
-        if offset > end {
-            files::remove(&path)?;
-            continue;
-        }
-        match Producers::load(&path) {
-            Ok(producers) => return Ok((producers, offset)),
-            Err(LogError::Damaged { path, what }) => {
-                tracing::warn!(path = %path.display(), what, "passing over a damaged producer snapshot");
-                files::remove(&path)?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((Producers::default(), start))
 }

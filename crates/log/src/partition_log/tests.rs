@@ -7,7 +7,7 @@ use twinstream_protocol::compression::Compression;
 use uuid::Uuid;
 
 use super::*;
-use crate::{CleanupPolicy, ReadError, RecordFaultKind};
+use crate::{CleanupPolicy, LastStop, ReadError, RecordFaultKind};
 
 const NOW: i64 = 1_700_000_000_000;
 const EPOCH: LeaderEpoch = LeaderEpoch(0);
@@ -33,12 +33,13 @@ impl Fixture {
     }
 
     fn opening(&self, clean: bool) -> Opening {
-        Opening { clean, high_watermark: ALL, ..Opening::fresh(self.config.clone(), LogMetrics::new(), NOW) }
+        let last_stop = if clean { LastStop::Clean } else { LastStop::Unknown };
+        Opening { last_stop, high_watermark: ALL, ..Opening::fresh(self.config.clone(), LogMetrics::new(), NOW) }
     }
 
     /// Opens the folder again as after a crash.
     fn crash(self) -> Fixture {
-        self.reopen(|opening| opening.clean = false)
+        self.reopen(|opening| opening.last_stop = LastStop::Unknown)
     }
 
     fn close(self) -> Fixture {
@@ -219,7 +220,7 @@ fn segments_below_the_recovery_point_are_not_scanned() {
     let file = fs::OpenOptions::new().write(true).open(first).unwrap();
     file.write_all_at(b"X", 80).unwrap();
     let log = log.reopen(|opening| {
-        opening.clean = false;
+        opening.last_stop = LastStop::Unknown;
         opening.recovery_point = Offset(30);
     });
     assert_eq!(log.end(), 30);

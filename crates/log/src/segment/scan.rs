@@ -25,12 +25,6 @@ pub(crate) enum Tail {
     Damaged { position: u64, why: String },
 }
 
-/// Outcome of loading or recovering a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Scanned {
-    pub(crate) cut_bytes: u64,
-}
-
 /// Visits the headers of the batches from `position` to `end`.
 pub(super) fn headers(
     file: &File,
@@ -52,14 +46,14 @@ pub(super) fn headers(
     Ok(Tail::Whole)
 }
 
-/// Visits all batches up to `end` whose checksum is right; `visit` may find a batch unfit, too.
+/// Visits the batches from `position` to `end` whose checksum is right; `visit` may find a batch unfit, too.
 pub(super) fn checked(
     file: &File,
+    mut position: u64,
     end: u64,
     mut visit: impl FnMut(u64, &BatchHeader) -> Result<(), String>,
 ) -> io::Result<Tail> {
-    let mut window = Window::new(CHECK_CHUNK);
-    let mut position = 0;
+    let mut window = Window::new(usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX).min(CHECK_CHUNK));
     while position < end {
         let header = match whole_header(&mut window, file, position, end)? {
             Ok(header) => header,

@@ -1,0 +1,172 @@
+//! When producer snapshots are written, which are kept, and how the state of producers is had back.
+//!
+//! Picture: the state is a function of the log, so a snapshot only saves reading: the state is the newest snapshot plus
+//! the headers behind it. Kafka writes one where a segment begins. With segments of 1 GiB that is far back when a process
+//! is killed or a follower cuts its log, so there are some in between as well: one every [`DISTANCE_BYTES`], of
+//! which the last [`BETWEEN_MAX`] stay.
+//!
+//! Invariants: a snapshot file tells of the records below the offset of its name, all of which are in this log. So those
+//! above a new log end are removed with the records.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use twinstream_model::Offset;
+
+use crate::LogError;
+use crate::files::{self, SNAPSHOT};
+use crate::producers::Producers;
+use crate::segment::Segment;
+
+/// Bytes of log between two snapshots, which is what a start has to read again at most.
+const DISTANCE_BYTES: u64 = 8 << 20;
+/// Snapshots that are kept beside those of segments: a cut that takes the newest leaves another.
+const BETWEEN_MAX: usize = 2;
+/// Bytes before the end of the log in which older batches of known producers are looked up again.
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// The snapshots of a log that do not stand where a segment begins.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    between: Vec<Offset>,
+    /// Bytes of log behind the newest snapshot.
+    bytes_since: u64,
+}
+
+/// The state of producers at the end of a log.
+pub(super) struct Restored {
+    pub(super) producers: Producers,
+    pub(super) snapshots: Snapshots,
+    /// Snapshot files went away.
+    pub(super) removed: bool,
+}
+
+impl Snapshots {
+    /// Bytes were appended; writes a snapshot at `end` if it is time. A failure costs the next start some reading.
+    pub(super) fn appended(&mut self, bytes: u64, producers: &Producers, dir: &Path, end: Offset) {
+        self.bytes_since += bytes;
+        if self.bytes_since < DISTANCE_BYTES {
+            return;
+        }
+        self.bytes_since = 0;
+        self.between.push(end);
+        let mut done = producers.save(&files::offset_file(dir, end, SNAPSHOT));
+        while self.between.len() > BETWEEN_MAX {
+            let oldest = self.between.remove(0);
+            done = done.and(files::remove(&files::offset_file(dir, oldest, SNAPSHOT)));
+        }
+        if let Err(error) = done {
+            tracing::warn!(error = %error.chain(), "cannot write a producer snapshot");
+        }
+    }
+
+    /// A segment begins at `base`: writes its snapshot, which makes those in between superfluous.
+    pub(super) fn rolled(&mut self, producers: &Producers, dir: &Path, base: Offset) -> Result<(), LogError> {
+        producers.save(&files::offset_file(dir, base, SNAPSHOT))?;
+        self.bytes_since = 0;
+        let old = std::mem::take(&mut self.between);
+        old.iter().filter(|at| **at != base).try_for_each(|at| files::remove(&files::offset_file(dir, *at, SNAPSHOT)))
+    }
+}
+
+/// Like [`restore`], for a log whose folder was not listed yet.
+pub(super) fn restore_again(
+    dir: &Path,
+    segments: &[Arc<Segment>],
+    start: Offset,
+    end: Offset,
+) -> Result<Restored, LogError> {
+    restore(dir, list(dir)?, segments, start, end)
+}
+
+/// Removes all snapshots.
+pub(super) fn remove_all(dir: &Path) -> Result<(), LogError> {
+    list(dir)?.iter().try_for_each(|offset| files::remove(&files::offset_file(dir, *offset, SNAPSHOT)))
+}
+
+fn list(dir: &Path) -> Result<Vec<Offset>, LogError> {
+    let mut offsets = Vec::new();
+    for entry in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
+        let entry = entry.map_err(LogError::io("list", dir))?;
+        if let Some((offset, SNAPSHOT)) = entry.file_name().to_str().and_then(files::parse_offset_file) {
+            offsets.push(offset);
+        }
+    }
+    offsets.sort();
+    Ok(offsets)
+}
+
+/// The state of producers at `end`, from the snapshots with these offsets and the headers behind the newest of them.
+pub(super) fn restore(
+    dir: &Path,
+    mut snapshots: Vec<Offset>,
+    segments: &[Arc<Segment>],
+    start: Offset,
+    end: Offset,
+) -> Result<Restored, LogError> {
+    let count = snapshots.len();
+    let newest = newest(dir, &mut snapshots, end)?;
+    let mut removed = snapshots.len() < count;
+    let (mut producers, from) = newest.unwrap_or_else(|| (Producers::default(), start));
+    let is_partial = producers.len() > 0;
+    let mut bytes_since = 0;
+    for segment in segments.iter().filter(|segment| segment.next_offset() > from) {
+        let position = segment.locate(from)?.map_or(segment.size(), |found| found.position);
+        bytes_since += segment.size() - position;
+        segment.for_each_header(position, |header| {
+            if header.base_offset >= from {
+                producers.replay(header);
+            }
+        })?;
+    }
+    if is_partial {
+        widen(&mut producers, segments)?;
+    }
+    let mut between: Vec<Offset> =
+        snapshots.into_iter().filter(|offset| segments.iter().all(|segment| segment.base() != *offset)).collect();
+    for surplus in between.drain(..between.len().saturating_sub(BETWEEN_MAX)) {
+        files::remove(&files::offset_file(dir, surplus, SNAPSHOT))?;
+        removed = true;
+    }
+    Ok(Restored { producers, snapshots: Snapshots { between, bytes_since }, removed })
+}
+
+/// The newest readable snapshot within the log. Unfit ones are removed, from the list, too.
+fn newest(dir: &Path, offsets: &mut Vec<Offset>, end: Offset) -> Result<Option<(Producers, Offset)>, LogError> {
+    while let Some(offset) = offsets.last().copied() {
+        let path = files::offset_file(dir, offset, SNAPSHOT);
+        if offset <= end {
+            match Producers::load(&path) {
+                Ok(producers) => return Ok(Some((producers, offset))),
+                Err(LogError::Damaged { path, what }) => {
+                    tracing::warn!(path = %path.display(), what, "passing over a damaged producer snapshot");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        files::remove(&path)?;
+        offsets.pop();
+    }
+    Ok(None)
+}
+
+/// A snapshot keeps one batch of each producer; batches in flight may be up to five. The others are near the end of the
+/// log if they matter.
+fn widen(producers: &mut Producers, segments: &[Arc<Segment>]) -> Result<(), LogError> {
+    let mut left = WINDOW_BYTES;
+    let mut stretches = Vec::new();
+    for segment in segments.iter().rev() {
+        stretches.push((segment, segment.position_before_end(left)?));
+        left = left.saturating_sub(segment.size());
+        if left == 0 {
+            break;
+        }
+    }
+    let mut window = Producers::default();
+    for (segment, position) in stretches.into_iter().rev() {
+        segment.for_each_header(position, |header| window.replay(header))?;
+    }
+    producers.widen(window);
+    Ok(())
+}
