@@ -89,6 +89,13 @@ impl Subject {
         }
     }
 
+    /// Whether a broker accepts connections now.
+    pub async fn listens(&self, id: usize) -> bool {
+        let bootstrap = self.bootstrap();
+        let address = bootstrap.split(',').nth(id - 1).expect("one address a broker");
+        tokio::net::TcpStream::connect(address).await.is_ok()
+    }
+
     pub async fn wait_for_port(&mut self, id: usize) {
         match self {
             Self::Ours(cluster) => cluster.broker(id).wait_for_port().await,

@@ -11,7 +11,7 @@ use crate::checker::{self, Verdict};
 use crate::history::{Event, Recorder, Value, What};
 use crate::load::{Load, LoadOptions, last_reading};
 use crate::nemesis::files;
-use crate::operator::{Operator, SETTLES_WITHIN};
+use crate::operator::{Operator, PartitionState, SETTLES_WITHIN};
 use crate::wait::{wait_until, wait_until_some};
 
 /// The topic that load goes to.
@@ -176,6 +176,12 @@ impl Trial {
         tokio::time::sleep(time).await;
     }
 
+    /// A moment of load by chance, so that what breaks next meets the cluster in any state.
+    pub async fn breathe(&mut self) {
+        let time = self.dice.between(100, 1_500);
+        self.run_for(Duration::from_millis(time)).await;
+    }
+
     /// Waits until each of these partitions has acknowledged a value that was sent from now on, and complains when that
     /// takes longer than allowed. How long it took.
     pub async fn writable(&mut self, partitions: &[i32], within: Duration) -> Duration {
@@ -223,6 +229,13 @@ impl Trial {
     pub async fn whole(&self) {
         self.operator.wait_whole(&self.options.topic, self.options.partitions).await;
         self.tell("all replicas are in sync");
+    }
+
+    /// Whether a broker is in sync in all partitions that it has a replica of.
+    pub async fn has_all_replicas(&self, broker: usize) -> bool {
+        let states = self.operator.partitions(&self.options.topic).await;
+        let has = |state: &PartitionState| state.isr.contains(&broker) || !state.replicas.contains(&broker);
+        !states.is_empty() && states.values().all(has)
     }
 
     /// Links work, nobody is paused, everybody runs, all replicas are in sync.

@@ -1,6 +1,7 @@
 //! Files of a broker that is down are damaged, lost, or fall behind.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -17,6 +18,7 @@ const QUORUM_FOLDER: &str = "metadata-quorum";
 pub(super) fn torn_tail(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         for _ in 0..2 {
+            trial.breathe().await;
             let partition = trial.any_partition();
             let topic = trial.options.topic.clone();
             let followers = trial.operator.partition(&topic, partition).await.followers();
@@ -36,15 +38,21 @@ pub(super) fn torn_tail(trial: &mut Trial) -> Steps<'_> {
 pub(super) fn metadata_damaged(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         for _ in 0..2 {
+            trial.breathe().await;
             let all: Vec<usize> = (1..=trial.subject.size()).collect();
             let victim = *trial.dice.pick(&all);
             trial.kill(victim);
             damage_quorum(trial, victim);
             trial.spawn(victim);
             if refuses(trial, victim).await {
-                trial.step(format!("{victim} refuses to start, so its disk is emptied"));
-                wipe(trial, victim);
                 trial.subject.kill(victim);
+                if trial.dice.coin() {
+                    trial.step(format!("{victim} refuses to start, so its metadata folder is emptied"));
+                    empty(&trial.subject.data(victim).join(QUORUM_FOLDER));
+                } else {
+                    trial.step(format!("{victim} refuses to start, so its disk is emptied"));
+                    empty(&trial.subject.data(victim));
+                }
                 trial.subject.spawn(victim);
                 trial.subject.wait_for_port(victim).await;
             }
@@ -74,33 +82,31 @@ fn damage_quorum(trial: &mut Trial, broker: usize) {
 /// Whether the broker ends by itself instead of serving.
 async fn refuses(trial: &mut Trial, broker: usize) -> bool {
     let began = std::time::Instant::now();
-    loop {
-        let running = trial.subject.process(broker).is_running();
-        let topic = trial.options.topic.clone();
-        let back = trial.operator.partitions(&topic).await.values().all(|state| state.isr.contains(&broker));
-        if !running || back {
-            return !running;
+    while trial.subject.process(broker).is_running() {
+        if trial.subject.listens(broker).await && trial.has_all_replicas(broker).await {
+            return false;
         }
         assert!(began.elapsed() < SETTLES_WITHIN, "broker {broker} neither serves nor ends");
         trial.run_for(Duration::from_millis(100)).await;
     }
+    true
 }
 
-fn wipe(trial: &Trial, broker: usize) {
-    let data = trial.subject.data(broker);
-    fs::remove_dir_all(&data).unwrap_or_else(|error| panic!("empty {}: {error}", data.display()));
-    fs::create_dir_all(&data).unwrap_or_else(|error| panic!("create {}: {error}", data.display()));
+fn empty(folder: &Path) {
+    fs::remove_dir_all(folder).unwrap_or_else(|error| panic!("empty {}: {error}", folder.display()));
+    fs::create_dir_all(folder).unwrap_or_else(|error| panic!("create {}: {error}", folder.display()));
 }
 
 pub(super) fn voter_wiped(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         let all: Vec<usize> = (1..=trial.subject.size()).collect();
         for _ in 0..2 {
+            trial.breathe().await;
             let order = trial.dice.shuffled(&all);
             let (wiped, other) = (order[0], order[1]);
             trial.kill(wiped);
             trial.step(format!("the disk of {wiped} is emptied"));
-            wipe(trial, wiped);
+            empty(&trial.subject.data(wiped));
             trial.spawn(wiped);
             let pause = trial.dice.between(0, 1_500);
             trial.run_for(Duration::from_millis(pause)).await;

@@ -9,6 +9,7 @@ use crate::nemesis::End;
 pub(super) fn leader_cut_from_followers(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         for _ in 0..2 {
+            trial.breathe().await;
             let partition = trial.any_partition();
             let leader = trial.leader(partition).await;
             trial.step(format!("cut {leader} from all brokers; clients reach it"));
@@ -23,6 +24,7 @@ pub(super) fn leader_cut_from_followers(trial: &mut Trial) -> Steps<'_> {
 pub(super) fn leader_cut_from_controller(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         for _ in 0..2 {
+            trial.breathe().await;
             let partition = trial.any_partition();
             let controller = trial.operator.controller().await;
             let mut leader = trial.leader(partition).await;
@@ -44,6 +46,7 @@ pub(super) fn bridges(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         let all: Vec<usize> = (1..=trial.subject.size()).collect();
         for round in 0..4 {
+            trial.breathe().await;
             let nodes = trial.dice.shuffled(&all);
             match round % 3 {
                 0 => {
@@ -88,6 +91,7 @@ async fn mend(trial: &mut Trial) {
 pub(super) fn answers_lost(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         for round in 0..4 {
+            trial.breathe().await;
             let partition = trial.any_partition();
             let leader = trial.leader(partition).await;
             trial.step(format!("answers of {leader} are lost, its clients' connections are reset"));

@@ -10,6 +10,7 @@ pub(super) fn reassignment(trial: &mut Trial) -> Steps<'_> {
         let all: Vec<usize> = (1..=trial.subject.size()).collect();
         let topic = trial.options.topic.clone();
         for round in 0..5 {
+            trial.breathe().await;
             let partition = trial.any_partition();
             let before = trial.operator.partition(&topic, partition).await;
             // Three others, then all four, then three again.

@@ -17,6 +17,7 @@ pub(super) fn quiet(trial: &mut Trial) -> Steps<'_> {
 pub(super) fn leader_killed(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         for round in 0..4 {
+            trial.breathe().await;
             let partition = trial.any_partition();
             if round % 2 == 1 {
                 let controller = trial.operator.controller().await;
@@ -35,6 +36,7 @@ pub(super) fn leader_killed(trial: &mut Trial) -> Steps<'_> {
 pub(super) fn all_killed(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         for _ in 0..3 {
+            trial.breathe().await;
             trial.kill_all();
             for id in 1..=trial.subject.size() {
                 trial.spawn(id);
@@ -48,6 +50,7 @@ pub(super) fn all_killed(trial: &mut Trial) -> Steps<'_> {
 pub(super) fn leader_hung(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         for _ in 0..2 {
+            trial.breathe().await;
             let partition = trial.any_partition();
             let leader = trial.leader(partition).await;
             trial.pause(leader);
@@ -64,6 +67,7 @@ pub(super) fn leader_hung(trial: &mut Trial) -> Steps<'_> {
 pub(super) fn controller_hung(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         for _ in 0..2 {
+            trial.breathe().await;
             let controller = trial.operator.controller().await;
             trial.pause(controller);
             trial.all_writable(SILENT_WITHIN).await;
@@ -83,6 +87,7 @@ pub(super) fn controller_hung(trial: &mut Trial) -> Steps<'_> {
 pub(super) fn rolling_restart(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         for id in 1..=trial.subject.size() {
+            trial.breathe().await;
             trial.stop(id).await;
             trial.start_broker(id).await;
             trial.all_writable(DEAD_WITHIN).await;
@@ -107,6 +112,7 @@ pub(super) fn rolling_restart(trial: &mut Trial) -> Steps<'_> {
 pub(super) fn last_replica(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         for _ in 0..2 {
+            trial.breathe().await;
             let all: Vec<usize> = (1..=trial.subject.size()).collect();
             for id in trial.dice.shuffled(&all) {
                 trial.kill(id);
