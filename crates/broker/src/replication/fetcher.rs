@@ -26,6 +26,7 @@ use kafka_protocol::messages::fetch_request::ReplicaState;
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
 use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId};
+use twinstream_protocol::batch::whole_batches;
 use twinstream_protocol::fetch::VERSION_MAX;
 use twinstream_replication::follower::{Ask, Heard, Step};
 
@@ -43,6 +44,8 @@ const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// First pause of a partition that the leader refuses: mostly its image is a moment behind ours.
 const REFUSED_PAUSE_MIN: Duration = Duration::from_millis(5);
+/// How often a starting broker looks whether its image has its registration.
+const REGISTRATION_PAUSE: Duration = Duration::from_millis(5);
 /// Pause after an answer that fails as a whole.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 /// A waiting request is given up for new partitions at most this often; each time costs a connection.
@@ -109,6 +112,11 @@ impl Fetcher {
     async fn work(&mut self) {
         loop {
             self.take_mail();
+            if !self.tracked.is_empty() && !self.broker.controller.is_registered_in(&self.broker.image.load()) {
+                // The image is old: what it says of leaders, and does not say of throttles, may be over.
+                self.rest(Some(Instant::now() + REGISTRATION_PAUSE)).await;
+                continue;
+            }
             let plan = Plan::new(&self.broker, &mut self.tracked, Instant::now());
             if plan.wanted.is_empty() {
                 self.rest(plan.next).await;
@@ -289,7 +297,7 @@ impl Fetcher {
         let followed = tracked.partition.heard(&ask, heard, records, now_ms());
         if let (Followed::Goes, Heard::Records { high_watermark, .. }) = (followed, heard) {
             tracked.lag = (high_watermark.0 - tracked.partition.log().log_end_offset().0).max(0);
-            count(&self.broker, tracked, records.len());
+            count(&self.broker, tracked, records);
         }
         let partition = Arc::clone(&tracked.partition);
         match followed {
@@ -361,13 +369,14 @@ fn is_about_session(code: ErrorCode) -> bool {
     )
 }
 
-fn count(broker: &Broker, tracked: &Tracked, bytes: usize) {
-    if bytes == 0 {
+/// Counts what came. A batch that was cut off comes again, so the throttle does not count it twice.
+fn count(broker: &Broker, tracked: &Tracked, records: &[u8]) {
+    if records.is_empty() {
         return;
     }
-    broker.metrics.replication.bytes_in.inc_by(bytes as u64);
+    broker.metrics.replication.bytes_in.inc_by(records.len() as u64);
     let throttle = &broker.replication.throttles.follower;
     if !tracked.in_sync && throttle.holds(tracked.partition.id()) {
-        throttle.spend(bytes, Instant::now());
+        throttle.spend(whole_batches(records).map_or(0, <[u8]>::len), Instant::now());
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use twinstream_log::{ReadError, ReadResult};
+use twinstream_log::{FileSlice, ReadError, ReadResult};
 use twinstream_metadata::Image;
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicName};
+use twinstream_protocol::batch::whole_batches;
 use twinstream_protocol::compression::Compression;
 use twinstream_protocol::fetch::{CurrentLeader, EpochEnd, PartitionAnswer};
 use twinstream_replication::leader::ReplicaFetch;
@@ -177,16 +178,21 @@ impl Round<'_> {
         let mut bytes_max = position.bytes_max.min(self.limits.bytes_max.saturating_sub(pass.bytes));
         let mut at_least_one = pass.bytes == 0;
         let throttle = &self.broker.replication.throttles.leader;
+        let mut is_rationed = false;
         if !is_in_sync
             && throttle.holds(partition.id())
             && let Some(allowance) = throttle.allowance(now)
         {
             bytes_max = bytes_max.min(allowance);
             at_least_one &= allowance > 0;
+            is_rationed = true;
             pass.opens_at = pass.opens_at.or_else(|| Some(now + throttle.opens_in(now)?));
         }
         let found = partition.read_all(position.fetch_offset, bytes_max, at_least_one);
-        let found = found.map_err(|error| read_failed(partition, &error))?;
+        let mut found = found.map_err(|error| read_failed(partition, &error))?;
+        if is_rationed {
+            found.slice = found.slice.and_then(whole);
+        }
         pass.urgent |= knows_too_little(position, &found);
         Ok(found_answer(target, partition, found, None, false))
     }
@@ -208,6 +214,14 @@ fn knows_too_little(position: Position, found: &ReadResult) -> bool {
     let has = position.fetch_offset;
     position.known_high_watermark < found.high_watermark.min(has)
         || (position.log_start < found.log_start_offset && found.log_start_offset <= has)
+}
+
+/// A ration without the batch at its end that is cut off: it would be paid for twice. Rations are small, so looking
+/// into one costs little.
+fn whole(mut slice: FileSlice) -> Option<FileSlice> {
+    let bytes = slice.read().ok()?;
+    slice.len = whole_batches(&bytes).ok()?.len();
+    (slice.len > 0).then_some(slice)
 }
 
 fn fork(target: &Target, partition: &Partition, epoch: LeaderEpoch, end: Offset) -> PartitionAnswer<FileRecords> {

@@ -1,0 +1,130 @@
+//! Replication under weight: throttles hold, a thousand partitions change their leader.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::IncrementalAlterConfigsRequest;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use support::records::{produce_request, text, values};
+use support::replicas::{Trio, produce_with};
+use support::{Client, wait_until};
+
+const OK: i16 = 0;
+const ALL: i16 = -1;
+const LEADER: i16 = 1;
+const TOPIC_RESOURCE: i8 = 2;
+const BROKER_RESOURCE: i8 = 4;
+
+async fn set(client: &mut Client, kind: i8, resource: &str, name: &str, value: &str) {
+    let config = AlterableConfig::default().with_name(text(name)).with_value(Some(text(value)));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(kind)
+        .with_resource_name(text(resource))
+        .with_configs(vec![config]);
+    let answer = client.call(IncrementalAlterConfigsRequest::default().with_resources(vec![resource]), 1).await;
+    assert_eq!(answer.responses[0].error_code, OK, "{answer:?}");
+}
+
+/// Copies what a replica missed while it was away, held back to `rate`, and says how long that took.
+async fn copy_throttled(side: &str, throttled_node: i32, rate: u64, bytes: usize) -> Duration {
+    let mut trio = Trio::start(&[]).await;
+    trio.create("t", &[&[2, 3]], &[]).await;
+    trio.node(3).kill();
+    trio.wait_for_isr("t", &[2]).await;
+    let mut leader = trio.client(2).await;
+    let value = "x".repeat(50_000);
+    for _ in 0..bytes / value.len() {
+        assert_eq!(produce_with(&mut leader, "t", 0, LEADER, 5_000, values(&[&value])).await.error_code, OK);
+    }
+    let mut admin = trio.client(1).await;
+    set(&mut admin, TOPIC_RESOURCE, "t", &format!("{side}.replication.throttled.replicas"), "0:2,0:3").await;
+    let rate = rate.to_string();
+    set(&mut admin, BROKER_RESOURCE, &throttled_node.to_string(), &format!("{side}.replication.throttled.rate"), &rate)
+        .await;
+    trio.restart(3).await;
+    let started = Instant::now();
+    trio.wait_for_isr("t", &[2, 3]).await;
+    started.elapsed()
+}
+
+fn assert_holds(took: Duration, rate: u64, bytes: usize) {
+    // The copy begins a little before the clock, and the last ration goes at once.
+    let expected = bytes as f64 / rate as f64;
+    let found = took.as_secs_f64();
+    println!("{found:.2}s, expected were {expected:.2}s");
+    assert!((expected * 0.9 - 0.3..expected * 1.1).contains(&found), "{found:.2}s instead of {expected:.2}s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leader_sends_no_faster_than_its_throttle() {
+    let (rate, bytes) = (1_000_000, 5_000_000);
+    assert_holds(copy_throttled("leader", 2, rate, bytes).await, rate, bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn follower_fetches_no_faster_than_its_throttle() {
+    let (rate, bytes) = (1_000_000, 5_000_000);
+    assert_holds(copy_throttled("follower", 3, rate, bytes).await, rate, bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_sync_replicas_are_never_held_back() {
+    let trio = Trio::start(&[]).await;
+    trio.create("t", &[&[2, 3, 1]], &[]).await;
+    let mut admin = trio.client(1).await;
+    for side in ["leader", "follower"] {
+        set(&mut admin, TOPIC_RESOURCE, "t", &format!("{side}.replication.throttled.replicas"), "*").await;
+        for node in ["1", "2", "3"] {
+            set(&mut admin, BROKER_RESOURCE, node, &format!("{side}.replication.throttled.rate"), "1").await;
+        }
+    }
+    let mut leader = trio.client(2).await;
+    let started = Instant::now();
+    for number in 0..20 {
+        let done = produce_with(&mut leader, "t", 0, ALL, 5_000, values(&[&format!("{number}")])).await;
+        assert_eq!(done.error_code, OK);
+    }
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousand_partitions_change_their_leader_together() {
+    const PARTITIONS: usize = 1_000;
+    let mut trio = Trio::start(&[]).await;
+    let replicas: Vec<&[i32]> = vec![&[2, 3, 1]; PARTITIONS];
+    trio.create("t", &replicas, &[("min.insync.replicas", "2")]).await;
+    wait_until("all replicas are in sync", async || trio.states("t").await.iter().all(|s| s.isr == [1, 2, 3])).await;
+    write_everywhere(&mut trio.client(2).await, PARTITIONS, 1).await;
+    trio.node(2).kill();
+    let killed = Instant::now();
+    trio.wait_for_leader("t", &[1, 3]).await;
+    let elected = killed.elapsed();
+    let mut leader = trio.client(3).await;
+    write_everywhere(&mut leader, PARTITIONS, 100).await;
+    let written = killed.elapsed();
+    println!("{PARTITIONS} partitions: elected after {elected:?}, all written to after {written:?}");
+    assert!(written < Duration::from_secs(10), "{written:?}");
+}
+
+/// Writes a record with acks=all to each partition, a hundred at a time, until each has one.
+async fn write_everywhere(client: &mut Client, partitions: usize, tries: usize) {
+    let mut left: Vec<i32> = (0..partitions as i32).collect();
+    for _ in 0..tries {
+        let mut refused = Vec::new();
+        for some in left.chunks(100) {
+            let mut request = produce_request("t", some[0], ALL, values(&["v"]));
+            let data = request.topic_data[0].partition_data[0].clone();
+            request.topic_data[0].partition_data = some.iter().map(|index| data.clone().with_index(*index)).collect();
+            let answer = client.call(request, 9).await;
+            let failed = answer.responses[0].partition_responses.iter().filter(|response| response.error_code != OK);
+            refused.extend(failed.map(|response| response.index));
+        }
+        if refused.is_empty() {
+            return;
+        }
+        left = refused;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{} partitions took no record", left.len());
+}
