@@ -25,7 +25,7 @@ mod traffic; // by topic
 use cluster::ClusterFigures;
 pub(crate) use in_sync::InSyncFigures;
 pub(crate) use logs::LogFigures;
-pub(crate) use quorum::QuorumFigures;
+pub(crate) use quorum::{QuorumFigures, QuorumHealth, watch_quorum};
 pub(crate) use replication::{Elections, ReplicationTraffic};
 use request_times::RequestTimes;
 pub(crate) use traffic::TopicTraffic;
@@ -36,6 +36,7 @@ pub(crate) struct BrokerMetrics {
     pub(crate) topics: TopicTraffic,
     pub(crate) replication: ReplicationTraffic,
     pub(crate) elections: Elections,
+    pub(crate) quorum: QuorumHealth,
     requests: IntCounterVec,
     errors: IntCounterVec,
     total_time: RequestTimes,
@@ -79,12 +80,14 @@ impl BrokerMetrics {
         let topics = TopicTraffic::new(&registry);
         let replication = ReplicationTraffic::new(&registry);
         let elections = Elections::new(&registry);
+        let quorum = QuorumHealth::new(&registry);
         registry.declare(ClusterFigures::new(image, node));
         Self {
             registry,
             topics,
             replication,
             elections,
+            quorum,
             requests,
             errors,
             total_time,

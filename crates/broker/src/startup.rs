@@ -24,7 +24,7 @@ use crate::context::Broker;
 use crate::controller::{self, ControllerStart, Membership};
 use crate::follow::{self, Followed};
 use crate::groups::GroupService;
-use crate::metrics::{BrokerMetrics, InSyncFigures, LogFigures, QuorumFigures};
+use crate::metrics::{BrokerMetrics, InSyncFigures, LogFigures, QuorumFigures, watch_quorum};
 use crate::partitions::{Directories, FetchSessions, PartitionManager, ProducerIds};
 use crate::replication::Replication;
 use crate::server::bind::{self, Bound};
@@ -115,6 +115,7 @@ impl Node {
         accept(broker, bound, &self.connections);
         broker.partitions.start_background(&self.background, &broker.shutdown);
         broker.replication.start(broker, &self.background);
+        self.background.spawn(watch_quorum(Arc::clone(broker)));
         let (following, followed) = follow::start(Arc::clone(broker));
         let following = self.background.spawn(following);
         tokio::select! {

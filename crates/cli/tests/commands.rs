@@ -41,7 +41,7 @@ async fn topic_is_created_listed_described_and_deleted() {
     let cluster = Cluster::start(2).await;
     let b = cluster.bootstrap();
     let created = text(&["topic", "create", "orders", "-p", "4", "-c", "retention.ms=60000", "-b", &b], "");
-    assert_eq!(created, "created topic orders with 4 partitions\n");
+    assert_eq!(created, "created topic orders with 4 partitions, 1 replica each\n");
     let listed = parsed(&text(&["topic", "list", "-o", "json", "-b", &b], ""));
     assert_eq!(listed, json!([{"topic": "orders", "partitions": 4, "replicas": 1, "internal": false}]));
 

@@ -35,6 +35,26 @@ async fn a_leader_that_only_clients_reach_acknowledges_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_leader_of_the_quorum_is_replaced() {
+    survives("controller-hung", 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bridges_and_one_way_links_heal_without_an_operator() {
+    survives("bridges", 7).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_with_an_empty_disk_forgets_nothing_for_the_others() {
+    survives("voter-wiped", 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_reaches_no_client() {
+    survives("rolling-restart", 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_move_under_load_while_brokers_die() {
     survives("reassignment", 5).await;
 }

@@ -160,3 +160,6 @@ impl Collector for InSyncFigures {
         families
     }
 }
+
+#[cfg(test)]
+mod tests;

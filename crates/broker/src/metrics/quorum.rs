@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prometheus::IntGauge;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{LabelPair, Metric, MetricFamily};
 use twinstream_model::NodeId;
-use twinstream_quorum::{Role, Status};
+use twinstream_quorum::{Description, Role, Status};
+use twinstream_telemetry::Metrics;
 
 use super::cluster::{family, gauge};
+use crate::context::Broker;
 
 const FIGURES: [(&str, &str); 7] = [
     ("kafka_controller_kafkacontroller_activecontrollercount", "1 on the node that decides, else 0."),
@@ -20,6 +24,52 @@ const FIGURES: [(&str, &str); 7] = [
     ("kafka_server_raftmetrics_number_of_observers", "Nodes that follow the quorum without a vote."),
 ];
 const STATE: (&str, &str) = ("kafka_server_raftmetrics_current_state", "1 for the role that this node has.");
+
+/// What only the leader of the quorum knows, and only when it is asked: somebody asks it now and then and sets this.
+#[derive(Clone, Debug)]
+pub(crate) struct QuorumHealth {
+    offline_voters: IntGauge,
+}
+
+impl QuorumHealth {
+    pub(super) fn new(registry: &Metrics) -> Self {
+        let offline_voters = registry.gauge(
+            "kafka_server_raftmetrics_number_of_offline_voters",
+            "Voters that this node, as the leader of the quorum, has not heard of lately; 0 elsewhere.",
+        );
+        Self { offline_voters }
+    }
+
+    /// Takes over what the leader says at `now_ms`; `None` from a node that does not lead.
+    pub(crate) fn show(&self, described: Option<&Description>, now_ms: i64, silence_ms_max: i64) {
+        let is_silent = |heard: Option<i64>| heard.is_none_or(|heard| now_ms.saturating_sub(heard) > silence_ms_max);
+        let silent = described.map_or(0, |described| {
+            let others = described.replicas.iter().filter(|replica| replica.voter && replica.node != described.leader);
+            others.filter(|replica| is_silent(replica.last_fetch_ms)).count()
+        });
+        self.offline_voters.set(silent as i64);
+    }
+}
+
+/// How often the leader is asked.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Keeps [`QuorumHealth`] true until the broker stops.
+pub(crate) async fn watch_quorum(broker: Arc<Broker>) {
+    let silence_ms_max = i64::try_from(broker.settings.node.session_timeout.as_millis()).unwrap_or(i64::MAX);
+    loop {
+        tokio::select! {
+            () = broker.shutdown.cancelled() => return,
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
+        }
+        let described = match broker.controller.is_active() {
+            true => broker.controller.describe_quorum().await.ok(),
+            false => None,
+        };
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        broker.metrics.quorum.show(described.as_ref(), now_ms, silence_ms_max);
+    }
+}
 
 /// The collector.
 #[derive(Clone)]
@@ -80,3 +130,6 @@ fn state(status: &Status) -> Metric {
     metric.set_gauge(gauge(1.0));
     metric
 }
+
+#[cfg(test)]
+mod tests;

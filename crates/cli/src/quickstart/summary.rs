@@ -137,7 +137,12 @@ pub(super) fn program() -> String {
     let Ok(path) = std::env::current_exe() else { return "twinstream".to_owned() };
     let here = std::env::current_dir().ok();
     let relative = here.and_then(|here| path.strip_prefix(here).ok().map(|path| path.display().to_string()));
-    relative.unwrap_or_else(|| path.display().to_string())
+    match relative {
+        // A shell looks for a bare name on its PATH only.
+        Some(name) if !name.contains('/') => format!("./{name}"),
+        Some(relative) => relative,
+        None => path.display().to_string(),
+    }
 }
 
 /// Milliseconds since 1970 as a date of the Gregorian calendar. Years are counted from 1 March of the year 0 in eras of 400,

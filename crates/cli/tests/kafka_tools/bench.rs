@@ -1,5 +1,6 @@
 //! A cluster of ours, and Kafka's tools aimed at it.
 
+use std::cell::Cell;
 use std::process::Output;
 use std::time::Duration;
 
@@ -63,13 +64,23 @@ impl Bench {
             let topic = cells.next()?.strip_prefix("Topic: ")?;
             Some(format!("{topic}-{}", cells.next()?.strip_prefix("Partition: ")?))
         });
-        named.collect()
+        let mut named: Vec<String> = named.collect();
+        named.sort_unstable();
+        named
     }
 
     /// Waits until a description with this filter lists exactly these partitions.
     pub(crate) async fn until_listed(&self, filter: &str, partitions: &[&str]) {
         let what = format!("{filter} lists {partitions:?}");
-        wait_until(&what, SHOWN_WITHIN, || async { self.listed(filter) == partitions }).await;
+        let last = Cell::default();
+        wait_until(&what, SHOWN_WITHIN, || async {
+            let listed = self.listed(filter);
+            if last.replace(listed.clone()) != listed {
+                eprintln!("{filter} lists {listed:?}");
+            }
+            listed == partitions
+        })
+        .await;
     }
 
     /// The row of a partition in the description of its topic.

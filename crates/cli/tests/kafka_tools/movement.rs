@@ -56,9 +56,11 @@ async fn reassign_command_plans_throttles_cancels_moves_and_cleans_up() {
     bench.until_row("moved", 1, "has lost a replica without copying", |row| field(row, "Replicas") == "2,3").await;
 
     let cancelled = bench.text(REASSIGN, &[&["--cancel"], &with_plan[..]].concat());
-    assert!(cancelled.contains("Successfully cancelled partition reassignments for: moved-0"), "{cancelled}");
+    assert!(cancelled.contains("Successfully cancelled partition reassignment for: moved-0"), "{cancelled}");
     let row = bench.row("moved", 0);
-    assert_eq!(field(&row, "Replicas"), "1,2,3", "as it was: {row}");
+    let mut replicas: Vec<&str> = field(&row, "Replicas").split(',').collect();
+    replicas.sort_unstable();
+    assert_eq!(replicas, ["1", "2", "3"], "the brokers as they were, in an order that may differ, as in Kafka: {row}");
     assert!(bench.text(REASSIGN, &["--list"]).contains("No partition reassignments found."));
     assert_no_throttles(&bench);
 

@@ -1,5 +1,7 @@
 //! `kafka-metadata-quorum` against a quorum of three.
 
+use std::fs;
+
 use twinstream_testkit::{ClusterOptions, wait_until};
 
 use crate::SETTLED_WITHIN;
@@ -79,7 +81,34 @@ async fn quorum_command_removes_a_voter_that_is_gone() {
     let (ok, said) = remove("AAAAAAAAAAAAAAAAAAAAAQ");
     assert!(!ok && said.contains("VoterNotFoundException"), "another directory is another voter: {said}");
     let (ok, said) = remove(directory);
-    assert!(ok && said.contains("Removed KRaft controller"), "{said}");
+    assert!(ok && said.contains(&format!("KRaft controller {id}")), "{said}");
     let voters = value(&status(&bench), "CurrentVoters");
     assert!(!voters.contains(&format!("\"id\": {id}")), "{voters}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quorum_command_takes_a_vote_and_gives_it_back() {
+    let bench = Bench::start_with(3, ClusterOptions::replicated()).await;
+    let rows = replication(&bench);
+    let follower = rows.iter().find(|row| row[6] == "Follower").expect("a follower").clone();
+    let (id, directory) = (follower[0].as_str(), follower[1].as_str());
+    let role = || replication(&bench).into_iter().find(|row| row[0] == id).map(|row| row[6].clone());
+    let controller = ["--controller-id", id, "--controller-directory-id", directory];
+    bench.text(QUORUM, &[&["remove-controller"], &controller[..]].concat());
+    assert_eq!(role().as_deref(), Some("Observer"), "it follows on without a vote");
+
+    // The tool reads who is to be added from the settings and the data directory of that node.
+    let data = bench.cluster.data(id.parse().expect("an id"));
+    let file = bench.cluster.folder().path().join("added.properties");
+    let listeners = "PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093";
+    let settings = format!(
+        "process.roles=broker,controller\nnode.id={id}\nlog.dirs={}\nlisteners={listeners}\n\
+         controller.listener.names=CONTROLLER\nlistener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         controller.quorum.bootstrap.servers=127.0.0.1:9093\n",
+        data.display()
+    );
+    fs::write(&file, settings).expect("write the settings of a controller");
+    let added = bench.text(QUORUM, &["--command-config", &file.display().to_string(), "add-controller"]);
+    assert!(added.contains(&format!("Added controller {id}")), "{added}");
+    assert_eq!(role().as_deref(), Some("Follower"));
 }
