@@ -7,6 +7,8 @@ use crate::faults::Trial;
 use crate::load::{LoadOptions, probe_all};
 
 const PARTITIONS: i32 = 1_000;
+/// librdkafka sends one partition in a request, and a broker answers a connection's requests one after the other.
+const RATE: u32 = 100;
 const WRITABLE: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(5);
 
@@ -24,7 +26,7 @@ async fn row(start: Start, restarts: usize) -> Row {
     let what = format!("SIGKILL of all, {PARTITIONS} partitions");
     eprintln!("--- {name}: {what}");
     let load = LoadOptions {
-        native_rate: 500,
+        native_rate: RATE,
         raw: false,
         readers: false, // a reader a partition would be the load, not the measure
         ..LoadOptions::new("failover", PARTITIONS)
