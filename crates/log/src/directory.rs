@@ -144,7 +144,7 @@ impl LogDirectory {
         let mut found: Vec<TopicPartition> = self
             .folders()?
             .iter()
-            .filter(|name| self.path.join(name).join(crate::partition_log::METADATA_FILE).exists())
+            .filter(|name| has_identity(&self.path.join(name)))
             .filter_map(|name| parse_folder(name))
             .collect();
         found.sort();
@@ -179,7 +179,11 @@ impl LogDirectory {
         kind: Checkpoint,
         offsets: &BTreeMap<TopicPartition, Offset>,
     ) -> Result<(), LogError> {
-        files::replace(&self.path.join(kind.file()), checkpoint::format_offsets(offsets).as_bytes())
+        let (path, text) = (self.path.join(kind.file()), checkpoint::format_offsets(offsets));
+        match files::read_if_exists(&path)? {
+            Some(present) if present == text.as_bytes() => Ok(()), // most of them are written for nothing
+            _ => files::replace(&path, text.as_bytes()),
+        }
     }
 
     /// How the last owner ended. To be asked once, before any log is opened: the mark of a clean stop is removed, because
@@ -261,6 +265,12 @@ fn new_directory_id() -> Uuid {
             return id;
         }
     }
+}
+
+/// Whether the folder says which topic it belongs to. A power loss may leave the file empty or take it along; such a folder
+/// was never flushed, and is made again.
+fn has_identity(folder: &Path) -> bool {
+    fs::metadata(folder.join(crate::partition_log::METADATA_FILE)).is_ok_and(|file| file.len() > 0)
 }
 
 /// The partition that a folder name stands for.

@@ -83,6 +83,8 @@ pub struct PartitionLog {
     high_watermark: AtomicI64,
     log_end: AtomicI64,
     recovery_point: AtomicI64,
+    /// Whether the folder and its identity are on the disk; they are flushed with the first records.
+    settled: AtomicBool,
     writer: Mutex<Writer>,
     /// Held by whoever flushes, so that nobody takes a flush that is still under way for done, and by whoever cuts, so
     /// that a flush does not raise the recovery point for records that are gone. Taken before `writer`; readers and
@@ -329,11 +331,22 @@ impl PartitionLog {
         let synced = dirty.map(|segment| segment.sync()).collect::<Result<Vec<()>, LogError>>();
         let epochs = self.epochs.write().take_unflushed();
         let synced = synced.and_then(|_| epochs.map_or(Ok(()), |file| files::sync_file(&file)));
-        let synced = synced.and_then(|()| files::sync_dir(&self.dir.read()));
+        let synced = synced.and_then(|()| files::sync_dir(&self.dir.read())).and_then(|()| self.settle());
         timer.observe_duration();
         synced.map_err(|error| self.poison(error))?;
         self.recovery_point.fetch_max(end.0, Ordering::AcqRel);
         Ok(self.recovery_point())
+    }
+
+    fn settle(&self) -> Result<(), LogError> {
+        if self.settled.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let dir = self.dir.read().clone();
+        files::sync_file(&dir.join(METADATA_FILE))?;
+        files::sync_dir(dir.parent().unwrap_or(Path::new(".")))?;
+        self.settled.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Closes the log in good order: nothing has to be scanned when it is opened again.

@@ -29,6 +29,9 @@ pub(crate) use scan::Tail;
 /// Batches whose place is remembered: more than appends between two fetches of a follower that keeps up.
 const RECENT_MAX: usize = 32;
 
+/// Bytes of log that index entries in memory may stand for: what a start after a crash has to check again.
+const UNWRITTEN_MAX: u64 = 256 << 10;
+
 /// Where a batch lies in a segment, and what it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Located {
@@ -54,6 +57,8 @@ struct Inner {
     offsets: Index<OffsetEntry>,
     times: Index<TimeEntry>,
     bytes_since_entry: u64,
+    /// Up to this position the entries are in the files, at least.
+    written_to: u64,
     /// Largest timestamp so far, and the last offset of the batch that brought it.
     max_timestamp: i64,
     max_timestamp_offset: Offset,
@@ -102,6 +107,7 @@ impl Segment {
             offsets,
             times,
             bytes_since_entry: 0,
+            written_to: 0,
             max_timestamp: NO_TIMESTAMP,
             max_timestamp_offset: base,
             first_timestamp: None,
@@ -217,6 +223,10 @@ impl Segment {
                 inner.times.push(time)?;
             }
             inner.bytes_since_entry = 0;
+            if position.saturating_sub(inner.written_to) > UNWRITTEN_MAX {
+                inner.write_out()?;
+                inner.written_to = position;
+            }
         }
         inner.bytes_since_entry += batch.len as u64;
         Ok(())
@@ -230,15 +240,12 @@ impl Segment {
         if last.timestamp != NO_TIMESTAMP {
             inner.times.push(last)?;
         }
-        inner.offsets.write_out()?;
-        inner.times.write_out()
+        inner.write_out()
     }
 
     /// Hands index entries to the system, so that others who open the files see them.
     pub(crate) fn write_out(&self) -> Result<(), LogError> {
-        let mut inner = self.inner.write();
-        inner.offsets.write_out()?;
-        inner.times.write_out()
+        self.inner.write().write_out()
     }
 
     /// Waits until everything written so far is on the disk.
@@ -356,12 +363,18 @@ impl Inner {
 
     fn reset(&mut self, base: Offset) {
         self.bytes_since_entry = 0;
+        self.written_to = 0;
         self.max_timestamp = NO_TIMESTAMP;
         self.max_timestamp_offset = base;
         self.first_timestamp = None;
         self.next_offset = base;
         self.recent.clear();
         self.resumed_at = None;
+    }
+
+    fn write_out(&mut self) -> Result<(), LogError> {
+        self.offsets.write_out()?;
+        self.times.write_out()
     }
 
     fn remember(&mut self, batch: Located) {

@@ -20,7 +20,7 @@ use crate::producers::Producers;
 use crate::segment::Segment;
 
 /// Bytes of log between two snapshots, which is what a start has to read again at most.
-const DISTANCE_BYTES: u64 = 8 << 20;
+const DISTANCE_BYTES: u64 = 4 << 20;
 /// Snapshots that are kept beside those of segments: a cut that takes the newest leaves another.
 const BETWEEN_MAX: usize = 2;
 /// Bytes before the end of the log in which older batches of known producers are looked up again.

@@ -9,71 +9,71 @@ use uuid::Uuid;
 use super::*;
 use crate::{CleanupPolicy, LastStop, ReadError, RecordFaultKind};
 
-const NOW: i64 = 1_700_000_000_000;
+pub(super) const NOW: i64 = 1_700_000_000_000;
 const EPOCH: LeaderEpoch = LeaderEpoch(0);
 const ALL: Offset = Offset(i64::MAX);
 
 /// A log in a folder of its own, which can be opened again.
-struct Fixture {
+pub(super) struct Fixture {
     root: TempDir,
     config: LogConfig,
-    log: PartitionLog,
+    pub(super) log: PartitionLog,
 }
 
 impl Fixture {
-    fn new(config: LogConfig) -> Fixture {
+    pub(super) fn new(config: LogConfig) -> Fixture {
         let root = tempfile::tempdir().unwrap();
         let opening = Opening::fresh(config.clone(), LogMetrics::new(), NOW);
         let log = PartitionLog::create(&root.path().join("t-0"), TopicId(Uuid::from_u128(7)), opening).unwrap();
         Fixture { root, config, log }
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> PathBuf {
         self.root.path().join("t-0")
     }
 
-    fn opening(&self, clean: bool) -> Opening {
+    pub(super) fn opening(&self, clean: bool) -> Opening {
         let last_stop = if clean { LastStop::Clean } else { LastStop::Unknown };
         Opening { last_stop, high_watermark: ALL, ..Opening::fresh(self.config.clone(), LogMetrics::new(), NOW) }
     }
 
     /// Opens the folder again as after a crash.
-    fn crash(self) -> Fixture {
+    pub(super) fn crash(self) -> Fixture {
         self.reopen(|opening| opening.last_stop = LastStop::Unknown)
     }
 
-    fn close(self) -> Fixture {
+    pub(super) fn close(self) -> Fixture {
         self.log.close(NOW).unwrap();
         self.reopen(|_| {})
     }
 
-    fn reopen(self, change: impl Fn(&mut Opening)) -> Fixture {
+    pub(super) fn reopen(self, change: impl Fn(&mut Opening)) -> Fixture {
         let mut opening = self.opening(true);
         change(&mut opening);
         let log = PartitionLog::open(&self.dir(), opening).unwrap();
         Fixture { log, ..self }
     }
 
-    fn append(&self, batch: BatchBuilder) -> Result<Appended, AppendError> {
+    pub(super) fn append(&self, batch: BatchBuilder) -> Result<Appended, AppendError> {
         let appended = self.log.append(&batch.build().unwrap(), Origin::Client, EPOCH, NOW)?;
         self.log.advance_high_watermark(self.log.log_end_offset());
         Ok(appended)
     }
 
     /// Appends one batch of `records` records with ascending timestamps from `NOW + offset` on.
-    fn fill(&self, records: i64) -> Appended {
+    pub(super) fn fill(&self, records: i64) -> Appended {
         let base = self.log.log_end_offset().0;
         let times: Vec<i64> = (0..records).map(|i| NOW + base + i).collect();
         self.append(plain(&times)).unwrap()
     }
 
-    fn read(&self, from: i64) -> Vec<u8> {
+    pub(super) fn read(&self, from: i64) -> Vec<u8> {
         let found = self.log.read(Offset(from), 1 << 20, true, ALL).unwrap();
         found.slice.map_or(Vec::new(), |slice| slice.read().unwrap())
     }
 
     /// Base offsets of the batches that are read from an offset on, over all segments.
-    fn bases(&self, from: i64) -> Vec<i64> {
+    pub(super) fn bases(&self, from: i64) -> Vec<i64> {
         let mut found = Vec::new();
         let mut next = from;
         loop {
@@ -90,11 +90,11 @@ impl Fixture {
         }
     }
 
-    fn end(&self) -> i64 {
+    pub(super) fn end(&self) -> i64 {
         self.log.log_end_offset().0
     }
 
-    fn files(&self, extension: &str) -> Vec<String> {
+    pub(super) fn files(&self, extension: &str) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.dir())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -104,12 +104,12 @@ impl Fixture {
         names
     }
 
-    fn active_file(&self) -> PathBuf {
+    pub(super) fn active_file(&self) -> PathBuf {
         self.dir().join(self.files(".log").pop().unwrap())
     }
 }
 
-fn plain(times: &[i64]) -> BatchBuilder {
+pub(super) fn plain(times: &[i64]) -> BatchBuilder {
     let mut builder = BatchBuilder::new();
     for time in times {
         builder.append(*time, Some(b"key"), Some(&[b'v'; 100]), []);
@@ -117,7 +117,7 @@ fn plain(times: &[i64]) -> BatchBuilder {
     builder
 }
 
-fn idempotent(id: i64, epoch: i16, sequence: i32, records: usize) -> BatchBuilder {
+pub(super) fn idempotent(id: i64, epoch: i16, sequence: i32, records: usize) -> BatchBuilder {
     let stamp = ProducerStamp { id: ProducerId(id), epoch: ProducerEpoch(epoch), base_sequence: sequence };
     let mut builder = plain(&vec![NOW; records]);
     builder = builder.with_producer(stamp);
@@ -125,7 +125,7 @@ fn idempotent(id: i64, epoch: i16, sequence: i32, records: usize) -> BatchBuilde
 }
 
 /// Small segments, an index entry for nearly every batch.
-fn small() -> LogConfig {
+pub(super) fn small() -> LogConfig {
     LogConfig { segment_bytes: 2_000, index_interval_bytes: 200, ..LogConfig::default() }
 }
 

@@ -12,6 +12,8 @@ use twinstream_protocol::batch::{BatchHeader, HEADER_BYTES};
 use crate::files;
 
 const HEADER_CHUNK: usize = 8 * 1024; // two index intervals
+/// What a read grows to where batches lie so close together that all bytes are read anyway.
+const DENSE_CHUNK: usize = 64 * 1024;
 const CHECK_CHUNK: usize = 256 * 1024;
 /// Bytes of the header that the checksum does not cover.
 const BEFORE_CRC_BYTES: usize = 21;
@@ -116,6 +118,10 @@ impl Window {
         let wanted = wanted.min(usize::try_from(end - position).unwrap_or(usize::MAX));
         let have = self.start..self.start + self.len as u64;
         if !(have.contains(&position) && position + wanted as u64 <= have.end) {
+            let is_next = self.len > 0 && position < have.end + HEADER_CHUNK as u64;
+            if is_next && self.buffer.len() < DENSE_CHUNK {
+                self.buffer.resize(DENSE_CHUNK, 0);
+            }
             let room = self.buffer.len().min(usize::try_from(end - position).unwrap_or(usize::MAX));
             self.len = files::read_up_to(file, &mut self.buffer[..room], position)?;
             self.start = position;
