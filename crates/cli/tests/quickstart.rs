@@ -1,5 +1,6 @@
 //! The quick start as its users run it: once as JSON, again on the same data, killed, on a port that is taken.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -7,8 +8,10 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use twinstream_client::{Admin, ClientSettings};
+use twinstream_client::raw::TopicInfo;
+use twinstream_client::{Admin, ClientSettings, ProducerRecord};
 use twinstream_model::{TopicName, TopicPartition};
+use twinstream_testkit::records::{produce, read_all, topic_name};
 use twinstream_testkit::{Folder, Process, die_with_test, free_port_range, twinstream, wait_until};
 
 const EVENTS: i64 = 1_707;
@@ -86,6 +89,63 @@ async fn same_data_directory_goes_on_and_children_die_with_a_killed_parent() {
     assert_eq!(pids.len(), 3 + 3 + 3, "two sites, registry, worker, search");
     second.kill();
     wait_until("all children are gone", GONE_WITHIN, || async { !pids.iter().any(|pid| is_alive(*pid)) }).await;
+}
+
+/// All topics of a site: how many replicas each partition has, and how many of them are in sync.
+async fn replicas(port: u16) -> BTreeMap<String, Vec<(usize, usize)>> {
+    let settings = ClientSettings::new(&format!("127.0.0.1:{port}")).expect("a valid address");
+    let topics = Admin::connect(&settings).await.expect("a broker").topics().await.expect("metadata");
+    let counts = |topic: &TopicInfo| {
+        topic.partitions.values().map(|partition| (partition.replicas.len(), partition.isr.len())).collect()
+    };
+    topics.iter().map(|(name, topic)| (name.to_string(), counts(topic))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_has_three_copies_and_a_killed_broker_is_not_missed() {
+    let folder = Folder::new();
+    let (data, log, base) = (folder.path().join("data"), folder.path().join("quickstart.log"), free_port_range(PORTS));
+    let mut quickstart = Process::spawn("quickstart", quickstart(&data, base, &[]), &log);
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    wait_until("the commands are shown", SHOWN_WITHIN, || async { said().contains("Ctrl-C stops everything") }).await;
+    for (port, topics) in [
+        (base, &["earthquakes", "_schemas"][..]),
+        (
+            base + DOWNSTREAM,
+            &["src.earthquakes", "connect-configs", "connect-offsets", "connect-status", "__consumer_offsets"],
+        ),
+    ] {
+        let found = replicas(port).await;
+        assert!(topics.iter().all(|topic| found.contains_key(*topic)), "{found:?}");
+        for (topic, partitions) in found {
+            assert!(partitions.iter().all(|counts| *counts == (3, 3)), "{topic}: {partitions:?}");
+        }
+    }
+
+    let settings = data.join("config/upstream-2.properties").display().to_string();
+    let is_second =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(&settings));
+    let second = children(quickstart.id()).into_iter().find(is_second).expect("the second broker upstream");
+    let killed = Command::new("kill").args(["-9", &second.to_string()]).status().expect("run kill");
+    assert!(killed.success());
+    let command = format!("broker -c {settings}");
+    wait_until("the command that starts it again is shown", GONE_WITHIN, || async { said().contains(&command) }).await;
+    let bootstrap = format!("127.0.0.1:{base}");
+    let record = |n: u8| ProducerRecord::new(topic_name("numbers"), Some(vec![n].into()), Some(vec![n].into()));
+    produce(&bootstrap, &[], &(0..100).map(record).collect::<Vec<_>>()).await;
+    assert_eq!(read_all(&bootstrap, "numbers").await.len(), 100);
+
+    let mut again = Command::new(twinstream());
+    again.args(["broker", "-c", &settings]);
+    die_with_test(&mut again);
+    let mut again = Process::spawn("upstream-2", again, &folder.path().join("again.log"));
+    wait_until("all copies are in sync again", SHOWN_WITHIN, || async {
+        replicas(base).await.values().flatten().all(|counts| *counts == (3, 3))
+    })
+    .await;
+    assert!(quickstart.is_running() && again.is_running());
+    assert!(again.stop().await.success(), "{}", again.log_tail());
+    assert!(quickstart.stop().await.success(), "{}", quickstart.log_tail());
 }
 
 #[test]
