@@ -97,10 +97,10 @@ impl PeerTransport {
         if node == self.identity.node_id || peers.get(&node).is_some_and(|peer| peer.address == address) {
             return;
         }
-        let (queue, messages) = mpsc::channel(QUEUE_MAX);
+        let (queue, mut messages) = mpsc::channel(QUEUE_MAX);
         let stop = self.shutdown.child_token();
         let Some(quorum) = self.quorum.get().cloned() else { return };
-        let link = Link {
+        let mut link = Link {
             node,
             address: address.clone(),
             identity: Arc::clone(&self.identity),
@@ -112,9 +112,12 @@ impl PeerTransport {
         let stopped = stop.clone();
         self.runtime.spawn(async move {
             tokio::select! {
-                () = link.run(messages) => {}
+                () = link.run(&mut messages) => {}
                 () = stopped.cancelled() => {}
             }
+            // A snapshot may have been under way, and the leader waits to hear of it.
+            link.throw_away(&mut messages);
+            link.quorum.snapshot_sent(node, false);
         });
         if let Some(old) = peers.insert(node, Peer { address, queue, stop }) {
             old.stop.cancel();
@@ -150,11 +153,11 @@ enum Next {
 }
 
 impl Link {
-    async fn run(mut self, mut messages: mpsc::Receiver<Outgoing>) {
+    async fn run(&mut self, messages: &mut mpsc::Receiver<Outgoing>) {
         let mut pause = RETRY_PAUSE_MIN;
         loop {
-            let done = match self.next(&mut messages).await {
-                Next::Message(first) => self.send(gather(first, &mut messages)).await,
+            let done = match self.next(messages).await {
+                Next::Message(first) => self.send(gather(first, messages)).await,
                 Next::Reconnect => self.reconnect().await,
                 Next::Stopped => return,
             };
@@ -162,7 +165,7 @@ impl Link {
                 Ok(()) => pause = RETRY_PAUSE_MIN,
                 Err(error) => {
                     tracing::debug!(node = %self.node, %error, "quorum messages lost");
-                    self.throw_away(&mut messages);
+                    self.throw_away(messages);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY_PAUSE_MAX);
                 }
