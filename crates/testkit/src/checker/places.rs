@@ -10,7 +10,7 @@ use crate::history::{Event, Value, What};
 pub(super) struct Send {
     pub partition: i32,
     pub sent_us: u64,
-    /// Offset, and when the acknowledgement came.
+    /// Offset, -1 where the client was not told it, and when the acknowledgement came.
     pub acknowledged: Option<(i64, u64)>,
     pub failed: bool,
 }
@@ -58,9 +58,12 @@ impl Places {
                 }
             }
             What::Sent { partition, values, offset } => {
-                for (offset, value) in (*offset..).zip(values) {
+                for (index, value) in (0..).zip(values) {
+                    let offset = if *offset < 0 { -1 } else { offset + index };
                     self.sends.entry(*value).or_default().acknowledged = Some((offset, event.at_us));
-                    self.see(*partition, offset, *value);
+                    if offset >= 0 {
+                        self.see(*partition, offset, *value);
+                    }
                 }
             }
             What::Failed { values, .. } => {

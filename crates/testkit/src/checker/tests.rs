@@ -118,6 +118,12 @@ fn two_readers_that_see_different_values_at_one_offset_are_inconsistent() {
 }
 
 #[test]
+fn an_acknowledgement_without_an_offset_counts_all_the_same() {
+    three().sent(3, -1001).sent(4, 4).ends_with(&[(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]).has(&[]);
+    three().sent(3, -1001).ends_with(&[(0, 0), (1, 1), (2, 2)]).has(&[Kind::LostWrite]);
+}
+
+#[test]
 fn a_value_at_two_offsets_is_a_duplicate() {
     three().ends_with(&[(0, 0), (1, 1), (2, 2), (3, 1)]).has(&[Kind::Duplicate]);
 }

@@ -27,7 +27,7 @@ pub(super) fn lost_and_unseen(places: &Places, found: &mut Findings) {
             }
             None if places.was_polled(*value) => {}
             None => match places.furthest.get(&partition) {
-                Some(furthest) if *furthest > offset => {
+                Some(furthest) if offset >= 0 && *furthest > offset => {
                     found.add(Kind::LostWrite, partition, format!("{told}; readers passed it up to {furthest}"));
                 }
                 _ => found.add(Kind::Unseen, partition, format!("{told}; no reader came that far")),

@@ -87,7 +87,8 @@ impl TryFrom<String> for Value {
 pub enum What {
     /// These values, in this order, are on their way; several are one batch.
     Send { partition: i32, values: Vec<Value> },
-    /// They were acknowledged; the first has this offset, the others follow.
+    /// They were acknowledged; the first has this offset, the others follow. Negative where the client was not told it:
+    /// librdkafka takes the acknowledgement of a later batch for one of all before it.
     Sent { partition: i32, values: Vec<Value>, offset: i64 },
     /// They were surely not written.
     Failed { values: Vec<Value>, reason: String },
