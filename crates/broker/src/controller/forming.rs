@@ -64,7 +64,12 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), ControllerError> {
         holds_partitions: shared.local.directories.holds_partitions,
         metadata_dir: shared.settings.quorum.metadata_dir.display().to_string(),
     };
-    if shared.quorum.status().formed || !own.configured.contains(&own.node) {
+    let status = shared.quorum.status();
+    if status.formed && status.is_voter(own.node, own.directory) {
+        let voters = status.voters.iter().map(|(node, _)| *node).collect::<Vec<_>>();
+        return check_vote(&own, shared.settings.node.is_controller, &voters).map_err(ControllerError::Forming);
+    }
+    if status.formed || !own.configured.contains(&own.node) {
         return Ok(());
     }
     let mut remind = Instant::now() + FIRST_REMINDER;
@@ -103,6 +108,24 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), ControllerError> {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// A voter whose settings send it elsewhere would go on voting in its old quorum, and as the only voter of one be a cluster of its
+/// own. Voters that were exchanged one by one have at least one of the configured ones among them.
+fn check_vote(own: &Own, is_controller: bool, voters: &[NodeId]) -> Result<(), String> {
+    let is_known = own.configured.iter().any(|node| voters.contains(node));
+    if is_controller && is_known {
+        return Ok(());
+    }
+    Err(format!(
+        "node {} votes in a metadata quorum with the voters {}, whose log is in {}, and its settings name other voters ({}) or give it \
+         no controller role; correct controller.quorum.voters and process.roles, take its vote away while it runs \
+         (kafka-metadata-quorum remove-controller), or start it with an empty directory",
+        own.node,
+        numbers(voters),
+        own.metadata_dir,
+        numbers(&own.configured)
+    ))
 }
 
 fn learn(shared: &Shared, cluster: Option<ClusterId>) {

@@ -106,6 +106,13 @@ impl PeerConnection {
         Ok(answer.slice(5..))
     }
 
+    /// Whether an idle connection was closed by the other side, as when its process ended. A request over it would count as lost
+    /// although nobody has seen it.
+    fn is_stale(&self) -> bool {
+        let mut unasked = [0; 1];
+        !matches!(self.stream.try_read(&mut unasked), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Ends when the other side closes the connection, and never otherwise: nodes do not talk unasked.
     pub(crate) async fn closed(&mut self) {
         let mut unasked = [0; 1];
@@ -158,7 +165,7 @@ impl PeerPool {
 
     fn take_idle(&self) -> Option<PeerConnection> {
         let mut idle = self.idle.lock();
-        idle.retain(|connection| connection.idle_since.elapsed() < IDLE_MAX);
+        idle.retain(|connection| connection.idle_since.elapsed() < IDLE_MAX && !connection.is_stale());
         idle.pop()
     }
 }

@@ -106,7 +106,14 @@ impl BrokerProcess {
 
     /// The exit code of a process that is expected to end by itself.
     pub fn outcome(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("the broker does not end within {PATIENCE:?}:\n{}", self.log());
     }
 
     /// What it logged, over all its runs.

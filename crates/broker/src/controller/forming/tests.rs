@@ -103,3 +103,12 @@ fn a_voter_of_another_cluster_ends_the_start() {
     let verdict = judged(&own(), Err(HelloError::Refused(refusal)), down());
     assert!(matches!(&verdict, Verdict::Refuse(reason) if reason.contains("cluster a")), "{verdict:?}");
 }
+
+#[test]
+fn a_voter_whose_settings_send_it_elsewhere_does_not_go_on_alone() {
+    let ids = |nodes: &[i32]| nodes.iter().copied().map(NodeId).collect::<Vec<_>>();
+    assert_eq!(check_vote(&own(), true, &ids(&[1, 2, 4])), Ok(()), "node 3 was exchanged for node 4");
+    let elsewhere = check_vote(&own(), true, &ids(&[9])).unwrap_err();
+    assert!(elsewhere.contains("with the voters 9, whose log is in /data/1"), "{elsewhere}");
+    assert!(check_vote(&own(), false, &ids(&[1, 2, 3])).is_err(), "a vote without the role");
+}
