@@ -5,11 +5,10 @@
 //! record below such an offset again; at the end it has seen every number that was acknowledged to the producer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use std::sync::Mutex;
 use twinstream_client::{
     Admin, CommitOffset, Consumer, ConsumerEvent, ConsumerRecord, NewTopic, Producer, ProducerRecord,
 };
@@ -44,7 +43,9 @@ async fn produce(bootstrap: String, progress: Shared, stop: Arc<AtomicBool>) {
     let fast = [("retry.backoff.ms", "20"), ("reconnect.backoff.ms", "20"), ("linger.ms", "1")];
     let producer = Producer::connect(&client_settings(&bootstrap, &fast)).await.expect("a producer");
     let mut sent = Vec::new();
+    let mut pace = tokio::time::interval(SEND_EVERY);
     for number in 0u64.. {
+        pace.tick().await;
         if stop.load(Ordering::Relaxed) {
             break;
         }
@@ -57,7 +58,6 @@ async fn produce(bootstrap: String, progress: Shared, stop: Arc<AtomicBool>) {
                 progress.lock().unwrap().produced.insert(number);
             }
         }));
-        tokio::time::sleep(SEND_EVERY).await;
     }
     for delivery in sent {
         delivery.await.expect("a delivery");
@@ -126,7 +126,7 @@ async fn no_acknowledged_commit_is_lost_when_the_coordinator_is_killed() {
         let (killed, before) = (Instant::now(), commits());
         let acknowledged = progress.lock().unwrap().committed.clone();
         wait_until("commits are acknowledged again", SETTLED_WITHIN, || async { commits() > before + 1 }).await;
-        println!("kill {kill}: broker {id}, commits again after {} ms", killed.elapsed().as_millis());
+        eprintln!("kill {kill}: broker {id}, commits again after {} ms", killed.elapsed().as_millis());
 
         let known = admin.raw().committed_offsets(&group).await.expect("the committed offsets");
         for (at, offset) in acknowledged {

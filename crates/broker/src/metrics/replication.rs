@@ -26,22 +26,37 @@ pub(crate) struct ReplicationTraffic {
 
 impl ReplicationTraffic {
     pub(super) fn new(registry: &Metrics) -> Self {
-        let manager =
-            |what: &str, help: &str| registry.counter(&format!("kafka_server_replicamanager_{what}_total"), help);
-        let traffic =
-            |what: &str, help: &str| registry.counter(&format!("kafka_server_brokertopicmetrics_{what}_total"), help);
-        let follower = |what: &str, help: &str| {
-            let name = format!("kafka_server_replicafetchermanager_{what}");
-            registry.gauge_vec(&name, help, &["clientId"]).with_label_values(&["Replica"])
-        };
+        let of_fetchers =
+            |name: &str, help: &str| registry.gauge_vec(name, help, &["clientId"]).with_label_values(&["Replica"]);
         Self {
-            isr_shrinks: manager("isrshrinks", "Followers that left the in-sync replicas of partitions led here."),
-            isr_expands: manager("isrexpands", "Followers that joined the in-sync replicas of partitions led here."),
-            failed_isr_updates: manager("failedisrupdates", "Changes of in-sync replicas that were not made."),
-            bytes_in: traffic("replicationbytesin", "Bytes of records fetched as a follower."),
-            bytes_out: traffic("replicationbytesout", "Bytes of records sent to followers."),
-            max_lag: follower("maxlag", "Records that the follower furthest behind here has yet to fetch."),
-            failed_partitions: follower("failedpartitionscount", "Partitions that are not followed after an error."),
+            isr_shrinks: registry.counter(
+                "kafka_server_replicamanager_isrshrinks_total",
+                "Followers that left the in-sync replicas of partitions led here.",
+            ),
+            isr_expands: registry.counter(
+                "kafka_server_replicamanager_isrexpands_total",
+                "Followers that joined the in-sync replicas of partitions led here.",
+            ),
+            failed_isr_updates: registry.counter(
+                "kafka_server_replicamanager_failedisrupdates_total",
+                "Changes of in-sync replicas that were not made.",
+            ),
+            bytes_in: registry.counter(
+                "kafka_server_brokertopicmetrics_replicationbytesin_total",
+                "Bytes of records fetched as a follower.",
+            ),
+            bytes_out: registry.counter(
+                "kafka_server_brokertopicmetrics_replicationbytesout_total",
+                "Bytes of records sent to followers.",
+            ),
+            max_lag: of_fetchers(
+                "kafka_server_replicafetchermanager_maxlag",
+                "Records that the follower furthest behind here has yet to fetch.",
+            ),
+            failed_partitions: of_fetchers(
+                "kafka_server_replicafetchermanager_failedpartitionscount",
+                "Partitions that are not followed after an error.",
+            ),
         }
     }
 }
