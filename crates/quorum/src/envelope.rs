@@ -1,10 +1,7 @@
-//! A Raft message on its way between nodes: who says it to whom, by directory and run, in front of Raft's own bytes.
+//! A Raft message on its way between nodes: who says it to whom, by directory, in front of Raft's own bytes.
 //!
 //! Raft numbers its members by node. The directory ids in front keep a node that lost its log from being taken for the member that
-//! had it, in both directions: a message for the old directory is not obeyed, an answer of the new one is not counted. The run tells
-//! that a node was started anew: what its process before it did, lead for instance, is over.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! had it, in both directions: a message for the old directory is not obeyed, an answer of the new one is not counted.
 
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
@@ -14,35 +11,21 @@ use uuid::Uuid;
 use crate::{MESSAGE_BYTES_MAX, StepError, node_id, raft_id};
 
 const VERSION: u8 = 1;
-const HEAD_BYTES: usize = 41;
+const HEAD_BYTES: usize = 33;
 
 /// A decoded message of a peer.
 pub(crate) struct Incoming {
     pub(crate) from: NodeId,
     pub(crate) from_directory: Uuid,
     pub(crate) to_directory: Uuid,
-    pub(crate) run: Run,
     pub(crate) message: Message,
 }
 
-/// One process of a node: when it started, in Unix milliseconds. A later one is a later process; a clock that went back only costs
-/// the haste.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Run(pub(crate) u64);
-
-impl Run {
-    pub(crate) fn starting_now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Self(since.map_or(0, |since| since.as_millis() as u64))
-    }
-}
-
-pub(crate) fn encode(from: Uuid, run: Run, to: Uuid, message: &Message) -> protobuf::ProtobufResult<Vec<u8>> {
+pub(crate) fn encode(from: Uuid, to: Uuid, message: &Message) -> protobuf::ProtobufResult<Vec<u8>> {
     let mut out = Vec::with_capacity(HEAD_BYTES + message.compute_size() as usize);
     out.push(VERSION);
     out.extend_from_slice(from.as_bytes());
     out.extend_from_slice(to.as_bytes());
-    out.extend_from_slice(&run.0.to_be_bytes());
     message.write_to_vec(&mut out)?;
     Ok(out)
 }
@@ -69,8 +52,7 @@ pub(crate) fn decode(me: NodeId, from: NodeId, bytes: &[u8]) -> Result<Incoming,
     if !travels(kind) {
         return Err(StepError::WrongType(format!("{kind:?}")));
     }
-    let run = head.last_chunk().map_or(Run::default(), |run| Run(u64::from_be_bytes(*run)));
-    Ok(Incoming { from, from_directory: directory(1), to_directory: directory(17), run, message })
+    Ok(Incoming { from, from_directory: directory(1), to_directory: directory(17), message })
 }
 
 fn travels(kind: MessageType) -> bool {

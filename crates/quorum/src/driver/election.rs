@@ -11,7 +11,10 @@
 
 use std::time::{Duration, Instant};
 
-use raft::{INVALID_ID, StateRole};
+use raft::{
+    INVALID_ID, StateRole,
+    eraftpb::{Message, MessageType},
+};
 use twinstream_model::NodeId;
 
 use super::{Driver, Ended};
@@ -66,6 +69,37 @@ impl Driver {
             let seen = (term, self.node.raft.state);
             self.elections.lost = Some(LostLeader { leader: gone, term, seen, next_try, until });
         }
+    }
+
+    /// A leader asks for votes of a later term only when it leads no more: it was started anew, or stopped for long. Nobody need wait
+    /// for the end of a lease that its holder has given up.
+    pub(super) fn notice_resignation(&mut self, message: &Message) {
+        let asks = matches!(message.get_msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
+        let raft = &mut self.node.raft;
+        if asks && message.from == raft.leader_id && message.term > raft.term && raft.state != StateRole::Leader {
+            tracing::info!(
+                leader = raft.leader_id - 1,
+                term = raft.term,
+                "the leader of the metadata quorum leads no more"
+            );
+            raft.leader_id = INVALID_ID;
+        }
+    }
+
+    /// This process was not run for long, with the machine or alone. Whatever it believes of the others is as old, and another node
+    /// may lead by now; so it asks before it decides anything or takes the others for silent.
+    pub(super) fn doubt_leadership(&mut self, overslept: Duration) -> Result<(), Ended> {
+        if self.node.raft.state != StateRole::Leader {
+            return Ok(());
+        }
+        tracing::warn!(
+            stopped_ms = overslept.as_millis() as u64,
+            "this process was stopped for a while and leads no more until it is elected again"
+        );
+        let term = self.node.raft.term;
+        self.node.raft.become_follower(term, INVALID_ID);
+        self.handle_all_ready()?;
+        self.call_first_election()
     }
 
     /// How many voters go first.

@@ -26,7 +26,6 @@ use super::{
 };
 use crate::{
     MEMBERS_MAX, MemberError, ProposeError,
-    envelope::Run,
     handle::{MemberReply, MemberRequest},
     membership::{BadMembership, Change, ChangeKind, Membership, SnapshotBody},
     raft_id,
@@ -403,19 +402,14 @@ impl Driver {
 
     /// The directory that a message to a node is for: for an answer the one that asked, else that of the member.
     pub(super) fn directory_of(&self, node: NodeId, is_answer: bool) -> Option<Uuid> {
-        let asked = self.heard.get(&node).filter(|_| is_answer).map(|(directory, _)| *directory);
+        let asked = self.heard.get(&node).copied().filter(|_| is_answer);
         asked.or_else(|| self.members.in_force().directory(node))
     }
 
     /// Remembers who speaks for a node. Bounded, since anybody may speak.
-    pub(super) fn hear(&mut self, from: NodeId, directory: Uuid, run: Run) {
-        let before = self.heard.get(&from).map(|(_, run)| *run);
-        if before.is_some_and(|before| before < run) {
-            // It was started anew, faster than anybody could notice that it was away.
-            self.peer_gone(from, Instant::now());
-        }
-        if before.is_some_and(|before| before <= run) || (before.is_none() && self.heard.len() < 2 * MEMBERS_MAX) {
-            self.heard.insert(from, (directory, run));
+    pub(super) fn hear(&mut self, from: NodeId, directory: Uuid) {
+        if self.heard.len() < 2 * MEMBERS_MAX || self.heard.contains_key(&from) {
+            self.heard.insert(from, directory);
         }
     }
 }

@@ -42,7 +42,7 @@ use self::{
 use crate::{
     Event, MESSAGE_BYTES_MAX, Outgoing, ProposeError, QuorumEntry, QuorumError, QuorumHandle, QuorumOptions, Role,
     Status, StorageError, Transport,
-    envelope::{self, Incoming, Run},
+    envelope::{self, Incoming},
     handle::{Command, Reply},
     log_bridge,
     membership::{BadMembership, SnapshotBody},
@@ -58,6 +58,8 @@ const COMMANDS_PER_ROUND_MAX: usize = 256;
 const EVENTS_MAX: usize = 64;
 /// Ticks in one election timeout; a leader sends a heartbeat each tick.
 const ELECTION_TICKS: usize = 10;
+/// A leader that was not run for so many election timeouts asks whether it still is one.
+const OVERSLEPT_ELECTION_TIMEOUTS: u32 = 2;
 const APPEND_MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
 const APPENDS_IN_FLIGHT_MAX: usize = 64;
 /// Proposals beyond it answer busy.
@@ -130,9 +132,8 @@ struct Driver {
     leading: Option<u64>,
     /// Peers that a message did not reach, and whether it was a snapshot. Raft hears of it only between two Readys.
     lost: Vec<(NodeId, bool)>,
-    run: Run,
-    /// The directory and the run with which each peer last spoke.
-    heard: BTreeMap<NodeId, (Uuid, Run)>,
+    /// The directory with which each peer last spoke, for answers to it.
+    heard: BTreeMap<NodeId, Uuid>,
     /// Who spoke as leader to the member that this node is not (any more).
     leader_hint: Option<NodeId>,
 }
@@ -178,7 +179,6 @@ impl Driver {
             pending: Pending::default(),
             leading: None,
             lost: Vec::new(),
-            run: Run::starting_now(),
             heard: BTreeMap::new(),
             leader_hint: None,
         };
@@ -238,14 +238,19 @@ impl Driver {
         }
     }
 
-    /// Waits for a command or the tick, then takes what else is there.
-    fn take_commands(&mut self, next_tick: Instant) -> Result<(), Ended> {
-        let wait = next_tick.saturating_duration_since(Instant::now());
+    /// Waits for a command or until something else is due, then takes what else is there.
+    fn take_commands(&mut self, wake: Instant) -> Result<(), Ended> {
+        let asked = Instant::now();
+        let wait = wake.saturating_duration_since(asked);
         let mut next = match self.commands.recv_timeout(wait) {
             Ok(command) => Some(command),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Err(Ended::Stopped),
         };
+        let overslept = asked.elapsed().saturating_sub(wait);
+        if overslept > self.election_timeout * OVERSLEPT_ELECTION_TIMEOUTS {
+            self.doubt_leadership(overslept)?;
+        }
         let mut taken = 0;
         while let Some(command) = next {
             self.obey(command)?;
@@ -293,7 +298,7 @@ impl Driver {
     }
 
     fn step(&mut self, incoming: Incoming) {
-        let Incoming { from, from_directory, to_directory, run, message } = incoming;
+        let Incoming { from, from_directory, to_directory, message } = incoming;
         let kind = message.get_msg_type();
         if to_directory != self.directory {
             // For the member that this node was before it lost its files; still it tells who leads.
@@ -307,7 +312,8 @@ impl Driver {
             tracing::debug!(%from, ?kind, %from_directory, "answer of a node that is no member with its directory not taken");
             return;
         }
-        self.hear(from, from_directory, run);
+        self.hear(from, from_directory);
+        self.notice_resignation(&message);
         let id = message.from;
         if let Some(message) = self.admit(message)
             && let Err(error) = self.node.step(message)
@@ -450,7 +456,7 @@ impl Driver {
                 continue;
             };
             let snapshot = kind == MessageType::MsgSnapshot;
-            let bytes = match envelope::encode(self.directory, self.run, directory, &message) {
+            let bytes = match envelope::encode(self.directory, directory, &message) {
                 Ok(bytes) if bytes.len() <= MESSAGE_BYTES_MAX => Bytes::from(bytes),
                 Ok(bytes) => {
                     tracing::error!(%to, bytes = bytes.len(), "message to a peer is over the bound and cannot be sent");

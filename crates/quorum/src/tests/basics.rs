@@ -157,8 +157,7 @@ async fn messages_that_do_not_belong_here_are_refused() {
     let cluster = Cluster::new();
     let node = cluster.alone(1).await;
     let step = |message: &raft::eraftpb::Message| {
-        let bytes =
-            envelope::encode(Uuid::new_v4(), envelope::Run(1), node.handle.directory_id(), message).expect("a message");
+        let bytes = envelope::encode(Uuid::new_v4(), node.handle.directory_id(), message).expect("a message");
         node.handle.step(NodeId(2), &bytes)
     };
     let mut message = raft::eraftpb::Message::default();
@@ -196,7 +195,7 @@ async fn a_leader_that_knows_more_than_this_node_does_not_make_it_panic() {
         let mut message = raft::eraftpb::Message { from: 2, to: 3, term, ..Default::default() };
         message.set_msg_type(kind);
         change(&mut message);
-        let bytes = envelope::encode(Uuid::new_v4(), envelope::Run(1), directory, &message).expect("a message");
+        let bytes = envelope::encode(Uuid::new_v4(), directory, &message).expect("a message");
         node.handle.step(NodeId(1), &bytes).expect("a message of a peer");
     };
     tell(MessageType::MsgHeartbeat, &|message| message.commit = 1_000_000);
