@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use twinstream_client::{
     Admin, CommitOffset, Consumer, ConsumerEvent, ConsumerRecord, NewTopic, Producer, ProducerRecord,
 };
-use twinstream_model::{GroupId, Offset, TopicPartition};
+use twinstream_model::{ErrorCode, GroupId, Offset, TopicPartition};
 use twinstream_testkit::records::{client_settings, topic_name};
 use twinstream_testkit::{Cluster, ClusterOptions, wait_until};
 
@@ -155,4 +155,27 @@ async fn all_in_sync(admin: &Admin) -> bool {
     let Ok(topics) = admin.topics().await else { return false };
     let mut partitions = topics.values().flat_map(|topic| topic.partitions.values());
     partitions.all(|partition| partition.leader.is_some() && partition.isr.len() == partition.replicas.len())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_wait_until_there_are_brokers_for_all_copies_of_their_offsets() {
+    let options = ClusterOptions::default().set("offsets.topic.replication.factor", "3");
+    let mut cluster = Cluster::start_with(1, options).await;
+    let (first, group) = (cluster.bootstrap(), GroupId::from(GROUP));
+    let admin = Admin::connect(&client_settings(&first, &[("default.api.timeout.ms", "1500")])).await.expect("admin");
+    let refused = admin.raw().find_coordinator(&group).await.expect_err("one broker is not enough");
+    assert_eq!(refused.code(), Some(ErrorCode::CoordinatorNotAvailable), "{refused}");
+    let log = cluster.broker(1).log_text();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("no consumer group can be served yet")).collect();
+    assert_eq!(told.len(), 1, "told once, however often clients ask:\n{log}");
+    for fact in ["replication_factor=3", "brokers=1", "start more brokers, or set offsets.topic.replication.factor"] {
+        assert!(told[0].contains(fact), "{fact} is missing in {}", told[0]);
+    }
+
+    cluster.add_broker().await;
+    cluster.add_broker().await;
+    let admin = Admin::connect(&client_settings(&cluster.bootstrap(), &[])).await.expect("an admin client");
+    admin.raw().find_coordinator(&group).await.expect("a coordinator, without a restart of anything");
+    let offsets = admin.topic(&topic_name("__consumer_offsets")).await.expect("metadata").expect("the topic");
+    assert!(offsets.partitions.values().all(|partition| partition.replicas.len() == 3));
 }
