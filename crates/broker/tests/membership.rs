@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{CreateTopicsRequest, DescribeClusterRequest, MetadataRequest, TopicName};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, DescribeClusterRequest, MetadataRequest, TopicName, UnregisterBrokerRequest,
+};
 use kafka_protocol::protocol::StrBytes;
 use support::process::BrokerProcess;
 use support::{Client, TestBroker, free_port, wait_until};
@@ -17,10 +19,14 @@ const RAFT_KEY: i16 = 30_000;
 const REGISTER_KEY: i16 = 30_001;
 
 async fn create(client: &mut Client, topic: &str, partitions: i32) {
+    create_replicated(client, topic, partitions, 1).await;
+}
+
+async fn create_replicated(client: &mut Client, topic: &str, partitions: i32, replicas: i16) {
     let topic = CreatableTopic::default()
         .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
         .with_num_partitions(partitions)
-        .with_replication_factor(1);
+        .with_replication_factor(replicas);
     let answer = client.call(CreateTopicsRequest::default().with_topics(vec![topic]), 7).await;
     assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
 }
@@ -38,6 +44,14 @@ async fn leaders(client: &mut Client, topic: &str) -> BTreeMap<i32, (i32, i16)> 
 async fn brokers(client: &mut Client) -> Vec<i32> {
     let answer = client.call(DescribeClusterRequest::default().with_endpoint_type(1), 1).await;
     let mut nodes: Vec<i32> = answer.brokers.iter().map(|broker| broker.broker_id.0).collect();
+    nodes.sort_unstable();
+    nodes
+}
+
+/// Also those that are fenced.
+async fn registered(client: &mut Client) -> Vec<i32> {
+    let request = DescribeClusterRequest::default().with_endpoint_type(1).with_include_fenced_brokers(true);
+    let mut nodes: Vec<i32> = client.call(request, 2).await.brokers.iter().map(|broker| broker.broker_id.0).collect();
     nodes.sort_unstable();
     nodes
 }
@@ -78,6 +92,51 @@ async fn a_broker_that_stops_hands_over_and_comes_back() {
     assert_eq!(brokers(&mut client).await, [1]);
     let second = TestBroker::start_node(dir.path(), 2, second_port, voter_port, &[]).await;
     wait_until("the second broker leads again", async || leaders(&mut client, "shared").await == whole).await;
+    second.stop().await.unwrap();
+    first.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stops_leaves_no_partition_without_a_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let voter_port = free_port();
+    let first = TestBroker::start_node(dir.path(), 1, voter_port, voter_port, &[]).await;
+    let second = TestBroker::start_node(dir.path(), 2, free_port(), voter_port, &[]).await;
+    let mut client = first.client().await;
+    create_replicated(&mut client, "shared", 6, 2).await;
+    let led = leaders(&mut client, "shared").await;
+    assert_eq!(led.values().filter(|leader| **leader == (2, 0)).count(), 3, "{led:?}");
+    let stopping = tokio::spawn(second.stop());
+    while !stopping.is_finished() {
+        let led = leaders(&mut client, "shared").await;
+        assert!(led.values().all(|(leader, error)| *leader > 0 && *error == 0), "{led:?}");
+    }
+    stopping.await.unwrap().unwrap();
+    assert!(leaders(&mut client, "shared").await.values().all(|leader| *leader == (1, 0)));
+    first.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_has_left_for_good_is_unregistered() {
+    let dir = tempfile::tempdir().unwrap();
+    let voter_port = free_port();
+    let first = TestBroker::start_node(dir.path(), 1, voter_port, voter_port, &[]).await;
+    let second = TestBroker::start_node(dir.path(), 2, free_port(), voter_port, &[]).await;
+    let mut client = first.client().await;
+    let unregister = |node: i32| UnregisterBrokerRequest::default().with_broker_id(node.into());
+    let serving = client.call(unregister(2), 0).await.error_message.unwrap_or_default();
+    assert!(serving.contains("broker 2 serves clients; stop it"), "{serving}");
+    let voter = client.call(unregister(1), 0).await.error_message.unwrap_or_default();
+    assert!(voter.contains("node 1 votes in the metadata quorum; remove it there first"), "{voter}");
+    second.stop().await.unwrap();
+    assert_eq!(registered(&mut client).await, [1, 2], "it is known and fenced");
+    assert_eq!(client.call(unregister(2), 0).await.error_code, 0);
+    assert_eq!(registered(&mut client).await, [1]);
+    let unknown = client.call(unregister(2), 0).await.error_message.unwrap_or_default();
+    assert!(unknown.contains("node 2 is not registered"), "{unknown}");
+    // Somebody changed his mind.
+    let second = TestBroker::start_node(dir.path(), 2, free_port(), voter_port, &[]).await;
+    assert_eq!(brokers(&mut client).await, [1, 2]);
     second.stop().await.unwrap();
     first.stop().await.unwrap();
 }
@@ -150,15 +209,17 @@ async fn requests_between_nodes_are_refused_from_strangers() {
     // No cluster id, from node 7 to node 1, and then bytes that are no Raft messages.
     let envelope = [&[0][..], &7i32.to_be_bytes(), &1i32.to_be_bytes(), &[0xff; 8]].concat();
     for body in [&envelope[..], &[0xff; 40], &[0; 0]] {
-        for key in RAFT_KEY..RAFT_KEY + 5 {
+        for key in RAFT_KEY..RAFT_KEY + 7 {
+            // The two oldest requests are in their second version.
+            let version = i16::from(key <= REGISTER_KEY);
             // The client writes the header of an unknown key without the empty list of tagged fields.
-            stranger.send_body(key, 0, &[&[0], body].concat()).await;
+            stranger.send_body(key, version, &[&[0], body].concat()).await;
             let answer = stranger.answer_body(1).await.expect("a refusal");
             assert_ne!(answer[..2], [0, 0], "key {key} with {body:?}");
         }
     }
     assert_eq!(brokers(&mut broker.client().await).await, [1]);
-    stranger.send_body(REGISTER_KEY, 1, &envelope).await;
+    stranger.send_body(REGISTER_KEY, 2, &envelope).await;
     assert!(stranger.is_closed().await, "an unknown version closes the connection");
     broker.stop().await.unwrap();
 }

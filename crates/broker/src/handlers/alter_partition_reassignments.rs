@@ -56,10 +56,8 @@ pub(crate) async fn execute(
     let wanted = targets(&request);
     let named = wanted.clone();
     let may_change = request.allow_replication_factor_change;
-    let decided = broker
-        .controller
-        .decide(move |controller, _| controller.alter_reassignments(&wanted, may_change))
-        .await;
+    let decided =
+        broker.controller.decide(move |controller, _| controller.alter_reassignments(&wanted, may_change)).await;
     let answers = match decided {
         Ok(answers) => answers,
         Err(error) => return failed(ctx, &request, error.code(), &error.to_string()),

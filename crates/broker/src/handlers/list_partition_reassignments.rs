@@ -80,8 +80,7 @@ pub(crate) async fn execute(
 
 fn all(image: &Image) -> BTreeMap<String, Vec<OngoingPartitionReassignment>> {
     let moving = |topic: &Arc<TopicImage>| {
-        let partitions: Vec<_> =
-            topic.iter().filter_map(|(index, partition)| ongoing(index, partition)).collect();
+        let partitions: Vec<_> = topic.iter().filter_map(|(index, partition)| ongoing(index, partition)).collect();
         (!partitions.is_empty()).then(|| (topic.name.to_string(), partitions))
     };
     image.topics().filter_map(moving).collect()
@@ -100,7 +99,5 @@ fn ongoing(index: PartitionIndex, partition: &PartitionImage) -> Option<OngoingP
 
 fn failed(ctx: &RequestContext, code: ErrorCode, message: &str) -> ListPartitionReassignmentsResponse {
     ctx.count_error(code);
-    ListPartitionReassignmentsResponse::default()
-        .with_error_code(code.code())
-        .with_error_message(Some(text(message)))
+    ListPartitionReassignmentsResponse::default().with_error_code(code.code()).with_error_message(Some(text(message)))
 }

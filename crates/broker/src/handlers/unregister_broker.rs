@@ -50,7 +50,9 @@ pub(crate) async fn execute(
     }
     let node = NodeId(request.broker_id.0);
     if broker.controller.quorum_status().voter_directory(node).is_some() {
-        let message = format!("node {node} votes in the metadata quorum; remove it there first (kafka-metadata-quorum remove-controller)");
+        let message = format!(
+            "node {node} votes in the metadata quorum; remove it there first (kafka-metadata-quorum remove-controller)"
+        );
         return failed(ctx, ErrorCode::InvalidRequest, &message);
     }
     match broker.controller.decide(move |controller, _| controller.unregister_broker(node)).await {
