@@ -1,5 +1,7 @@
 use twinstream_metadata::Endpoint;
-use twinstream_metadata::controller::{Heartbeat, Registration};
+use twinstream_metadata::PartitionImage;
+use twinstream_metadata::controller::{Heartbeat, IsrChange, Registration};
+use twinstream_model::{LeaderEpoch, PartitionIndex, TopicId};
 use uuid::Uuid;
 
 use super::*;
@@ -89,4 +91,74 @@ fn api_keys_are_found_again_and_do_not_overlap_with_kafkas() {
         assert!(api as i16 >= INTERNAL_API_KEY_MIN);
     }
     assert_eq!(InternalApi::from_key(19), None);
+}
+
+fn hello_answer() -> HelloAnswer {
+    HelloAnswer {
+        directory: Uuid::from_u128(11),
+        configured: vec![NodeId(1), NodeId(2), NodeId(3)],
+        cluster: Some(ClusterId::from("c1")),
+        holds_partitions: true,
+        voters: Some([(NodeId(1), Uuid::from_u128(11)), (NodeId(2), Uuid::from_u128(12))].into()),
+        leader: Some(NodeId(2)),
+        term: 7,
+    }
+}
+
+fn change() -> IsrChange {
+    IsrChange {
+        topic_id: TopicId(Uuid::from_u128(3)),
+        partition: PartitionIndex(4),
+        leader_epoch: LeaderEpoch(5),
+        partition_epoch: 6,
+        isr: vec![(NodeId(1), 100), (NodeId(2), -1)],
+    }
+}
+
+fn outcomes() -> IsrOutcomes {
+    let nodes = |nodes: &[i32]| nodes.iter().copied().map(NodeId).collect::<Vec<_>>();
+    let partition = PartitionImage {
+        replicas: nodes(&[1, 2, 3, 4]),
+        isr: nodes(&[1, 2]),
+        elr: nodes(&[3]),
+        last_known_leader: None,
+        leader: Some(NodeId(1)),
+        leader_epoch: LeaderEpoch(5),
+        partition_epoch: 7,
+        adding: nodes(&[4]),
+        removing: nodes(&[2]),
+    };
+    let offline = PartitionImage { leader: None, last_known_leader: Some(NodeId(3)), ..partition.clone() };
+    vec![Ok(partition), Err(ErrorCode::FencedLeaderEpoch), Ok(offline)]
+}
+
+#[test]
+fn a_hello_and_its_answer_arrive_as_they_were_sent() {
+    let hello = Hello { directory: Uuid::from_u128(11), configured: vec![NodeId(1), NodeId(2), NodeId(3)] };
+    let mut out = Writer::default();
+    hello.write(&mut out);
+    assert_eq!(Hello::read(&mut Reader::new("test", &out.bytes)), Ok(hello));
+    let new = HelloAnswer { voters: None, leader: None, cluster: None, term: 0, ..hello_answer() };
+    for answer in [hello_answer(), new] {
+        assert_eq!(HelloAnswer::read(&answer.write()), Ok(answer));
+    }
+    let bytes = hello_answer().write();
+    for end in 0..bytes.len() {
+        assert!(HelloAnswer::read(&bytes[..end]).is_err(), "cut at {end}");
+    }
+}
+
+#[test]
+fn changes_of_isrs_and_their_outcomes_arrive_as_they_were_sent() {
+    let mut out = Writer::default();
+    write_isr_changes(&mut out, 9, &[change(), change()]);
+    assert_eq!(read_isr_changes(&mut Reader::new("test", &out.bytes)), Ok((9, vec![change(), change()])));
+    let answer = write_isr_outcomes(&outcomes());
+    assert_eq!(read_isr_outcomes(&answer), Ok(outcomes()));
+    for end in 0..out.bytes.len() {
+        assert!(read_isr_changes(&mut Reader::new("test", &out.bytes[..end])).is_err(), "cut at {end}");
+    }
+    for end in 0..answer.len() {
+        assert!(read_isr_outcomes(&answer[..end]).is_err(), "cut at {end}");
+    }
 }
