@@ -4,7 +4,9 @@
 //! after the other, since two clusters at a time would measure the machine.
 
 use tokio::sync::Mutex;
+use twinstream_testkit::checker::Kind;
 use twinstream_testkit::faults::by_name;
+use twinstream_testkit::load::LoadOptions;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
@@ -57,4 +59,16 @@ async fn a_rolling_restart_reaches_no_client() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_move_under_load_while_brokers_die() {
     survives("reassignment", 5).await;
+}
+
+/// The other side of [`a_leader_that_only_clients_reach_acknowledges_nothing`]: with `acks=1` it does, and what it
+/// acknowledged alone goes when it follows again. A harness that does not see that sees nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_replica_acknowledged_alone_is_found_to_be_lost() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let mut load = LoadOptions::new("weak", 3);
+    load.native_settings =
+        [("acks", "1"), ("enable.idempotence", "false")].map(|(name, value)| (name.into(), value.into())).into();
+    let report = by_name("leader-cut-from-followers").run_with(10, load).await;
+    assert!(report.verdict.count(Kind::LostWrite) > 0, "{report}");
 }

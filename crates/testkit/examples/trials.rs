@@ -61,6 +61,9 @@ async fn faults(seed: u64, minutes: u64, only: Option<&'static Scenario>) -> boo
         let good = match &trial {
             Ok(report) => {
                 eprintln!("{report}");
+                if !report.is_good() {
+                    report.keep();
+                }
                 report.is_good()
             }
             Err(error) => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::watch::Watch;
 use super::{Dice, Subject};
 use crate::checker::{self, Verdict};
+use crate::folder::Folder;
 use crate::history::{Event, Recorder, Value, What};
 use crate::load::{Load, LoadOptions, last_reading};
 use crate::nemesis::files;
@@ -45,11 +46,18 @@ pub struct Report {
     pub complaints: Vec<String>,
     pub history: PathBuf,
     pub took: Duration,
+    /// Stays when a test panics over the report.
+    folder: Folder,
 }
 
 impl Report {
     pub fn is_good(&self) -> bool {
         self.verdict.is_clean() && self.complaints.is_empty()
+    }
+
+    /// Leaves history, logs and data behind for whoever looks into what went wrong.
+    pub fn keep(&self) {
+        self.folder.keep();
     }
 }
 
@@ -271,11 +279,7 @@ impl Trial {
         let verdict = checker::judge(&self.recorder.events());
         let (name, complaints) = (self.name.clone(), self.complaints.clone());
         let (history, took) = (self.recorder.flushed().to_path_buf(), self.recorder.elapsed());
-        let report = Report { name, verdict, complaints, history, took };
-        if !report.is_good() {
-            self.subject.folder().keep();
-        }
-        report
+        Report { name, verdict, complaints, history, took, folder: self.subject.folder().clone() }
     }
 
     /// Replicas copy batches as they are, so their files are equal to the byte once all are in sync.

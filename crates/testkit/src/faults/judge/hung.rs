@@ -54,6 +54,9 @@ async fn row(start: Start, what: &str, of_quorum: bool) -> Row {
     let waited = windows.iter().map(|(from, to)| longest_stall(&events, *from, *to)).max().unwrap_or_default();
     let report = trial.finish().await;
     eprintln!("{report}");
+    if !report.is_good() {
+        report.keep();
+    }
     Row {
         subject: name,
         what: what.to_owned(),

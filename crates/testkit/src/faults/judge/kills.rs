@@ -70,6 +70,9 @@ async fn row(start: Start, what: &str, client: &[(String, String)], kills: usize
     let (lost, duplicates) = (count(Kind::LostWrite) + count(Kind::Unseen), count(Kind::Duplicate));
     let reordered = count(Kind::Reordered) + count(Kind::NonmonotonicSend);
     eprintln!("{report}");
+    if !report.is_good() {
+        report.keep();
+    }
     Row {
         subject: name,
         what: what.to_owned(),

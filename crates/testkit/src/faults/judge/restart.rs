@@ -46,6 +46,9 @@ async fn row(start: Start, restarts: usize) -> Row {
     }
     let report = trial.finish().await;
     eprintln!("{report}");
+    if !report.is_good() {
+        report.keep();
+    }
     Row {
         subject: name,
         what,

@@ -16,6 +16,9 @@ pub(super) fn leader_cut_from_followers(trial: &mut Trial) -> Steps<'_> {
             let links = trial.subject.network().links_to_brokers(leader);
             trial.subject.network().cut(&links);
             trial.all_writable(SILENT_WITHIN).await;
+            // Long enough for another leader, also when the old one goes on to acknowledge what needs no other replica.
+            let more = trial.dice.between(4_000, 5_000);
+            trial.run_for(Duration::from_millis(more)).await;
             mend(trial).await;
         }
     })

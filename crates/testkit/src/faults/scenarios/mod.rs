@@ -173,6 +173,11 @@ pub fn by_name(name: &str) -> &'static Scenario {
 impl Scenario {
     /// Tries it on a new cluster of ours.
     pub async fn run(&self, seed: u64) -> Report {
+        self.run_with(seed, LoadOptions::new(super::trial::TOPIC, 3)).await
+    }
+
+    /// Tries it with another load.
+    pub async fn run_with(&self, seed: u64, load: LoadOptions) -> Report {
         let name = format!("{} (seed {seed})", self.name);
         eprintln!("--- fault {}, {name}: {}", self.number, self.about);
         let mut options = ClusterOptions::replicated().voters(self.voters);
@@ -183,7 +188,6 @@ impl Scenario {
             options = options.set(name, *value);
         }
         let cluster = Cluster::start_with(self.brokers, options).await;
-        let load = LoadOptions::new(super::trial::TOPIC, 3);
         let mut trial = Trial::start(&name, Subject::Ours(cluster), seed, load).await;
         (self.steps)(&mut trial).await;
         trial.finish().await
