@@ -27,6 +27,7 @@ pub(crate) mod messages; // requests between nodes
 mod peers; // connections to other nodes
 mod serving; // what the active controller does for brokers
 mod sightings; // when the leader was last heard of
+mod suspects; // nodes that may just have died
 mod transport; // the quorum's messages
 
 use std::collections::BTreeSet;
@@ -58,6 +59,7 @@ use self::membership::Stage;
 use self::messages::{Envelope, InternalApi};
 use self::peers::PeerPool;
 use self::sightings::Sightings;
+use self::suspects::Suspects;
 use self::transport::{Identity, PeerTransport};
 use crate::metrics::Elections;
 use crate::partitions::DirectoryIdentity;
@@ -168,6 +170,7 @@ struct Shared {
     lease: LeaseHolder,
     session: Session,
     sightings: Arc<Sightings>,
+    suspects: Arc<Suspects>,
     discovery: Arc<Discovery>,
     /// Nodes that get a vote when they have caught up.
     promotions: Mutex<BTreeSet<NodeId>>,
@@ -182,7 +185,9 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
     let cluster = known_cluster.clone().map_or_else(OnceLock::new, OnceLock::from);
     let identity = Arc::new(Identity { node_id: settings.node.id, cluster });
     let (losses, loss_events) = mpsc::channel(LOSSES_MAX);
-    let transport = Arc::new(PeerTransport::new(Arc::clone(&identity), losses, shutdown.clone()));
+    let suspects = Arc::new(Suspects::default());
+    let transport = PeerTransport::new(Arc::clone(&identity), losses, Arc::clone(&suspects), shutdown.clone());
+    let transport = Arc::new(transport);
     let started = twinstream_quorum::start(quorum_options(&settings), Arc::clone(&transport) as _);
     let (quorum, events) = started.map_err(|error| ControllerError::Quorum(Arc::new(error)))?;
     transport.connect(quorum.clone());
@@ -241,6 +246,7 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         lease,
         session,
         sightings,
+        suspects,
         discovery: discovery::new(),
         promotions: Mutex::default(),
         unformed: watch::Sender::new(None),
@@ -316,6 +322,28 @@ impl ControllerClient {
     /// Likewise, but a node that was elected a moment ago gets the time to take over.
     pub(crate) async fn until_active(&self) -> bool {
         self.shared.until_active().await
+    }
+
+    /// Nodes whose connection broke a moment ago.
+    pub(crate) fn suspects(&self) -> &Suspects {
+        &self.shared.suspects
+    }
+
+    /// Waits a moment while a broker that may just have died still serves, as far as this node's image knows.
+    pub(crate) async fn until_suspects_are_settled(&self) {
+        let suspects = &self.shared.suspects;
+        let mut applied = self.shared.applied.clone();
+        while !suspects.is_empty() {
+            let cleared = suspects.cleared();
+            let (image, now) = (self.shared.image.load_full(), Instant::now());
+            let unsettled = image.live_brokers().filter_map(|broker| suspects.wait_for(broker.node_id, now)).max();
+            let Some(until) = unsettled else { return };
+            tokio::select! {
+                changed = applied.changed() => if changed.is_err() { return },
+                () = cleared => {}
+                () = tokio::time::sleep_until(until.into()) => {}
+            }
+        }
     }
 
     /// The quorum as this node sees it.

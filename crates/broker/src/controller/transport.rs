@@ -25,6 +25,7 @@ use twinstream_quorum::{Outgoing, QuorumHandle, Transport, Undeliverable};
 
 use super::messages::{Envelope, InternalApi, read_answer, write_raft};
 use super::peers::{PeerConnection, PeerError};
+use super::suspects::Suspects;
 
 /// Messages that wait for one node. Heartbeats are a few a second; appends are bounded by Raft's window of 64.
 const QUEUE_MAX: usize = 256;
@@ -74,14 +75,20 @@ pub(crate) struct PeerTransport {
     peers: Mutex<BTreeMap<NodeId, Peer>>,
     quorum: OnceLock<QuorumHandle>,
     losses: mpsc::Sender<Loss>,
+    suspects: Arc<Suspects>,
     runtime: tokio::runtime::Handle,
     shutdown: CancellationToken,
 }
 
 impl PeerTransport {
-    pub(crate) fn new(identity: Arc<Identity>, losses: mpsc::Sender<Loss>, shutdown: CancellationToken) -> Self {
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        losses: mpsc::Sender<Loss>,
+        suspects: Arc<Suspects>,
+        shutdown: CancellationToken,
+    ) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        Self { identity, peers: Mutex::default(), quorum: OnceLock::new(), losses, runtime, shutdown }
+        Self { identity, peers: Mutex::default(), quorum: OnceLock::new(), losses, suspects, runtime, shutdown }
     }
 
     /// The quorum needs the transport first.
@@ -106,6 +113,7 @@ impl PeerTransport {
             identity: Arc::clone(&self.identity),
             quorum,
             losses: self.losses.clone(),
+            suspects: Arc::clone(&self.suspects),
             connection: None,
             opened: Instant::now(),
         };
@@ -140,6 +148,7 @@ struct Link {
     identity: Arc<Identity>,
     quorum: QuorumHandle,
     losses: mpsc::Sender<Loss>,
+    suspects: Arc<Suspects>,
     connection: Option<PeerConnection>,
     opened: Instant,
 }
@@ -218,6 +227,7 @@ impl Link {
 
     /// The connection broke. A port that refuses says that the process is gone, anything else may be the network.
     async fn connection_lost(&mut self) {
+        self.suspects.add(self.node);
         self.connection = None;
         if self.opened.elapsed() < RETRY_PAUSE_MAX {
             // Who accepts connections and closes them at once is not asked again as fast as that goes.
@@ -238,6 +248,9 @@ impl Link {
         if opened.as_ref().is_err_and(PeerError::is_refused) {
             self.quorum.peer_gone(self.node);
             self.report(Loss::Process(self.node));
+        }
+        if opened.is_ok() {
+            self.suspects.clear(self.node);
         }
         self.opened = Instant::now();
         opened

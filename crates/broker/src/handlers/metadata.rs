@@ -8,6 +8,8 @@
 //! An unknown topic comes into being when both the client and `auto.create.topics.enable` allow it. Unlike Kafka we
 //! wait for the creation (bounded by the controller client) and answer with the leader, which saves clients a round.
 //! The controller id is a live broker, because every broker forwards administrative requests.
+//! When the connection to a broker has just broken, the answer waits a moment for the new leaders: clients that lost
+//! theirs ask at once, and would otherwise hear of the dead one again.
 
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     if has_bad_topic(ctx, &request) {
         return error_response(ctx, request, ErrorCode::InvalidRequest);
     }
+    broker.controller.until_suspects_are_settled().await;
     let include_operations = request.include_topic_authorized_operations;
     let topics = match wanted_topics(ctx, request.topics) {
         None => all_topics(broker, ctx, include_operations),

@@ -175,6 +175,7 @@ impl Fetcher {
         };
         match opened {
             Ok(connection) => {
+                self.broker.controller.suspects().clear(self.id.leader);
                 self.connection = Some(connection);
                 true
             }
@@ -199,6 +200,7 @@ impl Fetcher {
 
     /// The leader cannot be reached: says so once, and waits.
     async fn outage(&mut self, error: &FetchError) {
+        self.broker.controller.suspects().add(self.id.leader);
         self.connection = None;
         self.session.reset();
         let leader = self.id.leader.0;

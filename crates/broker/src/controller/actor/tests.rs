@@ -34,7 +34,7 @@ async fn a_decision_that_panics_costs_only_itself() {
     let shutdown = CancellationToken::new();
     let identity = Arc::new(Identity { node_id: NodeId(1), cluster: OnceLock::new() });
     let (lost, losses) = mpsc::channel(1);
-    let transport = Arc::new(PeerTransport::new(Arc::clone(&identity), lost, shutdown.clone()));
+    let transport = Arc::new(PeerTransport::new(Arc::clone(&identity), lost, Arc::default(), shutdown.clone()));
     let options = QuorumOptions::new(NodeId(1), folder.path());
     let (quorum, events) = twinstream_quorum::start(options, Arc::clone(&transport) as _).unwrap();
     transport.connect(quorum.clone());

@@ -26,7 +26,7 @@ impl Here {
         let folder = tempfile::tempdir().unwrap();
         let identity = Arc::new(Identity { node_id: NodeId(1), cluster: OnceLock::new() });
         let (losses, lost) = mpsc::channel(16);
-        let transport = Arc::new(PeerTransport::new(identity, losses, CancellationToken::new()));
+        let transport = Arc::new(PeerTransport::new(identity, losses, Arc::default(), CancellationToken::new()));
         let mut options = QuorumOptions::new(NodeId(1), folder.path());
         options.election_timeout = Duration::from_secs(3600);
         let (quorum, mut events) = twinstream_quorum::start(options, Arc::clone(&transport) as _).unwrap();
