@@ -5,8 +5,8 @@
 //! v17 directory ids, v18 the follower's high watermark (KIP-1166; both for followers only).
 //!
 //! Consumers read up to the high watermark, from the leader or, if their version knows racks (11), from any replica; a
-//! leader sends them to a follower in their rack if `replica.selector.class` says so. Followers read up to the log end,
-//! and what they ask for tells the leader what they have.
+//! leader sends them to a follower in their rack if `replica.selector.class` says so. Followers read up to the log end;
+//! they have a file of their own (`follower`).
 //!
 //! A fetch answers at once when it has `min_bytes`, an error or a divergence to tell; else it waits for records
 //! until `max_wait_ms` is over. The first batch of an answer comes whole even if it is larger than every limit, so
@@ -18,14 +18,14 @@
 //! Deviations: there are no aborted transactions to report. Tools that ask as the debugging consumer (-2) see what a
 //! consumer sees.
 
+mod follower; // a replica of the cluster asks
 mod preferred; // the replica that a consumer should read
-mod read; // one pass over the partitions
+mod read; // one pass of a consumer over the partitions
 mod reader; // who asks
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::messages::fetch_request::FetchPartition;
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use kafka_protocol::protocol::HeaderVersion;
 use tokio::time::Instant;
@@ -36,7 +36,7 @@ use twinstream_protocol::fetch::{
 };
 
 use self::read::{Limits, Pass, Round, Target};
-use self::reader::{Follower, Reader};
+use self::reader::Reader;
 use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::partitions::{Ask, Key, Plan, Position, Told, TopicKey, Wait, now_ms};
 use crate::server::response::{FileRange, IntoResponse, Response, ResponsePart};
@@ -44,7 +44,6 @@ use crate::server::response::{FileRange, IntoResponse, Response, ResponsePart};
 const SESSIONS_SINCE: i16 = 7;
 const ZSTD_SINCE: i16 = 10;
 const BY_ID_SINCE: i16 = 13;
-const KNOWN_HIGH_WATERMARK_SINCE: i16 = 18;
 const READ_COMMITTED: i8 = 1;
 /// A range of a segment file as the record bytes of an answer.
 #[derive(Clone, Debug)]
@@ -75,13 +74,17 @@ impl IntoResponse for Fetched {
 }
 
 pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: FetchRequest) -> Fetched {
-    let reader = match Reader::of(ctx, &request) {
+    let consumer = match Reader::of(ctx, &request) {
+        Reader::Consumer(consumer) => consumer,
+        Reader::Follower(_) if ctx.api_version < follower::SINCE => {
+            return error_response(ctx, request, ErrorCode::UnsupportedVersion);
+        }
         Reader::Follower(_) if !broker.authorize(ctx, Operation::ClusterAction, Resource::Cluster) => {
             return error_response(ctx, request, ErrorCode::ClusterAuthorizationFailed);
         }
-        reader => reader,
+        Reader::Follower(follower) => return Fetched(follower::handle(broker, ctx, request, follower).await),
     };
-    let ask = Ask { of_follower: reader.follower().is_some(), ..ask_of(ctx, &request) };
+    let ask = ask_of(ctx, &request);
     let plan = match broker.fetch_sessions.plan(ask, now_ms()) {
         Ok(plan) => plan,
         Err(code) => {
@@ -94,12 +97,11 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
         read_committed: request.isolation_level == READ_COMMITTED,
         takes_zstd: ctx.api_version >= ZSTD_SINCE,
     };
-    let follower = reader.follower();
-    let round = Round { broker, ctx, reader, limits, took_note: false };
+    let round = Round { broker, ctx, consumer, limits };
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let targets = read::targets(broker, ctx, &plan.partitions);
     let pass = read_enough(round, &targets, size(request.min_bytes), wait).await;
-    Fetched(to_answer(broker, ctx, &plan, targets, pass, follower))
+    Fetched(to_answer(broker, ctx, &plan, targets, pass))
 }
 
 pub(crate) fn error_response(ctx: &RequestContext, request: FetchRequest, code: ErrorCode) -> Fetched {
@@ -134,8 +136,6 @@ fn ask_of(ctx: &RequestContext, request: &FetchRequest) -> Ask {
                 bytes_max: size(partition.partition_max_bytes),
                 current_epoch: LeaderEpoch(partition.current_leader_epoch),
                 last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
-                log_start: Offset(partition.log_start_offset),
-                known_high_watermark: known_high_watermark(ctx, partition),
             };
             ask.partitions.push(((topic_key.clone(), PartitionIndex(partition.partition)), position));
         }
@@ -147,29 +147,21 @@ fn ask_of(ctx: &RequestContext, request: &FetchRequest) -> Ask {
     ask
 }
 
-fn known_high_watermark(ctx: &RequestContext, partition: &FetchPartition) -> Offset {
-    match ctx.api_version >= KNOWN_HIGH_WATERMARK_SINCE {
-        true => Offset(partition.high_watermark),
-        false => Position::NO_HIGH_WATERMARK,
-    }
-}
-
 /// Passes over the partitions until there is enough to answer, the wait is over or the broker stops.
-async fn read_enough<'a>(mut round: Round<'a>, targets: &'a [Target], min_bytes: usize, wait: Duration) -> Pass {
+async fn read_enough<'a>(round: Round<'a>, targets: &'a [Target], min_bytes: usize, wait: Duration) -> Pass {
     let pass = round.pass(targets);
     if wait.is_zero() || targets.is_empty() || pass.is_enough(min_bytes) {
         return pass;
     }
     let deadline = Instant::now() + wait;
     let shutdown = round.broker.shutdown.clone();
-    let bell = Wait::on(targets.iter().filter_map(|target| target.watched(&round.reader)));
+    let bell = Wait::on(targets.iter().filter_map(|target| target.watched()));
     loop {
         // Again, because records may have come before the bell was hung up.
         let pass = round.pass(targets);
         if pass.is_enough(min_bytes) {
             return pass;
         }
-        let deadline = pass.opens_at.map_or(deadline, |opens| deadline.min(opens.into()));
         tokio::select! {
             () = bell.rung() => {}
             () = tokio::time::sleep_until(deadline) => return round.pass(targets),
@@ -184,7 +176,6 @@ fn to_answer(
     plan: &Plan,
     targets: Vec<Target>,
     pass: Pass,
-    follower: Option<Follower>,
 ) -> FetchAnswer<FileRecords> {
     let told: Vec<(Key, Told, bool)> =
         targets.iter().zip(&pass.answers).map(|(target, answer)| told_of(target, answer)).collect();
@@ -196,10 +187,7 @@ fn to_answer(
     answer.endpoints = endpoints(&pass);
     for ((target, partition), named) in targets.into_iter().zip(pass.answers).zip(named) {
         ctx.count_error(partition.error);
-        match follower {
-            Some(follower) => count_replication(broker, follower, &target, &partition),
-            None => count(broker, &target, &partition),
-        }
+        count(broker, &target, &partition);
         if named || !plan.incremental {
             push(&mut answer.topics, &target.key, target.name, partition);
         }
@@ -214,20 +202,6 @@ fn count(broker: &Broker, target: &Target, answer: &PartitionAnswer<FileRecords>
     match answer.error {
         ErrorCode::None => traffic.fetched(name.as_str(), answer.records.as_ref().map_or(0, |r| r.0.len) as u64),
         _ => traffic.fetch_failed(name.as_str()),
-    }
-}
-
-/// What followers fetch is no traffic of clients. It counts for the throttle if it could have been held back.
-fn count_replication(broker: &Broker, follower: Follower, target: &Target, answer: &PartitionAnswer<FileRecords>) {
-    let bytes = answer.records.as_ref().map_or(0, |records| records.0.len);
-    let Ok(partition) = &target.partition else { return };
-    if bytes == 0 {
-        return;
-    }
-    broker.metrics.replication.bytes_out.inc_by(bytes as u64);
-    let throttle = &broker.replication.throttles.leader;
-    if throttle.holds(partition.id()) && !partition.has_in_sync(follower.node) {
-        throttle.spend(bytes, std::time::Instant::now());
     }
 }
 

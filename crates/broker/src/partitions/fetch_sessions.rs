@@ -1,4 +1,4 @@
-//! Fetch sessions (KIP-227): what a client or a follower fetches is remembered, so that it only sends what changes.
+//! Fetch sessions (KIP-227): what a consumer fetches is remembered, so that it only sends what changes.
 //!
 //! Picture: a session is a list of partitions with the positions that the client last named, plus what the client
 //! was last told about each (high watermark, log start). An incremental request changes the list; an incremental
@@ -45,14 +45,6 @@ pub(crate) struct Position {
     pub(crate) bytes_max: usize,
     pub(crate) current_epoch: LeaderEpoch,
     pub(crate) last_fetched_epoch: LeaderEpoch,
-    /// Where the log of a follower begins; consumers have none.
-    pub(crate) log_start: Offset,
-    /// The high watermark that a follower knows (KIP-1166), [`Position::NO_HIGH_WATERMARK`] if it does not say.
-    pub(crate) known_high_watermark: Offset,
-}
-
-impl Position {
-    pub(crate) const NO_HIGH_WATERMARK: Offset = Offset(i64::MAX);
 }
 
 /// What the client knows of a partition from the last answer that named it.
@@ -75,7 +67,6 @@ struct Session {
     next_epoch: i32,
     used_ms: i64,
     by_id: bool,
-    of_follower: bool,
     /// In the order in which answers go through them: a partition that got records goes to the end, so that those
     /// that follow it are not starved by the size limit.
     partitions: Vec<Tracked>,
@@ -110,8 +101,6 @@ pub(crate) struct Ask {
     pub(crate) session_id: i32,
     pub(crate) epoch: i32,
     pub(crate) by_id: bool,
-    /// Followers get a session whenever a consumer has one to give, because they fetch for as long as they live.
-    pub(crate) of_follower: bool,
     pub(crate) partitions: Vec<(Key, Position)>,
     pub(crate) forgotten: Vec<Key>,
 }
@@ -174,7 +163,7 @@ impl FetchSessions {
 
 impl Sessions {
     fn begin(&mut self, slots: usize, ask: &Ask, now: i64) -> i32 {
-        if self.by_id.len() >= slots && !self.evict(now, ask.of_follower) {
+        if self.by_id.len() >= slots && !self.evict(now) {
             return NO_SESSION;
         }
         self.last_id = match self.last_id {
@@ -187,25 +176,18 @@ impl Sessions {
         let partitions = ask.partitions.iter();
         let partitions =
             partitions.map(|(key, position)| Tracked { key: key.clone(), position: *position, told: None });
-        let session = Session {
-            next_epoch: 1,
-            used_ms: now,
-            by_id: ask.by_id,
-            of_follower: ask.of_follower,
-            partitions: partitions.collect(),
-        };
+        let session = Session { next_epoch: 1, used_ms: now, by_id: ask.by_id, partitions: partitions.collect() };
         self.by_id.insert(self.last_id, session);
         self.last_id
     }
 
-    /// Makes room; false if all sessions are in use. A follower takes that of any consumer.
-    fn evict(&mut self, now: i64, for_follower: bool) -> bool {
-        let goes = |session: &Session| {
-            now.saturating_sub(session.used_ms) >= EVICTION_MS || (for_follower && !session.of_follower)
-        };
-        let candidates = self.by_id.iter().filter(|(_, session)| goes(session));
-        let oldest = candidates.min_by_key(|(_, session)| session.used_ms).map(|(id, _)| *id);
-        oldest.is_some_and(|id| self.by_id.remove(&id).is_some())
+    /// Makes room; false if all sessions are in use.
+    fn evict(&mut self, now: i64) -> bool {
+        let oldest = self.by_id.iter().min_by_key(|(_, session)| session.used_ms).map(|(id, s)| (*id, s.used_ms));
+        match oldest {
+            Some((id, used)) if now.saturating_sub(used) >= EVICTION_MS => self.by_id.remove(&id).is_some(),
+            _ => false,
+        }
     }
 
     fn go_on(&mut self, ask: Ask, now: i64) -> Result<Plan, ErrorCode> {

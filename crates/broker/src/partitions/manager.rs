@@ -25,8 +25,10 @@ use twinstream_model::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, Top
 
 use super::configs::{self, TopicConfig};
 use super::directories::{Directories, deleted_name};
+use super::follower_bells::FollowerBells;
 use super::now_ms;
 use super::partition::{Partition, RoleChange, Surroundings};
+use super::replica_sessions::ReplicaSessions;
 use crate::replication::IsrChanges;
 use crate::settings::Settings;
 
@@ -63,6 +65,8 @@ pub(crate) struct PartitionManager {
     directories: Directories,
     pub(super) metrics: LogMetrics,
     replicas: Replicas,
+    pub(crate) follower_bells: Arc<FollowerBells>,
+    pub(crate) replica_sessions: ReplicaSessions,
     open: RwLock<HashMap<TopicPartition, Entry>>,
     /// The image that was taken over last. Held while roles change and while a partition joins the set.
     seen: Mutex<Image>,
@@ -86,6 +90,8 @@ impl PartitionManager {
             directories,
             metrics: LogMetrics::new(),
             replicas,
+            follower_bells: Arc::default(),
+            replica_sessions: ReplicaSessions::default(),
             open: RwLock::default(),
             seen: Mutex::default(),
             opening: Mutex::default(),

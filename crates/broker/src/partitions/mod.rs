@@ -15,18 +15,22 @@ mod configs; // from topic configs to a log's configuration
 mod directories; // log directories: locks, folders, checkpoints
 mod error; // wire codes of log errors
 mod fetch_sessions; // what consumers fetch incrementally
+mod follower_bells; // one bell per follower
 mod manager; // the set of partitions, kept in line with the image
 mod partition; // one partition: roles, append, read
 mod producer_ids; // ids for idempotent producers
+mod replica_sessions; // where followers stand
 mod shard_log; // what the group coordinator needs of a partition
 mod waiters; // who waits for records
 
 pub(crate) use directories::{Directories, Identity as DirectoryIdentity};
 pub(crate) use error::{append_code, log_code, read_code};
 pub(crate) use fetch_sessions::{Ask, FetchSessions, Key, Plan, Position, Told, TopicKey};
+pub(crate) use follower_bells::Listener as FollowerListener;
 pub(crate) use manager::{Followers, PartitionManager, PartitionsError, Replicas};
 pub(crate) use partition::{AppendRefused, Commitment, Followed, Led, Partition, ReplicaRefused, ReplicaView, Served};
 pub(crate) use producer_ids::ProducerIds;
+pub(crate) use replica_sessions::{ReplicaKey, ReplicaPosition, ReplicaSession, Slot};
 pub(crate) use shard_log::LedPartition;
 pub(crate) use waiters::{Interest, Wait};
 

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use twinstream_log::{LogError, PartitionLog, ReadError, ReadResult};
 use twinstream_metadata::{Image, PartitionImage};
@@ -35,6 +36,8 @@ pub(crate) use self::following::Followed;
 use self::following::Following;
 use self::leading::Leading;
 pub(crate) use self::leading::{AppendRefused, Commitment, Led, ReplicaRefused, ReplicaView};
+use super::follower_bells::{FollowerBell, FollowerBells};
+use super::replica_sessions::ReplicaPosition;
 use super::waiters::{Event, Waiters};
 use crate::replication::IsrChanges;
 
@@ -44,6 +47,7 @@ pub(super) struct Surroundings {
     pub(super) node: NodeId,
     /// Where changes of the ISR are proposed.
     pub(super) isr: Arc<IsrChanges>,
+    pub(super) followers: Arc<FollowerBells>,
 }
 
 pub(crate) struct Partition {
@@ -52,7 +56,12 @@ pub(crate) struct Partition {
     gate: RwLock<Gate>,
     settings: Mutex<LeaderSettings>,
     waiters: Waiters,
+    /// The bells of those who copy from here.
+    followers: ArcSwap<Vec<Arc<FollowerBell>>>,
+    all_followers: Arc<FollowerBells>,
     isr: Arc<IsrChanges>,
+    /// It was closed for good; who still holds it looks for its successor.
+    retired: AtomicBool,
     /// The log failed on disk, which was reported.
     failed: AtomicBool,
 }
@@ -101,7 +110,10 @@ impl Partition {
             gate: RwLock::new(gate),
             settings: Mutex::new(settings),
             waiters: Waiters::default(),
+            followers: ArcSwap::default(),
+            all_followers: around.followers,
             isr: around.isr,
+            retired: AtomicBool::new(false),
             failed: AtomicBool::new(false),
         }
     }
@@ -132,6 +144,7 @@ impl Partition {
             return RoleChange::None; // an image never goes back; whoever calls with an older one is late
         }
         let role = self.role_for(wanted, image, now);
+        self.set_followers(matches!(role, Role::Leading(_)).then_some(wanted));
         let change = match &role {
             Role::Idle => RoleChange::Idle,
             Role::Leading(_) => RoleChange::Leads,
@@ -142,7 +155,7 @@ impl Partition {
         *gate = Gate { leader: wanted.leader, epoch: wanted.leader_epoch, role };
         drop(gate);
         self.settle(now);
-        self.waiters.ring(Event::Changed);
+        self.announce(Event::Changed);
         change
     }
 
@@ -182,12 +195,33 @@ impl Partition {
         gate.leader = None;
         gate.role = Role::Idle;
         drop(gate);
-        self.waiters.ring(Event::Changed);
+        self.retired.store(true, Ordering::Release);
+        self.announce(Event::Changed);
     }
 
     /// Wakes everybody, because the partition is closed.
     pub(super) fn ring(&self) {
-        self.waiters.ring(Event::Changed);
+        self.announce(Event::Changed);
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Gives the partition the bells of its followers, none unless it leads.
+    fn set_followers(&self, led: Option<&PartitionImage>) {
+        let nodes = led.into_iter().flat_map(|image| &image.replicas).filter(|node| **node != self.node);
+        self.followers.store(Arc::new(nodes.map(|node| self.all_followers.of(*node)).collect()));
+    }
+
+    /// Wakes who waits for this, and the followers.
+    fn announce(&self, event: Event) {
+        self.waiters.ring(event);
+        self.ring_followers();
+    }
+
+    fn ring_followers(&self) {
+        self.followers.load().iter().for_each(|bell| bell.ring());
     }
 
     /// The log failed on disk: nothing works with it until the broker restarts. Said once.
@@ -235,6 +269,14 @@ impl Partition {
         self.log.read(from, max_bytes, at_least_one, self.log.log_end_offset())
     }
 
+    /// Whether a follower that stands here would hear something new. May say yes in vain.
+    pub(crate) fn has_news_for(&self, position: &ReplicaPosition) -> bool {
+        let log = &self.log;
+        log.log_end_offset() != position.fetch_offset
+            || position.knows_less_than(log.high_watermark(), log.log_start_offset())
+            || self.check_leader(position.leader_epoch).is_err()
+    }
+
     pub(crate) fn high_watermark(&self) -> Offset {
         self.log.high_watermark()
     }
@@ -247,7 +289,7 @@ impl Partition {
     /// Moves the log's high watermark and wakes who waits for it.
     fn commit(&self, high_watermark: Offset) {
         if self.log.advance_high_watermark(high_watermark) {
-            self.waiters.ring(Event::Committed(high_watermark));
+            self.announce(Event::Committed(high_watermark));
         }
     }
 }

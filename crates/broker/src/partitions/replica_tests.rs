@@ -61,7 +61,7 @@ impl Replica {
         let dir = tempfile::tempdir().unwrap();
         let limits = Limits { lag_max: Duration::from_secs(30), silence_max: Duration::from_secs(2) };
         let settings = LeaderSettings { min_insync_replicas, limits };
-        let around = Surroundings { node: SELF, isr: Arc::default() };
+        let around = Surroundings { node: SELF, isr: Arc::default(), followers: Arc::default() };
         let partition = Arc::new(Partition::new(open(dir.path()), settings, around));
         Replica { _dir: dir, partition, image: brokers(), now: Instant::now() }
     }
@@ -291,18 +291,17 @@ fn bells_ring_for_what_their_waiters_want_only() {
     replica.lead(1);
     let partition = &replica.partition;
     let wait = |interest| Wait::on([(Arc::clone(partition), interest)]);
-    let (follower, consumer, deletion) =
-        (wait(Interest::of_follower(Offset(0))), wait(Interest::committed(Offset(1))), wait(Interest::starts()));
-    let rung = || [&follower, &consumer, &deletion].map(|wait| wait.rung().now_or_never().is_some());
+    let (consumer, deletion) = (wait(Interest::committed(Offset(1))), wait(Interest::starts()));
+    let rung = || [&consumer, &deletion].map(|wait| wait.rung().now_or_never().is_some());
     for (event, hears) in [
-        (Event::Appended, [true, false, false]),
-        (Event::Committed(Offset(1)), [true, true, false]),
-        (Event::Started, [true, false, true]),
-        (Event::Changed, [true, true, true]),
+        (Event::Committed(Offset(0)), [false, false]),
+        (Event::Committed(Offset(1)), [true, false]),
+        (Event::Started, [false, true]),
+        (Event::Changed, [true, true]),
     ] {
         partition.waiters().ring(event);
         assert_eq!(rung(), hears, "{event:?}");
     }
-    drop((follower, consumer, deletion));
+    drop((consumer, deletion));
     assert!(partition.waiters().is_empty());
 }

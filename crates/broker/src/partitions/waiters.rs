@@ -2,8 +2,9 @@
 //!
 //! Picture: a waiter puts the same bell into every partition that it watches and takes it out again when it is
 //! dropped, so that an idle partition does not gather the bells of polls that are long answered. Each bell says what
-//! it is for: new records (a follower), or a high watermark of at least so much (a consumer, a producer with
-//! acks=all), so that nobody wakes to find nothing. The common case, nobody waits, costs one atomic load.
+//! it is for, such as a high watermark of at least so much (a consumer, a producer with acks=all), so that nobody
+//! wakes to find nothing. The common case, nobody waits, costs one atomic load. Followers have bells of their own
+//! (`follower_bells`).
 //!
 //! Bound: one bell per request in hand and partition that it names.
 
@@ -20,8 +21,6 @@ use super::Partition;
 /// What a waiter wants to hear of, besides a change of leadership, which all hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interest {
-    /// Records that are appended, committed or not.
-    appends: bool,
     /// A high watermark of at least this.
     committed: Offset,
     /// A log that begins later, or replicas that do.
@@ -29,17 +28,11 @@ pub(crate) struct Interest {
 }
 
 impl Interest {
-    const NOTHING: Interest = Interest { appends: false, committed: Offset(i64::MAX), starts: false };
+    const NOTHING: Interest = Interest { committed: Offset(i64::MAX), starts: false };
 
     /// A high watermark of at least `offset`.
     pub(crate) fn committed(offset: Offset) -> Interest {
         Interest { committed: offset, ..Interest::NOTHING }
-    }
-
-    /// What a follower that knows this high watermark waits for: everything that it does not have.
-    pub(crate) fn of_follower(known_high_watermark: Offset) -> Interest {
-        let committed = Offset(known_high_watermark.0.saturating_add(1));
-        Interest { appends: true, committed, starts: true }
     }
 
     /// The start of the log, here or at a follower.
@@ -48,16 +41,11 @@ impl Interest {
     }
 
     fn and(self, other: Interest) -> Interest {
-        Interest {
-            appends: self.appends || other.appends,
-            committed: self.committed.min(other.committed),
-            starts: self.starts || other.starts,
-        }
+        Interest { committed: self.committed.min(other.committed), starts: self.starts || other.starts }
     }
 
     fn hears(self, event: Event) -> bool {
         match event {
-            Event::Appended => self.appends,
             Event::Committed(high_watermark) => high_watermark >= self.committed,
             Event::Started => self.starts,
             Event::Changed => true,
@@ -68,7 +56,6 @@ impl Interest {
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    Appended,
     Committed(Offset),
     Started,
     /// Leadership, ISR, or the end of the partition.

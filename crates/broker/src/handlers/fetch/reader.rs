@@ -3,6 +3,7 @@
 use kafka_protocol::messages::FetchRequest;
 use twinstream_model::NodeId;
 
+use super::follower::Follower;
 use crate::context::RequestContext;
 use crate::partitions::Served;
 
@@ -15,19 +16,16 @@ const NO_BROKER_EPOCH: i64 = -1;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reader {
-    Consumer {
-        /// Its rack, if it says one.
-        rack: Option<String>,
-        /// Consumers that know of racks may read followers (KIP-392).
-        served: Served,
-    },
+    Consumer(Consumer),
     Follower(Follower),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Follower {
-    pub(super) node: NodeId,
-    pub(super) broker_epoch: i64,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Consumer {
+    /// Its rack, if it says one.
+    pub(super) rack: Option<String>,
+    /// Consumers that know of racks may read followers (KIP-392).
+    pub(super) served: Served,
 }
 
 impl Reader {
@@ -40,16 +38,9 @@ impl Reader {
             return Reader::Follower(Follower { node: NodeId(replica), broker_epoch });
         }
         let knows_racks = ctx.api_version >= RACK_SINCE;
-        Reader::Consumer {
+        Reader::Consumer(Consumer {
             rack: Some(request.rack_id.to_string()).filter(|rack| knows_racks && !rack.is_empty()),
             served: if knows_racks { Served::ByAnyReplica } else { Served::ByLeader },
-        }
-    }
-
-    pub(super) fn follower(&self) -> Option<Follower> {
-        match self {
-            Reader::Follower(follower) => Some(*follower),
-            Reader::Consumer { .. } => None,
-        }
+        })
     }
 }

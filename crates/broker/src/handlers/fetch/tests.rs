@@ -4,6 +4,7 @@ use kafka_protocol::messages::{ApiKey, BrokerId, TopicName as WireTopicName};
 use kafka_protocol::protocol::{Decodable, StrBytes};
 use uuid::Uuid;
 
+use super::reader::Consumer;
 use super::*;
 use crate::context::Principal;
 use crate::metrics::BrokerMetrics;
@@ -51,7 +52,8 @@ fn topics_are_named_as_the_version_does_it() {
 #[test]
 fn followers_are_told_apart_from_consumers() {
     let of = |version: i16, replica: i32| {
-        Reader::of(&context(version), &request("t").with_replica_id(BrokerId(replica))).follower().is_some()
+        let request = request("t").with_replica_id(BrokerId(replica));
+        matches!(Reader::of(&context(version), &request), Reader::Follower(_))
     };
     assert!(!of(11, -1) && !of(11, -2) && of(11, 0));
     let mut newer = request("t").with_replica_id(BrokerId(-1));
@@ -63,9 +65,12 @@ fn followers_are_told_apart_from_consumers() {
 
 #[test]
 fn consumers_read_followers_from_the_version_on_that_knows_racks() {
-    let of = |version: i16| Reader::of(&context(version), &request("t").with_rack_id(StrBytes::from_static_str("r1")));
-    assert_eq!(of(10), Reader::Consumer { rack: None, served: Served::ByLeader });
-    assert_eq!(of(11), Reader::Consumer { rack: Some("r1".into()), served: Served::ByAnyReplica });
+    let of = |version: i16| match Reader::of(&context(version), &request("t").with_rack_id("r1".into())) {
+        Reader::Consumer(consumer) => consumer,
+        Reader::Follower(_) => panic!("it is a consumer"),
+    };
+    assert_eq!(of(10), Consumer { rack: None, served: Served::ByLeader });
+    assert_eq!(of(11), Consumer { rack: Some("r1".into()), served: Served::ByAnyReplica });
 }
 
 #[test]

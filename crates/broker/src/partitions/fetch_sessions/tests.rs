@@ -10,8 +10,6 @@ fn at(offset: i64) -> Position {
         bytes_max: 100,
         current_epoch: LeaderEpoch::NONE,
         last_fetched_epoch: LeaderEpoch::NONE,
-        log_start: Offset::NONE,
-        known_high_watermark: Position::NO_HIGH_WATERMARK,
     }
 }
 

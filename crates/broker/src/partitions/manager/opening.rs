@@ -95,7 +95,11 @@ impl PartitionManager {
 
     fn open_one(&self, wanted: Wanted) -> Result<(), PartitionsError> {
         let log = self.open_log(&wanted)?;
-        let around = Surroundings { node: self.node, isr: Arc::clone(&self.replicas.isr) };
+        let around = Surroundings {
+            node: self.node,
+            isr: Arc::clone(&self.replicas.isr),
+            followers: Arc::clone(&self.follower_bells),
+        };
         let partition = Arc::new(Partition::new(log, wanted.config.leader, around));
         self.admit(partition, wanted);
         Ok(())

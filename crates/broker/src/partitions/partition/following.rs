@@ -151,7 +151,7 @@ impl Partition {
         state.cut(own_log(&self.log));
         drop(state);
         drop(gate);
-        self.waiters.ring(Event::Changed);
+        self.announce(Event::Changed);
         match repaired {
             Ok(cut) if cut.recovery_point_moved => Followed::Checkpoint,
             Ok(_) => Followed::Goes,

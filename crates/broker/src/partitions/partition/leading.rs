@@ -117,7 +117,7 @@ impl Partition {
         let led = Led { appended, epoch: gate.epoch };
         let committed = leading.state.lock().appended(self.log.log_end_offset(), Instant::now());
         drop(gate);
-        self.waiters.ring(Event::Appended);
+        self.ring_followers();
         committed.into_iter().for_each(|high_watermark| self.commit(high_watermark));
         Ok(led)
     }
@@ -169,7 +169,7 @@ impl Partition {
         drop(gate);
         self.apply(effects);
         if has_started {
-            self.waiters.ring(Event::Started);
+            self.announce(Event::Started);
         }
         Ok(is_in_sync)
     }
@@ -198,9 +198,10 @@ impl Partition {
             state.brokers_changed(standing(image), now),
         ];
         drop(state);
+        self.set_followers(Some(wanted));
         all.into_iter().for_each(|effects| self.apply(effects));
         // The ISR may have become too small, or large enough, for those who wait.
-        self.waiters.ring(Event::Changed);
+        self.announce(Event::Changed);
     }
 
     /// Draws the first conclusions of a new role: the only in-sync replica commits by itself.
@@ -220,7 +221,7 @@ impl Partition {
         let effects = leading.state.lock().set_settings(leading.demanding(settings), now);
         drop(gate);
         self.apply(effects);
-        self.waiters.ring(Event::Changed);
+        self.announce(Event::Changed);
     }
 
     fn apply(&self, effects: Effects) {
@@ -256,7 +257,7 @@ impl Partition {
         match answered {
             Answered::Settled(effects) => {
                 self.apply(effects);
-                self.waiters.ring(Event::Changed);
+                self.announce(Event::Changed);
                 false
             }
             Answered::SendAgain(_) => true,
@@ -287,7 +288,7 @@ impl Partition {
     /// Deletes records on the leader; followers hear of it with their next fetch.
     pub(crate) fn delete_records(&self, before: Offset, now: i64) -> Result<Offset, ReadError> {
         let deleted = self.log.delete_records(before, now)?;
-        self.waiters.ring(Event::Started);
+        self.announce(Event::Started);
         Ok(deleted)
     }
 

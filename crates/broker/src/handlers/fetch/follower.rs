@@ -1,0 +1,350 @@
+//! A follower's fetch: what it asks for tells this leader what it has.
+//!
+//! Picture: the positions that the request names are taken in first, which may commit records and wake their
+//! producers. Then passes look at all partitions of the session, cheaply where nothing happened, until there is
+//! something to send or the wait is over. Now and then every position is taken in again, so that a follower of quiet
+//! partitions does not count as silent.
+//!
+//! An answer names the partitions of which there is something to tell: records, an error, a fork, a high watermark or
+//! log start that the follower does not know (KIP-1166). The first answer of a session names all.
+//!
+//! Served from version 15 on, which says under which registration the follower fetches (KIP-903); without that it could
+//! not count as in sync.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::fetch_request::FetchPartition;
+use twinstream_log::FileSlice;
+use twinstream_metadata::Image;
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
+use twinstream_protocol::batch::whole_batches;
+use twinstream_protocol::fetch::{EpochEnd, FetchAnswer, PartitionAnswer};
+use twinstream_replication::leader::ReplicaFetch;
+
+use super::read::read_failed;
+use super::{FileRecords, push, size};
+use crate::context::{Broker, RequestContext};
+use crate::handlers::log_wire::partition_here;
+use crate::partitions::{
+    FollowerListener, Partition, ReplicaKey, ReplicaPosition, ReplicaRefused, ReplicaSession, Slot, TopicKey,
+};
+
+/// The version from which on followers say their broker epoch.
+pub(super) const SINCE: i16 = 15;
+/// How often all positions are taken in, whatever happens: several times within the silence that a leader suffers.
+const REVIEW_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Who fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Follower {
+    pub(super) node: NodeId,
+    pub(super) broker_epoch: i64,
+}
+
+/// What a request allows.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    bytes_min: usize,
+    bytes_max: usize,
+    wait: Duration,
+}
+
+/// What a pass found, by the places of the partitions in the session.
+#[derive(Default)]
+struct Pass {
+    answers: Vec<(usize, PartitionAnswer<FileRecords>)>,
+    bytes: usize,
+    /// The last partition with records.
+    served: Option<usize>,
+    is_urgent: bool,
+    /// When a throttle lets more through.
+    opens_at: Option<Instant>,
+}
+
+pub(super) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: FetchRequest,
+    follower: Follower,
+) -> FetchAnswer<FileRecords> {
+    let sessions = &broker.partitions.replica_sessions;
+    let taken = sessions.take(follower.node, request.session_id, request.session_epoch, Instant::now());
+    let mut session = match taken {
+        Ok(session) => session,
+        Err(code) => {
+            ctx.count_error(code);
+            return FetchAnswer::failed(code);
+        }
+    };
+    take_positions(broker, &mut session, &request);
+    let limits = Limits {
+        bytes_min: size(request.min_bytes),
+        bytes_max: size(request.max_bytes).min(broker.settings.network.fetch_bytes_max),
+        wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+    };
+    let pass = read_enough(broker, follower, &mut session, limits).await;
+    let answer = to_answer(broker, ctx, follower, &mut session, pass);
+    sessions.put_back(session);
+    answer
+}
+
+/// Brings the session up to date with the lists of the request.
+fn take_positions(broker: &Broker, session: &mut ReplicaSession, request: &FetchRequest) {
+    let image = broker.image.load();
+    for topic in &request.topics {
+        let topic_id = TopicId(topic.topic_id);
+        for partition in &topic.partitions {
+            let key = (topic_id, PartitionIndex(partition.partition));
+            session.set(key, position(partition), || find(broker, &image, key));
+        }
+    }
+    for topic in &request.forgotten_topics_data {
+        topic.partitions.iter().for_each(|index| session.forget(&(TopicId(topic.topic_id), PartitionIndex(*index))));
+    }
+}
+
+fn position(partition: &FetchPartition) -> ReplicaPosition {
+    ReplicaPosition {
+        leader_epoch: LeaderEpoch(partition.current_leader_epoch),
+        fetch_offset: Offset(partition.fetch_offset),
+        last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
+        log_start: Offset(partition.log_start_offset),
+        high_watermark: Offset(partition.high_watermark),
+        bytes_max: size(partition.partition_max_bytes),
+    }
+}
+
+fn find(broker: &Broker, image: &Image, (topic, partition): ReplicaKey) -> Result<Arc<Partition>, ErrorCode> {
+    let name = image.topic_by_id(topic).map(|topic| topic.name.clone()).ok_or(ErrorCode::UnknownTopicId)?;
+    let found = partition_here(broker, image, &name, partition)?;
+    match found.topic_id() == topic {
+        true => Ok(found),
+        false => Err(ErrorCode::InconsistentTopicId),
+    }
+}
+
+/// Passes until there is enough to send, the wait is over or the broker stops.
+async fn read_enough(broker: &Arc<Broker>, follower: Follower, session: &mut ReplicaSession, limits: Limits) -> Pass {
+    let deadline = Instant::now() + limits.wait;
+    let shutdown = broker.shutdown.clone();
+    let mut pass = look(broker, follower, session, limits);
+    if pass.is_enough(limits) || limits.wait.is_zero() {
+        return pass;
+    }
+    let listener: Option<FollowerListener> = broker.partitions.follower_bells.listen(follower.node);
+    loop {
+        let rung = async {
+            match &listener {
+                Some(listener) => listener.rung().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(rung);
+        // Hung up before the next look, so that nothing between the two is missed.
+        let is_rung = futures::poll!(rung.as_mut()).is_ready();
+        pass = look(broker, follower, session, limits);
+        if pass.is_enough(limits) || Instant::now() >= deadline {
+            return pass;
+        }
+        if is_rung {
+            continue;
+        }
+        let until = pass.opens_at.map_or(deadline, |opens| opens.min(deadline)).min(Instant::now() + REVIEW_INTERVAL);
+        tokio::select! {
+            () = rung => {}
+            () = tokio::time::sleep_until(until.into()) => {}
+            () = shutdown.cancelled() => return pass,
+        }
+    }
+}
+
+/// One pass over the session.
+fn look(broker: &Broker, follower: Follower, session: &mut ReplicaSession, limits: Limits) -> Pass {
+    let now = Instant::now();
+    let is_review = session.reviewed.is_none_or(|last| now.saturating_duration_since(last) >= REVIEW_INTERVAL);
+    if is_review {
+        session.reviewed = Some(now);
+        find_again(broker, session);
+    }
+    let mut pass = Pass::default();
+    for place in session.order() {
+        let slot = &mut session.slots_mut()[place];
+        let is_new = std::mem::take(&mut slot.is_new);
+        if let Some(answer) = look_at(broker, follower, slot, is_new || is_review, limits, &mut pass) {
+            if answer.records.is_some() {
+                pass.served = Some(place);
+            }
+            pass.answers.push((place, answer));
+        }
+    }
+    pass
+}
+
+/// Partitions that were not here, or not yet, are looked up again.
+fn find_again(broker: &Broker, session: &mut ReplicaSession) {
+    let image = broker.image.load();
+    for slot in session.slots_mut() {
+        if slot.partition.as_ref().map_or(true, |partition| partition.is_retired()) {
+            slot.partition = find(broker, &image, slot.key);
+        }
+    }
+}
+
+/// What there is to tell about one partition; `None` if nothing.
+fn look_at(
+    broker: &Broker,
+    follower: Follower,
+    slot: &Slot,
+    takes_in: bool,
+    limits: Limits,
+    pass: &mut Pass,
+) -> Option<PartitionAnswer<FileRecords>> {
+    let told = match &slot.partition {
+        Ok(partition) if takes_in || partition.has_news_for(&slot.position) => {
+            read(broker, follower, slot, partition, takes_in, limits, pass)
+        }
+        Ok(_) => return None,
+        Err(code) => Err(*code),
+    };
+    match told {
+        Ok(told) => told,
+        Err(code) => {
+            pass.is_urgent = true;
+            Some(PartitionAnswer::failed(slot.key.1, code))
+        }
+    }
+}
+
+fn read(
+    broker: &Broker,
+    follower: Follower,
+    slot: &Slot,
+    partition: &Partition,
+    takes_in: bool,
+    limits: Limits,
+    pass: &mut Pass,
+) -> Result<Option<PartitionAnswer<FileRecords>>, ErrorCode> {
+    let position = slot.position;
+    let now = Instant::now();
+    let is_in_sync = match takes_in {
+        true => match partition.fetched(&replica_fetch(follower, position), now) {
+            Ok(is_in_sync) => is_in_sync,
+            Err(ReplicaRefused::Code(code)) => return Err(code),
+            Err(ReplicaRefused::Diverging { epoch, end }) => {
+                pass.is_urgent = true;
+                return Ok(Some(fork(slot, partition, epoch, end)));
+            }
+        },
+        false => {
+            partition.check_leader(position.leader_epoch)?;
+            partition.has_in_sync(follower.node)
+        }
+    };
+    let mut bytes_max = position.bytes_max.min(limits.bytes_max.saturating_sub(pass.bytes));
+    let mut at_least_one = pass.bytes == 0;
+    let throttle = &broker.replication.throttles.leader;
+    let mut is_rationed = false;
+    if !is_in_sync
+        && throttle.holds(partition.id())
+        && let Some(allowance) = throttle.allowance(now)
+    {
+        bytes_max = bytes_max.min(allowance);
+        at_least_one &= allowance > 0;
+        is_rationed = true;
+        pass.opens_at = pass.opens_at.or_else(|| Some(now + throttle.opens_in(now)?));
+    }
+    let found = partition.read_all(position.fetch_offset, bytes_max, at_least_one);
+    let found = found.map_err(|error| read_failed(partition, &error))?;
+    let slice = if is_rationed { found.slice.and_then(whole) } else { found.slice };
+    let knows_too_little = position.knows_less_than(found.high_watermark, found.log_start_offset);
+    pass.bytes += slice.as_ref().map_or(0, |slice| slice.len);
+    pass.is_urgent |= knows_too_little;
+    let has_news = knows_too_little || slice.is_some();
+    Ok(has_news.then(|| PartitionAnswer { records: slice.map(FileRecords), ..quiet(slot, partition) }))
+}
+
+fn replica_fetch(follower: Follower, position: ReplicaPosition) -> ReplicaFetch {
+    ReplicaFetch {
+        follower: follower.node,
+        broker_epoch: follower.broker_epoch,
+        leader_epoch: position.leader_epoch,
+        offset: position.fetch_offset,
+        last_epoch: position.last_fetched_epoch,
+        log_start: position.log_start,
+    }
+}
+
+/// A ration without the batch at its end that is cut off: it would be paid for twice. Rations are small, so looking
+/// into one costs little.
+fn whole(mut slice: FileSlice) -> Option<FileSlice> {
+    let bytes = slice.read().ok()?;
+    slice.len = whole_batches(&bytes).ok()?.len();
+    (slice.len > 0).then_some(slice)
+}
+
+fn fork(slot: &Slot, partition: &Partition, epoch: LeaderEpoch, end: Offset) -> PartitionAnswer<FileRecords> {
+    PartitionAnswer { diverging: Some(EpochEnd { epoch, end_offset: end }), ..quiet(slot, partition) }
+}
+
+/// An answer with nothing but where the log stands.
+fn quiet(slot: &Slot, partition: &Partition) -> PartitionAnswer<FileRecords> {
+    PartitionAnswer {
+        high_watermark: partition.high_watermark(),
+        last_stable_offset: partition.last_stable_offset(),
+        log_start_offset: partition.log().log_start_offset(),
+        ..PartitionAnswer::failed(slot.key.1, ErrorCode::None)
+    }
+}
+
+impl Pass {
+    fn is_enough(&self, limits: Limits) -> bool {
+        self.is_urgent || (self.bytes > 0 && self.bytes >= limits.bytes_min)
+    }
+}
+
+fn to_answer(
+    broker: &Broker,
+    ctx: &RequestContext,
+    follower: Follower,
+    session: &mut ReplicaSession,
+    pass: Pass,
+) -> FetchAnswer<FileRecords> {
+    let mut answers = pass.answers;
+    if session.is_first_answer {
+        add_quiet(session, &mut answers);
+    }
+    if let Some(last) = pass.served {
+        session.served(last);
+    }
+    let mut answer = FetchAnswer { session_id: session.id(), ..FetchAnswer::failed(ErrorCode::None) };
+    for (place, partition) in answers {
+        ctx.count_error(partition.error);
+        let slot = &session.slots()[place];
+        count(broker, follower, slot, &partition);
+        push(&mut answer.topics, &(TopicKey::Id(slot.key.0), slot.key.1), None, partition);
+    }
+    answer
+}
+
+/// Partitions of which there is nothing to tell, for the first answer of a session.
+fn add_quiet(session: &ReplicaSession, answers: &mut Vec<(usize, PartitionAnswer<FileRecords>)>) {
+    let mut is_named = vec![false; session.slots().len()];
+    answers.iter().for_each(|(place, _)| is_named[*place] = true);
+    for (place, slot) in session.slots().iter().enumerate().filter(|(place, _)| !is_named[*place]) {
+        if let Ok(partition) = &slot.partition {
+            answers.push((place, quiet(slot, partition)));
+        }
+    }
+}
+
+/// What followers fetch is no traffic of clients. It counts for the throttle if it could have been held back.
+fn count(broker: &Broker, follower: Follower, slot: &Slot, answer: &PartitionAnswer<FileRecords>) {
+    let (Some(records), Ok(partition)) = (&answer.records, &slot.partition) else { return };
+    broker.metrics.replication.bytes_out.inc_by(records.0.len as u64);
+    let throttle = &broker.replication.throttles.leader;
+    if throttle.holds(partition.id()) && !partition.has_in_sync(follower.node) {
+        throttle.spend(records.0.len, Instant::now());
+    }
+}
