@@ -144,7 +144,7 @@ impl LogDirectory {
         let mut found: Vec<TopicPartition> = self
             .folders()?
             .iter()
-            .filter(|name| has_identity(&self.path.join(name)))
+            .filter(|name| self.path.join(name).join(crate::partition_log::METADATA_FILE).exists())
             .filter_map(|name| parse_folder(name))
             .collect();
         found.sort();
@@ -265,12 +265,6 @@ fn new_directory_id() -> Uuid {
             return id;
         }
     }
-}
-
-/// Whether the folder says which topic it belongs to. A power loss may leave the file empty or take it along; such a folder
-/// was never flushed, and is made again.
-fn has_identity(folder: &Path) -> bool {
-    fs::metadata(folder.join(crate::partition_log::METADATA_FILE)).is_ok_and(|file| file.len() > 0)
 }
 
 /// The partition that a folder name stands for.

@@ -38,6 +38,11 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), LogError> {
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
+/// Like [`replace`], but the new name may be lost with the machine; what has a name has its content.
+pub(crate) fn replace_content(path: &Path, content: &[u8]) -> Result<(), LogError> {
+    swap(path, content, File::sync_all).map_err(LogError::io("replace", path))
+}
+
 /// Replaces a file without waiting for the disk: a crash of the process leaves the old or the new content, a power loss
 /// perhaps neither. For hints that can be had from the log again; [`sync_file`] makes the new content last.
 pub(crate) fn replace_unsynced(path: &Path, content: &[u8]) -> Result<(), LogError> {

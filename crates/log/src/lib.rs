@@ -11,7 +11,7 @@
 //! rebuilt, damaged records at the tail are cut.
 //!
 //! Lock order: a log's flushing, then its writer, then its epochs, then a segment's indexes. No lock is held while the disk is
-//! flushed or records are sent. Not here: who may write or read (broker), replication, transactions and
+//! flushed or records are sent. Not here: who may write or read (broker), when to follow or cut (replication), transactions and
 //! compaction (later releases, see `GAPS.md`).
 
 mod checkpoint;

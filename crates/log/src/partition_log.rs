@@ -83,7 +83,7 @@ pub struct PartitionLog {
     high_watermark: AtomicI64,
     log_end: AtomicI64,
     recovery_point: AtomicI64,
-    /// Whether the folder and its identity are on the disk; they are flushed with the first records.
+    /// Whether the name of the folder is on the disk; it is flushed with the first records.
     settled: AtomicBool,
     writer: Mutex<Writer>,
     /// Held by whoever flushes, so that nobody takes a flush that is still under way for done, and by whoever cuts, so
@@ -342,9 +342,7 @@ impl PartitionLog {
         if self.settled.load(Ordering::Acquire) {
             return Ok(());
         }
-        let dir = self.dir.read().clone();
-        files::sync_file(&dir.join(METADATA_FILE))?;
-        files::sync_dir(dir.parent().unwrap_or(Path::new(".")))?;
+        files::sync_dir(self.dir.read().parent().unwrap_or(Path::new(".")))?;
         self.settled.store(true, Ordering::Release);
         Ok(())
     }

@@ -77,11 +77,10 @@ fn folders_are_partitions_only_with_their_metadata() {
     let directory = LogDirectory::open(dir.path(), NodeId(1)).unwrap();
     for name in ["a-b-3", "c-0", "metadata", "d-1.ab12-delete", "e-x"] {
         fs::create_dir(dir.path().join(name)).unwrap();
-        fs::write(dir.path().join(name).join("partition.metadata"), "version: 0").unwrap();
+        fs::write(dir.path().join(name).join("partition.metadata"), "").unwrap();
     }
     fs::create_dir(dir.path().join("f-0")).unwrap();
-    fs::create_dir(dir.path().join("g-0")).unwrap();
-    fs::write(dir.path().join("g-0").join("partition.metadata"), "").unwrap();
+
     assert_eq!(directory.partitions().unwrap(), [partition("a-b", 3), partition("c", 0)]);
     directory.remove_deleted().unwrap();
     assert!(!dir.path().join("d-1.ab12-delete").exists());

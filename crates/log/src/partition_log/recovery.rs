@@ -59,13 +59,16 @@ impl Opening {
 }
 
 impl PartitionLog {
-    /// Makes the folder of a new partition and opens it. Nothing waits for the disk: a thousand partitions come into
-    /// being at once. The first flush of records makes the folder last, too; one that a power loss takes before has
-    /// nothing in it and is made again.
-    pub fn create(dir: &Path, topic_id: TopicId, opening: Opening) -> Result<PartitionLog, LogError> {
+    /// Makes the folder of a new partition and opens it. The name of the folder is flushed with its first records and
+    /// not here, so that a thousand partitions come into being soon; one that a power loss takes before has nothing in
+    /// it and is made again. Should a folder be there that lost its identity, what it holds is checked to the last byte.
+    pub fn create(dir: &Path, topic_id: TopicId, mut opening: Opening) -> Result<PartitionLog, LogError> {
+        if dir.exists() {
+            opening.last_stop = LastStop::Unknown;
+        }
         fs::create_dir_all(dir).map_err(LogError::io("create directory", dir))?;
         let text = format!("version: {METADATA_VERSION}\ntopic_id: {topic_id}");
-        files::replace_unsynced(&dir.join(METADATA_FILE), text.as_bytes())?;
+        files::replace_content(&dir.join(METADATA_FILE), text.as_bytes())?;
         PartitionLog::open(dir, opening)
     }
 

@@ -512,22 +512,6 @@ fn epochs_are_remembered_and_rebuilt_from_the_log() {
 }
 
 #[test]
-fn truncation_cuts_at_a_batch_and_forgets_what_was_behind() {
-    let log = Fixture::new(small());
-    for i in 0..20 {
-        log.append(idempotent(9, 0, i * 2, 2)).unwrap();
-    }
-    let cut = log.log.truncate_to(Offset(11)).unwrap();
-    assert_eq!(cut, Truncated { log_end: Offset(10), offsets: 30, recovery_point_moved: false });
-    assert_eq!((log.end(), log.log.high_watermark()), (10, Offset(10)));
-    assert!(log.append(idempotent(9, 0, 8, 2)).unwrap().duplicate);
-    assert_eq!(log.append(idempotent(9, 0, 10, 2)).unwrap().base_offset, Offset(10));
-    assert_eq!(log.bases(0), [0, 2, 4, 6, 8, 10]);
-    let log = log.crash();
-    assert_eq!(log.end(), 12);
-}
-
-#[test]
 fn failed_write_puts_the_log_out_of_use() {
     let log = Fixture::new(small());
     log.fill(1);

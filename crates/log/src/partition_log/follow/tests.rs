@@ -472,7 +472,26 @@ fn failed_cut_puts_the_log_out_of_use() {
     // A segment that has to go cannot be renamed, because its name is gone.
     let last = log.0.files(".log").pop().unwrap();
     fs::remove_file(log.0.dir().join(last)).unwrap();
+    let checked = log.0.dir().with_file_name(".twinstream-running");
+    fs::write(&checked, "version: 0").unwrap();
     assert!(log.0.log.truncate_to(Offset(3)).is_err());
     assert!(log.0.log.is_poisoned());
     assert!(matches!(log.0.log.truncate_to(Offset(1)), Err(LogError::Poisoned { .. })));
+    assert!(!checked.exists(), "the next start must not trust the page cache");
+}
+
+#[test]
+fn truncation_cuts_at_a_batch_and_forgets_what_was_behind() {
+    let log = Fixture::new(small());
+    for i in 0..20 {
+        log.append(idempotent(9, 0, i * 2, 2)).unwrap();
+    }
+    let cut = log.log.truncate_to(Offset(11)).unwrap();
+    assert_eq!(cut, Truncated { log_end: Offset(10), offsets: 30, recovery_point_moved: false });
+    assert_eq!((log.end(), log.log.high_watermark()), (10, Offset(10)));
+    assert!(log.append(idempotent(9, 0, 8, 2)).unwrap().duplicate);
+    assert_eq!(log.append(idempotent(9, 0, 10, 2)).unwrap().base_offset, Offset(10));
+    assert_eq!(log.bases(0), [0, 2, 4, 6, 8, 10]);
+    let log = log.crash();
+    assert_eq!(log.end(), 12);
 }
