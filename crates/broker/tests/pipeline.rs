@@ -194,6 +194,15 @@ async fn metrics_are_served_under_kafkas_names() {
         "kafka_log_log_logendoffset{partition=\"0\",topic=\"t\"} 2",
         "kafka_controller_kafkacontroller_activecontrollercount 1",
         "kafka_server_replicamanager_leadercount 1",
+        "kafka_server_replicamanager_underreplicatedpartitions 0",
+        "kafka_server_replicamanager_underminisrpartitioncount 0",
+        "kafka_server_replicamanager_isrshrinks_total 0",
+        "kafka_server_replicafetchermanager_maxlag{clientId=\"Replica\"} 0",
+        "kafka_cluster_partition_atminisr{partition=\"0\",topic=\"t\"} 1",
+        "kafka_controller_kafkacontroller_preferredreplicaimbalancecount 0",
+        "kafka_controller_controllerstats_uncleanleaderelections_total 0",
+        "kafka_server_raftmetrics_number_of_voters 1",
+        "kafka_server_raftmetrics_number_of_offline_voters 0",
     ] {
         assert!(page.contains(line), "{line} is missing in\n{page}");
     }

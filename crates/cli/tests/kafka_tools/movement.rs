@@ -3,7 +3,9 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use twinstream_testkit::{ClusterOptions, Folder, wait_until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use twinstream_testkit::{ClusterOptions, Folder, free_port, wait_until};
 
 use crate::SETTLED_WITHIN;
 use crate::bench::{Bench, TOPICS, field};
@@ -107,7 +109,12 @@ async fn leader_election_command_brings_leaders_home() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unclean_election_happens_only_when_asked_for() {
-    let mut bench = Bench::start_with(5, ClusterOptions::replicated()).await;
+    let metrics: Vec<String> = (1..=5).map(|_| format!("127.0.0.1:{}", free_port())).collect();
+    let with_metrics = |options: ClusterOptions, (index, address): (usize, &String)| {
+        options.set_on(index + 1, "twinstream.metrics.listener", address.clone())
+    };
+    let options = metrics.iter().enumerate().fold(ClusterOptions::replicated(), with_metrics);
+    let mut bench = Bench::start_with(5, options).await;
     let assignment = ["--replica-assignment", "4:5", "--config", "min.insync.replicas=1"];
     bench.text(TOPICS, &[&["--create", "--topic", "risky"], &assignment[..]].concat());
     bench.cluster.broker(5).kill();
@@ -124,4 +131,23 @@ async fn unclean_election_happens_only_when_asked_for() {
     let elected = bench.text(ELECT, &unclean);
     assert!(elected.contains("Successfully completed leader election (UNCLEAN) for partitions risky-0"), "{elected}");
     assert_eq!(field(&bench.row("risky", 0), "Leader"), "5");
+    let logs: String = (1..=3).map(|voter| bench.cluster.broker(voter).log_text()).collect();
+    let warned = logs.lines().filter(|line| line.contains("WARN") && line.contains("unclean leader election"));
+    assert_eq!(warned.count(), 1, "the controller says that records may be lost");
+    let counted = counters("kafka_controller_controllerstats_uncleanleaderelections_total", &metrics[..3]).await;
+    assert_eq!(counted.iter().sum::<u64>(), 1, "and counts it: {counted:?}");
+}
+
+/// The value of a counter at each of these addresses.
+async fn counters(name: &str, addresses: &[String]) -> Vec<u64> {
+    let mut values = Vec::new();
+    for address in addresses {
+        let mut socket = TcpStream::connect(address).await.expect("the address of metrics");
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.expect("ask");
+        let mut page = String::new();
+        socket.read_to_string(&mut page).await.expect("the metrics");
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        values.push(value.unwrap_or_else(|| panic!("no {name} in\n{page}")));
+    }
+    values
 }
