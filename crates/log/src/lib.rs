@@ -10,9 +10,9 @@
 //! known. L4 files of a newer version are refused, damaged hints (indexes, snapshots, checkpoints) are
 //! rebuilt, damaged records at the tail are cut.
 //!
-//! Lock order: a log's flushing, then its writer, then its epochs, then a segment's indexes. No lock is held while the disk is
-//! flushed or records are sent. Not here: who may write or read (broker), when to follow or cut (replication), transactions and
-//! compaction (later releases, see `GAPS.md`).
+//! Lock order: a log's flushing, then its writer, then its epochs, then a segment's indexes. None but `flushing` is held
+//! while the disk is flushed, and none at all while records are sent. Not here: who may write or read (broker), when to
+//! follow or cut (replication), transactions and compaction (later releases, see `GAPS.md`).
 
 mod checkpoint;
 mod config;
