@@ -10,7 +10,7 @@ use super::{Dice, Subject};
 use crate::checker::{self, Verdict};
 use crate::folder::Folder;
 use crate::history::{Event, Recorder, Value, What};
-use crate::load::{Load, LoadOptions, last_reading};
+use crate::load::{Load, LoadOptions, last_reading, probe_all};
 use crate::nemesis::files;
 use crate::operator::{Operator, PartitionState, SETTLES_WITHIN};
 use crate::wait::{wait_until, wait_until_some};
@@ -268,7 +268,8 @@ impl Trial {
     /// Heals, reads everything once more, and judges.
     pub async fn finish(mut self) -> Report {
         self.heal().await;
-        self.all_writable(SETTLES_WITHIN).await;
+        let took = probe_all(&self.subject.bootstrap(), &self.recorder, &self.options).await;
+        self.tell(format!("every partition took a record after {:.2} s", took.as_secs_f64()));
         self.load.take().expect("a running load").stop().await;
         self.whole().await;
         last_reading(&self.subject.bootstrap(), &self.recorder, &self.options).await;

@@ -8,7 +8,7 @@ use crate::load::{LoadOptions, probe_all};
 
 const PARTITIONS: i32 = 1_000;
 /// librdkafka sends one partition in a request, and a broker answers a connection's requests one after the other.
-const RATE: u32 = 100;
+const RATE: u32 = 25;
 const WRITABLE: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(5);
 
