@@ -18,7 +18,7 @@
 mod plan; // what the next request asks for
 mod repair; // logs that must be cut or begun anew
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,6 @@ use twinstream_protocol::batch::whole_batches;
 use twinstream_protocol::fetch::VERSION_MAX;
 use twinstream_replication::follower::{Ask, Heard, Step};
 
-use self::plan::Plan;
 use super::connection::{Connection, FetchError, Limits};
 use super::fetchers::{Change, FetcherId, Mailbox};
 use super::session::{Key, Session};
@@ -46,6 +45,8 @@ const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
 const REFUSED_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// How often a starting broker looks whether its image has its registration.
 const REGISTRATION_PAUSE: Duration = Duration::from_millis(5);
+/// How often the lag is worked out for the metrics.
+const LAG_INTERVAL: Duration = Duration::from_millis(500);
 /// Pause after an answer that fails as a whole.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 /// A waiting request is given up for new partitions at most this often; each time costs a connection.
@@ -55,13 +56,12 @@ const INTERRUPT_INTERVAL: Duration = Duration::from_millis(20);
 struct Tracked {
     partition: Arc<Partition>,
     epoch: LeaderEpoch,
-    /// The question of the round.
+    /// The question that the session asks.
     asked: Option<Ask>,
     /// Held back by a throttle if it is not in sync.
     in_sync: bool,
+    /// The last pause after a refusal.
     pause: Duration,
-    /// Left out until then.
-    rests_until: Option<Instant>,
     lag: i64,
 }
 
@@ -70,12 +70,20 @@ pub(super) struct Fetcher {
     id: FetcherId,
     mailbox: Arc<Mailbox>,
     tracked: HashMap<Key, Tracked>,
+    /// Those that are to be asked where they stand.
+    fresh: HashSet<Key>,
+    /// Those that are left out, and until when.
+    resting: HashMap<Key, Instant>,
+    /// Those that a throttle holds back.
+    held: HashSet<Key>,
+    throttle_generation: u64,
     session: Session,
     connection: Option<Connection>,
     reconnect_pause: Duration,
     /// The leader could not be reached, which was said.
     is_out: bool,
     interrupted: Option<Instant>,
+    lag_reported: Option<Instant>,
 }
 
 /// What an answer leaves to do.
@@ -92,6 +100,11 @@ impl Fetcher {
             id,
             mailbox,
             tracked: HashMap::new(),
+            fresh: HashSet::new(),
+            resting: HashMap::new(),
+            held: HashSet::new(),
+            throttle_generation: 0,
+            lag_reported: None,
             session: Session::default(),
             connection: None,
             reconnect_pause: RECONNECT_PAUSE_MIN,
@@ -117,11 +130,11 @@ impl Fetcher {
                 self.rest(Some(Instant::now() + REGISTRATION_PAUSE)).await;
                 continue;
             }
-            let plan = Plan::new(&self.broker, &mut self.tracked, Instant::now());
-            if plan.wanted.is_empty() {
-                self.rest(plan.next).await;
+            let next = self.plan(Instant::now());
+            if self.session.is_empty() {
+                self.rest(next).await;
             } else if self.connection.is_some() || self.connect().await {
-                self.round(plan).await;
+                self.round(next).await;
             }
         }
     }
@@ -129,13 +142,12 @@ impl Fetcher {
     fn take_mail(&mut self) {
         for (key, change) in self.mailbox.take() {
             match change {
-                Change::Fetch { partition, epoch } => {
-                    self.tracked.insert(key, Tracked::new(partition, epoch));
-                }
-                Change::Leave => {
-                    self.tracked.remove(&key);
-                }
+                Change::Fetch { partition, epoch } => drop(self.tracked.insert(key, Tracked::new(partition, epoch))),
+                Change::Leave => drop(self.tracked.remove(&key)),
             }
+            self.resting.remove(&key);
+            self.held.remove(&key);
+            self.fresh.insert(key);
         }
         if self.tracked.is_empty() {
             // What happens to the leader is nobody's concern any more.
@@ -214,9 +226,9 @@ impl Fetcher {
     }
 
     /// Asks once and hands out the answer.
-    async fn round(&mut self, plan: Plan) {
+    async fn round(&mut self, next: Option<Instant>) {
         let Some(mut connection) = self.connection.take() else { return };
-        let request = self.request(&plan);
+        let request = self.request(next);
         let answer = tokio::select! {
             answer = connection.ask(&request, FETCH_VERSION) => answer,
             () = self.interruption() => {
@@ -250,10 +262,10 @@ impl Fetcher {
         }
     }
 
-    fn request(&mut self, plan: &Plan) -> FetchRequest {
+    fn request(&mut self, next: Option<Instant>) -> FetchRequest {
         let replication = &self.broker.settings.replication;
-        let wait = plan.wait(replication.fetch_wait_max, Instant::now());
-        let lists = self.session.lists(&plan.wanted);
+        let wait = plan::wait(next, replication.fetch_wait_max, Instant::now());
+        let lists = self.session.lists();
         let replica = ReplicaState::default()
             .with_replica_id(BrokerId(self.broker.settings.node.id.0))
             .with_replica_epoch(self.broker.controller.broker_epoch().unwrap_or(-1));
@@ -294,6 +306,7 @@ impl Fetcher {
     fn hand_out(&mut self, key: Key, data: &PartitionData, left: &mut Leftovers) {
         let Some(tracked) = self.tracked.get_mut(&key) else { return };
         let Some(ask) = tracked.asked.take() else { return };
+        self.fresh.insert(key);
         let heard = heard(data);
         let records = data.records.as_deref().unwrap_or_default();
         let followed = tracked.partition.heard(&ask, heard, records, now_ms());
@@ -314,21 +327,27 @@ impl Fetcher {
         let pause_max = self.broker.settings.replication.backoff_max;
         let Some(tracked) = self.tracked.get_mut(&key) else { return };
         match followed {
-            Followed::Pause => tracked.rest(pause_max),
-            Followed::WaitForImage => {
-                // Should the image bring nothing, asking now and then is cheap.
-                tracked.pause = pause_max;
-                tracked.rest(pause_max);
+            Followed::Pause => {
+                tracked.pause = (tracked.pause * 2).max(REFUSED_PAUSE_MIN).min(pause_max.max(REFUSED_PAUSE_MIN));
+                self.resting.insert(key, Instant::now() + tracked.pause);
             }
+            // Should the image bring nothing, asking now and then is cheap.
+            Followed::WaitForImage => drop(self.resting.insert(key, Instant::now() + pause_max.max(FAILED_PAUSE))),
             Followed::Failed => {
                 self.tracked.remove(&key);
                 self.broker.metrics.replication.failed_partitions.inc();
             }
             _ => tracked.pause = Duration::ZERO,
         }
+        self.fresh.insert(key);
     }
 
-    fn report_lag(&self) {
+    fn report_lag(&mut self) {
+        let now = Instant::now();
+        if self.lag_reported.is_some_and(|last| now.saturating_duration_since(last) < LAG_INTERVAL) {
+            return;
+        }
+        self.lag_reported = Some(now);
         let lag = self.tracked.values().map(|tracked| tracked.lag).max().unwrap_or(0);
         self.broker.replication.fetchers.report_lag(self.id, lag, &self.broker.metrics.replication.max_lag);
     }
@@ -336,13 +355,7 @@ impl Fetcher {
 
 impl Tracked {
     fn new(partition: Arc<Partition>, epoch: LeaderEpoch) -> Tracked {
-        let pause = Duration::ZERO;
-        Tracked { partition, epoch, asked: None, in_sync: false, pause, rests_until: None, lag: 0 }
-    }
-
-    fn rest(&mut self, max: Duration) {
-        self.pause = (self.pause * 2).max(REFUSED_PAUSE_MIN).min(max.max(REFUSED_PAUSE_MIN));
-        self.rests_until = Some(Instant::now() + self.pause);
+        Tracked { partition, epoch, asked: None, in_sync: false, pause: Duration::ZERO, lag: 0 }
     }
 }
 

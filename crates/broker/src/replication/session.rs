@@ -1,13 +1,13 @@
 //! A follower's side of a fetch session (KIP-227): only what changed is sent.
 //!
-//! Picture: a list of what the leader remembers of us. Each request names the partitions whose position differs from
-//! that list, and those that are not fetched any more; the first request of a session names all.
+//! Picture: a list of what the leader is to remember of us, and which of it has not been said yet. Each request names
+//! that, and what is not fetched any more; the first request of a session names all. So a request costs what changed.
 //!
-//! Invariants: the list is what the last request that was answered left at the leader; after any doubt (a connection
+//! Invariants: what has been said is what the last request that was answered left at the leader; after any doubt (a connection
 //! that broke, an answer that was not waited for, an error of the session) the next request starts a new session and
 //! ends the old one. Not here: where the positions come from (`fetcher`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use kafka_protocol::messages::TopicName as WireTopicName;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
@@ -43,32 +43,55 @@ pub(super) struct Lists {
 pub(super) struct Session {
     id: i32,
     next_epoch: i32,
-    known: HashMap<Key, Wanted>,
+    /// What the leader is to know.
+    wanted: HashMap<Key, Wanted>,
+    /// What it does not know yet.
+    changed: BTreeSet<Key>,
+    /// What it is to forget.
+    gone: BTreeSet<Key>,
 }
 
 impl Session {
-    /// Forgets what the leader knows; the next request starts anew.
+    /// Starts anew: the leader is taken to know nothing.
     pub(super) fn reset(&mut self) {
         self.next_epoch = INITIAL_EPOCH;
-        self.known.clear();
+        self.changed = self.wanted.keys().copied().collect();
+        self.gone.clear();
     }
 
-    /// The lists that bring the leader from what it knows to `wanted`.
-    pub(super) fn lists(&mut self, wanted: &HashMap<Key, Wanted>) -> Lists {
-        let mut lists = Lists { session_id: self.id, session_epoch: self.next_epoch, ..Lists::default() };
-        let mut changed: Vec<(&Key, &Wanted)> =
-            wanted.iter().filter(|(key, wanted)| self.known.get(key) != Some(wanted)).collect();
-        changed.sort_unstable_by_key(|(key, _)| **key);
-        for (key, wanted) in changed {
-            push(&mut lists.topics, *key, *wanted);
-            self.known.insert(*key, *wanted);
+    /// Fetches a partition from here on.
+    pub(super) fn want(&mut self, key: Key, wanted: Wanted) {
+        if self.wanted.insert(key, wanted) != Some(wanted) {
+            self.changed.insert(key);
         }
-        if self.known.len() > wanted.len() {
-            let mut gone: Vec<Key> = self.known.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
-            gone.sort_unstable();
-            for key in gone {
+        self.gone.remove(&key);
+    }
+
+    /// Does not fetch a partition any more, or not for now.
+    pub(super) fn drop(&mut self, key: &Key) {
+        if self.wanted.remove(key).is_some() {
+            self.changed.remove(key);
+            self.gone.insert(*key);
+        }
+    }
+
+    /// Whether nothing is fetched.
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
+    /// The lists that bring the leader from what it knows to what is wanted.
+    pub(super) fn lists(&mut self) -> Lists {
+        let mut lists = Lists { session_id: self.id, session_epoch: self.next_epoch, ..Lists::default() };
+        for key in std::mem::take(&mut self.changed) {
+            if let Some(wanted) = self.wanted.get(&key) {
+                push(&mut lists.topics, key, *wanted);
+            }
+        }
+        for key in std::mem::take(&mut self.gone) {
+            // A session that begins has nothing to forget.
+            if self.next_epoch != INITIAL_EPOCH {
                 forget(&mut lists.forgotten, key);
-                self.known.remove(&key);
             }
         }
         lists

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -35,6 +36,8 @@ pub(crate) struct Side {
     rate_config: &'static str,
     replicas_config: &'static str,
     limited: ArcSwap<Limited>,
+    /// Grows with each change of rate or list.
+    generation: AtomicU64,
     bucket: Mutex<Throttle>,
 }
 
@@ -71,6 +74,7 @@ impl Side {
             rate_config,
             replicas_config,
             limited: ArcSwap::default(),
+            generation: AtomicU64::new(0),
             bucket: Mutex::new(Throttle::new(None, Instant::now())),
         }
     }
@@ -82,6 +86,7 @@ impl Side {
         if bucket.rate() != rate {
             tracing::info!(config = self.rate_config, rate, "throttle changed");
             bucket.set_rate(rate, now);
+            self.generation.fetch_add(1, Ordering::AcqRel);
         }
         drop(bucket);
         let limited = match rate {
@@ -90,7 +95,13 @@ impl Side {
         };
         if **self.limited.load() != limited {
             self.limited.store(Arc::new(limited));
+            self.generation.fetch_add(1, Ordering::AcqRel);
         }
+    }
+
+    /// Another number than before when [`Side::holds`] may answer otherwise.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Whether a partition is held back on this broker at all.

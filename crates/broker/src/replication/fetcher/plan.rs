@@ -1,80 +1,91 @@
 //! What the next request asks for.
+//!
+//! Picture: most rounds concern the few partitions that the last answer named. Those, and whatever came, rested long
+//! enough or is held by a throttle, are asked anew where they stand; all others stay in the session as they are.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::Tracked;
-use crate::context::Broker;
+use super::{Fetcher, Tracked};
+use crate::partitions::Question;
 use crate::replication::session::{Key, Wanted};
 
-/// One request's partitions.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub(super) wanted: HashMap<Key, Wanted>,
-    /// When a partition that is left out may be asked for again.
-    pub(super) next: Option<Instant>,
+impl Fetcher {
+    /// Brings the session up to date. Returns when something that is left out may be asked for again.
+    pub(super) fn plan(&mut self, now: Instant) -> Option<Instant> {
+        let generation = self.broker.replication.throttles.follower.generation();
+        if std::mem::replace(&mut self.throttle_generation, generation) != generation {
+            self.fresh = self.tracked.keys().copied().collect();
+        }
+        self.resting.retain(|key, until| {
+            let is_over = *until <= now;
+            if is_over {
+                self.fresh.insert(*key);
+            }
+            !is_over
+        });
+        self.fresh.extend(std::mem::take(&mut self.held));
+        for key in std::mem::take(&mut self.fresh) {
+            self.place(key);
+        }
+        let opens = self.ration(now);
+        self.resting.values().copied().chain(opens).min()
+    }
+
+    /// Asks a partition where it stands and puts it into the session, or takes it out.
+    fn place(&mut self, key: Key) {
+        if self.resting.contains_key(&key) {
+            return self.session.drop(&key);
+        }
+        let question = self.tracked.get(&key).and_then(|tracked| tracked.partition.question(tracked.epoch));
+        let (Some(tracked), Some(question)) = (self.tracked.get_mut(&key), question) else {
+            // Not followed in this epoch any more; its next role has been told, or will be.
+            self.tracked.remove(&key);
+            return self.session.drop(&key);
+        };
+        tracked.in_sync = question.in_sync;
+        tracked.asked = Some(question.ask);
+        if !question.in_sync && self.broker.replication.throttles.follower.holds(tracked.partition.id()) {
+            self.held.insert(key);
+        }
+        self.session.want(key, wanted(question, self.broker.settings.replication.fetch_bytes_max));
+    }
+
+    /// Throttled partitions share what may go now, or are left out until something may.
+    fn ration(&mut self, now: Instant) -> Option<Instant> {
+        if self.held.is_empty() {
+            return None;
+        }
+        let throttle = &self.broker.replication.throttles.follower;
+        let allowance = throttle.allowance(now)?;
+        if allowance == 0 {
+            self.held.iter().for_each(|key| self.session.drop(key));
+            return Some(now + throttle.opens_in(now).unwrap_or(Duration::ZERO));
+        }
+        let share = i32::try_from(allowance / self.held.len()).unwrap_or(i32::MAX).max(1);
+        let share = share.min(self.broker.settings.replication.fetch_bytes_max);
+        for key in &self.held {
+            let question =
+                self.tracked.get(key).and_then(|tracked: &Tracked| tracked.partition.question(tracked.epoch));
+            if let Some(question) = question {
+                self.session.want(*key, wanted(question, share));
+            }
+        }
+        None
+    }
 }
 
-impl Plan {
-    /// Takes everything that is not resting and not held back. Partitions that are not followed in their epoch any
-    /// more are dropped; their next role has been told, or will be.
-    pub(super) fn new(broker: &Broker, tracked: &mut HashMap<Key, Tracked>, now: Instant) -> Plan {
-        let bytes_max = broker.settings.replication.fetch_bytes_max;
-        let mut plan = Plan::default();
-        let mut held: Vec<Key> = Vec::new();
-        tracked.retain(|key, tracked| {
-            let Some(question) = tracked.partition.question(tracked.epoch) else { return false };
-            tracked.asked = None;
-            if let Some(until) = tracked.rests_until.filter(|until| *until > now) {
-                plan.not_before(until);
-                return true;
-            }
-            tracked.rests_until = None;
-            tracked.in_sync = question.in_sync;
-            tracked.asked = Some(question.ask);
-            let wanted = Wanted {
-                epoch: question.ask.leader_epoch,
-                fetch_offset: question.ask.offset,
-                last_fetched_epoch: question.ask.last_epoch,
-                log_start: question.ask.log_start,
-                high_watermark: question.high_watermark,
-                bytes_max,
-            };
-            if !question.in_sync && broker.replication.throttles.follower.holds(tracked.partition.id()) {
-                held.push(*key);
-            }
-            plan.wanted.insert(*key, wanted);
-            true
-        });
-        plan.ration(broker, &held, now);
-        plan
+fn wanted(question: Question, bytes_max: i32) -> Wanted {
+    Wanted {
+        epoch: question.ask.leader_epoch,
+        fetch_offset: question.ask.offset,
+        last_fetched_epoch: question.ask.last_epoch,
+        log_start: question.ask.log_start,
+        high_watermark: question.high_watermark,
+        bytes_max,
     }
+}
 
-    /// Throttled partitions share what may go now, or wait until something may.
-    fn ration(&mut self, broker: &Broker, held: &[Key], now: Instant) {
-        if held.is_empty() {
-            return;
-        }
-        let throttle = &broker.replication.throttles.follower;
-        let Some(allowance) = throttle.allowance(now) else { return };
-        let share = i32::try_from(allowance / held.len()).unwrap_or(i32::MAX);
-        for key in held {
-            match self.wanted.get_mut(key) {
-                Some(wanted) if allowance > 0 => wanted.bytes_max = wanted.bytes_max.min(share.max(1)),
-                _ => drop(self.wanted.remove(key)),
-            }
-        }
-        if allowance == 0 {
-            self.not_before(now + throttle.opens_in(now).unwrap_or(Duration::ZERO));
-        }
-    }
-
-    fn not_before(&mut self, at: Instant) {
-        self.next = Some(self.next.map_or(at, |next| next.min(at)));
-    }
-
-    /// How long the leader may hold the request: not longer than a partition that is left out has to wait.
-    pub(super) fn wait(&self, max: Duration, now: Instant) -> Duration {
-        self.next.map_or(max, |next| next.saturating_duration_since(now).min(max))
-    }
+/// How long the leader may hold the request: not longer than a partition that is left out has to wait.
+pub(super) fn wait(next: Option<Instant>, max: Duration, now: Instant) -> Duration {
+    next.map_or(max, |next| next.saturating_duration_since(now).min(max))
 }
