@@ -55,6 +55,7 @@ async fn row(start: Start, what: &str, client: &[(String, String)], kills: usize
         trial.run_for(STEADY).await;
         let (leader, controller) = (trial.leader(0).await, trial.operator.controller().await);
         controllers += usize::from(leader == controller);
+        trial.tell(format!("broker {leader} leads the partition, {controller} the quorum"));
         let from = trial.recorder().now_us();
         trial.kill(leader);
         trial.all_writable(STALL_MAX).await;
