@@ -7,6 +7,7 @@
 //! on without it would serve a different cluster.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -14,6 +15,7 @@ use twinstream_metadata::{Image, decode_batch};
 use twinstream_model::NodeId;
 use twinstream_quorum::{Event, QuorumEntry, QuorumHandle};
 
+use super::departed::Departed;
 use super::transport::{Identity, PeerTransport};
 use super::{ControllerError, address};
 
@@ -23,6 +25,7 @@ pub(super) struct Inputs {
     pub(super) quorum: QuorumHandle,
     pub(super) identity: Arc<Identity>,
     pub(super) transport: Arc<PeerTransport>,
+    pub(super) departed: Arc<Departed>,
     pub(super) inter_broker_listener: String,
     /// The settings say where these are. Metadata may still hold the address of before a move, and a node that follows
     /// it there never gets the entry that corrects it.
@@ -100,6 +103,7 @@ impl Applier {
 
     fn publish(&mut self, through: u64) -> Result<(), ControllerError> {
         self.check_cluster()?;
+        self.inputs.departed.note(&self.inputs.image.load(), &self.image, Instant::now());
         self.inputs.image.store(Arc::new(self.image.clone()));
         let voters = &self.inputs.voters;
         for broker in self.image.brokers().filter(|broker| !voters.contains(&broker.node_id)) {

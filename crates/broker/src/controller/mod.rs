@@ -16,6 +16,7 @@ mod actor; // the active controller
 mod applier; // from committed batches to the image
 mod ask; // questions to the active controller, wherever it is
 mod broker_configs; // which settings change while the broker runs
+mod departed; // brokers that stopped serving a moment ago
 mod discovery; // asking around for the leader
 mod effects; // what decisions do to leaders, for the log
 mod forming; // how a new node comes to a quorum
@@ -50,6 +51,7 @@ use uuid::Uuid;
 use self::actor::ActorHandle;
 pub(crate) use self::ask::ForwardError;
 pub(crate) use self::broker_configs::{DynamicBrokerConfigs, is_dynamic};
+use self::departed::Departed;
 use self::discovery::Discovery;
 pub(crate) use self::forward::Forwardable;
 use self::lease::LeaseHolder;
@@ -171,6 +173,7 @@ struct Shared {
     session: Session,
     sightings: Arc<Sightings>,
     suspects: Arc<Suspects>,
+    departed: Arc<Departed>,
     discovery: Arc<Discovery>,
     /// Nodes that get a vote when they have caught up.
     promotions: Mutex<BTreeSet<NodeId>>,
@@ -195,12 +198,14 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         transport.set_address(voter.id, address(&voter.host, voter.port));
     }
 
+    let departed = Arc::new(Departed::default());
     let applier = applier::spawn(applier::Inputs {
         image: Arc::clone(&image),
         events,
         quorum: quorum.clone(),
         identity: Arc::clone(&identity),
         transport: Arc::clone(&transport),
+        departed: Arc::clone(&departed),
         inter_broker_listener: settings.network.inter_broker_listener.clone(),
         voters: settings.quorum.voters.iter().map(|voter| voter.id).collect(),
     });
@@ -247,6 +252,7 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         session,
         sightings,
         suspects,
+        departed,
         discovery: discovery::new(),
         promotions: Mutex::default(),
         unformed: watch::Sender::new(None),
@@ -327,6 +333,11 @@ impl ControllerClient {
     /// Nodes whose connection broke a moment ago.
     pub(crate) fn suspects(&self) -> &Suspects {
         &self.shared.suspects
+    }
+
+    /// Brokers that stopped serving a moment ago.
+    pub(crate) fn recently_departed(&self) -> Vec<NodeId> {
+        self.shared.departed.recent(Instant::now())
     }
 
     /// Waits a moment while a broker that may just have died still serves, as far as this node's image knows.

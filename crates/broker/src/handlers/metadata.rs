@@ -9,7 +9,8 @@
 //! wait for the creation (bounded by the controller client) and answer with the leader, which saves clients a round.
 //! The controller id is a live broker, because every broker forwards administrative requests.
 //! When the connection to a broker has just broken, the answer waits a moment for the new leaders: clients that lost
-//! theirs ask at once, and would otherwise hear of the dead one again.
+//! theirs ask at once, and would otherwise hear of the dead one again. A broker that has just left stays in the list of
+//! brokers for some seconds, see `controller::departed`.
 
 use std::sync::Arc;
 
@@ -50,7 +51,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
         false => OPERATIONS_NOT_ASKED,
     };
     MetadataResponse::default()
-        .with_brokers(brokers(&image, &ctx.listener))
+        .with_brokers(brokers(&image, &ctx.listener, &broker.controller.recently_departed()))
         .with_cluster_id(image.cluster_id().map(|id| wire_text(id.as_str())))
         .with_controller_id(wire_node(controller_for_clients(&image, &ctx.listener, broker.settings.node.id)))
         .with_topics(topics)
@@ -202,8 +203,10 @@ fn failed_topic(name: Option<WireTopicName>, id: TopicId, code: ErrorCode) -> Me
         .with_topic_authorized_operations(OPERATIONS_NOT_ASKED)
 }
 
-fn brokers(image: &Image, listener: &str) -> Vec<MetadataResponseBroker> {
-    let answers = reachable_brokers(image, listener).map(|(broker, endpoint)| {
+fn brokers(image: &Image, listener: &str, departed: &[NodeId]) -> Vec<MetadataResponseBroker> {
+    let departed = departed.iter().filter_map(|node| image.broker(*node)).filter(|broker| broker.fenced);
+    let departed = departed.filter_map(|broker| Some((&**broker, broker.endpoint(listener)?)));
+    let answers = reachable_brokers(image, listener).chain(departed).map(|(broker, endpoint)| {
         MetadataResponseBroker::default()
             .with_node_id(wire_node(broker.node_id))
             .with_host(wire_text(&endpoint.host))

@@ -28,7 +28,9 @@ pub(crate) use error::{append_code, log_code, read_code};
 pub(crate) use fetch_sessions::{Ask, FetchSessions, Key, Plan, Position, Told, TopicKey};
 pub(crate) use follower_bells::Listener as FollowerListener;
 pub(crate) use manager::{Followers, PartitionManager, PartitionsError, Replicas};
-pub(crate) use partition::{AppendRefused, Commitment, Followed, Led, Partition, Question, ReplicaRefused, ReplicaView, Served};
+pub(crate) use partition::{
+    AppendRefused, Commitment, Followed, Led, Partition, Question, ReplicaRefused, ReplicaView, Served,
+};
 pub(crate) use producer_ids::ProducerIds;
 pub(crate) use replica_sessions::{ReplicaKey, ReplicaPosition, ReplicaSession, Slot};
 pub(crate) use shard_log::LedPartition;

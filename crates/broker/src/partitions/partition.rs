@@ -32,8 +32,8 @@ use twinstream_metadata::{Image, PartitionImage};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
 use twinstream_replication::leader::{Assignment, LeaderSettings, Standing};
 
-pub(crate) use self::following::{Followed, Question};
 use self::following::Following;
+pub(crate) use self::following::{Followed, Question};
 use self::leading::Leading;
 pub(crate) use self::leading::{AppendRefused, Commitment, Led, ReplicaRefused, ReplicaView};
 use super::follower_bells::{FollowerBell, FollowerBells};

@@ -46,6 +46,7 @@ async fn a_decision_that_panics_costs_only_itself() {
         quorum: quorum.clone(),
         identity: Arc::clone(&identity),
         transport,
+        departed: Arc::default(),
         inter_broker_listener: "PLAINTEXT".to_owned(),
         voters: vec![NodeId(1)],
     });

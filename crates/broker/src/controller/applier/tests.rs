@@ -24,7 +24,8 @@ impl Node {
         let cluster = own_cluster.map_or_else(OnceLock::new, |id| OnceLock::from(ClusterId::from(id)));
         let identity = Arc::new(Identity { node_id: NodeId(1), cluster });
         let (losses, _) = mpsc::channel(1);
-        let transport = Arc::new(PeerTransport::new(Arc::clone(&identity), losses, Arc::default(), CancellationToken::new()));
+        let transport =
+            Arc::new(PeerTransport::new(Arc::clone(&identity), losses, Arc::default(), CancellationToken::new()));
         let mut options = QuorumOptions::new(NodeId(1), folder);
         options.snapshot_after_entries = SNAPSHOT_AFTER;
         let (quorum, events) = twinstream_quorum::start(options, Arc::clone(&transport) as _).unwrap();
@@ -37,6 +38,7 @@ impl Node {
             quorum: quorum.clone(),
             identity,
             transport,
+            departed: Arc::default(),
             inter_broker_listener: "PLAINTEXT".to_owned(),
             voters: vec![NodeId(1)],
         });
