@@ -35,7 +35,7 @@ use twinstream_replication::leader::{Assignment, LeaderSettings, Standing};
 use self::following::Following;
 pub(crate) use self::following::{Followed, Question};
 use self::leading::Leading;
-pub(crate) use self::leading::{AppendRefused, Commitment, Led, ReplicaRefused, ReplicaView};
+pub(crate) use self::leading::{AppendRefused, Commitment, Intake, Led, ReplicaRefused, ReplicaView};
 use super::follower_bells::{FollowerBell, FollowerBells};
 use super::replica_sessions::ReplicaPosition;
 use super::waiters::{Event, Waiters};

@@ -4,14 +4,16 @@
 //! itself at hand, so that a fetch that changes one of a thousand positions costs about as much as one of one. While a
 //! request is served it has the session to itself: taken out of the store, and put back with the answer.
 //!
-//! Rules of epochs as in `fetch_sessions`. A follower that breaks off leaves its session behind; its next one names it
-//! and replaces it. Bound: [`SESSIONS_MAX`]; beyond it the session that was silent longest goes.
+//! Rules of epochs as in `fetch_sessions`. A follower that breaks off leaves its session behind, perhaps with a request
+//! that still waits; its next session names the old one, which ends both. Bound: [`SESSIONS_MAX`]; beyond it the session
+//! that was silent longest goes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
 
 use super::Partition;
@@ -63,6 +65,8 @@ pub(crate) struct ReplicaSession {
     places: HashMap<ReplicaKey, usize>,
     /// Where the next answer begins, so that a size limit starves nobody.
     first: usize,
+    /// Fires when the follower has begun another session in place of this one.
+    replaced: CancellationToken,
     /// Whether the answer under way is the first, which names every partition.
     pub(crate) is_first_answer: bool,
     /// When all partitions were looked at last.
@@ -78,6 +82,8 @@ pub(crate) struct ReplicaSessions {
 struct Inner {
     /// Those that no request holds.
     idle: HashMap<i32, ReplicaSession>,
+    /// Those that one holds.
+    busy: HashMap<i32, (NodeId, CancellationToken)>,
     last_id: i32,
 }
 
@@ -92,11 +98,11 @@ impl ReplicaSessions {
     ) -> Result<ReplicaSession, ErrorCode> {
         let mut inner = self.inner.lock();
         if epoch == INITIAL_EPOCH || epoch == FINAL_EPOCH {
-            if inner.idle.get(&id).is_some_and(|session| session.follower == follower) {
-                inner.idle.remove(&id);
-            }
+            inner.end(id, follower);
             let id = if epoch == INITIAL_EPOCH { inner.next_id() } else { NO_SESSION };
-            return Ok(ReplicaSession::new(id, follower, now));
+            let session = ReplicaSession::new(id, follower, now);
+            inner.hold(&session);
+            return Ok(session);
         }
         let known = inner.idle.get(&id).filter(|session| session.follower == follower);
         let expected = known.ok_or(ErrorCode::FetchSessionIdNotFound)?.next_epoch;
@@ -107,15 +113,17 @@ impl ReplicaSessions {
         session.next_epoch = epoch.checked_add(1).unwrap_or(1);
         session.is_first_answer = false;
         session.used = now;
+        inner.hold(&session);
         Ok(session)
     }
 
     /// Keeps a session for the follower's next request.
     pub(crate) fn put_back(&self, session: ReplicaSession) {
-        if session.id == NO_SESSION {
+        let mut inner = self.inner.lock();
+        inner.busy.remove(&session.id);
+        if session.id == NO_SESSION || session.replaced.is_cancelled() {
             return;
         }
-        let mut inner = self.inner.lock();
         if inner.idle.len() >= SESSIONS_MAX
             && let Some(oldest) = inner.idle.values().min_by_key(|session| session.used).map(|session| session.id)
         {
@@ -126,9 +134,24 @@ impl ReplicaSessions {
 }
 
 impl Inner {
+    fn end(&mut self, id: i32, follower: NodeId) {
+        if self.idle.get(&id).is_some_and(|session| session.follower == follower) {
+            self.idle.remove(&id);
+        }
+        if let Some((_, replaced)) = self.busy.get(&id).filter(|(node, _)| *node == follower) {
+            replaced.cancel();
+        }
+    }
+
+    fn hold(&mut self, session: &ReplicaSession) {
+        if session.id != NO_SESSION {
+            self.busy.insert(session.id, (session.follower, session.replaced.clone()));
+        }
+    }
+
     fn next_id(&mut self) -> i32 {
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-        while self.idle.contains_key(&self.last_id) {
+        while self.idle.contains_key(&self.last_id) || self.busy.contains_key(&self.last_id) {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         }
         self.last_id
@@ -145,6 +168,7 @@ impl ReplicaSession {
             slots: Vec::new(),
             places: HashMap::new(),
             first: 0,
+            replaced: CancellationToken::new(),
             is_first_answer: true,
             reviewed: None,
         }
@@ -152,6 +176,11 @@ impl ReplicaSession {
 
     pub(crate) fn id(&self) -> i32 {
         self.id
+    }
+
+    /// Resolves when nobody waits for this session's answer any more.
+    pub(crate) fn replaced(&self) -> CancellationToken {
+        self.replaced.clone()
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {

@@ -98,7 +98,7 @@ impl Replica {
             last_epoch: LeaderEpoch(last_epoch),
             log_start: Offset(0),
         };
-        self.partition.fetched(&fetch, self.now)
+        self.partition.fetched(&fetch, Intake::Asks, self.now)
     }
 
     fn end(&self) -> i64 {

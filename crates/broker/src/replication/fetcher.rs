@@ -49,8 +49,10 @@ const REGISTRATION_PAUSE: Duration = Duration::from_millis(5);
 const LAG_INTERVAL: Duration = Duration::from_millis(500);
 /// Pause after an answer that fails as a whole.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
-/// A waiting request is given up for new partitions at most this often; each time costs a connection.
+/// A waiting request is given up for new partitions at most this often, and the less often the more partitions there
+/// are: each time costs a connection and a request that names all of them.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(20);
+const INTERRUPT_INTERVAL_PER_PARTITION: Duration = Duration::from_micros(250);
 
 /// A partition that this task follows.
 struct Tracked {
@@ -258,7 +260,9 @@ impl Fetcher {
     async fn interruption(&self) {
         self.mailbox.rung().await;
         if let Some(last) = self.interrupted {
-            tokio::time::sleep_until((last + INTERRUPT_INTERVAL).into()).await;
+            let partitions = u32::try_from(self.tracked.len()).unwrap_or(u32::MAX);
+            let interval = INTERRUPT_INTERVAL.max(INTERRUPT_INTERVAL_PER_PARTITION * partitions);
+            tokio::time::sleep_until((last + interval).into()).await;
         }
     }
 

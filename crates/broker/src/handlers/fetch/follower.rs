@@ -2,8 +2,9 @@
 //!
 //! Picture: the positions that the request names are taken in first, which may commit records and wake their
 //! producers. Then passes look at all partitions of the session, cheaply where nothing happened, until there is
-//! something to send or the wait is over. Now and then every position is taken in again, so that a follower of quiet
-//! partitions does not count as silent.
+//! something to send or the wait is over. Now and then a request speaks for every partition of its session, when it comes
+//! and again while it waits, so that a follower of quiet partitions does not count as silent. What waits counts for life
+//! only: meanwhile the follower may have asked for something else on another connection.
 //!
 //! An answer names the partitions of which there is something to tell: records, an error, a fork, a high watermark or
 //! log start that the follower does not know (KIP-1166). The first answer of a session names all.
@@ -28,7 +29,7 @@ use super::{FileRecords, push, size};
 use crate::context::{Broker, RequestContext};
 use crate::handlers::log_wire::partition_here;
 use crate::partitions::{
-    FollowerListener, Partition, ReplicaKey, ReplicaPosition, ReplicaRefused, ReplicaSession, Slot, TopicKey,
+    FollowerListener, Intake, Partition, ReplicaKey, ReplicaPosition, ReplicaRefused, ReplicaSession, Slot, TopicKey,
 };
 
 /// The version from which on followers say their broker epoch.
@@ -59,6 +60,8 @@ struct Pass {
     /// The last partition with records.
     served: Option<usize>,
     is_urgent: bool,
+    /// Bytes that count for the throttle.
+    rationed: usize,
     /// When a throttle lets more through.
     opens_at: Option<Instant>,
 }
@@ -128,8 +131,8 @@ fn find(broker: &Broker, image: &Image, (topic, partition): ReplicaKey) -> Resul
 /// Passes until there is enough to send, the wait is over or the broker stops.
 async fn read_enough(broker: &Arc<Broker>, follower: Follower, session: &mut ReplicaSession, limits: Limits) -> Pass {
     let deadline = Instant::now() + limits.wait;
-    let shutdown = broker.shutdown.clone();
-    let mut pass = look(broker, follower, session, limits);
+    let (shutdown, replaced) = (broker.shutdown.clone(), session.replaced());
+    let mut pass = look(broker, follower, session, Intake::Asks, limits);
     if pass.is_enough(limits) || limits.wait.is_zero() {
         return pass;
     }
@@ -144,7 +147,7 @@ async fn read_enough(broker: &Arc<Broker>, follower: Follower, session: &mut Rep
         tokio::pin!(rung);
         // Hung up before the next look, so that nothing between the two is missed.
         let is_rung = futures::poll!(rung.as_mut()).is_ready();
-        pass = look(broker, follower, session, limits);
+        pass = look(broker, follower, session, Intake::Waits, limits);
         if pass.is_enough(limits) || Instant::now() >= deadline {
             return pass;
         }
@@ -156,12 +159,19 @@ async fn read_enough(broker: &Arc<Broker>, follower: Follower, session: &mut Rep
             () = rung => {}
             () = tokio::time::sleep_until(until.into()) => {}
             () = shutdown.cancelled() => return pass,
+            () = replaced.cancelled() => return pass,
         }
     }
 }
 
 /// One pass over the session.
-fn look(broker: &Broker, follower: Follower, session: &mut ReplicaSession, limits: Limits) -> Pass {
+fn look(
+    broker: &Broker,
+    follower: Follower,
+    session: &mut ReplicaSession,
+    intake: Intake,
+    limits: Limits,
+) -> Pass {
     let now = Instant::now();
     let is_review = session.reviewed.is_none_or(|last| now.saturating_duration_since(last) >= REVIEW_INTERVAL);
     if is_review {
@@ -172,7 +182,8 @@ fn look(broker: &Broker, follower: Follower, session: &mut ReplicaSession, limit
     for place in session.order() {
         let slot = &mut session.slots_mut()[place];
         let is_new = std::mem::take(&mut slot.is_new);
-        if let Some(answer) = look_at(broker, follower, slot, is_new || is_review, limits, &mut pass) {
+        let intake = (is_new || is_review).then_some(intake);
+        if let Some(answer) = look_at(broker, follower, slot, intake, limits, &mut pass) {
             if answer.records.is_some() {
                 pass.served = Some(place);
             }
@@ -197,13 +208,13 @@ fn look_at(
     broker: &Broker,
     follower: Follower,
     slot: &Slot,
-    takes_in: bool,
+    intake: Option<Intake>,
     limits: Limits,
     pass: &mut Pass,
 ) -> Option<PartitionAnswer<FileRecords>> {
     let told = match &slot.partition {
-        Ok(partition) if takes_in || partition.has_news_for(&slot.position) => {
-            read(broker, follower, slot, partition, takes_in, limits, pass)
+        Ok(partition) if intake.is_some() || partition.has_news_for(&slot.position) => {
+            read(broker, follower, slot, partition, intake, limits, pass)
         }
         Ok(_) => return None,
         Err(code) => Err(*code),
@@ -222,14 +233,14 @@ fn read(
     follower: Follower,
     slot: &Slot,
     partition: &Partition,
-    takes_in: bool,
+    intake: Option<Intake>,
     limits: Limits,
     pass: &mut Pass,
 ) -> Result<Option<PartitionAnswer<FileRecords>>, ErrorCode> {
     let position = slot.position;
     let now = Instant::now();
-    let is_in_sync = match takes_in {
-        true => match partition.fetched(&replica_fetch(follower, position), now) {
+    let is_in_sync = match intake {
+        Some(intake) => match partition.fetched(&replica_fetch(follower, position), intake, now) {
             Ok(is_in_sync) => is_in_sync,
             Err(ReplicaRefused::Code(code)) => return Err(code),
             Err(ReplicaRefused::Diverging { epoch, end }) => {
@@ -237,7 +248,7 @@ fn read(
                 return Ok(Some(fork(slot, partition, epoch, end)));
             }
         },
-        false => {
+        None => {
             partition.check_leader(position.leader_epoch)?;
             partition.has_in_sync(follower.node)
         }
@@ -250,19 +261,31 @@ fn read(
         && throttle.holds(partition.id())
         && let Some(allowance) = throttle.allowance(now)
     {
-        bytes_max = bytes_max.min(allowance);
-        at_least_one &= allowance > 0;
+        // One ration for the whole answer: many partitions would else take several seconds' worth at once.
+        let left = allowance.saturating_sub(pass.rationed);
+        bytes_max = bytes_max.min(left);
+        at_least_one &= left > 0;
         is_rationed = true;
         pass.opens_at = pass.opens_at.or_else(|| Some(now + throttle.opens_in(now)?));
     }
     let found = partition.read_all(position.fetch_offset, bytes_max, at_least_one);
+    // What was read is this leadership's only if it lasted: another leader's high watermark says nothing about records
+    // of this one that its follower has.
+    partition.check_leader(position.leader_epoch)?;
     let found = found.map_err(|error| read_failed(partition, &error))?;
     let slice = if is_rationed { found.slice.and_then(whole) } else { found.slice };
     let knows_too_little = position.knows_less_than(found.high_watermark, found.log_start_offset);
-    pass.bytes += slice.as_ref().map_or(0, |slice| slice.len);
+    let bytes = slice.as_ref().map_or(0, |slice| slice.len);
+    pass.bytes += bytes;
+    pass.rationed += if is_rationed { bytes } else { 0 };
     pass.is_urgent |= knows_too_little;
     let has_news = knows_too_little || slice.is_some();
-    Ok(has_news.then(|| PartitionAnswer { records: slice.map(FileRecords), ..quiet(slot, partition) }))
+    Ok(has_news.then(|| PartitionAnswer {
+        high_watermark: found.high_watermark,
+        log_start_offset: found.log_start_offset,
+        records: slice.map(FileRecords),
+        ..quiet(slot, partition)
+    }))
 }
 
 fn replica_fetch(follower: Follower, position: ReplicaPosition) -> ReplicaFetch {

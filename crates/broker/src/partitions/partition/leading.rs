@@ -51,6 +51,15 @@ pub(crate) enum Commitment {
     Lost,
 }
 
+/// What is known of a follower's fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intake {
+    /// Its request has just come.
+    Asks,
+    /// Its request came a while ago and is not answered yet.
+    Waits,
+}
+
 /// Why a follower gets no records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReplicaRefused {
@@ -116,9 +125,9 @@ impl Partition {
         let appended = self.log.append(records, origin, gate.epoch, now)?;
         let led = Led { appended, epoch: gate.epoch };
         let committed = leading.state.lock().appended(self.log.log_end_offset(), Instant::now());
-        drop(gate);
         self.ring_followers();
         committed.into_iter().for_each(|high_watermark| self.commit(high_watermark));
+        drop(gate);
         Ok(led)
     }
 
@@ -152,22 +161,25 @@ impl Partition {
         }
     }
 
-    /// Takes in what a follower's fetch says about it. True if the follower is in sync.
-    pub(crate) fn fetched(&self, fetch: &ReplicaFetch, now: Instant) -> Result<bool, ReplicaRefused> {
+    /// Takes in what a follower's fetch says about it, or that it still waits. True if the follower is in sync.
+    pub(crate) fn fetched(&self, fetch: &ReplicaFetch, intake: Intake, now: Instant) -> Result<bool, ReplicaRefused> {
         let gate = self.gate.read();
         let leading = gate.leading_for(fetch)?;
         let mut state = leading.state.lock();
         // An append announces its records to readers before it gets here.
         let committed = self.catch_up(&mut state, now);
         let before = state.low_watermark();
-        let found = state.fetched(fetch, |epoch| self.log.end_offset_for_epoch(epoch), now);
+        let found = match intake {
+            Intake::Asks => state.fetched(fetch, |epoch| self.log.end_offset_for_epoch(epoch), now),
+            Intake::Waits => state.still_waits(fetch, now),
+        };
         let mut effects = found.map_err(ReplicaRefused::from)?;
         effects.high_watermark = effects.high_watermark.or(committed);
         let has_started = state.low_watermark() != before;
         let is_in_sync = state.in_isr(fetch.follower);
         drop(state);
-        drop(gate);
         self.apply(effects);
+        drop(gate);
         if has_started {
             self.announce(Event::Started);
         }
@@ -184,7 +196,6 @@ impl Partition {
         let gate = self.gate.read();
         let Ok(leading) = gate.leading() else { return };
         let effects = leading.state.lock().tick(now);
-        drop(gate);
         self.apply(effects);
     }
 
@@ -192,9 +203,10 @@ impl Partition {
         leading.beyond_elr.store(beyond_elr(wanted), Ordering::Release);
         let settings = leading.demanding(*self.settings.lock());
         let mut state = leading.state.lock();
+        // With what the image demands before who is in sync by it: a smaller ISR must not commit by an older demand.
         let all = [
-            state.image_changed(&assignment(wanted), now),
             state.set_settings(settings, now),
+            state.image_changed(&assignment(wanted), now),
             state.brokers_changed(standing(image), now),
         ];
         drop(state);
@@ -209,7 +221,6 @@ impl Partition {
         let gate = self.gate.read();
         let Ok(leading) = gate.leading() else { return };
         let committed = self.catch_up(&mut leading.state.lock(), now);
-        drop(gate);
         committed.into_iter().for_each(|high_watermark| self.commit(high_watermark));
     }
 
@@ -219,11 +230,12 @@ impl Partition {
         let gate = self.gate.read();
         let Ok(leading) = gate.leading() else { return };
         let effects = leading.state.lock().set_settings(leading.demanding(settings), now);
-        drop(gate);
         self.apply(effects);
+        drop(gate);
         self.announce(Event::Changed);
     }
 
+    /// The caller holds the gate open: a high watermark belongs to the log as its role left it.
     fn apply(&self, effects: Effects) {
         if let Some(high_watermark) = effects.high_watermark {
             self.commit(high_watermark);
@@ -253,10 +265,10 @@ impl Partition {
         let gate = self.gate.read();
         let Some(leading) = gate.leading_in(epoch) else { return false };
         let answered = leading.state.lock().answered(id, answer, now);
-        drop(gate);
         match answered {
             Answered::Settled(effects) => {
                 self.apply(effects);
+                drop(gate);
                 self.announce(Event::Changed);
                 false
             }

@@ -75,6 +75,19 @@ fn new_session_replaces_the_one_that_it_names_and_requests_without_one_leave_not
 }
 
 #[test]
+fn request_that_nobody_waits_for_any_more_is_ended_by_the_next_session() {
+    let (sessions, now) = (ReplicaSessions::default(), Instant::now());
+    let waiting = sessions.take(NODE, 0, 0, now).unwrap();
+    let foreign = sessions.take(NodeId(3), waiting.id(), 0, now).unwrap();
+    assert!(!waiting.replaced().is_cancelled());
+    let next = sessions.take(NODE, waiting.id(), 0, now).unwrap();
+    assert!(waiting.replaced().is_cancelled());
+    [waiting, foreign, next].into_iter().for_each(|session| sessions.put_back(session));
+    let inner = sessions.inner.lock();
+    assert_eq!((inner.idle.len(), inner.busy.len()), (2, 0));
+}
+
+#[test]
 fn answers_begin_behind_the_partition_that_was_served_last() {
     let mut session = ReplicaSession::new(1, NODE, Instant::now());
     (0..3).for_each(|partition| session.set(key(partition), at(0), absent));
