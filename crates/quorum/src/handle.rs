@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
-use twinstream_model::NodeId;
+use twinstream_model::{ClusterId, NodeId};
 use uuid::Uuid;
 
 use crate::{
@@ -88,7 +88,11 @@ pub enum MemberError {
     NotCaughtUp { node: NodeId, behind: u64 },
     #[error("node {0} does not belong to the metadata quorum")]
     NotAMember(NodeId),
-    #[error("node {node} is a member with directory {found}, not with {expected}")]
+    #[error(
+        "node {node} is a member with directory {}, not with {}",
+        ClusterId::from_uuid(*found),
+        ClusterId::from_uuid(*expected)
+    )]
     OtherDirectory { node: NodeId, found: Uuid, expected: Uuid },
     #[error("node {0} is the last voter; add another one before it leaves")]
     LastVoter(NodeId),

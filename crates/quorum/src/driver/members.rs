@@ -17,7 +17,7 @@ use raft::{
     StateRole,
     eraftpb::{Entry, EntryType, Snapshot},
 };
-use twinstream_model::NodeId;
+use twinstream_model::{ClusterId, NodeId};
 use uuid::Uuid;
 
 use super::{
@@ -138,7 +138,7 @@ impl Driver {
             return Ok(());
         }
         let voters: Vec<i32> = members.voters.keys().map(|node| node.0).collect();
-        tracing::info!(?voters, directory_id = %self.directory, "forming the metadata quorum");
+        tracing::info!(?voters, directory_id = %ClusterId::from_uuid(self.directory), "forming the metadata quorum");
         let mut snapshot = Snapshot::default();
         let metadata = snapshot.mut_metadata();
         (metadata.index, metadata.term) = FIRST;
@@ -161,7 +161,8 @@ impl Driver {
             // The leader takes a confirmed entry for granted for ever, and a vote for given. Whoever lost its directory has
             // neither, so it is no longer the same member.
             Some(known) if self.may_lose_vote(node) => {
-                tracing::warn!(%node, old = %known, new = %directory, "a node has lost its metadata log, it starts over without a vote");
+                let (old, new) = (ClusterId::from_uuid(known), ClusterId::from_uuid(directory));
+                tracing::debug!(%node, %old, %new, "a member has lost its metadata log, it starts over without a vote");
                 self.enqueue(ChangeKind::Remove, node, known, None);
             }
             Some(_) => {
@@ -354,7 +355,7 @@ impl Driver {
         members.apply(change);
         let is_important =
             change.kind == ChangeKind::AddVoter || self.members.in_force().voters.contains_key(&change.node);
-        if is_important {
+        if is_important && entry.index > self.known_at_start {
             let voters: Vec<i32> = members.voters.keys().map(|node| node.0).collect();
             tracing::info!(index = entry.index, node = %change.node, ?voters, "voters of the metadata quorum changed");
         }

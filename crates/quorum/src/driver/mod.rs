@@ -30,7 +30,7 @@ use raft::{
     eraftpb::{Entry, EntryType, Message, MessageType},
 };
 use tokio::sync::{mpsc, watch};
-use twinstream_model::NodeId;
+use twinstream_model::{ClusterId, NodeId};
 use uuid::Uuid;
 
 use self::{
@@ -125,6 +125,8 @@ struct Driver {
     tick: Duration,
     election_timeout: Duration,
     members: Members,
+    /// The last entry that was committed before this start, as far as this node knew: what it says was told then.
+    known_at_start: u64,
     elections: Elections,
     contacts: Contacts,
     pending: Pending,
@@ -163,6 +165,7 @@ impl Driver {
         };
         let node = RawNode::new(&config, storage, &log_bridge::logger())
             .map_err(|error| QuorumError::Raft(error.to_string()))?;
+        let known_at_start = node.raft.raft_log.committed;
         let mut driver = Self {
             me: options.node_id,
             directory,
@@ -174,6 +177,7 @@ impl Driver {
             tick: (options.election_timeout / ELECTION_TICKS as u32).max(Duration::from_millis(1)),
             election_timeout: options.election_timeout,
             members: Members::new(snapshot_index, members, options.catch_up_timeout),
+            known_at_start,
             elections: Elections::default(),
             contacts: Contacts::default(),
             pending: Pending::default(),
@@ -211,6 +215,7 @@ impl Driver {
         }
         // What was committed before the restart comes first: Raft does not campaign over membership changes it has not applied.
         self.handle_all_ready()?;
+        self.tell_membership();
         self.call_first_election()?;
         let mut next_tick = Instant::now() + self.tick;
         loop {
@@ -227,6 +232,16 @@ impl Driver {
             self.propose_member_change(now);
             self.settle_hand_over();
             self.handle_all_ready()?;
+        }
+    }
+
+    /// What a restart finds.
+    fn tell_membership(&self) {
+        let members = self.members.in_force();
+        if !members.is_empty() {
+            let voters: Vec<i32> = members.voters.keys().map(|node| node.0).collect();
+            let directory_id = ClusterId::from_uuid(self.directory);
+            tracing::info!(?voters, %directory_id, votes = self.may_campaign(), "rejoining the metadata quorum");
         }
     }
 

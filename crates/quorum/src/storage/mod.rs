@@ -25,7 +25,7 @@ use raft::{
     eraftpb::{Entry, HardState, Snapshot},
 };
 use thiserror::Error;
-use twinstream_model::NodeId;
+use twinstream_model::{ClusterId, NodeId};
 use uuid::Uuid;
 
 use self::{
@@ -109,7 +109,7 @@ impl DiskStorage {
             }
             None => {
                 let (owner, directory) = (raft_id(options.node_id), Uuid::new_v4());
-                tracing::info!(directory_id = %directory, path = %folder.display(), "new folder of the metadata quorum");
+                tracing::info!(directory_id = %ClusterId::from_uuid(directory), path = %folder.display(), "new folder of the metadata quorum");
                 let base = Base { owner, directory, index: 0, term: 0 };
                 LogFile::create(&folder, 1, base, VecDeque::new(), HardState::default())?
             }
