@@ -1,3 +1,5 @@
+//! One voter and its learners: entries, snapshots, restarts, and what is refused.
+
 use raft::eraftpb::MessageType;
 
 use super::*;

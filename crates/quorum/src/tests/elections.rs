@@ -1,3 +1,5 @@
+//! Leaders that die, are cut off, resign or hand over, and how soon another one leads.
+
 use super::*;
 
 /// How long it takes from the leader's loss until another node leads and has committed something.

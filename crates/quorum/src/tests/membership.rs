@@ -1,3 +1,5 @@
+//! Quorums that form, voters that come and go, and nodes that return without their files.
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,6 +36,18 @@ async fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
     }
 }
 
+/// Whether it was reached in this time; for those to whom it does not matter much.
+async fn wait_at_most(limit: Duration, mut reached: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    while !reached() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    true
+}
+
 /// Hands messages straight to the other nodes' handles.
 #[derive(Default)]
 struct Wires {

@@ -49,10 +49,11 @@ struct Nemesis {
 /// Writes one text after the other, wherever the leader is.
 async fn write_all_along(name: &'static str, wires: Arc<Wires>, history: Arc<History>, over: Arc<AtomicBool>) {
     let mut written = 0;
-    while !over.load(Ordering::Relaxed) {
-        let leader = locked(&wires.nodes).values().find(|node| node.is_leader()).cloned();
-        let Some(leader) = leader else {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+    let is_over = || over.load(Ordering::Relaxed);
+    let find_leader = || locked(&wires.nodes).values().find(|node| node.is_leader()).cloned();
+    while !is_over() {
+        let Some(leader) = find_leader() else {
+            wait_at_most(PATIENCE, || is_over() || find_leader().is_some()).await;
             continue;
         };
         let text = format!("{name}-{written}");
@@ -103,12 +104,7 @@ impl Nemesis {
     /// Lets time pass, but no more than it takes to write something.
     async fn some_writes(&self, limit: Duration) {
         let before = locked(&self.history.acknowledged).len();
-        let enough = async {
-            while locked(&self.history.acknowledged).len() < before + 50 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        let _elapsed = tokio::time::timeout(limit, enough).await;
+        wait_at_most(limit, || locked(&self.history.acknowledged).len() >= before + 50).await;
     }
 
     async fn stop(&mut self, node: i32) {

@@ -36,8 +36,13 @@ const BANS: &[Ban] = &[
     Ban { call: concat!("eprint", "ln!("), instead: "tracing, or crates/cli/src/output.rs", applies: beyond_tests },
 ];
 
-const CORES: [&str; 4] =
-    ["crates/model/src/", "crates/protocol/src/", "crates/metadata/src/", "crates/coordinator/src/"];
+const CORES: [&str; 5] = [
+    "crates/model/src/",
+    "crates/protocol/src/",
+    "crates/metadata/src/",
+    "crates/replication/src/",
+    "crates/coordinator/src/",
+];
 
 fn everywhere(_: &File) -> bool {
     true

@@ -47,9 +47,10 @@ impl Tree {
 }
 
 impl File {
-    /// Whether this is code of tests: a test binary or a sibling `tests.rs`.
+    /// Whether this is code of tests: a test binary, or a sibling `tests.rs` or `.._tests.rs` with what lies below it.
     pub(super) fn is_test(&self) -> bool {
-        self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
+        let sibling = self.path.ends_with("/tests.rs") || self.path.ends_with("_tests.rs");
+        sibling || self.path.contains("/tests/") || self.path.contains("_tests/")
     }
 
     pub(super) fn within(&self, folder: &str) -> bool {

@@ -1,3 +1,5 @@
+//! Brokers come, are heard of, stop and leave for good: registrations, sessions, controlled shutdown.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Changes of configs: operations on lists, all or nothing per resource, refusals.
+
 use super::*;
 
 #[test]

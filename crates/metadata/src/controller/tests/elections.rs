@@ -1,3 +1,5 @@
+//! Elections by command and by the balance of leaders.
+
 use super::*;
 
 fn elect(cluster: &mut Cluster, kind: ElectionKind, partitions: Option<&[TopicPartition]>) -> Vec<ErrorCode> {

@@ -1,3 +1,5 @@
+//! Who leads when brokers die, lose power or come back with other disks: ISR, ELR and the last known leader.
+
 use super::*;
 
 fn three() -> Cluster {

@@ -1,3 +1,5 @@
+//! Leaders ask for another ISR: what is granted, and what each kind of outdated or wrong request hears.
+
 use super::*;
 
 fn three() -> Cluster {

@@ -1,3 +1,5 @@
+//! The controller with its image: each verb is decided and replayed at once, as the quorum would, at a time that the test sets.
+
 mod brokers;
 mod configs;
 mod elections;

@@ -1,3 +1,5 @@
+//! Partitions move to other replicas: when the target counts, what a cancel brings back, what is refused.
+
 use super::*;
 
 fn four() -> Cluster {

@@ -1,3 +1,5 @@
+//! Topics and partitions are made, placed and deleted.
+
 use super::*;
 
 #[test]

@@ -55,6 +55,12 @@ pub(super) fn leader_hung(trial: &mut Trial) -> Steps<'_> {
             let leader = trial.leader(partition).await;
             trial.pause(leader);
             trial.all_writable(SILENT_WITHIN).await;
+            let next = trial.leader(partition).await;
+            if next == leader {
+                trial.complain(format!(
+                    "broker {leader} hangs, and partition {partition} is writable without another leader"
+                ));
+            }
             let more = trial.dice.between(0, 3_000);
             trial.run_for(Duration::from_millis(more)).await;
             trial.resume(leader);
