@@ -13,6 +13,7 @@
 //! Invariants: log start <= high watermark <= log end, recovery point <= log end; the segments adjoin in
 //! order; the offset given to a batch is the log end at that moment.
 
+mod cuts; // readers notice a cut
 mod follow; // a follower's appends and cuts
 mod read; // readers: by offset, by time, by epoch
 mod recovery; // opening a folder
@@ -38,6 +39,7 @@ use crate::segment::Segment;
 use crate::validate::{self, Prepared};
 use crate::{AppendError, LogConfig, LogError, directory};
 
+use cuts::Cuts;
 pub use follow::{FollowerAppended, Truncated};
 pub use read::{ReadResult, TimestampedOffset};
 pub use recovery::Opening;
@@ -85,6 +87,7 @@ pub struct PartitionLog {
     recovery_point: AtomicI64,
     /// Whether the name of the folder is on the disk; it is flushed with the first records.
     settled: AtomicBool,
+    cuts: Cuts,
     writer: Mutex<Writer>,
     /// Held by whoever flushes, so that nobody takes a flush that is still under way for done, and by whoever cuts, so
     /// that a flush does not raise the recovery point for records that are gone. Taken before `writer`; readers and

@@ -165,6 +165,7 @@ impl PartitionLog {
         self.check_usable()?;
         let _quiet = self.flushing.lock(); // a flush that is under way would set the recovery point too high
         let mut writer = self.writer.lock();
+        let _cutting = self.cuts.begin();
         let before = (self.log_end_offset(), self.recovery_point());
         let cut = match end < before.0 {
             true => self.truncate_locked(&mut writer, end),
@@ -188,22 +189,23 @@ impl PartitionLog {
         let dir = self.dir.read().clone();
         let (mut kept, gone): (Vec<_>, Vec<_>) =
             self.segments.load().iter().cloned().partition(|segment| segment.base() < end);
+        // From the end on, so that a process that is killed meanwhile leaves a log without a hole. What has the name of
+        // the segment to begin is emptied by that.
+        let replaced = kept.is_empty().then_some(end);
+        for segment in gone.iter().rev().filter(|segment| Some(segment.base()) != replaced) {
+            super::recovery::remove_paths(&segment.mark_deleted()?)?;
+        }
         if kept.is_empty() {
             kept.push(Arc::new(Segment::create(&dir, end, &config)?));
         }
         let active = &kept[kept.len() - 1];
         active.truncate_to(end, &config)?;
         let end = active.next_offset();
-        let active_base = active.base();
-        // Announce the shorter log before files go, so that no reader looks for them.
         self.log_end.store(end.0, Ordering::Release);
         for bounded_by_end in [&self.high_watermark, &self.log_start, &self.recovery_point] {
             bounded_by_end.fetch_min(end.0, Ordering::AcqRel);
         }
         self.segments.store(Arc::new(kept));
-        for segment in gone.iter().filter(|segment| segment.base() != active_base) {
-            super::recovery::remove_paths(&segment.mark_deleted()?)?;
-        }
         self.cut_epochs(end)?;
         let mut restored = snapshots::restore_again(&dir, &self.segments.load(), self.log_start_offset(), end)?;
         restored.producers.hear_as(&writer.producers);
@@ -226,6 +228,7 @@ impl PartitionLog {
         self.check_usable()?;
         let _quiet = self.flushing.lock();
         let mut writer = self.writer.lock();
+        let _cutting = self.cuts.begin();
         let before = (self.log_end_offset(), self.recovery_point());
         self.restart_locked(&mut writer, start).map_err(|error| self.poison(error))?;
         Ok(self.truncated(before))

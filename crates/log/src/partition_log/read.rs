@@ -1,7 +1,8 @@
 //! Reading a log: by offset, by time, by epoch.
 //!
 //! Nothing here takes the writer's lock. A reader works on the row of segments that it saw first; segments
-//! that are deleted meanwhile stay readable through their open files.
+//! that are deleted meanwhile stay readable through their open files. A log that is cut meanwhile is another one, so the
+//! reader gets nothing from it.
 
 use std::sync::Arc;
 
@@ -53,16 +54,19 @@ impl PartitionLog {
         at_least_one: bool,
         upper: Offset,
     ) -> Result<ReadResult, ReadError> {
+        let cuts = self.cuts.seen();
         // The end is read first: segments that are announced with it are then surely visible.
         let end = self.log_end_offset();
         let start = self.log_start_offset();
         if from < start || from > end {
             return Err(ReadError::OutOfRange { requested: from, start, end });
         }
-        let slice = match from < upper.min(end) {
-            true => self.find_slice(from, max_bytes, at_least_one, upper.min(end))?,
-            false => None,
+        let found = match from < upper.min(end) {
+            true => self.find_slice(from, max_bytes, at_least_one, upper.min(end)),
+            false => Ok(None),
         };
+        // Nothing, not even an error, of a log that was cut meanwhile: the next read finds the one that there is.
+        let slice = if self.cuts.are(cuts) { found? } else { None };
         Ok(ReadResult { slice, log_start_offset: start, high_watermark: self.high_watermark(), log_end_offset: end })
     }
 

@@ -19,6 +19,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use twinstream_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
+use super::cuts::Cuts;
 use super::{METADATA_FILE, PartitionLog, Writer, snapshots};
 use crate::epochs::Epochs;
 use crate::files::{self, DELETED, INDEX, LOG, SNAPSHOT, TIME_INDEX};
@@ -101,6 +102,7 @@ impl PartitionLog {
             high_watermark: AtomicI64::new(opening.high_watermark.clamp(start, end).0),
             log_end: AtomicI64::new(end.0),
             recovery_point: AtomicI64::new(opening.recovery_point.min(end).0),
+            cuts: Cuts::default(),
             settled: AtomicBool::new(opening.recovery_point > Offset(0)),
             writer: Mutex::new(Writer {
                 producers: restored.producers,

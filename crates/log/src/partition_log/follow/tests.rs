@@ -495,3 +495,33 @@ fn truncation_cuts_at_a_batch_and_forgets_what_was_behind() {
     let log = log.crash();
     assert_eq!(log.end(), 12);
 }
+
+#[test]
+fn cut_that_breaks_off_leaves_no_hole() {
+    for end in [3, 0] {
+        let replica = Replica::new();
+        replica.fill(1, 60);
+        let files = replica.0.files(".log");
+        assert!(files.len() > 3);
+        // The cut ends here, as if the process did: a folder stands where a file would be renamed to.
+        let obstacle = replica.0.dir().join(format!("{}.deleted", files[1]));
+        fs::create_dir_all(obstacle.join("full")).unwrap();
+        replica.0.log.truncate_to(Offset(end)).unwrap_err();
+        fs::remove_dir_all(&obstacle).unwrap();
+        let replica = replica.stop(LastStop::Killed);
+        let left = replica.end();
+        assert!((1..60).contains(&left), "{left}");
+        assert_eq!(replica.0.bases(0), (0..left).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn nothing_is_read_while_the_log_is_cut() {
+    let replica = Replica::new();
+    replica.fill(1, 5);
+    let read = || replica.0.log.read(Offset(0), 1 << 20, true, Offset(5)).unwrap();
+    let cutting = replica.0.log.cuts.begin();
+    assert!(read().is_empty());
+    drop(cutting);
+    assert!(!read().is_empty());
+}
