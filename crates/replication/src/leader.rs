@@ -295,6 +295,21 @@ impl LeaderState {
         Ok(self.look(now))
     }
 
+    /// The fetch that was taken in with [`LeaderState::fetched`] is still waiting for its answer, so its follower is alive.
+    /// Nothing new is learned from it: since it was sent the follower may have asked for something else on another
+    /// connection, or may have left the replicas, dropped its log and come back with none. So it counts only if it says what
+    /// is known of this follower anyway.
+    pub fn still_waits(&mut self, fetch: &ReplicaFetch, now: Instant) -> Result<Effects, FetchRefused> {
+        self.check_sender(fetch)?;
+        let end = self.log.end;
+        if let Some(follower) = self.followers.get_mut(&fetch.follower)
+            && follower.log_end == Some(fetch.offset)
+        {
+            follower.fetched(fetch, end, now);
+        }
+        Ok(self.look(now))
+    }
+
     /// Who asks: a replica, in this leader epoch, under its present registration.
     fn check_sender(&self, fetch: &ReplicaFetch) -> Result<(), FetchRefused> {
         let (theirs, ours) = (fetch.leader_epoch, self.leader_epoch);

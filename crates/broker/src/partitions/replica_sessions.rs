@@ -69,6 +69,8 @@ pub(crate) struct ReplicaSession {
     replaced: CancellationToken,
     /// Whether the answer under way is the first, which names every partition.
     pub(crate) is_first_answer: bool,
+    /// When a request of the follower, at its coming, last spoke for all partitions.
+    pub(crate) spoke: Option<Instant>,
     /// When all partitions were looked at last.
     pub(crate) reviewed: Option<Instant>,
 }
@@ -170,6 +172,7 @@ impl ReplicaSession {
             first: 0,
             replaced: CancellationToken::new(),
             is_first_answer: true,
+            spoke: None,
             reviewed: None,
         }
     }

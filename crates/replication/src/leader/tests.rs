@@ -447,3 +447,45 @@ fn low_watermark_is_where_all_live_replicas_begin() {
     let _effects = leader.state.brokers_changed(|id| standing.get(&id).copied(), leader.now);
     assert_eq!(leader.state.low_watermark(), Offset(3), "a dead broker holds nobody up");
 }
+
+#[test]
+fn fetch_that_waits_keeps_its_follower_alive() {
+    let mut fixture = Fixture::all_in_sync();
+    for node in [B, C] {
+        fixture.fetch(node, 0);
+    }
+    for _ in 0..10 {
+        fixture.pass(900);
+        for node in [B, C] {
+            let waits = fixture.question(node, 0);
+            assert_eq!(fixture.state.still_waits(&waits, fixture.now), Ok(Effects::default()));
+        }
+        assert_eq!(fixture.tick(), Effects::default());
+    }
+}
+
+#[test]
+fn fetch_that_waits_teaches_nothing_new() {
+    let mut fixture = Fixture::all_in_sync();
+    fixture.append(10);
+    let old = fixture.question(B, 0);
+    fixture.fetch(B, 0);
+    fixture.fetch(B, 10); // by another connection
+    assert_eq!(fixture.state.still_waits(&old, fixture.now), Ok(Effects::default()));
+    assert_eq!(fixture.state.follower_end(B), Some(Offset(10)));
+}
+
+#[test]
+fn replica_that_left_and_came_back_has_nothing_until_it_asks_again() {
+    let mut fixture = Fixture::new(&[LEADER, C], at(10, 10), 1);
+    fixture.fetch(C, 10);
+    let waiting = fixture.question(B, 10); // it had everything, was taken out, and dropped its log
+    for (partition_epoch, replicas) in [(11, vec![LEADER, C]), (12, vec![LEADER, B, C])] {
+        let assignment = Assignment { replicas, ..assignment(partition_epoch, &[LEADER, C]) };
+        let _ = fixture.state.image_changed(&assignment, fixture.now);
+        let standing = fixture.standing.clone();
+        let _ = fixture.state.brokers_changed(|id| standing.get(&id).copied(), fixture.now);
+    }
+    assert_eq!(fixture.state.still_waits(&waiting, fixture.now), Ok(Effects::default()));
+    assert_eq!(fixture.state.follower_end(B), None);
+}

@@ -165,17 +165,18 @@ async fn read_enough(broker: &Arc<Broker>, follower: Follower, session: &mut Rep
 }
 
 /// One pass over the session.
-fn look(
-    broker: &Broker,
-    follower: Follower,
-    session: &mut ReplicaSession,
-    intake: Intake,
-    limits: Limits,
-) -> Pass {
+fn look(broker: &Broker, follower: Follower, session: &mut ReplicaSession, intake: Intake, limits: Limits) -> Pass {
     let now = Instant::now();
-    let is_review = session.reviewed.is_none_or(|last| now.saturating_duration_since(last) >= REVIEW_INTERVAL);
+    let last = match intake {
+        Intake::Asks => session.spoke,
+        Intake::Waits => session.reviewed,
+    };
+    let is_review = last.is_none_or(|last| now.saturating_duration_since(last) >= REVIEW_INTERVAL);
     if is_review {
         session.reviewed = Some(now);
+        if intake == Intake::Asks {
+            session.spoke = Some(now);
+        }
         find_again(broker, session);
     }
     let mut pass = Pass::default();
