@@ -139,18 +139,25 @@ async fn list_partition(
             Ok(Found { timestamp: NO_TIMESTAMP, offset, epoch: partition.log().epoch_at(offset) })
         }
         LATEST_TIERED => Ok(Found::NOTHING),
-        timestamp => blocking(move || by_time(&partition, timestamp)).await,
+        timestamp => {
+            let version = ctx.api_version;
+            blocking(move || by_time(&partition, timestamp, asker).map_err(|code| known_code(code, version))).await
+        }
+    }
+}
+
+fn known_code(code: ErrorCode, version: i16) -> ErrorCode {
+    match code {
+        ErrorCode::OffsetNotAvailable if version < OFFSET_NOT_AVAILABLE_SINCE => ErrorCode::LeaderNotAvailable,
+        code => code,
     }
 }
 
 /// Without transactions what is stable is what is committed, so the isolation level does not matter.
 fn latest(ctx: &RequestContext, partition: &Partition, asker: Asker) -> Result<Offset, ErrorCode> {
-    match (asker, partition.latest_offset()) {
-        (Asker::Replica | Asker::Debugger, _) => Ok(partition.log().log_end_offset()),
-        (_, Err(ErrorCode::OffsetNotAvailable)) if ctx.api_version < OFFSET_NOT_AVAILABLE_SINCE => {
-            Err(ErrorCode::LeaderNotAvailable)
-        }
-        (_, found) => found,
+    match asker {
+        Asker::Replica | Asker::Debugger => Ok(partition.log().log_end_offset()),
+        Asker::Consumer => partition.latest_offset().map_err(|code| known_code(code, ctx.api_version)),
     }
 }
 
@@ -165,8 +172,9 @@ fn is_served(timestamp: i64, version: i16) -> bool {
     }
 }
 
-/// Looks a record up by its timestamp; only what consumers may read counts.
-fn by_time(partition: &Partition, timestamp: i64) -> Result<Found, ErrorCode> {
+/// Looks a record up by its timestamp; only what consumers may read counts. A new leader whose high watermark is behind
+/// what the old one announced must not say that there is none (KIP-207): the client would go to the end.
+fn by_time(partition: &Partition, timestamp: i64, asker: Asker) -> Result<Found, ErrorCode> {
     let log = partition.log();
     let found = match timestamp {
         MAX_TIMESTAMP => log.max_timestamp(),
@@ -177,6 +185,9 @@ fn by_time(partition: &Partition, timestamp: i64) -> Result<Found, ErrorCode> {
         read_code(&error)
     })?;
     let visible = found.filter(|found| found.offset < partition.high_watermark());
+    if visible.is_none() && asker == Asker::Consumer {
+        partition.latest_offset()?;
+    }
     Ok(visible.map_or(Found::NOTHING, |found| Found {
         timestamp: found.timestamp,
         offset: found.offset,
