@@ -202,3 +202,15 @@ pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
     panic!("not within {PATIENCE:?}: {what}");
 }
+
+/// Looks again and again for so long; whether the condition held every time. For what must not happen.
+pub async fn holds_for(time: Duration, mut condition: impl AsyncFnMut() -> bool) -> bool {
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline {
+        if !condition().await {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    true
+}

@@ -1,7 +1,7 @@
 //! Three broker processes, topics whose replicas the test places, and a look at who is in sync.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{
@@ -13,8 +13,11 @@ use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{BrokerId, CreateTopicsRequest, MetadataRequest};
 
 use super::process::BrokerProcess;
-use super::records::{fetch, fetch_request, produce_request, records_of, text, topic_name, values};
+use super::records::{fetch, fetch_request, list_offset, produce_request, records_of, text, topic_name, values};
 use super::{Client, free_port, wait_until};
+
+/// A thousand new partitions are thousands of flushes on a disk that others use, too.
+const CREATION_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Who leads a partition and who is in sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,14 +87,21 @@ impl Trio {
         let request = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(30_000);
         let answer = self.client(1).await.call(request, 7).await;
         assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
-        let first = partitions[0];
         wait_until("the topic is led", async || self.states(topic).await.iter().all(|state| state.leader > 0)).await;
+        let started = Instant::now();
+        for (index, replicas) in partitions.iter().enumerate() {
+            let mut client = self.client(replicas[0]).await;
+            while list_offset(&mut client, topic, index as i32, -1).await.error_code != 0 {
+                assert!(started.elapsed() < CREATION_PATIENCE, "partition {index} of the new topic is not led");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
         // Every replica knows its role when a record has gone all the way.
-        let mut client = self.client(first[0]).await;
-        wait_until("the leader takes records", async || {
-            produce_with(&mut client, topic, 0, -1, 2_000, values(&["first"])).await.error_code == 0
-        })
-        .await;
+        let mut client = self.client(partitions[0][0]).await;
+        while produce_with(&mut client, topic, 0, -1, 2_000, values(&["first"])).await.error_code != 0 {
+            assert!(started.elapsed() < CREATION_PATIENCE, "no record got all the way through the new topic");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// What the controller knows of each partition.

@@ -6,6 +6,7 @@
 //! Invariants: a log that cannot be opened costs its partition only, and is tried again with the next call; a
 //! partition that is ready takes its role from the newest image, not from the one that wanted it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ impl PartitionManager {
         }
         let threads = (self.settings.log.recovery_threads_per_dir.max(1) * self.directories.len()).min(wanted.len());
         let total = wanted.len();
-        let queue = Mutex::new(wanted);
+        let queue = Mutex::new(VecDeque::from(wanted));
         let failures: Mutex<Vec<PartitionsError>> = Mutex::default();
         let (done, running) = (AtomicUsize::new(0), AtomicUsize::new(threads));
         std::thread::scope(|scope| {
@@ -52,7 +53,7 @@ impl PartitionManager {
                 scope.spawn(move || {
                     let _leaving = Leaving { running, watcher };
                     loop {
-                        let Some(next) = queue.lock().pop() else { return };
+                        let Some(next) = queue.lock().pop_front() else { return };
                         if let Err(error) = self.open_one(next) {
                             tracing::error!(%error, "partition is not available");
                             failures.lock().push(error);
