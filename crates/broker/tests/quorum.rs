@@ -292,7 +292,7 @@ async fn a_sole_voter_that_lost_its_metadata_does_not_found_a_new_cluster_over_i
 
 #[tokio::test(flavor = "multi_thread")]
 async fn voters_come_and_go_while_the_quorum_runs() {
-    let cluster = Cluster::start(3, 4).await;
+    let mut cluster = Cluster::start(3, 4).await;
     let observer = members(&cluster.describe(1).await.expect("there is a leader").observers)[&4];
     let mut client = cluster.client(4).await;
     let add = |directory: Uuid| {
@@ -300,6 +300,13 @@ async fn voters_come_and_go_while_the_quorum_runs() {
             AddRaftVoterRequest::default().with_cluster_id(None).with_voter_id(4).with_voter_directory_id(directory);
         request.with_timeout_ms(10_000)
     };
+    let stranger = client.call(add(Uuid::from_u128(5)), 0).await;
+    let text = stranger.error_message.unwrap_or_default();
+    assert!(text.contains("node 4 has no controller role"), "it would not start with a vote: {text}");
+    cluster.kill(4);
+    cluster.launch(4, &[("process.roles", "broker,controller")]);
+    cluster.serving(4).await;
+    let mut client = cluster.client(4).await;
     let stranger = client.call(add(Uuid::from_u128(5)), 0).await;
     let text = stranger.error_message.unwrap_or_default();
     assert!(text.contains("node 4 has no directory with the id"), "{text}");

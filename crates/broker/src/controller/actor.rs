@@ -75,8 +75,8 @@ impl ActorHandle {
         &self,
         verb: impl FnOnce(&mut Controller, Instant) -> Decision<T> + Send + 'static,
     ) -> Result<T, DecideError> {
-        let (answer, mut answered) = oneshot::channel();
-        let (refused, refusal) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
+        let (refused, mut refusal) = oneshot::channel();
         let verb: Verb = Box::new(move |controller, now| {
             let Decision { records, answer: decided, effects } = verb(controller, now);
             let done: Done = Box::new(move |outcome| {
@@ -90,13 +90,10 @@ impl ActorHandle {
             mpsc::error::TrySendError::Full(_) => DecideError::Busy,
             mpsc::error::TrySendError::Closed(_) => DecideError::NotController,
         })?;
-        tokio::select! {
-            biased;
-            answer = &mut answered => answer.unwrap_or(Err(DecideError::NotController)),
-            refusal = refusal => match refusal {
-                Ok(error) => Err(error),
-                Err(_) => answered.await.unwrap_or(Err(DecideError::Unknown)),
-            },
+        match answered.await {
+            Ok(answer) => answer,
+            // Whoever does not say that the verb was refused may have decided it, and must not let the caller ask again.
+            Err(_) => Err(refusal.try_recv().unwrap_or(DecideError::Unknown)),
         }
     }
 }
@@ -167,6 +164,8 @@ impl Actor {
         match term {
             Some(term) => {
                 tracing::info!(term, "this node is the active controller");
+                // One of an earlier term, whose end was not seen, foresaw what may not have happened.
+                self.controller = None;
                 self.settling = !self.under_way.is_empty();
                 self.take_over_if_settled();
             }
@@ -214,10 +213,7 @@ impl Actor {
             Some(controller) => {
                 // A panic must not end the actor: the cluster would have no controller until somebody restarts this node.
                 match catch_unwind(AssertUnwindSafe(|| verb(controller, Instant::now()))) {
-                    Ok((decision, done)) => {
-                        drop(refused);
-                        self.write(decision, done);
-                    }
+                    Ok((decision, done)) => self.write(decision, done),
                     Err(_) => {
                         tracing::error!(
                             "a controller decision panicked, the controller is made anew from what is committed"
@@ -229,7 +225,7 @@ impl Actor {
                 }
             }
             None => {
-                // The verb goes first: the caller looks at its answer before the refusal.
+                // Before the verb goes, since the caller looks for it when there is no answer.
                 if refused.send(DecideError::NotController).is_err() {
                     tracing::trace!("nobody waits for this refusal any more");
                 }
@@ -297,6 +293,8 @@ impl Actor {
         }
         let mut applied = self.inputs.applied.clone();
         let elections = self.inputs.elections.clone();
+        let (image, news) = (Arc::clone(&self.inputs.image), effects::about_brokers(&records));
+        let shutdown = self.inputs.shutdown.clone();
         self.under_way.push(Box::pin(async move {
             let outcome = match proposal.await {
                 Ok(index) => {
@@ -306,7 +304,8 @@ impl Actor {
                 Err(error) => Err(error),
             };
             if outcome.is_ok() {
-                effects::note(&effects, &elections);
+                news.iter().for_each(effects::Standing::tell);
+                effects::note(effects, &elections, image, shutdown);
             }
             done(outcome.clone().map_err(|error| match error {
                 ProposeError::NotLeader => DecideError::NotController,

@@ -44,14 +44,19 @@ pub(super) fn start(length: Duration, shutdown: CancellationToken) -> (LeaseHold
 
 /// Publishes the end of the lease when it comes.
 async fn keep(mut ends: watch::Receiver<Option<Instant>>, lost: watch::Sender<bool>) {
+    let mut is_told = false;
     loop {
         let until = *ends.borrow_and_update();
         let is_lost = until.is_none_or(|until| Instant::now() >= until);
         let changed = lost.send_if_modified(|lost| std::mem::replace(lost, is_lost) != is_lost);
         if changed && is_lost && until.is_some() {
             tracing::warn!(
-                "no heartbeat was answered within the session, this broker acknowledges no write until one is"
+                "no heartbeat was answered within the session, acks=all writes that no follower confirms are sent to look for \
+                 another leader until one is"
             );
+            is_told = true;
+        } else if changed && !is_lost && std::mem::take(&mut is_told) {
+            tracing::info!("the session with the controller is held again");
         }
         let end = async {
             match until.filter(|_| !is_lost) {

@@ -40,14 +40,14 @@ pub(super) async fn take_in(
         );
     }
     shared.quorum.add_learner(node, directory).await?;
-    if wants_vote && shared.promotions.lock().insert(node) {
+    if wants_vote && shared.promotions.lock().insert((node, directory)) {
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
             tokio::select! {
                 () = promote(&shared, node, directory) => {}
                 () = shared.shutdown.cancelled() => {}
             }
-            shared.promotions.lock().remove(&node);
+            shared.promotions.lock().remove(&(node, directory));
         });
     }
     Ok(())

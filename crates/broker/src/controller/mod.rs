@@ -175,8 +175,8 @@ struct Shared {
     suspects: Arc<Suspects>,
     departed: Arc<Departed>,
     discovery: Arc<Discovery>,
-    /// Nodes that get a vote when they have caught up.
-    promotions: Mutex<BTreeSet<NodeId>>,
+    /// Nodes that get a vote when they have caught up, with the directory that they came with.
+    promotions: Mutex<BTreeSet<(NodeId, Uuid)>>,
     /// Why this node cannot take part from the beginning.
     unformed: watch::Sender<Option<ControllerError>>,
     shutdown: CancellationToken,

@@ -1,6 +1,7 @@
 //! AddRaftVoter (key 80), version 0: a node that follows the metadata log gets a vote (KIP-853).
 //!
-//! The node must be registered. The directory id may be that of its metadata directory, as `kafka-metadata-quorum describe` shows it,
+//! The node must be registered and have the controller role, because it would refuse to start with a vote and without the role. The
+//! directory id may be that of its metadata directory, as `kafka-metadata-quorum describe` shows it,
 //! or that of any of its log directories, which is what `kafka-metadata-quorum add-controller` reads from `meta.properties`. The
 //! addresses in the request are not used: a node is reached where it registered.
 //!
@@ -86,6 +87,12 @@ fn metadata_directory(image: &Image, node: NodeId, named: Uuid) -> Result<Uuid, 
     let Some((known, directory)) = registered else {
         return Err((ErrorCode::VoterNotFound, format!("node {node} is not registered; start it first")));
     };
+    if !known.controller {
+        let message = format!(
+            "node {node} has no controller role; add controller to its process.roles and restart it, then ask again"
+        );
+        return Err((ErrorCode::InvalidRequest, message));
+    }
     if named == directory || known.directories.contains(&named) {
         return Ok(directory);
     }

@@ -67,7 +67,7 @@ async fn a_decision_that_panics_costs_only_itself() {
 
     wait_until_decided(&actor, "1").await;
     let failed = actor.decide(|_, _| -> Decision<()> { panic!("a defect") }).await;
-    assert!(failed.is_err());
+    assert_eq!(failed, Err(DecideError::Unknown), "nobody may take it for undecided and ask again");
     wait_until_decided(&actor, "2").await;
     assert_eq!(image.load().config(&ConfigResource::BrokerDefault, "log.retention.ms"), Some("2"));
     shutdown.cancel();
