@@ -179,7 +179,7 @@ pub(crate) enum Topic {
         #[command(flatten)]
         cluster: Cluster,
     },
-    /// Show partitions, offsets and the settings of its own.
+    /// Show partitions with leader, replicas, ISR, ELR and offsets, and the settings of its own.
     Describe {
         #[arg(required = true)]
         names: Vec<String>,
