@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use support::process::BrokerProcess;
-use support::{Client, PATIENCE, free_port, wait_until};
+use support::{Client, PATIENCE, free_port, holds_for, wait_until};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -261,11 +261,9 @@ async fn a_quorum_with_a_wiped_and_a_dead_voter_waits_and_forgets_nothing() {
     // Several election timeouts of 500 to 1000 ms, during which two of three voters are up.
     let elected = |node: i32| cluster.log(node).matches("this node is the active controller").count();
     let before = [elected(1), elected(3)];
-    let until = Instant::now() + Duration::from_secs(4);
-    while Instant::now() < until {
-        assert_eq!([elected(1), elected(3)], before, "nobody leads:\n{}\n{}", cluster.log(1), cluster.log(3));
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let nobody_leads = async || [elected(1), elected(3)] == before;
+    let holds = holds_for(Duration::from_secs(4), nobody_leads).await;
+    assert!(holds, "somebody leads:\n{}\n{}", cluster.log(1), cluster.log(3));
     cluster.launch(2, &[]);
     for node in 1..=3 {
         cluster.serving(node).await;
