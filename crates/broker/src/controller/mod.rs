@@ -343,6 +343,7 @@ impl ControllerClient {
     /// Waits a moment while a broker that may just have died still serves, as far as this node's image knows.
     pub(crate) async fn until_suspects_are_settled(&self) {
         let suspects = &self.shared.suspects;
+        suspects.probe();
         let mut applied = self.shared.applied.clone();
         while !suspects.is_empty() {
             let cleared = suspects.cleared();

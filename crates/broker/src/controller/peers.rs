@@ -7,6 +7,7 @@
 //! before the other side would close it, so that a fresh request never meets a closing socket.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -68,6 +69,12 @@ pub(crate) struct PeerConnection {
     stream: TcpStream,
     correlation_id: i32,
     idle_since: Instant,
+}
+
+impl AsFd for PeerConnection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
 }
 
 impl PeerConnection {

@@ -125,6 +125,7 @@ impl PeerTransport {
             }
             // A snapshot may have been under way, and the leader waits to hear of it.
             link.throw_away(&mut messages);
+            link.suspects.unwatch(node);
             link.quorum.snapshot_sent(node, false);
         });
         if let Some(old) = peers.insert(node, Peer { address, queue, stop }) {
@@ -185,8 +186,7 @@ impl Link {
     /// The next thing to do; meanwhile watches whether the other process dies.
     async fn next(&mut self, messages: &mut mpsc::Receiver<Outgoing>) -> Next {
         let message = |received: Option<Outgoing>| received.map_or(Next::Stopped, Next::Message);
-        loop {
-            let Some(connection) = &mut self.connection else { break };
+        while let Some(connection) = &mut self.connection {
             tokio::select! {
                 received = messages.recv() => return message(received),
                 () = connection.closed() => {}
@@ -228,6 +228,7 @@ impl Link {
     /// The connection broke. A port that refuses says that the process is gone, anything else may be the network.
     async fn connection_lost(&mut self) {
         self.suspects.add(self.node);
+        self.suspects.unwatch(self.node);
         self.connection = None;
         if self.opened.elapsed() < RETRY_PAUSE_MAX {
             // Who accepts connections and closes them at once is not asked again as fast as that goes.
@@ -249,8 +250,9 @@ impl Link {
             self.quorum.peer_gone(self.node);
             self.report(Loss::Process(self.node));
         }
-        if opened.is_ok() {
+        if let Ok(connection) = &opened {
             self.suspects.clear(self.node);
+            self.suspects.watch(self.node, connection);
         }
         self.opened = Instant::now();
         opened

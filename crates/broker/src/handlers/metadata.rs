@@ -9,8 +9,8 @@
 //! wait for the creation (bounded by the controller client) and answer with the leader, which saves clients a round.
 //! The controller id is a live broker, because every broker forwards administrative requests.
 //! When the connection to a broker has just broken, the answer waits a moment for the new leaders: clients that lost
-//! theirs ask at once, and would otherwise hear of the dead one again. A broker that has just left stays in the list of
-//! brokers for some seconds, see `controller::departed`.
+//! theirs ask at once, and would otherwise hear of the dead one again (`controller::suspects`). A broker that has just
+//! left stays in the list of brokers for as long as such answers are under way (`controller::departed`).
 
 use std::sync::Arc;
 
