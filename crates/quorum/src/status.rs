@@ -40,6 +40,11 @@ impl Status {
         self.voters.contains(&(node, directory))
     }
 
+    /// Whether the node follows without a vote.
+    pub fn is_learner(&self, node: NodeId) -> bool {
+        self.learners.iter().any(|(learner, _)| *learner == node)
+    }
+
     /// The directory under which the node votes, if it does.
     pub fn voter_directory(&self, node: NodeId) -> Option<Uuid> {
         self.voters.iter().find(|(voter, _)| *voter == node).map(|(_, directory)| *directory)

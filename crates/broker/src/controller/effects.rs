@@ -24,14 +24,14 @@ const OFFLINE_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Serves(NodeId),
-    HandedOver(NodeId),
+    HandsOver(NodeId),
 }
 
 impl Standing {
     pub(super) fn tell(&self) {
         match self {
             Self::Serves(node) => tracing::info!(%node, "broker serves"),
-            Self::HandedOver(node) => tracing::info!(%node, "broker has handed over and stops"),
+            Self::HandsOver(node) => tracing::info!(%node, "broker hands over and stops"),
         }
     }
 }
@@ -39,7 +39,7 @@ impl Standing {
 pub(super) fn about_brokers(records: &[Record]) -> Vec<Standing> {
     let standing = |record: &Record| match record {
         Record::FenceBroker { node_id, fenced: false, shutting_down: false, .. } => Some(Standing::Serves(*node_id)),
-        Record::FenceBroker { node_id, fenced: true, shutting_down: true, .. } => Some(Standing::HandedOver(*node_id)),
+        Record::FenceBroker { node_id, fenced: false, shutting_down: true, .. } => Some(Standing::HandsOver(*node_id)),
         _ => None,
     };
     records.iter().filter_map(standing).collect()

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use kafka_protocol::messages::{UnregisterBrokerRequest, UnregisterBrokerResponse};
+use twinstream_metadata::controller::BrokerError;
 use twinstream_model::{ErrorCode, NodeId};
 
 use super::config_view::text;
@@ -56,11 +57,12 @@ pub(crate) async fn execute(
         return failed(ctx, ErrorCode::InvalidRequest, &message);
     }
     match broker.controller.decide(move |controller, _| controller.unregister_broker(node)).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(())) => tracing::info!(%node, "broker is unregistered"),
+        // An earlier try got no further.
+        Ok(Err(BrokerError::NotRegistered(_))) if broker.controller.quorum_status().is_learner(node) => {}
         Ok(Err(error)) => return failed(ctx, error.code(), &error.to_string()),
         Err(error) => return failed(ctx, error.code(), &error.to_string()),
     }
-    tracing::info!(%node, "broker is unregistered");
     match broker.controller.forget_follower(node).await {
         Ok(()) => UnregisterBrokerResponse::default(),
         Err((code, message)) => failed(ctx, code, &message),

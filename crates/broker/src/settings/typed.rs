@@ -188,7 +188,7 @@ impl Settings {
 impl NodeSettings {
     fn new(values: &Values) -> Result<Self, SettingsError> {
         let id = listeners::node_id(values)?;
-        Ok(Self {
+        let node = Self {
             id,
             is_controller: listeners::is_controller(values, id)?,
             rack: values.text("broker.rack").filter(|rack| !rack.is_empty()).map(str::to_owned),
@@ -198,7 +198,15 @@ impl NodeSettings {
             controlled_shutdown: values.flag("controlled.shutdown.enable"),
             registration_timeout: values.millis("initial.broker.registration.timeout.ms")?,
             request_timeout: values.millis("request.timeout.ms")?,
-        })
+        };
+        let (interval, session) = (node.heartbeat_interval.as_millis(), node.session_timeout.as_millis());
+        if interval >= session {
+            return Err(SettingsError::Contradiction(format!(
+                "broker.heartbeat.interval.ms={interval} must be less than broker.session.timeout.ms={session}, or the broker is \
+                 fenced between two heartbeats; a file with Kafka's 2000 needs Kafka's 9000, too"
+            )));
+        }
+        Ok(node)
     }
 }
 
@@ -325,3 +333,6 @@ impl OffsetsSettings {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

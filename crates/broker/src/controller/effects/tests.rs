@@ -29,9 +29,9 @@ fn only_partitions_that_stay_without_a_leader_are_an_error() {
 }
 
 #[test]
-fn brokers_that_serve_and_that_have_handed_over_are_told_and_those_that_are_gone_are_not() {
+fn brokers_that_serve_and_that_hand_over_are_told_and_those_that_are_gone_are_not() {
     let record =
         |node, fenced, shutting_down| Record::FenceBroker { node_id: NodeId(node), epoch: 1, fenced, shutting_down };
     let records = [record(1, false, false), record(2, false, true), record(3, true, true), record(4, true, false)];
-    assert_eq!(about_brokers(&records), [Standing::Serves(NodeId(1)), Standing::HandedOver(NodeId(3))]);
+    assert_eq!(about_brokers(&records), [Standing::Serves(NodeId(1)), Standing::HandsOver(NodeId(2))]);
 }
