@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{BrokerId, DeleteRecordsRequest, ListOffsetsRequest};
-use support::records::{fetch, list_offset, topic_name, values};
+use support::records::{batch, fetch, list_offset, topic_name, values};
 use support::replicas::{Trio, fetch_in_rack, produce_with, read_all};
 use support::{Client, wait_until};
 
@@ -17,6 +17,9 @@ const REQUEST_TIMED_OUT: i16 = 7;
 const NOT_ENOUGH_REPLICAS: i16 = 19;
 const ALL: i16 = -1;
 const LEADER: i16 = 1;
+const OFFSET_NOT_AVAILABLE: i16 = 78;
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
 
 async fn produce(client: &mut Client, topic: &str, acks: i16, value: &str) -> i16 {
     produce_with(client, topic, 0, acks, 10_000, values(&[value])).await.error_code
@@ -202,9 +205,43 @@ async fn deletion_is_answered_when_every_replica_has_deleted() {
     }
 }
 
+/// KIP-207.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_leader_does_not_deny_a_record_that_it_cannot_show_yet() {
+    let mut trio = Trio::start(&[("broker.session.timeout.ms", "20000")]).await;
+    trio.create("t", &[&[2, 1, 3]], &[("min.insync.replicas", "2")]).await;
+    let mut old = trio.client(2).await;
+    trio.node(3).pause();
+    let (first, later) = (1_700_000_000_000, 1_700_000_005_000);
+    let written = produce_with(&mut old, "t", 0, LEADER, 5_000, batch(later, &[(None, Some("later"))])).await;
+    assert_eq!(written.error_code, OK);
+    let mut next = trio.client(1).await;
+    let end = written.base_offset + 1;
+    wait_until("the next leader has it", async || replica_offset(&mut next, "t", LATEST).await == end).await;
+    trio.node(2).kill();
+    trio.wait_for_leader("t", &[1]).await;
+    wait_until("it leads", async || list_offset(&mut next, "t", 0, EARLIEST).await.error_code == OK).await;
+    for asked in [later, later - 1, LATEST] {
+        assert_eq!(list_offset(&mut next, "t", 0, asked).await.error_code, OFFSET_NOT_AVAILABLE, "{asked}");
+    }
+    let known = list_offset(&mut next, "t", 0, first).await;
+    assert_eq!((known.error_code, known.offset), (OK, 0));
+    trio.node(3).go_on();
+    wait_until("it knows", async || {
+        let found = list_offset(&mut next, "t", 0, later - 1).await;
+        assert!([OK, OFFSET_NOT_AVAILABLE].contains(&found.error_code), "{found:?}");
+        found.offset == written.base_offset
+    })
+    .await;
+}
+
 /// Where the log begins on this very replica.
 async fn start_of_replica(client: &mut Client, topic: &str) -> i64 {
-    let partition = ListOffsetsPartition::default().with_current_leader_epoch(-1).with_timestamp(-2);
+    replica_offset(client, topic, EARLIEST).await
+}
+
+async fn replica_offset(client: &mut Client, topic: &str, at: i64) -> i64 {
+    let partition = ListOffsetsPartition::default().with_current_leader_epoch(-1).with_timestamp(at);
     let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
     let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-2)).with_topics(vec![topic]);
     client.call(request, 7).await.topics[0].partitions[0].offset

@@ -27,24 +27,28 @@ async fn set(client: &mut Client, kind: i8, resource: &str, name: &str, value: &
 }
 
 /// Copies what a replica missed while it was away, held back to `rate`, and says how long that took.
-async fn copy_throttled(side: &str, throttled_node: i32, rate: u64, bytes: usize) -> Duration {
+async fn copy_throttled(side: &str, throttled_node: i32, partitions: usize, rate: u64, bytes: usize) -> Duration {
     let mut trio = Trio::start(&[]).await;
-    trio.create("t", &[&[2, 3]], &[]).await;
+    let replicas: Vec<&[i32]> = vec![&[2, 3]; partitions];
+    trio.create("t", &replicas, &[]).await;
     trio.node(3).kill();
     trio.wait_for_isr("t", &[2]).await;
     let mut leader = trio.client(2).await;
     let value = "x".repeat(50_000);
-    for _ in 0..bytes / value.len() {
-        assert_eq!(produce_with(&mut leader, "t", 0, LEADER, 5_000, values(&[&value])).await.error_code, OK);
+    for number in 0..bytes / value.len() {
+        let partition = (number % partitions) as i32;
+        assert_eq!(produce_with(&mut leader, "t", partition, LEADER, 5_000, values(&[&value])).await.error_code, OK);
     }
     let mut admin = trio.client(1).await;
-    set(&mut admin, TOPIC_RESOURCE, "t", &format!("{side}.replication.throttled.replicas"), "0:2,0:3").await;
+    let throttled: Vec<String> = (0..partitions).map(|index| format!("{index}:2,{index}:3")).collect();
+    let throttled = throttled.join(",");
+    set(&mut admin, TOPIC_RESOURCE, "t", &format!("{side}.replication.throttled.replicas"), &throttled).await;
     let rate = rate.to_string();
     set(&mut admin, BROKER_RESOURCE, &throttled_node.to_string(), &format!("{side}.replication.throttled.rate"), &rate)
         .await;
     trio.restart(3).await;
     let started = Instant::now();
-    trio.wait_for_isr("t", &[2, 3]).await;
+    wait_until("all is copied", async || trio.states("t").await.iter().all(|state| state.isr == [2, 3])).await;
     started.elapsed()
 }
 
@@ -58,13 +62,21 @@ fn assert_holds(took: Duration, rate: u64, bytes: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn leader_sends_no_faster_than_its_throttle() {
     let (rate, bytes) = (1_000_000, 5_000_000);
-    assert_holds(copy_throttled("leader", 2, rate, bytes).await, rate, bytes);
+    assert_holds(copy_throttled("leader", 2, 1, rate, bytes).await, rate, bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_partitions_share_one_throttle() {
+    let (rate, bytes) = (1_000_000, 5_000_000);
+    for (side, node) in [("leader", 2), ("follower", 3)] {
+        assert_holds(copy_throttled(side, node, 20, rate, bytes).await, rate, bytes);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn follower_fetches_no_faster_than_its_throttle() {
     let (rate, bytes) = (1_000_000, 5_000_000);
-    assert_holds(copy_throttled("follower", 3, rate, bytes).await, rate, bytes);
+    assert_holds(copy_throttled("follower", 3, 1, rate, bytes).await, rate, bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]

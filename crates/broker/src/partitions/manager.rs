@@ -72,6 +72,9 @@ pub(crate) struct PartitionManager {
     seen: Mutex<Image>,
     /// Held by whoever opens logs, so that nobody opens one twice.
     opening: Mutex<()>,
+    /// Held from the look at the logs to the written file: of two who write checkpoints the later must not be overtaken by
+    /// one who looked before a log was cut.
+    checkpointing: Mutex<()>,
     /// Folders of deleted partitions and when they go.
     doomed: Mutex<Vec<(i64, PathBuf)>>,
 }
@@ -95,6 +98,7 @@ impl PartitionManager {
             open: RwLock::default(),
             seen: Mutex::default(),
             opening: Mutex::default(),
+            checkpointing: Mutex::default(),
             doomed: Mutex::default(),
         }
     }
@@ -293,6 +297,7 @@ impl PartitionManager {
 
     /// Writes one kind of checkpoint of every directory.
     pub(crate) fn write_checkpoints(&self, kind: Checkpoint) {
+        let _alone = self.checkpointing.lock();
         let mut offsets: Vec<HashMap<TopicPartition, Offset>> = vec![HashMap::new(); self.directories.len()];
         for (at, (partition, dir)) in self.all() {
             let log = partition.log();
