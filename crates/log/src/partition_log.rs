@@ -368,14 +368,14 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Closes the log and renames its folder to `name`, in the same directory; the caller removes it later.
+    /// Closes the log and renames its folder to `name`, in the same directory; the caller removes it later. Does not wait
+    /// for the disk: a folder that a power loss brings back belongs to a topic that is gone, as its identity says.
     pub fn close_for_deletion(&self, name: &str) -> Result<PathBuf, LogError> {
         self.closed.store(true, Ordering::Release);
         let _writer = self.writer.lock();
         let mut dir = self.dir.write();
         let renamed = dir.with_file_name(name);
         fs::rename(&*dir, &renamed).map_err(LogError::io("rename", &dir))?;
-        files::sync_dir(renamed.parent().unwrap_or(Path::new(".")))?;
         dir.clone_from(&renamed);
         Ok(renamed)
     }

@@ -157,6 +157,8 @@ impl Fetcher {
             self.session.reset();
             self.is_out = false;
             self.reconnect_pause = RECONNECT_PAUSE_MIN;
+            // What it was behind by is not its lag any more.
+            self.broker.replication.fetchers.report_lag(self.id, 0, &self.broker.metrics.replication.max_lag);
         }
     }
 
