@@ -482,9 +482,11 @@ fn replica_that_left_and_came_back_has_nothing_until_it_asks_again() {
     let waiting = fixture.question(B, 10); // it had everything, was taken out, and dropped its log
     for (partition_epoch, replicas) in [(11, vec![LEADER, C]), (12, vec![LEADER, B, C])] {
         let assignment = Assignment { replicas, ..assignment(partition_epoch, &[LEADER, C]) };
-        let _ = fixture.state.image_changed(&assignment, fixture.now);
+        let changed = fixture.state.image_changed(&assignment, fixture.now);
+        assert_eq!(changed.high_watermark, None);
         let standing = fixture.standing.clone();
-        let _ = fixture.state.brokers_changed(|id| standing.get(&id).copied(), fixture.now);
+        let changed = fixture.state.brokers_changed(|id| standing.get(&id).copied(), fixture.now);
+        assert_eq!(changed, Effects::default());
     }
     assert_eq!(fixture.state.still_waits(&waiting, fixture.now), Ok(Effects::default()));
     assert_eq!(fixture.state.follower_end(B), None);
