@@ -48,7 +48,7 @@ pub enum Event {
 pub enum ProposeError {
     #[error("this node does not lead the metadata quorum")]
     NotLeader,
-    #[error("another leader took over before the entry was committed")]
+    #[error("the lead was lost before the entry was known to be committed")]
     Superseded,
     #[error("the quorum has too much to do")]
     Busy,

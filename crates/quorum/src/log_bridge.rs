@@ -50,6 +50,13 @@ struct Fields(String);
 impl Serializer for Fields {
     fn emit_arguments(&mut self, key: slog::Key, value: &std::fmt::Arguments<'_>) -> slog::Result {
         let gap = if self.0.is_empty() { "" } else { " " };
+        let value = value.to_string();
+        // Operators know nodes, not the numbers that Raft has for them.
+        if key == "raft_id"
+            && let Some(node) = value.parse().ok().and_then(crate::node_id)
+        {
+            return write!(self.0, "{gap}node={node}").map_err(slog::Error::from);
+        }
         write!(self.0, "{gap}{key}={value}").map_err(slog::Error::from)
     }
 }

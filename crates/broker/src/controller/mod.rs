@@ -345,16 +345,21 @@ impl ControllerClient {
         let suspects = &self.shared.suspects;
         suspects.probe();
         let mut applied = self.shared.applied.clone();
-        while !suspects.is_empty() {
-            let cleared = suspects.cleared();
-            let (image, now) = (self.shared.image.load_full(), Instant::now());
-            let unsettled = image.live_brokers().filter_map(|broker| suspects.wait_for(broker.node_id, now)).max();
-            let Some(until) = unsettled else { return };
-            tokio::select! {
-                changed = applied.changed() => if changed.is_err() { return },
-                () = cleared => {}
-                () = tokio::time::sleep_until(until.into()) => {}
+        let settled = async {
+            while !suspects.is_empty() {
+                let cleared = suspects.cleared();
+                let (image, now) = (self.shared.image.load_full(), Instant::now());
+                let unsettled = image.live_brokers().filter_map(|broker| suspects.wait_for(broker.node_id, now)).max();
+                let Some(until) = unsettled else { return };
+                tokio::select! {
+                    changed = applied.changed() => if changed.is_err() { return },
+                    () = cleared => {}
+                    () = tokio::time::sleep_until(until.into()) => {}
+                }
             }
+        };
+        if !suspects.is_empty() && tokio::time::timeout(suspects::PATIENCE, settled).await.is_err() {
+            tracing::debug!("answering though a broker that may have died still serves in the metadata");
         }
     }
 

@@ -12,7 +12,8 @@
 //! The runtime may hand us a client's question before it tells us that a connection has ended. Therefore the sockets
 //! themselves are looked at ([`Suspects::probe`]) before an answer.
 //!
-//! Invariants: a suspicion delays answers for at most [`PATIENCE`] after it came up; it fences nobody and moves nothing.
+//! Invariants: a suspicion delays answers for at most [`PATIENCE`] after it came up, and no answer waits longer, also while
+//! connections come and go; it fences nobody and moves nothing. The lock of the sockets is taken before that of the suspects.
 //! A socket is watched no longer than its owner keeps it.
 //!
 //! Not here: fencing, which is the controller's.
@@ -30,7 +31,7 @@ use twinstream_model::NodeId;
 
 /// How long answers wait for what becomes of a suspect. An election of the controller and a decision of it take some ten
 /// milliseconds; a node that is cut off is fenced only when its session ends, too long to keep clients waiting.
-const PATIENCE: Duration = Duration::from_millis(300);
+pub(super) const PATIENCE: Duration = Duration::from_millis(300);
 
 /// The nodes under suspicion, by whoever has connections to nodes.
 #[derive(Debug, Default)]
@@ -91,11 +92,9 @@ impl Suspects {
 
     /// Suspects whose connection has ended by now. Costs a system call for each node that is connected to.
     pub(crate) fn probe(&self) {
+        // Under the lock, which the owner takes before it connects again: else what it has cleared could be added after that.
         let watched = self.watched.lock();
-        let ended: Vec<NodeId> =
-            watched.iter().filter(|(_, socket)| has_ended(socket)).map(|(node, _)| *node).collect();
-        drop(watched);
-        ended.into_iter().for_each(|node| self.add(node));
+        watched.iter().filter(|(_, socket)| has_ended(socket)).for_each(|(node, _)| self.add(*node));
     }
 }
 

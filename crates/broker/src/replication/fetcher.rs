@@ -220,7 +220,8 @@ impl Fetcher {
         self.connection = None;
         self.session.reset();
         let leader = self.id.leader.0;
-        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        let cause = cause.as_deref();
         match std::mem::replace(&mut self.is_out, true) {
             false => tracing::warn!(leader, %error, cause, "cannot fetch from the leader, trying on"),
             true => tracing::debug!(leader, %error, cause, "still cannot fetch from the leader"),
