@@ -5,9 +5,15 @@
 
 use std::time::{Duration, Instant};
 
+use twinstream_model::TopicPartition;
+
 use super::{Fetcher, Tracked};
+use crate::context::Broker;
 use crate::partitions::Question;
 use crate::replication::session::{Key, Wanted};
+
+/// How often it is looked whether what a throttle holds back has joined the ISR: from then on producers wait for it.
+const HELD_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Fetcher {
     /// Brings the session up to date. Returns when something that is left out may be asked for again.
@@ -42,9 +48,12 @@ impl Fetcher {
             self.tracked.remove(&key);
             return self.session.drop(&key);
         };
-        tracked.in_sync = question.in_sync;
         tracked.asked = Some(question.ask);
-        if !question.in_sync && self.broker.replication.throttles.follower.holds(tracked.partition.id()) {
+        let at = tracked.partition.id();
+        let is_throttled = self.broker.replication.throttles.follower.holds(at);
+        // Right after a change of leader it does not know the high watermark, and may be in sync nevertheless.
+        tracked.in_sync = question.in_sync || (is_throttled && is_in_isr(&self.broker, at));
+        if is_throttled && !tracked.in_sync {
             self.held.insert(key);
         }
         self.session.want(key, wanted(question, self.broker.settings.replication.fetch_bytes_max));
@@ -59,7 +68,7 @@ impl Fetcher {
         let allowance = throttle.allowance(now)?;
         if allowance == 0 {
             self.held.iter().for_each(|key| self.session.drop(key));
-            return Some(now + throttle.opens_in(now).unwrap_or(Duration::ZERO));
+            return Some(now + throttle.opens_in(now).unwrap_or(Duration::ZERO).min(HELD_INTERVAL));
         }
         let share = i32::try_from(allowance / self.held.len()).unwrap_or(i32::MAX).max(1);
         let share = share.min(self.broker.settings.replication.fetch_bytes_max);
@@ -72,6 +81,13 @@ impl Fetcher {
         }
         None
     }
+}
+
+/// Whether the newest image counts this broker's replica among those that producers wait for.
+fn is_in_isr(broker: &Broker, at: &TopicPartition) -> bool {
+    let image = broker.image.load();
+    let state = image.partition(&at.topic, at.partition);
+    state.is_some_and(|state| state.isr.contains(&broker.settings.node.id))
 }
 
 fn wanted(question: Question, bytes_max: i32) -> Wanted {
