@@ -3,17 +3,23 @@
 //! Seeds are fixed, so that a failure here can be repeated: `cargo xtask faults --only NAME --seed N`. Scenarios run one
 //! after the other, since two clusters at a time would measure the machine.
 
+use std::path::PathBuf;
+
 use tokio::sync::Mutex;
 use twinstream_testkit::checker::Kind;
-use twinstream_testkit::faults::by_name;
+use twinstream_testkit::faults::{Subject, Trial, by_name};
 use twinstream_testkit::load::LoadOptions;
+use twinstream_testkit::nemesis::files;
+use twinstream_testkit::{Cluster, ClusterOptions};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 async fn survives(name: &str, seed: u64) {
     let _turn = ONE_AT_A_TIME.lock().await;
+    // Said first, so that it stands above a panic, too.
+    eprintln!("repeat: cargo xtask faults --only {name} --seed {seed}");
     let report = by_name(name).run(seed).await;
-    assert!(report.is_good(), "{report}\nrepeat: cargo xtask faults --only {name} --seed {seed}");
+    assert!(report.is_good(), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,5 +76,27 @@ async fn what_one_replica_acknowledged_alone_is_found_to_be_lost() {
     load.native_settings =
         [("acks", "1"), ("enable.idempotence", "false")].map(|(name, value)| (name.into(), value.into())).into();
     let report = by_name("leader-cut-from-followers").run_with(10, load).await;
+    assert!(report.verdict.count(Kind::LostWrite) > 0, "{report}");
+}
+
+/// The same for records that every replica had: brokers that are down are robbed of the end of their logs, all of the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_cut_off_from_all_replicas_is_found_to_be_lost() {
+    const BYTES: u64 = 1_000;
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let cluster = Cluster::start_with(3, ClusterOptions::replicated()).await;
+    // Without librdkafka's producer, which would ask for two minutes where the batch before its next one has gone.
+    let load = LoadOptions { native_rate: 0, ..LoadOptions::new("robbed", 1) };
+    let mut trial = Trial::start("robbed", Subject::Ours(cluster), 11, load).await;
+    trial.wait_acknowledged(200).await;
+    trial.kill_all();
+    let logs = [1, 2, 3].map(|id| files::active_segment(&trial.subject.data(id), "robbed", 0).expect("a segment"));
+    let length = |log: &PathBuf| std::fs::metadata(log).expect("a log").len();
+    let shortest = logs.iter().map(length).min().expect("three logs");
+    for log in &logs {
+        files::cut_tail(log, length(log) - (shortest - BYTES));
+    }
+    trial.step(format!("all logs are cut to {} bytes", shortest - BYTES));
+    let report = trial.finish().await;
     assert!(report.verdict.count(Kind::LostWrite) > 0, "{report}");
 }
