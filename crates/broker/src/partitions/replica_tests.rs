@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use twinstream_log::{LogConfig, LogMetrics, Origin, PartitionLog};
 use twinstream_metadata::{Image, PartitionImage, Record};
-use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicId};
-use twinstream_protocol::batch::BatchBuilder;
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TopicId};
+use twinstream_protocol::batch::{BatchBuilder, ProducerStamp};
 use twinstream_replication::follower::Heard;
 use twinstream_replication::leader::{Answer, LeaderSettings, Limits, ReplicaFetch};
 use uuid::Uuid;
@@ -151,6 +151,30 @@ fn lost_leadership_ends_waits_whatever_the_next_leader_commits() {
     assert_eq!(replica.partition.committed_in(led.epoch), None);
     let refused = replica.partition.append(&batch(0, &["x"]), Origin::Client, NO_EPOCH, false, now_ms());
     assert_eq!(append_code(&refused.unwrap_err()), ErrorCode::NotLeaderOrFollower);
+}
+
+/// The batch before was refused, because it came before this broker heard that it leads.
+#[test]
+fn new_leader_asks_for_a_gap_in_a_sequence_to_be_sent_again() {
+    let sequence = |first| {
+        let stamp = ProducerStamp { id: ProducerId(7), epoch: ProducerEpoch(0), base_sequence: first };
+        let mut builder = BatchBuilder::new().with_producer(stamp);
+        builder.append(now_ms(), None, Some(b"v"), []);
+        builder.build().unwrap()
+    };
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
+    for (since, code) in
+        [(Instant::now(), ErrorCode::NotLeaderOrFollower), (long_ago, ErrorCode::OutOfOrderSequenceNumber)]
+    {
+        let mut replica = Replica::new(1);
+        replica.now = since;
+        replica.lead(1);
+        let append = |first| replica.partition.append(&sequence(first), Origin::Client, NO_EPOCH, true, now_ms());
+        append(0).unwrap();
+        assert_eq!(append_code(&append(2).unwrap_err()), code);
+        append(1).unwrap();
+        append(2).unwrap();
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A partition that this broker leads: appends, what followers have, who is in sync.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use twinstream_log::{AppendError, Appended, Origin, PartitionLog, ReadError};
@@ -15,9 +15,13 @@ use twinstream_replication::leader::{
 use super::super::waiters::Event;
 use super::{Gate, Partition, assignment, standing};
 
+/// How long a new leader takes a gap in a producer's sequence for its own doing.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// The leader's role during one epoch.
 pub(super) struct Leading {
     state: Mutex<LeaderState>,
+    since: Instant,
     /// In-sync replicas without which nothing is committed because there is an ELR, 0 without one.
     beyond_elr: AtomicUsize,
 }
@@ -96,7 +100,14 @@ impl Leading {
         let beyond_elr = beyond_elr(wanted);
         let settings = LeaderSettings { min_insync_replicas: settings.min_insync_replicas.max(beyond_elr), ..settings };
         let state = LeaderState::new(node, &assignment(wanted), positions, settings, standing(image), now);
-        Leading { state: Mutex::new(state), beyond_elr: AtomicUsize::new(beyond_elr) }
+        Leading { state: Mutex::new(state), since: now, beyond_elr: AtomicUsize::new(beyond_elr) }
+    }
+
+    /// Whether the batch before one that is out of order may just have been refused here because this broker did not lead
+    /// yet. The client sends both again; a sequence error would make librdkafka begin a new producer epoch, under which
+    /// what waits for its acknowledgement elsewhere is written twice.
+    fn is_settling(&self, epoch: LeaderEpoch) -> bool {
+        epoch > LeaderEpoch(0) && self.since.elapsed() < SETTLING
     }
 
     fn demanding(&self, settings: LeaderSettings) -> LeaderSettings {
@@ -122,7 +133,12 @@ impl Partition {
         if need_isr {
             leading.state.lock().check_min_isr()?;
         }
-        let appended = self.log.append(records, origin, gate.epoch, now)?;
+        let appended = match self.log.append(records, origin, gate.epoch, now) {
+            Err(AppendError::OutOfOrderSequence { .. }) if leading.is_settling(gate.epoch) => {
+                return Err(AppendRefused::NotLeader(ErrorCode::NotLeaderOrFollower));
+            }
+            appended => appended?,
+        };
         let led = Led { appended, epoch: gate.epoch };
         let committed = leading.state.lock().appended(self.log.log_end_offset(), Instant::now());
         self.ring_followers();
