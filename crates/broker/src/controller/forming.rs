@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use twinstream_model::{ClusterId, ErrorCode, NodeId};
+use twinstream_quorum::MemberError;
 use uuid::Uuid;
 
 use super::discovery::HelloError;
@@ -84,8 +85,11 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), ControllerError> {
             Verdict::Form { voters, cluster } => {
                 learn(&shared, cluster);
                 tracing::debug!(voters = ?voters.keys().map(|node| node.0).collect::<Vec<_>>(), "all voters are there");
-                let formed = shared.quorum.form(voters).await;
-                return formed.map(|_| ()).map_err(|error| ControllerError::Forming(error.to_string()));
+                return match shared.quorum.form(voters).await {
+                    // Another voter was faster, and its messages have made this node a member meanwhile.
+                    Ok(_) | Err(MemberError::Formed) => Ok(()),
+                    Err(error) => Err(ControllerError::Forming(error.to_string())),
+                };
             }
             Verdict::Newcomer { cluster } => {
                 learn(&shared, cluster);

@@ -236,7 +236,7 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         image,
         advertised,
         identity,
-        local: Local { directories, boot_id: boot_id() },
+        local: Local { boot_id: boot_id(&directories), directories },
         quorum,
         transport,
         actor,
@@ -271,9 +271,16 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
     Ok(ControllerClient { shared })
 }
 
-/// Names this run of the kernel. Without it every crash counts as a loss of power, which only costs time.
-fn boot_id() -> String {
+/// Names this run of the kernel, during which the page cache keeps what was written. Without it every crash counts as a loss
+/// of power, which only costs time; so does one after which the logs may lack something although the kernel ran on.
+fn boot_id(directories: &DirectoryIdentity) -> String {
     const FILE: &str = "/proc/sys/kernel/random/boot_id";
+    if directories.doubtful {
+        tracing::warn!(
+            "what the last run wrote may be lost, this broker gives up its place among the in-sync replicas"
+        );
+        return Uuid::new_v4().to_string();
+    }
     std::fs::read_to_string(FILE).map(|text| text.trim().to_owned()).unwrap_or_else(|error| {
         tracing::warn!(%error, FILE, "cannot tell a crash of the process from a loss of power, taking every one for the latter");
         Uuid::new_v4().to_string()

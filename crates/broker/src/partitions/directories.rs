@@ -30,6 +30,9 @@ pub(crate) struct Identity {
     /// Whether the last run closed all logs.
     pub(crate) clean: bool,
     pub(crate) holds_partitions: bool,
+    /// Whether what the last run wrote may be lost although the machine did not restart: a flush failed, or the file system was
+    /// mounted anew.
+    pub(crate) doubtful: bool,
     /// Set when the controller has been told. Until then no stop may be marked as clean: after a power loss the next start
     /// would say that it has everything.
     pub(crate) reported: Arc<AtomicBool>,
@@ -76,6 +79,7 @@ impl Directories {
             ids: self.dirs.iter().map(|dir| dir.directory.lock().id()).collect(),
             clean: self.dirs.iter().all(|dir| dir.history.is_clean() || is_new(dir)),
             holds_partitions: self.dirs.iter().any(|dir| !dir.unopened.lock().is_empty()),
+            doubtful: self.dirs.iter().any(|dir| dir.is_doubtful() && !is_new(dir)),
             reported: Arc::clone(&self.reported),
         }
     }
@@ -198,6 +202,10 @@ impl Directories {
 }
 
 impl Dir {
+    fn is_doubtful(&self) -> bool {
+        self.history.last_stop == LastStop::Unknown && !self.unopened.lock().is_empty()
+    }
+
     /// Once every log was opened, and so checked, a crash of this process costs the next one no check of them all.
     fn note_if_checked(&self) -> Result<(), LogError> {
         let checked = self.history.last_stop == LastStop::Unknown && self.unopened.lock().is_empty();

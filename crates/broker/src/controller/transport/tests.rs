@@ -137,18 +137,19 @@ async fn a_node_that_hangs_delays_no_other_and_is_heard_again_when_it_goes_on() 
         here.say(2);
         here.say(3);
     }
-    // What was to be sent meanwhile is thrown away, what comes after that arrives.
+    // What was to be sent meanwhile is thrown away, what comes after that arrives: so it is told until it has heard.
     let mut again = accept(&hanging).await;
-    let told = async {
+    let mut again_and_again = tokio::time::interval(Duration::from_millis(5));
+    let correlation = {
+        let mut heard = std::pin::pin!(request(&mut again));
         loop {
-            here.say(2);
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::select! {
+                correlation = &mut heard => break correlation,
+                _ = again_and_again.tick() => here.say(2),
+            }
         }
     };
-    tokio::select! {
-        correlation = request(&mut again) => answer(&mut again, correlation).await,
-        () = told => {}
-    }
+    answer(&mut again, correlation).await;
     here.say(2);
     request(&mut again).await;
     assert_eq!(here.quorum.status().failed, None);
