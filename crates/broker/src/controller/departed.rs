@@ -15,9 +15,10 @@ use parking_lot::Mutex;
 use twinstream_metadata::Image;
 use twinstream_model::NodeId;
 
-/// Long enough for the answers to clients that asked at once. Later ones do not have the broker: a client that kept it would
-/// try to reach it with a growing pause, and wait for the rest of that pause when the broker is back and leads again.
-const KEPT: Duration = Duration::from_millis(250);
+/// Long enough for the answers to clients that asked at once, and to those that were told of the dead leader once more and asked
+/// again at their next tick, a second later. Later answers do not have the broker: a client that kept it would try to reach it with
+/// a growing pause, and wait for the rest of that pause when the broker is back and leads again.
+const KEPT: Duration = Duration::from_millis(1500);
 
 /// When brokers were fenced, as this node's images say.
 #[derive(Debug, Default)]
