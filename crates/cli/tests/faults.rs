@@ -67,6 +67,16 @@ async fn partitions_move_under_load_while_brokers_die() {
     survives("reassignment", 5).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_fenced_for_a_wall_clock_that_jumps() {
+    survives("clock-jumps", 12).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_goes_and_comes_while_leaders_of_the_quorum_die() {
+    survives("voters-change", 13).await;
+}
+
 /// The other side of [`a_leader_that_only_clients_reach_acknowledges_nothing`]: with `acks=1` it does, and what it
 /// acknowledged alone goes when it follows again. A harness that does not see that sees nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use twinstream_client::{Admin, ClientSettings};
 
 use crate::folder::Folder;
-use crate::nemesis::Network;
+use crate::nemesis::{Clock, Network};
 use crate::ports::free_port;
 use crate::server::{Home, Server};
 use crate::wait::wait_until;
@@ -20,6 +20,7 @@ pub struct ClusterOptions {
     voters: usize,
     replicas: usize,
     network: bool,
+    clocks: bool,
     settings: Vec<(String, String)>,
     own_settings: Vec<(usize, String, String)>,
 }
@@ -27,7 +28,7 @@ pub struct ClusterOptions {
 impl Default for ClusterOptions {
     /// One voter, and one replica of everything.
     fn default() -> Self {
-        Self { voters: 1, replicas: 1, network: false, settings: Vec::new(), own_settings: Vec::new() }
+        Self { voters: 1, replicas: 1, network: false, clocks: false, settings: Vec::new(), own_settings: Vec::new() }
     }
 }
 
@@ -52,6 +53,12 @@ impl ClusterOptions {
     /// Every broker lives in a network namespace of its own, and links between them can be cut.
     pub fn network(mut self) -> Self {
         self.network = true;
+        self
+    }
+
+    /// Every broker has a wall clock of its own, which can be turned.
+    pub fn clocks(mut self) -> Self {
+        self.clocks = true;
         self
     }
 
@@ -154,6 +161,11 @@ impl Cluster {
         self.network.is_some()
     }
 
+    /// The wall clock of a broker; panics when the options did not ask for clocks.
+    pub fn clock(&self, id: usize) -> &Clock {
+        self.brokers[id - 1].clock()
+    }
+
     /// How many brokers there are, running or not.
     pub fn size(&self) -> usize {
         self.brokers.len()
@@ -211,7 +223,10 @@ impl Place {
 
 fn server(folder: &Folder, place: &Place, addresses: &[String], id: usize, options: &ClusterOptions) -> Server {
     let settings = options.settings_of(folder, addresses, id);
-    let server = Server::with_settings(folder, &format!("broker-{id}"), "broker", place.port, &settings);
+    let mut server = Server::with_settings(folder, &format!("broker-{id}"), "broker", place.port, &settings);
+    if options.clocks {
+        server = server.with_clock(Clock::new(folder.path().join(format!("clock-{id}"))));
+    }
     match &place.home {
         Some(home) => server.at_home(home.clone()),
         None => server,

@@ -4,11 +4,10 @@
 //! the highest epoch, and among those the leader's own. So a broker that hangs, or that was cut off and does not know it,
 //! neither delays nor misleads. Commands go to one broker after the other until one takes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use twinstream_client::raw::Node;
 use twinstream_client::raw::kafka_protocol::messages::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
@@ -23,10 +22,17 @@ use twinstream_client::raw::kafka_protocol::messages::incremental_alter_configs_
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use twinstream_client::raw::kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
-use twinstream_client::raw::kafka_protocol::messages::{BrokerId, ListPartitionReassignmentsRequest, TopicName};
+use twinstream_client::raw::kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponseTopic,
+};
+use twinstream_client::raw::kafka_protocol::messages::{
+    AddRaftVoterRequest, BrokerId, ListPartitionReassignmentsRequest, RemoveRaftVoterRequest, TopicName,
+};
 use twinstream_client::raw::kafka_protocol::protocol::{Request, StrBytes};
+use twinstream_client::raw::{Node, OffsetAt};
 use twinstream_client::{ClientError, RawClient};
-use twinstream_model::{ErrorCode, NodeId};
+use twinstream_model::{ErrorCode, NodeId, Offset, PartitionIndex, TopicPartition};
+use uuid::Uuid;
 
 use crate::records::client_settings;
 use crate::wait::{wait_until, wait_until_some};
@@ -71,6 +77,21 @@ pub struct QuorumState {
     /// Log ends by node.
     pub voters: BTreeMap<usize, i64>,
     pub observers: BTreeMap<usize, i64>,
+    /// Ids of the directories that voters vote with.
+    pub directories: BTreeMap<usize, Uuid>,
+}
+
+/// All that a broker tells clients of the cluster, in one order; who leads the quorum is not in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterMetadata {
+    brokers: Vec<MetadataResponseBroker>,
+    topics: Vec<MetadataResponseTopic>,
+}
+
+impl ClusterMetadata {
+    pub fn topic_names(&self) -> BTreeSet<String> {
+        self.topics.iter().filter_map(|topic| Some(topic.name.as_ref()?.to_string())).collect()
+    }
 }
 
 /// Asks and commands.
@@ -92,7 +113,14 @@ impl Operator {
         Self { client: client.await, nodes }
     }
 
+    /// Makes a topic, and waits until all its replicas are in sync.
     pub async fn create_topic(&self, name: &str, partitions: i32, replicas: i16, configs: &[(&str, &str)]) {
+        self.make_topic(name, partitions, replicas, configs).await;
+        self.wait_whole(name, partitions).await;
+    }
+
+    /// Makes a topic: this is acknowledged, and that is all.
+    pub async fn make_topic(&self, name: &str, partitions: i32, replicas: i16, configs: &[(&str, &str)]) {
         let configs = configs
             .iter()
             .map(|(name, value)| CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value))));
@@ -110,7 +138,6 @@ impl Operator {
             })
         })
         .await;
-        self.wait_whole(name, partitions).await;
     }
 
     /// The partitions of a topic, each by the newest answer; empty while nobody answers.
@@ -174,12 +201,16 @@ impl Operator {
                 };
                 replicas.iter().filter_map(end).collect()
             };
+            let directories = data.current_voters.iter();
+            let directories = directories
+                .filter_map(|voter| Some((usize::try_from(voter.replica_id.0).ok()?, voter.replica_directory_id)));
             let state = QuorumState {
                 leader: usize::try_from(data.leader_id.0).ok(),
                 epoch: data.leader_epoch,
                 high_watermark: data.high_watermark,
                 voters: ends(&data.current_voters),
                 observers: ends(&data.observers),
+                directories: directories.collect(),
             };
             states.insert(node, state);
         }
@@ -194,6 +225,58 @@ impl Operator {
     /// Waits for a leader of the quorum; its node id.
     pub async fn controller(&self) -> usize {
         wait_until_some("the quorum has a leader", SETTLES_WITHIN, || async { self.quorum().await?.leader }).await
+    }
+
+    /// Gives a node a vote in the quorum.
+    pub async fn add_voter(&self, node: usize, directory: Uuid) {
+        let request = AddRaftVoterRequest::default()
+            .with_cluster_id(None)
+            .with_timeout_ms(10_000)
+            .with_voter_id(i32::try_from(node).expect("a node"))
+            .with_voter_directory_id(directory);
+        self.command(&format!("add voter {node}"), &request, |answer| {
+            // A first try may have got through though its answer did not, or the node got it by itself.
+            if answer.error_code == ErrorCode::DuplicateVoter.code() { 0 } else { answer.error_code }
+        })
+        .await;
+    }
+
+    /// Takes a node's vote.
+    pub async fn remove_voter(&self, node: usize, directory: Uuid) {
+        let request = RemoveRaftVoterRequest::default()
+            .with_cluster_id(None)
+            .with_voter_id(i32::try_from(node).expect("a node"))
+            .with_voter_directory_id(directory);
+        self.command(&format!("remove voter {node}"), &request, |answer| {
+            // A first try may have got through though its answer did not.
+            if answer.error_code == ErrorCode::VoterNotFound.code() { 0 } else { answer.error_code }
+        })
+        .await;
+    }
+
+    /// What each broker tells clients; those that do not answer are left out.
+    pub async fn metadata_by_broker(&self) -> BTreeMap<usize, ClusterMetadata> {
+        let request = MetadataRequest::default().with_topics(None);
+        let answers = self.ask_all(&request).await.into_iter().map(|(node, answer)| {
+            let (mut brokers, mut topics) = (answer.brokers, answer.topics);
+            brokers.sort_by_key(|broker| broker.node_id);
+            topics.sort_by(|one, other| one.name.cmp(&other.name));
+            for topic in &mut topics {
+                topic.partitions.sort_by_key(|partition| partition.partition_index);
+            }
+            (node, ClusterMetadata { brokers, topics })
+        });
+        answers.collect()
+    }
+
+    /// Whether a partition has a record with a timestamp from this time on, since 1970.
+    pub async fn has_record_after(&self, topic: &str, partition: i32, time: Duration) -> bool {
+        let topic = twinstream_model::TopicName::parse(topic).expect("a topic name");
+        let partition = TopicPartition::new(topic, PartitionIndex(partition));
+        let at = OffsetAt::Time(i64::try_from(time.as_millis()).expect("a time"));
+        let found = self.client.list_offsets(std::slice::from_ref(&partition), at).await;
+        let found = found.ok().and_then(|mut offsets| offsets.remove(&partition)?.ok());
+        found.is_some_and(|offset| offset != Offset::NONE)
     }
 
     /// Gives a partition to the first of its replicas.

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::binary::twinstream;
 use crate::folder::Folder;
-use crate::nemesis::Network;
+use crate::nemesis::{Clock, Network};
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::rest::Rest;
@@ -37,6 +37,8 @@ pub struct Server {
     log: PathBuf,
     process: Option<Process>,
     home: Option<Home>,
+    // After the process, which lives by it.
+    clock: Option<Clock>,
     // Last, so that the process is dead before its folder goes.
     _folder: Folder,
 }
@@ -54,8 +56,18 @@ impl Server {
     pub fn new(folder: &Folder, name: &str, port: u16, arguments: Vec<String>) -> Self {
         let log = folder.path().join(format!("{name}.log"));
         let (name, host) = (name.to_owned(), Ipv4Addr::LOCALHOST.into());
-        let environment = Vec::new();
-        Self { name, arguments, environment, host, port, log, process: None, home: None, _folder: folder.clone() }
+        Self {
+            name,
+            arguments,
+            environment: Vec::new(),
+            host,
+            port,
+            log,
+            process: None,
+            home: None,
+            clock: None,
+            _folder: folder.clone(),
+        }
     }
 
     /// Lets it live in a namespace of its own from its next start on.
@@ -63,6 +75,17 @@ impl Server {
         self.host = home.network.address(home.broker).into();
         self.home = Some(home);
         self
+    }
+
+    /// Lets it live by a clock of its own from its next start on.
+    pub(crate) fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Its own clock; panics when it goes by everybody's.
+    pub fn clock(&self) -> &Clock {
+        self.clock.as_ref().unwrap_or_else(|| panic!("{} has no clock of its own", self.name))
     }
 
     /// A variable that it gets with its next start.
@@ -77,6 +100,9 @@ impl Server {
         command.args(&self.arguments).env("NO_COLOR", "1").envs(self.environment.iter().cloned());
         if let Some(home) = &self.home {
             home.network.move_into(home.broker, &mut command);
+        }
+        if let Some(clock) = &self.clock {
+            clock.govern(&mut command);
         }
         self.process = Some(Process::spawn(&self.name, command, &self.log));
     }

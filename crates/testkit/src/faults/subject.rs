@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cluster::Cluster;
 use crate::folder::Folder;
-use crate::nemesis::Network;
+use crate::nemesis::{Clock, Network};
 use crate::peer::KafkaCluster;
 use crate::process::Process;
 
@@ -55,6 +55,13 @@ impl Subject {
         match self {
             Self::Ours(cluster) => cluster.network(),
             Self::Kafka(_) => panic!("Kafka's brokers share one network here"),
+        }
+    }
+
+    pub fn clock(&self, id: usize) -> &Clock {
+        match self {
+            Self::Ours(cluster) => cluster.clock(id),
+            Self::Kafka(_) => panic!("Kafka's brokers share one clock here"),
         }
     }
 

@@ -3,10 +3,12 @@
 //! Numbers are those of the list of faults; several may have the same. Time bounds here are those of a debug build on a
 //! busy machine, and catch a cluster that does not recover by itself. `cargo xtask judge failover` measures.
 
+mod clocks; // wall clocks that jump
 mod disks; // damaged, lost, or behind
 mod links; // cut
 mod movements; // partitions that move
 mod processes; // dead or hung
+mod voters; // votes that go and come
 
 use std::future::Future;
 use std::pin::Pin;
@@ -36,6 +38,7 @@ pub struct Scenario {
     brokers: usize,
     voters: usize,
     network: bool,
+    clocks: bool,
     settings: &'static [(&'static str, &'static str)],
     steps: for<'a> fn(&'a mut Trial) -> Steps<'a>,
 }
@@ -47,6 +50,7 @@ const THREE: Scenario = Scenario {
     brokers: 3,
     voters: 3,
     network: false,
+    clocks: false,
     settings: &[],
     steps: processes::quiet,
 };
@@ -131,6 +135,14 @@ pub const SCENARIOS: &[Scenario] = &[
         ..THREE
     },
     Scenario {
+        name: "clock-jumps",
+        number: 21,
+        about: "the wall clock of a leader, then of the leader of the quorum, jumps by hours; nobody is fenced",
+        clocks: true,
+        steps: clocks::clock_jumps,
+        ..THREE
+    },
+    Scenario {
         name: "answers-lost",
         number: 25,
         about: "requests arrive, answers do not, connections are reset, and the leader dies",
@@ -160,6 +172,16 @@ pub const SCENARIOS: &[Scenario] = &[
         steps: disks::voter_behind,
         ..THREE
     },
+    Scenario {
+        name: "voters-change",
+        number: 31,
+        about: "a voter that is lost loses its vote and gets it back, while leaders of the quorum die",
+        brokers: 5,
+        voters: 5,
+        network: true,
+        steps: voters::voters_change,
+        ..THREE
+    },
 ];
 
 /// A scenario by its name; the panic lists all.
@@ -183,6 +205,9 @@ impl Scenario {
         let mut options = ClusterOptions::replicated().voters(self.voters);
         if self.network {
             options = options.network();
+        }
+        if self.clocks {
+            options = options.clocks();
         }
         for (name, value) in self.settings {
             options = options.set(name, *value);
