@@ -124,7 +124,7 @@ async fn a_second_process_on_the_same_data_is_refused_with_the_directory() {
     let other_port = free_port();
     let listeners = format!("PLAINTEXT://127.0.0.1:{other_port}");
     let mut second = BrokerProcess::launch(dir.path(), 1, other_port, other_port, &[("listeners", &listeners)]);
-    assert_eq!(second.outcome(), Some(1));
+    assert_eq!(second.outcome().await, Some(1));
     let log = second.log();
     assert!(log.contains("in use by another process") && log.contains(&dir.path().display().to_string()), "{log}");
     let request = DescribeClusterRequest::default().with_endpoint_type(1);
@@ -137,7 +137,7 @@ async fn a_port_in_use_names_the_listener() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let mut broker = BrokerProcess::launch(dir.path(), 1, port, port, &[]);
-    assert_eq!(broker.outcome(), Some(1));
+    assert_eq!(broker.outcome().await, Some(1));
     let log = broker.log();
     assert!(log.contains(&format!("PLAINTEXT://127.0.0.1:{port}")) && log.contains("listeners"), "{log}");
 }
@@ -147,7 +147,7 @@ async fn an_unknown_setting_ends_the_start_with_the_nearest_name() {
     let dir = tempfile::tempdir().unwrap();
     let port = free_port();
     let mut broker = BrokerProcess::launch(dir.path(), 1, port, port, &[("num.partition", "3")]);
-    assert_eq!(broker.outcome(), Some(1));
+    assert_eq!(broker.outcome().await, Some(1));
     assert!(broker.log().contains("did you mean num.partitions?"), "{}", broker.log());
 }
 
@@ -156,7 +156,7 @@ async fn a_broker_without_its_voter_gives_up_in_time_and_says_what_is_missing() 
     let dir = tempfile::tempdir().unwrap();
     let limit = [("initial.broker.registration.timeout.ms", "300")];
     let mut broker = BrokerProcess::launch(dir.path(), 2, free_port(), free_port(), &limit);
-    assert_eq!(broker.outcome(), Some(1));
+    assert_eq!(broker.outcome().await, Some(1));
     assert!(broker.log().contains("controller.quorum.voters"), "{}", broker.log());
 }
 
@@ -178,7 +178,7 @@ async fn a_data_directory_of_another_node_or_cluster_is_refused() {
     let data = dir.path().join("1").display().to_string();
     let mut other =
         BrokerProcess::launch(dir.path(), 2, port, port, &[("log.dirs", &data), ("process.roles", "broker")]);
-    assert_eq!(other.outcome(), Some(1));
+    assert_eq!(other.outcome().await, Some(1));
     assert!(other.log().contains("belongs to node 1"), "{}", other.log());
 
     let elsewhere = tempfile::tempdir().unwrap();
@@ -189,7 +189,7 @@ async fn a_data_directory_of_another_node_or_cluster_is_refused() {
     let again = BrokerProcess::start(dir.path(), 1, port, port, &[]).await;
     let data = elsewhere.path().join("2").display().to_string();
     let mut stray = BrokerProcess::launch(dir.path(), 2, free_port(), again.port, &[("log.dirs", &data)]);
-    assert_eq!(stray.outcome(), Some(1));
+    assert_eq!(stray.outcome().await, Some(1));
     assert!(stray.log().contains("cluster"), "{}", stray.log());
 }
 

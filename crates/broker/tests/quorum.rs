@@ -281,7 +281,7 @@ async fn a_sole_voter_that_lost_its_metadata_does_not_found_a_new_cluster_over_i
     cluster.kill(1);
     std::fs::remove_dir_all(cluster.dir().join("1/metadata-quorum")).unwrap();
     cluster.launch(1, &[]);
-    assert_ne!(cluster.nodes.get_mut(&1).unwrap().outcome(), Some(0));
+    assert_ne!(cluster.nodes.get_mut(&1).unwrap().outcome().await, Some(0));
     let log = cluster.log(1);
     assert!(log.contains("log.dirs hold partitions, but there is no metadata in"), "{log}");
     assert!(log.contains("point metadata.log.dir at it"), "it says what to do: {log}");
@@ -343,7 +343,7 @@ async fn a_voter_of_another_cluster_is_refused_with_the_reason() {
     let voters: Vec<String> = (1..=3).map(|node| format!("{node}@127.0.0.1:{}", first.port(node))).collect();
     let strayed = [("node.id", "9"), ("controller.quorum.voters", &*voters.join(","))];
     second.launch(1, &strayed);
-    assert_ne!(second.nodes.get_mut(&1).unwrap().outcome(), Some(0));
+    assert_ne!(second.nodes.get_mut(&1).unwrap().outcome().await, Some(0));
     let log = second.log(1);
     assert!(log.contains("belongs to node 1, this broker is node 9; check node.id and log.dirs"), "{log}");
 
@@ -352,7 +352,7 @@ async fn a_voter_of_another_cluster_is_refused_with_the_reason() {
     third.serving(9).await;
     third.kill(9);
     third.launch(9, &[("controller.quorum.voters", &voters.join(","))]);
-    assert_ne!(third.nodes.get_mut(&9).unwrap().outcome(), Some(0));
+    assert_ne!(third.nodes.get_mut(&9).unwrap().outcome().await, Some(0));
     let log = third.log(9);
     assert!(log.contains("node 9 votes in a metadata quorum with the voters 9"), "{log}");
     assert_eq!(first.voters(1).await.len(), 3);
@@ -366,7 +366,7 @@ async fn a_cluster_of_voters_that_stops_as_one_does_not_wait_long() {
         node.signal_to_stop();
     }
     for node in cluster.nodes.values_mut() {
-        assert_eq!(node.outcome(), Some(0), "{}", node.log());
+        assert_eq!(node.outcome().await, Some(0), "{}", node.log());
     }
     assert!(started.elapsed() < PATIENCE / 3, "took {:?}", started.elapsed());
 }

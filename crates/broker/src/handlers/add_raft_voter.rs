@@ -14,59 +14,41 @@ use twinstream_metadata::Image;
 use twinstream_model::{ClusterId, ErrorCode, NodeId};
 use uuid::Uuid;
 
+use super::by_controller::ByController;
+pub(crate) use super::by_controller::{error_response, handle};
 use super::config_view::text;
-use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::context::{Broker, Operation, RequestContext};
 use crate::controller::Forwardable;
 
 impl Forwardable for AddRaftVoterRequest {
     type Response = AddRaftVoterResponse;
 }
 
-pub(crate) async fn handle(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: AddRaftVoterRequest,
-) -> AddRaftVoterResponse {
-    match broker.controller.forward(ctx, &request).await {
-        Ok(Some(response)) => response,
-        Ok(None) => execute(broker, ctx, request).await,
-        Err(error) => failed(ctx, error.code(), &error.to_string()),
-    }
-}
+impl ByController for AddRaftVoterRequest {
+    const NEEDS: Option<Operation> = Some(Operation::Alter);
 
-pub(crate) fn error_response(
-    ctx: &RequestContext,
-    _request: AddRaftVoterRequest,
-    code: ErrorCode,
-) -> AddRaftVoterResponse {
-    failed(ctx, code, code.text())
-}
+    async fn decide(self, broker: &Arc<Broker>, ctx: &RequestContext) -> AddRaftVoterResponse {
+        let node = NodeId(self.voter_id);
+        let image = broker.image.load_full();
+        let checked = check_cluster(&image, self.cluster_id.as_deref())
+            .and_then(|()| metadata_directory(&image, node, self.voter_directory_id));
+        let directory = match checked {
+            Ok(directory) => directory,
+            Err((code, message)) => return self.failed(ctx, code, &message),
+        };
+        if broker.controller.quorum_status().is_voter(node, directory) {
+            let message = format!("node {node} votes in the metadata quorum already");
+            return self.failed(ctx, ErrorCode::DuplicateVoter, &message);
+        }
+        match broker.controller.add_voter(node, directory).await {
+            Ok(()) => AddRaftVoterResponse::default(),
+            Err((code, message)) => self.failed(ctx, code, &message),
+        }
+    }
 
-/// Decides, on the active controller.
-pub(crate) async fn execute(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: AddRaftVoterRequest,
-) -> AddRaftVoterResponse {
-    if !broker.authorize(ctx, Operation::Alter, Resource::Cluster) {
-        let code = ErrorCode::ClusterAuthorizationFailed;
-        return failed(ctx, code, code.text());
-    }
-    let node = NodeId(request.voter_id);
-    let image = broker.image.load_full();
-    let checked = check_cluster(&image, request.cluster_id.as_deref())
-        .and_then(|()| metadata_directory(&image, node, request.voter_directory_id));
-    let directory = match checked {
-        Ok(directory) => directory,
-        Err((code, message)) => return failed(ctx, code, &message),
-    };
-    if broker.controller.quorum_status().is_voter(node, directory) {
-        let message = format!("node {node} votes in the metadata quorum already");
-        return failed(ctx, ErrorCode::DuplicateVoter, &message);
-    }
-    match broker.controller.add_voter(node, directory).await {
-        Ok(()) => AddRaftVoterResponse::default(),
-        Err((code, message)) => failed(ctx, code, &message),
+    fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> AddRaftVoterResponse {
+        ctx.count_error(code);
+        AddRaftVoterResponse::default().with_error_code(code.code()).with_error_message(Some(text(message)))
     }
 }
 
@@ -99,9 +81,4 @@ fn metadata_directory(image: &Image, node: NodeId, named: Uuid) -> Result<Uuid, 
     let (named, directory) = (ClusterId::from_uuid(named), ClusterId::from_uuid(directory));
     let message = format!("node {node} has no directory with the id {named}; its metadata directory is {directory}");
     Err((ErrorCode::InvalidVoterKey, message))
-}
-
-fn failed(ctx: &RequestContext, code: ErrorCode, message: &str) -> AddRaftVoterResponse {
-    ctx.count_error(code);
-    AddRaftVoterResponse::default().with_error_code(code.code()).with_error_message(Some(text(message)))
 }

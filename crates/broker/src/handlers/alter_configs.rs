@@ -14,52 +14,38 @@ use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use twinstream_metadata::controller::{ConfigOperation, ConfigSetting, Mode};
 use twinstream_model::ErrorCode;
 
+use super::by_controller::ByController;
+pub(crate) use super::by_controller::{error_response, handle};
 use super::config_changes::{self, Change, Wanted};
 use super::config_view::text;
-use crate::context::{Broker, RequestContext};
+use crate::context::{Broker, Operation, RequestContext};
 use crate::controller::Forwardable;
 
 impl Forwardable for AlterConfigsRequest {
     type Response = AlterConfigsResponse;
 }
 
-pub(crate) async fn handle(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: AlterConfigsRequest,
-) -> AlterConfigsResponse {
-    match broker.controller.forward(ctx, &request).await {
-        Ok(Some(response)) => response,
-        Ok(None) => execute(broker, ctx, request).await,
-        Err(error) => failed(ctx, &request, error.code(), &error.to_string()),
+impl ByController for AlterConfigsRequest {
+    const NEEDS: Option<Operation> = None;
+
+    async fn decide(self, broker: &Arc<Broker>, ctx: &RequestContext) -> AlterConfigsResponse {
+        let wanted = self.resources.iter().map(wanted).collect();
+        let mode = Mode::of(self.validate_only);
+        let answers = match config_changes::decide(broker, ctx, wanted, mode, Change::Replace).await {
+            Ok(answers) => answers,
+            Err(error) => return self.failed(ctx, error.code(), &error.to_string()),
+        };
+        let responses = self.resources.iter().zip(answers).map(|(resource, answer)| match answer {
+            Ok(()) => response(ctx, resource, ErrorCode::None, None),
+            Err((code, message)) => response(ctx, resource, code, Some(&message)),
+        });
+        AlterConfigsResponse::default().with_responses(responses.collect())
     }
-}
 
-pub(crate) fn error_response(
-    ctx: &RequestContext,
-    request: AlterConfigsRequest,
-    code: ErrorCode,
-) -> AlterConfigsResponse {
-    failed(ctx, &request, code, code.text())
-}
-
-/// Decides, on the active controller.
-pub(crate) async fn execute(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: AlterConfigsRequest,
-) -> AlterConfigsResponse {
-    let wanted = request.resources.iter().map(wanted).collect();
-    let mode = Mode::of(request.validate_only);
-    let answers = match config_changes::decide(broker, ctx, wanted, mode, Change::Replace).await {
-        Ok(answers) => answers,
-        Err(error) => return failed(ctx, &request, error.code(), &error.to_string()),
-    };
-    let responses = request.resources.iter().zip(answers).map(|(resource, answer)| match answer {
-        Ok(()) => response(ctx, resource, ErrorCode::None, None),
-        Err((code, message)) => response(ctx, resource, code, Some(&message)),
-    });
-    AlterConfigsResponse::default().with_responses(responses.collect())
+    fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> AlterConfigsResponse {
+        let responses = self.resources.iter().map(|resource| response(ctx, resource, code, Some(message)));
+        AlterConfigsResponse::default().with_responses(responses.collect())
+    }
 }
 
 fn wanted(resource: &AlterConfigsResource) -> Wanted {
@@ -89,9 +75,4 @@ fn response(
         .with_error_message(message.map(text))
         .with_resource_type(resource.resource_type)
         .with_resource_name(resource.resource_name.clone())
-}
-
-fn failed(ctx: &RequestContext, request: &AlterConfigsRequest, code: ErrorCode, message: &str) -> AlterConfigsResponse {
-    let responses = request.resources.iter().map(|resource| response(ctx, resource, code, Some(message)));
-    AlterConfigsResponse::default().with_responses(responses.collect())
 }

@@ -13,8 +13,10 @@ use kafka_protocol::messages::alter_partition_reassignments_response::{
 use kafka_protocol::messages::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
 use twinstream_model::{ErrorCode, NodeId, PartitionIndex, TopicName, TopicPartition};
 
+use super::by_controller::ByController;
+pub(crate) use super::by_controller::{error_response, handle};
 use super::config_view::text;
-use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::context::{Broker, Operation, RequestContext};
 use crate::controller::Forwardable;
 
 type Target = (TopicPartition, Option<Vec<NodeId>>);
@@ -23,56 +25,40 @@ impl Forwardable for AlterPartitionReassignmentsRequest {
     type Response = AlterPartitionReassignmentsResponse;
 }
 
-pub(crate) async fn handle(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: AlterPartitionReassignmentsRequest,
-) -> AlterPartitionReassignmentsResponse {
-    match broker.controller.forward(ctx, &request).await {
-        Ok(Some(response)) => response,
-        Ok(None) => execute(broker, ctx, request).await,
-        Err(error) => failed(ctx, &request, error.code(), &error.to_string()),
-    }
-}
+impl ByController for AlterPartitionReassignmentsRequest {
+    const NEEDS: Option<Operation> = Some(Operation::Alter);
 
-pub(crate) fn error_response(
-    ctx: &RequestContext,
-    request: AlterPartitionReassignmentsRequest,
-    code: ErrorCode,
-) -> AlterPartitionReassignmentsResponse {
-    failed(ctx, &request, code, code.text())
-}
-
-/// Decides, on the active controller.
-pub(crate) async fn execute(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: AlterPartitionReassignmentsRequest,
-) -> AlterPartitionReassignmentsResponse {
-    if !broker.authorize(ctx, Operation::Alter, Resource::Cluster) {
-        let code = ErrorCode::ClusterAuthorizationFailed;
-        return failed(ctx, &request, code, code.text());
+    async fn decide(self, broker: &Arc<Broker>, ctx: &RequestContext) -> AlterPartitionReassignmentsResponse {
+        let wanted = targets(&self);
+        let named = wanted.clone();
+        let may_change = self.allow_replication_factor_change;
+        let decided =
+            broker.controller.decide(move |controller, _| controller.alter_reassignments(&wanted, may_change)).await;
+        let answers = match decided {
+            Ok(answers) => answers,
+            Err(error) => return self.failed(ctx, error.code(), &error.to_string()),
+        };
+        // A name that can be no topic's was not asked for.
+        let mut answers = named.iter().map(|(at, _)| at).zip(answers).peekable();
+        let response = answer(ctx, &self, |topic, partition| {
+            let is_this = |at: &TopicPartition| at.topic.as_str() == topic && at.partition.0 == partition;
+            match answers.next_if(|(at, _)| is_this(at)) {
+                Some((_, Ok(()))) => (ErrorCode::None, None),
+                Some((_, Err(error))) => (error.code(), Some(error.to_string())),
+                None => {
+                    (ErrorCode::UnknownTopicOrPartition, Some(format!("there is no partition {topic}-{partition}")))
+                }
+            }
+        });
+        response.with_allow_replication_factor_change(may_change)
     }
-    let wanted = targets(&request);
-    let named = wanted.clone();
-    let may_change = request.allow_replication_factor_change;
-    let decided =
-        broker.controller.decide(move |controller, _| controller.alter_reassignments(&wanted, may_change)).await;
-    let answers = match decided {
-        Ok(answers) => answers,
-        Err(error) => return failed(ctx, &request, error.code(), &error.to_string()),
-    };
-    // A name that can be no topic's was not asked for.
-    let mut answers = named.iter().map(|(at, _)| at).zip(answers).peekable();
-    let response = answer(ctx, &request, |topic, partition| {
-        let is_this = |at: &TopicPartition| at.topic.as_str() == topic && at.partition.0 == partition;
-        match answers.next_if(|(at, _)| is_this(at)) {
-            Some((_, Ok(()))) => (ErrorCode::None, None),
-            Some((_, Err(error))) => (error.code(), Some(error.to_string())),
-            None => (ErrorCode::UnknownTopicOrPartition, Some(format!("there is no partition {topic}-{partition}"))),
-        }
-    });
-    response.with_allow_replication_factor_change(may_change)
+
+    fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> AlterPartitionReassignmentsResponse {
+        answer(ctx, self, |_, _| (code, Some(message.to_owned())))
+            .with_error_code(code.code())
+            .with_error_message(Some(text(message)))
+            .with_allow_replication_factor_change(self.allow_replication_factor_change)
+    }
 }
 
 fn targets(request: &AlterPartitionReassignmentsRequest) -> Vec<Target> {
@@ -109,16 +95,4 @@ fn answer(
         responses.push(ReassignableTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions));
     }
     AlterPartitionReassignmentsResponse::default().with_responses(responses)
-}
-
-fn failed(
-    ctx: &RequestContext,
-    request: &AlterPartitionReassignmentsRequest,
-    code: ErrorCode,
-    message: &str,
-) -> AlterPartitionReassignmentsResponse {
-    answer(ctx, request, |_, _| (code, Some(message.to_owned())))
-        .with_error_code(code.code())
-        .with_error_message(Some(text(message)))
-        .with_allow_replication_factor_change(request.allow_replication_factor_change)
 }

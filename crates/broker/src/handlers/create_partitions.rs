@@ -12,6 +12,8 @@ use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse
 use twinstream_metadata::controller::{Mode, NewPartitions};
 use twinstream_model::{ErrorCode, NodeId};
 
+use super::by_controller::ByController;
+pub(crate) use super::by_controller::{error_response, handle};
 use super::config_view::text;
 use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::controller::Forwardable;
@@ -20,49 +22,33 @@ impl Forwardable for CreatePartitionsRequest {
     type Response = CreatePartitionsResponse;
 }
 
-pub(crate) async fn handle(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: CreatePartitionsRequest,
-) -> CreatePartitionsResponse {
-    match broker.controller.forward(ctx, &request).await {
-        Ok(Some(response)) => response,
-        Ok(None) => execute(broker, ctx, request).await,
-        Err(error) => failed(ctx, &request, error.code(), &error.to_string()),
+impl ByController for CreatePartitionsRequest {
+    const NEEDS: Option<Operation> = None;
+
+    async fn decide(self, broker: &Arc<Broker>, ctx: &RequestContext) -> CreatePartitionsResponse {
+        let may_alter =
+            |topic: &&CreatePartitionsTopic| broker.authorize(ctx, Operation::Alter, Resource::Topic(&topic.name));
+        let (allowed, denied): (Vec<_>, Vec<_>) = self.topics.iter().partition(may_alter);
+        let wanted: Vec<NewPartitions> = allowed.iter().map(|topic| new_partitions(topic)).collect();
+        let mode = Mode::of(self.validate_only);
+        let decided = broker.controller.decide(move |controller, _| controller.create_partitions(&wanted, mode)).await;
+        let answers = match decided {
+            Ok(answers) => answers,
+            Err(error) => return self.failed(ctx, error.code(), &error.to_string()),
+        };
+        let code = ErrorCode::TopicAuthorizationFailed;
+        let denied = denied.iter().map(|topic| result(ctx, &topic.name, code, Some(code.text())));
+        let decided = allowed.iter().zip(answers).map(|(topic, answer)| match answer {
+            Ok(()) => result(ctx, &topic.name, ErrorCode::None, None),
+            Err(error) => result(ctx, &topic.name, error.code(), Some(&error.to_string())),
+        });
+        CreatePartitionsResponse::default().with_results(decided.chain(denied).collect())
     }
-}
 
-pub(crate) fn error_response(
-    ctx: &RequestContext,
-    request: CreatePartitionsRequest,
-    code: ErrorCode,
-) -> CreatePartitionsResponse {
-    failed(ctx, &request, code, code.text())
-}
-
-/// Decides, on the active controller.
-pub(crate) async fn execute(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: CreatePartitionsRequest,
-) -> CreatePartitionsResponse {
-    let may_alter =
-        |topic: &&CreatePartitionsTopic| broker.authorize(ctx, Operation::Alter, Resource::Topic(&topic.name));
-    let (allowed, denied): (Vec<_>, Vec<_>) = request.topics.iter().partition(may_alter);
-    let wanted: Vec<NewPartitions> = allowed.iter().map(|topic| new_partitions(topic)).collect();
-    let mode = Mode::of(request.validate_only);
-    let decided = broker.controller.decide(move |controller, _| controller.create_partitions(&wanted, mode)).await;
-    let answers = match decided {
-        Ok(answers) => answers,
-        Err(error) => return failed(ctx, &request, error.code(), &error.to_string()),
-    };
-    let code = ErrorCode::TopicAuthorizationFailed;
-    let denied = denied.iter().map(|topic| result(ctx, &topic.name, code, Some(code.text())));
-    let decided = allowed.iter().zip(answers).map(|(topic, answer)| match answer {
-        Ok(()) => result(ctx, &topic.name, ErrorCode::None, None),
-        Err(error) => result(ctx, &topic.name, error.code(), Some(&error.to_string())),
-    });
-    CreatePartitionsResponse::default().with_results(decided.chain(denied).collect())
+    fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> CreatePartitionsResponse {
+        let results = self.topics.iter().map(|topic| result(ctx, &topic.name, code, Some(message)));
+        CreatePartitionsResponse::default().with_results(results.collect())
+    }
 }
 
 fn new_partitions(topic: &CreatePartitionsTopic) -> NewPartitions {
@@ -85,14 +71,4 @@ fn result(
         .with_name(name.clone())
         .with_error_code(code.code())
         .with_error_message(message.map(text))
-}
-
-fn failed(
-    ctx: &RequestContext,
-    request: &CreatePartitionsRequest,
-    code: ErrorCode,
-    message: &str,
-) -> CreatePartitionsResponse {
-    let results = request.topics.iter().map(|topic| result(ctx, &topic.name, code, Some(message)));
-    CreatePartitionsResponse::default().with_results(results.collect())
 }

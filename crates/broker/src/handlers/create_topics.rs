@@ -16,6 +16,8 @@ use twinstream_metadata::controller::{CreatedTopic, Mode, NewTopic};
 use twinstream_model::{ErrorCode, NodeId, PartitionIndex, TopicId};
 use uuid::Uuid;
 
+use super::by_controller::ByController;
+pub(crate) use super::by_controller::{error_response, handle};
 use super::config_view::{self, text};
 use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::controller::Forwardable;
@@ -27,60 +29,44 @@ impl Forwardable for CreateTopicsRequest {
     type Response = CreateTopicsResponse;
 }
 
-pub(crate) async fn handle(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: CreateTopicsRequest,
-) -> CreateTopicsResponse {
-    match broker.controller.forward(ctx, &request).await {
-        Ok(Some(response)) => response,
-        Ok(None) => execute(broker, ctx, request).await,
-        Err(error) => failed(ctx, &request, error.code(), &error.to_string()),
-    }
-}
+impl ByController for CreateTopicsRequest {
+    const NEEDS: Option<Operation> = None;
 
-pub(crate) fn error_response(
-    ctx: &RequestContext,
-    request: CreateTopicsRequest,
-    code: ErrorCode,
-) -> CreateTopicsResponse {
-    failed(ctx, &request, code, code.text())
-}
-
-/// Decides, on the active controller.
-pub(crate) async fn execute(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: CreateTopicsRequest,
-) -> CreateTopicsResponse {
-    let mut results: Vec<Option<CreatableTopicResult>> = vec![None; request.topics.len()];
-    let mut wanted = Vec::new();
-    for (at, topic) in request.topics.iter().enumerate() {
-        match check(broker, ctx, topic) {
-            Ok(new) => wanted.push((at, new)),
-            Err((code, message)) => results[at] = Some(refusal(ctx, &topic.name, code, &message)),
+    async fn decide(self, broker: &Arc<Broker>, ctx: &RequestContext) -> CreateTopicsResponse {
+        let mut results: Vec<Option<CreatableTopicResult>> = vec![None; self.topics.len()];
+        let mut wanted = Vec::new();
+        for (at, topic) in self.topics.iter().enumerate() {
+            match check(broker, ctx, topic) {
+                Ok(new) => wanted.push((at, new)),
+                Err((code, message)) => results[at] = Some(refusal(ctx, &topic.name, code, &message)),
+            }
         }
+        let topics: Vec<NewTopic> = wanted.iter().map(|(_, topic)| topic.clone()).collect();
+        let mode = Mode::of(self.validate_only);
+        let decided = broker
+            .controller
+            .decide(move |controller, defaults| {
+                let mut new_id = || TopicId(Uuid::new_v4());
+                controller.create_topics(&topics, mode, defaults, &mut new_id)
+            })
+            .await;
+        let answers = match decided {
+            Ok(answers) => answers,
+            Err(error) => return self.failed(ctx, error.code(), &error.to_string()),
+        };
+        for ((at, _), answer) in wanted.into_iter().zip(answers) {
+            results[at] = Some(match answer {
+                Ok(created) => success(broker, ctx, mode, &created),
+                Err(error) => refusal(ctx, &self.topics[at].name, error.code(), &error.to_string()),
+            });
+        }
+        CreateTopicsResponse::default().with_topics(results.into_iter().flatten().collect())
     }
-    let topics: Vec<NewTopic> = wanted.iter().map(|(_, topic)| topic.clone()).collect();
-    let mode = Mode::of(request.validate_only);
-    let decided = broker
-        .controller
-        .decide(move |controller, defaults| {
-            let mut new_id = || TopicId(Uuid::new_v4());
-            controller.create_topics(&topics, mode, defaults, &mut new_id)
-        })
-        .await;
-    let answers = match decided {
-        Ok(answers) => answers,
-        Err(error) => return failed(ctx, &request, error.code(), &error.to_string()),
-    };
-    for ((at, _), answer) in wanted.into_iter().zip(answers) {
-        results[at] = Some(match answer {
-            Ok(created) => success(broker, ctx, mode, &created),
-            Err(error) => refusal(ctx, &request.topics[at].name, error.code(), &error.to_string()),
-        });
+
+    fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> CreateTopicsResponse {
+        let topics = self.topics.iter().map(|topic| refusal(ctx, &topic.name, code, message));
+        CreateTopicsResponse::default().with_topics(topics.collect())
     }
-    CreateTopicsResponse::default().with_topics(results.into_iter().flatten().collect())
 }
 
 fn check(broker: &Broker, ctx: &RequestContext, topic: &CreatableTopic) -> Result<NewTopic, (ErrorCode, String)> {
@@ -146,9 +132,4 @@ fn refusal(ctx: &RequestContext, name: &WireTopicName, code: ErrorCode, message:
         .with_error_message(Some(text(message)))
         .with_num_partitions(-1)
         .with_replication_factor(-1)
-}
-
-fn failed(ctx: &RequestContext, request: &CreateTopicsRequest, code: ErrorCode, message: &str) -> CreateTopicsResponse {
-    let topics = request.topics.iter().map(|topic| refusal(ctx, &topic.name, code, message));
-    CreateTopicsResponse::default().with_topics(topics.collect())
 }

@@ -14,6 +14,8 @@ use twinstream_metadata::controller::{DeleteTarget, TopicError};
 use twinstream_model::{ErrorCode, TopicId};
 use uuid::Uuid;
 
+use super::by_controller::ByController;
+pub(crate) use super::by_controller::{error_response, handle};
 use super::config_view::text;
 use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::controller::Forwardable;
@@ -24,56 +26,41 @@ impl Forwardable for DeleteTopicsRequest {
     type Response = DeleteTopicsResponse;
 }
 
-pub(crate) async fn handle(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: DeleteTopicsRequest,
-) -> DeleteTopicsResponse {
-    match broker.controller.forward(ctx, &request).await {
-        Ok(Some(response)) => response,
-        Ok(None) => execute(broker, ctx, request).await,
-        Err(error) => failed(ctx, &request, error.code(), &error.to_string()),
-    }
-}
+impl ByController for DeleteTopicsRequest {
+    const NEEDS: Option<Operation> = None;
 
-pub(crate) fn error_response(
-    ctx: &RequestContext,
-    request: DeleteTopicsRequest,
-    code: ErrorCode,
-) -> DeleteTopicsResponse {
-    failed(ctx, &request, code, code.text())
-}
-
-/// Decides, on the active controller.
-pub(crate) async fn execute(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: DeleteTopicsRequest,
-) -> DeleteTopicsResponse {
-    let states = states(ctx, &request);
-    let mut results: Vec<Option<DeletableTopicResult>> = vec![None; states.len()];
-    let mut wanted = Vec::new();
-    for (at, state) in states.iter().enumerate() {
-        match check(broker, ctx, state) {
-            Ok(target) => wanted.push((at, target)),
-            Err((code, message)) => results[at] = Some(refusal(ctx, state, code, &message)),
+    async fn decide(self, broker: &Arc<Broker>, ctx: &RequestContext) -> DeleteTopicsResponse {
+        let states = states(ctx, &self);
+        let mut results: Vec<Option<DeletableTopicResult>> = vec![None; states.len()];
+        let mut wanted = Vec::new();
+        for (at, state) in states.iter().enumerate() {
+            match check(broker, ctx, state) {
+                Ok(target) => wanted.push((at, target)),
+                Err((code, message)) => results[at] = Some(refusal(ctx, state, code, &message)),
+            }
         }
+        let targets: Vec<DeleteTarget> = wanted.iter().map(|(_, target)| target.clone()).collect();
+        let decided = broker.controller.decide(move |controller, _| controller.delete_topics(&targets)).await;
+        let answers = match decided {
+            Ok(answers) => answers,
+            Err(error) => return self.failed(ctx, error.code(), &error.to_string()),
+        };
+        for ((at, _), answer) in wanted.into_iter().zip(answers) {
+            results[at] = Some(match answer {
+                Ok(deleted) => DeletableTopicResult::default()
+                    .with_name(Some(WireTopicName(text(deleted.name.as_str()))))
+                    .with_topic_id(deleted.topic_id.0),
+                Err(error) => refusal(ctx, &states[at], error.code(), &error.to_string()),
+            });
+        }
+        DeleteTopicsResponse::default().with_responses(results.into_iter().flatten().collect())
     }
-    let targets: Vec<DeleteTarget> = wanted.iter().map(|(_, target)| target.clone()).collect();
-    let decided = broker.controller.decide(move |controller, _| controller.delete_topics(&targets)).await;
-    let answers = match decided {
-        Ok(answers) => answers,
-        Err(error) => return failed(ctx, &request, error.code(), &error.to_string()),
-    };
-    for ((at, _), answer) in wanted.into_iter().zip(answers) {
-        results[at] = Some(match answer {
-            Ok(deleted) => DeletableTopicResult::default()
-                .with_name(Some(WireTopicName(text(deleted.name.as_str()))))
-                .with_topic_id(deleted.topic_id.0),
-            Err(error) => refusal(ctx, &states[at], error.code(), &error.to_string()),
-        });
+
+    fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> DeleteTopicsResponse {
+        let states = states(ctx, self);
+        let responses = states.iter().map(|state| refusal(ctx, state, code, message)).collect();
+        DeleteTopicsResponse::default().with_responses(responses)
     }
-    DeleteTopicsResponse::default().with_responses(results.into_iter().flatten().collect())
 }
 
 /// Older versions list names only.
@@ -125,10 +112,4 @@ fn refusal(ctx: &RequestContext, state: &DeleteTopicState, code: ErrorCode, mess
         .with_topic_id(if state.name.is_some() { Uuid::nil() } else { state.topic_id })
         .with_error_code(code.code())
         .with_error_message(Some(text(message)))
-}
-
-fn failed(ctx: &RequestContext, request: &DeleteTopicsRequest, code: ErrorCode, message: &str) -> DeleteTopicsResponse {
-    let states = states(ctx, request);
-    let responses = states.iter().map(|state| refusal(ctx, state, code, message)).collect();
-    DeleteTopicsResponse::default().with_responses(responses)
 }

@@ -13,8 +13,10 @@ use twinstream_model::ErrorCode;
 use twinstream_quorum::{Description, ReplicaProgress};
 use uuid::Uuid;
 
+use super::by_controller::ByController;
+pub(crate) use super::by_controller::{error_response, handle};
 use super::config_view::text;
-use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::context::{Broker, Operation, RequestContext};
 use crate::controller::Forwardable;
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -27,46 +29,27 @@ impl Forwardable for DescribeQuorumRequest {
     type Response = DescribeQuorumResponse;
 }
 
-pub(crate) async fn handle(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: DescribeQuorumRequest,
-) -> DescribeQuorumResponse {
-    match broker.controller.forward(ctx, &request).await {
-        Ok(Some(response)) => response,
-        Ok(None) => execute(broker, ctx, request).await,
-        Err(error) => failed(ctx, error.code(), &error.to_string()),
-    }
-}
+impl ByController for DescribeQuorumRequest {
+    const NEEDS: Option<Operation> = Some(Operation::Describe);
 
-pub(crate) fn error_response(
-    ctx: &RequestContext,
-    _request: DescribeQuorumRequest,
-    code: ErrorCode,
-) -> DescribeQuorumResponse {
-    failed(ctx, code, code.text())
-}
-
-/// Describes, on the active controller.
-pub(crate) async fn execute(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: DescribeQuorumRequest,
-) -> DescribeQuorumResponse {
-    if !broker.authorize(ctx, Operation::Describe, Resource::Cluster) {
-        let code = ErrorCode::ClusterAuthorizationFailed;
-        return failed(ctx, code, code.text());
-    }
-    if !asks_for_metadata(&request) {
-        let message = format!("only partition {METADATA_PARTITION} of {METADATA_TOPIC} is a quorum's");
-        return failed(ctx, ErrorCode::UnknownTopicOrPartition, &message);
-    }
-    match broker.controller.describe_quorum().await {
-        Ok(description) => {
-            let response = DescribeQuorumResponse::default().with_topics(vec![topic(ctx, description)]);
-            if ctx.api_version >= DIRECTORIES_SINCE { response.with_nodes(nodes(broker)) } else { response }
+    async fn decide(self, broker: &Arc<Broker>, ctx: &RequestContext) -> DescribeQuorumResponse {
+        if !asks_for_metadata(&self) {
+            let message = format!("only partition {METADATA_PARTITION} of {METADATA_TOPIC} is a quorum's");
+            return self.failed(ctx, ErrorCode::UnknownTopicOrPartition, &message);
         }
-        Err((code, message)) => failed(ctx, code, &message),
+        match broker.controller.describe_quorum().await {
+            Ok(description) => {
+                let response = DescribeQuorumResponse::default().with_topics(vec![topic(ctx, description)]);
+                if ctx.api_version >= DIRECTORIES_SINCE { response.with_nodes(nodes(broker)) } else { response }
+            }
+            Err((code, message)) => self.failed(ctx, code, &message),
+        }
+    }
+
+    fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> DescribeQuorumResponse {
+        ctx.count_error(code);
+        let response = DescribeQuorumResponse::default().with_error_code(code.code());
+        if ctx.api_version >= DIRECTORIES_SINCE { response.with_error_message(Some(text(message))) } else { response }
     }
 }
 
@@ -114,10 +97,4 @@ fn nodes(broker: &Broker) -> Vec<Node> {
         Some(Node::default().with_node_id(BrokerId(node.0)).with_listeners(vec![at]))
     });
     nodes.collect()
-}
-
-fn failed(ctx: &RequestContext, code: ErrorCode, message: &str) -> DescribeQuorumResponse {
-    ctx.count_error(code);
-    let response = DescribeQuorumResponse::default().with_error_code(code.code());
-    if ctx.api_version >= DIRECTORIES_SINCE { response.with_error_message(Some(text(message))) } else { response }
 }

@@ -14,8 +14,10 @@ use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse, TopicN
 use twinstream_metadata::controller::ElectionKind;
 use twinstream_model::{ErrorCode, PartitionIndex, TopicName, TopicPartition};
 
+use super::by_controller::ByController;
+pub(crate) use super::by_controller::{error_response, handle};
 use super::config_view::text;
-use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::context::{Broker, Operation, RequestContext};
 use crate::controller::Forwardable;
 
 const PREFERRED: i8 = 0;
@@ -27,60 +29,45 @@ impl Forwardable for ElectLeadersRequest {
     type Response = ElectLeadersResponse;
 }
 
-pub(crate) async fn handle(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: ElectLeadersRequest,
-) -> ElectLeadersResponse {
-    match broker.controller.forward(ctx, &request).await {
-        Ok(Some(response)) => response,
-        Ok(None) => execute(broker, ctx, request).await,
-        Err(error) => failed(ctx, &request, error.code(), &error.to_string()),
-    }
-}
+impl ByController for ElectLeadersRequest {
+    const NEEDS: Option<Operation> = Some(Operation::Alter);
 
-pub(crate) fn error_response(
-    ctx: &RequestContext,
-    request: ElectLeadersRequest,
-    code: ErrorCode,
-) -> ElectLeadersResponse {
-    failed(ctx, &request, code, code.text())
-}
-
-/// Decides, on the active controller.
-pub(crate) async fn execute(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: ElectLeadersRequest,
-) -> ElectLeadersResponse {
-    if !broker.authorize(ctx, Operation::Alter, Resource::Cluster) {
-        let code = ErrorCode::ClusterAuthorizationFailed;
-        return failed(ctx, &request, code, code.text());
-    }
-    let kind = match request.election_type {
-        PREFERRED => ElectionKind::Preferred,
-        UNCLEAN => ElectionKind::Unclean,
-        other => {
-            let message = format!("election type {other} is unknown; 0 is preferred, 1 is unclean");
-            return failed(ctx, &request, ErrorCode::InvalidRequest, &message);
-        }
-    };
-    let mut results = Results::default();
-    let wanted = request.topic_partitions.as_ref().map(|_| wanted(ctx, &request, &mut results));
-    let decided =
-        broker.controller.decide(move |controller, _| controller.elect_leaders(kind, wanted.as_deref())).await;
-    match decided {
-        Ok(answers) => {
-            for (at, answer) in answers {
-                let (code, message) = match &answer {
-                    Ok(()) => (ErrorCode::None, None),
-                    Err(error) => (error.code(), Some(error.to_string())),
-                };
-                results.add(ctx, at.topic.as_str(), at.partition.0, code, message.as_deref());
+    async fn decide(self, broker: &Arc<Broker>, ctx: &RequestContext) -> ElectLeadersResponse {
+        let kind = match self.election_type {
+            PREFERRED => ElectionKind::Preferred,
+            UNCLEAN => ElectionKind::Unclean,
+            other => {
+                let message = format!("election type {other} is unknown; 0 is preferred, 1 is unclean");
+                return self.failed(ctx, ErrorCode::InvalidRequest, &message);
             }
-            ElectLeadersResponse::default().with_replica_election_results(results.finish())
+        };
+        let mut results = Results::default();
+        let wanted = self.topic_partitions.as_ref().map(|_| wanted(ctx, &self, &mut results));
+        let decided =
+            broker.controller.decide(move |controller, _| controller.elect_leaders(kind, wanted.as_deref())).await;
+        match decided {
+            Ok(answers) => {
+                for (at, answer) in answers {
+                    let (code, message) = match &answer {
+                        Ok(()) => (ErrorCode::None, None),
+                        Err(error) => (error.code(), Some(error.to_string())),
+                    };
+                    results.add(ctx, at.topic.as_str(), at.partition.0, code, message.as_deref());
+                }
+                ElectLeadersResponse::default().with_replica_election_results(results.finish())
+            }
+            Err(error) => self.failed(ctx, error.code(), &error.to_string()),
         }
-        Err(error) => failed(ctx, &request, error.code(), &error.to_string()),
+    }
+
+    fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> ElectLeadersResponse {
+        let mut results = Results::default();
+        for (topic, partition) in named(self) {
+            results.add(ctx, topic, partition, code, Some(message));
+        }
+        ctx.count_error(code);
+        let whole = if ctx.api_version >= ERROR_SINCE { code.code() } else { 0 };
+        ElectLeadersResponse::default().with_error_code(whole).with_replica_election_results(results.finish())
     }
 }
 
@@ -124,14 +111,4 @@ impl Results {
         };
         self.0.into_iter().map(result).collect()
     }
-}
-
-fn failed(ctx: &RequestContext, request: &ElectLeadersRequest, code: ErrorCode, message: &str) -> ElectLeadersResponse {
-    let mut results = Results::default();
-    for (topic, partition) in named(request) {
-        results.add(ctx, topic, partition, code, Some(message));
-    }
-    ctx.count_error(code);
-    let whole = if ctx.api_version >= ERROR_SINCE { code.code() } else { 0 };
-    ElectLeadersResponse::default().with_error_code(whole).with_replica_election_results(results.finish())
 }

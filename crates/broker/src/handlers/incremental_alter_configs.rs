@@ -13,52 +13,38 @@ use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterC
 use twinstream_metadata::controller::{ConfigOperation, ConfigSetting, Mode};
 use twinstream_model::ErrorCode;
 
+use super::by_controller::ByController;
+pub(crate) use super::by_controller::{error_response, handle};
 use super::config_changes::{self, Change, Wanted};
 use super::config_view::text;
-use crate::context::{Broker, RequestContext};
+use crate::context::{Broker, Operation, RequestContext};
 use crate::controller::Forwardable;
 
 impl Forwardable for IncrementalAlterConfigsRequest {
     type Response = IncrementalAlterConfigsResponse;
 }
 
-pub(crate) async fn handle(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: IncrementalAlterConfigsRequest,
-) -> IncrementalAlterConfigsResponse {
-    match broker.controller.forward(ctx, &request).await {
-        Ok(Some(response)) => response,
-        Ok(None) => execute(broker, ctx, request).await,
-        Err(error) => failed(ctx, &request, error.code(), &error.to_string()),
+impl ByController for IncrementalAlterConfigsRequest {
+    const NEEDS: Option<Operation> = None;
+
+    async fn decide(self, broker: &Arc<Broker>, ctx: &RequestContext) -> IncrementalAlterConfigsResponse {
+        let wanted = self.resources.iter().map(wanted).collect();
+        let mode = Mode::of(self.validate_only);
+        let answers = match config_changes::decide(broker, ctx, wanted, mode, Change::Incremental).await {
+            Ok(answers) => answers,
+            Err(error) => return self.failed(ctx, error.code(), &error.to_string()),
+        };
+        let responses = self.resources.iter().zip(answers).map(|(resource, answer)| match answer {
+            Ok(()) => response(ctx, resource, ErrorCode::None, None),
+            Err((code, message)) => response(ctx, resource, code, Some(&message)),
+        });
+        IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
     }
-}
 
-pub(crate) fn error_response(
-    ctx: &RequestContext,
-    request: IncrementalAlterConfigsRequest,
-    code: ErrorCode,
-) -> IncrementalAlterConfigsResponse {
-    failed(ctx, &request, code, code.text())
-}
-
-/// Decides, on the active controller.
-pub(crate) async fn execute(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: IncrementalAlterConfigsRequest,
-) -> IncrementalAlterConfigsResponse {
-    let wanted = request.resources.iter().map(wanted).collect();
-    let mode = Mode::of(request.validate_only);
-    let answers = match config_changes::decide(broker, ctx, wanted, mode, Change::Incremental).await {
-        Ok(answers) => answers,
-        Err(error) => return failed(ctx, &request, error.code(), &error.to_string()),
-    };
-    let responses = request.resources.iter().zip(answers).map(|(resource, answer)| match answer {
-        Ok(()) => response(ctx, resource, ErrorCode::None, None),
-        Err((code, message)) => response(ctx, resource, code, Some(&message)),
-    });
-    IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
+    fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> IncrementalAlterConfigsResponse {
+        let responses = self.resources.iter().map(|resource| response(ctx, resource, code, Some(message)));
+        IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
+    }
 }
 
 fn wanted(resource: &AlterConfigsResource) -> Wanted {
@@ -93,14 +79,4 @@ fn response(
         .with_error_message(message.map(text))
         .with_resource_type(resource.resource_type)
         .with_resource_name(resource.resource_name.clone())
-}
-
-fn failed(
-    ctx: &RequestContext,
-    request: &IncrementalAlterConfigsRequest,
-    code: ErrorCode,
-    message: &str,
-) -> IncrementalAlterConfigsResponse {
-    let responses = request.resources.iter().map(|resource| response(ctx, resource, code, Some(message)));
-    IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
 }

@@ -10,15 +10,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::{
+    AddRaftVoterRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiKey, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest, ElectLeadersRequest,
+    IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest, RemoveRaftVoterRequest, UnregisterBrokerRequest,
+};
 use twinstream_metadata::codec::Reader;
 use twinstream_model::{ErrorCode, NodeId};
 
-use super::{
-    add_raft_voter, alter_configs, alter_partition_reassignments, create_partitions, create_topics, decode,
-    delete_topics, describe_quorum, elect_leaders, incremental_alter_configs, list_partition_reassignments,
-    remove_raft_voter, unregister_broker,
-};
+use super::{by_controller, decode};
 use crate::context::{Broker, Principal, RequestContext};
 use crate::controller::messages::{
     self, Envelope, Forwarded, Hello, InternalApi, Join, read_heartbeat, read_isr_changes, read_raft, write_answer,
@@ -117,11 +117,11 @@ async fn execute(broker: &Arc<Broker>, peer: SocketAddr, forwarded: Forwarded) -
     };
     let body = forwarded.body;
     macro_rules! run {
-        ($($api:ident => $module:ident),* $(,)?) => {
+        ($($api:ident => $request:ty),* $(,)?) => {
             match ApiKey::try_from(forwarded.api_key) {
                 $(Ok(ApiKey::$api) => {
-                    let request = decode(&ctx, body).map_err(malformed)?;
-                    let response = $module::execute(broker, &ctx, request).await;
+                    let request: $request = decode(&ctx, body).map_err(malformed)?;
+                    let response = by_controller::execute(broker, &ctx, request).await;
                     encode(&response, ctx.api_version).map_err(|reason| (ErrorCode::UnknownServerError, reason))
                 })*
                 _ => Err((ErrorCode::InvalidRequest, format!("{} is not forwarded", row.name))),
@@ -129,17 +129,17 @@ async fn execute(broker: &Arc<Broker>, peer: SocketAddr, forwarded: Forwarded) -
         };
     }
     run! {
-        CreateTopics => create_topics,
-        DeleteTopics => delete_topics,
-        CreatePartitions => create_partitions,
-        AlterConfigs => alter_configs,
-        IncrementalAlterConfigs => incremental_alter_configs,
-        ElectLeaders => elect_leaders,
-        AlterPartitionReassignments => alter_partition_reassignments,
-        ListPartitionReassignments => list_partition_reassignments,
-        UnregisterBroker => unregister_broker,
-        DescribeQuorum => describe_quorum,
-        AddRaftVoter => add_raft_voter,
-        RemoveRaftVoter => remove_raft_voter,
+        CreateTopics => CreateTopicsRequest,
+        DeleteTopics => DeleteTopicsRequest,
+        CreatePartitions => CreatePartitionsRequest,
+        AlterConfigs => AlterConfigsRequest,
+        IncrementalAlterConfigs => IncrementalAlterConfigsRequest,
+        ElectLeaders => ElectLeadersRequest,
+        AlterPartitionReassignments => AlterPartitionReassignmentsRequest,
+        ListPartitionReassignments => ListPartitionReassignmentsRequest,
+        UnregisterBroker => UnregisterBrokerRequest,
+        DescribeQuorum => DescribeQuorumRequest,
+        AddRaftVoter => AddRaftVoterRequest,
+        RemoveRaftVoter => RemoveRaftVoterRequest,
     }
 }

@@ -16,66 +16,51 @@ use kafka_protocol::messages::{
 use twinstream_metadata::{Image, PartitionImage, TopicImage};
 use twinstream_model::{ErrorCode, NodeId, PartitionIndex, TopicName};
 
+use super::by_controller::ByController;
+pub(crate) use super::by_controller::{error_response, handle};
 use super::config_view::text;
-use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::context::{Broker, Operation, RequestContext};
 use crate::controller::Forwardable;
 
 impl Forwardable for ListPartitionReassignmentsRequest {
     type Response = ListPartitionReassignmentsResponse;
 }
 
-pub(crate) async fn handle(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: ListPartitionReassignmentsRequest,
-) -> ListPartitionReassignmentsResponse {
-    match broker.controller.forward(ctx, &request).await {
-        Ok(Some(response)) => response,
-        Ok(None) => execute(broker, ctx, request).await,
-        Err(error) => failed(ctx, error.code(), &error.to_string()),
-    }
-}
+impl ByController for ListPartitionReassignmentsRequest {
+    const NEEDS: Option<Operation> = Some(Operation::Describe);
 
-pub(crate) fn error_response(
-    ctx: &RequestContext,
-    _request: ListPartitionReassignmentsRequest,
-    code: ErrorCode,
-) -> ListPartitionReassignmentsResponse {
-    failed(ctx, code, code.text())
-}
-
-/// Reads the metadata, on the active controller.
-pub(crate) async fn execute(
-    broker: &Arc<Broker>,
-    ctx: &RequestContext,
-    request: ListPartitionReassignmentsRequest,
-) -> ListPartitionReassignmentsResponse {
-    if !broker.authorize(ctx, Operation::Describe, Resource::Cluster) {
-        let code = ErrorCode::ClusterAuthorizationFailed;
-        return failed(ctx, code, code.text());
-    }
-    let image = broker.image.load();
-    let found = match &request.topics {
-        None => all(&image),
-        Some(topics) => {
-            let mut found = BTreeMap::new();
-            for topic in topics {
-                let name = TopicName::parse(topic.name.as_str()).ok();
-                let Some(known) = name.and_then(|name| image.topic(&name)) else { continue };
-                let named = topic.partition_indexes.iter().map(|index| PartitionIndex(*index));
-                let partitions = named.filter_map(|index| Some((index, known.partition(index)?)));
-                let moving: Vec<_> = partitions.filter_map(|(index, partition)| ongoing(index, partition)).collect();
-                if !moving.is_empty() {
-                    found.insert(known.name.to_string(), moving);
+    async fn decide(self, broker: &Arc<Broker>, _ctx: &RequestContext) -> ListPartitionReassignmentsResponse {
+        let image = broker.image.load();
+        let found = match &self.topics {
+            None => all(&image),
+            Some(topics) => {
+                let mut found = BTreeMap::new();
+                for topic in topics {
+                    let name = TopicName::parse(topic.name.as_str()).ok();
+                    let Some(known) = name.and_then(|name| image.topic(&name)) else { continue };
+                    let named = topic.partition_indexes.iter().map(|index| PartitionIndex(*index));
+                    let partitions = named.filter_map(|index| Some((index, known.partition(index)?)));
+                    let moving: Vec<_> =
+                        partitions.filter_map(|(index, partition)| ongoing(index, partition)).collect();
+                    if !moving.is_empty() {
+                        found.insert(known.name.to_string(), moving);
+                    }
                 }
+                found
             }
-            found
-        }
-    };
-    let topics = found.into_iter().map(|(name, partitions)| {
-        OngoingTopicReassignment::default().with_name(WireTopicName(text(&name))).with_partitions(partitions)
-    });
-    ListPartitionReassignmentsResponse::default().with_topics(topics.collect())
+        };
+        let topics = found.into_iter().map(|(name, partitions)| {
+            OngoingTopicReassignment::default().with_name(WireTopicName(text(&name))).with_partitions(partitions)
+        });
+        ListPartitionReassignmentsResponse::default().with_topics(topics.collect())
+    }
+
+    fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> ListPartitionReassignmentsResponse {
+        ctx.count_error(code);
+        ListPartitionReassignmentsResponse::default()
+            .with_error_code(code.code())
+            .with_error_message(Some(text(message)))
+    }
 }
 
 fn all(image: &Image) -> BTreeMap<String, Vec<OngoingPartitionReassignment>> {
@@ -95,9 +80,4 @@ fn ongoing(index: PartitionIndex, partition: &PartitionImage) -> Option<OngoingP
             .with_adding_replicas(nodes(&partition.adding))
             .with_removing_replicas(nodes(&partition.removing))
     })
-}
-
-fn failed(ctx: &RequestContext, code: ErrorCode, message: &str) -> ListPartitionReassignmentsResponse {
-    ctx.count_error(code);
-    ListPartitionReassignmentsResponse::default().with_error_code(code.code()).with_error_message(Some(text(message)))
 }

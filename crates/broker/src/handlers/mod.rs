@@ -39,6 +39,7 @@ use crate::context::{Broker, RequestContext};
 use crate::controller::messages::{InternalApi, write_answer};
 use crate::server::response::{IntoResponse, Response, ResponsePart};
 
+mod by_controller; // what the APIs share that the active controller answers
 mod config_changes; // what the two ways to alter configs share
 mod config_view; // how configs look to a client
 mod group_wire; // what the group APIs share

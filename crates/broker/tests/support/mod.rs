@@ -74,19 +74,11 @@ impl TestBroker {
     }
 
     async fn wait_until_it_serves(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
+        let serves = comes_true(PATIENCE, async || {
             assert!(!self.task.is_finished(), "node {} ended at its start", self.node);
-            if let Ok(mut client) = Client::try_connect(self.port).await {
-                // Any client request waits until the broker serves.
-                let request = kafka_protocol::messages::DescribeClusterRequest::default().with_endpoint_type(1);
-                if client.try_call(request, 1).await.is_ok() {
-                    return;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("node {} does not serve after {PATIENCE:?}", self.node);
+            serves(self.port).await
+        });
+        assert!(serves.await, "node {} does not serve after {PATIENCE:?}", self.node);
     }
 
     pub async fn client(&self) -> Client {
@@ -191,26 +183,31 @@ impl Client {
     }
 }
 
-/// Asks again until the answer is as wanted.
-pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+/// Whether a broker takes requests of clients: any of them waits until it does.
+async fn serves(port: u16) -> bool {
+    let Ok(mut client) = Client::try_connect(port).await else { return false };
+    let request = kafka_protocol::messages::DescribeClusterRequest::default().with_endpoint_type(1);
+    client.try_call(request, 1).await.is_ok()
+}
+
+/// Looks again until the condition holds, which it may take so long to do. Whether it came to hold.
+pub async fn comes_true(patience: Duration, mut condition: impl AsyncFnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         if condition().await {
-            return;
+            return true;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("not within {PATIENCE:?}: {what}");
+    false
+}
+
+/// Asks again until the answer is as wanted.
+pub async fn wait_until(what: &str, condition: impl AsyncFnMut() -> bool) {
+    assert!(comes_true(PATIENCE, condition).await, "not within {PATIENCE:?}: {what}");
 }
 
 /// Looks again and again for so long; whether the condition held every time. For what must not happen.
 pub async fn holds_for(time: Duration, mut condition: impl AsyncFnMut() -> bool) -> bool {
-    let deadline = Instant::now() + time;
-    while Instant::now() < deadline {
-        if !condition().await {
-            return false;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    true
+    !comes_true(time, async || !condition().await).await
 }

@@ -3,11 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
-use kafka_protocol::messages::DescribeClusterRequest;
-
-use super::{Client, PATIENCE, options};
+use super::{Client, PATIENCE, comes_true, options, serves};
 
 /// The example `broker`, which cargo builds next to the tests.
 fn program() -> PathBuf {
@@ -52,20 +49,13 @@ impl BrokerProcess {
     }
 
     pub async fn wait_until_it_serves(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
+        let serves = comes_true(PATIENCE, async || {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the broker ended with {status}:\n{}", self.log());
             }
-            if let Ok(mut client) = Client::try_connect(self.port).await {
-                let request = DescribeClusterRequest::default().with_endpoint_type(1);
-                if client.try_call(request, 1).await.is_ok() {
-                    return;
-                }
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        panic!("the broker does not serve after {PATIENCE:?}:\n{}", self.log());
+            serves(self.port).await
+        });
+        assert!(serves.await, "the broker does not serve after {PATIENCE:?}:\n{}", self.log());
     }
 
     pub async fn client(&self) -> Client {
@@ -105,15 +95,14 @@ impl BrokerProcess {
     }
 
     /// The exit code of a process that is expected to end by itself.
-    pub fn outcome(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        panic!("the broker does not end within {PATIENCE:?}:\n{}", self.log());
+    pub async fn outcome(&mut self) -> Option<i32> {
+        let mut status = None;
+        let ends = comes_true(PATIENCE, async || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(ends.await, "the broker does not end within {PATIENCE:?}:\n{}", self.log());
+        status.and_then(|status| status.code())
     }
 
     /// What it logged, over all its runs.

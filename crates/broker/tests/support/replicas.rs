@@ -1,7 +1,7 @@
 //! Three broker processes, topics whose replicas the test places, and a look at who is in sync.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{
@@ -14,7 +14,7 @@ use kafka_protocol::messages::{BrokerId, CreateTopicsRequest, MetadataRequest};
 
 use super::process::BrokerProcess;
 use super::records::{fetch, fetch_request, list_offset, produce_request, records_of, text, topic_name, values};
-use super::{Client, free_port, wait_until};
+use super::{Client, comes_true, free_port, wait_until};
 
 /// A thousand new partitions are thousands of flushes on a disk that others use, too.
 const CREATION_PATIENCE: Duration = Duration::from_secs(120);
@@ -88,20 +88,15 @@ impl Trio {
         let answer = self.client(1).await.call(request, 7).await;
         assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
         wait_until("the topic is led", async || self.states(topic).await.iter().all(|state| state.leader > 0)).await;
-        let started = Instant::now();
         for (index, replicas) in partitions.iter().enumerate() {
             let mut client = self.client(replicas[0]).await;
-            while list_offset(&mut client, topic, index as i32, -1).await.error_code != 0 {
-                assert!(started.elapsed() < CREATION_PATIENCE, "partition {index} of the new topic is not led");
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            let is_led = async || list_offset(&mut client, topic, index as i32, -1).await.error_code == 0;
+            assert!(comes_true(CREATION_PATIENCE, is_led).await, "partition {index} of the new topic is not led");
         }
         // Every replica knows its role when a record has gone all the way.
         let mut client = self.client(partitions[0][0]).await;
-        while produce_with(&mut client, topic, 0, -1, 2_000, values(&["first"])).await.error_code != 0 {
-            assert!(started.elapsed() < CREATION_PATIENCE, "no record got all the way through the new topic");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let arrives = async || produce_with(&mut client, topic, 0, -1, 2_000, values(&["first"])).await.error_code == 0;
+        assert!(comes_true(CREATION_PATIENCE, arrives).await, "no record got all the way through the new topic");
     }
 
     /// What the controller knows of each partition.
@@ -180,9 +175,4 @@ pub async fn produce_with(
 pub async fn fetch_in_rack(client: &mut Client, topic: &str, offset: i64, rack: &str) -> PartitionData {
     let request = fetch_request(topic, 0, offset).with_rack_id(text(rack));
     client.call(request, 11).await.responses.remove(0).partitions.remove(0)
-}
-
-/// Time for something that must not happen to happen.
-pub async fn a_moment() {
-    tokio::time::sleep(Duration::from_millis(200)).await;
 }
