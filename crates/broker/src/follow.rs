@@ -53,7 +53,11 @@ async fn run(broker: Arc<Broker>, reached: watch::Sender<u64>) -> Result<(), Bro
     loop {
         // The count first: the image may be newer than it, never older.
         let index = *changes.borrow_and_update();
-        let image = image_for_this_run(&broker);
+        let image = broker.image.load_full();
+        let of_this_run = broker.controller.is_registered_in(&image);
+        // Before the partitions: their fetchers start as soon as they are told of a leader.
+        broker.replication.throttles.update(&broker.settings, &image, of_this_run, Instant::now());
+        let image = if of_this_run { image } else { led_elsewhere(&broker, &image) };
         take_over(&broker, &before, &image).await?;
         before = image;
         opening.wanted(index);
@@ -83,13 +87,9 @@ async fn run(broker: Arc<Broker>, reached: watch::Sender<u64>) -> Result<(), Bro
     }
 }
 
-/// The newest image. Until it knows this run of the process, nothing is led on its word.
-fn image_for_this_run(broker: &Broker) -> Arc<Image> {
-    let image = broker.image.load_full();
-    match broker.controller.is_registered_in(&image) {
-        true => image,
-        false => Arc::new(image.without_leaderships_of(broker.settings.node.id)),
-    }
+/// An image that does not know this run of the process: nothing is led on its word.
+fn led_elsewhere(broker: &Broker, image: &Image) -> Arc<Image> {
+    Arc::new(image.without_leaderships_of(broker.settings.node.id))
 }
 
 /// Hands an image to the partitions that are open and to the groups.

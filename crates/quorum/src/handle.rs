@@ -98,7 +98,7 @@ pub enum MemberError {
     LastVoter(NodeId),
     #[error("node {0} leads the metadata quorum and hands over first; ask again")]
     Leads(NodeId),
-    #[error("no other voter is near enough to take over; look at its lag and try again")]
+    #[error("no such other voter that could take over; add one, or name a voter of the quorum")]
     NoSuccessor,
     #[error("the leadership was not taken over in time; ask again")]
     NotTakenOver,

@@ -127,7 +127,7 @@ impl Fetcher {
     async fn work(&mut self) {
         loop {
             self.take_mail();
-            if !self.tracked.is_empty() && !self.broker.controller.is_registered_in(&self.broker.image.load()) {
+            if !self.tracked.is_empty() && !self.broker.replication.throttles.are_settled() {
                 // The image is old: what it says of leaders, and does not say of throttles, may be over.
                 self.rest(Some(Instant::now() + REGISTRATION_PAUSE)).await;
                 continue;

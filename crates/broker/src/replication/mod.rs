@@ -21,10 +21,8 @@ mod throttles; // how much moving replicas may take
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::TaskTracker;
-use twinstream_metadata::Image;
 
 pub(crate) use self::fetchers::Fetchers;
 pub(crate) use self::isr::IsrChanges;
@@ -58,7 +56,6 @@ impl Replication {
         self.fetchers.start(broker, tasks);
         tasks.spawn(isr::run(Arc::clone(broker)));
         tasks.spawn(watch_followers(Arc::clone(broker)));
-        tasks.spawn(follow_throttles(Arc::clone(broker)));
     }
 }
 
@@ -75,19 +72,5 @@ async fn watch_followers(broker: Arc<Broker>) {
         }
         let now = Instant::now();
         broker.partitions.for_each(|partition| partition.check_followers(now));
-    }
-}
-
-/// Takes rates and lists of throttled replicas over from each new image.
-async fn follow_throttles(broker: Arc<Broker>) {
-    let mut changes = broker.controller.watch_image();
-    loop {
-        changes.mark_unchanged();
-        let image: &ArcSwap<Image> = &broker.image;
-        broker.replication.throttles.update(&broker.settings, &image.load(), Instant::now());
-        tokio::select! {
-            () = broker.shutdown.cancelled() => return,
-            changed = changes.changed() => if changed.is_err() { return },
-        }
     }
 }

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -29,6 +29,8 @@ use crate::settings::live::LiveSettings;
 pub(crate) struct Throttles {
     pub(crate) leader: Side,
     pub(crate) follower: Side,
+    /// Whether they come from an image that knows this run of the process.
+    settled: AtomicBool,
 }
 
 /// What one side may do.
@@ -58,13 +60,21 @@ impl Throttles {
         Throttles {
             leader: Side::new("leader.replication.throttled.rate", "leader.replication.throttled.replicas"),
             follower: Side::new("follower.replication.throttled.rate", "follower.replication.throttled.replicas"),
+            settled: AtomicBool::new(false),
         }
     }
 
-    /// Takes rates and lists over from the image.
-    pub(crate) fn update(&self, settings: &Settings, image: &Image, now: Instant) {
+    /// Takes rates and lists over from an image, which either knows this run of the process or is of an earlier one.
+    pub(crate) fn update(&self, settings: &Settings, image: &Image, of_this_run: bool, now: Instant) {
         self.leader.update(settings, image, now);
         self.follower.update(settings, image, now);
+        self.settled.fetch_or(of_this_run, Ordering::AcqRel);
+    }
+
+    /// Whether rates and lists are those of this run. An older image may name leaders that are none any more, and does
+    /// not know the throttles that were set while the broker was away.
+    pub(crate) fn are_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
     }
 }
 

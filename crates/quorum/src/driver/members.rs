@@ -236,13 +236,15 @@ impl Driver {
         self.members.queue.push_back((Change { kind, node, directory }, reply));
     }
 
-    /// Lets the voter take over that is asked for, or the one that has most of the log.
+    /// Lets the voter take over that is asked for, or the one that was heard of lately and has most of the log. Raft forgets
+    /// whom it has heard of once per election timeout, so a silent voter is a worse choice and not a wrong one: Raft gives a
+    /// hand-over up when nobody has taken over after an election timeout.
     fn hand_over(&mut self, to: Option<NodeId>) -> Result<(), MemberError> {
         let progress = self.node.raft.prs();
-        let matched = |node: NodeId| progress.get(raft_id(node)).filter(|of| of.recent_active).map(|of| of.matched);
+        let merit = |node: NodeId| progress.get(raft_id(node)).map(|of| (of.recent_active, of.matched));
         let voters = self.members.in_force().voters.keys().copied();
         let others = voters.filter(|voter| *voter != self.me && to.is_none_or(|to| to == *voter));
-        let best = others.filter_map(|voter| Some((matched(voter)?, voter))).max();
+        let best = others.filter_map(|voter| Some((merit(voter)?, voter))).max();
         let Some((_, successor)) = best else { return Err(MemberError::NoSuccessor) };
         tracing::info!(%successor, "handing over the metadata quorum");
         self.node.transfer_leader(raft_id(successor));
