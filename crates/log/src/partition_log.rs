@@ -14,14 +14,14 @@
 //! order; the offset given to a batch is the log end at that moment.
 
 mod cuts; // readers notice a cut
+mod flush; // to the disk, and what follows when that fails
 mod follow; // a follower's appends and cuts
 mod read; // readers: by offset, by time, by epoch
 mod recovery; // opening a folder
 mod retention; // old segments go, deleted files go
 mod snapshots; // the state of producers between starts
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -32,12 +32,11 @@ use twinstream_protocol::batch::{BatchHeader, BatchMut};
 
 use crate::config::TimestampType;
 use crate::epochs::Epochs;
-use crate::files::{self, SNAPSHOT};
 use crate::metrics::LogMetrics;
 use crate::producers::Producers;
 use crate::segment::Segment;
 use crate::validate::{self, Prepared};
-use crate::{AppendError, LogConfig, LogError, directory};
+use crate::{AppendError, LogConfig, LogError};
 
 use cuts::Cuts;
 pub use follow::{FollowerAppended, Truncated};
@@ -307,105 +306,6 @@ impl PartitionLog {
         }
         let seed = crc32c::crc32c(format!("{}/{}", self.partition, segment.base()).as_bytes());
         i64::from(seed) % span
-    }
-
-    /// Waits until all that was appended so far is on the disk; returns up to where that is.
-    pub fn flush(&self, now: i64) -> Result<Offset, LogError> {
-        self.check_usable()?;
-        let _alone = self.flushing.lock();
-        let (segments, end) = {
-            let mut writer = self.writer.lock();
-            writer.unflushed_records = 0;
-            writer.last_flush_ms = now;
-            (self.segments.load_full(), self.log_end_offset())
-        };
-        self.flush_segments(&segments, end)
-    }
-
-    /// The caller holds `flushing`.
-    fn flush_segments(&self, segments: &[Arc<Segment>], end: Offset) -> Result<Offset, LogError> {
-        self.check_not_poisoned()?; // by the flush that was waited for
-        let from = self.recovery_point();
-        if end <= from {
-            return Ok(from);
-        }
-        let timer = self.metrics.flush_seconds.start_timer();
-        let dirty = segments.iter().filter(|segment| segment.next_offset() > from && segment.base() < end);
-        let synced = dirty.map(|segment| segment.sync()).collect::<Result<Vec<()>, LogError>>();
-        let epochs = self.epochs.write().take_unflushed();
-        let synced = synced.and_then(|_| epochs.map_or(Ok(()), |file| files::sync_file(&file)));
-        let synced = synced.and_then(|()| files::sync_dir(&self.dir.read())).and_then(|()| self.settle());
-        timer.observe_duration();
-        synced.map_err(|error| self.poison(error))?;
-        self.recovery_point.fetch_max(end.0, Ordering::AcqRel);
-        Ok(self.recovery_point())
-    }
-
-    fn settle(&self) -> Result<(), LogError> {
-        if self.settled.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        files::sync_dir(self.dir.read().parent().unwrap_or(Path::new(".")))?;
-        self.settled.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    /// Closes the log in good order: nothing has to be scanned when it is opened again.
-    pub fn close(&self, now: i64) -> Result<(), LogError> {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        self.check_not_poisoned()?;
-        let _alone = self.flushing.lock();
-        let mut writer = self.writer.lock();
-        writer.last_flush_ms = now;
-        self.active().seal()?;
-        let end = self.log_end_offset();
-        let dir = self.dir.read().clone();
-        writer.producers.save(&files::offset_file(&dir, end, SNAPSHOT))?;
-        drop(writer);
-        self.flush_segments(&self.segments.load_full(), end)?;
-        Ok(())
-    }
-
-    /// Closes the log and renames its folder to `name`, in the same directory; the caller removes it later. Does not wait
-    /// for the disk: a folder that a power loss brings back belongs to a topic that is gone, as its identity says.
-    pub fn close_for_deletion(&self, name: &str) -> Result<PathBuf, LogError> {
-        self.closed.store(true, Ordering::Release);
-        let _writer = self.writer.lock();
-        let mut dir = self.dir.write();
-        let renamed = dir.with_file_name(name);
-        fs::rename(&*dir, &renamed).map_err(LogError::io("rename", &dir))?;
-        dir.clone_from(&renamed);
-        Ok(renamed)
-    }
-
-    fn check_not_poisoned(&self) -> Result<(), LogError> {
-        match self.poison.get() {
-            Some(cause) => Err(LogError::Poisoned { cause: cause.clone() }),
-            None => Ok(()),
-        }
-    }
-
-    fn check_usable(&self) -> Result<(), LogError> {
-        self.check_not_poisoned()?;
-        match self.closed.load(Ordering::Acquire) {
-            true => Err(LogError::Closed),
-            false => Ok(()),
-        }
-    }
-
-    /// Puts the log out of use after a failure of the disk.
-    fn poison(&self, error: LogError) -> LogError {
-        let cause = error.chain();
-        if self.poison.set(cause.clone()).is_ok() {
-            self.metrics.poisoned.inc();
-            if let Err(error) = directory::forget_checked(self.dir.read().parent()) {
-                tracing::warn!(error = %error.chain(), "the next start may check this log less than it should");
-            }
-            tracing::error!(partition = %self.partition, cause, "log is out of use, restart the broker when the disk is well");
-        }
-        error
     }
 }
 

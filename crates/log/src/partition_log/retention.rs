@@ -140,22 +140,6 @@ impl PartitionLog {
         Ok(done)
     }
 
-    fn flush_if_due(&self, now: i64, config: &LogConfig) -> Result<bool, LogError> {
-        let active_base = self.active().base();
-        let aged = now.saturating_sub(self.writer.lock().last_flush_ms) >= config.flush_ms;
-        if aged && self.recovery_point() < self.log_end_offset() {
-            self.flush(now)?;
-            return Ok(true);
-        }
-        if self.recovery_point() < active_base {
-            let _alone = self.flushing.lock();
-            let segments = self.segments.load_full();
-            self.flush_segments(&segments, self.active().base())?;
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
     /// Moves the log start forward to `before`; -1 stands for the high watermark. Returns the new start.
     pub fn delete_records(&self, before: Offset, now: i64) -> Result<Offset, ReadError> {
         self.check_usable()?;

@@ -1,4 +1,6 @@
+use std::fs;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use tempfile::TempDir;
 use twinstream_model::{ProducerEpoch, ProducerId};
