@@ -9,7 +9,7 @@
 //! the worker stops.
 //! Not here: assignments. A Java worker that tries to join is refused by the broker, since it shares no protocol with us.
 
-mod wire;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

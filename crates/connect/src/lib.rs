@@ -16,6 +16,8 @@
 //! - `task.class` is written into task configurations because Kafka's tools show it; nothing here reads it to choose code.
 
 mod converters;
+#[doc(hidden)]
+pub mod fuzzing; // decoders as functions of bytes
 mod group;
 mod herder;
 mod metrics;

@@ -18,6 +18,8 @@
 
 mod driver; // the thread around the state machine
 mod envelope; // a message between nodes
+#[doc(hidden)]
+pub mod fuzzing; // decoders as functions of bytes
 mod handle; // what others hold
 mod log_bridge; // raft's log lines into tracing
 mod membership; // who belongs to the quorum

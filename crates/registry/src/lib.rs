@@ -14,6 +14,8 @@
 
 mod avro;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod level;
 mod metrics;
 mod rest;

@@ -148,6 +148,16 @@ macro_rules! handlers {
             )*
             Err(DispatchError::NotServed(ctx.api_key))
         }
+
+        /// Whether a body is the request that its row says; see [`crate::fuzzing`].
+        pub(crate) fn decodes(api_key: i16, version: i16, body: Bytes) -> bool {
+            $(
+                if api_key == ApiKey::$api as i16 {
+                    return decode_checked::<$request>(api_key, version, body).is_ok();
+                }
+            )*
+            false
+        }
     };
 }
 
@@ -225,16 +235,19 @@ async fn contained<T>(ctx: &RequestContext, handling: impl Future<Output = T>) -
     }
 }
 
-fn decode<T: Decodable>(ctx: &RequestContext, mut body: Bytes) -> Result<T, DispatchError> {
-    let malformed = |reason: String| DispatchError::Malformed { api: ctx.api_name, version: ctx.api_version, reason };
-    shape::check(ctx.api_key, ctx.api_version, &body).map_err(|error| malformed(error.to_string()))?;
+fn decode<T: Decodable>(ctx: &RequestContext, body: Bytes) -> Result<T, DispatchError> {
+    let malformed = |reason| DispatchError::Malformed { api: ctx.api_name, version: ctx.api_version, reason };
+    decode_checked(ctx.api_key, ctx.api_version, body).map_err(malformed)
+}
+
+/// The request in a body, or why it is none. Bytes behind the request are ignored, as Kafka does; see `shape::check`.
+fn decode_checked<T: Decodable>(api_key: i16, version: i16, mut body: Bytes) -> Result<T, String> {
+    shape::check(api_key, version, &body).map_err(|error| error.to_string())?;
     // The codec is generated code over untrusted bytes: a panic in it is the client's malformed request, not ours.
-    let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| T::decode(&mut body, ctx.api_version)));
+    let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| T::decode(&mut body, version)));
     match decoded {
-        // Bytes behind the request are ignored, as Kafka does; see `shape::check`.
-        Ok(Ok(request)) => Ok(request),
-        Ok(Err(error)) => Err(malformed(error.to_string())),
-        Err(panic) => Err(malformed(panic_text(panic.as_ref()).to_owned())),
+        Ok(decoded) => decoded.map_err(|error| error.to_string()),
+        Err(panic) => Err(panic_text(panic.as_ref()).to_owned()),
     }
 }
 

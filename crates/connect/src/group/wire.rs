@@ -15,7 +15,7 @@ pub(super) fn metadata(url: &str) -> Bytes {
 }
 
 /// The URL in a member's metadata, Java's or ours; `host` when the bytes are not to be read.
-pub(super) fn url_of(metadata: &[u8], host: &str) -> String {
+pub(crate) fn url_of(metadata: &[u8], host: &str) -> String {
     let url = || {
         let length = i16::from_be_bytes(metadata.get(2..4)?.try_into().ok()?);
         let url = metadata.get(4..)?.get(..usize::try_from(length).ok()?)?;
