@@ -1,7 +1,14 @@
 //! The codecs of record batches, with a bound on what a batch may unpack to.
 //!
-//! Java frames snappy in Xerial's stream format, franz-go and librdkafka may send it raw: both are read,
-//! the framed one is written. LZ4 is the frame format with independent blocks (Java reads no others).
+//! Picture: [`Compression::reader`] unpacks piece by piece, [`CompressionSpec::writer`] packs piece by piece; the
+//! functions for whole buffers stand on them. Java frames snappy in Xerial's stream format, franz-go and librdkafka may
+//! send it raw: both are read, the framed one is written. LZ4 is the frame format with independent blocks.
+//!
+//! Invariants: readers hold at most a block of their codec (snappy's raw form is one block), so that a batch that
+//! unpacks to gigabytes costs time up to the caller's limit, but not memory.
+
+mod lz4; // frames of the higher levels
+mod snappy; // raw and framed
 
 use std::io::{self, Read, Write};
 
@@ -73,19 +80,32 @@ impl Compression {
 
     /// Unpacks `bytes`, which may not grow beyond `limit` bytes.
     pub fn decompress(self, bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
-        match self {
-            Compression::None => Bounded::new(self, limit).read(bytes),
-            Compression::Gzip => Bounded::new(self, limit).read(flate2::read::MultiGzDecoder::new(bytes)),
-            Compression::Snappy => snappy_decompress(bytes, limit),
-            Compression::Lz4 => Bounded::new(self, limit).read(lz4_flex::frame::FrameDecoder::new(bytes)),
-            Compression::Zstd => {
-                let reader = zstd::stream::read::Decoder::with_buffer(bytes).map_err(|e| self.damaged(e))?;
-                Bounded::new(self, limit).read(reader)
-            }
+        let mut out = Vec::new();
+        let one_more = (limit as u64).saturating_add(1);
+        self.reader(bytes)?.take(one_more).read_to_end(&mut out).map_err(|e| self.damaged(e))?;
+        match out.len() > limit {
+            true => Err(CompressionError::TooLarge { codec: self, limit }),
+            false => Ok(out),
         }
     }
 
-    fn damaged(self, source: io::Error) -> CompressionError {
+    /// Unpacks `bytes` as they are asked for. How much that may be is the caller's to watch.
+    pub fn reader(self, bytes: &[u8]) -> Result<Unpacked<'_>, CompressionError> {
+        let inner = match self {
+            Compression::None => Reader::None(bytes),
+            Compression::Gzip => Reader::Gzip(Box::new(flate2::read::MultiGzDecoder::new(bytes))),
+            Compression::Snappy => Reader::Snappy(snappy::Reader::new(bytes).map_err(|e| self.damaged(e))?),
+            Compression::Lz4 => Reader::Lz4(Box::new(lz4_flex::frame::FrameDecoder::new(bytes))),
+            Compression::Zstd => {
+                let reader = zstd::stream::read::Decoder::with_buffer(bytes).map_err(|e| self.damaged(e))?;
+                Reader::Zstd(Box::new(reader))
+            }
+        };
+        Ok(Unpacked { inner })
+    }
+
+    /// An error for what a reader of this codec could not read.
+    pub fn damaged(self, source: io::Error) -> CompressionError {
         CompressionError::Damaged { codec: self, source }
     }
 }
@@ -102,160 +122,136 @@ impl From<Compression> for CompressionSpec {
     }
 }
 
-impl CompressionSpec {
-    /// Packs `bytes`. Snappy and LZ4 have no levels here; theirs is ignored.
-    pub fn compress(self, bytes: &[u8]) -> Result<Vec<u8>, CompressionError> {
-        let packed = match self.codec {
-            Compression::None => Ok(bytes.to_vec()),
-            Compression::Gzip => self.gzip(bytes),
-            Compression::Snappy => snappy_compress(bytes),
-            Compression::Lz4 => lz4(bytes),
-            Compression::Zstd => zstd::stream::encode_all(bytes, self.level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL)),
-        };
-        packed.map_err(|source| CompressionError::Compress { codec: self.codec, source })
-    }
+/// What [`Compression::reader`] reads.
+pub struct Unpacked<'a> {
+    inner: Reader<'a>,
+}
 
-    fn gzip(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let level = match self.level {
-            Some(level @ 0..=9) => flate2::Compression::new(level.unsigned_abs()),
-            _ => flate2::Compression::default(),
-        };
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
-        encoder.write_all(bytes)?;
-        encoder.finish()
+enum Reader<'a> {
+    None(&'a [u8]),
+    Gzip(Box<flate2::read::MultiGzDecoder<&'a [u8]>>),
+    Snappy(snappy::Reader<'a>),
+    Lz4(Box<lz4_flex::frame::FrameDecoder<&'a [u8]>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, &'a [u8]>>),
+}
+
+impl Read for Unpacked<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.inner {
+            Reader::None(bytes) => bytes.read(into),
+            Reader::Gzip(reader) => reader.read(into),
+            Reader::Snappy(reader) => reader.read(into),
+            Reader::Lz4(reader) => reader.read(into),
+            Reader::Zstd(reader) => reader.read(into),
+        }
     }
 }
 
-fn lz4(bytes: &[u8]) -> io::Result<Vec<u8>> {
+impl CompressionSpec {
+    /// Packs `bytes`. Snappy has no levels; one that is given is ignored.
+    pub fn compress(self, bytes: &[u8]) -> Result<Vec<u8>, CompressionError> {
+        let pack = || {
+            let mut writer = self.writer()?;
+            writer.write_all(bytes)?;
+            writer.finish()
+        };
+        pack().map_err(|source| self.failed(source))
+    }
+
+    /// Packs what is written to it.
+    pub fn writer(self) -> io::Result<Packer> {
+        let inner = match self.codec {
+            Compression::None => Writer::None(Vec::new()),
+            Compression::Gzip => Writer::Gzip(flate2::write::GzEncoder::new(Vec::new(), self.gzip_level())),
+            Compression::Snappy => Writer::Snappy(snappy::Writer::new()),
+            Compression::Lz4 => match self.level {
+                None | Some(lz4::DEFAULT_LEVEL) => Writer::Lz4(Box::new(fast_lz4())),
+                Some(level) => Writer::HighLz4(lz4::HighWriter::new(level)),
+            },
+            Compression::Zstd => {
+                let level = self.level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+                Writer::Zstd(zstd::stream::write::Encoder::new(Vec::new(), level)?)
+            }
+        };
+        Ok(Packer { inner })
+    }
+
+    /// An error for what a writer of this codec could not write.
+    pub fn failed(self, source: io::Error) -> CompressionError {
+        CompressionError::Compress { codec: self.codec, source }
+    }
+
+    fn gzip_level(self) -> flate2::Compression {
+        match self.level {
+            Some(level @ 0..=9) => flate2::Compression::new(level.unsigned_abs()),
+            _ => flate2::Compression::default(),
+        }
+    }
+}
+
+fn fast_lz4() -> lz4_flex::frame::FrameEncoder<Vec<u8>> {
     let info = lz4_flex::frame::FrameInfo::new()
         .block_size(lz4_flex::frame::BlockSize::Max64KB)
         .block_mode(lz4_flex::frame::BlockMode::Independent);
-    let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
-    encoder.write_all(bytes)?;
-    encoder.finish().map_err(io::Error::other)
+    lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new())
 }
 
-/// Reads a decoder to its end, but not beyond the limit.
-struct Bounded {
-    codec: Compression,
-    limit: usize,
+/// What [`CompressionSpec::writer`] writes to.
+pub struct Packer {
+    inner: Writer,
 }
 
-impl Bounded {
-    fn new(codec: Compression, limit: usize) -> Bounded {
-        Bounded { codec, limit }
-    }
+enum Writer {
+    None(Vec<u8>),
+    Gzip(flate2::write::GzEncoder<Vec<u8>>),
+    Snappy(snappy::Writer),
+    Lz4(Box<lz4_flex::frame::FrameEncoder<Vec<u8>>>),
+    HighLz4(lz4::HighWriter),
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+}
 
-    fn read(self, reader: impl Read) -> Result<Vec<u8>, CompressionError> {
-        let mut out = Vec::new();
-        let one_more = (self.limit as u64).saturating_add(1);
-        reader.take(one_more).read_to_end(&mut out).map_err(|e| self.codec.damaged(e))?;
-        if out.len() > self.limit {
-            return Err(CompressionError::TooLarge { codec: self.codec, limit: self.limit });
+impl Packer {
+    /// Packed bytes that are ready; some of what was written may wait for more.
+    pub fn ready(&self) -> usize {
+        match &self.inner {
+            Writer::None(out) => out.len(),
+            Writer::Gzip(encoder) => encoder.get_ref().len(),
+            Writer::Snappy(writer) => writer.len(),
+            Writer::Lz4(encoder) => encoder.get_ref().len(),
+            Writer::HighLz4(writer) => writer.len(),
+            Writer::Zstd(encoder) => encoder.get_ref().len(),
         }
-        Ok(out)
+    }
+
+    /// Packs what waits and returns everything.
+    pub fn finish(self) -> io::Result<Vec<u8>> {
+        match self.inner {
+            Writer::None(out) => Ok(out),
+            Writer::Gzip(encoder) => encoder.finish(),
+            Writer::Snappy(writer) => writer.finish(),
+            Writer::Lz4(encoder) => encoder.finish().map_err(io::Error::other),
+            Writer::HighLz4(writer) => Ok(writer.finish()),
+            Writer::Zstd(encoder) => encoder.finish(),
+        }
     }
 }
 
-const XERIAL_MAGIC: &[u8; 8] = b"\x82SNAPPY\x00";
-const XERIAL_HEADER: &[u8; 16] = b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"; // magic, version 1, compatible 1
-const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
-
-fn snappy_compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut out = XERIAL_HEADER.to_vec();
-    let mut encoder = snap::raw::Encoder::new();
-    for block in bytes.chunks(XERIAL_BLOCK_BYTES) {
-        let packed = encoder.compress_vec(block).map_err(io::Error::other)?;
-        out.extend_from_slice(&(packed.len() as u32).to_be_bytes());
-        out.extend_from_slice(&packed);
+impl Write for Packer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.inner {
+            Writer::None(out) => out.write(bytes),
+            Writer::Gzip(encoder) => encoder.write(bytes),
+            Writer::Snappy(writer) => writer.write(bytes),
+            Writer::Lz4(encoder) => encoder.write(bytes),
+            Writer::HighLz4(writer) => writer.write(bytes),
+            Writer::Zstd(encoder) => encoder.write(bytes),
+        }
     }
-    Ok(out)
-}
 
-fn snappy_decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
-    let mut out = Vec::new();
-    if !bytes.starts_with(XERIAL_MAGIC) {
-        snappy_block(bytes, &mut out, limit)?;
-        return Ok(out);
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
-    let mut rest = bytes.get(XERIAL_HEADER.len()..).ok_or_else(cut_short)?;
-    while !rest.is_empty() {
-        let (len, tail) = rest.split_first_chunk::<4>().ok_or_else(cut_short)?;
-        let (block, tail) = tail.split_at_checked(u32::from_be_bytes(*len) as usize).ok_or_else(cut_short)?;
-        snappy_block(block, &mut out, limit)?;
-        rest = tail;
-    }
-    Ok(out)
-}
-
-fn cut_short() -> CompressionError {
-    Compression::Snappy.damaged(io::ErrorKind::UnexpectedEof.into())
-}
-
-fn snappy_block(block: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CompressionError> {
-    let damaged = |e: snap::Error| Compression::Snappy.damaged(io::Error::other(e));
-    let len = snap::raw::decompress_len(block).map_err(damaged)?;
-    let start = out.len();
-    if start.saturating_add(len) > limit {
-        return Err(CompressionError::TooLarge { codec: Compression::Snappy, limit });
-    }
-    out.resize(start + len, 0);
-    snap::raw::Decoder::new().decompress(block, &mut out[start..]).map_err(damaged)?;
-    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text() -> Vec<u8> {
-        (0..200_000u32).flat_map(|i| (i / 7).to_be_bytes()).collect()
-    }
-
-    #[test]
-    fn every_codec_reads_what_it_wrote() {
-        for codec in Compression::ALL {
-            for bytes in [Vec::new(), b"a".to_vec(), text()] {
-                let packed = CompressionSpec::from(codec).compress(&bytes).unwrap();
-                assert_eq!(codec.decompress(&packed, bytes.len()).unwrap(), bytes, "{codec}");
-            }
-        }
-    }
-
-    #[test]
-    fn growing_beyond_the_limit_is_refused_by_every_codec() {
-        let bytes = text();
-        for codec in Compression::ALL {
-            let packed = CompressionSpec::from(codec).compress(&bytes).unwrap();
-            let error = codec.decompress(&packed, bytes.len() - 1).unwrap_err();
-            assert!(matches!(error, CompressionError::TooLarge { .. }), "{codec}: {error}");
-        }
-    }
-
-    #[test]
-    fn damaged_bytes_are_an_error_of_every_codec() {
-        for codec in Compression::ALL.into_iter().skip(1) {
-            let error = codec.decompress(b"\xffthis is no compressed data", 1 << 20).unwrap_err();
-            assert!(matches!(error, CompressionError::Damaged { .. } | CompressionError::TooLarge { .. }), "{codec}");
-            let packed = CompressionSpec::from(codec).compress(&text()).unwrap();
-            codec.decompress(&packed[..packed.len() / 2], 1 << 30).unwrap_err();
-        }
-    }
-
-    #[test]
-    fn raw_snappy_is_read_too() {
-        let packed = snap::raw::Encoder::new().compress_vec(&text()).unwrap();
-        assert_eq!(Compression::Snappy.decompress(&packed, 1 << 20).unwrap(), text());
-    }
-
-    #[test]
-    fn names_of_codecs_are_those_of_the_configuration() {
-        for codec in Compression::ALL {
-            assert_eq!(Compression::from_name(codec.name()), Some(codec));
-            assert_eq!(Compression::from_id(codec as u8), Some(codec));
-        }
-        assert_eq!(Compression::from_name("uncompressed"), Some(Compression::None));
-        assert_eq!(Compression::from_name("brotli"), None);
-        assert_eq!(Compression::from_id(5), None);
-    }
-}
+mod tests;
