@@ -43,6 +43,14 @@ pub struct LogConfig {
     pub file_delete_delay_ms: i64,
     /// `preallocate`: reserve the disk space of a new segment at once.
     pub preallocate: bool,
+    /// `delete.retention.ms`: how long a tombstone or a transaction's marker outlives the compaction that first reached it.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`: compaction keeps its hands off records that are younger.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: a log with an uncompacted record that is older is compacted in any case (KIP-354).
+    pub max_compaction_lag_ms: i64,
+    /// `min.cleanable.dirty.ratio`: a log is compacted when more than this share of its bytes is uncompacted.
+    pub min_cleanable_dirty_ratio: f64,
     /// `producer.id.expiration.ms` of the broker: how long an idle producer's sequence is remembered.
     pub producer_expiry_ms: i64,
 }
@@ -84,6 +92,10 @@ impl Default for LogConfig {
             flush_ms: i64::MAX,
             file_delete_delay_ms: 60_000,
             preallocate: false,
+            delete_retention_ms: 86_400_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            min_cleanable_dirty_ratio: 0.5,
             producer_expiry_ms: 86_400_000,
         }
     }

@@ -67,9 +67,12 @@ impl Values<'_> {
         let cleanup = parse_list(&self.text("cleanup.policy"));
         let has = |policy: &str| cleanup.iter().any(|item| item == policy);
         let kafka = LogConfig::default();
+        let max_lag_ms = self.number("max.compaction.lag.ms", kafka.max_compaction_lag_ms);
+        let segment_ms = self.number("segment.ms", kafka.segment_ms);
         LogConfig {
             segment_bytes: self.u32("segment.bytes", kafka.segment_bytes),
-            segment_ms: self.number("segment.ms", kafka.segment_ms),
+            // What must be compacted after a time must not stay in the active segment for longer (KIP-354).
+            segment_ms: if has("compact") { segment_ms.min(max_lag_ms) } else { segment_ms },
             segment_jitter_ms: self.number("segment.jitter.ms", kafka.segment_jitter_ms),
             index_bytes_max: self.u32("segment.index.bytes", kafka.index_bytes_max),
             index_interval_bytes: self.u32("index.interval.bytes", kafka.index_interval_bytes),
@@ -89,6 +92,10 @@ impl Values<'_> {
             flush_ms: self.number("flush.ms", kafka.flush_ms),
             file_delete_delay_ms: self.number("file.delete.delay.ms", kafka.file_delete_delay_ms),
             preallocate: self.text("preallocate").eq_ignore_ascii_case("true"),
+            delete_retention_ms: self.number("delete.retention.ms", kafka.delete_retention_ms),
+            min_compaction_lag_ms: self.number("min.compaction.lag.ms", kafka.min_compaction_lag_ms),
+            max_compaction_lag_ms: max_lag_ms,
+            min_cleanable_dirty_ratio: self.ratio("min.cleanable.dirty.ratio", kafka.min_cleanable_dirty_ratio),
             producer_expiry_ms: kafka.producer_expiry_ms,
         }
     }
@@ -117,6 +124,14 @@ impl Values<'_> {
     }
 
     fn number(&self, name: &'static str, default: i64) -> i64 {
+        let text = self.text(name);
+        text.trim().parse().unwrap_or_else(|_| {
+            tracing::warn!(topic = %self.topic, name, value = text, default, "config is no number, using the default");
+            default
+        })
+    }
+
+    fn ratio(&self, name: &'static str, default: f64) -> f64 {
         let text = self.text(name);
         text.trim().parse().unwrap_or_else(|_| {
             tracing::warn!(topic = %self.topic, name, value = text, default, "config is no number, using the default");
