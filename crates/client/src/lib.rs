@@ -3,16 +3,19 @@
 //! Picture: two ways into a cluster. [`Producer`] and [`Consumer`] wrap librdkafka, which is the best there is for records
 //! and groups. [`RawClient`] speaks the wire protocol itself where librdkafka cannot go: whole batches, any request, any
 //! group. [`Admin`] is the operator's view, built on the raw client. [`SchemaRegistryClient`] and [`avro`] turn records
-//! into values.
+//! into values. [`bulk`] is librdkafka for loads that are measured.
 //! Invariants: this is the only crate that names rdkafka; none of its types leak out. No call blocks the async runtime.
 //! Nothing waits for ever: an unreachable cluster is one error that names every host:port.
 //! All clients are made from [`ClientSettings`], which take Kafka's Java names.
 
 pub mod admin;
 pub mod avro;
+pub mod bulk;
 pub mod consumer;
 mod context;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod producer;
 pub mod raw;
 mod record;

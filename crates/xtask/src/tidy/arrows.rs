@@ -55,6 +55,10 @@ const TABLE: &[Row] = &[
         "crates/registry", "crates/connect", "crates/search", "connectors/mirror", "connectors/elasticsearch"],
         never: NO_RDKAFKA },
     Row { folder: "crates/testkit", knows: &["crates/model", "crates/client"], never: NO_RDKAFKA },
+    Row { folder: "crates/bench", knows: &["crates/model", "crates/client", "crates/testkit"], never: NO_RDKAFKA },
+    Row { folder: "crates/fuzz", knows: &["crates/model", "crates/protocol", "crates/metadata", "crates/coordinator",
+        "crates/log", "crates/quorum", "crates/client", "crates/broker", "crates/registry", "crates/connect"],
+        never: NO_RDKAFKA },
     Row { folder: "crates/xtask", knows: &[], never: NO_RDKAFKA },
 ];
 

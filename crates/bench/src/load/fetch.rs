@@ -1,0 +1,109 @@
+//! Reads partitions to their ends with librdkafka, and looks at nothing but sizes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use twinstream_client::bulk::BulkConsumer;
+use twinstream_model::{Offset, PartitionIndex};
+
+use super::topics::{Topics, between};
+use super::{Meter, Run, Target};
+
+const POLL: Duration = Duration::from_millis(100);
+/// Without one record for so long, the run has failed.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug)]
+pub struct Fetch {
+    /// Partitions are dealt out among them.
+    pub clients: usize,
+}
+
+impl Fetch {
+    /// Reads everything that is there when it begins.
+    pub fn run(&self, target: &Target, brokers: &[u32]) -> Result<Run> {
+        let topics = Topics::connect(&target.settings)?;
+        let (starts, ends) = (topics.starts(&target.topic)?, topics.ends(&target.topic)?);
+        let wanted = between(&starts, &ends);
+        if wanted == 0 {
+            bail!("{} holds no records; produce some first", target.topic);
+        }
+        let clients = self.clients.clamp(1, ends.len());
+        let meter = Meter::start(brokers);
+        let counts = std::thread::scope(|scope| -> Result<Vec<Count>> {
+            let dealt = (0..clients).map(|client| deal(&starts, &ends, client, clients));
+            let readers = dealt.enumerate().map(|(index, part)| {
+                let thread = std::thread::Builder::new().name(format!("read-{index}"));
+                thread.spawn_scoped(scope, move || read(target, part))
+            });
+            let readers: Vec<_> = readers.collect::<Result<_, _>>()?;
+            readers.into_iter().map(|reader| reader.join().unwrap_or_else(|_| bail!("a reader panicked"))).collect()
+        })?;
+        let took = meter.stop();
+        let records = counts.iter().map(|count| count.records).sum();
+        let bytes = counts.iter().map(|count| count.bytes).sum();
+        if records < wanted {
+            bail!("{wanted} records are there, {records} were read"); // a compacted topic, which is no load
+        }
+        Ok(Run { records, bytes, took, acknowledged: None, end_to_end: None })
+    }
+}
+
+/// From where to where to read a partition.
+type Part = BTreeMap<PartitionIndex, (Offset, Offset)>;
+
+fn deal(
+    starts: &BTreeMap<PartitionIndex, Offset>,
+    ends: &BTreeMap<PartitionIndex, Offset>,
+    client: usize,
+    clients: usize,
+) -> Part {
+    let own = ends.iter().enumerate().filter(|(index, _)| index % clients == client);
+    let range = |(partition, end): (&PartitionIndex, &Offset)| {
+        let start = starts.get(partition).copied().unwrap_or(Offset(0));
+        (start < *end).then_some((*partition, (start, *end)))
+    };
+    own.filter_map(|(_, entry)| range(entry)).collect()
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    records: u64,
+    bytes: u64,
+}
+
+fn read(target: &Target, part: Part) -> Result<Count> {
+    let from = part.iter().map(|(partition, (start, _))| (*partition, *start));
+    let mut consumer = BulkConsumer::new(&target.settings, &target.topic, from)?;
+    let mut open: BTreeMap<PartitionIndex, Offset> =
+        part.iter().map(|(partition, (_, end))| (*partition, *end)).collect();
+    let mut count = Count::default();
+    let mut heard = Instant::now();
+    // Partitions are few; an index into a plain list costs less than a look-up for each record.
+    let places = part.keys().map(|partition| partition.0).max().map_or(0, |max| usize::try_from(max).unwrap_or(0) + 1);
+    let mut last = vec![Offset(-1); places];
+    while !open.is_empty() {
+        let got = consumer.poll(POLL, |record| {
+            count.records += 1;
+            count.bytes += record.payload.len() as u64;
+            if let Some(last) = usize::try_from(record.partition.0).ok().and_then(|index| last.get_mut(index)) {
+                *last = record.offset;
+            }
+        })?;
+        if got > 0 {
+            heard = Instant::now();
+            open.retain(|partition, end| {
+                let last = usize::try_from(partition.0).ok().and_then(|index| last.get(index));
+                last.is_none_or(|last| last.0 + 1 < end.0)
+            });
+        } else if heard.elapsed() > SILENCE_MAX {
+            bail!(
+                "no record of {} for {SILENCE_MAX:?}; {} partitions are not read to their ends",
+                target.topic,
+                open.len()
+            );
+        }
+    }
+    Ok(count)
+}

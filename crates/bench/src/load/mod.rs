@@ -1,0 +1,59 @@
+//! One client process, one kind of load, one report.
+//!
+//! Picture: [`Target`] says where, [`produce`], [`fetch`], [`requests`] and [`trickle`] say what, a [`Meter`] is read before
+//! and after. Connections are open and warm before the meter starts, and everything is acknowledged or received before it
+//! stops. Threads block; the async runtime only serves what is asked of the cluster around the load ([`topics`]).
+
+pub mod fetch; // read partitions to their ends
+mod meter; // what a run takes
+pub mod produce; // as many records as librdkafka can send
+pub mod requests; // one record a request, over plain sockets
+pub mod topics; // topics, partitions, offsets
+pub mod trickle; // open loop, latency
+
+use serde::{Deserialize, Serialize};
+use twinstream_client::ClientSettings;
+use twinstream_model::TopicName;
+
+pub use meter::{BrokerUse, ClientUse, MachineUse, Meter, Took};
+
+use crate::stats::Latency;
+
+/// Where a load goes.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub settings: ClientSettings,
+    pub topic: TopicName,
+}
+
+/// One run and what it took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Acknowledged or received.
+    pub records: u64,
+    /// Of their values, before compression.
+    pub bytes: u64,
+    pub took: Took,
+    /// From when a record was due, or a request was sent, to its acknowledgement.
+    pub acknowledged: Option<Latency>,
+    /// From when a record was due to when a consumer had it.
+    pub end_to_end: Option<Latency>,
+}
+
+impl Run {
+    pub fn megabytes_per_second(&self) -> f64 {
+        self.bytes as f64 / 1e6 / self.took.seconds
+    }
+
+    pub fn records_per_second(&self) -> f64 {
+        self.records as f64 / self.took.seconds
+    }
+
+    pub fn gigabytes(&self) -> f64 {
+        self.bytes as f64 / 1e9
+    }
+
+    pub fn million_records(&self) -> f64 {
+        self.records as f64 / 1e6
+    }
+}

@@ -1,0 +1,226 @@
+//! Records at a steady rate, and how long each took: to its acknowledgement, and to a consumer.
+//!
+//! Picture: one thread sends by a timetable ([`OpenLoop`]), one reads; both use librdkafka without linger. Each record
+//! carries its number, and its latency is counted from when it was due.
+
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use twinstream_client::bulk::{Acknowledged, BulkConsumer, BulkProducer, Tells};
+use twinstream_model::{Offset, PartitionIndex};
+
+use super::topics::Topics;
+use super::{Meter, Run, Target};
+use crate::payload::{Content, Payloads};
+use crate::schedule::OpenLoop;
+use crate::stats::Latency;
+
+/// Memory for records that are sent from where they lie; bounds rate times duration times size.
+const RECORDS_BYTES_MAX: usize = 1 << 30;
+/// Sent before the clock starts, one after the other, so that connections are open and code paths warm.
+const WARM: u32 = 200;
+/// Numbers from here on are of warm-up records.
+const WARM_FROM: u32 = u32::MAX - WARM;
+const POLL: Duration = Duration::from_millis(100);
+const FINISH_WITHIN: Duration = Duration::from_secs(60);
+const NUMBER_BYTES: usize = 4;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Trickle {
+    pub per_second: f64,
+    pub seconds: f64,
+    pub size: usize,
+    /// Whether a consumer reads along.
+    pub consume: bool,
+}
+
+impl Trickle {
+    pub fn run(&self, target: &Target, brokers: &[u32]) -> Result<Run> {
+        let count = (self.per_second * self.seconds) as u32;
+        let size = self.size.max(NUMBER_BYTES);
+        if count as usize * size > RECORDS_BYTES_MAX || count >= WARM_FROM {
+            bail!("{count} records of {size} bytes are more than {RECORDS_BYTES_MAX} bytes; lower rate, time or size");
+        }
+        let topics = Topics::connect(&target.settings)?;
+        let ends = topics.ends(&target.topic)?;
+        let watch = Arc::new(Watch::new(count));
+        let producer = watch.producer(target)?;
+        let reader = self.consume.then(|| Reader::start(target, &ends, &watch)).transpose()?;
+        let partitions: Vec<PartitionIndex> = ends.into_keys().collect();
+        warm_up(&producer, &watch, &partitions, size, self.consume)?;
+        let records = records(count, size);
+        rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).context("precise sleeps")?;
+        let meter = Meter::start(brokers);
+        let plan = OpenLoop::new(Instant::now(), self.per_second).context("rate must be positive")?;
+        watch.begin(plan);
+        for (number, record) in (0..count).zip(&records) {
+            std::thread::sleep(plan.pause(number, Instant::now()));
+            producer.send(partitions[number as usize % partitions.len()], record, number as usize)?;
+        }
+        producer.finish(FINISH_WITHIN)?;
+        watch.wait("acknowledged", &watch.acknowledged, count)?;
+        if self.consume {
+            watch.wait("consumed", &watch.consumed, count)?;
+        }
+        let took = meter.stop();
+        drop(reader);
+        let (acknowledged, end_to_end) = watch.latencies();
+        let bytes = u64::from(count) * size as u64;
+        Ok(Run { records: u64::from(count), bytes, took, acknowledged, end_to_end })
+    }
+}
+
+/// Each its own bytes, because the number is in them; they live until the process ends.
+fn records(count: u32, size: usize) -> Vec<&'static [u8]> {
+    let payloads = Payloads::new(Content::Random, size);
+    let record = |number: u32| {
+        let mut bytes = payloads.record(u64::from(number)).to_vec();
+        bytes[..NUMBER_BYTES].copy_from_slice(&number.to_be_bytes());
+        &*bytes.leak()
+    };
+    (0..count).map(record).collect()
+}
+
+/// One after the other, so that the last of them shows a path that is open from end to end.
+fn warm_up(
+    producer: &BulkProducer,
+    watch: &Watch,
+    partitions: &[PartitionIndex],
+    size: usize,
+    consume: bool,
+) -> Result<()> {
+    for number in 0..WARM {
+        let mut bytes = vec![0; size];
+        bytes[..NUMBER_BYTES].copy_from_slice(&(WARM_FROM + number).to_be_bytes());
+        let mark = (WARM_FROM + number) as usize;
+        producer.send(partitions[number as usize % partitions.len()], bytes.leak(), mark)?;
+        producer.finish(FINISH_WITHIN)?;
+        if consume {
+            watch.wait("consumed", &watch.warmed, number + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// What was seen of each record, by the two threads of librdkafka that see it.
+struct Watch {
+    plan: Mutex<Option<OpenLoop>>,
+    acknowledged_us: Mutex<Vec<f64>>,
+    consumed_us: Mutex<Vec<f64>>,
+    acknowledged: AtomicU32,
+    consumed: AtomicU32,
+    warmed: AtomicU32,
+    failure: Mutex<Option<String>>,
+}
+
+impl Watch {
+    fn new(count: u32) -> Self {
+        let room = || Mutex::new(Vec::with_capacity(count as usize));
+        Self {
+            plan: Mutex::default(),
+            acknowledged_us: room(),
+            consumed_us: room(),
+            acknowledged: AtomicU32::new(0),
+            consumed: AtomicU32::new(0),
+            warmed: AtomicU32::new(0),
+            failure: Mutex::default(),
+        }
+    }
+
+    fn begin(&self, plan: OpenLoop) {
+        *lock(&self.plan) = Some(plan);
+    }
+
+    fn producer(self: &Arc<Self>, target: &Target) -> Result<BulkProducer> {
+        let watch = Arc::clone(self);
+        let tell = move |told: Acknowledged| match told.error {
+            Some(error) => watch.fail(error.to_string()),
+            None => watch.note(told.mark as u32, &watch.acknowledged_us, &watch.acknowledged),
+        };
+        Ok(BulkProducer::new(&target.settings, &target.topic, Tells::Everything, tell)?)
+    }
+
+    fn note(&self, number: u32, latencies: &Mutex<Vec<f64>>, count: &AtomicU32) {
+        let now = Instant::now();
+        let Some(plan) = *lock(&self.plan) else { return };
+        if number < WARM_FROM {
+            lock(latencies).push(plan.latency_us(number, now));
+            count.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn fail(&self, text: String) {
+        lock(&self.failure).get_or_insert(text);
+    }
+
+    fn wait(&self, what: &str, count: &AtomicU32, goal: u32) -> Result<()> {
+        let deadline = Instant::now() + FINISH_WITHIN;
+        while count.load(Ordering::Acquire) < goal {
+            if let Some(text) = &*lock(&self.failure) {
+                bail!("{text}");
+            }
+            if Instant::now() >= deadline {
+                bail!("{} of {goal} records were {what} within {FINISH_WITHIN:?}", count.load(Ordering::Acquire));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
+    fn latencies(&self) -> (Option<Latency>, Option<Latency>) {
+        let take = |latencies: &Mutex<Vec<f64>>| Latency::of(std::mem::take(&mut *lock(latencies)));
+        (take(&self.acknowledged_us), take(&self.consumed_us))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The thread that consumes; it ends with this handle.
+struct Reader {
+    ends: Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Reader {
+    fn start(
+        target: &Target,
+        from: &std::collections::BTreeMap<PartitionIndex, Offset>,
+        watch: &Arc<Watch>,
+    ) -> Result<Self> {
+        let from = from.iter().map(|(partition, end)| (*partition, *end));
+        let mut consumer = BulkConsumer::new(&target.settings, &target.topic, from)?;
+        let ends = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (watch, stop) = (Arc::clone(watch), Arc::clone(&ends));
+        let read = move || {
+            while !stop.load(Ordering::Relaxed) {
+                let polled = consumer.poll(POLL, |record| {
+                    let number = record.payload.first_chunk::<NUMBER_BYTES>().map(|bytes| u32::from_be_bytes(*bytes));
+                    match number {
+                        Some(number) if number < WARM_FROM => watch.note(number, &watch.consumed_us, &watch.consumed),
+                        _ => _ = watch.warmed.fetch_add(1, Ordering::Release),
+                    }
+                });
+                if let Err(error) = polled {
+                    watch.fail(error.to_string());
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("read".to_owned()).spawn(read)?;
+        Ok(Self { ends, thread: Some(thread) })
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It can only have panicked, and then the run has failed for lack of records.
+            thread.join().ok();
+        }
+    }
+}

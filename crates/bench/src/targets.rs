@@ -1,0 +1,311 @@
+//! The table of targets: for each row its metrics, and for each metric what is good enough.
+//!
+//! Picture: a row is one kind of load; it yields metrics for either broker. A [`Goal`] turns the metrics of all pairs into
+//! a [`Verdict`]. Nothing is measured here.
+
+use serde::{Deserialize, Serialize};
+
+use crate::stats::Spread;
+
+/// Two runs of the same broker on a quiet machine differ by this much; a parity that is missed by less is met.
+pub const NOISE: f64 = 0.03;
+/// A client whose busiest thread has this share of a processor waits for nobody but itself.
+pub const BUSY_THREAD: f64 = 0.9;
+/// A rate this close to what the same client reaches against a broker that does nothing cannot be raised by the broker.
+pub const NEAR_CEILING: f64 = 0.9;
+
+/// What is good enough.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// Our value over Kafka's in the same pair.
+    RatioAtMost(f64),
+    RatioAtLeast(f64),
+    /// As above, but a client that is shown to be the limit excuses.
+    RatioAtLeastOrClientLimit(f64),
+    /// Our value alone.
+    AtMost(f64),
+    /// Only told.
+    None,
+}
+
+/// One number of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    CpuSecondsPerGb,
+    CpuSecondsPerMillion,
+    MegabytesPerSecond,
+    PerSecond,
+    Microseconds,
+    Milliseconds,
+    Megabytes,
+    Count,
+    Factor,
+}
+
+impl Unit {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CpuSecondsPerGb => "CPU s/GB",
+            Self::CpuSecondsPerMillion => "CPU s/million",
+            Self::MegabytesPerSecond => "MB/s",
+            Self::PerSecond => "/s",
+            Self::Microseconds => "us",
+            Self::Milliseconds => "ms",
+            Self::Megabytes => "MB",
+            Self::Count => "",
+            Self::Factor => "x",
+        }
+    }
+}
+
+/// A metric of a row, with its goal.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Metric {
+    pub name: &'static str,
+    pub unit: Unit,
+    pub goal: Goal,
+}
+
+const fn metric(name: &'static str, unit: Unit, goal: Goal) -> Metric {
+    Metric { name, unit, goal }
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Row {
+    Produce1,
+    Produce3,
+    Small,
+    Requests,
+    Fetch,
+    Lz4,
+    Latency,
+    Cold,
+    Rf3,
+    Memory,
+    Start,
+    Kill,
+    Partitions,
+}
+
+impl Row {
+    /// In the order in which they run.
+    pub const ALL: [Self; 13] = [
+        Self::Produce1,
+        Self::Produce3,
+        Self::Small,
+        Self::Requests,
+        Self::Fetch,
+        Self::Lz4,
+        Self::Latency,
+        Self::Cold,
+        Self::Rf3,
+        Self::Memory,
+        Self::Start,
+        Self::Kill,
+        Self::Partitions,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Produce1 => "produce-1",
+            Self::Produce3 => "produce-3",
+            Self::Small => "small-records",
+            Self::Requests => "small-requests",
+            Self::Fetch => "fetch",
+            Self::Lz4 => "lz4",
+            Self::Latency => "latency",
+            Self::Cold => "cold-reader",
+            Self::Rf3 => "rf3",
+            Self::Memory => "memory",
+            Self::Start => "start",
+            Self::Kill => "kill",
+            Self::Partitions => "partitions",
+        }
+    }
+
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|row| row.name() == name)
+    }
+
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Produce1 => "1 KiB records that do not compress, one client, acks=1, 6 partitions",
+            Self::Produce3 => "the same from three clients",
+            Self::Small => "100-byte records, one client",
+            Self::Requests => "requests of one 100-byte record, one in flight on each of 32 connections",
+            Self::Fetch => "one consumer reads 1 KiB records that are in the page cache",
+            Self::Lz4 => "1 KiB records of text with lz4 and idempotence, one client",
+            Self::Latency => {
+                "1,000 records of 100 bytes a second, acks=all, from when each was due to when it was consumed"
+            }
+            Self::Cold => "the same acks=all producer alone, and beside a consumer of data that left the page cache",
+            Self::Rf3 => "1 KiB records to three replicas, acks=all, all three brokers on this machine",
+            Self::Memory => "resident memory, idle, and at most during three producers, a consumer and small requests",
+            Self::Start => "start of a formatted broker until its first acknowledged record",
+            Self::Kill => "start after SIGKILL until every partition has acknowledged a record",
+            Self::Partitions => "10,000 partitions on one broker",
+        }
+    }
+
+    /// Whether Apache Kafka runs it too.
+    pub fn is_compared(self) -> bool {
+        self != Self::Partitions
+    }
+
+    pub fn metrics(self) -> &'static [Metric] {
+        use Goal::{AtMost, None as Told, RatioAtLeast, RatioAtLeastOrClientLimit, RatioAtMost};
+        use Unit::{
+            Count, CpuSecondsPerGb, CpuSecondsPerMillion, Factor, Megabytes, MegabytesPerSecond, Microseconds,
+            Milliseconds, PerSecond,
+        };
+        match self {
+            Self::Produce1 | Self::Produce3 => {
+                const {
+                    &[
+                        metric("cpu", CpuSecondsPerGb, RatioAtMost(0.35)),
+                        metric("rate", MegabytesPerSecond, RatioAtLeastOrClientLimit(1.6)),
+                    ]
+                }
+            }
+            Self::Small => {
+                const { &[metric("cpu", CpuSecondsPerMillion, RatioAtMost(0.5)), metric("rate", PerSecond, Told)] }
+            }
+            Self::Requests => {
+                const {
+                    &[
+                        metric("cpu", CpuSecondsPerMillion, RatioAtMost(0.5)),
+                        metric("rate", PerSecond, RatioAtLeastOrClientLimit(2.0)),
+                        metric("p99", Microseconds, Told),
+                    ]
+                }
+            }
+            Self::Fetch => {
+                const {
+                    &[
+                        metric("cpu", CpuSecondsPerGb, RatioAtMost(1.0)),
+                        metric("rate", MegabytesPerSecond, RatioAtLeast(1.0)),
+                    ]
+                }
+            }
+            Self::Lz4 => {
+                const {
+                    &[
+                        metric("cpu", CpuSecondsPerGb, RatioAtMost(0.6)),
+                        metric("rate", MegabytesPerSecond, RatioAtLeastOrClientLimit(1.1)),
+                    ]
+                }
+            }
+            Self::Latency => {
+                const {
+                    &[
+                        metric("p50", Microseconds, Told),
+                        metric("p99", Microseconds, RatioAtMost(0.5)),
+                        metric("p99.9", Microseconds, RatioAtMost(0.5)),
+                    ]
+                }
+            }
+            Self::Cold => {
+                const {
+                    &[
+                        metric("p99 alone", Microseconds, Told),
+                        metric("p99 beside", Microseconds, Told),
+                        metric("beside / alone", Factor, AtMost(2.0)),
+                        metric("rate", MegabytesPerSecond, Told),
+                    ]
+                }
+            }
+            Self::Rf3 => {
+                const {
+                    &[
+                        metric("cpu", CpuSecondsPerGb, RatioAtMost(0.4)),
+                        metric("rate", MegabytesPerSecond, RatioAtLeast(1.6)),
+                    ]
+                }
+            }
+            Self::Memory => {
+                const { &[metric("idle", Megabytes, AtMost(25.0)), metric("loaded", Megabytes, AtMost(150.0))] }
+            }
+            Self::Start => const { &[metric("first ack", Milliseconds, AtMost(150.0))] },
+            Self::Kill => const { &[metric("all acked", Milliseconds, AtMost(1_000.0))] },
+            Self::Partitions => {
+                const {
+                    &[
+                        metric("create", Milliseconds, Told),
+                        metric("resident", Megabytes, AtMost(400.0)),
+                        metric("open files", Count, AtMost(8_000.0)),
+                        metric("start", Milliseconds, AtMost(5_000.0)),
+                        metric("resident after", Megabytes, AtMost(400.0)),
+                        metric("open files after", Count, AtMost(8_000.0)),
+                    ]
+                }
+            }
+        }
+    }
+}
+
+/// How close the client came to be the limit, in our runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClientLimit {
+    /// Share of a processor that its busiest thread had; the median of all runs.
+    pub busiest_share: f64,
+    /// Our rate over that of the same client against a broker that does nothing; the median.
+    pub of_ceiling: Option<f64>,
+}
+
+impl ClientLimit {
+    pub fn holds(self) -> bool {
+        self.busiest_share >= BUSY_THREAD || self.of_ceiling.is_some_and(|share| share >= NEAR_CEILING)
+    }
+}
+
+/// What a metric came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Met,
+    /// The goal was not reached, but the client could not go faster.
+    ClientIsTheLimit,
+    Missed,
+    /// A goal that is a ratio, and nobody to compare with.
+    NotCompared,
+    /// There is no goal.
+    Told,
+}
+
+impl Verdict {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::ClientIsTheLimit => "client is the limit",
+            Self::Missed => "MISSED",
+            Self::NotCompared => "not compared",
+            Self::Told => "",
+        }
+    }
+}
+
+/// Medians decide.
+pub fn judge(goal: Goal, ours: Spread, ratio: Option<Spread>, limit: ClientLimit) -> Verdict {
+    let of_ratio = |good: fn(f64, f64) -> bool, wanted: f64, excuse: bool| match ratio {
+        None => Verdict::NotCompared,
+        Some(ratio) if good(ratio.median, wanted) => Verdict::Met,
+        Some(_) if excuse => Verdict::ClientIsTheLimit,
+        Some(_) => Verdict::Missed,
+    };
+    // Where even is the goal, noise decides about the last percents.
+    let slack = |wanted: f64| if wanted == 1.0 { NOISE } else { 0.0 };
+    match goal {
+        Goal::RatioAtMost(wanted) => of_ratio(|ratio, wanted| ratio <= wanted, wanted + slack(wanted), false),
+        Goal::RatioAtLeast(wanted) => of_ratio(|ratio, wanted| ratio >= wanted, wanted - slack(wanted), false),
+        Goal::RatioAtLeastOrClientLimit(wanted) => of_ratio(|ratio, wanted| ratio >= wanted, wanted, limit.holds()),
+        Goal::AtMost(wanted) if ours.median <= wanted => Verdict::Met,
+        Goal::AtMost(_) => Verdict::Missed,
+        Goal::None => Verdict::Told,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Requests over a plain socket: bytes that are made once and sent again and again, so that the client costs little more
+//! than two system calls for a request.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::{BufMut, Bytes, BytesMut};
+use twinstream_client::protocol::batch::BatchBuilder;
+use twinstream_client::protocol::frame::{RequestHeader, encode_request_header};
+use twinstream_client::protocol::kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use twinstream_client::protocol::kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use twinstream_client::protocol::kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use twinstream_model::{PartitionIndex, TopicName};
+
+const PRODUCE_KEY: i16 = 0;
+/// The first version with a flexible layout; later ones say nothing more that matters here, and it takes topics by name.
+const PRODUCE_VERSION: i16 = 9;
+const PRODUCE_TIMEOUT_MS: i32 = 30_000;
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// An answer to one produce request has some 60 bytes.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// One produce request with one batch, ready to be sent.
+pub fn produce_frame(
+    topic: &TopicName,
+    partition: PartitionIndex,
+    acks: i16,
+    payloads: &[&[u8]],
+    timestamp: i64,
+) -> Result<Vec<u8>> {
+    let mut batch = BatchBuilder::new();
+    for payload in payloads {
+        batch.append(timestamp, None, Some(payload), []);
+    }
+    let data = PartitionProduceData::default().with_index(partition.0).with_records(Some(Bytes::from(batch.build()?)));
+    let name = StrBytes::from_string(topic.as_str().to_owned());
+    let topic = TopicProduceData::default().with_name(name.into()).with_partition_data(vec![data]);
+    let request =
+        ProduceRequest::default().with_acks(acks).with_timeout_ms(PRODUCE_TIMEOUT_MS).with_topic_data(vec![topic]);
+    let mut head = Vec::new();
+    let client_id = Some("load".to_owned());
+    let header = RequestHeader { api_key: PRODUCE_KEY, api_version: PRODUCE_VERSION, correlation_id: 1, client_id };
+    encode_request_header(&mut head, &header)?;
+    let mut body = BytesMut::new();
+    request.encode(&mut body, PRODUCE_VERSION)?;
+    let mut frame = BytesMut::with_capacity(4 + head.len() + body.len());
+    frame.put_i32(i32::try_from(head.len() + body.len()).context("a frame is smaller than 2 GiB")?);
+    frame.extend_from_slice(&head);
+    frame.extend_from_slice(&body);
+    Ok(frame.to_vec())
+}
+
+/// A connection that has one request in flight at a time.
+pub struct Wire {
+    stream: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Wire {
+    pub fn connect(address: &str, within: Duration) -> io::Result<Self> {
+        let address: SocketAddr = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
+        let stream = TcpStream::connect_timeout(&address, within)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+        Ok(Self { stream, answer: vec![0; 512] })
+    }
+
+    pub fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.stream.write_all(frame)
+    }
+
+    /// Waits for the answer to a produce request; an error code in it is an error.
+    pub fn produced(&mut self) -> Result<()> {
+        let size = self.receive()?;
+        // After length and correlation id comes the header's empty list of tagged fields.
+        let mut body = Bytes::copy_from_slice(self.answer.get(9..4 + size).context("an answer is too short")?);
+        let answer = ProduceResponse::decode(&mut body, PRODUCE_VERSION)?;
+        for partition in answer.responses.iter().flat_map(|topic| &topic.partition_responses) {
+            if partition.error_code != 0 {
+                bail!("produce to partition {}: error code {}", partition.index, partition.error_code);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one whole answer, usually with one system call; its size without the length in front.
+    fn receive(&mut self) -> Result<usize> {
+        let mut got = 0;
+        loop {
+            let size = (got >= 4).then(|| i32::from_be_bytes([0, 1, 2, 3].map(|index: usize| self.answer[index])));
+            if let Some(size) = size {
+                let size = usize::try_from(size).context("an answer with a negative size")?;
+                if size > ANSWER_BYTES_MAX {
+                    bail!("an answer of {size} bytes");
+                }
+                if got == 4 + size {
+                    return Ok(size);
+                }
+                if got > 4 + size {
+                    bail!("more than one answer to one request");
+                }
+                if self.answer.len() < 4 + size {
+                    self.answer.resize(4 + size, 0);
+                }
+            }
+            match self.stream.read(&mut self.answer[got..])? {
+                0 => bail!("the broker closed the connection"),
+                count => got += count,
+            }
+        }
+    }
+}

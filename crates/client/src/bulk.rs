@@ -1,0 +1,269 @@
+//! librdkafka for loads, where the client must not be what is measured.
+//!
+//! Picture: [`Producer`](crate::Producer) and [`Consumer`](crate::Consumer) make a promise for each record, which costs an
+//! allocation, a channel and a look-up of the topic for each. Here records are counted, not promised: a record is sent
+//! from memory that never goes away, without a copy; only failures are told of, unless acknowledgements are asked for; a
+//! reader sees records where librdkafka holds them.
+//! Invariants: the queue is librdkafka's and bounded (`librdkafka.queue.buffering.max.messages`); a full one holds the
+//! sender back. Calls block, so they belong on threads of the caller and never on an async runtime.
+//! Not here: keys, headers, groups, transactions, retries of what librdkafka gave up.
+
+use std::ffi::CString;
+use std::ptr::null_mut;
+use std::time::{Duration, Instant};
+
+use rdkafka::bindings as native;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::producer::{DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+use twinstream_model::{Offset, PartitionIndex, TopicName};
+
+use crate::context::Context;
+use crate::error::ClientError;
+use crate::settings::{ClientSettings, table::Scope};
+
+/// How long [`BulkProducer::finish`] sleeps between two looks at the queue.
+const FINISH_POLL: Duration = Duration::from_micros(500);
+/// Records that one [`BulkConsumer::poll`] hands out at most.
+const POLL_RECORDS: usize = 4_096;
+
+/// What became of one record.
+#[derive(Debug)]
+pub struct Acknowledged {
+    /// The mark that was sent with it.
+    pub mark: usize,
+    pub error: Option<ClientError>,
+}
+
+type Tell = Box<dyn Fn(Acknowledged) + Send + Sync>;
+
+struct BulkContext {
+    inner: Context,
+    tell: Tell,
+}
+
+impl ClientContext for BulkContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.inner.log(level, facility, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.inner.stats(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.inner.error(error, reason);
+    }
+}
+
+impl ProducerContext for BulkContext {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, delivery: &DeliveryResult<'_>, mark: usize) {
+        let error = delivery.as_ref().err().map(|(error, message)| {
+            ClientError::rdkafka(format!("produce to {}-{}", message.topic(), message.partition()), error)
+        });
+        (self.tell)(Acknowledged { mark, error });
+    }
+}
+
+impl ConsumerContext for BulkContext {}
+
+/// Which records the sender is told about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tells {
+    Failures,
+    Everything,
+}
+
+/// A producer for one topic.
+pub struct BulkProducer {
+    // Before the producer that it belongs to, because fields are dropped in this order.
+    topic: NativeTopic,
+    producer: ThreadedProducer<BulkContext>,
+    name: TopicName,
+}
+
+impl BulkProducer {
+    /// `tell` is called on librdkafka's polling thread.
+    pub fn new(
+        settings: &ClientSettings,
+        topic: &TopicName,
+        tells: Tells,
+        tell: impl Fn(Acknowledged) + Send + Sync + 'static,
+    ) -> Result<Self, ClientError> {
+        let mut config = settings.rdkafka(Scope::Producer);
+        config.set("delivery.report.only.error", if tells == Tells::Failures { "true" } else { "false" });
+        let context = BulkContext { inner: Context::new(settings.client_id()), tell: Box::new(tell) };
+        let producer: ThreadedProducer<BulkContext> =
+            config.create_with_context(context).map_err(|error| ClientError::rdkafka("create producer", &error))?;
+        let topic_handle = NativeTopic::new(producer.client().native_ptr(), topic)?;
+        Ok(Self { topic: topic_handle, producer, name: topic.clone() })
+    }
+
+    /// Puts a record into the queue; waits while that is full. The bytes are not copied.
+    pub fn send(&self, partition: PartitionIndex, payload: &'static [u8], mark: usize) -> Result<(), ClientError> {
+        // SAFETY: the topic handle lives as long as self, and the payload for ever, which is what librdkafka needs
+        // without F_COPY and F_FREE: it only reads it until the record is delivered.
+        let code = unsafe {
+            native::rd_kafka_produce(
+                self.topic.0,
+                partition.0,
+                native::RD_KAFKA_MSG_F_BLOCK,
+                payload.as_ptr().cast_mut().cast(),
+                payload.len(),
+                std::ptr::null(),
+                0,
+                mark as *mut std::ffi::c_void,
+            )
+        };
+        if code == 0 {
+            return Ok(());
+        }
+        // SAFETY: reads the calling thread's last error, which the call above has set.
+        let code: RDKafkaErrorCode = unsafe { native::rd_kafka_last_error() }.into();
+        let what = format!("produce to {}-{partition}", self.name);
+        Err(ClientError::native(what, Some(code), &code.to_string()))
+    }
+
+    /// Waits until nothing is queued or in flight.
+    pub fn finish(&self, within: Duration) -> Result<(), ClientError> {
+        let deadline = Instant::now() + within;
+        while self.producer.in_flight_count() > 0 {
+            if Instant::now() >= deadline {
+                let what = format!("finish, {} records are still queued", self.producer.in_flight_count());
+                return Err(ClientError::Timeout { what, after: within });
+            }
+            std::thread::sleep(FINISH_POLL);
+        }
+        Ok(())
+    }
+}
+
+/// librdkafka's handle of a topic, so that no record has to look it up by name.
+struct NativeTopic(*mut native::rd_kafka_topic_t);
+
+// SAFETY: librdkafka's topic handles may be used from any thread.
+unsafe impl Send for NativeTopic {}
+// SAFETY: as above.
+unsafe impl Sync for NativeTopic {}
+
+impl NativeTopic {
+    fn new(client: *mut native::rd_kafka_t, name: &TopicName) -> Result<Self, ClientError> {
+        let text = CString::new(name.as_str())
+            .map_err(|_| ClientError::Closed { what: format!("topic name {name} holds a zero byte") })?;
+        // SAFETY: the client is alive, the name ends with a zero byte, and no settings are handed over.
+        let topic = unsafe { native::rd_kafka_topic_new(client, text.as_ptr(), null_mut()) };
+        if topic.is_null() {
+            return Err(ClientError::Library {
+                what: format!("open topic {name}"),
+                reason: "librdkafka has no handle for it".to_owned(),
+                retriable: false,
+            });
+        }
+        Ok(Self(topic))
+    }
+}
+
+impl Drop for NativeTopic {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, given back once, and before its client.
+        unsafe { native::rd_kafka_topic_destroy(self.0) }
+    }
+}
+
+/// A reader of whole partitions, outside of any group.
+pub struct BulkConsumer {
+    queue: NativeQueue,
+    // After the queue that it owns; nothing else keeps it alive.
+    _consumer: BaseConsumer<BulkContext>,
+    messages: Vec<*mut native::rd_kafka_message_t>,
+}
+
+// SAFETY: librdkafka's handles may be used from any thread, and the pointers in `messages` mean something only within `poll`.
+unsafe impl Send for BulkConsumer {}
+
+/// One record, where librdkafka holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct BulkRecord<'a> {
+    pub partition: PartitionIndex,
+    pub offset: Offset,
+    pub payload: &'a [u8],
+}
+
+impl BulkConsumer {
+    /// Reads these partitions from these offsets on.
+    pub fn new(
+        settings: &ClientSettings,
+        topic: &TopicName,
+        from: impl IntoIterator<Item = (PartitionIndex, Offset)>,
+    ) -> Result<Self, ClientError> {
+        let mut config = settings.rdkafka(Scope::Consumer);
+        if settings.get("group.id").is_none() {
+            config.set("group.id", settings.client_id()); // librdkafka wants one; no group is ever joined
+        }
+        let context = BulkContext { inner: Context::new(settings.client_id()), tell: Box::new(|_| {}) };
+        let consumer: BaseConsumer<BulkContext> =
+            config.create_with_context(context).map_err(|error| ClientError::rdkafka("create consumer", &error))?;
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in from {
+            list.add_partition_offset(topic.as_str(), partition.0, NativeOffset::Offset(offset.0))
+                .map_err(|error| ClientError::rdkafka(format!("read {topic}-{partition}"), &error))?;
+        }
+        consumer.assign(&list).map_err(|error| ClientError::rdkafka(format!("assign {topic}"), &error))?;
+        // SAFETY: the client is alive; the handle is given back by `NativeQueue`.
+        let queue = NativeQueue(unsafe { native::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) });
+        Ok(Self { queue, _consumer: consumer, messages: vec![null_mut(); POLL_RECORDS] })
+    }
+
+    /// Waits for records up to this time, then hands out all that are there; how many.
+    pub fn poll(&mut self, within: Duration, mut each: impl FnMut(BulkRecord<'_>)) -> Result<usize, ClientError> {
+        let within = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: queue and room for the messages live as long as self.
+        let count = unsafe {
+            let room = self.messages.as_mut_ptr();
+            native::rd_kafka_consume_batch_queue(self.queue.0, within, room, self.messages.len())
+        };
+        let mut failure = None;
+        let count = usize::try_from(count).unwrap_or(0);
+        for message in self.messages[..count].iter().copied() {
+            // SAFETY: librdkafka gave so many messages, each owned by us until it is destroyed below; its payload is
+            // `len` bytes, or null.
+            unsafe {
+                let head = &*message;
+                if head.err == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    let payload = match head.payload.is_null() {
+                        true => &[][..],
+                        false => std::slice::from_raw_parts(head.payload.cast::<u8>().cast_const(), head.len),
+                    };
+                    let (partition, offset) = (PartitionIndex(head.partition), Offset(head.offset));
+                    each(BulkRecord { partition, offset, payload });
+                } else {
+                    let code: RDKafkaErrorCode = head.err.into();
+                    failure = Some(ClientError::native("read", Some(code), &code.to_string()));
+                }
+                native::rd_kafka_message_destroy(message);
+            }
+        }
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(count),
+        }
+    }
+}
+
+/// librdkafka's queue of a consumer.
+struct NativeQueue(*mut native::rd_kafka_queue_t);
+
+impl Drop for NativeQueue {
+    fn drop(&mut self) {
+        // SAFETY: given out by librdkafka for us, given back once, and before its client.
+        unsafe { native::rd_kafka_queue_destroy(self.0) }
+    }
+}
