@@ -235,5 +235,10 @@ impl Backoff {
     }
 }
 
+/// How many partitions a group member's assignment names; see [`crate::fuzzing`].
+pub(crate) fn assigned_partitions(bytes: &[u8]) -> usize {
+    groups::read_assignment(bytes).len()
+}
+
 #[cfg(test)]
 mod tests;
