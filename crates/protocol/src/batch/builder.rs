@@ -4,11 +4,15 @@
 //! the checksum. The builder is for batches that we make ourselves (coordinators, the raw client,
 //! recompression); batches of producers pass through as they are.
 
+use std::io::{ErrorKind, Read, Write};
+
 use thiserror::Error;
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
-use super::{ATTRIBUTES, Attributes, BatchView, CRC, HEADER_BYTES, LENGTH_OVERHEAD, MAGIC, NO_SEQUENCE, NO_TIMESTAMP};
-use crate::compression::{CompressionError, CompressionSpec};
+use super::{
+    ATTRIBUTES, Attributes, BatchError, BatchView, CRC, HEADER_BYTES, LENGTH_OVERHEAD, MAGIC, NO_SEQUENCE, NO_TIMESTAMP,
+};
+use crate::compression::{Compression, CompressionError, CompressionSpec};
 use crate::varint;
 
 /// What an idempotent producer writes into its batches.
@@ -31,6 +35,7 @@ pub struct BatchBuilder {
     compression: CompressionSpec,
     flags: i16,
     log_append_time: Option<i64>,
+    delete_horizon: Option<i64>,
     producer: Option<ProducerStamp>,
     body: Vec<u8>,
     count: i32,
@@ -82,6 +87,23 @@ impl BatchBuilder {
         self
     }
 
+    /// Notes the time from which tombstones and markers in this batch may go. It takes the place of the base timestamp
+    /// (KIP-534), so it has to be set before the first record.
+    pub fn with_delete_horizon(mut self, horizon: i64) -> Self {
+        assert!(self.count == 0, "timestamps count from the horizon");
+        self.flags |= Attributes::DELETE_HORIZON;
+        self.delete_horizon = Some(horizon);
+        self
+    }
+
+    /// Lets the batch end at a later offset than its last record: what compaction removes from a batch leaves the offsets
+    /// and with them the sequences of its producer.
+    pub fn end_at_delta(&mut self, last_offset_delta: i32) -> &mut Self {
+        assert!(last_offset_delta >= self.last_offset_delta, "a batch ends behind its records");
+        self.last_offset_delta = last_offset_delta;
+        self
+    }
+
     /// Appends a record at the next offset.
     pub fn append<'h>(
         &mut self,
@@ -104,7 +126,7 @@ impl BatchBuilder {
     ) -> &mut Self {
         assert!(offset_delta > self.last_offset_delta, "offsets of a batch ascend");
         if self.count == 0 {
-            self.base_timestamp = timestamp;
+            self.base_timestamp = self.delete_horizon.unwrap_or(timestamp);
             self.max_timestamp = timestamp;
         }
         self.max_timestamp = self.max_timestamp.max(timestamp);
@@ -176,20 +198,77 @@ pub enum BuildError {
     TooLarge(#[from] BatchTooLarge),
 }
 
+/// Why a batch could not be packed by another codec.
+#[derive(Debug, Error)]
+pub enum RepackError {
+    #[error("batch has {len} bytes or more when it is packed for this topic, {max} are allowed")]
+    TooLarge { len: usize, max: usize },
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// Unpacked bytes in memory at once while they are packed again.
+const WINDOW_BYTES: usize = 32 * 1024;
+
 impl BatchView<'_> {
-    /// The same batch with its records packed by another codec; `unpacked` are its records as plain bytes.
-    pub fn recompress(&self, unpacked: &[u8], to: CompressionSpec) -> Result<Vec<u8>, BuildError> {
-        let body = to.compress(unpacked)?;
-        let attributes = (self.attributes().0 & !Attributes::COMPRESSION_MASK) | to.codec as i16;
+    /// The same batch with its records packed by another codec, in at most `max` bytes. Works piece by piece; how much
+    /// the records unpack to is for a survey to limit before.
+    pub fn repack(&self, to: CompressionSpec, max: usize) -> Result<Vec<u8>, RepackError> {
+        let codec = self.header().codec()?;
+        let mut reader = codec.reader(self.body()).map_err(BatchError::from)?;
+        let failed = |source| BuildError::from(to.failed(source));
+        let mut packer = to.writer().map_err(failed)?;
+        let mut window = vec![0; WINDOW_BYTES];
+        loop {
+            let read = match reader.read(&mut window) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(BatchError::from(codec.damaged(error)).into()),
+            };
+            packer.write_all(&window[..read]).map_err(failed)?;
+            let len = HEADER_BYTES + packer.ready();
+            if len > max {
+                return Err(RepackError::TooLarge { len, max });
+            }
+        }
+        let body = packer.finish().map_err(failed)?;
+        Ok(self.with_body(&body, to.codec)?)
+    }
+
+    /// The same batch around other bytes, which are records packed by `codec`.
+    fn with_body(&self, body: &[u8], codec: Compression) -> Result<Vec<u8>, BuildError> {
+        let attributes = (self.attributes().0 & !Attributes::COMPRESSION_MASK) | codec as i16;
         let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
         out.extend_from_slice(&self.bytes()[..HEADER_BYTES]);
-        out.extend_from_slice(&body);
+        out.extend_from_slice(body);
         let length = wire_length(out.len())?;
         out[super::LENGTH..super::LENGTH + 4].copy_from_slice(&length.to_be_bytes());
         out[ATTRIBUTES..ATTRIBUTES + 2].copy_from_slice(&attributes.to_be_bytes());
         seal(&mut out);
         Ok(out)
     }
+
+    /// The same batch with its records packed by another codec; `unpacked` are its records as plain bytes.
+    pub fn recompress(&self, unpacked: &[u8], to: CompressionSpec) -> Result<Vec<u8>, BuildError> {
+        self.with_body(&to.compress(unpacked)?, to.codec)
+    }
+}
+
+/// See [`BatchView::emptied`].
+pub(super) fn emptied(batch: &BatchView<'_>) -> Vec<u8> {
+    let attributes = batch.attributes().0 & !(Attributes::COMPRESSION_MASK | Attributes::DELETE_HORIZON);
+    let length = (HEADER_BYTES - LENGTH_OVERHEAD) as i32;
+    let mut out = batch.bytes()[..HEADER_BYTES].to_vec();
+    let mut put = |at: usize, value: &[u8]| out[at..at + value.len()].copy_from_slice(value);
+    put(super::LENGTH, &length.to_be_bytes());
+    put(ATTRIBUTES, &attributes.to_be_bytes());
+    put(super::BASE_TIMESTAMP, &NO_TIMESTAMP.to_be_bytes());
+    put(super::RECORD_COUNT, &0i32.to_be_bytes());
+    seal(&mut out);
+    out
 }
 
 fn wire_length(len: usize) -> Result<i32, BatchTooLarge> {

@@ -17,10 +17,12 @@
 mod builder; // writes a batch
 mod edit; // patches header fields, with or without the checksum
 mod records; // the records inside
+mod survey; // whether they are sound, without lending them
 
-pub use builder::{BatchBuilder, BatchTooLarge, BuildError, ProducerStamp};
+pub use builder::{BatchBuilder, BatchTooLarge, BuildError, ProducerStamp, RepackError};
 pub use edit::{BatchMut, HeaderMut};
 pub use records::{Header, Headers, Record, Records};
+pub use survey::Surveyed;
 
 use thiserror::Error;
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
@@ -104,6 +106,8 @@ pub enum BatchError {
     Compression(#[from] CompressionError),
     #[error("record {index} of the batch is malformed")]
     MalformedRecord { index: usize },
+    #[error("record {index} of the batch is not numbered by its place")]
+    RecordOffset { index: usize },
     #[error("batch announces {announced} records, but holds {found}")]
     RecordCount { announced: i32, found: usize },
 }
@@ -172,6 +176,11 @@ impl<'a> BatchView<'a> {
         Ok(())
     }
 
+    /// The batch without its records: what stays when compaction keeps only its offsets and its producer's sequences.
+    pub fn emptied(&self) -> Vec<u8> {
+        builder::emptied(self)
+    }
+
     /// Unpacks the records, which may take up to `limit` bytes.
     pub fn records(&self, limit: usize) -> Result<Records<'a>, BatchError> {
         Records::decode(self.header(), self.body(), limit)
@@ -220,8 +229,19 @@ impl BatchHeader {
         }
     }
 
+    /// The codec of the records; an error if the attributes name none.
+    pub fn codec(&self) -> Result<Compression, BatchError> {
+        let unknown = BatchError::UnknownCompression(self.attributes.0 & Attributes::COMPRESSION_MASK);
+        self.attributes.compression().ok_or(unknown)
+    }
+
     pub fn last_offset(&self) -> Offset {
         Offset(self.base_offset.0.saturating_add(i64::from(self.last_offset_delta)))
+    }
+
+    /// The time from which tombstones and markers of this batch may go, if compaction has reached it (KIP-534).
+    pub fn delete_horizon(&self) -> Option<i64> {
+        self.attributes.has_delete_horizon().then_some(self.base_timestamp)
     }
 
     /// The offset after the last one of this batch.

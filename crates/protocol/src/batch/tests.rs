@@ -200,3 +200,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn horizon_takes_the_place_of_the_base_timestamp_and_records_keep_their_times() {
+    let mut builder = BatchBuilder::new().with_base_offset(Offset(40)).with_delete_horizon(9_000);
+    builder.append_at_delta(2, 1_000, Some(b"k"), None, []).append_at_delta(3, 1_500, Some(b"l"), Some(b"v"), []);
+    builder.end_at_delta(7);
+    let bytes = builder.build().unwrap();
+    let batch = BatchView::parse(&bytes).unwrap();
+    batch.check_crc().unwrap();
+    let header = batch.header();
+    assert_eq!((header.delete_horizon(), header.base_timestamp, header.max_timestamp), (Some(9_000), 9_000, 1_500));
+    assert_eq!((header.last_offset(), header.record_count), (Offset(47), 2));
+    let records = batch.records(1_000).unwrap();
+    let times: Vec<(i64, i64)> = records.iter().map(|r| r.map(|r| (r.offset.0, r.timestamp)).unwrap()).collect();
+    assert_eq!(times, [(42, 1_000), (43, 1_500)]);
+}
+
+#[test]
+fn emptied_batch_keeps_offsets_and_producer() {
+    let stamp = ProducerStamp { id: ProducerId(5), epoch: ProducerEpoch(2), base_sequence: 11 };
+    let mut builder = BatchBuilder::new().with_base_offset(Offset(40)).with_producer(stamp);
+    builder = builder.with_compression(Compression::Zstd).with_transactional().with_delete_horizon(9_000);
+    builder.append(1_000, Some(b"k"), None, []).append(1_001, Some(b"l"), None, []);
+    let bytes = builder.build().unwrap();
+    let before = BatchView::parse(&bytes).unwrap().header();
+    let bytes = BatchView::parse(&bytes).unwrap().emptied();
+    let batch = BatchView::parse(&bytes).unwrap();
+    batch.check_crc().unwrap();
+    let after = batch.header();
+    assert_eq!((after.len, after.record_count, after.base_timestamp), (HEADER_BYTES, 0, NO_TIMESTAMP));
+    assert!(after.attributes.is_transactional() && after.delete_horizon().is_none());
+    assert_eq!(after.attributes.compression(), Some(Compression::None));
+    assert_eq!((after.base_offset, after.last_offset()), (before.base_offset, before.last_offset()));
+    assert_eq!((after.producer_id, after.producer_epoch), (before.producer_id, before.producer_epoch));
+    assert_eq!((after.base_sequence, after.last_sequence()), (11, 12));
+    assert_eq!((after.max_timestamp, after.leader_epoch), (before.max_timestamp, before.leader_epoch));
+    assert_eq!(batch.records(0).unwrap().iter().count(), 0);
+}

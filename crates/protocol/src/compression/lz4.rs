@@ -38,7 +38,11 @@ pub(super) struct HighWriter {
 impl HighWriter {
     pub(super) fn new(level: i32) -> HighWriter {
         let exponent = u32::try_from(level - 1).unwrap_or(0).min(ATTEMPTS_MAX.ilog2());
-        HighWriter { out: FRAME_START.to_vec(), block: Vec::with_capacity(BLOCK_BYTES), finder: Finder::new(1 << exponent) }
+        HighWriter {
+            out: FRAME_START.to_vec(),
+            block: Vec::with_capacity(BLOCK_BYTES),
+            finder: Finder::new(1 << exponent),
+        }
     }
 
     /// Bytes that are ready.
