@@ -163,7 +163,7 @@ impl CompressionSpec {
         let inner = match self.codec {
             Compression::None => Writer::None(Vec::new()),
             Compression::Gzip => Writer::Gzip(flate2::write::GzEncoder::new(Vec::new(), self.gzip_level())),
-            Compression::Snappy => Writer::Snappy(snappy::Writer::new()),
+            Compression::Snappy => Writer::Snappy(Box::new(snappy::Writer::new())),
             Compression::Lz4 => match self.level {
                 None | Some(lz4::DEFAULT_LEVEL) => Writer::Lz4(Box::new(fast_lz4())),
                 Some(level) => Writer::HighLz4(lz4::HighWriter::new(level)),
@@ -204,7 +204,7 @@ pub struct Packer {
 enum Writer {
     None(Vec<u8>),
     Gzip(flate2::write::GzEncoder<Vec<u8>>),
-    Snappy(snappy::Writer),
+    Snappy(Box<snappy::Writer>),
     Lz4(Box<lz4_flex::frame::FrameEncoder<Vec<u8>>>),
     HighLz4(lz4::HighWriter),
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
