@@ -52,3 +52,8 @@ pub fn peer_answer(bytes: &[u8]) {
     messages::read_isr_outcomes(payload).ok();
     messages::read_forwarded_answer(payload).ok();
 }
+
+/// Whether clients may send this API.
+pub fn serves(api_key: i16) -> bool {
+    !handlers::is_internal(api_key) && handlers::served(api_key).is_some()
+}

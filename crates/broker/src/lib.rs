@@ -12,9 +12,9 @@ mod context; // what a handler sees
 mod controller; // the metadata quorum, and who decides
 mod error; // why a broker does not start, or stops
 mod follow; // partitions and groups in line with the image
+mod format; // log directories for a cluster id
 #[doc(hidden)]
 pub mod fuzzing; // decoders as functions of bytes
-mod format; // log directories for a cluster id
 mod groups; // the group coordinator
 mod handlers; // one file per API, one table
 mod metrics;

@@ -15,6 +15,8 @@
 
 pub mod deadlines;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod group;
 
 pub use deadlines::Deadlines;

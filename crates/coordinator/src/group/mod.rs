@@ -25,7 +25,7 @@ mod rebalance; // prepare, complete, and the deadlines between
 mod record;
 mod request;
 mod state;
-mod subscription;
+pub(crate) mod subscription;
 mod sync; // who gets what
 
 use std::collections::BTreeMap;
