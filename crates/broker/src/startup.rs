@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use twinstream_log::OpenFiles;
 use twinstream_metadata::Image;
 
 use crate::auto_create::Complaints;
@@ -37,8 +38,8 @@ use crate::{BrokerError, BrokerOptions};
 pub(crate) async fn run(options: BrokerOptions, mut shutdown: watch::Receiver<bool>) -> Result<(), BrokerError> {
     let started = Instant::now();
     let settings = Arc::new(read_settings(&options)?);
-    raise_file_limit();
-    let directories = Directories::open(&settings.log.dirs, settings.node.id)?;
+    let files = OpenFiles::new(settings.log.open_files_max.min(OpenFiles::default_max(raise_file_limit())));
+    let directories = Directories::open(&settings.log.dirs, settings.node.id, files)?;
     let bound = bind::bind_all(&settings.network.listeners, settings.network.backlog).await?;
     let node = Node::new(settings, directories, &bound, &shutdown).await?;
     let outcome = node.serve(bound, started, &mut shutdown).await;
@@ -181,16 +182,20 @@ fn read_settings(options: &BrokerOptions) -> Result<Settings, BrokerError> {
     Ok(settings)
 }
 
-/// Each segment takes three descriptors and each client one, and the usual soft limit of 1024 is for programs that call
-/// `select`. The hard limit is what the administrator allows.
-fn raise_file_limit() {
+/// Files of logs and clients take descriptors, and the usual soft limit of 1024 is for programs that call `select`. The
+/// hard limit is what the administrator allows. Returns the limit that holds, `None` if there is none.
+fn raise_file_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
-        return;
+        return limit.current;
     }
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        tracing::warn!(%error, current = limit.current, "cannot raise the limit of open files");
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!(%error, current = limit.current, "cannot raise the limit of open files");
+            limit.current
+        }
     }
 }
 

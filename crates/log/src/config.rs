@@ -27,6 +27,8 @@ pub struct LogConfig {
     pub message_bytes_max: usize,
     /// `max.decompressed.message.bytes`: what a batch may unpack to where the broker must look inside.
     pub decompressed_bytes_max: usize,
+    /// `twinstream.record.checks` of the broker: how much of a produced batch is looked at.
+    pub record_checks: RecordChecks,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
     /// `message.timestamp.before.max.ms`, `None` accepts any age.
@@ -39,6 +41,8 @@ pub struct LogConfig {
     pub flush_messages: i64,
     /// `flush.ms`: age at which written records are flushed to the disk.
     pub flush_ms: i64,
+    /// `twinstream.flush=ack`: producers with `acks=all` wait until the in-sync replicas have flushed.
+    pub flush_before_ack: bool,
     /// `file.delete.delay.ms`: how long files outlive the segment they belonged to.
     pub file_delete_delay_ms: i64,
     /// `preallocate`: reserve the disk space of a new segment at once.
@@ -63,6 +67,15 @@ pub enum TimestampType {
     LogAppendTime,
 }
 
+/// How much of a produced batch is looked at before it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordChecks {
+    /// Checksum and header, and the records where the topic or the header asks for it.
+    Headers,
+    /// Every record of every batch, unpacked where it is compressed, as Kafka does.
+    Records,
+}
+
 /// What makes old records go; neither means that they stay for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanupPolicy {
@@ -84,12 +97,14 @@ impl Default for LogConfig {
             cleanup: CleanupPolicy { delete: true, compact: false },
             message_bytes_max: 1_048_588,
             decompressed_bytes_max: i32::MAX as usize - 8,
+            record_checks: RecordChecks::Headers,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: None,
             timestamp_after_max_ms: Some(3_600_000),
             compression: None,
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,
+            flush_before_ack: false,
             file_delete_delay_ms: 60_000,
             preallocate: false,
             delete_retention_ms: 86_400_000,

@@ -6,6 +6,7 @@
 //!
 //! Invariants: nothing in the directory is touched before the lock is held.
 
+mod disk; // what all logs of a directory share
 mod meta; // meta.properties
 mod running; // under which boot of the machine the logs were checked
 
@@ -19,6 +20,8 @@ use uuid::Uuid;
 
 use crate::{LogError, checkpoint, files};
 
+pub use disk::Disk;
+pub(crate) use disk::Unflushed;
 pub use meta::MetaProperties;
 
 const LOCK: &str = ".lock";
@@ -224,8 +227,7 @@ impl LogDirectory {
 
     /// Size of the file system and what is free for us, in bytes.
     pub fn space(&self) -> Result<(u64, u64), LogError> {
-        let stat = rustix::fs::statvfs(&self.path).map_err(|e| LogError::io("inspect", &self.path)(e.into()))?;
-        Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
+        disk::space(&self.path)
     }
 }
 

@@ -22,10 +22,16 @@ pub enum LogError {
     },
     #[error("{} is damaged: {what}", path.display())]
     Damaged { path: PathBuf, what: String },
+    #[error("batch at position {position} of {} is damaged: {what}", path.display())]
+    DamagedBatch { path: PathBuf, position: u64, what: String },
     #[error("{} has version {found}, this program reads up to version {known}; start a newer program on it", path.display())]
     NewerVersion { path: PathBuf, found: String, known: u32 },
     #[error("log is out of use until the broker restarts, because an earlier write failed: {cause}")]
     Poisoned { cause: String },
+    #[error("log directory {} is out of use until the broker restarts: {cause}", dir.display())]
+    Offline { dir: PathBuf, cause: String },
+    #[error("log directory {} has {free} bytes left, of which {reserve} are kept for metadata and committed offsets; delete records, or give it a larger disk", dir.display())]
+    Reserve { dir: PathBuf, free: u64, reserve: u64 },
     #[error("log is closed")]
     Closed,
 }
@@ -38,6 +44,32 @@ impl LogError {
 
     pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> LogError {
         LogError::Damaged { path: path.to_owned(), what: what.into() }
+    }
+
+    /// Whether the disk is full, or the quota used up: nothing was lost, and it may pass.
+    pub fn is_out_of_space(&self) -> bool {
+        match self {
+            LogError::Reserve { .. } => true,
+            LogError::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it may pass by itself: there is no room, or too many files are open. Nothing was lost.
+    pub fn is_passing(&self) -> bool {
+        let too_many_files =
+            [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+        match self {
+            LogError::Io { source, .. } if too_many_files.contains(&source.raw_os_error()) => true,
+            _ => self.is_out_of_space(),
+        }
+    }
+
+    /// Whether nothing can be said that was not said when the log or its directory went out of use.
+    pub fn is_known(&self) -> bool {
+        matches!(self, LogError::Poisoned { .. } | LogError::Offline { .. } | LogError::Closed)
     }
 
     /// The error and all its causes in one line.
@@ -101,6 +133,9 @@ pub struct RecordFault {
 pub enum ReadError {
     #[error("offset {requested} is outside the log, which reaches from {start} to {end}")]
     OutOfRange { requested: Offset, start: Offset, end: Offset },
+    /// What is on the disk is not what was written. Nobody gets it; it waits for a repair from another replica.
+    #[error("records {offset} up to {end} are damaged, at position {position} of {}", path.display())]
+    Damaged { path: PathBuf, position: u64, offset: Offset, end: Offset },
     #[error(transparent)]
     Batch(#[from] BatchError),
     #[error(transparent)]

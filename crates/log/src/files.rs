@@ -14,7 +14,7 @@ pub(crate) const INDEX: &str = "index";
 pub(crate) const TIME_INDEX: &str = "timeindex";
 pub(crate) const SNAPSHOT: &str = "snapshot";
 /// Suffix of files that only wait for their last reader.
-pub(crate) const DELETED: &str = "deleted";
+pub(crate) const DELETED: &str = ".deleted";
 
 const BATCHES_PER_WRITE: usize = 512; // two slices each stay within the 1024 of IOV_MAX
 

@@ -7,12 +7,12 @@
 //!
 //! Invariants: keys ascend strictly; entries on disk come before those in memory.
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::LogError;
+use crate::open_files::Handle;
 
 /// Entries that wait in memory before they are written.
 const PENDING_MAX: usize = 64;
@@ -83,8 +83,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 #[derive(Debug)]
 pub(crate) struct Index<E> {
-    path: PathBuf,
-    file: File,
+    handle: Arc<Handle>,
     /// Entries in the file.
     stored: usize,
     /// Entries that follow those of the file.
@@ -94,21 +93,25 @@ pub(crate) struct Index<E> {
 
 impl<E: Entry> Index<E> {
     /// Opens the file, or makes an empty one. Trailing bytes that are no whole entry are an error.
-    pub(crate) fn open(path: &Path) -> Result<Index<E>, LogError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(LogError::io("open", path))?;
-        let len = file.metadata().map_err(LogError::io("inspect", path))?.len() as usize;
+    pub(crate) fn open(handle: &Arc<Handle>) -> Result<Index<E>, LogError> {
+        let file = handle.get_or_create()?;
+        let len = file.metadata().map_err(LogError::io("inspect", &handle.path()))?.len() as usize;
         if !len.is_multiple_of(E::BYTES) {
-            return Err(LogError::damaged(path, format!("{len} bytes are no whole number of entries")));
+            return Err(LogError::damaged(&handle.path(), format!("{len} bytes are no whole number of entries")));
         }
-        let mut index = Index { path: path.to_owned(), file, stored: len / E::BYTES, pending: Vec::new(), last: None };
+        let mut index = Index::of(handle, len / E::BYTES);
         index.last = index.last_stored()?;
         Ok(index)
+    }
+
+    /// Makes the file anew, without entries.
+    pub(crate) fn create(handle: &Arc<Handle>) -> Result<Index<E>, LogError> {
+        handle.create()?;
+        Ok(Index::of(handle, 0))
+    }
+
+    fn of(handle: &Arc<Handle>, stored: usize) -> Index<E> {
+        Index { handle: Arc::clone(handle), stored, pending: Vec::new(), last: None }
     }
 
     fn last_stored(&self) -> Result<Option<E>, LogError> {
@@ -116,6 +119,10 @@ impl<E: Entry> Index<E> {
             0 => Ok(None),
             stored => self.read_stored(stored - 1).map(Some),
         }
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
     }
 
     pub(crate) fn last(&self) -> Option<E> {
@@ -147,23 +154,29 @@ impl<E: Entry> Index<E> {
         let mut bytes = Vec::with_capacity(self.pending.len() * E::BYTES);
         self.pending.iter().for_each(|entry| entry.encode(&mut bytes));
         let position = (self.stored * E::BYTES) as u64;
-        self.file.write_all_at(&bytes, position).map_err(LogError::io("write", &self.path))?;
+        let file = self.handle.get_for_writing()?;
+        file.write_all_at(&bytes, position).map_err(LogError::io("write", &self.handle.path()))?;
         self.stored += self.pending.len();
         self.pending.clear();
         Ok(())
     }
 
     pub(crate) fn sync(&self) -> Result<(), LogError> {
-        self.file.sync_data().map_err(LogError::io("flush", &self.path))
+        self.handle.sync()
     }
 
     /// Empties the index, to be built anew.
     pub(crate) fn clear(&mut self) -> Result<(), LogError> {
-        self.file.set_len(0).map_err(LogError::io("truncate", &self.path))?;
+        self.set_len(0)?;
         self.pending.clear();
         self.stored = 0;
         self.last = None;
         Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), LogError> {
+        let file = self.handle.get_for_writing()?;
+        file.set_len(len).map_err(LogError::io("truncate", &self.handle.path()))
     }
 
     /// Forgets the entries from the first one on for which `holds` is false.
@@ -173,7 +186,7 @@ impl<E: Entry> Index<E> {
         if pending == 0 {
             let stored = self.partition_point(holds)?;
             if stored < self.stored {
-                self.file.set_len((stored * E::BYTES) as u64).map_err(LogError::io("truncate", &self.path))?;
+                self.set_len((stored * E::BYTES) as u64)?;
                 self.stored = stored;
             }
         }
@@ -223,8 +236,8 @@ impl<E: Entry> Index<E> {
 
     fn read_block(&self, from: usize, to: usize) -> Result<Vec<u8>, LogError> {
         let mut bytes = vec![0; (to - from) * E::BYTES];
-        let read: io::Result<()> = self.file.read_exact_at(&mut bytes, (from * E::BYTES) as u64);
-        read.map_err(LogError::io("read", &self.path))?;
+        let read: io::Result<()> = self.handle.get()?.read_exact_at(&mut bytes, (from * E::BYTES) as u64);
+        read.map_err(LogError::io("read", &self.handle.path()))?;
         Ok(bytes)
     }
 
@@ -237,7 +250,7 @@ impl<E: Entry> Index<E> {
             for bytes in self.read_block(from, to)?.chunks_exact(E::BYTES) {
                 let key = E::decode(bytes).key();
                 if key <= last {
-                    return Err(LogError::damaged(&self.path, format!("key {key} follows {last}")));
+                    return Err(LogError::damaged(&self.handle.path(), format!("key {key} follows {last}")));
                 }
                 last = key;
             }

@@ -14,25 +14,34 @@
 //! while the disk is flushed, and none at all while records are sent. Not here: who may write or read (broker), when to
 //! follow or cut (replication), transactions and compaction (later releases, see `GAPS.md`).
 
+mod checked;
 mod checkpoint;
 mod config;
 mod directory;
 mod epochs;
 mod error;
 mod files;
+mod flusher;
 mod index;
 mod metrics;
+mod open_files;
+mod page_cache;
 mod partition_log;
 mod producers;
 mod segment;
 mod slice;
 mod validate;
 
-pub use config::{CleanupPolicy, LogConfig, TimestampType};
-pub use directory::{Checkpoint, DELETE_SUFFIX, DirectoryError, LastStop, LogDirectory, MetaProperties, remove_folder};
+pub use checked::Damage;
+pub use config::{CleanupPolicy, LogConfig, RecordChecks, TimestampType};
+pub use directory::{
+    Checkpoint, DELETE_SUFFIX, DirectoryError, Disk, LastStop, LogDirectory, MetaProperties, remove_folder,
+};
 pub use error::{AppendError, LogError, ReadError, RecordFault, RecordFaultKind};
+pub use flusher::{Flush, Flusher, Lane};
 pub use metrics::LogMetrics;
+pub use open_files::OpenFiles;
 pub use partition_log::{
     Appended, FollowerAppended, Maintained, Opening, Origin, PartitionLog, ReadResult, TimestampedOffset, Truncated,
 };
-pub use slice::FileSlice;
+pub use slice::{FileSlice, Readiness};

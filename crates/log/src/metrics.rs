@@ -14,6 +14,7 @@ pub struct LogMetrics {
     pub(crate) segments_deleted: IntCounter,
     pub(crate) tails_cut: IntCounter,
     pub(crate) poisoned: IntGauge,
+    pub(crate) damaged: IntGauge,
 }
 
 impl LogMetrics {
@@ -32,10 +33,14 @@ impl LogMetrics {
                 "twinstream_log_poisoned_count",
                 "Logs that take no writes after a failed write or flush.",
             )),
+            damaged: or_panic(IntGauge::new(
+                "twinstream_log_damaged_ranges_count",
+                "Stretches of logs that are damaged on the disk and wait for a repair.",
+            )),
         }
     }
 
-    fn parts(&self) -> [&dyn Collector; 7] {
+    fn parts(&self) -> [&dyn Collector; 8] {
         [
             &self.appended_bytes,
             &self.appended_records,
@@ -44,6 +49,7 @@ impl LogMetrics {
             &self.segments_deleted,
             &self.tails_cut,
             &self.poisoned,
+            &self.damaged,
         ]
     }
 }

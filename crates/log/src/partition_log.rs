@@ -14,6 +14,7 @@
 //! order; the offset given to a batch is the log end at that moment.
 
 mod cuts; // readers notice a cut
+mod damage; // bytes are checked before they go out
 mod flush; // to the disk, and what follows when that fails
 mod follow; // a follower's appends and cuts
 mod read; // readers: by offset, by time, by epoch
@@ -31,12 +32,14 @@ use twinstream_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use twinstream_protocol::batch::{BatchHeader, BatchMut};
 
 use crate::config::TimestampType;
+use crate::directory::Unflushed;
 use crate::epochs::Epochs;
 use crate::metrics::LogMetrics;
+use crate::open_files::Place;
 use crate::producers::Producers;
 use crate::segment::Segment;
 use crate::validate::{self, Prepared};
-use crate::{AppendError, LogConfig, LogError};
+use crate::{AppendError, Disk, LogConfig, LogError};
 
 use cuts::Cuts;
 pub use follow::{FollowerAppended, Truncated};
@@ -76,7 +79,9 @@ pub struct PartitionLog {
     partition: TopicPartition,
     topic_id: TopicId,
     /// Where the folder is; it moves once, when the partition is deleted.
-    dir: RwLock<PathBuf>,
+    dir: Arc<RwLock<PathBuf>>,
+    /// The same, with who opens the files.
+    place: Place,
     config: ArcSwap<LogConfig>,
     metrics: LogMetrics,
     segments: ArcSwap<Vec<Arc<Segment>>>,
@@ -86,6 +91,12 @@ pub struct PartitionLog {
     recovery_point: AtomicI64,
     /// Whether the name of the folder is on the disk; it is flushed with the first records.
     settled: AtomicBool,
+    /// Files were made since the last flush.
+    new_names: AtomicBool,
+    /// Segments below have their indexes on the disk.
+    indexed_to: AtomicI64,
+    disk: Arc<Disk>,
+    unflushed: Unflushed,
     cuts: Cuts,
     writer: Mutex<Writer>,
     /// Held by whoever flushes, so that nobody takes a flush that is still under way for done, and by whoever cuts, so
@@ -183,10 +194,14 @@ impl PartitionLog {
         if let Some(repeated) = self.check_sequences(&writer.producers, &batches)? {
             return Ok(repeated);
         }
+        if origin == Origin::Client {
+            self.check_room(records.len())?;
+        }
         let base_offset = self.log_end_offset();
         let end = assign(&mut batches, base_offset, epoch)?;
+        let mark = self.mark();
         let written = self.write(&mut writer, &batches, epoch, &config);
-        written.map_err(|error| self.poison(error))?;
+        written.map_err(|error| self.not_written(&mut writer, mark, base_offset, error))?;
         batches.iter().for_each(|batch| writer.producers.hear(batch.header.producer_id, now));
         self.log_end.store(end.0, Ordering::Release);
         let appended = Appended {
@@ -213,6 +228,7 @@ impl PartitionLog {
         let Writer { producers, snapshots, .. } = writer;
         snapshots.appended(bytes as u64, producers, &self.dir.read(), self.log_end_offset());
         writer.unflushed_records += records;
+        self.unflushed.add(bytes as u64);
         writer.unflushed_records >= config.flush_messages
     }
 
@@ -281,10 +297,11 @@ impl PartitionLog {
         self.active().seal()?;
         let dir = self.dir.read().clone();
         writer.snapshots.rolled(&writer.producers, &dir, base)?;
-        let fresh = Arc::new(Segment::create(&dir, base, config)?);
+        let fresh = Arc::new(Segment::create(&self.place, base, config)?);
         let mut segments = Vec::clone(&self.segments.load());
         segments.push(Arc::clone(&fresh));
         self.segments.store(Arc::new(segments));
+        self.new_names.store(true, Ordering::Release);
         self.metrics.segments_rolled.inc();
         tracing::debug!(partition = %self.partition, base = base.0, "rolled a new segment");
         Ok(fresh)

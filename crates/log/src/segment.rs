@@ -6,24 +6,29 @@
 //!
 //! Invariants: batches ascend in offset; offsets are `base` to `base + i32::MAX`; `size` is a batch border.
 
+mod check; // bytes that are not known to be good are checked
+mod flush; // to the disk
 mod repair; // opening and cutting
 mod scan; // walks over the batches of a file
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use twinstream_model::Offset;
 use twinstream_protocol::batch::{BatchHeader, BatchView, NO_TIMESTAMP};
 
-use crate::files::{self, INDEX, LOG, TIME_INDEX};
+use crate::checked::Checked;
+use crate::files::{self, DELETED, INDEX, LOG, TIME_INDEX};
 use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
+use crate::open_files::{Handle, Place};
 use crate::{FileSlice, LogConfig, LogError};
 
+pub(crate) use check::Verdict;
 pub(crate) use scan::Tail;
 
 /// Batches whose place is remembered: more than appends between two fetches of a follower that keeps up.
@@ -42,11 +47,10 @@ pub(crate) struct Located {
 #[derive(Debug)]
 pub(crate) struct Segment {
     base: Offset,
-    dir: PathBuf,
-    file: Arc<File>,
+    file: Arc<Handle>,
     size: AtomicU64,
-    /// Whether bytes may be newer than the last flush.
-    dirty: AtomicBool,
+    /// What of it this process knows to be good, or damaged.
+    checked: Checked,
     /// Whether both index files were there and readable when the segment was opened.
     indexes_fit: bool,
     inner: RwLock<Inner>,
@@ -73,36 +77,47 @@ struct Inner {
 
 impl Segment {
     /// Makes an empty segment. Left-overs of the same name have no claim any more.
-    pub(crate) fn create(dir: &Path, base: Offset, config: &LogConfig) -> Result<Segment, LogError> {
-        for extension in [INDEX, TIME_INDEX] {
-            files::remove(&files::offset_file(dir, base, extension))?;
-        }
-        let path = files::offset_file(dir, base, LOG);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(LogError::io("create", &path))?;
+    pub(crate) fn create(place: &Place, base: Offset, config: &LogConfig) -> Result<Segment, LogError> {
+        Segment::create_as(place, base, "", config)
+    }
+
+    /// Makes an empty segment whose files have a suffix, so that they are no part of the log until
+    /// [`Segment::rename`] takes it away.
+    pub(crate) fn create_as(
+        place: &Place,
+        base: Offset,
+        suffix: &'static str,
+        config: &LogConfig,
+    ) -> Result<Segment, LogError> {
+        let handle = Handle::new(place, base, LOG, suffix);
+        let file = handle.create()?;
         if config.preallocate {
             preallocate(&file, config.segment_bytes);
         }
-        Segment::assemble(dir, base, file, 0)
+        let offsets = Index::create(&Handle::new(place, base, INDEX, suffix))?;
+        let times = Index::create(&Handle::new(place, base, TIME_INDEX, suffix))?;
+        Ok(Segment::assemble(base, handle, 0, offsets, times, true))
     }
 
     /// Opens a segment whose content has yet to be looked at with [`Segment::load`], [`Segment::load_checked`] or
     /// [`Segment::recover`].
-    pub(crate) fn open(dir: &Path, base: Offset) -> Result<Segment, LogError> {
-        let path = files::offset_file(dir, base, LOG);
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(LogError::io("open", &path))?;
-        let size = file.metadata().map_err(LogError::io("inspect", &path))?.len();
-        Segment::assemble(dir, base, file, size)
+    pub(crate) fn open(place: &Place, base: Offset) -> Result<Segment, LogError> {
+        let handle = Handle::new(place, base, LOG, "");
+        handle.doubt();
+        let size = handle.get()?.metadata().map_err(LogError::io("inspect", &handle.path()))?.len();
+        let (offsets, offsets_fit) = open_index(&Handle::new(place, base, INDEX, ""))?;
+        let (times, times_fit) = open_index(&Handle::new(place, base, TIME_INDEX, ""))?;
+        Ok(Segment::assemble(base, handle, size, offsets, times, offsets_fit && times_fit))
     }
 
-    fn assemble(dir: &Path, base: Offset, file: File, size: u64) -> Result<Segment, LogError> {
-        let (offsets, offsets_fit) = open_index(dir, base, INDEX)?;
-        let (times, times_fit) = open_index(dir, base, TIME_INDEX)?;
+    fn assemble(
+        base: Offset,
+        file: Arc<Handle>,
+        size: u64,
+        offsets: Index<OffsetEntry>,
+        times: Index<TimeEntry>,
+        indexes_fit: bool,
+    ) -> Segment {
         let inner = Inner {
             offsets,
             times,
@@ -115,15 +130,8 @@ impl Segment {
             recent: VecDeque::new(),
             resumed_at: None,
         };
-        Ok(Segment {
-            base,
-            dir: dir.to_owned(),
-            file: Arc::new(file),
-            size: AtomicU64::new(size),
-            dirty: AtomicBool::new(true),
-            indexes_fit: offsets_fit && times_fit,
-            inner: RwLock::new(inner),
-        })
+        let checked = Checked::from(size);
+        Segment { base, file, size: AtomicU64::new(size), checked, indexes_fit, inner: RwLock::new(inner) }
     }
 
     pub(crate) fn base(&self) -> Offset {
@@ -146,7 +154,7 @@ impl Segment {
 
     /// When the last byte was written, for segments without timestamps.
     pub(crate) fn modified_ms(&self) -> Option<i64> {
-        let modified = self.file.metadata().ok()?.modified().ok()?;
+        let modified = self.file.get().ok()?.metadata().ok()?.modified().ok()?;
         let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
         i64::try_from(since.as_millis()).ok()
     }
@@ -193,8 +201,8 @@ impl Segment {
         config: &LogConfig,
     ) -> Result<(), LogError> {
         let start = self.size();
-        files::write_pieces_at(&self.file, pieces, start).map_err(LogError::io("write", &self.log_path()))?;
-        self.dirty.store(true, Ordering::Release);
+        let file = self.file.get_for_writing()?;
+        files::write_pieces_at(&file, pieces, start).map_err(LogError::io("write", &self.log_path()))?;
         let mut position = start;
         let mut inner = self.inner.write();
         for batch in batches {
@@ -248,17 +256,6 @@ impl Segment {
         self.inner.write().write_out()
     }
 
-    /// Waits until everything written so far is on the disk.
-    pub(crate) fn sync(&self) -> Result<(), LogError> {
-        if !self.dirty.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        self.write_out()?;
-        let synced = self.file.sync_data().map_err(LogError::io("flush", &self.log_path()));
-        let inner = self.inner.read();
-        synced.and_then(|()| inner.offsets.sync()).and_then(|()| inner.times.sync())
-    }
-
     /// The batch that holds `offset`, or the first one behind it.
     pub(crate) fn locate(&self, offset: Offset) -> Result<Option<Located>, LogError> {
         if let Some(recent) = self.inner.read().find_recent(offset) {
@@ -275,7 +272,7 @@ impl Segment {
         wanted: impl Fn(&BatchHeader) -> bool,
     ) -> Result<Option<Located>, LogError> {
         let mut found = None;
-        let tail = scan::headers(&self.file, position, self.size(), |position, header| match wanted(header) {
+        let tail = scan::headers(&*self.file.get()?, position, self.size(), |position, header| match wanted(header) {
             true => {
                 found = Some(Located { position, header: *header });
                 ControlFlow::Break(())
@@ -284,7 +281,7 @@ impl Segment {
         });
         match tail.map_err(LogError::io("read", &self.log_path()))? {
             Tail::Damaged { position, why } => {
-                Err(LogError::damaged(&self.log_path(), format!("{why} at position {position}")))
+                Err(LogError::DamagedBatch { path: self.log_path(), position, what: why })
             }
             Tail::Whole => Ok(found),
         }
@@ -305,20 +302,20 @@ impl Segment {
     }
 
     /// A range of the file that readers may send.
-    pub(crate) fn slice(&self, position: u64, len: usize) -> FileSlice {
-        FileSlice { file: Arc::clone(&self.file), position, len }
+    pub(crate) fn slice(self: &Arc<Segment>, position: u64, len: usize) -> Result<FileSlice, LogError> {
+        Ok(FileSlice { file: self.file.get()?, position, len, segment: Arc::clone(self) })
     }
 
     /// Calls `each` with every header from `position` on.
     pub(crate) fn for_each_header(&self, position: u64, mut each: impl FnMut(&BatchHeader)) -> Result<(), LogError> {
-        let tail = scan::headers(&self.file, position, self.size(), |_, header| {
+        let tail = scan::headers(&*self.file.get()?, position, self.size(), |_, header| {
             each(header);
             ControlFlow::Continue(())
         });
         match tail.map_err(LogError::io("read", &self.log_path()))? {
             Tail::Whole => Ok(()),
             Tail::Damaged { position, why } => {
-                Err(LogError::damaged(&self.log_path(), format!("{why} at position {position}")))
+                Err(LogError::DamagedBatch { path: self.log_path(), position, what: why })
             }
         }
     }
@@ -332,14 +329,18 @@ impl Segment {
 
     /// Renames the files, so that they are no part of the log any more. Open readers keep reading.
     pub(crate) fn mark_deleted(&self) -> Result<Vec<PathBuf>, LogError> {
-        let mut renamed = Vec::new();
-        for extension in [LOG, INDEX, TIME_INDEX] {
-            let path = files::offset_file(&self.dir, self.base, extension);
-            let deleted = files::offset_file(&self.dir, self.base, &format!("{extension}.{}", files::DELETED));
-            std::fs::rename(&path, &deleted).map_err(LogError::io("rename", &path))?;
-            renamed.push(deleted);
+        self.rename(DELETED)
+    }
+
+    /// Gives all files this suffix; without one they are a part of the log. The record file makes a segment, so it is the
+    /// last to come and the first to go. Names are not flushed here.
+    pub(crate) fn rename(&self, suffix: &'static str) -> Result<Vec<PathBuf>, LogError> {
+        let inner = self.inner.read();
+        let mut handles = [inner.offsets.handle(), inner.times.handle(), &self.file];
+        if suffix == DELETED {
+            handles.reverse();
         }
-        Ok(renamed)
+        handles.into_iter().map(|handle| handle.rename(suffix)).collect()
     }
 
     fn relative(&self, offset: Offset) -> u32 {
@@ -347,7 +348,7 @@ impl Segment {
     }
 
     pub(crate) fn log_path(&self) -> PathBuf {
-        files::offset_file(&self.dir, self.base, LOG)
+        self.file.path()
     }
 }
 
@@ -393,14 +394,14 @@ impl Inner {
 }
 
 /// Opens an index and tells whether it was fit for use; a missing or damaged one comes back empty.
-fn open_index<E: Entry>(dir: &Path, base: Offset, extension: &str) -> Result<(Index<E>, bool), LogError> {
-    let path = files::offset_file(dir, base, extension);
-    let exists = path.exists();
-    match Index::open(&path) {
-        Err(LogError::Damaged { what, .. }) => {
+fn open_index<E: Entry>(handle: &Arc<Handle>) -> Result<(Index<E>, bool), LogError> {
+    let exists = handle.path().exists();
+    handle.doubt();
+    match Index::open(handle) {
+        Err(LogError::Damaged { path, what }) => {
             tracing::warn!(path = %path.display(), what, "emptying a damaged index");
-            files::remove(&path)?;
-            Ok((Index::open(&path)?, false))
+            handle.get_for_writing()?.set_len(0).map_err(LogError::io("truncate", &path))?;
+            Ok((Index::open(handle)?, false))
         }
         opened => Ok((opened?, exists)),
     }

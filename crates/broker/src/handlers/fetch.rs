@@ -65,7 +65,7 @@ impl IntoResponse for Fetched {
         }
         let parts = self.0.encode(ctx.api_version).into_iter().map(|part| match part {
             Part::Bytes(bytes) => ResponsePart::Bytes(bytes),
-            Part::Records(FileRecords(FileSlice { file, position, len })) => {
+            Part::Records(FileRecords(FileSlice { file, position, len, .. })) => {
                 ResponsePart::File(FileRange { file, position, length: len })
             }
         });

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use twinstream_log::{Checkpoint, DirectoryError, LastStop, LogDirectory, LogError, LogMetrics, Opening};
-use twinstream_log::{LogConfig, PartitionLog};
+use twinstream_log::{LogConfig, OpenFiles, PartitionLog};
 use twinstream_model::{ClusterId, NodeId, Offset, TopicId, TopicPartition};
 use uuid::Uuid;
 
@@ -18,6 +18,8 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub(crate) struct Directories {
     dirs: Vec<Dir>,
+    /// Who opens the files of all logs.
+    files: Arc<OpenFiles>,
     /// Whether the controller has heard how the last run ended.
     reported: Arc<AtomicBool>,
 }
@@ -58,7 +60,7 @@ struct History {
 
 impl Directories {
     /// Locks the directories and reads what they say about the last run.
-    pub(crate) fn open(paths: &[PathBuf], node: NodeId) -> Result<Directories, DirectoryError> {
+    pub(crate) fn open(paths: &[PathBuf], node: NodeId, files: Arc<OpenFiles>) -> Result<Directories, DirectoryError> {
         let mut dirs = Vec::with_capacity(paths.len());
         for path in paths {
             let directory = LogDirectory::open(path, node)?;
@@ -69,7 +71,7 @@ impl Directories {
             dir.note_if_checked()?;
             dirs.push(dir);
         }
-        Ok(Directories { dirs, reported: Arc::default() })
+        Ok(Directories { dirs, files, reported: Arc::default() })
     }
 
     /// Who these directories are and how their last run ended.
@@ -138,6 +140,7 @@ impl Directories {
             log_start: known(&dir.history.log_starts),
             high_watermark: known(&dir.history.high_watermarks),
             now,
+            files: Arc::clone(&self.files),
         };
         let log = PartitionLog::open(&dir.path.join(at.to_string()), opening)?;
         dir.unopened.lock().retain(|other| other != at);
@@ -156,7 +159,8 @@ impl Directories {
         now: i64,
     ) -> Result<PartitionLog, LogError> {
         let path = self.dirs[dir].path.join(at.to_string());
-        PartitionLog::create(&path, topic_id, Opening::fresh(config, metrics, now))
+        let opening = Opening { files: Arc::clone(&self.files), ..Opening::fresh(config, metrics, now) };
+        PartitionLog::create(&path, topic_id, opening)
     }
 
     /// Renames the folder of a partition that was never opened, so that it goes.

@@ -46,6 +46,7 @@ pub(crate) fn read_code(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         ReadError::Batch(error) => batch_code(error),
+        ReadError::Damaged { .. } => ErrorCode::KafkaStorageError,
         ReadError::Storage(error) => log_code(error),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tempfile::TempDir;
-use twinstream_log::{CleanupPolicy, DirectoryError, Origin, TimestampType};
+use twinstream_log::{CleanupPolicy, DirectoryError, OpenFiles, Origin, TimestampType};
 use twinstream_metadata::{ConfigResource, Image, PartitionImage, Record};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 use twinstream_protocol::batch::BatchBuilder;
@@ -36,7 +36,7 @@ fn settings(dirs: &[PathBuf]) -> Arc<Settings> {
 
 fn open(dirs: &[PathBuf]) -> PartitionManager {
     let settings = settings(dirs);
-    let directories = Directories::open(&settings.log.dirs, NODE).unwrap();
+    let directories = Directories::open(&settings.log.dirs, NODE, OpenFiles::new(100)).unwrap();
     PartitionManager::new(settings, directories, Replicas { isr: Arc::default(), followers: Arc::new(Nobody) })
 }
 

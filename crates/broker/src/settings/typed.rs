@@ -108,6 +108,8 @@ pub(crate) struct LogSettings {
     pub(crate) high_watermark_checkpoint_interval: Duration,
     pub(crate) flush_scheduler_interval: Option<Duration>,
     pub(crate) recovery_threads_per_dir: usize,
+    /// Files that all logs together keep open.
+    pub(crate) open_files_max: usize,
     pub(crate) producer_id_expiration: Duration,
     pub(crate) producer_id_check_interval: Duration,
 }
@@ -302,6 +304,7 @@ impl LogSettings {
             high_watermark_checkpoint_interval: values.millis("replica.high.watermark.checkpoint.interval.ms")?,
             flush_scheduler_interval: values.finite_millis("log.flush.scheduler.interval.ms")?,
             recovery_threads_per_dir: values.size("num.recovery.threads.per.data.dir")?,
+            open_files_max: values.size("twinstream.log.open.files.max")?,
             producer_id_expiration: values.millis("producer.id.expiration.ms")?,
             producer_id_check_interval: values.millis("producer.id.expiration.check.interval.ms")?,
         })

@@ -1,7 +1,17 @@
+use std::path::Path;
+
+use twinstream_model::Offset;
+
 use super::*;
+use crate::files::{INDEX, TIME_INDEX};
+use crate::open_files::{OpenFiles, Place};
+
+fn handle(dir: &Path, extension: &'static str) -> Arc<Handle> {
+    Handle::new(&Place::new(dir, OpenFiles::new(10)), Offset(0), extension, "")
+}
 
 fn filled(dir: &Path, entries: u32) -> Index<OffsetEntry> {
-    let mut index = Index::open(&dir.join("x.index")).unwrap();
+    let mut index = Index::open(&handle(dir, INDEX)).unwrap();
     for i in 0..entries {
         index.push(OffsetEntry { relative: i * 10 + 5, position: i * 100 }).unwrap();
     }
@@ -24,7 +34,7 @@ fn floor_finds_the_entry_in_memory_and_on_disk() {
 fn entries_survive_reopening() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path(), 100).write_out().unwrap();
-    let index: Index<OffsetEntry> = Index::open(&dir.path().join("x.index")).unwrap();
+    let index: Index<OffsetEntry> = Index::open(&handle(dir.path(), INDEX)).unwrap();
     assert_eq!(index.last(), Some(OffsetEntry { relative: 995, position: 9_900 }));
     index.check_order().unwrap();
 }
@@ -42,7 +52,7 @@ fn cleared_index_starts_over() {
 #[test]
 fn keys_that_do_not_ascend_are_not_taken() {
     let dir = tempfile::tempdir().unwrap();
-    let mut index: Index<TimeEntry> = Index::open(&dir.path().join("x.timeindex")).unwrap();
+    let mut index: Index<TimeEntry> = Index::open(&handle(dir.path(), TIME_INDEX)).unwrap();
     index.push(TimeEntry { timestamp: 50, relative: 1 }).unwrap();
     index.push(TimeEntry { timestamp: 50, relative: 2 }).unwrap();
     index.push(TimeEntry { timestamp: 40, relative: 3 }).unwrap();
@@ -52,8 +62,8 @@ fn keys_that_do_not_ascend_are_not_taken() {
 #[test]
 fn half_an_entry_is_damage() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("x.index"), [0; 13]).unwrap();
-    assert!(matches!(Index::<OffsetEntry>::open(&dir.path().join("x.index")), Err(LogError::Damaged { .. })));
+    std::fs::write(dir.path().join("00000000000000000000.index"), [0; 13]).unwrap();
+    assert!(matches!(Index::<OffsetEntry>::open(&handle(dir.path(), INDEX)), Err(LogError::Damaged { .. })));
 }
 
 #[test]

@@ -3,9 +3,16 @@
 //! Picture: an append leaves its bytes in the page cache. A flush takes everything up to the log end of that moment to
 //! the disk and then moves the recovery point there: what lies below it is never checked again at a start.
 //!
+//! ```text
+//!   records of all segments ─▶ indexes of those that are full ─▶ epochs ─▶ names of new files ─▶ recovery point
+//! ```
+//! In the common case, nothing but more records, that is one `fdatasync` of one file.
+//!
 //! Invariants: the recovery point moves only after all that lies below it is on the disk: records, the epochs that they
-//! brought, the names of the files and of the folder. A write or flush that failed puts the log out of use and is never
-//! tried again, because the kernel may drop what it could not write and report the error only once.
+//! brought, the names of the files and of the folder. The index of the segment that grows may lag behind: a segment that
+//! reaches beyond the recovery point is indexed anew. A write or flush that failed takes the whole directory out of use
+//! and is never tried again, because the kernel may drop what it could not write and report the error only once. A write
+//! for which there was no room is taken back to the last byte, and nothing is out of use.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,12 +21,42 @@ use std::sync::atomic::Ordering;
 
 use twinstream_model::Offset;
 
-use super::PartitionLog;
+use super::{PartitionLog, Writer};
 use crate::files::{self, SNAPSHOT};
 use crate::segment::Segment;
-use crate::{LogConfig, LogError, directory};
+use crate::{Disk, LogConfig, LogError, directory};
+
+/// Topics whose records may use the last bytes of a disk: without them consumers could not go on and give room.
+const INTERNAL_PREFIX: &str = "__";
+
+/// Where a log stood before a write, so that the write can be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    base: Offset,
+    size: u64,
+}
 
 impl PartitionLog {
+    /// The disk that the log is on.
+    pub fn disk(&self) -> &Arc<Disk> {
+        &self.disk
+    }
+
+    /// Bytes that were appended since the last flush.
+    pub fn unflushed(&self) -> u64 {
+        self.unflushed.get()
+    }
+
+    /// Whether everything is on the disk.
+    pub fn is_flushed(&self) -> bool {
+        self.recovery_point() >= self.log_end_offset()
+    }
+
+    /// Whether producers with `acks=all` wait for the disk.
+    pub fn acknowledges_flushed(&self) -> bool {
+        self.config.load().flush_before_ack
+    }
+
     /// Waits until all that was appended so far is on the disk; returns up to where that is.
     pub fn flush(&self, now: i64) -> Result<Offset, LogError> {
         self.check_usable()?;
@@ -28,6 +65,7 @@ impl PartitionLog {
             let mut writer = self.writer.lock();
             writer.unflushed_records = 0;
             writer.last_flush_ms = now;
+            self.unflushed.take();
             (self.segments.load_full(), self.log_end_offset())
         };
         self.flush_segments(&segments, end)
@@ -41,15 +79,38 @@ impl PartitionLog {
             return Ok(from);
         }
         let timer = self.metrics.flush_seconds.start_timer();
-        let dirty = segments.iter().filter(|segment| segment.next_offset() > from && segment.base() < end);
-        let synced = dirty.map(|segment| segment.sync()).collect::<Result<Vec<()>, LogError>>();
-        let epochs = self.epochs.write().take_unflushed();
-        let synced = synced.and_then(|_| epochs.map_or(Ok(()), |file| files::sync_file(&file)));
-        let synced = synced.and_then(|()| files::sync_dir(&self.dir.read())).and_then(|()| self.settle());
+        let synced = self.sync(segments, from, end);
         timer.observe_duration();
         synced.map_err(|error| self.poison(error))?;
         self.recovery_point.fetch_max(end.0, Ordering::AcqRel);
         Ok(self.recovery_point())
+    }
+
+    fn sync(&self, segments: &[Arc<Segment>], from: Offset, end: Offset) -> Result<(), LogError> {
+        let Some((growing, full)) = segments.split_last() else { return Ok(()) };
+        let indexed = Offset(self.indexed_to.load(Ordering::Acquire));
+        for segment in full.iter().filter(|segment| segment.next_offset() > from.min(indexed) && segment.base() < end) {
+            segment.sync()?;
+        }
+        if growing.base() < end {
+            growing.sync_records()?;
+        }
+        let mut new_names = self.new_names.swap(false, Ordering::AcqRel);
+        let epochs = {
+            let mut epochs = self.epochs.write();
+            epochs.save()?;
+            epochs.take_unflushed()
+        };
+        if let Some(file) = epochs {
+            files::sync_file(&file)?;
+            new_names = true; // it was written beside the old one and renamed
+        }
+        if new_names {
+            files::sync_dir(&self.dir.read())?;
+        }
+        self.settle()?;
+        self.indexed_to.fetch_max(growing.base().min(end).0, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Flushes what is older than `flush.ms`, and closed segments.
@@ -111,7 +172,7 @@ impl PartitionLog {
     pub(super) fn check_not_poisoned(&self) -> Result<(), LogError> {
         match self.poison.get() {
             Some(cause) => Err(LogError::Poisoned { cause: cause.clone() }),
-            None => Ok(()),
+            None => self.disk.check(),
         }
     }
 
@@ -123,16 +184,70 @@ impl PartitionLog {
         }
     }
 
-    /// Puts the log out of use after a failure of the disk.
+    /// Whether records may take these bytes of the disk. What clusters need to work at all always may.
+    pub(super) fn check_room(&self, bytes: usize) -> Result<(), LogError> {
+        match self.partition.topic.as_str().starts_with(INTERNAL_PREFIX) {
+            true => Ok(()),
+            false => self.disk.check_room(bytes),
+        }
+    }
+
+    /// A file could not be written, flushed, made or renamed, and what is there now is not known: takes the directory out of
+    /// use. What is wrong with this log alone, such as bytes that make no sense, costs only this log.
     pub(super) fn poison(&self, error: LogError) -> LogError {
+        match &error {
+            LogError::Io { .. } => {
+                self.disk.fail(&error.chain());
+            }
+            _ if error.is_known() || error.is_passing() => {}
+            _ => self.poison_alone(&error),
+        }
+        error
+    }
+
+    fn poison_alone(&self, error: &LogError) {
         let cause = error.chain();
         if self.poison.set(cause.clone()).is_ok() {
             self.metrics.poisoned.inc();
             if let Err(error) = directory::forget_checked(self.dir.read().parent()) {
                 tracing::warn!(error = %error.chain(), "the next start may check this log less than it should");
             }
-            tracing::error!(partition = %self.partition, cause, "log is out of use, restart the broker when the disk is well");
+            tracing::error!(partition = %self.partition, cause, "log is out of use until the broker restarts");
         }
-        error
+    }
+
+    /// Like [`PartitionLog::poison`] for what leaves the log as it was when there is no room for it.
+    pub(super) fn poison_unless_full(&self, error: LogError) -> LogError {
+        if error.is_passing() { self.disk.note_full(error) } else { self.poison(error) }
+    }
+
+    /// Where the log stands; the caller holds the writer.
+    pub(super) fn mark(&self) -> Mark {
+        let active = self.active();
+        Mark { base: active.base(), size: active.size() }
+    }
+
+    /// Appending at `end`, which began at `mark`, failed. When there was no room, all of it is taken back and the log is as
+    /// it was; else it is out of use. Nothing of it was announced, so readers and flushes know nothing of it.
+    pub(super) fn not_written(&self, writer: &mut Writer, mark: Mark, end: Offset, error: LogError) -> LogError {
+        if !error.is_passing() {
+            return self.poison(error);
+        }
+        let config = self.config.load();
+        let is_untouched = self.mark() == mark;
+        let taken_back = match is_untouched {
+            true => self.active().take_back(&config),
+            false => {
+                let _cutting = self.cuts.begin();
+                self.truncate_locked(writer, end).and_then(|()| self.active().take_back(&config))
+            }
+        };
+        match taken_back {
+            Ok(()) => self.disk.note_full(error),
+            Err(failed) => {
+                self.poison(failed);
+                error
+            }
+        }
     }
 }

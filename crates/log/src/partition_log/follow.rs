@@ -70,7 +70,10 @@ impl PartitionLog {
         self.check_next(&first.header())?;
         let (base, end) = (first.base_offset(), last.header().next_offset());
         let bytes = followed.iter().map(BatchView::len).sum();
-        self.write_followed(&mut writer, &followed, &config, now).map_err(|error| self.poison(error))?;
+        self.check_room(bytes)?;
+        let (mark, before) = (self.mark(), self.log_end_offset());
+        let written = self.write_followed(&mut writer, &followed, &config, now);
+        written.map_err(|error| self.not_written(&mut writer, mark, before, error))?;
         self.log_end.store(end.0, Ordering::Release);
         let count = end.0 - base.0;
         let flush = self.note_appended(&mut writer, bytes, count, &config);
@@ -184,7 +187,7 @@ impl PartitionLog {
         }
     }
 
-    fn truncate_locked(&self, writer: &mut Writer, end: Offset) -> Result<(), LogError> {
+    pub(super) fn truncate_locked(&self, writer: &mut Writer, end: Offset) -> Result<(), LogError> {
         let config = self.config.load();
         let dir = self.dir.read().clone();
         let (mut kept, gone): (Vec<_>, Vec<_>) =
@@ -196,13 +199,13 @@ impl PartitionLog {
             super::recovery::remove_paths(&segment.mark_deleted()?)?;
         }
         if kept.is_empty() {
-            kept.push(Arc::new(Segment::create(&dir, end, &config)?));
+            kept.push(Arc::new(Segment::create(&self.place, end, &config)?));
         }
         let active = &kept[kept.len() - 1];
         active.truncate_to(end, &config)?;
         let end = active.next_offset();
         self.log_end.store(end.0, Ordering::Release);
-        for bounded_by_end in [&self.high_watermark, &self.log_start, &self.recovery_point] {
+        for bounded_by_end in [&self.high_watermark, &self.log_start, &self.recovery_point, &self.indexed_to] {
             bounded_by_end.fetch_min(end.0, Ordering::AcqRel);
         }
         self.segments.store(Arc::new(kept));
@@ -239,14 +242,14 @@ impl PartitionLog {
         let dir = self.dir.read().clone();
         let gone = self.segments.load_full();
         // Readers that come now find nothing at all rather than half of it.
-        for position in [&self.log_end, &self.log_start, &self.high_watermark, &self.recovery_point] {
+        for position in [&self.log_end, &self.log_start, &self.high_watermark, &self.recovery_point, &self.indexed_to] {
             position.store(start.0, Ordering::Release);
         }
         for segment in gone.iter() {
             super::recovery::remove_paths(&segment.mark_deleted()?)?;
         }
         snapshots::remove_all(&dir)?;
-        let fresh = Segment::create(&dir, start, &config)?;
+        let fresh = Segment::create(&self.place, start, &config)?;
         self.segments.store(Arc::new(vec![Arc::new(fresh)]));
         let mut epochs = self.epochs.write();
         epochs.clear();

@@ -131,12 +131,12 @@ impl PartitionLog {
     /// The first record of a batch, at or behind `start`, whose timestamp is wanted.
     fn record_in(
         &self,
-        segment: &Segment,
+        segment: &Arc<Segment>,
         found: Located,
         start: Offset,
         wanted: impl Fn(i64) -> bool,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
-        let slice = segment.slice(found.position, found.header.len);
+        let slice = segment.slice(found.position, found.header.len)?;
         let bytes = slice.read().map_err(LogError::io("read", &segment.log_path()))?;
         let records = BatchView::parse(&bytes)?.records(self.config.load().decompressed_bytes_max)?;
         for record in &records {
@@ -174,7 +174,7 @@ impl PartitionLog {
 
 /// The bytes of a segment from a batch on, within the limits.
 fn slice_of(
-    segment: &Segment,
+    segment: &Arc<Segment>,
     first: Located,
     max_bytes: usize,
     at_least_one: bool,
@@ -194,5 +194,5 @@ fn slice_of(
         whole if whole > max_bytes && !at_least_one => 0,
         whole => max_bytes.max(whole).min(available),
     };
-    Ok((len > 0).then(|| segment.slice(first.position, len)))
+    (len > 0).then(|| segment.slice(first.position, len)).transpose()
 }

@@ -21,11 +21,13 @@ use twinstream_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use super::cuts::Cuts;
 use super::{METADATA_FILE, PartitionLog, Writer, snapshots};
+use crate::directory::Unflushed;
 use crate::epochs::Epochs;
 use crate::files::{self, DELETED, INDEX, LOG, SNAPSHOT, TIME_INDEX};
 use crate::metrics::LogMetrics;
+use crate::open_files::Place;
 use crate::segment::Segment;
-use crate::{LastStop, LogConfig, LogError, directory};
+use crate::{Disk, LastStop, LogConfig, LogError, OpenFiles, directory};
 
 const METADATA_VERSION: u32 = 0;
 
@@ -42,6 +44,10 @@ pub struct Opening {
     pub log_start: Offset,
     pub high_watermark: Offset,
     pub now: i64,
+    /// Who opens the files; one for all logs of a broker.
+    pub files: Arc<OpenFiles>,
+    /// The disk that the folder is on; one for all logs of a directory.
+    pub disk: Arc<Disk>,
 }
 
 impl Opening {
@@ -55,6 +61,8 @@ impl Opening {
             log_start: Offset(0),
             high_watermark: Offset(0),
             now,
+            files: OpenFiles::new(OpenFiles::default_max(None)),
+            disk: Disk::new(Path::new(""), 0),
         }
     }
 }
@@ -80,21 +88,24 @@ impl PartitionLog {
             .ok_or_else(|| LogError::damaged(dir, "folder is not named <topic>-<partition>"))?;
         let topic_id = read_topic_id(dir)?;
         let listing = tidy(dir)?;
-        let (mut segments, scanned) = open_segments(dir, &listing.bases, &partition, &opening)?;
+        let place = Place::new(dir, Arc::clone(&opening.files));
+        let (mut segments, scanned) = open_segments(&place, &listing.bases, &partition, &opening)?;
         let mut end = segments.last().map_or(Offset(0), |segment| segment.next_offset());
         if end < opening.log_start {
             tracing::warn!(%partition, end = end.0, log_start = opening.log_start.0, "log ends before its start, starting anew there");
-            segments = restart_at(dir, segments, opening.log_start, &opening.config)?;
+            segments = restart_at(&place, segments, opening.log_start, &opening.config)?;
             end = opening.log_start;
         }
         let start = segments[0].base().max(opening.log_start);
         let epochs = load_epochs(dir, &segments, end, scanned)?;
         let mut restored = snapshots::restore(dir, listing.snapshots, &segments, start, end)?;
         restored.producers.hear_all(opening.now);
+        let unflushed = Unflushed::new(&opening.disk, bytes_behind(&segments, opening.recovery_point));
         let log = PartitionLog {
             partition,
             topic_id,
-            dir: RwLock::new(dir.to_owned()),
+            dir: Arc::clone(&place.dir),
+            place,
             config: ArcSwap::from_pointee(opening.config),
             metrics: opening.metrics,
             segments: ArcSwap::from_pointee(segments),
@@ -104,6 +115,10 @@ impl PartitionLog {
             recovery_point: AtomicI64::new(opening.recovery_point.min(end).0),
             cuts: Cuts::default(),
             settled: AtomicBool::new(opening.recovery_point > Offset(0)),
+            new_names: AtomicBool::new(true),
+            indexed_to: AtomicI64::new(opening.recovery_point.min(end).0),
+            unflushed,
+            disk: opening.disk,
             writer: Mutex::new(Writer {
                 producers: restored.producers,
                 snapshots: restored.snapshots,
@@ -118,6 +133,11 @@ impl PartitionLog {
         };
         Ok(log)
     }
+}
+
+/// Bytes that an earlier process may have left in the page cache, at most.
+fn bytes_behind(segments: &[Arc<Segment>], recovery_point: Offset) -> u64 {
+    segments.iter().filter(|segment| segment.next_offset() > recovery_point).map(|segment| segment.size()).sum()
 }
 
 pub(super) fn remove_paths(paths: &[std::path::PathBuf]) -> Result<(), LogError> {
@@ -144,7 +164,7 @@ type ScannedEpochs = (Offset, Vec<(LeaderEpoch, Offset)>);
 
 /// Opens all segments, cuts a torn tail and drops what came behind it.
 fn open_segments(
-    dir: &Path,
+    place: &Place,
     bases: &[Offset],
     partition: &TopicPartition,
     opening: &Opening,
@@ -155,10 +175,10 @@ fn open_segments(
     for (i, base) in bases.iter().enumerate() {
         if cut {
             // What came after the cut never followed a whole log.
-            remove_segment(dir, *base)?;
+            remove_segment(&place.dir.read(), *base)?;
             continue;
         }
-        let segment = Segment::open(dir, *base)?;
+        let segment = Segment::open(place, *base)?;
         let below_recovery_point = bases.get(i + 1).is_some_and(|next| *next <= opening.recovery_point);
         let is_last = i + 1 == bases.len();
         let scanned = match opening.last_stop {
@@ -187,7 +207,7 @@ fn open_segments(
         segments.push(Arc::new(segment));
     }
     if segments.is_empty() {
-        segments.push(Arc::new(Segment::create(dir, opening.log_start, &opening.config)?));
+        segments.push(Arc::new(Segment::create(place, opening.log_start, &opening.config)?));
     }
     Ok((segments, epochs))
 }
@@ -233,15 +253,15 @@ fn remove_segment(dir: &Path, base: Offset) -> Result<(), LogError> {
 
 /// Drops all segments and begins an empty one.
 fn restart_at(
-    dir: &Path,
+    place: &Place,
     segments: Vec<Arc<Segment>>,
     base: Offset,
     config: &LogConfig,
 ) -> Result<Vec<Arc<Segment>>, LogError> {
     for segment in segments {
-        remove_segment(dir, segment.base())?;
+        remove_segment(&place.dir.read(), segment.base())?;
     }
-    Ok(vec![Arc::new(Segment::create(dir, base, config)?)])
+    Ok(vec![Arc::new(Segment::create(place, base, config)?)])
 }
 
 fn load_epochs(

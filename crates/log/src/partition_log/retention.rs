@@ -71,7 +71,7 @@ impl PartitionLog {
         }
         if gone == segments.len() {
             // A log always has a segment: an empty one takes the place of the last that goes.
-            self.roll(&mut writer, self.log_end_offset(), config).map_err(|error| self.poison(error))?;
+            self.roll(&mut writer, self.log_end_offset(), config).map_err(|error| self.poison_unless_full(error))?;
         }
         self.drop_segments(&mut writer, gone, now, config).map_err(|error| self.poison(error))
     }

@@ -89,7 +89,7 @@ impl Segment {
     fn load_tail(&self, config: &LogConfig) -> Result<Scanned, LogError> {
         let start = self.resume_at_last_entry()?;
         let mut failure = None;
-        let tail = scan::headers(&self.file, start, self.size(), |position, header| {
+        let tail = scan::headers(&*self.file.get()?, start, self.size(), |position, header| {
             match self.index(&mut self.inner.write(), position, header, config.index_interval_bytes) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
@@ -147,7 +147,7 @@ impl Segment {
         let mut failure = None;
         let mut next = self.base;
         let mut epoch = LeaderEpoch::NONE;
-        let tail = scan::checked(&self.file, position, self.size(), |position, header| {
+        let tail = scan::checked(&*self.file.get()?, position, self.size(), |position, header| {
             follows(header, next, epoch)?;
             next = header.next_offset();
             if header.leader_epoch > epoch {
@@ -156,13 +156,16 @@ impl Segment {
             epoch = epoch.max(header.leader_epoch);
             if let Err(error) = self.index(&mut self.inner.write(), position, header, config.index_interval_bytes) {
                 failure = Some(error);
+                return Ok(ControlFlow::Break(()));
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         });
-        match failure {
-            Some(error) => Err(error),
-            None => tail.map_err(LogError::io("read", &self.log_path())),
+        if let Some(error) = failure {
+            return Err(error);
         }
+        let tail = tail.map_err(LogError::io("read", &self.log_path()))?;
+        self.checked.note(position..tail.end().unwrap_or(self.size()));
+        Ok(tail)
     }
 
     fn cut_if_torn(&self, tail: Tail) -> Result<u64, LogError> {
@@ -188,10 +191,21 @@ impl Segment {
         self.load_tail(config).map(|_| ())
     }
 
+    /// Cuts the file at a batch border and has the indexes tell of nothing behind it.
+    pub(super) fn reset_to(&self, len: u64, config: &LogConfig) -> Result<(), LogError> {
+        self.set_len(len)?;
+        self.inner.write().offsets.keep(|entry| u64::from(entry.position) < len)?;
+        self.load_tail(config)?;
+        let next = self.next_offset().0 - self.base.0;
+        self.inner.write().times.keep(|entry| i64::from(entry.relative) < next)?;
+        self.load_tail(config).map(|_| ())
+    }
+
     fn set_len(&self, len: u64) -> Result<(), LogError> {
         self.size.store(len, Ordering::Release);
-        self.dirty.store(true, Ordering::Release);
-        self.file.set_len(len).map_err(LogError::io("truncate", &self.log_path()))
+        self.checked.cut(len);
+        let file = self.file.get_for_writing()?;
+        file.set_len(len).map_err(LogError::io("truncate", &self.log_path()))
     }
 }
 

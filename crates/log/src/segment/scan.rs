@@ -27,6 +27,16 @@ pub(crate) enum Tail {
     Damaged { position: u64, why: String },
 }
 
+impl Tail {
+    /// Where the whole batches end, if that is before the end.
+    pub(crate) fn end(&self) -> Option<u64> {
+        match self {
+            Tail::Whole => None,
+            Tail::Damaged { position, .. } => Some(*position),
+        }
+    }
+}
+
 /// Visits the headers of the batches from `position` to `end`.
 pub(super) fn headers(
     file: &File,
@@ -48,12 +58,13 @@ pub(super) fn headers(
     Ok(Tail::Whole)
 }
 
-/// Visits the batches from `position` to `end` whose checksum is right; `visit` may find a batch unfit, too.
+/// Visits the batches from `position` to `end` whose checksum is right; `visit` may find a batch unfit, too, or have seen
+/// enough.
 pub(super) fn checked(
     file: &File,
     mut position: u64,
     end: u64,
-    mut visit: impl FnMut(u64, &BatchHeader) -> Result<(), String>,
+    mut visit: impl FnMut(u64, &BatchHeader) -> Result<ControlFlow<()>, String>,
 ) -> io::Result<Tail> {
     let mut window = Window::new(usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX).min(CHECK_CHUNK));
     while position < end {
@@ -65,8 +76,10 @@ pub(super) fn checked(
         if crc != header.crc {
             return Ok(Tail::Damaged { position, why: "checksum is wrong".to_owned() });
         }
-        if let Err(why) = visit(position, &header) {
-            return Ok(Tail::Damaged { position, why });
+        match visit(position, &header) {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => return Ok(Tail::Whole),
+            Err(why) => return Ok(Tail::Damaged { position, why }),
         }
         position += header.len as u64;
     }

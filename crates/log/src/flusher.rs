@@ -1,0 +1,205 @@
+//! Flushes the logs of one directory, so that nobody who appends has to.
+//!
+//! Picture: two lanes, each a thread that comes with the first request. The *urgent* lane serves logs whose producers wait
+//! for the disk: it takes all that wait, flushes them one after the other, and meanwhile the next ones gather (group
+//! commit). The *background* lane follows what the page cache holds: when the logs of the directory together have
+//! appended more than `lag` bytes since their flushes, it flushes those with the most until half of that is left. So a
+//! start after a crash has a bounded number of bytes to check, however many logs there are.
+//!
+//! ```text
+//!   append ─▶ urgent(log) ─▶ [a b c] ─▶ flush a, b, c ─▶ each tells who waits for it
+//!   append ─▶ note(log) ─▶ {a: 3 MB, b: 90 MB, ..} over lag? ─▶ flush b, ..
+//! ```
+//! Invariants: a log stands in a lane at most once, so both are bounded by the number of logs. What is appended while its
+//! log is being flushed makes it stand there again. A log that was closed or dropped is passed over.
+//!
+//! Not here: what a flush does and what follows when it fails (`partition_log::flush`).
+
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::Disk;
+
+/// Which lane a log stood in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    Urgent,
+    Background,
+}
+
+/// A log that can be flushed. What became of it is its own business.
+pub trait Flush: Send + Sync {
+    /// Waits until all that was appended before the call is on the disk. The log does not stand in this lane any more.
+    fn flush(&self, lane: Lane);
+    /// Bytes that are not on the disk.
+    fn unflushed(&self) -> u64;
+}
+
+/// Flushes the logs of one directory.
+pub struct Flusher {
+    shared: Arc<Shared>,
+    threads: Mutex<Threads>,
+}
+
+#[derive(Default)]
+struct Threads {
+    urgent: Option<JoinHandle<()>>,
+    background: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    disk: Arc<Disk>,
+    /// Bytes that may be unflushed before the background lane begins.
+    lag: u64,
+    urgent: Waiting,
+    background: Waiting,
+    after_round: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    queue: Mutex<Queue>,
+    bell: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    logs: Vec<Weak<dyn Flush>>,
+    /// The background lane is to begin.
+    due: bool,
+    stopped: bool,
+}
+
+impl Queue {
+    /// Logs that are gone do not gather here.
+    fn push(&mut self, log: Weak<dyn Flush>) {
+        if self.logs.len() == self.logs.capacity() {
+            self.logs.retain(|log| log.strong_count() > 0);
+        }
+        self.logs.push(log);
+    }
+}
+
+impl Flusher {
+    /// Lets the logs of a directory have `lag` unflushed bytes together. `after_round` is called on the background thread
+    /// when it has flushed, for a checkpoint of what is on the disk now.
+    pub fn new(disk: Arc<Disk>, lag: u64, after_round: impl Fn() + Send + Sync + 'static) -> Flusher {
+        let after_round = Box::new(after_round);
+        let shared = Shared { disk, lag, urgent: Waiting::default(), background: Waiting::default(), after_round };
+        Flusher { shared: Arc::new(shared), threads: Mutex::default() }
+    }
+
+    /// Somebody waits for this log to be flushed. It must not stand in the lane already.
+    pub fn urgent(&self, log: Weak<dyn Flush>) {
+        self.shared.urgent.queue.lock().push(log);
+        self.shared.urgent.bell.notify_one();
+        let mut threads = self.threads.lock();
+        if threads.urgent.is_none() {
+            threads.urgent = spawn("flush-ack", &self.shared, Shared::serve_urgent);
+        }
+    }
+
+    /// This log has unflushed bytes from now on. It must not be noted already.
+    pub fn note(&self, log: Weak<dyn Flush>) {
+        self.shared.background.queue.lock().push(log);
+    }
+
+    /// Something was appended: begins to flush when it is too much.
+    pub fn follow(&self) {
+        if self.shared.disk.unflushed() <= self.shared.lag {
+            return;
+        }
+        let mut queue = self.shared.background.queue.lock();
+        if std::mem::replace(&mut queue.due, true) {
+            return;
+        }
+        drop(queue);
+        self.shared.background.bell.notify_one();
+        let mut threads = self.threads.lock();
+        if threads.background.is_none() {
+            threads.background = spawn("flush", &self.shared, Shared::serve_background);
+        }
+    }
+
+    /// Ends both lanes when they are done with what they do now.
+    pub fn stop(&self) {
+        for lane in [&self.shared.urgent, &self.shared.background] {
+            lane.queue.lock().stopped = true;
+            lane.bell.notify_one();
+        }
+        let Threads { urgent, background } = std::mem::take(&mut *self.threads.lock());
+        for thread in [urgent, background].into_iter().flatten() {
+            if thread.join().is_err() {
+                tracing::error!(dir = %self.shared.disk.path().display(), "a thread that flushes logs panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn spawn(name: &str, shared: &Arc<Shared>, serve: fn(&Shared)) -> Option<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || serve(&shared));
+    spawned.map_err(|error| tracing::error!(%error, "cannot start a thread that flushes logs")).ok()
+}
+
+impl Shared {
+    fn serve_urgent(&self) {
+        loop {
+            let waiting = {
+                let mut queue = self.urgent.queue.lock();
+                while queue.logs.is_empty() && !queue.stopped {
+                    self.urgent.bell.wait(&mut queue);
+                }
+                if queue.stopped {
+                    return;
+                }
+                std::mem::take(&mut queue.logs)
+            };
+            waiting.iter().filter_map(Weak::upgrade).for_each(|log| log.flush(Lane::Urgent));
+        }
+    }
+
+    fn serve_background(&self) {
+        loop {
+            let noted = {
+                let mut queue = self.background.queue.lock();
+                while !queue.due && !queue.stopped {
+                    self.background.bell.wait(&mut queue);
+                }
+                if queue.stopped {
+                    return;
+                }
+                queue.due = false;
+                std::mem::take(&mut queue.logs)
+            };
+            self.flush_fullest(noted);
+            (self.after_round)();
+        }
+    }
+
+    /// Flushes those with the most unflushed bytes until half of the lag is left; the others stay noted.
+    fn flush_fullest(&self, noted: Vec<Weak<dyn Flush>>) {
+        let live = noted.into_iter().filter_map(|log| Some((log.upgrade()?, log)));
+        let mut logs: Vec<_> = live.map(|(log, weak)| (log.unflushed(), log, weak)).collect();
+        logs.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
+        let mut left = Vec::new();
+        for (_, log, weak) in logs {
+            match self.disk.unflushed() > self.lag / 2 && !self.background.queue.lock().stopped {
+                true => log.flush(Lane::Background),
+                false => left.push(weak),
+            }
+        }
+        self.background.queue.lock().logs.append(&mut left);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use super::*;
+use crate::directory::Unflushed;
+
+/// A log that counts its flushes and may be held up in the middle of one.
+struct Log {
+    unflushed: Unflushed,
+    flushes: AtomicUsize,
+    at_flush: Mutex<mpsc::Sender<Lane>>,
+    gate: Arc<Gate>,
+    order: Arc<AtomicU64>,
+    turn: AtomicU64,
+}
+
+#[derive(Default)]
+struct Gate {
+    shut: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut shut = self.shut.lock();
+        while *shut {
+            self.bell.wait(&mut shut);
+        }
+    }
+
+    fn set(&self, shut: bool) {
+        *self.shut.lock() = shut;
+        self.bell.notify_all();
+    }
+}
+
+impl Flush for Log {
+    fn flush(&self, lane: Lane) {
+        self.turn.store(self.order.fetch_add(1, Ordering::AcqRel) + 1, Ordering::Release);
+        self.at_flush.lock().send(lane).unwrap();
+        self.gate.pass();
+        self.unflushed.take();
+        self.flushes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn unflushed(&self) -> u64 {
+        self.unflushed.get()
+    }
+}
+
+struct Fixture {
+    flusher: Flusher,
+    disk: Arc<Disk>,
+    gate: Arc<Gate>,
+    order: Arc<AtomicU64>,
+    flushed: mpsc::Receiver<Lane>,
+    at_flush: mpsc::Sender<Lane>,
+    rounds: mpsc::Receiver<()>,
+}
+
+impl Fixture {
+    fn new(lag: u64) -> Fixture {
+        let disk = Disk::new(Path::new("/nowhere"), 0);
+        let (at_flush, flushed) = mpsc::channel();
+        let (round, rounds) = mpsc::channel();
+        let round = Mutex::new(round);
+        let after = move || round.lock().send(()).unwrap_or_default();
+        let flusher = Flusher::new(Arc::clone(&disk), lag, after);
+        Fixture { flusher, disk, gate: Arc::default(), order: Arc::default(), flushed, at_flush, rounds }
+    }
+
+    fn log(&self) -> Arc<Log> {
+        Arc::new(Log {
+            unflushed: Unflushed::new(&self.disk, 0),
+            flushes: AtomicUsize::new(0),
+            at_flush: Mutex::new(self.at_flush.clone()),
+            gate: Arc::clone(&self.gate),
+            order: Arc::clone(&self.order),
+            turn: AtomicU64::new(0),
+        })
+    }
+}
+
+fn weak(log: &Arc<Log>) -> Weak<dyn Flush> {
+    Arc::downgrade(log) as Weak<dyn Flush>
+}
+
+#[test]
+fn logs_that_come_during_a_flush_are_flushed_in_the_next_round() {
+    let fixture = Fixture::new(u64::MAX);
+    let (one, other) = (fixture.log(), fixture.log());
+    fixture.gate.set(true);
+    fixture.flusher.urgent(weak(&one));
+    assert_eq!(fixture.flushed.recv().unwrap(), Lane::Urgent);
+    // The first is in its flush: both wait for the next.
+    fixture.flusher.urgent(weak(&one));
+    fixture.flusher.urgent(weak(&other));
+    assert!(fixture.flushed.try_recv().is_err());
+    fixture.gate.set(false);
+    assert_eq!([fixture.flushed.recv().unwrap(), fixture.flushed.recv().unwrap()], [Lane::Urgent; 2]);
+    fixture.flusher.stop();
+    assert_eq!((one.flushes.load(Ordering::Acquire), other.flushes.load(Ordering::Acquire)), (2, 1));
+}
+
+#[test]
+fn background_flushes_the_fullest_first_until_half_of_the_lag_is_left() {
+    let fixture = Fixture::new(100);
+    let logs = [fixture.log(), fixture.log(), fixture.log()];
+    for (log, bytes) in logs.iter().zip([30, 60, 15]) {
+        fixture.flusher.note(weak(log));
+        log.unflushed.add(bytes);
+    }
+    fixture.flusher.follow();
+    fixture.rounds.recv().unwrap();
+    let turns = logs.each_ref().map(|log| log.turn.load(Ordering::Acquire));
+    assert_eq!(turns, [0, 1, 0], "45 of 105 bytes are left after the largest");
+    // The others are still noted: more of them is too much again.
+    logs[2].unflushed.add(60);
+    fixture.flusher.follow();
+    fixture.rounds.recv().unwrap();
+    assert_eq!(logs[2].turn.load(Ordering::Acquire), 2);
+}
+
+#[test]
+fn below_the_lag_nothing_is_flushed() {
+    let fixture = Fixture::new(100);
+    let log = fixture.log();
+    fixture.flusher.note(weak(&log));
+    log.unflushed.add(100);
+    fixture.flusher.follow();
+    fixture.flusher.stop();
+    assert_eq!(log.flushes.load(Ordering::Acquire), 0);
+}
+
+#[test]
+fn logs_that_are_gone_do_not_gather() {
+    let fixture = Fixture::new(u64::MAX);
+    for _ in 0..10_000 {
+        fixture.flusher.note(weak(&fixture.log()));
+    }
+    assert!(fixture.flusher.shared.background.queue.lock().logs.len() < 100);
+}

@@ -1,0 +1,277 @@
+//! The descriptors of all logs of a broker: a bounded cache.
+//!
+//! Picture: ten thousand partitions have thirty thousand files and more, most of which nobody touches for hours. A
+//! [`Handle`] stands for a file whether it is open or not; who needs it gets a descriptor, and when there are too many
+//! a hand goes round the handles and closes the first that was not used since it last came by (second chance).
+//!
+//! Invariants: F1 a file that may have bytes which are not on the disk is flushed before its descriptor is closed,
+//! because the kernel tells of a failed write-back only those who had the file open. F2 a flush that failed here is not
+//! forgotten: from then on the handle gives out no descriptor for writing and every flush of it fails. F3 a descriptor
+//! that a reader holds outlives the closing; the bound counts what the cache holds, readers are bounded by their
+//! requests.
+//!
+//! Not here: which files there are (`segment`), when a flush is due (`partition_log::flush`).
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::{Mutex, RwLock};
+use twinstream_model::Offset;
+
+use crate::{LogError, files};
+
+/// The default bound is at most this: on many machines a process may have 20,000, and connections need theirs.
+const DEFAULT_MAX: usize = 6_000;
+
+/// The bounded cache, shared by all logs of a broker.
+#[derive(Debug)]
+pub struct OpenFiles {
+    max: usize,
+    open: AtomicUsize,
+    /// The open handles in the order in which the hand passes them.
+    ring: Mutex<VecDeque<Weak<Handle>>>,
+}
+
+impl OpenFiles {
+    /// Keeps at most `max` files open; one at least.
+    pub fn new(max: usize) -> Arc<OpenFiles> {
+        Arc::new(OpenFiles { max: max.max(1), open: AtomicUsize::new(0), ring: Mutex::default() })
+    }
+
+    /// What a process with this limit of open files should keep open.
+    pub fn default_max(limit: Option<u64>) -> usize {
+        let half = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
+        half.min(DEFAULT_MAX)
+    }
+
+    /// Descriptors that the cache holds.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
+    fn admit(&self, handle: &Arc<Handle>) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.ring.lock().push_back(Arc::downgrade(handle));
+        self.make_room();
+    }
+
+    /// Closes what was not used lately until the bound holds. The first round spares files that would have to be flushed.
+    fn make_room(&self) {
+        let mut first_round = self.ring.lock().len();
+        let mut left = 3 * first_round; // used bits, then dirty files; who is busy all the time is passed over
+        while self.open() > self.max && left > 0 {
+            left -= 1;
+            let Some(next) = self.ring.lock().pop_front() else { return };
+            let Some(handle) = next.upgrade() else { continue };
+            if !handle.try_close(first_round == 0) {
+                self.ring.lock().push_back(next);
+            }
+            first_round = first_round.saturating_sub(1);
+        }
+    }
+}
+
+/// Where the files of one log are, and who opens them.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The folder; it moves once, when the partition is deleted.
+    pub(crate) dir: Arc<RwLock<PathBuf>>,
+    pub(crate) files: Arc<OpenFiles>,
+}
+
+impl Place {
+    pub(crate) fn new(dir: &Path, files: Arc<OpenFiles>) -> Place {
+        Place { dir: Arc::new(RwLock::new(dir.to_owned())), files }
+    }
+}
+
+/// What a file is called: `<offset>.<extension><suffix>`, where the suffix is empty for a part of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name {
+    base: Offset,
+    extension: &'static str,
+    suffix: &'static str,
+}
+
+/// One file, open or not.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    place: Place,
+    name: RwLock<Name>,
+    file: RwLock<Option<Arc<File>>>,
+    /// Since the hand came by.
+    used: AtomicBool,
+    /// Whether bytes may be newer than the last flush. Set while `file` is locked for reading, so that nobody closes
+    /// the file between that and the write.
+    dirty: AtomicBool,
+    /// Why bytes that were written may never reach the disk.
+    lost: OnceLock<String>,
+}
+
+impl Handle {
+    /// Stands for a file that may be there. It counts as flushed; [`Handle::doubt`] says otherwise.
+    pub(crate) fn new(place: &Place, base: Offset, extension: &'static str, suffix: &'static str) -> Arc<Handle> {
+        Arc::new(Handle {
+            place: place.clone(),
+            name: RwLock::new(Name { base, extension, suffix }),
+            file: RwLock::default(),
+            used: AtomicBool::new(true),
+            dirty: AtomicBool::new(false),
+            lost: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.path_as(*self.name.read())
+    }
+
+    fn path_as(&self, name: Name) -> PathBuf {
+        let dir = self.place.dir.read();
+        match name.suffix {
+            "" => files::offset_file(&dir, name.base, name.extension),
+            suffix => files::offset_file(&dir, name.base, &format!("{}{suffix}", name.extension)),
+        }
+    }
+
+    /// The file for readers.
+    pub(crate) fn get(self: &Arc<Handle>) -> Result<Arc<File>, LogError> {
+        if let Some(file) = &*self.file.read() {
+            self.note_use();
+            return Ok(Arc::clone(file));
+        }
+        self.open(false, OpenOptions::new().read(true).write(true))
+    }
+
+    /// The file for a writer; it counts as dirty from now on.
+    pub(crate) fn get_for_writing(self: &Arc<Handle>) -> Result<Arc<File>, LogError> {
+        self.check_lost()?;
+        if let Some(file) = &*self.file.read() {
+            self.dirty.store(true, Ordering::Release);
+            self.note_use();
+            return Ok(Arc::clone(file));
+        }
+        self.open(true, OpenOptions::new().read(true).write(true))
+    }
+
+    /// The file, which is made if it does not exist.
+    pub(crate) fn get_or_create(self: &Arc<Handle>) -> Result<Arc<File>, LogError> {
+        self.open(false, OpenOptions::new().read(true).write(true).create(true).truncate(false))
+    }
+
+    /// Makes the file anew, empty.
+    pub(crate) fn create(self: &Arc<Handle>) -> Result<Arc<File>, LogError> {
+        self.open(true, OpenOptions::new().read(true).write(true).create(true).truncate(true))
+    }
+
+    fn open(self: &Arc<Handle>, dirty: bool, options: &OpenOptions) -> Result<Arc<File>, LogError> {
+        let file = {
+            let mut slot = self.file.write();
+            if dirty {
+                self.dirty.store(true, Ordering::Release);
+            }
+            if let Some(file) = &*slot {
+                return Ok(Arc::clone(file));
+            }
+            let path = self.path();
+            let file = Arc::new(options.open(&path).map_err(LogError::io("open", &path))?);
+            *slot = Some(Arc::clone(&file));
+            file
+        };
+        self.note_use();
+        self.place.files.admit(self);
+        Ok(file)
+    }
+
+    fn note_use(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// An earlier process may have left bytes that are not on the disk.
+    pub(crate) fn doubt(&self) {
+        self.dirty.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Acquire)
+    }
+
+    /// Waits until everything written so far is on the disk.
+    pub(crate) fn sync(self: &Arc<Handle>) -> Result<(), LogError> {
+        self.check_lost()?;
+        if !self.is_dirty() {
+            return Ok(());
+        }
+        let file = self.get()?;
+        self.dirty.store(false, Ordering::Release);
+        file.sync_data().map_err(|error| self.lose(error))
+    }
+
+    fn check_lost(&self) -> Result<(), LogError> {
+        match self.lost.get() {
+            Some(why) => Err(LogError::io("flush", &self.path())(io::Error::other(why.clone()))),
+            None => Ok(()),
+        }
+    }
+
+    fn lose(&self, error: io::Error) -> LogError {
+        let why = self.lost.get_or_init(|| error.to_string());
+        self.dirty.store(true, Ordering::Release);
+        tracing::error!(path = %self.path().display(), why, "what was written to a file may not be on the disk");
+        LogError::io("flush", &self.path())(error)
+    }
+
+    /// The hand comes by: true if the file is closed now.
+    fn try_close(&self, may_flush: bool) -> bool {
+        if self.used.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        if self.is_dirty() && !(may_flush && self.flush_quietly()) {
+            return false;
+        }
+        let Some(mut slot) = self.file.try_write() else { return false };
+        if self.is_dirty() {
+            return false; // a writer came in between
+        }
+        if slot.take().is_some() {
+            self.place.files.open.fetch_sub(1, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Flushes on behalf of the cache; a failure is kept for the log's own next flush.
+    fn flush_quietly(&self) -> bool {
+        let Some(file) = self.file.read().clone() else { return true };
+        self.dirty.store(false, Ordering::Release);
+        file.sync_data().map_err(|error| self.lose(error)).is_ok()
+    }
+
+    /// Gives the file another suffix, the empty one to make it a part of the log.
+    pub(crate) fn rename(&self, suffix: &'static str) -> Result<PathBuf, LogError> {
+        let mut name = self.name.write();
+        let (from, to) = (self.path_as(*name), self.path_as(Name { suffix, ..*name }));
+        std::fs::rename(&from, &to).map_err(LogError::io("rename", &from))?;
+        name.suffix = suffix;
+        Ok(to)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.file.get_mut().is_some() {
+            self.place.files.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

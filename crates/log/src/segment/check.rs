@@ -1,0 +1,236 @@
+//! Bytes that are not known to be good are checked, and what is wrong is measured.
+//!
+//! Picture: the checksum of a batch covers its records but not its place: offset, length and epoch are the broker's. So a
+//! check also holds each batch against its neighbours: offsets and epochs ascend from batch to batch and stay below where
+//! the segment ends. In a log without gaps that finds every changed offset.
+//!
+//! Where a batch is bad, its length may be what is bad. The next good batch is then looked for byte by byte; what makes it
+//! good is its checksum and an offset in range. All between the last good batch and that one is the damage.
+//!
+//! Invariants: nothing here changes a file. Not here: what is done about damage (`partition_log::damage`).
+
+use std::fs::File;
+use std::ops::{ControlFlow, Range};
+
+use twinstream_model::{LeaderEpoch, Offset};
+use twinstream_protocol::batch::{BatchHeader, HEADER_BYTES, MAGIC};
+
+use super::scan::{self, Tail};
+use super::{Ordering, Segment};
+use crate::checked::Damage;
+use crate::{LogError, files};
+
+/// What was appended last is in the page cache without asking.
+const FRESH_BYTES: u64 = 256 << 10;
+/// Bytes that are read at once in search of the next good batch.
+const SEARCH_BYTES: usize = 1 << 20;
+/// Where the magic byte of a batch lies.
+const MAGIC_AT: usize = 16;
+
+/// What a batch has to fit to: what came before it.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    next: Offset,
+    epoch: LeaderEpoch,
+}
+
+/// How far a check came.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Everything up to here is good.
+    Good(u64),
+    /// The batch here, or the one before it, is not.
+    Bad { position: u64, why: String },
+}
+
+impl Segment {
+    pub(crate) fn is_checked(&self, bytes: &Range<u64>) -> bool {
+        self.checked.covers(bytes)
+    }
+
+    /// Whether this lies so near the end that it was appended a moment ago.
+    pub(crate) fn is_fresh(&self, position: u64) -> bool {
+        position + FRESH_BYTES >= self.size.load(Ordering::Acquire)
+    }
+
+    /// Reads and checks whole batches from `bytes.start`, a border, until `bytes.end` is reached. What is good is noted.
+    pub(crate) fn check(&self, bytes: Range<u64>) -> Result<Verdict, LogError> {
+        let file = self.file.get()?;
+        let size = self.size();
+        let limit = self.next_offset(); // after the size, so that no batch lies above it
+        let mut walk = Walk { before: self.before(&file, bytes.start)?, last: None, reached: bytes.start };
+        let mut suspect = None;
+        let tail = scan::checked(&file, bytes.start, size, |position, header| {
+            walk.step(position, header, limit).inspect_err(|_| suspect = walk.suspect(header, limit))?;
+            Ok(if walk.reached < bytes.end { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        });
+        let mut bad = match tail.map_err(LogError::io("read", &self.log_path()))? {
+            Tail::Damaged { position, why } => Some((suspect.unwrap_or(position), why)),
+            Tail::Whole => None,
+        };
+        if bad.is_none() {
+            // The neighbour behind the range may tell that the last batch of the range is wrong.
+            self.first_header(&file, walk.reached, size, |header| {
+                bad =
+                    walk.suspect(header, limit).map(|position| (position, "the next batch contradicts it".to_owned()));
+            })?;
+        }
+        let good = bad.as_ref().map_or(walk.reached, |(position, _)| *position);
+        self.checked.note(bytes.start..good);
+        Ok(bad.map_or(Verdict::Good(good), |(position, why)| Verdict::Bad { position, why }))
+    }
+
+    fn first_header(
+        &self,
+        file: &File,
+        at: u64,
+        size: u64,
+        mut look: impl FnMut(&BatchHeader),
+    ) -> Result<(), LogError> {
+        let tail = scan::headers(file, at, size, |_, header| {
+            look(header);
+            ControlFlow::Break(())
+        });
+        tail.map(|_| ()).map_err(LogError::io("read", &self.log_path()))
+    }
+
+    /// What the batch at `position` follows: the one before it, if the index leads there.
+    fn before(&self, file: &File, position: u64) -> Result<Before, LogError> {
+        let mut before = Before { next: self.base, epoch: LeaderEpoch::NONE };
+        if position == 0 {
+            return Ok(before);
+        }
+        let entry = self.inner.read().offsets.last_where(|entry| u64::from(entry.position) < position)?;
+        let from = entry.map_or(0, |entry| u64::from(entry.position));
+        let tail = scan::headers(file, from, position, |_, header| {
+            before = before.then(header);
+            ControlFlow::Continue(())
+        });
+        match tail.map_err(LogError::io("read", &self.log_path()))? {
+            Tail::Whole => Ok(before),
+            // The way there is damaged or the index is: nothing is known of the neighbour.
+            Tail::Damaged { .. } => Ok(Before { next: self.base, epoch: LeaderEpoch::NONE }),
+        }
+    }
+
+    /// Measures the damage at `position`, a border; `None` if there is none.
+    pub(crate) fn diagnose(&self, position: u64) -> Result<Option<Damage>, LogError> {
+        let file = self.file.get()?;
+        let size = self.size();
+        let limit = self.next_offset();
+        let before = self.before(&file, position)?;
+        let mut walk = Walk { before, last: None, reached: position };
+        let tail = scan::checked(&file, position, size, |position, header| {
+            walk.step(position, header, limit)?;
+            Ok(ControlFlow::Break(()))
+        });
+        if let Tail::Whole = tail.map_err(LogError::io("read", &self.log_path()))? {
+            let mut suspect = None;
+            self.first_header(&file, walk.reached, size, |header| suspect = walk.suspect(header, limit))?;
+            if suspect.is_none() {
+                return Ok(None);
+            }
+        }
+        let next = self.next_good(&file, position + 1, before, limit)?;
+        let (end, next) = next.map_or((size, limit), |(at, header)| (at, header.base_offset));
+        Ok(Some(Damage { base: self.base, bytes: position..end, offsets: before.next..next.max(before.next) }))
+    }
+
+    /// The first good batch at or behind `position` that may follow `before`.
+    fn next_good(
+        &self,
+        file: &File,
+        mut position: u64,
+        before: Before,
+        limit: Offset,
+    ) -> Result<Option<(u64, BatchHeader)>, LogError> {
+        let size = self.size();
+        let mut window = vec![0; SEARCH_BYTES.min(usize::try_from(size).unwrap_or(SEARCH_BYTES))];
+        while position + HEADER_BYTES as u64 <= size {
+            let read =
+                files::read_up_to(file, &mut window, position).map_err(LogError::io("read", &self.log_path()))?;
+            if read < HEADER_BYTES {
+                break;
+            }
+            for at in 0..=read - HEADER_BYTES {
+                let bytes = &window[at..read];
+                if bytes[MAGIC_AT] != MAGIC as u8 {
+                    continue;
+                }
+                let Ok(header) = BatchHeader::parse(bytes) else { continue };
+                let here = position + at as u64;
+                if here + header.len as u64 > size || before.admits(&header, limit).is_err() {
+                    continue;
+                }
+                let mut is_good = false;
+                let checked = scan::checked(file, here, size, |_, _| {
+                    is_good = true;
+                    Ok(ControlFlow::Break(()))
+                });
+                checked.map_err(LogError::io("read", &self.log_path()))?;
+                if is_good {
+                    return Ok(Some((here, header)));
+                }
+            }
+            position += (read - HEADER_BYTES + 1) as u64;
+        }
+        Ok(None)
+    }
+
+    /// Marks a stretch as damaged; false if that was known.
+    pub(crate) fn add_damage(&self, damage: Damage) -> bool {
+        self.checked.add_damage(damage, self.size())
+    }
+
+    pub(crate) fn damage(&self) -> Vec<Damage> {
+        self.checked.damage()
+    }
+
+    /// The first damage that these bytes touch.
+    pub(crate) fn damage_in(&self, bytes: &Range<u64>) -> Option<Damage> {
+        self.checked.damage_in(bytes)
+    }
+}
+
+/// A way over batches that have to fit to each other.
+struct Walk {
+    before: Before,
+    /// Where the last batch lies, and what that one followed.
+    last: Option<(u64, Before)>,
+    /// Where the next batch lies.
+    reached: u64,
+}
+
+impl Walk {
+    fn step(&mut self, position: u64, header: &BatchHeader, limit: Offset) -> Result<(), String> {
+        self.before.admits(header, limit)?;
+        self.last = Some((position, self.before));
+        self.before = self.before.then(header);
+        self.reached = position + header.len as u64;
+        Ok(())
+    }
+
+    /// The last batch, if the next one does not fit to it and would fit without it.
+    fn suspect(&self, next: &BatchHeader, limit: Offset) -> Option<u64> {
+        let (position, before) = self.last?;
+        let is_odd = self.before.admits(next, limit).is_err() && before.admits(next, limit).is_ok();
+        is_odd.then_some(position)
+    }
+}
+
+impl Before {
+    fn then(self, header: &BatchHeader) -> Before {
+        Before { next: header.next_offset(), epoch: self.epoch.max(header.leader_epoch) }
+    }
+
+    fn admits(&self, header: &BatchHeader, limit: Offset) -> Result<(), String> {
+        if header.base_offset < self.next || header.last_offset_delta < 0 || header.next_offset() > limit {
+            let (base, end) = (header.base_offset, header.next_offset());
+            return Err(format!("offsets {base} to {end} do not fit between {} and {limit}", self.next));
+        }
+        if header.leader_epoch < self.epoch && header.leader_epoch != LeaderEpoch::NONE {
+            return Err(format!("epoch {} follows epoch {}", header.leader_epoch, self.epoch));
+        }
+        Ok(())
+    }
+}
