@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -12,7 +12,7 @@ use twinstream_client::protocol::frame::{RequestHeader, encode_request_header};
 use twinstream_client::protocol::kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use twinstream_client::protocol::kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use twinstream_client::protocol::kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
-use twinstream_model::{PartitionIndex, TopicName};
+use twinstream_model::{ErrorCode, PartitionIndex, TopicName};
 
 const PRODUCE_KEY: i16 = 0;
 /// The first version with a flexible layout; later ones say nothing more that matters here, and it takes topics by name.
@@ -21,6 +21,12 @@ const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// An answer to one produce request has some 60 bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// The time for records that are made now.
+pub fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
 
 /// One produce request with one batch, ready to be sent.
 pub fn produce_frame(
@@ -52,6 +58,14 @@ pub fn produce_frame(
     Ok(frame.to_vec())
 }
 
+/// A produce request was answered with an error code.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("produce to partition {partition}: {}", ErrorCode::from_code(*code).map_or("an unknown error code", ErrorCode::name))]
+pub struct Refused {
+    pub partition: i32,
+    pub code: i16,
+}
+
 /// A connection that has one request in flight at a time.
 pub struct Wire {
     stream: TcpStream,
@@ -67,11 +81,43 @@ impl Wire {
         Ok(Self { stream, answer: vec![0; 512] })
     }
 
+    /// Sends a produce request again and again until it is acknowledged: a partition that has just come into being may
+    /// not have a leader yet, and a broker that starts does not listen yet. How it failed last, when time is up.
+    pub fn until_acknowledged(address: &str, frame: &[u8], pause: Duration, within: Duration) -> Result<Self> {
+        let deadline = Instant::now() + within;
+        let mut open = None;
+        loop {
+            let failed = match Self::try_produce(&mut open, address, frame) {
+                Ok(()) => match open.take() {
+                    Some(wire) => return Ok(wire),
+                    None => continue,
+                },
+                Err(error) => error,
+            };
+            if failed.downcast_ref::<Refused>().is_none() {
+                open = None; // a connection that failed is not used again
+            }
+            if Instant::now() >= deadline {
+                return Err(failed.context(format!("no acknowledgement from {address} within {within:?}")));
+            }
+            std::thread::sleep(pause);
+        }
+    }
+
+    fn try_produce(open: &mut Option<Self>, address: &str, frame: &[u8]) -> Result<()> {
+        let wire = match open {
+            Some(wire) => wire,
+            None => open.insert(Self::connect(address, ANSWER_WITHIN)?),
+        };
+        wire.send(frame)?;
+        wire.produced()
+    }
+
     pub fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         self.stream.write_all(frame)
     }
 
-    /// Waits for the answer to a produce request; an error code in it is an error.
+    /// Waits for the answer to a produce request; an error code in it is a [`Refused`].
     pub fn produced(&mut self) -> Result<()> {
         let size = self.receive()?;
         // After length and correlation id comes the header's empty list of tagged fields.
@@ -79,7 +125,7 @@ impl Wire {
         let answer = ProduceResponse::decode(&mut body, PRODUCE_VERSION)?;
         for partition in answer.responses.iter().flat_map(|topic| &topic.partition_responses) {
             if partition.error_code != 0 {
-                bail!("produce to partition {}: error code {}", partition.index, partition.error_code);
+                return Err(Refused { partition: partition.index, code: partition.error_code }.into());
             }
         }
         Ok(())

@@ -225,13 +225,12 @@ impl BulkConsumer {
     /// Waits for records up to this time, then hands out all that are there; how many.
     pub fn poll(&mut self, within: Duration, mut each: impl FnMut(BulkRecord<'_>)) -> Result<usize, ClientError> {
         let within = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: queue and room for the messages live as long as self.
-        let count = unsafe {
-            let room = self.messages.as_mut_ptr();
-            native::rd_kafka_consume_batch_queue(self.queue.0, within, room, self.messages.len())
-        };
+        // librdkafka waits until its time is up or the room is full, so the wait is for one record only.
+        let mut count = self.take(0, 1, within);
+        if count == 1 {
+            count += self.take(1, POLL_RECORDS - 1, 0);
+        }
         let mut failure = None;
-        let count = usize::try_from(count).unwrap_or(0);
         for message in self.messages[..count].iter().copied() {
             // SAFETY: librdkafka gave so many messages, each owned by us until it is destroyed below; its payload is
             // `len` bytes, or null.
@@ -255,6 +254,15 @@ impl BulkConsumer {
             Some(error) => Err(error),
             None => Ok(count),
         }
+    }
+
+    /// Takes up to so many records from the queue into `messages`, from this place on.
+    fn take(&mut self, from: usize, most: usize, within_ms: i32) -> usize {
+        let room = &mut self.messages[from..from + most];
+        // SAFETY: the queue lives as long as self, and the room is as large as it is said to be.
+        let count =
+            unsafe { native::rd_kafka_consume_batch_queue(self.queue.0, within_ms, room.as_mut_ptr(), room.len()) };
+        usize::try_from(count).unwrap_or(0)
     }
 }
 

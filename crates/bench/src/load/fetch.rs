@@ -8,7 +8,7 @@ use twinstream_client::bulk::BulkConsumer;
 use twinstream_model::{Offset, PartitionIndex};
 
 use super::topics::{Topics, between};
-use super::{Meter, Run, Target};
+use super::{Run, Target, together};
 
 const POLL: Duration = Duration::from_millis(100);
 /// Without one record for so long, the run has failed.
@@ -30,19 +30,10 @@ impl Fetch {
             bail!("{} holds no records; produce some first", target.topic);
         }
         let clients = self.clients.clamp(1, ends.len());
-        let meter = Meter::start(brokers);
-        let counts = std::thread::scope(|scope| -> Result<Vec<Count>> {
-            let dealt = (0..clients).map(|client| deal(&starts, &ends, client, clients));
-            let readers = dealt.enumerate().map(|(index, part)| {
-                let thread = std::thread::Builder::new().name(format!("read-{index}"));
-                thread.spawn_scoped(scope, move || read(target, part))
-            });
-            let readers: Vec<_> = readers.collect::<Result<_, _>>()?;
-            readers.into_iter().map(|reader| reader.join().unwrap_or_else(|_| bail!("a reader panicked"))).collect()
-        })?;
-        let took = meter.stop();
-        let records = counts.iter().map(|count| count.records).sum();
-        let bytes = counts.iter().map(|count| count.bytes).sum();
+        let dealt = (0..clients).map(|client| deal(&starts, &ends, client, clients));
+        let (counts, took) = together("read", dealt.map(|part| move || read(target, part)).collect(), brokers)?;
+        let records = counts.iter().map(|(count, _)| count.records).sum();
+        let bytes = counts.iter().map(|(count, _)| count.bytes).sum();
         if records < wanted {
             bail!("{wanted} records are there, {records} were read"); // a compacted topic, which is no load
         }
@@ -73,7 +64,8 @@ struct Count {
     bytes: u64,
 }
 
-fn read(target: &Target, part: Part) -> Result<Count> {
+/// Gives the consumer back, so that it is closed when nobody measures any more.
+fn read(target: &Target, part: Part) -> Result<(Count, BulkConsumer)> {
     let from = part.iter().map(|(partition, (start, _))| (*partition, *start));
     let mut consumer = BulkConsumer::new(&target.settings, &target.topic, from)?;
     let mut open: BTreeMap<PartitionIndex, Offset> =
@@ -105,5 +97,5 @@ fn read(target: &Target, part: Part) -> Result<Count> {
             );
         }
     }
-    Ok(count)
+    Ok((count, consumer))
 }

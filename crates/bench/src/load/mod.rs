@@ -4,6 +4,7 @@
 //! and after. Connections are open and warm before the meter starts, and everything is acknowledged or received before it
 //! stops. Threads block; the async runtime only serves what is asked of the cluster around the load ([`topics`]).
 
+mod crew; // threads that work side by side
 pub mod fetch; // read partitions to their ends
 mod meter; // what a run takes
 pub mod produce; // as many records as librdkafka can send
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use twinstream_client::ClientSettings;
 use twinstream_model::TopicName;
 
+use crew::together;
 pub use meter::{BrokerUse, ClientUse, MachineUse, Meter, Took};
 
 use crate::stats::Latency;

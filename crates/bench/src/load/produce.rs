@@ -1,7 +1,6 @@
 //! As many records as librdkafka can send: closed by its queue, open by nothing.
 
 use std::sync::Arc;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use twinstream_client::bulk::{Acknowledged, BulkProducer, Tells};
 use twinstream_model::PartitionIndex;
 
 use super::topics::{Topics, between};
-use super::{Meter, Run, Target};
+use super::{Run, Target, together};
 use crate::payload::{Content, Payloads};
 
 /// Everything is acknowledged within this time after the last record was queued, or the run has failed.
@@ -39,12 +38,14 @@ impl Produce {
             warm_up(client, partitions, payloads)?;
         }
         let before = topics.ends(&target.topic)?;
-        let share = self.records / clients.len() as u64;
-        let meter = Meter::start(brokers);
-        send_all(&clients, share, partitions, payloads)?;
-        let took = meter.stop();
+        let count = clients.len() as u64;
+        let share = self.records / count;
+        let job = |(index, client): (usize, BulkProducer)| {
+            move || send(client, index as u64 * share, share, partitions, payloads)
+        };
+        let (_, took) = together("send", clients.into_iter().enumerate().map(job).collect(), brokers)?;
         failures.check()?;
-        let sent = share * clients.len() as u64;
+        let sent = share * count;
         let found = between(&before, &topics.ends(&target.topic)?);
         if found < sent {
             bail!("{sent} records were acknowledged, but {} holds {found} more", target.topic);
@@ -61,26 +62,15 @@ fn warm_up(client: &BulkProducer, partitions: i32, payloads: Payloads) -> Result
     Ok(client.finish(FINISH_WITHIN)?)
 }
 
-fn send_all(clients: &[BulkProducer], share: u64, partitions: i32, payloads: Payloads) -> Result<()> {
-    let barrier = Barrier::new(clients.len());
-    let send = |client: &BulkProducer, first: u64| -> Result<()> {
-        barrier.wait();
-        let mut partition = 0;
-        for number in first..first + share {
-            client.send(PartitionIndex(partition), payloads.record(number), 0)?;
-            partition = if partition + 1 == partitions { 0 } else { partition + 1 };
-        }
-        Ok(client.finish(FINISH_WITHIN)?)
-    };
-    std::thread::scope(|scope| {
-        let name = |index| std::thread::Builder::new().name(format!("send-{index}"));
-        let threads: Vec<_> = clients
-            .iter()
-            .enumerate()
-            .map(|(index, client)| name(index).spawn_scoped(scope, move || send(client, index as u64 * share)))
-            .collect::<Result<_, _>>()?;
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| bail!("a sender panicked")))
-    })
+/// Gives the producer back, so that it is closed when nobody measures any more.
+fn send(client: BulkProducer, first: u64, share: u64, partitions: i32, payloads: Payloads) -> Result<BulkProducer> {
+    let mut partition = 0;
+    for number in first..first + share {
+        client.send(PartitionIndex(partition), payloads.record(number), 0)?;
+        partition = if partition + 1 == partitions { 0 } else { partition + 1 };
+    }
+    client.finish(FINISH_WITHIN)?;
+    Ok(client)
 }
 
 /// Records that librdkafka gave up.

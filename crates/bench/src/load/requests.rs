@@ -4,18 +4,19 @@
 //! steady state every connection has a request in flight, the client makes two system calls for each, and it waits only
 //! where the broker has not answered yet. librdkafka would need three threads a connection and be the limit itself.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use twinstream_model::PartitionIndex;
 
 use super::topics::Topics;
-use super::{Meter, Run, Target};
+use super::{Run, Target, together};
 use crate::payload::{Content, Payloads};
 use crate::stats::Latency;
-use crate::wire::{Wire, produce_frame};
+use crate::wire::{Wire, now_ms, produce_frame};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Requests {
@@ -38,8 +39,7 @@ impl Requests {
     pub fn run(&self, target: &Target, brokers: &[u32]) -> Result<Run> {
         let leaders = Topics::connect(&target.settings)?.leaders(&target.topic, 1)?;
         let payloads = Payloads::new(Content::Random, self.size);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("a clock after 1970")?;
-        let timestamp = i64::try_from(now.as_millis()).context("a clock before the year 292,278,994")?;
+        let timestamp = now_ms();
         let threads = self.threads.clamp(1, self.connections.max(1));
         let mut groups: Vec<Vec<Lane>> = (0..threads).map(|_| Vec::new()).collect();
         for connection in 0..self.connections.max(1) {
@@ -47,23 +47,14 @@ impl Requests {
             let partition = PartitionIndex(i32::try_from(index).context("number of partitions")?);
             let record = payloads.record(connection as u64);
             let frame = produce_frame(&target.topic, partition, self.acks, &[record], timestamp)?;
-            let wire = Wire::connect(&leaders[index], CONNECT_WITHIN).with_context(|| leaders[index].clone())?;
-            let mut lane = Lane { wire, frame, sent: Instant::now() };
-            lane.wire.send(&lane.frame)?;
-            lane.wire.produced().context("the first request of a connection")?;
+            let wire = Wire::until_acknowledged(&leaders[index], &frame, PAUSE, CONNECT_WITHIN)?;
+            let lane = Lane { wire, frame, sent: Instant::now() };
             groups[connection % threads].push(lane);
         }
         let share = self.requests / threads as u64;
-        let meter = Meter::start(brokers);
-        let latencies = std::thread::scope(|scope| -> Result<Vec<f64>> {
-            let workers: Vec<_> = groups.into_iter().map(|group| scope.spawn(move || go_round(group, share))).collect();
-            let mut all = Vec::new();
-            for worker in workers {
-                all.extend(worker.join().unwrap_or_else(|_| anyhow::bail!("a worker panicked"))?);
-            }
-            Ok(all)
-        })?;
-        let took = meter.stop();
+        let jobs = groups.into_iter().map(|group| move || go_round(group, share)).collect();
+        let (latencies, took) = together("request", jobs, brokers)?;
+        let latencies: Vec<f64> = latencies.into_iter().flatten().collect();
         let records = latencies.len() as u64;
         let bytes = records * self.size as u64;
         Ok(Run { records, bytes, took, acknowledged: Latency::of(latencies), end_to_end: None })
