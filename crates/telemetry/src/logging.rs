@@ -2,9 +2,12 @@
 //!
 //! Picture: events go to stderr in one of three shapes. `compact` is for eyes (colours, short), `plain` for files and
 //! journald (one line, no escapes), `json` for log collectors. `auto` picks `compact` on a terminal, `plain` elsewhere.
-//! The filter comes from the flag, else from [`FILTER_VARIABLE`], else it is [`DEFAULT_FILTER`].
+//! The filter comes from the flag, else from [`FILTER_VARIABLE`], else it is [`DEFAULT_FILTER`]. While the process runs,
+//! [`levels`] changes the level of single parts on top of it.
 //!
 //! Not here: rotation. A process that writes to stderr leaves files to whoever started it.
+
+pub mod levels; // changed while the process runs
 
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
@@ -62,16 +65,31 @@ pub enum LogError {
 
 /// Installs the subscriber of this process. Called once, before the first event.
 pub fn init(options: &LogOptions) -> Result<(), LogError> {
-    let filter = filter(options.filter.as_deref())?;
+    let text = filter_text(options.filter.as_deref());
+    let filter = filter(&text)?;
     let terminal = io::stderr().is_terminal();
     let colours = terminal && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match settled(options.format, terminal) {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Compact => builder.compact().with_ansi(colours).try_init(),
-        LogFormat::Plain | LogFormat::Auto => builder.with_ansi(false).try_init(),
-    }
-    .map_err(|_| LogError::Twice)
+    let (installed, reload) = match settled(options.format, terminal) {
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.try_init(), levels::reload_with(move |filter| handle.reload(filter)))
+        }
+        LogFormat::Compact => {
+            let builder = builder.compact().with_ansi(colours).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.try_init(), levels::reload_with(move |filter| handle.reload(filter)))
+        }
+        LogFormat::Plain | LogFormat::Auto => {
+            let builder = builder.with_ansi(false).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.try_init(), levels::reload_with(move |filter| handle.reload(filter)))
+        }
+    };
+    installed.map_err(|_| LogError::Twice)?;
+    levels::install(text, reload);
+    Ok(())
 }
 
 fn settled(format: LogFormat, terminal: bool) -> LogFormat {
@@ -82,10 +100,13 @@ fn settled(format: LogFormat, terminal: bool) -> LogFormat {
     }
 }
 
-fn filter(flag: Option<&str>) -> Result<EnvFilter, LogError> {
+fn filter_text(flag: Option<&str>) -> String {
     let from_environment = std::env::var(FILTER_VARIABLE).ok().filter(|text| !text.is_empty());
-    let text = flag.map(str::to_owned).or(from_environment).unwrap_or_else(|| DEFAULT_FILTER.to_owned());
-    EnvFilter::try_new(&text).map_err(|error| LogError::Filter { filter: text, reason: error.to_string() })
+    flag.map(str::to_owned).or(from_environment).unwrap_or_else(|| DEFAULT_FILTER.to_owned())
+}
+
+fn filter(text: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(text).map_err(|error| LogError::Filter { filter: text.to_owned(), reason: error.to_string() })
 }
 
 #[cfg(test)]

@@ -17,6 +17,6 @@ fn unknown_format_names_the_choices() {
 
 #[test]
 fn malformed_filter_is_an_error_that_shows_it() {
-    let error = filter(Some("info,broker=loud")).unwrap_err().to_string();
+    let error = filter("info,broker=loud").unwrap_err().to_string();
     assert!(error.contains("broker=loud"), "{error}");
 }
