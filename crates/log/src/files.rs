@@ -12,9 +12,15 @@ use crate::LogError;
 pub(crate) const LOG: &str = "log";
 pub(crate) const INDEX: &str = "index";
 pub(crate) const TIME_INDEX: &str = "timeindex";
+pub(crate) const TXN_INDEX: &str = "txnindex";
 pub(crate) const SNAPSHOT: &str = "snapshot";
 /// Suffix of files that only wait for their last reader.
 pub(crate) const DELETED: &str = ".deleted";
+
+/// Suffix of files that compaction is still writing.
+pub(crate) const CLEANED: &str = ".cleaned";
+/// Suffix of files that compaction has finished: they take the place of what they were made from, also after a crash.
+pub(crate) const SWAP: &str = ".swap";
 
 const BATCHES_PER_WRITE: usize = 512; // two slices each stay within the 1024 of IOV_MAX
 

@@ -12,10 +12,11 @@
 //!
 //! Lock order: a log's flushing, then its writer, then its epochs, then a segment's indexes. None but `flushing` is held
 //! while the disk is flushed, and none at all while records are sent. Not here: who may write or read (broker), when to
-//! follow or cut (replication), transactions and compaction (later releases, see `GAPS.md`).
+//! follow or cut (replication), when to compact (broker), whose transactions there are (coordinator).
 
 mod checked;
 mod checkpoint;
+mod cleaner;
 mod config;
 mod directory;
 mod epochs;
@@ -30,9 +31,12 @@ mod partition_log;
 mod producers;
 mod segment;
 mod slice;
+mod transactions;
+mod txn_index;
 mod validate;
 
 pub use checked::Damage;
+pub use cleaner::{CleanError, Cleaned, CleanerLimits, Dirt, FullSpeed, Interrupted, Pace};
 pub use config::{CleanupPolicy, LogConfig, RecordChecks, TimestampType};
 pub use directory::{
     Checkpoint, DELETE_SUFFIX, DirectoryError, Disk, LastStop, LogDirectory, MetaProperties, remove_folder,
@@ -44,4 +48,5 @@ pub use open_files::OpenFiles;
 pub use partition_log::{
     Appended, FollowerAppended, Maintained, Opening, Origin, PartitionLog, ReadResult, TimestampedOffset, Truncated,
 };
+pub use transactions::AbortedTransaction;
 pub use slice::{FileSlice, Readiness};

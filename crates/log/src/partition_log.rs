@@ -16,12 +16,15 @@
 mod cuts; // readers notice a cut
 mod damage; // bytes are checked before they go out
 mod flush; // to the disk, and what follows when that fails
+mod compaction; // cleaned segments take the place of others
 mod follow; // a follower's appends and cuts
+mod isolation; // readers of committed records
 mod read; // readers: by offset, by time, by epoch
 mod recovery; // opening a folder
 mod retention; // old segments go, deleted files go
 mod snapshots; // the state of producers between starts
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -38,6 +41,8 @@ use crate::metrics::LogMetrics;
 use crate::open_files::Place;
 use crate::producers::Producers;
 use crate::segment::Segment;
+use crate::transactions::Transactions;
+use crate::txn_index::TxnIndexes;
 use crate::validate::{self, Prepared};
 use crate::{AppendError, Disk, LogConfig, LogError};
 
@@ -104,6 +109,14 @@ pub struct PartitionLog {
     /// appends do not need it.
     flushing: Mutex<()>,
     epochs: RwLock<Epochs>,
+    /// Transactions whose end is not certain.
+    transactions: Transactions,
+    /// The indexes of aborted transactions. Taken after `epochs`.
+    aborted: RwLock<TxnIndexes>,
+    /// Up to where the log was compacted, -1 if it never was.
+    cleaned_to: AtomicI64,
+    /// Held by whoever compacts. Taken before all others.
+    cleaning: Mutex<()>,
     closed: AtomicBool,
     poison: OnceLock<String>,
 }
@@ -267,7 +280,8 @@ impl PartitionLog {
         for batch in batches {
             let segment = self.segment_for(writer, &batch.header, config)?;
             segment.append(&[(&batch.head[..], &batch.body[..])], &[batch.header], config)?;
-            writer.producers.replay(&batch.header);
+            let bytes = || Cow::Owned([&batch.head[..], &batch.body].concat());
+            self.follow_producer(writer, &segment, &batch.header, bytes)?;
         }
         Ok(())
     }

@@ -5,8 +5,11 @@
 //! The state is a function of the log: it is rebuilt by replaying batch headers on top of the newest
 //! `.snapshot` file.
 //!
-//! Invariants: a producer's epoch never goes back; the batches of an entry are consecutive. Not here:
-//! transactions (a later release), the wire codes of refusals.
+//! A producer may have one transaction open; its first batch and its marker are noted on the way, so that whoever replays
+//! knows of every transaction that begins and ends.
+//!
+//! Invariants: the batches of an entry are consecutive; a producer with an open transaction is not forgotten. Not here:
+//! what open transactions mean to readers (`transactions`), the wire codes of refusals.
 
 mod snapshot; // the file format
 
@@ -14,8 +17,9 @@ use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use twinstream_model::{Offset, ProducerEpoch, ProducerId};
-use twinstream_protocol::batch::{BatchHeader, NO_SEQUENCE, add_sequence};
+use twinstream_protocol::batch::{BatchHeader, NO_SEQUENCE, NO_TIMESTAMP, add_sequence};
 
+use crate::transactions::{Completed, Marker, Step};
 use crate::{AppendError, LogError};
 
 /// Batches that a producer may have in flight, so also the repetitions that can reach us.
@@ -31,14 +35,29 @@ pub(crate) struct Producers {
 #[derive(Clone, Debug, PartialEq)]
 struct Producer {
     epoch: ProducerEpoch,
-    /// Oldest first, never empty.
+    /// Oldest first; empty if all that is known of it is a marker.
     batches: VecDeque<Remembered>,
+    /// Of its newest batch or marker.
+    timestamp: i64,
+    /// Of the newest marker, [`NO_COORDINATOR`] without one.
+    coordinator_epoch: i32,
+    /// Where its open transaction begins.
+    open: Option<Offset>,
     /// When it last wrote by our own clock, [`NEVER_HEARD`] if only the log tells. The timestamps of records cannot say
     /// it: who writes history (a mirror, an import) would be forgotten while it writes, and its repetitions appended.
     heard_ms: i64,
 }
 
 const NEVER_HEARD: i64 = i64::MIN;
+const NO_COORDINATOR: i32 = -1;
+
+/// What compaction has to keep of a producer, so that a log that is read again brings the same state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LastRecord {
+    /// Last offset of the newest batch of data; `None` if only a marker is known.
+    pub(crate) last_data: Option<Offset>,
+    pub(crate) epoch: ProducerEpoch,
+}
 
 /// A batch that was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,27 +119,26 @@ impl Producers {
         expect_sequence(header, expected).map(|()| None)
     }
 
-    /// Takes in a batch that stands in the log.
-    pub(crate) fn replay(&mut self, header: &BatchHeader) {
-        if !header.is_idempotent() || header.attributes.is_control() {
-            return;
+    /// Takes in a batch that stands in the log, with the marker if it is a control batch that has one. Returns what it
+    /// did to the producer's transaction.
+    pub(crate) fn replay(&mut self, header: &BatchHeader, marker: Option<Marker>) -> Option<Step> {
+        if !header.is_idempotent() {
+            return None;
         }
-        if self.entries.len() >= PRODUCERS_MAX && !self.entries.contains_key(&header.producer_id) {
+        let id = header.producer_id;
+        if self.entries.len() >= PRODUCERS_MAX && !self.entries.contains_key(&id) {
             self.forget_silent();
         }
-        let producer = self.entries.entry(header.producer_id).or_insert_with(|| Producer {
-            epoch: header.producer_epoch,
-            batches: VecDeque::new(),
-            heard_ms: NEVER_HEARD,
-        });
+        let producer = self.entries.entry(id).or_insert_with(|| Producer::new(header.producer_epoch));
         if producer.epoch != header.producer_epoch {
             producer.epoch = header.producer_epoch;
             producer.batches.clear();
         }
-        if producer.batches.len() == BATCHES_REMEMBERED {
-            producer.batches.pop_front();
+        producer.timestamp = header.max_timestamp;
+        match header.attributes.is_control() {
+            true => producer.end(header, marker?),
+            false => producer.write(header),
         }
-        producer.batches.push_back(Remembered::of(header));
     }
 
     /// A producer has just written.
@@ -146,7 +164,7 @@ impl Producers {
 
     /// Forgets producers that wrote nothing since `before`.
     pub(crate) fn expire(&mut self, before: i64) {
-        self.entries.retain(|_, producer| producer.last_heard() >= before);
+        self.entries.retain(|_, producer| producer.open.is_some() || producer.last_heard() >= before);
     }
 
     /// Puts older batches in front of the remembered ones, where they lead up to them without a gap.
@@ -165,6 +183,20 @@ impl Producers {
         self.entries.len()
     }
 
+    /// The transactions that are open, by where they begin.
+    pub(crate) fn open_transactions(&self) -> impl Iterator<Item = (Offset, ProducerId)> {
+        self.entries.iter().filter_map(|(id, producer)| Some((producer.open?, *id)))
+    }
+
+    /// What each producer wrote last.
+    pub(crate) fn last_records(&self) -> HashMap<ProducerId, LastRecord> {
+        let last = |producer: &Producer| LastRecord {
+            last_data: producer.batches.back().map(|batch| batch.last_offset),
+            epoch: producer.epoch,
+        };
+        self.entries.iter().map(|(id, producer)| (*id, last(producer))).collect()
+    }
+
     /// Restores the state of the end of a log from a snapshot file.
     pub(crate) fn load(path: &Path) -> Result<Producers, LogError> {
         snapshot::read(path)
@@ -180,14 +212,45 @@ impl Producers {
         let mut timestamps: Vec<i64> = self.entries.values().map(Producer::last_heard).collect();
         let (_, cut, _) = timestamps.select_nth_unstable(PRODUCERS_MAX / 10);
         let cut = *cut;
-        self.entries.retain(|_, producer| producer.last_heard() > cut);
+        self.entries.retain(|_, producer| producer.open.is_some() || producer.last_heard() > cut);
     }
 }
 
 impl Producer {
+    fn new(epoch: ProducerEpoch) -> Producer {
+        Producer {
+            epoch,
+            batches: VecDeque::new(),
+            timestamp: NO_TIMESTAMP,
+            coordinator_epoch: NO_COORDINATOR,
+            open: None,
+            heard_ms: NEVER_HEARD,
+        }
+    }
+
+    fn write(&mut self, header: &BatchHeader) -> Option<Step> {
+        if self.batches.len() == BATCHES_REMEMBERED {
+            self.batches.pop_front();
+        }
+        self.batches.push_back(Remembered::of(header));
+        if !header.attributes.is_transactional() || self.open.is_some() {
+            return None;
+        }
+        self.open = Some(header.base_offset);
+        Some(Step::Began { producer_id: header.producer_id, first: header.base_offset })
+    }
+
+    /// A marker without data before it changes nothing for readers, so it ends nothing.
+    fn end(&mut self, header: &BatchHeader, marker: Marker) -> Option<Step> {
+        self.coordinator_epoch = marker.coordinator_epoch;
+        let first = self.open.take()?;
+        let (producer_id, last) = (header.producer_id, header.last_offset());
+        Some(Step::Ended(Completed { producer_id, first, last, outcome: marker.outcome }))
+    }
+
     fn last_heard(&self) -> i64 {
         match self.heard_ms {
-            NEVER_HEARD => self.batches.back().map_or(NEVER_HEARD, |batch| batch.timestamp),
+            NEVER_HEARD => self.timestamp,
             heard => heard,
         }
     }

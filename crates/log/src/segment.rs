@@ -7,29 +7,29 @@
 //! Invariants: batches ascend in offset; offsets are `base` to `base + i32::MAX`; `size` is a batch border.
 
 mod check; // bytes that are not known to be good are checked
+mod find; // batches by offset and by time
 mod flush; // to the disk
-mod repair; // opening and cutting
+mod load; // what indexes tell, and building them anew
+mod repair; // after a crash, and cutting
 mod scan; // walks over the batches of a file
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use twinstream_model::Offset;
 use twinstream_protocol::batch::{BatchHeader, BatchView, NO_TIMESTAMP};
 
 use crate::checked::Checked;
 use crate::files::{self, DELETED, INDEX, LOG, TIME_INDEX};
-use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
+use crate::index::{Index, OffsetEntry, TimeEntry};
 use crate::open_files::{Handle, Place};
 use crate::{FileSlice, LogConfig, LogError};
 
 pub(crate) use check::Verdict;
-pub(crate) use scan::Tail;
 
 /// Batches whose place is remembered: more than appends between two fetches of a follower that keeps up.
 const RECENT_MAX: usize = 32;
@@ -49,10 +49,15 @@ pub(crate) struct Segment {
     base: Offset,
     file: Arc<Handle>,
     size: AtomicU64,
+    /// No record reaches this offset. Of a closed segment that is the offset at which the next one begins.
+    next: AtomicI64,
+    /// Bytes of log between two entries of indexes that are built anew.
+    index_interval: u32,
     /// What of it this process knows to be good, or damaged.
     checked: Checked,
-    /// Whether both index files were there and readable when the segment was opened.
-    indexes_fit: bool,
+    /// Whether `inner` tells what the indexes tell; a closed segment is looked at when somebody comes to it.
+    loaded: AtomicBool,
+    loading: Mutex<()>,
     inner: RwLock<Inner>,
 }
 
@@ -68,7 +73,6 @@ struct Inner {
     max_timestamp_offset: Offset,
     /// Largest timestamp of the first batch: the age of the segment counts from here.
     first_timestamp: Option<i64>,
-    next_offset: Offset,
     /// The batches appended last, so that followers and consumers at the end of the log are served without a search.
     recent: VecDeque<Located>,
     /// The batch at this position is the one that the last offset entry points at.
@@ -96,18 +100,7 @@ impl Segment {
         }
         let offsets = Index::create(&Handle::new(place, base, INDEX, suffix))?;
         let times = Index::create(&Handle::new(place, base, TIME_INDEX, suffix))?;
-        Ok(Segment::assemble(base, handle, 0, offsets, times, true))
-    }
-
-    /// Opens a segment whose content has yet to be looked at with [`Segment::load`], [`Segment::load_checked`] or
-    /// [`Segment::recover`].
-    pub(crate) fn open(place: &Place, base: Offset) -> Result<Segment, LogError> {
-        let handle = Handle::new(place, base, LOG, "");
-        handle.doubt();
-        let size = handle.get()?.metadata().map_err(LogError::io("inspect", &handle.path()))?.len();
-        let (offsets, offsets_fit) = open_index(&Handle::new(place, base, INDEX, ""))?;
-        let (times, times_fit) = open_index(&Handle::new(place, base, TIME_INDEX, ""))?;
-        Ok(Segment::assemble(base, handle, size, offsets, times, offsets_fit && times_fit))
+        Ok(Segment::assemble(base, handle, 0, offsets, times, config))
     }
 
     fn assemble(
@@ -116,7 +109,7 @@ impl Segment {
         size: u64,
         offsets: Index<OffsetEntry>,
         times: Index<TimeEntry>,
-        indexes_fit: bool,
+        config: &LogConfig,
     ) -> Segment {
         let inner = Inner {
             offsets,
@@ -126,12 +119,20 @@ impl Segment {
             max_timestamp: NO_TIMESTAMP,
             max_timestamp_offset: base,
             first_timestamp: None,
-            next_offset: base,
             recent: VecDeque::new(),
             resumed_at: None,
         };
-        let checked = Checked::from(size);
-        Segment { base, file, size: AtomicU64::new(size), checked, indexes_fit, inner: RwLock::new(inner) }
+        Segment {
+            base,
+            file,
+            size: AtomicU64::new(size),
+            next: AtomicI64::new(base.0),
+            index_interval: config.index_interval_bytes,
+            checked: Checked::from(size),
+            loaded: AtomicBool::new(true),
+            loading: Mutex::new(()),
+            inner: RwLock::new(inner),
+        }
     }
 
     pub(crate) fn base(&self) -> Offset {
@@ -143,13 +144,7 @@ impl Segment {
     }
 
     pub(crate) fn next_offset(&self) -> Offset {
-        self.inner.read().next_offset
-    }
-
-    /// The largest timestamp and the last offset of its batch, `None` without records or timestamps.
-    pub(crate) fn max_timestamp(&self) -> Option<(i64, Offset)> {
-        let inner = self.inner.read();
-        (inner.max_timestamp != NO_TIMESTAMP).then_some((inner.max_timestamp, inner.max_timestamp_offset))
+        Offset(self.next.load(Ordering::Acquire))
     }
 
     /// When the last byte was written, for segments without timestamps.
@@ -218,6 +213,7 @@ impl Segment {
     /// Notes a batch in the indexes; entries come before the batch that exceeds the interval, as in Kafka.
     fn index(&self, inner: &mut Inner, position: u64, batch: &BatchHeader, interval: u32) -> Result<(), LogError> {
         inner.note(batch);
+        self.next.store(batch.next_offset().0, Ordering::Release);
         if inner.resumed_at.take() == Some(position) {
             inner.bytes_since_entry = batch.len as u64; // its entry is the last of the index
             return Ok(());
@@ -256,75 +252,15 @@ impl Segment {
         self.inner.write().write_out()
     }
 
-    /// The batch that holds `offset`, or the first one behind it.
-    pub(crate) fn locate(&self, offset: Offset) -> Result<Option<Located>, LogError> {
-        if let Some(recent) = self.inner.read().find_recent(offset) {
-            return Ok(Some(recent));
-        }
-        let from = self.floor_position(offset)?;
-        self.find(from, |header| header.last_offset() >= offset)
-    }
-
-    /// The first batch from `position` on of which `wanted` holds.
-    pub(crate) fn find(
-        &self,
-        position: u64,
-        wanted: impl Fn(&BatchHeader) -> bool,
-    ) -> Result<Option<Located>, LogError> {
-        let mut found = None;
-        let tail = scan::headers(&*self.file.get()?, position, self.size(), |position, header| match wanted(header) {
-            true => {
-                found = Some(Located { position, header: *header });
-                ControlFlow::Break(())
-            }
-            false => ControlFlow::Continue(()),
-        });
-        match tail.map_err(LogError::io("read", &self.log_path()))? {
-            Tail::Damaged { position, why } => {
-                Err(LogError::DamagedBatch { path: self.log_path(), position, what: why })
-            }
-            Tail::Whole => Ok(found),
-        }
-    }
-
-    /// A position at or before the batch that holds `offset`.
-    fn floor_position(&self, offset: Offset) -> Result<u64, LogError> {
-        let relative = offset.0.saturating_sub(self.base.0);
-        let entry = self.inner.read().offsets.floor(relative)?;
-        Ok(entry.map_or(0, |entry| u64::from(entry.position)))
-    }
-
-    /// A position at or before the first batch with a timestamp of at least `timestamp`.
-    pub(crate) fn floor_position_by_time(&self, timestamp: i64) -> Result<u64, LogError> {
-        // Up to the entry's offset all timestamps are at most the entry's, which is below the wanted one.
-        let entry = self.inner.read().times.floor(timestamp.saturating_sub(1))?;
-        entry.map_or(Ok(0), |entry| self.floor_position(Offset(self.base.0 + i64::from(entry.relative))))
-    }
-
     /// A range of the file that readers may send.
     pub(crate) fn slice(self: &Arc<Segment>, position: u64, len: usize) -> Result<FileSlice, LogError> {
         Ok(FileSlice { file: self.file.get()?, position, len, segment: Arc::clone(self) })
     }
 
-    /// Calls `each` with every header from `position` on.
-    pub(crate) fn for_each_header(&self, position: u64, mut each: impl FnMut(&BatchHeader)) -> Result<(), LogError> {
-        let tail = scan::headers(&*self.file.get()?, position, self.size(), |_, header| {
-            each(header);
-            ControlFlow::Continue(())
-        });
-        match tail.map_err(LogError::io("read", &self.log_path()))? {
-            Tail::Whole => Ok(()),
-            Tail::Damaged { position, why } => {
-                Err(LogError::DamagedBatch { path: self.log_path(), position, what: why })
-            }
-        }
-    }
-
-    /// The position of a batch about `bytes` before the end, for a look at the latest batches.
-    pub(crate) fn position_before_end(&self, bytes: u64) -> Result<u64, LogError> {
-        let wanted = self.size().saturating_sub(bytes);
-        let entry = self.inner.read().offsets.last_where(|entry| u64::from(entry.position) <= wanted)?;
-        Ok(entry.map_or(0, |entry| u64::from(entry.position)))
+    /// Bytes of the larger of its indexes.
+    pub(crate) fn index_bytes_max(&self) -> u64 {
+        let inner = self.inner.read();
+        inner.offsets.bytes().max(inner.times.bytes()) as u64
     }
 
     /// Renames the files, so that they are no part of the log any more. Open readers keep reading.
@@ -359,7 +295,6 @@ impl Inner {
             self.max_timestamp = batch.max_timestamp;
             self.max_timestamp_offset = batch.last_offset();
         }
-        self.next_offset = batch.next_offset();
     }
 
     fn reset(&mut self, base: Offset) {
@@ -368,7 +303,6 @@ impl Inner {
         self.max_timestamp = NO_TIMESTAMP;
         self.max_timestamp_offset = base;
         self.first_timestamp = None;
-        self.next_offset = base;
         self.recent.clear();
         self.resumed_at = None;
     }
@@ -390,20 +324,6 @@ impl Inner {
         let reaches_back = self.recent.front().is_some_and(|oldest| oldest.header.base_offset <= offset);
         let at = self.recent.partition_point(|batch| batch.header.last_offset() < offset);
         self.recent.get(at).filter(|_| reaches_back).copied()
-    }
-}
-
-/// Opens an index and tells whether it was fit for use; a missing or damaged one comes back empty.
-fn open_index<E: Entry>(handle: &Arc<Handle>) -> Result<(Index<E>, bool), LogError> {
-    let exists = handle.path().exists();
-    handle.doubt();
-    match Index::open(handle) {
-        Err(LogError::Damaged { path, what }) => {
-            tracing::warn!(path = %path.display(), what, "emptying a damaged index");
-            handle.get_for_writing()?.set_len(0).map_err(LogError::io("truncate", &path))?;
-            Ok((Index::open(handle)?, false))
-        }
-        opened => Ok((opened?, exists)),
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 
 use twinstream_model::Offset;
 
-use super::{PartitionLog, Writer};
+use super::{METADATA_FILE, PartitionLog, Writer};
 use crate::files::{self, SNAPSHOT};
 use crate::segment::Segment;
 use crate::{Disk, LogConfig, LogError, directory};
@@ -96,6 +96,10 @@ impl PartitionLog {
             growing.sync_records()?;
         }
         let mut new_names = self.new_names.swap(false, Ordering::AcqRel);
+        for file in self.dirty_txn_indexes() {
+            files::sync_file(&file)?;
+            new_names = true;
+        }
         let epochs = {
             let mut epochs = self.epochs.write();
             epochs.save()?;
@@ -134,7 +138,9 @@ impl PartitionLog {
         if self.settled.load(Ordering::Acquire) {
             return Ok(());
         }
-        files::sync_dir(self.dir.read().parent().unwrap_or(Path::new(".")))?;
+        let dir = self.dir.read().clone();
+        files::sync_file(&dir.join(METADATA_FILE))?;
+        files::sync_dir(dir.parent().unwrap_or(Path::new(".")))?;
         self.settled.store(true, Ordering::Release);
         Ok(())
     }

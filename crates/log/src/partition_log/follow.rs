@@ -11,12 +11,14 @@
 //!
 //! Not here: when to cut and where (`twinstream-replication`).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use twinstream_model::{LeaderEpoch, Offset};
 use twinstream_protocol::batch::{BatchHeader, BatchView, batches, whole_batches};
 
+use super::compaction::NEVER_CLEANED;
 use super::snapshots::{self, Snapshots};
 use super::{PartitionLog, Writer};
 use crate::files;
@@ -119,8 +121,8 @@ impl PartitionLog {
             self.note_epochs(&headers)?;
             let pieces: Vec<(&[u8], &[u8])> = run.iter().map(|batch| (batch.bytes(), &[][..])).collect();
             segment.append(&pieces, &headers, config)?;
-            for header in &headers {
-                writer.producers.replay(header);
+            for (batch, header) in run.iter().zip(&headers) {
+                self.follow_producer(writer, &segment, header, || Cow::Borrowed(batch.bytes()))?;
                 writer.producers.hear(header.producer_id, now);
             }
             rest = later;
@@ -210,7 +212,8 @@ impl PartitionLog {
         }
         self.segments.store(Arc::new(kept));
         self.cut_epochs(end)?;
-        let mut restored = snapshots::restore_again(&dir, &self.segments.load(), self.log_start_offset(), end)?;
+        self.cleaned_to.fetch_min(end.0, Ordering::AcqRel);
+        let mut restored = self.restore_producers(&dir, end)?;
         restored.producers.hear_as(&writer.producers);
         writer.producers = restored.producers;
         writer.snapshots = restored.snapshots;
@@ -255,6 +258,9 @@ impl PartitionLog {
         epochs.clear();
         epochs.save()?;
         drop(epochs);
+        self.cleaned_to.store(NEVER_CLEANED, Ordering::Release);
+        self.transactions.reset([]);
+        self.aborted.write().truncate(&dir, Offset(0))?;
         writer.producers = Producers::default();
         writer.snapshots = Snapshots::default();
         files::sync_dir(&dir)

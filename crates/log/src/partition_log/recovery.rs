@@ -20,10 +20,15 @@ use parking_lot::{Mutex, RwLock};
 use twinstream_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use super::cuts::Cuts;
-use super::{METADATA_FILE, PartitionLog, Writer, snapshots};
+use super::compaction::NEVER_CLEANED;
+use super::snapshots::Restoring;
+use super::{METADATA_FILE, PartitionLog, Writer};
+use crate::transactions::Transactions;
+use crate::txn_index::TxnIndexes;
 use crate::directory::Unflushed;
 use crate::epochs::Epochs;
-use crate::files::{self, DELETED, INDEX, LOG, SNAPSHOT, TIME_INDEX};
+use crate::cleaner::leftovers;
+use crate::files::{self, CLEANED, DELETED, INDEX, LOG, SNAPSHOT, SWAP, TIME_INDEX, TXN_INDEX};
 use crate::metrics::LogMetrics;
 use crate::open_files::Place;
 use crate::segment::Segment;
@@ -43,6 +48,8 @@ pub struct Opening {
     /// From the checkpoint; 0 if it was never moved.
     pub log_start: Offset,
     pub high_watermark: Offset,
+    /// From the checkpoint: up to where it was compacted, `None` if it never was.
+    pub cleaned_to: Option<Offset>,
     pub now: i64,
     /// Who opens the files; one for all logs of a broker.
     pub files: Arc<OpenFiles>,
@@ -60,6 +67,7 @@ impl Opening {
             recovery_point: Offset(0),
             log_start: Offset(0),
             high_watermark: Offset(0),
+            cleaned_to: None,
             now,
             files: OpenFiles::new(OpenFiles::default_max(None)),
             disk: Disk::new(Path::new(""), 0),
@@ -98,7 +106,18 @@ impl PartitionLog {
         }
         let start = segments[0].base().max(opening.log_start);
         let epochs = load_epochs(dir, &segments, end, scanned)?;
-        let mut restored = snapshots::restore(dir, listing.snapshots, &segments, start, end)?;
+        let (mut indexes, rebuild_from) = open_txn_indexes(dir, &listing, &segments, end, &opening)?;
+        let transactions = Transactions::default();
+        let restoring = Restoring {
+            dir,
+            segments: &segments,
+            start,
+            end,
+            rebuild_from,
+            transactions: &transactions,
+            indexes: &mut indexes,
+        };
+        let mut restored = restoring.restore(listing.snapshots)?;
         restored.producers.hear_all(opening.now);
         let unflushed = Unflushed::new(&opening.disk, bytes_behind(&segments, opening.recovery_point));
         let log = PartitionLog {
@@ -128,6 +147,10 @@ impl PartitionLog {
             }),
             flushing: Mutex::new(()),
             epochs: RwLock::new(epochs),
+            transactions,
+            aborted: RwLock::new(indexes),
+            cleaned_to: AtomicI64::new(opening.cleaned_to.map_or(NEVER_CLEANED, |at| at.min(end).0)),
+            cleaning: Mutex::new(()),
             closed: AtomicBool::new(false),
             poison: OnceLock::new(),
         };
@@ -217,13 +240,16 @@ fn open_segments(
 struct Listing {
     bases: Vec<Offset>,
     snapshots: Vec<Offset>,
+    txn_indexes: Vec<Offset>,
 }
 
 /// Removes left-overs and returns the bases of the segments and the snapshots, in order.
 fn tidy(dir: &Path) -> Result<Listing, LogError> {
     let mut bases = BTreeSet::new();
     let mut snapshots = BTreeSet::new();
+    let mut txn_indexes = Vec::new();
     let mut indexes = Vec::new();
+    let mut compacted = false;
     for entry in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
         let entry = entry.map_err(LogError::io("list", dir))?;
         let name = entry.file_name();
@@ -233,22 +259,31 @@ fn tidy(dir: &Path) -> Result<Listing, LogError> {
                 bases.insert(base);
             }
             Some((base, INDEX | TIME_INDEX)) => indexes.push((base, entry.path())),
+            Some((base, TXN_INDEX)) => {
+                indexes.push((base, entry.path()));
+                txn_indexes.push(base);
+            }
             Some((offset, SNAPSHOT)) => {
                 snapshots.insert(offset);
             }
             Some((_, extension)) if extension.ends_with(DELETED) => files::remove(&entry.path())?,
+            Some((_, extension)) => compacted |= extension.ends_with(CLEANED) || extension.ends_with(SWAP),
             _ if name.ends_with(".tmp") => files::remove(&entry.path())?,
             _ => {}
         }
     }
+    if compacted {
+        leftovers::finish(dir)?;
+        return tidy(dir);
+    }
     for (_, path) in indexes.iter().filter(|(base, _)| !bases.contains(base)) {
         files::remove(path)?;
     }
-    Ok(Listing { bases: bases.into_iter().collect(), snapshots: snapshots.into_iter().collect() })
+    Ok(Listing { bases: bases.into_iter().collect(), snapshots: snapshots.into_iter().collect(), txn_indexes })
 }
 
 fn remove_segment(dir: &Path, base: Offset) -> Result<(), LogError> {
-    [LOG, INDEX, TIME_INDEX].iter().try_for_each(|extension| files::remove(&files::offset_file(dir, base, extension)))
+    [LOG, INDEX, TIME_INDEX, TXN_INDEX].iter().try_for_each(|extension| files::remove(&files::offset_file(dir, base, extension)))
 }
 
 /// Drops all segments and begins an empty one.
@@ -262,6 +297,38 @@ fn restart_at(
         remove_segment(&place.dir.read(), segment.base())?;
     }
     Ok(vec![Arc::new(Segment::create(place, base, config)?)])
+}
+
+/// Opens the indexes of aborted transactions. Also returns from where on they have to be made again from the log: where
+/// one does not fit, and where the machine may have gone down before it was flushed.
+fn open_txn_indexes(
+    dir: &Path,
+    listing: &Listing,
+    segments: &[Arc<Segment>],
+    end: Offset,
+    opening: &Opening,
+) -> Result<(TxnIndexes, Offset), LogError> {
+    let next_base = |i: usize| segments.get(i + 1).map_or(end, |next| next.base());
+    let is_doubtful = |i: usize| opening.last_stop == LastStop::Unknown && next_base(i) > opening.recovery_point;
+    let doubtful = (0..segments.len()).find(|i| is_doubtful(*i)).map_or(end, |i| segments[i].base());
+    let mut sound = Vec::new();
+    for base in listing.txn_indexes.iter().filter(|base| segments.iter().any(|segment| segment.base() == **base)) {
+        match *base < doubtful {
+            true => sound.push(*base),
+            false => files::remove(&files::offset_file(dir, *base, TXN_INDEX))?,
+        }
+    }
+    let mut indexes = TxnIndexes::of(sound);
+    let mut rebuild_from = doubtful;
+    for unfit in indexes.check(dir)? {
+        let path = files::offset_file(dir, unfit.base, TXN_INDEX);
+        tracing::warn!(path = %path.display(), what = unfit.what, "making an index of aborted transactions again");
+        indexes.forget(unfit.base);
+        files::remove(&path)?;
+        rebuild_from = rebuild_from.min(unfit.base);
+    }
+    indexes.truncate(dir, end)?;
+    Ok((indexes, rebuild_from))
 }
 
 fn load_epochs(

@@ -85,7 +85,8 @@ impl PartitionLog {
         for (i, segment) in segments.iter().enumerate() {
             let active = i + 1 == segments.len();
             let next = segment.next_offset();
-            if next > high_watermark || segment.size() == 0 {
+            // Compaction may leave closed segments without records.
+            if next > high_watermark || (active && segment.size() == 0) {
                 break;
             }
             let below_start = next <= start && !active;
@@ -120,6 +121,7 @@ impl PartitionLog {
         for segment in gone {
             let mut paths = segment.mark_deleted()?;
             paths.push(files::offset_file(&dir, segment.base(), SNAPSHOT));
+            paths.extend(self.aborted.write().mark_deleted(&dir, segment.base())?);
             writer.doomed.push((now.saturating_add(config.file_delete_delay_ms), paths));
             done.deleted_segments += 1;
             done.deleted_bytes += segment.size();

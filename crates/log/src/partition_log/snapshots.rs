@@ -1,4 +1,4 @@
-//! When producer snapshots are written, which are kept, and how the state of producers is had back.
+//! When producer snapshots are written, which are kept, and how the state of producers is had back, and with it that of transactions.
 //!
 //! Picture: the state is a function of the log, so a snapshot only saves reading: the state is the newest snapshot plus
 //! the headers behind it. Kafka writes one where a segment begins. With segments of 1 GiB that is far back when a process
@@ -14,10 +14,13 @@ use std::sync::Arc;
 
 use twinstream_model::Offset;
 
+use super::isolation::Followed;
 use crate::LogError;
 use crate::files::{self, SNAPSHOT};
 use crate::producers::Producers;
 use crate::segment::Segment;
+use crate::transactions::Transactions;
+use crate::txn_index::TxnIndexes;
 
 /// Bytes of log between two snapshots, which is what a start has to read again at most.
 const DISTANCE_BYTES: u64 = 4 << 20;
@@ -70,22 +73,12 @@ impl Snapshots {
     }
 }
 
-/// Like [`restore`], for a log whose folder was not listed yet.
-pub(super) fn restore_again(
-    dir: &Path,
-    segments: &[Arc<Segment>],
-    start: Offset,
-    end: Offset,
-) -> Result<Restored, LogError> {
-    restore(dir, list(dir)?, segments, start, end)
-}
-
 /// Removes all snapshots.
 pub(super) fn remove_all(dir: &Path) -> Result<(), LogError> {
     list(dir)?.iter().try_for_each(|offset| files::remove(&files::offset_file(dir, *offset, SNAPSHOT)))
 }
 
-fn list(dir: &Path) -> Result<Vec<Offset>, LogError> {
+pub(super) fn list(dir: &Path) -> Result<Vec<Offset>, LogError> {
     let mut offsets = Vec::new();
     for entry in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
         let entry = entry.map_err(LogError::io("list", dir))?;
@@ -97,56 +90,69 @@ fn list(dir: &Path) -> Result<Vec<Offset>, LogError> {
     Ok(offsets)
 }
 
-/// The state of producers at `end`, from the snapshots with these offsets and the headers behind the newest of them.
-pub(super) fn restore(
-    dir: &Path,
-    mut snapshots: Vec<Offset>,
-    segments: &[Arc<Segment>],
-    start: Offset,
-    end: Offset,
-) -> Result<Restored, LogError> {
-    let count = snapshots.len();
-    let newest = newest(dir, &mut snapshots, end)?;
-    let mut removed = snapshots.len() < count;
-    let (mut producers, from) = newest.unwrap_or_else(|| (Producers::default(), start));
-    let is_partial = producers.len() > 0;
-    let mut bytes_since = 0;
-    for segment in segments.iter().filter(|segment| segment.next_offset() > from) {
-        let position = segment.locate(from)?.map_or(segment.size(), |found| found.position);
-        bytes_since += segment.size() - position;
-        segment.for_each_header(position, |header| {
-            if header.base_offset >= from {
-                producers.replay(header);
-            }
-        })?;
-    }
-    if is_partial {
-        widen(&mut producers, segments)?;
-    }
-    let mut between: Vec<Offset> =
-        snapshots.into_iter().filter(|offset| segments.iter().all(|segment| segment.base() != *offset)).collect();
-    for surplus in between.drain(..between.len().saturating_sub(BETWEEN_MAX)) {
-        files::remove(&files::offset_file(dir, surplus, SNAPSHOT))?;
-        removed = true;
-    }
-    Ok(Restored { producers, snapshots: Snapshots { between, bytes_since }, removed })
+/// The state of producers at the end of a log, and with it its transactions.
+pub(super) struct Restoring<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) segments: &'a [Arc<Segment>],
+    pub(super) start: Offset,
+    pub(super) end: Offset,
+    /// From here on the indexes of aborted transactions may lack entries.
+    pub(super) rebuild_from: Offset,
+    pub(super) transactions: &'a Transactions,
+    pub(super) indexes: &'a mut TxnIndexes,
 }
 
-/// The newest readable snapshot within the log. Unfit ones are removed, from the list, too.
-fn newest(dir: &Path, offsets: &mut Vec<Offset>, end: Offset) -> Result<Option<(Producers, Offset)>, LogError> {
-    while let Some(offset) = offsets.last().copied() {
-        let path = files::offset_file(dir, offset, SNAPSHOT);
-        if offset <= end {
-            match Producers::load(&path) {
-                Ok(producers) => return Ok(Some((producers, offset))),
-                Err(LogError::Damaged { path, what }) => {
-                    tracing::warn!(path = %path.display(), what, "passing over a damaged producer snapshot");
-                }
-                Err(error) => return Err(error),
+impl Restoring<'_> {
+    /// Replays what lies behind the newest of the snapshots with these offsets.
+    pub(super) fn restore(self, mut snapshots: Vec<Offset>) -> Result<Restored, LogError> {
+        let Restoring { dir, segments, start, end, rebuild_from, transactions, indexes } = self;
+        let count = snapshots.len();
+        let newest = newest(dir, &mut snapshots, end, end.min(rebuild_from))?;
+        let mut removed = snapshots.len() < count;
+        let (mut producers, from) = newest.unwrap_or_else(|| (Producers::default(), start));
+        let is_partial = producers.len() > 0;
+        transactions.reset(producers.open_transactions());
+        let mut followed = Followed { producers: &mut producers, transactions, indexes };
+        let mut bytes_since = 0;
+        for segment in segments.iter().filter(|segment| segment.next_offset() > from) {
+            let position = segment.locate(from)?.map_or(segment.size(), |found| found.position);
+            bytes_since += segment.size() - position;
+            followed.replay(dir, segment, position, from)?;
+        }
+        if is_partial {
+            widen(&mut producers, segments)?;
+        }
+        let mut between: Vec<Offset> =
+            snapshots.into_iter().filter(|offset| segments.iter().all(|segment| segment.base() != *offset)).collect();
+        for surplus in between.drain(..between.len().saturating_sub(BETWEEN_MAX)) {
+            files::remove(&files::offset_file(dir, surplus, SNAPSHOT))?;
+            removed = true;
+        }
+        Ok(Restored { producers, snapshots: Snapshots { between, bytes_since }, removed })
+    }
+}
+
+/// The newest readable snapshot up to `upper`. Those behind `end` and unfit ones are removed, from the list, too.
+fn newest(
+    dir: &Path,
+    offsets: &mut Vec<Offset>,
+    end: Offset,
+    upper: Offset,
+) -> Result<Option<(Producers, Offset)>, LogError> {
+    while let Some(behind) = offsets.pop_if(|offset| *offset > end) {
+        files::remove(&files::offset_file(dir, behind, SNAPSHOT))?;
+    }
+    for at in (0..offsets.partition_point(|offset| *offset <= upper)).rev() {
+        let path = files::offset_file(dir, offsets[at], SNAPSHOT);
+        match Producers::load(&path) {
+            Ok(producers) => return Ok(Some((producers, offsets[at]))),
+            Err(LogError::Damaged { path, what }) => {
+                tracing::warn!(path = %path.display(), what, "passing over a damaged producer snapshot");
             }
+            Err(error) => return Err(error),
         }
         files::remove(&path)?;
-        offsets.pop();
+        offsets.remove(at);
     }
     Ok(None)
 }
@@ -165,7 +171,9 @@ fn widen(producers: &mut Producers, segments: &[Arc<Segment>]) -> Result<(), Log
     }
     let mut window = Producers::default();
     for (segment, position) in stretches.into_iter().rev() {
-        segment.for_each_header(position, |header| window.replay(header))?;
+        segment.for_each_header(position, |header| {
+            window.replay(header, None); // batches are looked for, markers have none
+        })?;
     }
     producers.widen(window);
     Ok(())

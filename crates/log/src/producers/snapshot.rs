@@ -5,21 +5,20 @@
 //!   producer id i64 | epoch i16 | last sequence i32 | last offset i64 | offset delta i32 |
 //!   timestamp i64 | coordinator epoch i32 | first offset of the open transaction i64
 //! ```
-//! Only the last batch of each producer is kept, as in Kafka.
+//! Only the last batch of each producer is kept, as in Kafka. Sequence and offset are -1 without one.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 
 use twinstream_model::{Offset, ProducerEpoch, ProducerId};
+use twinstream_protocol::batch::NO_SEQUENCE;
 
-use super::{NEVER_HEARD, Producer, Producers, Remembered};
+use super::{Producer, Producers, Remembered};
 use crate::LogError;
 
 const VERSION: i16 = 1;
 const HEADER_BYTES: usize = 10;
 const ENTRY_BYTES: usize = 46;
-const NO_COORDINATOR: i32 = -1;
 const NO_TRANSACTION: i64 = -1;
 
 pub(super) fn write(path: &Path, producers: &Producers) -> Result<(), LogError> {
@@ -53,17 +52,16 @@ fn encode(producers: &Producers) -> Vec<u8> {
 }
 
 fn encode_entry(out: &mut Vec<u8>, id: ProducerId, producer: &Producer) {
-    let Some(last) = producer.batches.back() else {
-        unreachable!("a producer is remembered for its batches");
-    };
+    let nothing = Remembered { last_sequence: NO_SEQUENCE, last_offset: Offset::NONE, offset_delta: 0, timestamp: 0 };
+    let last = producer.batches.back().unwrap_or(&nothing);
     out.extend_from_slice(&id.0.to_be_bytes());
     out.extend_from_slice(&producer.epoch.0.to_be_bytes());
     out.extend_from_slice(&last.last_sequence.to_be_bytes());
     out.extend_from_slice(&last.last_offset.0.to_be_bytes());
     out.extend_from_slice(&last.offset_delta.to_be_bytes());
-    out.extend_from_slice(&last.timestamp.to_be_bytes());
-    out.extend_from_slice(&NO_COORDINATOR.to_be_bytes());
-    out.extend_from_slice(&NO_TRANSACTION.to_be_bytes());
+    out.extend_from_slice(&producer.timestamp.to_be_bytes());
+    out.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
+    out.extend_from_slice(&producer.open.map_or(NO_TRANSACTION, |first| first.0).to_be_bytes());
 }
 
 fn decode(bytes: &[u8]) -> Option<Producers> {
@@ -86,12 +84,19 @@ fn decode_entry(entry: &[u8]) -> Option<(ProducerId, Producer)> {
     let i32_at = |at: usize| Some(i32::from_be_bytes(entry.get(at..at + 4)?.try_into().ok()?));
     let i64_at = |at: usize| Some(i64::from_be_bytes(entry.get(at..at + 8)?.try_into().ok()?));
     let epoch = i16::from_be_bytes(entry.get(8..10)?.try_into().ok()?);
+    let timestamp = i64_at(26)?;
     let last = Remembered {
         last_sequence: i32_at(10)?,
         last_offset: Offset(i64_at(14)?),
         offset_delta: i32_at(22)?,
-        timestamp: i64_at(26)?,
+        timestamp,
     };
-    let producer = Producer { epoch: ProducerEpoch(epoch), batches: VecDeque::from([last]), heard_ms: NEVER_HEARD };
+    let producer = Producer {
+        batches: Some(last).filter(|last| last.last_offset >= Offset(0)).into_iter().collect(),
+        timestamp,
+        coordinator_epoch: i32_at(34)?,
+        open: Some(Offset(i64_at(38)?)).filter(|first| *first >= Offset(0)),
+        ..Producer::new(ProducerEpoch(epoch))
+    };
     Some((ProducerId(i64_at(0)?), producer))
 }

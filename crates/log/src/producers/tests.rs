@@ -22,7 +22,7 @@ fn batch(id: i64, epoch: i16, sequence: i32, records: i32, offset: i64) -> Batch
 
 fn after(batches: &[BatchHeader]) -> Producers {
     let mut producers = Producers::default();
-    batches.iter().for_each(|b| producers.replay(b));
+    batches.iter().for_each(|b| drop(producers.replay(b, None)));
     producers
 }
 
@@ -55,7 +55,7 @@ fn newer_epoch_starts_at_zero_and_fences_the_older() {
     let mut producers = after(&[batch(1, 4, 0, 5, 0)]);
     assert!(matches!(producers.check(&batch(1, 5, 3, 1, -1)), Err(AppendError::OutOfOrderSequence { .. })));
     assert_eq!(producers.check(&batch(1, 5, 0, 1, -1)).unwrap(), None);
-    producers.replay(&batch(1, 5, 0, 1, 5));
+    producers.replay(&batch(1, 5, 0, 1, 5), None);
     assert!(matches!(producers.check(&batch(1, 4, 5, 1, -1)), Err(AppendError::InvalidProducerEpoch { .. })));
 }
 
@@ -125,4 +125,60 @@ fn who_writes_old_records_is_not_forgotten_while_it_writes() {
     assert_eq!(producers.len(), 1);
     producers.expire(5_001);
     assert_eq!(producers.len(), 0);
+}
+
+fn transactional(id: i64, sequence: i32, offset: i64) -> BatchHeader {
+    BatchHeader { attributes: Attributes(1 << 4), ..batch(id, 0, sequence, 2, offset) }
+}
+
+fn marker(id: i64, epoch: i16, offset: i64) -> BatchHeader {
+    BatchHeader {
+        attributes: Attributes(1 << 4 | 1 << 5),
+        base_sequence: NO_SEQUENCE,
+        ..batch(id, epoch, 0, 1, offset)
+    }
+}
+
+const ABORT: Option<Marker> = Some(Marker { outcome: crate::transactions::Outcome::Abort, coordinator_epoch: 6 });
+
+#[test]
+fn transaction_goes_from_its_first_batch_to_its_marker() {
+    let mut producers = Producers::default();
+    let began = Step::Began { producer_id: ProducerId(1), first: Offset(10) };
+    assert_eq!(producers.replay(&transactional(1, 0, 10), None), Some(began));
+    assert_eq!(producers.replay(&transactional(1, 2, 12), None), None);
+    assert_eq!(producers.open_transactions().collect::<Vec<_>>(), [(Offset(10), ProducerId(1))]);
+    producers.expire(i64::MAX);
+    let ended = producers.replay(&marker(1, 0, 14), ABORT);
+    let (first, last) = (Offset(10), Offset(14));
+    let outcome = crate::transactions::Outcome::Abort;
+    assert_eq!(ended, Some(Step::Ended(Completed { producer_id: ProducerId(1), first, last, outcome })));
+    assert_eq!(producers.open_transactions().count(), 0);
+    assert_eq!(producers.replay(&marker(1, 0, 15), ABORT), None);
+    producers.expire(i64::MAX);
+    assert_eq!(producers.len(), 0);
+}
+
+#[test]
+fn marker_of_a_newer_epoch_fences_and_keeps_the_producer_known() {
+    let mut producers = after(&[batch(1, 3, 0, 5, 0)]);
+    producers.replay(&marker(1, 4, 5), ABORT);
+    let known = LastRecord { last_data: None, epoch: ProducerEpoch(4) };
+    assert_eq!(producers.last_records()[&ProducerId(1)], known);
+    assert!(matches!(producers.check(&batch(1, 3, 5, 1, -1)), Err(AppendError::InvalidProducerEpoch { .. })));
+    assert_eq!(producers.check(&batch(1, 4, 0, 1, -1)).unwrap(), None);
+}
+
+#[test]
+fn snapshot_keeps_open_transactions_and_producers_of_whom_only_a_marker_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.snapshot");
+    let mut producers = after(&[batch(3, 1, 0, 5, 0)]);
+    producers.replay(&transactional(1, 0, 10), None);
+    producers.replay(&marker(2, 7, 12), ABORT);
+    producers.save(&path).unwrap();
+    let loaded = Producers::load(&path).unwrap();
+    assert_eq!(loaded, producers);
+    assert_eq!(loaded.open_transactions().collect::<Vec<_>>(), [(Offset(10), ProducerId(1))]);
+    assert_eq!(loaded.last_records()[&ProducerId(2)].last_data, None);
 }

@@ -1,0 +1,240 @@
+//! Runs a compaction and puts its segments in the place of those they were made from.
+//!
+//! Picture: while segments are copied nobody waits; the log is read and written as ever. Only the exchange takes locks,
+//! and on the disk it is done in steps of which each can be the last:
+//!
+//! ```text
+//! 1 files .cleaned are written and flushed        crash: they are removed at the next start
+//! 2 they are renamed to .swap, names are flushed   from here on a start finishes the exchange
+//! 3 old files are renamed to .deleted              readers who have them open go on
+//! 4 .swap files get their names, names are flushed
+//! 5 the .deleted ones go after file.delete.delay.ms
+//! ```
+//! Invariants: who cuts the log is kept out while segments are exchanged (they hold `flushing`, too); retention may take
+//! segments away before, then the exchange does not happen. Not here: what stays (`cleaner`), when it is time (broker).
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use twinstream_model::Offset;
+
+use super::PartitionLog;
+use crate::cleaner::copy::{Bounded, Cleaning, Job};
+use crate::cleaner::groups::{self, Member};
+use crate::cleaner::{self, Bounds, Facts};
+use crate::files::{self, CLEANED, SNAPSHOT, SWAP, TXN_INDEX};
+use crate::segment::Segment;
+use crate::txn_index::{self, AbortedEntry};
+use crate::{CleanError, Cleaned, CleanerLimits, Dirt, LogConfig, LogError, Pace};
+
+pub(super) const NEVER_CLEANED: i64 = -1;
+
+impl Facts for Arc<Segment> {
+    fn base(&self) -> Offset {
+        Segment::base(self)
+    }
+
+    fn size(&self) -> u64 {
+        Segment::size(self)
+    }
+
+    fn max_timestamp(&self) -> Result<Option<i64>, LogError> {
+        Ok(Segment::max_timestamp(self).map(|(timestamp, _)| timestamp).or_else(|| self.modified_ms()))
+    }
+
+    fn first_timestamp(&self) -> Result<Option<i64>, LogError> {
+        Ok(self.find(0, |_| true)?.map(|found| found.header.max_timestamp))
+    }
+}
+
+impl PartitionLog {
+    /// Up to where the log was compacted, `None` if it never was.
+    pub fn cleaned_to(&self) -> Option<Offset> {
+        Some(Offset(self.cleaned_to.load(Ordering::Acquire))).filter(|at| at.0 != NEVER_CLEANED)
+    }
+
+    /// What of the log is not compacted yet.
+    pub fn dirt(&self, now: i64) -> Result<Dirt, LogError> {
+        self.check_usable()?;
+        let bounds = Bounds {
+            cleaned_to: self.cleaned_to(),
+            start: self.log_start_offset(),
+            last_stable: self.last_stable_offset(),
+            end: self.log_end_offset(),
+        };
+        cleaner::survey(&self.segments.load(), bounds, &self.config.load(), now)
+    }
+
+    /// Compacts what may be compacted, as far as the keys of the dirty part fit into the map. One at a time for each log.
+    pub fn clean(&self, limits: &CleanerLimits, pace: &dyn Pace, now: i64) -> Result<Cleaned, CleanError> {
+        let _alone = self.cleaning.lock();
+        let dirt = self.dirt(now)?;
+        let config = LogConfig { preallocate: false, ..LogConfig::clone(&self.config.load()) };
+        let closed = self.bounded_below(dirt.first_uncleanable);
+        let aborted = |from, upper| self.aborted_entries(from, upper);
+        let producers = self.writer.lock().producers.last_records();
+        let job = Job { config: &config, limits, pace, producers, aborted: &aborted, now };
+        let clean = closed.iter().take_while(|(_, end)| *end <= dirt.first_dirty).count();
+        let mut cleaning = Cleaning::begin(&job, &closed[clean..], dirt.first_dirty)?;
+        let mut done = Cleaned::default();
+        if let Some(end) = cleaning.end() {
+            let sources = &closed[..closed.partition_point(|(segment, _)| segment.base() < end)];
+            self.clean_groups(&mut cleaning, sources, &config, &mut done)?;
+            self.cleaned_to.fetch_max(end.0, Ordering::AcqRel);
+        }
+        cleaning.note(&mut done);
+        Ok(done)
+    }
+
+    fn clean_groups(
+        &self,
+        cleaning: &mut Cleaning<'_>,
+        sources: &[Bounded],
+        config: &LogConfig,
+        done: &mut Cleaned,
+    ) -> Result<(), CleanError> {
+        let member = |(segment, end): &Bounded| Member {
+            base: segment.base(),
+            end: *end,
+            bytes: segment.size(),
+            index_bytes: segment.index_bytes_max(),
+        };
+        let members: Vec<Member> = sources.iter().map(member).collect();
+        let groups = groups::group(&members, u64::from(config.segment_bytes), u64::from(config.index_bytes_max));
+        for group in groups {
+            let ends_cleaning = group.end == sources.len();
+            let group = &sources[group];
+            let fresh = self.clean_group(cleaning, group, ends_cleaning, config)?;
+            done.bytes_before += group.iter().map(|(segment, _)| segment.size()).sum::<u64>();
+            done.bytes_after += fresh.size();
+            done.segments_before += group.len();
+            done.segments_after += 1;
+        }
+        Ok(())
+    }
+
+    /// Makes one segment of several and exchanges them.
+    fn clean_group(
+        &self,
+        cleaning: &mut Cleaning<'_>,
+        group: &[Bounded],
+        ends_cleaning: bool,
+        config: &LogConfig,
+    ) -> Result<Arc<Segment>, CleanError> {
+        self.check_usable()?;
+        let base = group[0].0.base();
+        let fresh = Arc::new(Segment::create_as(&self.place, base, CLEANED, config)?);
+        let exchanged = cleaning.copy(group, ends_cleaning, &fresh).and_then(|aborted| {
+            let old: Vec<&Arc<Segment>> = group.iter().map(|(segment, _)| segment).collect();
+            self.exchange(&old, &fresh, &aborted, cleaning.now())
+        });
+        match exchanged {
+            Ok(()) => Ok(fresh),
+            Err(error) => {
+                let error = self.judge(error);
+                if self.check_not_poisoned().is_ok() {
+                    self.discard(&fresh)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A write that failed is no more to be trusted here than elsewhere.
+    fn judge(&self, error: CleanError) -> CleanError {
+        match error {
+            CleanError::Write(error) => CleanError::Write(self.poison_unless_full(error)),
+            other => other,
+        }
+    }
+
+    /// The files of a segment that became no part of the log.
+    fn discard(&self, fresh: &Segment) -> Result<(), LogError> {
+        let dir = self.dir.read().clone();
+        for suffix in [CLEANED, SWAP] {
+            files::remove(&files::offset_file(&dir, fresh.base(), &format!("{TXN_INDEX}{suffix}")))?;
+        }
+        super::recovery::remove_paths(&fresh.mark_deleted()?)
+    }
+
+    fn exchange(
+        &self,
+        old: &[&Arc<Segment>],
+        fresh: &Arc<Segment>,
+        aborted: &[AbortedEntry],
+        now: i64,
+    ) -> Result<(), CleanError> {
+        let base = fresh.base();
+        let _uncut = self.flushing.lock();
+        self.check_usable()?;
+        let dir = self.dir.read().clone();
+        let index = |suffix: &str| files::offset_file(&dir, base, &format!("{TXN_INDEX}{suffix}"));
+        if !self.is_in_place(old) {
+            return Err(CleanError::Superseded);
+        }
+        if !aborted.is_empty() {
+            txn_index::write_new(&index(CLEANED), aborted).map_err(CleanError::Write)?;
+            rename(&index(CLEANED), &index(SWAP)).map_err(CleanError::Write)?;
+        }
+        fresh.rename(SWAP).map_err(CleanError::Write)?;
+        files::sync_dir(&dir).map_err(CleanError::Write)?;
+        let mut writer = self.writer.lock();
+        if !self.is_in_place(old) {
+            return Err(CleanError::Superseded);
+        }
+        let mut indexes = self.aborted.write();
+        let mut swap = || -> Result<Vec<PathBuf>, LogError> {
+            let mut gone = Vec::new();
+            for segment in old.iter().rev() {
+                gone.extend(segment.mark_deleted()?);
+                gone.extend(indexes.mark_deleted(&dir, segment.base())?);
+                let snapshot = (segment.base() != base).then(|| files::offset_file(&dir, segment.base(), SNAPSHOT));
+                gone.extend(snapshot);
+            }
+            if !aborted.is_empty() {
+                rename(&index(SWAP), &index(""))?;
+            }
+            fresh.rename("")?;
+            indexes.replaced(base, aborted);
+            Ok(gone)
+        };
+        let gone = swap().map_err(|error| self.poison(error))?;
+        let rest = |segment: &&Arc<Segment>| !old.iter().any(|gone| Arc::ptr_eq(gone, segment));
+        let row = self.segments.load();
+        let mut replaced: Vec<Arc<Segment>> = row.iter().filter(rest).cloned().collect();
+        replaced.insert(replaced.partition_point(|segment| segment.base() < base), Arc::clone(fresh));
+        self.segments.store(Arc::new(replaced));
+        writer.doomed.push((now.saturating_add(self.config.load().file_delete_delay_ms), gone));
+        drop(indexes);
+        drop(writer);
+        files::sync_dir(&dir).map_err(|error| self.poison(error).into())
+    }
+
+    /// Whether these segments are still neighbours in the log.
+    fn is_in_place(&self, old: &[&Arc<Segment>]) -> bool {
+        let row = self.segments.load();
+        let at = row.partition_point(|segment| segment.base() < old[0].base());
+        let here = row.get(at..at + old.len());
+        here.is_some_and(|here| here.iter().zip(old).all(|(here, old)| Arc::ptr_eq(here, old)))
+    }
+
+    /// The closed segments that begin below an offset, each with the base of the one behind it.
+    fn bounded_below(&self, upper: Offset) -> Vec<Bounded> {
+        let row = self.segments.load();
+        let pairs = row.windows(2).map(|pair| (Arc::clone(&pair[0]), pair[1].base()));
+        pairs.take_while(|(segment, _)| segment.base() < upper).collect()
+    }
+
+    fn aborted_entries(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedEntry>, LogError> {
+        self.aborted.read().entries(&self.dir.read(), from, from, upper)
+    }
+}
+
+fn rename(from: &PathBuf, to: &PathBuf) -> Result<(), LogError> {
+    fs::rename(from, to).map_err(LogError::io("rename", from))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! What readers of committed records need: the last stable offset, and which transactions were aborted (KIP-98).
+//!
+//! Picture: every batch that enters the log, or is met when it is opened, tells the producers; what that does to a
+//! transaction is noted here, and an aborted one gets its entry in the index of the segment of its marker.
+//!
+//! Invariants: a reader is told of every aborted transaction that has records in what it gets. Compaction removes such
+//! records and their entries together, so records and entries are read under one lock, which it takes to exchange both.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use twinstream_model::Offset;
+use twinstream_protocol::batch::{BatchHeader, BatchView};
+
+use super::snapshots::{self, Restored, Restoring};
+use super::{PartitionLog, ReadResult, Writer};
+use crate::producers::Producers;
+use crate::segment::Segment;
+use crate::transactions::{AbortedTransaction, Completed, Marker, Outcome, Step, Transactions};
+use crate::txn_index::{AbortedEntry, TxnIndexes};
+use crate::{FileSlice, LogError, ReadError};
+
+impl PartitionLog {
+    /// Up to where a reader of committed records may go: at most the high watermark, and not into a transaction that
+    /// is open or whose marker is not committed.
+    pub fn last_stable_offset(&self) -> Offset {
+        self.transactions.last_stable(self.high_watermark())
+    }
+
+    /// Reads like [`PartitionLog::read`], up to the last stable offset, and tells which transactions of what was found
+    /// were aborted.
+    pub fn read_committed(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<(ReadResult, Vec<AbortedTransaction>), ReadError> {
+        let indexes = self.aborted.read();
+        let upper = self.last_stable_offset();
+        let found = self.read(from, max_bytes, at_least_one, upper)?;
+        let aborted = match &found.slice {
+            Some(slice) if !indexes.is_empty() => {
+                let end = end_of(slice)?.min(upper);
+                indexes.collect(&self.dir.read(), slice.segment.base(), from, end)?
+            }
+            _ => Vec::new(),
+        };
+        Ok((found, aborted))
+    }
+
+    /// The aborted transactions that have records between `from` and `upper`.
+    pub fn aborted_transactions(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedTransaction>, LogError> {
+        let indexes = self.aborted.read();
+        let segments = self.segments.load();
+        let holder = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
+        let base = segments.get(holder).map_or(from, |segment| segment.base());
+        indexes.collect(&self.dir.read(), base, from, upper)
+    }
+
+    /// Indexes of aborted transactions that are not on the disk; who asks flushes them.
+    pub(super) fn dirty_txn_indexes(&self) -> Vec<PathBuf> {
+        match self.aborted.read().is_empty() {
+            true => Vec::new(), // nearly always
+            false => self.aborted.write().take_dirty(&self.dir.read()),
+        }
+    }
+
+    /// Has the state of producers and transactions back after the log was cut at `end`.
+    pub(super) fn restore_producers(&self, dir: &Path, end: Offset) -> Result<Restored, LogError> {
+        let mut indexes = self.aborted.write();
+        indexes.truncate(dir, end)?;
+        let restoring = Restoring {
+            dir,
+            segments: &self.segments.load(),
+            start: self.log_start_offset(),
+            end,
+            rebuild_from: end,
+            transactions: &self.transactions,
+            indexes: &mut indexes,
+        };
+        restoring.restore(snapshots::list(dir)?)
+    }
+
+    /// Tells the producers of a batch that was written to `segment`. `bytes` gives the whole batch; it is asked for
+    /// markers only.
+    pub(super) fn follow_producer<'b>(
+        &self,
+        writer: &mut Writer,
+        segment: &Segment,
+        header: &BatchHeader,
+        bytes: impl FnOnce() -> Cow<'b, [u8]>,
+    ) -> Result<(), LogError> {
+        if !header.is_idempotent() {
+            return Ok(());
+        }
+        let marker = if header.attributes.is_control() { marker_in(&bytes()) } else { None };
+        match writer.producers.replay(header, marker) {
+            None => Ok(()),
+            Some(step) => {
+                let mut indexes = self.aborted.write();
+                take_step(step, segment.base(), &self.transactions, &mut indexes, &self.dir.read())
+            }
+        }
+    }
+}
+
+/// What opening or cutting a log brings in line with its batches.
+pub(super) struct Followed<'a> {
+    pub(super) producers: &'a mut Producers,
+    pub(super) transactions: &'a Transactions,
+    pub(super) indexes: &'a mut TxnIndexes,
+}
+
+impl Followed<'_> {
+    /// Replays the batches of a segment from `from` on; `position` is that of the batch that holds it.
+    pub(super) fn replay(
+        &mut self,
+        dir: &Path,
+        segment: &Arc<Segment>,
+        position: u64,
+        from: Offset,
+    ) -> Result<(), LogError> {
+        let at = Cell::new(position);
+        let mut failure = None;
+        segment.for_each_header(position, |header| {
+            let here = at.replace(at.get() + header.len as u64);
+            if header.base_offset >= from && header.is_idempotent() && failure.is_none() {
+                failure = self.replay_one(dir, segment, here, header).err();
+            }
+        })?;
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn replay_one(
+        &mut self,
+        dir: &Path,
+        segment: &Arc<Segment>,
+        position: u64,
+        header: &BatchHeader,
+    ) -> Result<(), LogError> {
+        let marker = match header.attributes.is_control() {
+            true => {
+                let bytes = segment.slice(position, header.len)?.read();
+                marker_in(&bytes.map_err(LogError::io("read", &segment.log_path()))?)
+            }
+            false => None,
+        };
+        match self.producers.replay(header, marker) {
+            Some(step) => take_step(step, segment.base(), self.transactions, self.indexes, dir),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The marker of a control batch. One that cannot be read leaves its transaction open: readers of committed records wait
+/// there rather than see what may have been aborted.
+fn marker_in(bytes: &[u8]) -> Option<Marker> {
+    let found = BatchView::parse(bytes).and_then(|batch| batch.check_crc().and_then(|()| Marker::of(&batch)));
+    found.unwrap_or_else(|error| {
+        tracing::error!(%error, "marker of a transaction is damaged, its records are held back from readers of committed ones");
+        None
+    })
+}
+
+fn take_step(
+    step: Step,
+    base: Offset,
+    transactions: &Transactions,
+    indexes: &mut TxnIndexes,
+    dir: &Path,
+) -> Result<(), LogError> {
+    match step {
+        Step::Began { producer_id, first } => {
+            transactions.began(producer_id, first);
+            Ok(())
+        }
+        Step::Ended(completed) => {
+            let last_stable = transactions.ended(&completed);
+            let Completed { producer_id, first, last, outcome } = completed;
+            match outcome {
+                Outcome::Abort => indexes.append(dir, base, AbortedEntry { producer_id, first, last, last_stable }),
+                Outcome::Commit => Ok(()),
+            }
+        }
+    }
+}
+
+/// The offset behind what a slice holds, or a little beyond.
+fn end_of(slice: &FileSlice) -> Result<Offset, LogError> {
+    let (segment, end) = (&slice.segment, slice.position + slice.len as u64);
+    let start = segment.position_before_end(segment.size().saturating_sub(end))?;
+    let at = Cell::new(start);
+    let behind = segment.find(start, |header| at.replace(at.get() + header.len as u64) >= end)?;
+    Ok(behind.map_or_else(|| segment.next_offset(), |found| found.header.base_offset))
+}
+
+#[cfg(test)]
+mod tests;
