@@ -21,6 +21,7 @@ pub struct ClusterOptions {
     replicas: usize,
     network: bool,
     clocks: bool,
+    binary: Option<std::path::PathBuf>,
     settings: Vec<(String, String)>,
     own_settings: Vec<(usize, String, String)>,
 }
@@ -28,7 +29,15 @@ pub struct ClusterOptions {
 impl Default for ClusterOptions {
     /// One voter, and one replica of everything.
     fn default() -> Self {
-        Self { voters: 1, replicas: 1, network: false, clocks: false, settings: Vec::new(), own_settings: Vec::new() }
+        Self {
+            voters: 1,
+            replicas: 1,
+            network: false,
+            clocks: false,
+            binary: None,
+            settings: Vec::new(),
+            own_settings: Vec::new(),
+        }
     }
 }
 
@@ -59,6 +68,12 @@ impl ClusterOptions {
     /// Every broker has a wall clock of its own, which can be turned.
     pub fn clocks(mut self) -> Self {
         self.clocks = true;
+        self
+    }
+
+    /// Brokers run this binary instead of the one that was built together with the test.
+    pub fn binary(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.binary = Some(path.into());
         self
     }
 
@@ -224,6 +239,9 @@ impl Place {
 fn server(folder: &Folder, place: &Place, addresses: &[String], id: usize, options: &ClusterOptions) -> Server {
     let settings = options.settings_of(folder, addresses, id);
     let mut server = Server::with_settings(folder, &format!("broker-{id}"), "broker", place.port, &settings);
+    if let Some(binary) = &options.binary {
+        server = server.with_binary(binary.clone());
+    }
     if options.clocks {
         server = server.with_clock(Clock::new(folder.path().join(format!("clock-{id}"))));
     }

@@ -30,6 +30,8 @@ pub(crate) struct Home {
 #[derive(Debug)]
 pub struct Server {
     name: String,
+    /// Another one than [`twinstream`].
+    binary: Option<PathBuf>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     host: IpAddr,
@@ -58,6 +60,7 @@ impl Server {
         let (name, host) = (name.to_owned(), Ipv4Addr::LOCALHOST.into());
         Self {
             name,
+            binary: None,
             arguments,
             environment: Vec::new(),
             host,
@@ -68,6 +71,12 @@ impl Server {
             clock: None,
             _folder: folder.clone(),
         }
+    }
+
+    /// Lets it run this binary from its next start on.
+    pub(crate) fn with_binary(mut self, binary: PathBuf) -> Self {
+        self.binary = Some(binary);
+        self
     }
 
     /// Lets it live in a namespace of its own from its next start on.
@@ -96,7 +105,7 @@ impl Server {
     /// Starts the process without waiting.
     pub fn spawn(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
-        let mut command = Command::new(twinstream());
+        let mut command = Command::new(self.binary.clone().unwrap_or_else(twinstream));
         command.args(&self.arguments).env("NO_COLOR", "1").envs(self.environment.iter().cloned());
         if let Some(home) = &self.home {
             home.network.move_into(home.broker, &mut command);

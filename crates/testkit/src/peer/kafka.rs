@@ -17,19 +17,35 @@ const LOG4J: &str = include_str!("../../peers/kafka/log4j2.xml");
 const JUDGE: &str = "Apache Kafka 4.3.1";
 const JAVA_AT_LEAST: u32 = 17;
 const START_TIME_MAX: Duration = Duration::from_secs(90);
+/// How a tool or a broker of a test is run: little memory, and up soon.
+const SMALL: [&str; 1] = ["-XX:TieredStopAtLevel=1"];
+/// How Kafka's own start script runs a broker.
+const AS_SHIPPED: [&str; 5] = [
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+];
 
 /// Kafka's jars and a Java to run them.
 #[derive(Clone, Debug)]
 pub struct Kafka {
     java: PathBuf,
     libs: PathBuf,
+    /// Options of the JVM that brokers run in.
+    broker_jvm: Vec<String>,
 }
 
 /// Kafka, or the end of the test.
 pub fn kafka() -> Kafka {
     let Some(java) = java::java(JAVA_AT_LEAST) else { missing(JUDGE, "a JDK of version 17 or newer, and Maven") };
     match java::jars("kafka", POM, &java) {
-        Ok(libs) => Kafka { java, libs },
+        Ok(libs) => Kafka {
+            java,
+            libs,
+            broker_jvm: [&["-Xmx512m"][..], &SMALL].concat().into_iter().map(str::to_owned).collect(),
+        },
         Err(reason) => missing(JUDGE, &format!("Maven, and a network for the first run; {reason}")),
     }
 }
@@ -37,7 +53,7 @@ pub fn kafka() -> Kafka {
 impl Kafka {
     /// One of Kafka's programs, by class.
     pub fn command(&self, class: &str, arguments: &[&str]) -> Command {
-        self.java("-Xmx384m", class, arguments)
+        self.java(["-Xmx384m"].into_iter().chain(SMALL), class, arguments)
     }
 
     /// Runs a program to its end.
@@ -69,13 +85,20 @@ impl Kafka {
         KafkaCluster::start(self, brokers, settings).await
     }
 
-    fn java(&self, heap: &str, class: &str, arguments: &[&str]) -> Command {
+    /// Lets brokers run as Kafka ships them, with a heap whose memory is there from the start: for measurements.
+    pub fn as_shipped(mut self, heap: &str) -> Self {
+        let heap = [format!("-Xms{heap}"), format!("-Xmx{heap}"), "-XX:+AlwaysPreTouch".to_owned()];
+        self.broker_jvm = heap.into_iter().chain(AS_SHIPPED.map(str::to_owned)).collect();
+        self
+    }
+
+    fn java<'a>(&self, options: impl IntoIterator<Item = &'a str>, class: &str, arguments: &[&str]) -> Command {
         let log4j = self.libs.with_file_name("log4j2.xml");
         if !log4j.exists() {
             std::fs::write(&log4j, LOG4J).unwrap_or_else(|error| panic!("write {}: {error}", log4j.display()));
         }
         let mut command = Command::new(&self.java);
-        command.arg(heap).arg("-XX:TieredStopAtLevel=1").arg("-cp").arg(format!("{}/*", self.libs.display()));
+        command.args(options).arg("-cp").arg(format!("{}/*", self.libs.display()));
         command.arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
         command.arg(class).args(arguments).stdin(Stdio::null());
         die_with_test(&mut command);
@@ -157,7 +180,10 @@ impl KafkaCluster {
     pub fn spawn(&mut self, id: usize) {
         let node = &mut self.nodes[id - 1];
         assert!(node.process.is_none(), "{} runs already", node.name);
-        let command = self.kafka.java("-Xmx512m", "kafka.Kafka", &[&node.settings().display().to_string()]);
+        let command = {
+            let jvm = self.kafka.broker_jvm.iter().map(String::as_str);
+            self.kafka.java(jvm, "kafka.Kafka", &[&node.settings().display().to_string()])
+        };
         node.process = Some(Process::spawn(&node.name, command, &node.home.join("server.log")));
     }
 
