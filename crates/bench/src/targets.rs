@@ -40,6 +40,7 @@ pub enum Unit {
     Microseconds,
     Milliseconds,
     Megabytes,
+    Kilobytes,
     Count,
     Factor,
 }
@@ -54,6 +55,7 @@ impl Unit {
             Self::Microseconds => "us",
             Self::Milliseconds => "ms",
             Self::Megabytes => "MB",
+            Self::Kilobytes => "kB",
             Self::Count => "",
             Self::Factor => "x",
         }
@@ -71,6 +73,56 @@ pub struct Metric {
 const fn metric(name: &'static str, unit: Unit, goal: Goal) -> Metric {
     Metric { name, unit, goal }
 }
+
+const PRODUCE: &[Metric] = &[
+    metric("cpu", Unit::CpuSecondsPerGb, Goal::RatioAtMost(0.35)),
+    metric("rate", Unit::MegabytesPerSecond, Goal::RatioAtLeastOrClientLimit(1.6)),
+];
+const SMALL: &[Metric] =
+    &[metric("cpu", Unit::CpuSecondsPerMillion, Goal::RatioAtMost(0.5)), metric("rate", Unit::PerSecond, Goal::None)];
+const REQUESTS: &[Metric] = &[
+    metric("cpu", Unit::CpuSecondsPerMillion, Goal::RatioAtMost(0.5)),
+    metric("rate", Unit::PerSecond, Goal::RatioAtLeastOrClientLimit(2.0)),
+    metric("p99", Unit::Microseconds, Goal::None),
+];
+const FETCH: &[Metric] = &[
+    metric("cpu", Unit::CpuSecondsPerGb, Goal::RatioAtMost(1.0)),
+    metric("rate", Unit::MegabytesPerSecond, Goal::RatioAtLeast(1.0)),
+];
+const LZ4: &[Metric] = &[
+    metric("cpu", Unit::CpuSecondsPerGb, Goal::RatioAtMost(0.6)),
+    metric("rate", Unit::MegabytesPerSecond, Goal::RatioAtLeastOrClientLimit(1.1)),
+];
+const LATENCY: &[Metric] = &[
+    metric("p50", Unit::Microseconds, Goal::None),
+    metric("p99", Unit::Microseconds, Goal::RatioAtMost(0.5)),
+    metric("p99.9", Unit::Microseconds, Goal::RatioAtMost(0.5)),
+];
+const COLD: &[Metric] = &[
+    metric("p99 alone", Unit::Microseconds, Goal::None),
+    metric("p99 beside", Unit::Microseconds, Goal::None),
+    metric("beside / alone", Unit::Factor, Goal::AtMost(2.0)),
+    metric("rate", Unit::MegabytesPerSecond, Goal::None),
+];
+const RF3: &[Metric] = &[
+    metric("cpu", Unit::CpuSecondsPerGb, Goal::RatioAtMost(0.4)),
+    metric("rate", Unit::MegabytesPerSecond, Goal::RatioAtLeast(1.6)),
+];
+const MEMORY: &[Metric] = &[
+    metric("idle", Unit::Megabytes, Goal::AtMost(25.0)),
+    metric("loaded", Unit::Megabytes, Goal::AtMost(150.0)),
+    metric("idle connection", Unit::Kilobytes, Goal::AtMost(20.0)),
+];
+const START: &[Metric] = &[metric("first ack", Unit::Milliseconds, Goal::AtMost(150.0))];
+const KILL: &[Metric] = &[metric("all acked", Unit::Milliseconds, Goal::AtMost(1_000.0))];
+const PARTITIONS: &[Metric] = &[
+    metric("create", Unit::Milliseconds, Goal::None),
+    metric("resident", Unit::Megabytes, Goal::AtMost(400.0)),
+    metric("open files", Unit::Count, Goal::AtMost(8_000.0)),
+    metric("start", Unit::Milliseconds, Goal::AtMost(5_000.0)),
+    metric("resident after", Unit::Megabytes, Goal::AtMost(400.0)),
+    metric("open files after", Unit::Count, Goal::AtMost(8_000.0)),
+];
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,7 +195,9 @@ impl Row {
             }
             Self::Cold => "the same acks=all producer alone, and beside a consumer of data that left the page cache",
             Self::Rf3 => "1 KiB records to three replicas, acks=all, all three brokers on this machine",
-            Self::Memory => "resident memory, idle, and at most during three producers, a consumer and small requests",
+            Self::Memory => {
+                "resident memory: idle, at most under produce, fetch and small requests, of each of 5,000 connections"
+            }
             Self::Start => "start of a formatted broker until its first acknowledged record",
             Self::Kill => "start after SIGKILL until every partition has acknowledged a record",
             Self::Partitions => "10,000 partitions on one broker",
@@ -156,92 +210,19 @@ impl Row {
     }
 
     pub fn metrics(self) -> &'static [Metric] {
-        use Goal::{AtMost, None as Told, RatioAtLeast, RatioAtLeastOrClientLimit, RatioAtMost};
-        use Unit::{
-            Count, CpuSecondsPerGb, CpuSecondsPerMillion, Factor, Megabytes, MegabytesPerSecond, Microseconds,
-            Milliseconds, PerSecond,
-        };
         match self {
-            Self::Produce1 | Self::Produce3 => {
-                const {
-                    &[
-                        metric("cpu", CpuSecondsPerGb, RatioAtMost(0.35)),
-                        metric("rate", MegabytesPerSecond, RatioAtLeastOrClientLimit(1.6)),
-                    ]
-                }
-            }
-            Self::Small => {
-                const { &[metric("cpu", CpuSecondsPerMillion, RatioAtMost(0.5)), metric("rate", PerSecond, Told)] }
-            }
-            Self::Requests => {
-                const {
-                    &[
-                        metric("cpu", CpuSecondsPerMillion, RatioAtMost(0.5)),
-                        metric("rate", PerSecond, RatioAtLeastOrClientLimit(2.0)),
-                        metric("p99", Microseconds, Told),
-                    ]
-                }
-            }
-            Self::Fetch => {
-                const {
-                    &[
-                        metric("cpu", CpuSecondsPerGb, RatioAtMost(1.0)),
-                        metric("rate", MegabytesPerSecond, RatioAtLeast(1.0)),
-                    ]
-                }
-            }
-            Self::Lz4 => {
-                const {
-                    &[
-                        metric("cpu", CpuSecondsPerGb, RatioAtMost(0.6)),
-                        metric("rate", MegabytesPerSecond, RatioAtLeastOrClientLimit(1.1)),
-                    ]
-                }
-            }
-            Self::Latency => {
-                const {
-                    &[
-                        metric("p50", Microseconds, Told),
-                        metric("p99", Microseconds, RatioAtMost(0.5)),
-                        metric("p99.9", Microseconds, RatioAtMost(0.5)),
-                    ]
-                }
-            }
-            Self::Cold => {
-                const {
-                    &[
-                        metric("p99 alone", Microseconds, Told),
-                        metric("p99 beside", Microseconds, Told),
-                        metric("beside / alone", Factor, AtMost(2.0)),
-                        metric("rate", MegabytesPerSecond, Told),
-                    ]
-                }
-            }
-            Self::Rf3 => {
-                const {
-                    &[
-                        metric("cpu", CpuSecondsPerGb, RatioAtMost(0.4)),
-                        metric("rate", MegabytesPerSecond, RatioAtLeast(1.6)),
-                    ]
-                }
-            }
-            Self::Memory => {
-                const { &[metric("idle", Megabytes, AtMost(25.0)), metric("loaded", Megabytes, AtMost(150.0))] }
-            }
-            Self::Start => const { &[metric("first ack", Milliseconds, AtMost(150.0))] },
-            Self::Kill => const { &[metric("all acked", Milliseconds, AtMost(1_000.0))] },
-            Self::Partitions => {
-                const {
-                    &[
-                        metric("create", Milliseconds, Told),
-                        metric("resident", Megabytes, AtMost(400.0)),
-                        metric("open files", Count, AtMost(8_000.0)),
-                        metric("start", Milliseconds, AtMost(5_000.0)),
-                        metric("resident after", Megabytes, AtMost(400.0)),
-                        metric("open files after", Count, AtMost(8_000.0)),
-                    ]
-                }
-            }
+            Self::Produce1 | Self::Produce3 => PRODUCE,
+            Self::Small => SMALL,
+            Self::Requests => REQUESTS,
+            Self::Fetch => FETCH,
+            Self::Lz4 => LZ4,
+            Self::Latency => LATENCY,
+            Self::Cold => COLD,
+            Self::Rf3 => RF3,
+            Self::Memory => MEMORY,
+            Self::Start => START,
+            Self::Kill => KILL,
+            Self::Partitions => PARTITIONS,
         }
     }
 }

@@ -84,8 +84,18 @@ impl Wire {
     /// Sends a produce request again and again until it is acknowledged: a partition that has just come into being may
     /// not have a leader yet, and a broker that starts does not listen yet. How it failed last, when time is up.
     pub fn until_acknowledged(address: &str, frame: &[u8], pause: Duration, within: Duration) -> Result<Self> {
+        Self::until_acknowledged_on(None, address, frame, pause, within)
+    }
+
+    /// As [`Self::until_acknowledged`], on a connection that is open already.
+    pub fn until_acknowledged_on(
+        mut open: Option<Self>,
+        address: &str,
+        frame: &[u8],
+        pause: Duration,
+        within: Duration,
+    ) -> Result<Self> {
         let deadline = Instant::now() + within;
-        let mut open = None;
         loop {
             let failed = match Self::try_produce(&mut open, address, frame) {
                 Ok(()) => match open.take() {

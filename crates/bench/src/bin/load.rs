@@ -96,6 +96,9 @@ enum Mode {
         no_consumer: bool,
         #[arg(long, default_value = "all")]
         acks: String,
+        /// Say `ready` when warm, begin with a line on stdin, end early when stdin is closed.
+        #[arg(long)]
+        on_orders: bool,
     },
 }
 
@@ -216,9 +219,9 @@ fn load(mode: &Mode, target: &Target, pids: &[u32]) -> Result<Run> {
             let (requests, connections, threads) = (*requests, *connections, *threads);
             Requests { requests, connections, threads, size: *size, acks: *acks }.run(target, pids)
         }
-        Mode::Trickle { rate, seconds, size, no_consumer, .. } => {
+        Mode::Trickle { rate, seconds, size, no_consumer, on_orders, .. } => {
             let (per_second, seconds, size) = (*rate, *seconds, *size);
-            Trickle { per_second, seconds, size, consume: !no_consumer }.run(target, pids)
+            Trickle { per_second, seconds, size, consume: !no_consumer, on_orders: *on_orders }.run(target, pids)
         }
     }
 }

@@ -3,8 +3,9 @@
 //! Picture: one thread sends by a timetable ([`OpenLoop`]), one reads; both use librdkafka without linger. Each record
 //! carries its number, and its latency is counted from when it was due.
 
+use std::io::Write as _;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub struct Trickle {
     pub size: usize,
     /// Whether a consumer reads along.
     pub consume: bool,
+    /// Says `ready` on stdout when it is warm, begins with the next line on stdin, and ends early when that is closed.
+    pub on_orders: bool,
 }
 
 impl Trickle {
@@ -52,24 +55,57 @@ impl Trickle {
         let partitions: Vec<PartitionIndex> = ends.into_keys().collect();
         warm_up(&producer, &watch, &partitions, size, self.consume)?;
         let records = records(count, size);
+        let orders = self.on_orders.then(Orders::wait).transpose()?;
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).context("precise sleeps")?;
         let meter = Meter::start(brokers);
         let plan = OpenLoop::new(Instant::now(), self.per_second).context("rate must be positive")?;
         watch.begin(plan);
+        let mut sent = 0;
         for (number, record) in (0..count).zip(&records) {
+            if orders.as_ref().is_some_and(Orders::are_over) {
+                break;
+            }
             std::thread::sleep(plan.pause(number, Instant::now()));
             producer.send(partitions[number as usize % partitions.len()], record, number as usize)?;
+            sent += 1;
         }
         producer.finish(FINISH_WITHIN)?;
-        watch.wait("acknowledged", &watch.acknowledged, count)?;
+        watch.wait("acknowledged", &watch.acknowledged, sent)?;
         if self.consume {
-            watch.wait("consumed", &watch.consumed, count)?;
+            watch.wait("consumed", &watch.consumed, sent)?;
         }
         let took = meter.stop();
         drop(reader);
         let (acknowledged, end_to_end) = watch.latencies();
-        let bytes = u64::from(count) * size as u64;
-        Ok(Run { records: u64::from(count), bytes, took, acknowledged, end_to_end })
+        let bytes = u64::from(sent) * size as u64;
+        Ok(Run { records: u64::from(sent), bytes, took, acknowledged, end_to_end })
+    }
+}
+
+/// What the process that started this one says.
+struct Orders {
+    over: Arc<AtomicBool>,
+}
+
+impl Orders {
+    /// Says that everything is ready and waits for the order to begin.
+    fn wait() -> Result<Self> {
+        let mut out = std::io::stdout();
+        out.write_all(b"ready\n")?;
+        out.flush()?;
+        std::io::stdin().read_line(&mut String::new())?;
+        let over = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&over);
+        std::thread::Builder::new().name("orders".to_owned()).spawn(move || {
+            // Ends when stdin is closed; what else is said there means nothing.
+            std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
+            told.store(true, Ordering::Relaxed);
+        })?;
+        Ok(Self { over })
+    }
+
+    fn are_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 }
 
@@ -182,7 +218,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// The thread that consumes; it ends with this handle.
 struct Reader {
-    ends: Arc<std::sync::atomic::AtomicBool>,
+    ends: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -194,7 +230,7 @@ impl Reader {
     ) -> Result<Self> {
         let from = from.iter().map(|(partition, end)| (*partition, *end));
         let mut consumer = BulkConsumer::new(&target.settings, &target.topic, from)?;
-        let ends = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let ends = Arc::new(AtomicBool::new(false));
         let (watch, stop) = (Arc::clone(watch), Arc::clone(&ends));
         let read = move || {
             while !stop.load(Ordering::Relaxed) {

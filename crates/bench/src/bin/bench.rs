@@ -1,0 +1,111 @@
+//! `bench`: what `cargo xtask bench broker` starts. It runs the table of targets on a broker of ours, in turn with a rival
+//! if there is one, prints the table and ends with 1 when a target was missed.
+#![expect(clippy::print_stdout, reason = "a report is what this program is for")]
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use twinstream_bench::judge::{self, Kind, Options};
+use twinstream_bench::targets::Row;
+
+#[derive(Parser)]
+#[command(disable_help_subcommand = true)]
+struct Arguments {
+    /// The binary of ours to measure.
+    #[arg(long, value_name = "FILE")]
+    binary: PathBuf,
+    /// Whom to compare with: `kafka`, or another binary of ours, which need not meet any target.
+    #[arg(long, value_name = "kafka|FILE")]
+    vs: Option<String>,
+    /// Rows to run; all if nothing is said.
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<String>,
+    /// Runs of each row on each side.
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// Factor on all sizes, for a look in between; verdicts are meant for 1.
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// Where to write all that was measured.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The client program; `load` beside this one if nothing is said.
+    #[arg(long, value_name = "FILE")]
+    load: Option<PathBuf>,
+    /// Name all rows.
+    #[arg(long)]
+    list: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            writeln!(std::io::stderr(), "bench: {error:#}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<bool> {
+    if arguments.list {
+        for row in Row::ALL {
+            println!("{:<15} {}", row.name(), row.what());
+        }
+        return Ok(true);
+    }
+    let options = options(&arguments)?;
+    let told = |row: &judge::report::RowReport| {
+        // Without a terminal nobody looks on.
+        writeln!(std::io::stderr(), "{}", row.text()).ok();
+    };
+    let report = judge::run(&options, told).await?;
+    println!("{}", report.text());
+    if let Some(path) = &arguments.json {
+        let text = serde_json::to_string_pretty(&report)?;
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(report.is_good())
+}
+
+fn options(arguments: &Arguments) -> Result<Options> {
+    if arguments.pairs == 0 || !(arguments.scale.is_finite() && arguments.scale > 0.0) {
+        bail!("--pairs and --scale must be larger than 0");
+    }
+    let rows: Vec<Row> = match arguments.rows.is_empty() {
+        true => Row::ALL.into(),
+        false => arguments.rows.iter().map(|name| row(name)).collect::<Result<_>>()?,
+    };
+    let rival = match arguments.vs.as_deref() {
+        None => None,
+        Some("kafka") => Some(Kind::Kafka),
+        Some(path) => Some(Kind::Ours(existing(Path::new(path))?)),
+    };
+    let load = match &arguments.load {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("load"),
+    };
+    Ok(Options {
+        rows,
+        pairs: arguments.pairs,
+        scale: arguments.scale,
+        ours: existing(&arguments.binary)?,
+        rival,
+        load: existing(&load)?,
+    })
+}
+
+fn row(name: &str) -> Result<Row> {
+    let all = || Row::ALL.map(Row::name).join(", ");
+    Row::by_name(name).with_context(|| format!("no row `{name}`; there are {}", all()))
+}
+
+/// Brokers are started in folders of their own, so a path has to be absolute.
+fn existing(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().with_context(|| path.display().to_string())
+}
