@@ -1,4 +1,4 @@
-//! The dev loop, one word each: `cargo xtask test`, `fmt`, `tidy`, `faults`, `judge`.
+//! The dev loop, one word each: `cargo xtask test`, `fmt`, `tidy`, `faults`, `judge`, `bench`.
 //!
 //! Picture: `test` is all that CI runs, in the order in which it costs least to fail: formatting, tidy, clippy, one
 //! build, every test, the judges. It ends with one line, `N passed, N failed, N skipped`.
@@ -8,11 +8,14 @@
 //! fails; `xtask` counts it as skipped and lists what to install, unless `CI=true`, where it stays a failure.
 //!
 //! `faults` and `judge failover` run for longer than CI would wait: clusters of real processes that are broken on purpose.
-//! A short selection of the faults is a test of the cli.
+//! A short selection of the faults is a test of the cli. `bench broker` measures a release build against the targets; what
+//! is measured inside one process are the `benches/` of single crates (`cargo bench -p twinstream-log`).
 //!
 //! Not here: what is tested. A rule about the source tree is a file under `tidy/`; everything else is a test of a crate.
 
+mod bench; // speed, beside Apache Kafka
 mod command; // running cargo
+mod fuzz; // decoders and bytes that nobody meant
 mod test; // the whole loop
 mod tidy; // rules about the source tree
 mod trials; // faults and measurements on real clusters
@@ -46,9 +49,14 @@ enum Task {
     Tidy,
     /// Breaks clusters under load in ways that the seed chooses, and judges what clients saw.
     Faults(trials::Faults),
+    /// Throws bytes at every decoder, as libFuzzer finds them.
+    Fuzz(fuzz::Fuzz),
     /// Measures, beside Apache Kafka.
     #[command(subcommand)]
     Judge(trials::Judge),
+    /// How fast and how lean it is, beside Apache Kafka.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -60,7 +68,9 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Task::Tidy => tidy::run(&root)?.failed == 0,
         Task::Faults(faults) => faults.run(&root)?,
+        Task::Fuzz(fuzz) => fuzz.run(&root)?,
         Task::Judge(judge) => judge.run(&root)?,
+        Task::Bench(bench) => bench.run(&root)?,
     };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
