@@ -2,19 +2,22 @@
 //!
 //! The common case costs one checksum: the header tells everything, the records are not unpacked. They are
 //! looked at only where the topic asks for it: keys on a compacted topic, a limit on old timestamps, another
-//! codec, or to name the records whose timestamps lie too far ahead.
+//! codec, to name the records whose timestamps lie too far ahead, or where the header cannot be right.
 //!
 //! Not here: sequences of producers (see `producers`), offsets (assigned under the log's lock).
 
+mod records; // looks inside
+
 use std::borrow::Cow;
 
-use twinstream_protocol::batch::{
-    BatchHeader, BatchMut, BatchView, HEADER_BYTES, NO_TIMESTAMP, Record, Records, batches,
-};
+use twinstream_protocol::batch::{BatchHeader, BatchMut, BatchView, HEADER_BYTES, RepackError, batches};
+use twinstream_protocol::compression::{Compression, CompressionSpec};
 
 use crate::config::TimestampType;
-use crate::error::{RecordFault, RecordFaultKind};
 use crate::{AppendError, LogConfig, Origin};
+
+/// Records up to this size are checked and written in about two milliseconds.
+const SHORT_BYTES_MAX: usize = 4 << 20;
 
 /// A batch that may be appended as soon as its offset is known.
 #[derive(Debug)]
@@ -45,6 +48,16 @@ pub(crate) fn prepare<'a>(
     }
 }
 
+/// Whether [`prepare`] and the write may take longer than a step of a runtime should: compressed records must be unpacked,
+/// which a few kilobytes can blow up to the topic's limit, or there are many bytes.
+pub(crate) fn takes_long(records: &[u8], config: &LogConfig, now: i64) -> bool {
+    let must_unpack = |batch: BatchView<'_>| {
+        batch.attributes().compression() != Some(Compression::None) && records::must_look(batch, config, now)
+            || config.compression.is_some_and(|to| batch.attributes().compression() != Some(to.codec))
+    };
+    records.len() > SHORT_BYTES_MAX || BatchView::parse(records).is_ok_and(must_unpack)
+}
+
 fn prepare_batch<'a>(
     batch: BatchView<'a>,
     origin: Origin,
@@ -54,18 +67,19 @@ fn prepare_batch<'a>(
     check_size(batch.len(), config)?;
     batch.check_crc()?;
     check_header(&batch.header(), origin)?;
-    if origin == Origin::Client {
-        check_records(batch, config, now)?;
-    }
+    let looks = origin == Origin::Client && records::must_look(batch, config, now);
+    let latest = if looks { Some(records::check(batch, config, now)?) } else { None };
     let mut prepared = match config.compression {
         Some(to) if batch.attributes().compression() != Some(to.codec) && origin == Origin::Client => {
-            let unpacked = batch.records(config.decompressed_bytes_max)?;
-            let packed = batch.recompress(unpacked.bytes(), to)?;
-            check_size(packed.len(), config)?;
-            own(&packed)?
+            repacked(batch, to, config)?
         }
         _ => borrow(batch),
     };
+    match latest {
+        // The broker's time comes below.
+        Some(latest) if config.timestamp_type == TimestampType::CreateTime => correct_time(&mut prepared, latest)?,
+        _ => {}
+    }
     if config.timestamp_type == TimestampType::LogAppendTime {
         prepared = stamped(&prepared, now)?;
     }
@@ -77,6 +91,29 @@ fn stamped<'a>(prepared: &Prepared<'_>, now: i64) -> Result<Prepared<'a>, Append
     let mut bytes = [&prepared.head[..], &prepared.body].concat();
     BatchMut::parse(&mut bytes)?.set_log_append_time(now);
     own(&bytes)
+}
+
+/// The batch in the topic's codec.
+fn repacked<'a>(batch: BatchView<'_>, to: CompressionSpec, config: &LogConfig) -> Result<Prepared<'a>, AppendError> {
+    let packed = batch.repack(to, config.message_bytes_max).map_err(|error| match error {
+        RepackError::TooLarge { len, .. } => AppendError::TooLarge { len, max: config.message_bytes_max },
+        RepackError::Batch(error) => error.into(),
+        RepackError::Build(error) => error.into(),
+    })?;
+    check_size(packed.len(), config)?;
+    own(&packed)
+}
+
+/// Makes the header tell the latest timestamp that a record has, and that it is the producer's. The time index and
+/// retention trust it, and Kafka computes it anew for every batch.
+fn correct_time(prepared: &mut Prepared<'_>, latest: i64) -> Result<(), AppendError> {
+    if prepared.header.max_timestamp == latest && !prepared.header.attributes.is_log_append_time() {
+        return Ok(());
+    }
+    let mut bytes = [&prepared.head[..], &prepared.body].concat();
+    BatchMut::parse(&mut bytes)?.set_max_timestamp(latest);
+    *prepared = own(&bytes)?;
+    Ok(())
 }
 
 fn check_size(len: usize, config: &LogConfig) -> Result<(), AppendError> {
@@ -123,52 +160,6 @@ fn check_header(header: &BatchHeader, origin: Origin) -> Result<(), AppendError>
         ));
     }
     Ok(())
-}
-
-/// Looks into the batch where the header does not settle everything.
-fn check_records(batch: BatchView<'_>, config: &LogConfig, now: i64) -> Result<(), AppendError> {
-    let create_time = config.timestamp_type == TimestampType::CreateTime;
-    let latest = config.timestamp_after_max_ms.filter(|_| create_time).map(|max| now.saturating_add(max));
-    let earliest = config.timestamp_before_max_ms.filter(|_| create_time).map(|max| now.saturating_sub(max));
-    let too_late = latest.is_some_and(|latest| batch.max_timestamp() > latest);
-    if !config.cleanup.compact && earliest.is_none() && !too_late {
-        return Ok(());
-    }
-    let records = batch.records(config.decompressed_bytes_max)?;
-    if config.cleanup.compact {
-        let no_key = |record: &Record<'_>| record.key.is_none();
-        refuse(&records, RecordFaultKind::Record, "compacted topic cannot accept a record without a key", no_key)?;
-    }
-    let outside = |record: &Record<'_>| {
-        record.timestamp != NO_TIMESTAMP
-            && (latest.is_some_and(|latest| record.timestamp > latest)
-                || earliest.is_some_and(|earliest| record.timestamp < earliest))
-    };
-    refuse(&records, RecordFaultKind::Timestamp, "timestamp is outside the range that the topic accepts", outside)?;
-    match too_late {
-        // The header claims a timestamp that no record has.
-        true => Err(AppendError::InvalidBatch(format!("max timestamp {} is no record's", batch.max_timestamp()))),
-        false => Ok(()),
-    }
-}
-
-fn refuse(
-    records: &Records<'_>,
-    kind: RecordFaultKind,
-    message: &'static str,
-    wrong: impl Fn(&Record<'_>) -> bool,
-) -> Result<(), AppendError> {
-    let mut faults = Vec::new();
-    for record in records {
-        let record = record?;
-        if wrong(&record) {
-            faults.push(RecordFault { batch_index: record.index, message });
-        }
-    }
-    match faults.is_empty() {
-        true => Ok(()),
-        false => Err(AppendError::InvalidRecords { kind, faults }),
-    }
 }
 
 fn borrow(batch: BatchView<'_>) -> Prepared<'_> {

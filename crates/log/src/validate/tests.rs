@@ -3,7 +3,8 @@ use twinstream_protocol::batch::{BatchBuilder, BatchError, ProducerStamp};
 use twinstream_protocol::compression::Compression;
 
 use super::*;
-use crate::CleanupPolicy;
+use crate::RecordFaultKind;
+use crate::{CleanupPolicy, RecordChecks};
 
 const NOW: i64 = 1_000_000_000;
 
@@ -92,10 +93,68 @@ fn timestamps_outside_the_range_are_named() {
     check(&bytes, &broker_time).unwrap();
 }
 
+fn stored(bytes: &[u8], config: &LogConfig) -> Vec<u8> {
+    let prepared = prepare(bytes, Origin::Client, config, NOW).unwrap();
+    let stored = [&prepared[0].head[..], &prepared[0].body].concat();
+    let view = BatchView::parse(&stored).unwrap();
+    view.check_crc().unwrap();
+    assert_eq!(prepared[0].header, view.header());
+    stored
+}
+
+fn header_of(bytes: &[u8]) -> BatchHeader {
+    BatchView::parse(bytes).unwrap().header()
+}
+
 #[test]
-fn header_that_claims_a_future_no_record_has_is_refused() {
-    let bytes = forged(simple(), 35, &(NOW * 2).to_be_bytes());
-    assert!(matches!(check(&bytes, &LogConfig::default()), Err(AppendError::InvalidBatch(_))));
+fn header_that_claims_a_time_no_record_can_have_is_corrected() {
+    let config = LogConfig::default();
+    for wrong in [NOW * 2, NOW - 1, -1] {
+        let bytes = forged(batch(&[None; 3], &[NOW, NOW + 7, NOW + 2]), 35, &wrong.to_be_bytes());
+        assert_eq!(header_of(&stored(&bytes, &config)).max_timestamp, NOW + 7, "{wrong}");
+    }
+}
+
+#[test]
+fn header_that_claims_a_likely_time_is_corrected_where_every_record_is_checked() {
+    let config = LogConfig { record_checks: RecordChecks::Records, ..LogConfig::default() };
+    let bytes = forged(batch(&[None; 2], &[NOW, NOW + 70]), 35, &(NOW + 5).to_be_bytes());
+    assert_eq!(header_of(&stored(&bytes, &config)).max_timestamp, NOW + 70);
+    assert_eq!(header_of(&stored(&bytes, &LogConfig::default())).max_timestamp, NOW + 5, "it is believed");
+}
+
+#[test]
+fn producer_that_claims_the_brokers_time_is_corrected() {
+    let bytes = forged(batch(&[None; 2], &[NOW - 9, NOW - 4]), 21, &(3i16 | 1 << 3).to_be_bytes());
+    let header = header_of(&stored(&bytes, &LogConfig::default()));
+    assert_eq!((header.attributes.is_log_append_time(), header.max_timestamp), (false, NOW - 4));
+}
+
+#[test]
+fn copied_batch_with_a_delete_horizon_is_believed() {
+    let mut builder = BatchBuilder::new().with_delete_horizon(NOW * 3);
+    builder.append(NOW, Some(b"k"), None, []);
+    let bytes = builder.build().unwrap();
+    assert_eq!(stored(&bytes, &LogConfig::default()), bytes);
+}
+
+#[test]
+fn unsound_records_are_refused_where_every_record_is_checked() {
+    let config = LogConfig { record_checks: RecordChecks::Records, ..LogConfig::default() };
+    for codec in Compression::ALL {
+        let mut builder = BatchBuilder::new().with_compression(codec);
+        builder.append(NOW, None, Some(b"value"), []).append(NOW, None, None, []);
+        let sound = builder.build().unwrap();
+        check(&sound, &config).unwrap();
+        let more = [&3i32.to_be_bytes()[..], &2i32.to_be_bytes()[..]];
+        let bytes = forged(forged(sound, 57, more[0]), 23, more[1]);
+        let error = check(&bytes, &config).unwrap_err();
+        assert!(
+            matches!(error, AppendError::Batch(BatchError::RecordCount { announced: 3, found: 2 })),
+            "{codec}: {error}"
+        );
+        check(&bytes, &LogConfig::default()).unwrap();
+    }
 }
 
 #[test]
@@ -124,15 +183,21 @@ fn inconsistent_headers_are_refused() {
 fn topic_codec_repacks_the_batch() {
     for codec in Compression::ALL {
         let config = LogConfig { compression: Some(codec.into()), ..LogConfig::default() };
-        let bytes = simple();
-        let prepared = prepare(&bytes, Origin::Client, &config, NOW).unwrap();
-        let stored = [&prepared[0].head[..], &prepared[0].body].concat();
+        let stored = stored(&simple(), &config);
         let view = BatchView::parse(&stored).unwrap();
-        view.check_crc().unwrap();
         assert_eq!(view.attributes().compression(), Some(codec));
         assert_eq!(view.records(1 << 20).unwrap().iter().count(), 2);
-        assert_eq!(prepared[0].header, view.header());
     }
+}
+
+#[test]
+fn batch_that_is_too_large_only_after_repacking_is_refused() {
+    let mut builder = BatchBuilder::new().with_compression(Compression::Zstd);
+    builder.append(NOW, None, Some(&vec![0; 1 << 20]), []);
+    let config =
+        LogConfig { compression: Some(Compression::None.into()), message_bytes_max: 100_000, ..LogConfig::default() };
+    let result = check(&builder.build().unwrap(), &config);
+    assert!(matches!(result, Err(AppendError::TooLarge { max: 100_000, .. })), "{result:?}");
 }
 
 #[test]
