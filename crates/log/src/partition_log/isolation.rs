@@ -61,7 +61,9 @@ impl PartitionLog {
 
     /// Indexes of aborted transactions that are not on the disk; who asks flushes them.
     pub(super) fn dirty_txn_indexes(&self) -> Vec<PathBuf> {
-        match self.aborted.read().is_empty() {
+        // A statement of its own: a guard in the head of a `match` lives to its end.
+        let none = self.aborted.read().is_empty();
+        match none {
             true => Vec::new(), // nearly always
             false => self.aborted.write().take_dirty(&self.dir.read()),
         }
