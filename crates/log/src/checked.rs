@@ -158,6 +158,14 @@ impl Checked {
         }
     }
 
+    /// The damage that took this offset.
+    pub(crate) fn damage_at(&self, offset: Offset) -> Option<Damage> {
+        if !self.is_damaged.load(Ordering::Acquire) {
+            return None;
+        }
+        self.pieces.lock().damage.iter().find(|damage| damage.offsets.contains(&offset)).cloned()
+    }
+
     /// The first damage that these bytes touch.
     pub(crate) fn damage_in(&self, bytes: &Range<u64>) -> Option<Damage> {
         if !self.is_damaged.load(Ordering::Acquire) {

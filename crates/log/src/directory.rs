@@ -40,6 +40,8 @@ pub enum Checkpoint {
     Replication,
     /// Log starts that were moved by DeleteRecords.
     LogStart,
+    /// Up to where compacted logs are clean.
+    Cleaner,
 }
 
 impl Checkpoint {
@@ -48,6 +50,7 @@ impl Checkpoint {
             Checkpoint::RecoveryPoint => "recovery-point-offset-checkpoint",
             Checkpoint::Replication => "replication-offset-checkpoint",
             Checkpoint::LogStart => "log-start-offset-checkpoint",
+            Checkpoint::Cleaner => "cleaner-offset-checkpoint",
         }
     }
 }
@@ -84,7 +87,7 @@ pub struct LogDirectory {
     meta: Option<MetaProperties>,
     /// Written down with the rest of the identity; until then the next start makes another one.
     id: Uuid,
-    _lock: File,
+    lock: File,
 }
 
 impl LogDirectory {
@@ -99,7 +102,7 @@ impl LogDirectory {
             }
             _ => {
                 let id = directory_id(path, meta.as_ref())?;
-                Ok(LogDirectory { path: path.to_owned(), node, meta, id, _lock: lock })
+                Ok(LogDirectory { path: path.to_owned(), node, meta, id, lock })
             }
         }
     }
@@ -147,7 +150,7 @@ impl LogDirectory {
         let mut found: Vec<TopicPartition> = self
             .folders()?
             .iter()
-            .filter(|name| self.path.join(name).join(crate::partition_log::METADATA_FILE).exists())
+            .filter(|name| has_identity(&self.path.join(name)))
             .filter_map(|name| parse_folder(name))
             .collect();
         found.sort();
@@ -225,6 +228,22 @@ impl LogDirectory {
         files::replace(&self.path.join(CLEAN_SHUTDOWN), CLEAN_SHUTDOWN_CONTENT.as_bytes())
     }
 
+    /// Looks whether the directory can still be used, at the cost of two system calls: that the path leads to what was locked
+    /// at the start, and not to an empty folder because a file system was unmounted, and that the file system takes
+    /// changes. An idle disk would fail unnoticed otherwise.
+    pub fn probe(&self) -> Result<(), LogError> {
+        let path = self.path.join(LOCK);
+        let ours = rustix::fs::fstat(&self.lock).map_err(|e| LogError::io("inspect", &path)(e.into()))?;
+        let found = rustix::fs::stat(&path).map(|found| (found.st_dev, found.st_ino));
+        if found != Ok((ours.st_dev, ours.st_ino)) {
+            let gone = std::io::Error::other("the path leads elsewhere, was the file system unmounted?");
+            return Err(LogError::io("inspect", &path)(gone));
+        }
+        let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        let touched = rustix::fs::futimens(&self.lock, &rustix::fs::Timestamps { last_access: now, last_modification: now });
+        touched.map_err(|e| LogError::io("touch", &path)(e.into()))
+    }
+
     /// Size of the file system and what is free for us, in bytes.
     pub fn space(&self) -> Result<(u64, u64), LogError> {
         disk::space(&self.path)
@@ -276,6 +295,11 @@ pub(crate) fn parse_folder(name: &str) -> Option<TopicPartition> {
         return None;
     }
     Some(TopicPartition::new(TopicName::parse(topic).ok()?, partition.parse::<i32>().ok()?))
+}
+
+/// Whether a folder says which partition it is. A power loss may leave one that was just made without; it is made again.
+fn has_identity(folder: &Path) -> bool {
+    fs::metadata(folder.join(crate::partition_log::METADATA_FILE)).is_ok_and(|file| file.len() > 0)
 }
 
 /// Removes a folder and all in it; it may be gone already.

@@ -46,6 +46,11 @@ impl LogError {
         LogError::Damaged { path: path.to_owned(), what: what.into() }
     }
 
+    /// Whether nothing is wrong but that the disk would have to be waited for.
+    pub(crate) fn would_wait(&self) -> bool {
+        matches!(self, LogError::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Whether the disk is full, or the quota used up: nothing was lost, and it may pass.
     pub fn is_out_of_space(&self) -> bool {
         match self {
@@ -64,6 +69,17 @@ impl LogError {
         match self {
             LogError::Io { source, .. } if too_many_files.contains(&source.raw_os_error()) => true,
             _ => self.is_out_of_space(),
+        }
+    }
+
+    /// Whether the failure speaks against the whole disk and not just against one file that somebody removed or exchanged.
+    pub fn is_disk_failure(&self) -> bool {
+        use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, NotFound};
+        match self {
+            LogError::Io { source, .. } => {
+                !self.is_passing() && !matches!(source.kind(), NotFound | AlreadyExists | NotADirectory | IsADirectory)
+            }
+            _ => false,
         }
     }
 

@@ -17,10 +17,14 @@
 
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::Disk;
+
+/// Between two calls after a round: each writes a file and waits for it.
+const ROUND_PAUSE: Duration = Duration::from_secs(1);
 
 /// Which lane a log stood in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +88,7 @@ impl Queue {
 
 impl Flusher {
     /// Lets the logs of a directory have `lag` unflushed bytes together. `after_round` is called on the background thread
-    /// when it has flushed, for a checkpoint of what is on the disk now.
+    /// when `lag` bytes were flushed, by whichever lane, for a checkpoint of what is on the disk now; once a second at most.
     pub fn new(disk: Arc<Disk>, lag: u64, after_round: impl Fn() + Send + Sync + 'static) -> Flusher {
         let after_round = Box::new(after_round);
         let shared = Shared { disk, lag, urgent: Waiting::default(), background: Waiting::default(), after_round };
@@ -108,7 +112,8 @@ impl Flusher {
 
     /// Something was appended: begins to flush when it is too much.
     pub fn follow(&self) {
-        if self.shared.disk.unflushed() <= self.shared.lag {
+        let Shared { disk, lag, .. } = &*self.shared;
+        if disk.unflushed() <= *lag && disk.flushed() <= *lag {
             return;
         }
         let mut queue = self.shared.background.queue.lock();
@@ -168,21 +173,31 @@ impl Shared {
     }
 
     fn serve_background(&self) {
-        loop {
-            let noted = {
-                let mut queue = self.background.queue.lock();
-                while !queue.due && !queue.stopped {
-                    self.background.bell.wait(&mut queue);
-                }
-                if queue.stopped {
-                    return;
-                }
-                queue.due = false;
-                std::mem::take(&mut queue.logs)
-            };
+        let mut told: Option<Instant> = None;
+        let mut owes = false;
+        while let Some(noted) = self.wait_until_due(owes) {
             self.flush_fullest(noted);
-            (self.after_round)();
+            owes = told.is_some_and(|told| told.elapsed() < ROUND_PAUSE);
+            if !owes {
+                self.disk.forget_flushed();
+                (self.after_round)();
+                told = Some(Instant::now());
+            }
         }
+    }
+
+    /// The noted logs when it is time for a round, `None` at the end. Who owes word of the last round waits only so long.
+    fn wait_until_due(&self, owes: bool) -> Option<Vec<Weak<dyn Flush>>> {
+        let mut queue = self.background.queue.lock();
+        while !queue.due && !queue.stopped {
+            match owes {
+                true if self.background.bell.wait_for(&mut queue, ROUND_PAUSE).timed_out() => break,
+                true => {}
+                false => self.background.bell.wait(&mut queue),
+            }
+        }
+        queue.due = false;
+        (!queue.stopped).then(|| std::mem::take(&mut queue.logs))
     }
 
     /// Flushes those with the most unflushed bytes until half of the lag is left; the others stay noted.

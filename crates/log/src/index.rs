@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::LogError;
 use crate::open_files::Handle;
+use crate::page_cache::Patience;
 
 /// Entries that wait in memory before they are written.
 const PENDING_MAX: usize = 64;
@@ -92,16 +93,36 @@ pub(crate) struct Index<E> {
 }
 
 impl<E: Entry> Index<E> {
-    /// Opens the file, or makes an empty one. Trailing bytes that are no whole entry are an error.
-    pub(crate) fn open(handle: &Arc<Handle>) -> Result<Index<E>, LogError> {
-        let file = handle.get_or_create()?;
-        let len = file.metadata().map_err(LogError::io("inspect", &handle.path()))?.len() as usize;
+    /// Stands for a file that [`Index::read`] looks at.
+    pub(crate) fn unread(handle: &Arc<Handle>) -> Index<E> {
+        Index::of(handle, 0)
+    }
+
+    /// Looks at the file. One that is missing, or whose end makes no sense, is [`LogError::Damaged`].
+    pub(crate) fn read(&mut self) -> Result<(), LogError> {
+        let damaged = |what: String| Err(LogError::damaged(&self.handle.path(), what));
+        let file = match self.handle.get() {
+            Err(LogError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return damaged("file is missing".to_owned());
+            }
+            file => file?,
+        };
+        let len = file.metadata().map_err(LogError::io("inspect", &self.handle.path()))?.len() as usize;
         if !len.is_multiple_of(E::BYTES) {
-            return Err(LogError::damaged(&handle.path(), format!("{len} bytes are no whole number of entries")));
+            return damaged(format!("{len} bytes are no whole number of entries"));
         }
-        let mut index = Index::of(handle, len / E::BYTES);
-        index.last = index.last_stored()?;
-        Ok(index)
+        self.stored = len / E::BYTES;
+        self.pending.clear();
+        let end = self.read_block(Patience::Waits, self.stored.saturating_sub(2), self.stored)?;
+        let mut end = end.chunks_exact(E::BYTES).map(E::decode);
+        self.last = end.next();
+        if let Some(last) = end.next() {
+            let before = self.last.replace(last);
+            if before.is_some_and(|before| last.key() <= before.key()) {
+                return damaged(format!("its last key, {}, does not ascend", last.key()));
+            }
+        }
+        Ok(())
     }
 
     /// Makes the file anew, without entries.
@@ -117,7 +138,7 @@ impl<E: Entry> Index<E> {
     fn last_stored(&self) -> Result<Option<E>, LogError> {
         match self.stored {
             0 => Ok(None),
-            stored => self.read_stored(stored - 1).map(Some),
+            stored => self.read_stored(Patience::Waits, stored - 1).map(Some),
         }
     }
 
@@ -167,6 +188,7 @@ impl<E: Entry> Index<E> {
 
     /// Empties the index, to be built anew.
     pub(crate) fn clear(&mut self) -> Result<(), LogError> {
+        self.handle.get_or_create()?;
         self.set_len(0)?;
         self.pending.clear();
         self.stored = 0;
@@ -184,7 +206,7 @@ impl<E: Entry> Index<E> {
         let pending = self.pending.partition_point(|entry| holds(*entry));
         self.pending.truncate(pending);
         if pending == 0 {
-            let stored = self.partition_point(holds)?;
+            let stored = self.partition_point(Patience::Waits, holds)?;
             if stored < self.stored {
                 self.set_len((stored * E::BYTES) as u64)?;
                 self.stored = stored;
@@ -198,47 +220,55 @@ impl<E: Entry> Index<E> {
     }
 
     /// The last entry with a key of at most `key`.
-    pub(crate) fn floor(&self, key: i64) -> Result<Option<E>, LogError> {
+    pub(crate) fn floor(&self, patience: Patience, key: i64) -> Result<Option<E>, LogError> {
         if self.last.is_some_and(|last| last.key() <= key) {
             return Ok(self.last); // readers are mostly near the end
         }
-        self.last_where(|entry| entry.key() <= key)
+        self.last_where_with(patience, |entry| entry.key() <= key)
     }
 
     /// The last entry for which `holds` is true; it must be true for all entries before that one.
     pub(crate) fn last_where(&self, holds: impl Fn(E) -> bool) -> Result<Option<E>, LogError> {
+        self.last_where_with(Patience::Waits, holds)
+    }
+
+    fn last_where_with(&self, patience: Patience, holds: impl Fn(E) -> bool) -> Result<Option<E>, LogError> {
         match self.pending.partition_point(|entry| holds(*entry)) {
-            0 => match self.partition_point(holds)? {
+            0 => match self.partition_point(patience, holds)? {
                 0 => Ok(None),
-                found => self.read_stored(found - 1).map(Some),
+                found => self.read_stored(patience, found - 1).map(Some),
             },
             found => Ok(Some(self.pending[found - 1])),
         }
     }
 
     /// Number of stored entries, from the first on, for which `holds` is true.
-    fn partition_point(&self, holds: impl Fn(E) -> bool) -> Result<usize, LogError> {
+    fn partition_point(&self, patience: Patience, holds: impl Fn(E) -> bool) -> Result<usize, LogError> {
         let (mut low, mut high) = (0, self.stored);
         while high - low > BLOCK_ENTRIES {
             let middle = low + (high - low) / 2;
-            match holds(self.read_stored(middle)?) {
+            match holds(self.read_stored(patience, middle)?) {
                 true => low = middle + 1,
                 false => high = middle,
             }
         }
-        let block = self.read_block(low, high)?;
+        let block = self.read_block(patience, low, high)?;
         Ok(low + block.chunks_exact(E::BYTES).take_while(|bytes| holds(E::decode(bytes))).count())
     }
 
-    fn read_stored(&self, at: usize) -> Result<E, LogError> {
-        self.read_block(at, at + 1).map(|bytes| E::decode(&bytes))
+    fn read_stored(&self, patience: Patience, at: usize) -> Result<E, LogError> {
+        self.read_block(patience, at, at + 1).map(|bytes| E::decode(&bytes))
     }
 
-    fn read_block(&self, from: usize, to: usize) -> Result<Vec<u8>, LogError> {
+    fn read_block(&self, patience: Patience, from: usize, to: usize) -> Result<Vec<u8>, LogError> {
+        let failed = |error| LogError::io("read", &self.handle.path())(error);
         let mut bytes = vec![0; (to - from) * E::BYTES];
-        let read: io::Result<()> = self.handle.get()?.read_exact_at(&mut bytes, (from * E::BYTES) as u64);
-        read.map_err(LogError::io("read", &self.handle.path()))?;
-        Ok(bytes)
+        let wanted = bytes.len();
+        let file = patience.open(&self.handle)?;
+        match patience.read_at(&file, &mut bytes, (from * E::BYTES) as u64, wanted).map_err(failed)? {
+            read if read == wanted => Ok(bytes),
+            _ => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+        }
     }
 
     /// Checks that keys ascend, for files that a crash or a stranger may have left.
@@ -247,7 +277,7 @@ impl<E: Entry> Index<E> {
         let mut from = 0;
         while from < self.stored {
             let to = self.stored.min(from + 4096);
-            for bytes in self.read_block(from, to)?.chunks_exact(E::BYTES) {
+            for bytes in self.read_block(Patience::Waits, from, to)?.chunks_exact(E::BYTES) {
                 let key = E::decode(bytes).key();
                 if key <= last {
                     return Err(LogError::damaged(&self.handle.path(), format!("key {key} follows {last}")));

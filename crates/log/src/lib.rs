@@ -29,6 +29,7 @@ mod open_files;
 mod page_cache;
 mod partition_log;
 mod producers;
+mod reserve;
 mod segment;
 mod slice;
 mod transactions;
@@ -45,6 +46,7 @@ pub use error::{AppendError, LogError, ReadError, RecordFault, RecordFaultKind};
 pub use flusher::{Flush, Flusher, Lane};
 pub use metrics::LogMetrics;
 pub use open_files::OpenFiles;
+pub use page_cache::{bring_into_memory, is_in_memory};
 pub use partition_log::{
     Appended, FollowerAppended, Maintained, Opening, Origin, PartitionLog, ReadResult, TimestampedOffset, Truncated,
 };

@@ -54,6 +54,13 @@ impl LogMetrics {
     }
 }
 
+impl LogMetrics {
+    /// How many stretches of all logs are damaged.
+    pub fn set_damaged(&self, ranges: usize) {
+        self.damaged.set(i64::try_from(ranges).unwrap_or(i64::MAX));
+    }
+}
+
 impl Collector for LogMetrics {
     fn desc(&self) -> Vec<&Desc> {
         self.parts().into_iter().flat_map(|part| part.desc()).collect()

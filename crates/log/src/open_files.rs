@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -32,6 +32,8 @@ const DEFAULT_MAX: usize = 6_000;
 pub struct OpenFiles {
     max: usize,
     open: AtomicUsize,
+    /// How often a file was found to be damaged.
+    damaged: AtomicU64,
     /// The open handles in the order in which the hand passes them.
     ring: Mutex<VecDeque<Weak<Handle>>>,
 }
@@ -39,7 +41,7 @@ pub struct OpenFiles {
 impl OpenFiles {
     /// Keeps at most `max` files open; one at least.
     pub fn new(max: usize) -> Arc<OpenFiles> {
-        Arc::new(OpenFiles { max: max.max(1), open: AtomicUsize::new(0), ring: Mutex::default() })
+        Arc::new(OpenFiles { max: max.max(1), open: AtomicUsize::new(0), damaged: AtomicU64::new(0), ring: Mutex::default() })
     }
 
     /// What a process with this limit of open files should keep open.
@@ -55,6 +57,11 @@ impl OpenFiles {
 
     pub fn max(&self) -> usize {
         self.max
+    }
+
+    /// How often a file of a log was found to be damaged: more than before means that there is something to repair.
+    pub fn damage_found(&self) -> u64 {
+        self.damaged.load(Ordering::Acquire)
     }
 
     fn admit(&self, handle: &Arc<Handle>) {
@@ -161,6 +168,13 @@ impl Handle {
         self.open(true, OpenOptions::new().read(true).write(true))
     }
 
+    /// The file for readers, if it is open.
+    pub(crate) fn get_open(&self) -> Option<Arc<File>> {
+        let file = self.file.read().clone()?;
+        self.note_use();
+        Some(file)
+    }
+
     /// The file, which is made if it does not exist.
     pub(crate) fn get_or_create(self: &Arc<Handle>) -> Result<Arc<File>, LogError> {
         self.open(false, OpenOptions::new().read(true).write(true).create(true).truncate(false))
@@ -199,6 +213,11 @@ impl Handle {
     /// An earlier process may have left bytes that are not on the disk.
     pub(crate) fn doubt(&self) {
         self.dirty.store(true, Ordering::Release);
+    }
+
+    /// Tells that what the file holds is damaged.
+    pub(crate) fn note_damage(&self) {
+        self.place.files.damaged.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(crate) fn is_dirty(&self) -> bool {

@@ -4,22 +4,78 @@
 //! thread until the disk has answered. `cachestat(2)` tells (Linux 6.5). Before that a read that may not wait
 //! (`RWF_NOWAIT`) of a byte here and there gives a good guess.
 //!
+//! A look-up that may not wait at all ([`Patience::Refuses`]) reads with the same flag and gives up where it would have to.
+//!
 //! Not a promise: memory pressure may take a page between the question and the use. That costs one wait.
 
 use std::fs::File;
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::Advice;
-use rustix::io::ReadWriteFlags;
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::open_files::Handle;
+use crate::{LogError, files};
 
 const PAGE: u64 = 4096;
+/// What [`bring_into_memory`] reads in one call.
+const BRING_STEP: usize = 64 << 10;
 /// Distance of the samples where the system cannot be asked: that of the kernel's read-ahead.
 const SAMPLE_DISTANCE: u64 = 128 << 10;
 /// The number of `cachestat` is the same on all architectures that came after the table was unified; that is all we run on.
 const SYS_CACHESTAT: libc::c_long = 451;
+
+/// Whether a read may wait for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    Waits,
+    /// What is not in memory is [`io::ErrorKind::WouldBlock`].
+    Refuses,
+}
+
+impl Patience {
+    /// Reads up to `buffer.len()` bytes at a position, `wanted` of them at least; less only at the end of the file.
+    pub(crate) fn read_at(self, file: &File, buffer: &mut [u8], position: u64, wanted: usize) -> io::Result<usize> {
+        match self {
+            Patience::Waits => files::read_up_to(file, buffer, position),
+            Patience::Refuses => read_in_memory(file, buffer, position, wanted),
+        }
+    }
+
+    /// A file for a look-up.
+    pub(crate) fn open(self, handle: &Arc<Handle>) -> Result<Arc<File>, LogError> {
+        match self {
+            Patience::Waits => handle.get(),
+            Patience::Refuses => handle.get_open().ok_or_else(|| would_wait("open", &handle.path())),
+        }
+    }
+}
+
+fn would_wait(action: &'static str, path: &Path) -> LogError {
+    LogError::io(action, path)(io::ErrorKind::WouldBlock.into())
+}
+
+fn read_in_memory(file: &File, buffer: &mut [u8], position: u64, wanted: usize) -> io::Result<usize> {
+    let wanted = wanted.min(buffer.len());
+    let mut filled = 0;
+    while filled < wanted {
+        let into = &mut [IoSliceMut::new(&mut buffer[filled..])];
+        match rustix::io::preadv2(file, into, position + filled as u64, ReadWriteFlags::NOWAIT) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(Errno::INTR) => {}
+            // A file system without such reads is one in memory, or an exotic one.
+            Err(Errno::OPNOTSUPP) => return files::read_up_to(file, buffer, position),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(filled)
+}
 
 #[repr(C)]
 struct CachestatRange {
@@ -37,6 +93,26 @@ struct Cachestat {
     recently_evicted: u64,
 }
 
+/// Whether all of this range of a file is in memory. Cheap: no disk, two system calls.
+pub fn is_in_memory(file: &File, bytes: &Range<u64>) -> bool {
+    holds(file, bytes)
+}
+
+/// Brings a range of a file into memory, and waits for the disk.
+pub fn bring_into_memory(file: &File, bytes: &Range<u64>) -> io::Result<()> {
+    will_need(file, bytes);
+    let mut buffer = vec![0; BRING_STEP];
+    let mut position = bytes.start;
+    while position < bytes.end {
+        let step = usize::try_from(bytes.end - position).unwrap_or(BRING_STEP).min(BRING_STEP);
+        match files::read_up_to(file, &mut buffer[..step], position)? {
+            0 => break, // the file ends here
+            read => position += read as u64,
+        }
+    }
+    Ok(())
+}
+
 /// Whether all of this range is in the page cache.
 pub(crate) fn holds(file: &File, bytes: &Range<u64>) -> bool {
     if bytes.is_empty() {
@@ -44,7 +120,8 @@ pub(crate) fn holds(file: &File, bytes: &Range<u64>) -> bool {
     }
     let pages = (bytes.end - 1) / PAGE - bytes.start / PAGE + 1;
     match cached_pages(file, bytes) {
-        Some(cached) => cached >= pages,
+        // Pages that are still on their way from the disk count for the kernel; the last of them arrives last.
+        Some(cached) => cached >= pages && has_arrived(file, bytes.end - 1),
         None => samples_hold(file, bytes),
     }
 }
@@ -68,11 +145,12 @@ fn cached_pages(file: &File, bytes: &Range<u64>) -> Option<u64> {
 
 fn samples_hold(file: &File, bytes: &Range<u64>) -> bool {
     let inner = (bytes.start..bytes.end).step_by(SAMPLE_DISTANCE as usize);
-    inner.chain([bytes.end - 1]).all(|position| {
-        let mut byte = [0];
-        let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], position, ReadWriteFlags::NOWAIT);
-        read.is_ok_and(|read| read == 1)
-    })
+    inner.chain([bytes.end - 1]).all(|position| has_arrived(file, position))
+}
+
+/// Whether the byte at this position can be read without waiting.
+fn has_arrived(file: &File, position: u64) -> bool {
+    matches!(read_in_memory(file, &mut [0], position, 1), Ok(1))
 }
 
 /// Asks the kernel to begin reading a range. A refusal costs only time.

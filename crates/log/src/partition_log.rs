@@ -236,6 +236,12 @@ impl PartitionLog {
         Ok(appended)
     }
 
+    /// Whether an append of these records by a client may take longer than a step of a runtime should.
+    pub fn append_takes_long(&self, records: &[u8], now: i64) -> bool {
+        let config = self.config.load();
+        config.flush_messages < i64::MAX || validate::takes_long(records, &config, now)
+    }
+
     /// Keeps account of what was appended; true if it is time to flush.
     fn note_appended(&self, writer: &mut Writer, bytes: usize, records: i64, config: &LogConfig) -> bool {
         let Writer { producers, snapshots, .. } = writer;

@@ -95,7 +95,8 @@ impl Remembered {
 impl Producers {
     /// Decides about a batch that has no offset yet: new (`None`), a repetition, or refused.
     pub(crate) fn check(&self, header: &BatchHeader) -> Result<Option<Remembered>, AppendError> {
-        if !header.is_idempotent() {
+        // Markers and what coordinators write have no sequence.
+        if !header.is_idempotent() || header.base_sequence == NO_SEQUENCE {
             return Ok(None);
         }
         let Some(producer) = self.entries.get(&header.producer_id) else {

@@ -25,11 +25,14 @@ use twinstream_protocol::batch::{BatchHeader, BatchView, NO_TIMESTAMP};
 
 use crate::checked::Checked;
 use crate::files::{self, DELETED, INDEX, LOG, TIME_INDEX};
-use crate::index::{Index, OffsetEntry, TimeEntry};
+use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
 use crate::open_files::{Handle, Place};
+use crate::page_cache::Patience;
+use crate::reserve::Reserved;
 use crate::{FileSlice, LogConfig, LogError};
 
 pub(crate) use check::Verdict;
+pub(crate) use repair::Found;
 
 /// Batches whose place is remembered: more than appends between two fetches of a follower that keeps up.
 const RECENT_MAX: usize = 32;
@@ -55,6 +58,8 @@ pub(crate) struct Segment {
     index_interval: u32,
     /// What of it this process knows to be good, or damaged.
     checked: Checked,
+    /// Disk space ahead of its end.
+    reserved: Reserved,
     /// Whether `inner` tells what the indexes tell; a closed segment is looked at when somebody comes to it.
     loaded: AtomicBool,
     loading: Mutex<()>,
@@ -129,6 +134,7 @@ impl Segment {
             next: AtomicI64::new(base.0),
             index_interval: config.index_interval_bytes,
             checked: Checked::from(size),
+            reserved: Reserved::default(),
             loaded: AtomicBool::new(true),
             loading: Mutex::new(()),
             inner: RwLock::new(inner),
@@ -197,6 +203,8 @@ impl Segment {
     ) -> Result<(), LogError> {
         let start = self.size();
         let file = self.file.get_for_writing()?;
+        let bytes = batches.iter().map(|batch| batch.len as u64).sum();
+        self.reserved.ahead_of(&file, start, bytes, u64::from(config.segment_bytes));
         files::write_pieces_at(&file, pieces, start).map_err(LogError::io("write", &self.log_path()))?;
         let mut position = start;
         let mut inner = self.inner.write();
@@ -206,6 +214,9 @@ impl Segment {
             position += batch.len as u64;
         }
         drop(inner);
+        if let Some(last) = batches.last() {
+            self.next.store(last.next_offset().0, Ordering::Release);
+        }
         self.size.store(position, Ordering::Release);
         Ok(())
     }
@@ -213,7 +224,6 @@ impl Segment {
     /// Notes a batch in the indexes; entries come before the batch that exceeds the interval, as in Kafka.
     fn index(&self, inner: &mut Inner, position: u64, batch: &BatchHeader, interval: u32) -> Result<(), LogError> {
         inner.note(batch);
-        self.next.store(batch.next_offset().0, Ordering::Release);
         if inner.resumed_at.take() == Some(position) {
             inner.bytes_since_entry = batch.len as u64; // its entry is the last of the index
             return Ok(());
@@ -238,12 +248,12 @@ impl Segment {
 
     /// Finishes the indexes when the segment takes no more batches.
     pub(crate) fn seal(&self) -> Result<(), LogError> {
+        if self.reserved.is_used() {
+            self.reserved.give_back(&*self.file.get_for_writing()?, self.size());
+        }
         let mut inner = self.inner.write();
         inner.recent = VecDeque::new();
-        let last = TimeEntry { timestamp: inner.max_timestamp, relative: self.relative(inner.max_timestamp_offset) };
-        if last.timestamp != NO_TIMESTAMP {
-            inner.times.push(last)?;
-        }
+        inner.end_times(self.base)?;
         inner.write_out()
     }
 
@@ -258,9 +268,10 @@ impl Segment {
     }
 
     /// Bytes of the larger of its indexes.
-    pub(crate) fn index_bytes_max(&self) -> u64 {
+    pub(crate) fn index_bytes_max(&self) -> Result<u64, LogError> {
+        self.ensure_loaded(Patience::Waits)?;
         let inner = self.inner.read();
-        inner.offsets.bytes().max(inner.times.bytes()) as u64
+        Ok(inner.offsets.bytes().max(inner.times.bytes()) as u64)
     }
 
     /// Renames the files, so that they are no part of the log any more. Open readers keep reading.

@@ -46,6 +46,12 @@ impl FileSlice {
         }
     }
 
+    /// Asks for the bytes, and for `more` behind them, to be brought into memory, and does not wait until they are there.
+    pub fn will_be_needed(&self, more: u64) {
+        let Range { start, end } = self.bytes();
+        page_cache::will_need(&self.file, &(start..end.saturating_add(more)));
+    }
+
     /// Where in the file it lies.
     pub(crate) fn bytes(&self) -> Range<u64> {
         self.position..self.position + self.len as u64

@@ -43,6 +43,8 @@ pub struct Disk {
     until_look: AtomicI64,
     looking: Mutex<()>,
     unflushed: AtomicU64,
+    /// Bytes that were flushed since the last checkpoint.
+    flushed: AtomicU64,
 }
 
 impl Disk {
@@ -57,6 +59,7 @@ impl Disk {
             until_look: AtomicI64::new(0),
             looking: Mutex::default(),
             unflushed: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
         })
     }
 
@@ -150,6 +153,15 @@ impl Disk {
     pub fn unflushed(&self) -> u64 {
         self.unflushed.load(Ordering::Relaxed)
     }
+
+    /// Bytes that were flushed since the last call of [`Disk::forget_flushed`].
+    pub(crate) fn flushed(&self) -> u64 {
+        self.flushed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn forget_flushed(&self) {
+        self.flushed.store(0, Ordering::Relaxed);
+    }
 }
 
 impl fmt::Debug for Disk {
@@ -193,6 +205,7 @@ impl Unflushed {
     pub(crate) fn take(&self) -> u64 {
         let taken = self.bytes.swap(0, Ordering::Relaxed);
         self.disk.unflushed.fetch_sub(taken, Ordering::Relaxed);
+        self.disk.flushed.fetch_add(taken, Ordering::Relaxed);
         taken
     }
 }

@@ -41,7 +41,7 @@ impl Facts for Arc<Segment> {
     }
 
     fn max_timestamp(&self) -> Result<Option<i64>, LogError> {
-        Ok(Segment::max_timestamp(self).map(|(timestamp, _)| timestamp).or_else(|| self.modified_ms()))
+        Ok(Segment::max_timestamp(self)?.map(|(timestamp, _)| timestamp).or_else(|| self.modified_ms()))
     }
 
     fn first_timestamp(&self) -> Result<Option<i64>, LogError> {
@@ -65,6 +65,24 @@ impl PartitionLog {
             end: self.log_end_offset(),
         };
         cleaner::survey(&self.segments.load(), bounds, &self.config.load(), now)
+    }
+
+    /// Begins a new segment if the active one holds a record that is due for compaction by its age: a log that nobody
+    /// appends to would keep it for ever (Kafka rolls with the next append only).
+    pub fn roll_overdue(&self, now: i64) -> Result<(), LogError> {
+        let config = self.config.load();
+        if config.max_compaction_lag_ms == i64::MAX || !config.cleanup.compact {
+            return Ok(());
+        }
+        self.check_usable()?;
+        let mut writer = self.writer.lock();
+        let active = self.active();
+        let first = Facts::first_timestamp(&active)?.filter(|first| *first > 0);
+        if first.is_some_and(|first| now.saturating_sub(first) > config.max_compaction_lag_ms) {
+            let rolled = self.roll(&mut writer, self.log_end_offset(), &config);
+            rolled.map_err(|error| self.poison_unless_full(error))?;
+        }
+        Ok(())
     }
 
     /// Compacts what may be compacted, as far as the keys of the dirty part fit into the map. One at a time for each log.
@@ -95,13 +113,15 @@ impl PartitionLog {
         config: &LogConfig,
         done: &mut Cleaned,
     ) -> Result<(), CleanError> {
-        let member = |(segment, end): &Bounded| Member {
-            base: segment.base(),
-            end: *end,
-            bytes: segment.size(),
-            index_bytes: segment.index_bytes_max(),
+        let member = |(segment, end): &Bounded| -> Result<Member, LogError> {
+            Ok(Member {
+                base: segment.base(),
+                end: *end,
+                bytes: segment.size(),
+                index_bytes: segment.index_bytes_max()?,
+            })
         };
-        let members: Vec<Member> = sources.iter().map(member).collect();
+        let members = sources.iter().map(member).collect::<Result<Vec<Member>, LogError>>()?;
         let groups = groups::group(&members, u64::from(config.segment_bytes), u64::from(config.index_bytes_max));
         for group in groups {
             let ends_cleaning = group.end == sources.len();

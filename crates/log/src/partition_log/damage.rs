@@ -46,23 +46,19 @@ impl PartitionLog {
             return Ok(()); // it was cut meanwhile
         }
         let Some(damage) = segment.diagnose(position)? else { return Ok(()) };
-        let (first, end) = (damage.offsets.start.0, damage.offsets.end.0);
-        let (position, bytes) = (damage.bytes.start, damage.bytes.end - damage.bytes.start);
-        if segment.add_damage(damage) {
-            let file = segment.log_path();
-            self.metrics.damaged.inc();
-            tracing::error!(
-                partition = %self.partition,
-                file = %file.display(),
-                position,
-                bytes,
-                first_offset = first,
-                end_offset = end,
-                why,
-                "records on the disk are damaged and not served until another replica repairs them"
-            );
-        }
+        segment.add_damage(damage, why);
         Ok(())
+    }
+
+    /// Marks the damage that somebody met who looked into a segment.
+    pub(super) fn or_damage<T>(&self, segment: &Arc<Segment>, found: Result<T, LogError>) -> Result<T, ReadError> {
+        match found {
+            Err(LogError::DamagedBatch { position, what, .. }) => {
+                self.mark_damage(segment, position, &what)?;
+                Err(self.damaged(segment, position))
+            }
+            found => Ok(found?),
+        }
     }
 
     /// The error of who reads at `position`.

@@ -20,7 +20,7 @@ use crate::producers::Producers;
 use crate::segment::Segment;
 use crate::transactions::{AbortedTransaction, Completed, Marker, Outcome, Step, Transactions};
 use crate::txn_index::{AbortedEntry, TxnIndexes};
-use crate::{FileSlice, LogError, ReadError};
+use crate::{FileSlice, LogError, ReadError, Readiness};
 
 impl PartitionLog {
     /// Up to where a reader of committed records may go: at most the high watermark, and not into a transaction that
@@ -40,14 +40,43 @@ impl PartitionLog {
         let indexes = self.aborted.read();
         let upper = self.last_stable_offset();
         let found = self.read(from, max_bytes, at_least_one, upper)?;
-        let aborted = match &found.slice {
+        let aborted = self.aborted_of(&indexes, &found, from, upper)?;
+        Ok((found, aborted))
+    }
+
+    /// Like [`PartitionLog::read_committed`], but never waits for the disk: `None` if that would be needed.
+    pub fn read_committed_at_once(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Option<(ReadResult, Vec<AbortedTransaction>)>, ReadError> {
+        let indexes = self.aborted.read();
+        let upper = self.last_stable_offset();
+        let Some(found) = self.read_at_once(from, max_bytes, at_least_one, upper)? else { return Ok(None) };
+        let is_ready = |slice: &FileSlice| slice.readiness() == Readiness::Ready;
+        if !indexes.is_empty() && !found.slice.as_ref().is_none_or(is_ready) {
+            return Ok(None); // the headers of the slice say which transactions are in it
+        }
+        let aborted = self.aborted_of(&indexes, &found, from, upper)?;
+        Ok(Some((found, aborted)))
+    }
+
+    /// The aborted transactions of what was found. The caller holds the indexes since before it looked.
+    fn aborted_of(
+        &self,
+        indexes: &TxnIndexes,
+        found: &ReadResult,
+        from: Offset,
+        upper: Offset,
+    ) -> Result<Vec<AbortedTransaction>, ReadError> {
+        match &found.slice {
             Some(slice) if !indexes.is_empty() => {
                 let end = end_of(slice)?.min(upper);
-                indexes.collect(&self.dir.read(), slice.segment.base(), from, end)?
+                Ok(indexes.collect(&self.dir.read(), slice.segment.base(), from, end)?)
             }
-            _ => Vec::new(),
-        };
-        Ok((found, aborted))
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// The aborted transactions that have records between `from` and `upper`.

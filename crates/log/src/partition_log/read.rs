@@ -10,6 +10,7 @@ use twinstream_model::{LeaderEpoch, Offset};
 use twinstream_protocol::batch::{BatchView, NO_TIMESTAMP};
 
 use super::PartitionLog;
+use crate::page_cache::Patience;
 use crate::segment::{Located, Segment};
 use crate::{FileSlice, LogError, ReadError};
 
@@ -54,6 +55,42 @@ impl PartitionLog {
         at_least_one: bool,
         upper: Offset,
     ) -> Result<ReadResult, ReadError> {
+        self.read_with(Patience::Waits, from, max_bytes, at_least_one, upper)
+    }
+
+    /// Like [`PartitionLog::read`], but never waits for the disk: `None` if finding the records takes that. Whether their
+    /// bytes are in memory is for [`FileSlice::readiness`] to say.
+    pub fn read_at_once(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+        upper: Offset,
+    ) -> Result<Option<ReadResult>, ReadError> {
+        match self.read_with(Patience::Refuses, from, max_bytes, at_least_one, upper) {
+            Err(ReadError::Storage(error)) if error.would_wait() => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    /// Where the log stands, as a read tells that finds nothing.
+    pub fn read_nothing(&self) -> ReadResult {
+        ReadResult {
+            slice: None,
+            log_start_offset: self.log_start_offset(),
+            high_watermark: self.high_watermark(),
+            log_end_offset: self.log_end_offset(),
+        }
+    }
+
+    fn read_with(
+        &self,
+        patience: Patience,
+        from: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+        upper: Offset,
+    ) -> Result<ReadResult, ReadError> {
         let cuts = self.cuts.seen();
         // The end is read first: segments that are announced with it are then surely visible.
         let end = self.log_end_offset();
@@ -62,7 +99,7 @@ impl PartitionLog {
             return Err(ReadError::OutOfRange { requested: from, start, end });
         }
         let found = match from < upper.min(end) {
-            true => self.find_slice(from, max_bytes, at_least_one, upper.min(end)),
+            true => self.find_slice(patience, from, max_bytes, at_least_one, upper.min(end)),
             false => Ok(None),
         };
         // Nothing, not even an error, of a log that was cut meanwhile: the next read finds the one that there is.
@@ -72,6 +109,7 @@ impl PartitionLog {
 
     fn find_slice(
         &self,
+        patience: Patience,
         from: Offset,
         max_bytes: usize,
         at_least_one: bool,
@@ -79,15 +117,34 @@ impl PartitionLog {
     ) -> Result<Option<FileSlice>, ReadError> {
         let segments = self.segments.load();
         let first = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
+        let wanted = Wanted { from, upper, max_bytes, at_least_one };
         for segment in &segments[first..] {
-            // Nothing of this segment at or behind `from`: the next one goes on (offsets may have gaps).
-            let Some(found) = segment.locate(from)? else { continue };
-            if found.header.base_offset >= upper {
-                return Ok(None);
+            match self.find_in(patience, segment, wanted)? {
+                // Nothing of this segment at or behind `from`: the next one goes on (offsets may have gaps).
+                Found::Nothing => continue,
+                Found::Beyond => return Ok(None),
+                Found::Slice(slice) => return Ok(slice),
             }
-            return Ok(slice_of(segment, found, max_bytes, at_least_one, upper)?);
         }
         Ok(None)
+    }
+
+    /// Looks into one segment. Damage that is met on the way is marked, and the search goes on around it.
+    fn find_in(&self, patience: Patience, segment: &Arc<Segment>, wanted: Wanted) -> Result<Found, ReadError> {
+        let mut met = None;
+        loop {
+            if let Some(hole) = segment.damage_at(wanted.from) {
+                return Err(ReadError::of(segment, &hole));
+            }
+            match find_around_damage(patience, segment, wanted) {
+                Err(ReadError::Storage(LogError::DamagedBatch { position, what, .. })) if met != Some(position) => {
+                    segment.may_wait(patience)?;
+                    self.mark_damage(segment, position, &what)?;
+                    met = Some(position);
+                }
+                found => return found,
+            }
+        }
     }
 
     /// The first record with a timestamp of at least `timestamp`, in offset order.
@@ -95,12 +152,14 @@ impl PartitionLog {
         let start = self.log_start_offset();
         let end = self.log_end_offset();
         for segment in self.segments.load().iter() {
-            let reaches = segment.max_timestamp().is_some_and(|(max, _)| max >= timestamp);
+            let reaches = segment.max_timestamp()?.is_some_and(|(max, _)| max >= timestamp);
             if segment.next_offset() <= start || !reaches {
                 continue;
             }
-            let mut position = segment.floor_position_by_time(timestamp)?;
-            while let Some(found) = segment.find(position, |header| header.max_timestamp >= timestamp)? {
+            let mut position = self.or_damage(segment, segment.floor_position_by_time(timestamp))?;
+            while let Some(found) =
+                self.or_damage(segment, segment.find(position, |header| header.max_timestamp >= timestamp))?
+            {
                 if let Some(hit) = self.record_in(segment, found, start, |t| t >= timestamp)? {
                     return Ok((hit.offset < end).then_some(hit));
                 }
@@ -115,14 +174,14 @@ impl PartitionLog {
         let segments = self.segments.load_full();
         let mut best: Option<(i64, Offset, &Arc<Segment>)> = None;
         for segment in segments.iter() {
-            if let Some((timestamp, offset)) = segment.max_timestamp()
+            if let Some((timestamp, offset)) = segment.max_timestamp()?
                 && best.is_none_or(|(largest, ..)| timestamp > largest)
             {
                 best = Some((timestamp, offset, segment));
             }
         }
         let Some((timestamp, offset, segment)) = best else { return Ok(None) };
-        match segment.locate(offset)? {
+        match self.or_damage(segment, segment.locate(offset))? {
             Some(found) => self.record_in(segment, found, self.log_start_offset(), |t| t == timestamp),
             None => Ok(None),
         }
@@ -138,7 +197,12 @@ impl PartitionLog {
     ) -> Result<Option<TimestampedOffset>, ReadError> {
         let slice = segment.slice(found.position, found.header.len)?;
         let bytes = slice.read().map_err(LogError::io("read", &segment.log_path()))?;
-        let records = BatchView::parse(&bytes)?.records(self.config.load().decompressed_bytes_max)?;
+        let batch = BatchView::parse(&bytes)?;
+        if let Err(wrong) = batch.check_crc() {
+            self.mark_damage(segment, found.position, &wrong.to_string())?;
+            return Err(self.damaged(segment, found.position));
+        }
+        let records = batch.records(self.config.load().decompressed_bytes_max)?;
         for record in &records {
             let record = record?;
             if record.offset >= start && record.timestamp != NO_TIMESTAMP && wanted(record.timestamp) {
@@ -172,27 +236,66 @@ impl PartitionLog {
     }
 }
 
-/// The bytes of a segment from a batch on, within the limits.
-fn slice_of(
-    segment: &Arc<Segment>,
-    first: Located,
+/// What a reader asks for.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    from: Offset,
+    upper: Offset,
     max_bytes: usize,
     at_least_one: bool,
-    upper: Offset,
-) -> Result<Option<FileSlice>, LogError> {
+}
+
+/// What one segment has of it.
+enum Found {
+    Nothing,
+    /// The next batch is none that the reader may see.
+    Beyond,
+    /// `None` if the batch is too large for the reader.
+    Slice(Option<FileSlice>),
+}
+
+fn find_around_damage(patience: Patience, segment: &Arc<Segment>, wanted: Wanted) -> Result<Found, ReadError> {
+    let Some(first) = segment.locate_with(patience, wanted.from)? else { return Ok(Found::Nothing) };
+    if first.header.base_offset >= wanted.upper {
+        return Ok(Found::Beyond);
+    }
+    let Some(bytes) = bytes_of(patience, segment, first, wanted)? else { return Ok(Found::Slice(None)) };
+    let len = match segment.damage_in(&(bytes.start..bytes.start + bytes.len)) {
+        Some(hole) if hole.bytes.start <= bytes.start => return Err(ReadError::of(segment, &hole)),
+        Some(hole) => hole.bytes.start - bytes.start,
+        None => bytes.len,
+    };
+    Ok(Found::Slice(Some(segment.slice(bytes.start, usize::try_from(len).unwrap_or(usize::MAX))?)))
+}
+
+struct Stretch {
+    start: u64,
+    len: u64,
+}
+
+/// The bytes of a segment from a batch on, within the limits.
+fn bytes_of(
+    patience: Patience,
+    segment: &Segment,
+    first: Located,
+    wanted: Wanted,
+) -> Result<Option<Stretch>, LogError> {
     // The size first: batches that are appended meanwhile are then surely not in it when the offsets say that
     // nothing lies beyond `upper`.
     let size = segment.size();
-    let end = match segment.next_offset() <= upper {
+    let end = match segment.next_offset() <= wanted.upper {
         true => size,
         // Batches that reach beyond `upper` must not be seen.
-        false => segment.locate(upper)?.map_or(size, |beyond| beyond.position.min(size)),
+        false => segment.locate_with(patience, wanted.upper)?.map_or(size, |beyond| beyond.position.min(size)),
     };
-    let available = usize::try_from(end.saturating_sub(first.position)).unwrap_or(usize::MAX);
+    let available = end.saturating_sub(first.position);
     let len = match first.header.len {
         // Half a batch as the only answer would help nobody.
-        whole if whole > max_bytes && !at_least_one => 0,
-        whole => max_bytes.max(whole).min(available),
+        whole if whole > wanted.max_bytes && !wanted.at_least_one => 0,
+        whole => (wanted.max_bytes.max(whole) as u64).min(available),
     };
-    (len > 0).then(|| segment.slice(first.position, len)).transpose()
+    Ok((len > 0).then_some(Stretch { start: first.position, len }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ use crate::cleaner::leftovers;
 use crate::files::{self, CLEANED, DELETED, INDEX, LOG, SNAPSHOT, SWAP, TIME_INDEX, TXN_INDEX};
 use crate::metrics::LogMetrics;
 use crate::open_files::Place;
-use crate::segment::Segment;
+use crate::segment::{Found, Segment};
 use crate::{Disk, LastStop, LogConfig, LogError, OpenFiles, directory};
 
 const METADATA_VERSION: u32 = 0;
@@ -182,18 +182,20 @@ fn read_topic_id(dir: &Path) -> Result<TopicId, LogError> {
     field("topic_id:").and_then(TopicId::parse).ok_or_else(|| LogError::damaged(&path, "topic id is missing"))
 }
 
-/// The epochs from an offset to the end of the log, as the batches have them.
-type ScannedEpochs = (Offset, Vec<(LeaderEpoch, Offset)>);
+/// The epochs of the batches that were read, up to the end of the log.
+type ScannedEpochs = Vec<(LeaderEpoch, Offset)>;
 
-/// Opens all segments, cuts a torn tail and drops what came behind it.
+/// Opens all segments, cuts a torn tail and drops what came behind it. Those that end at or before the recovery point are
+/// not looked at.
 fn open_segments(
     place: &Place,
     bases: &[Offset],
     partition: &TopicPartition,
     opening: &Opening,
-) -> Result<(Vec<Arc<Segment>>, Option<ScannedEpochs>), LogError> {
+) -> Result<(Vec<Arc<Segment>>, ScannedEpochs), LogError> {
     let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(bases.len().max(1));
-    let mut epochs: Option<ScannedEpochs> = None;
+    let mut epochs = ScannedEpochs::new();
+    let mut has_holes = false;
     let mut cut = false;
     for (i, base) in bases.iter().enumerate() {
         if cut {
@@ -201,38 +203,31 @@ fn open_segments(
             remove_segment(&place.dir.read(), *base)?;
             continue;
         }
-        let segment = Segment::open(place, *base)?;
-        let below_recovery_point = bases.get(i + 1).is_some_and(|next| *next <= opening.recovery_point);
-        let is_last = i + 1 == bases.len();
-        let scanned = match opening.last_stop {
-            LastStop::Unknown if !below_recovery_point => segment.recover(&opening.config)?,
-            LastStop::Killed if is_last => segment.load_checked(&opening.config)?,
-            _ => segment.load(&opening.config)?,
-        };
-        if let Some(previous) = segments.last()
-            && previous.next_offset() > *base
-        {
-            let what = format!("begins at {base}, but the segment before it ends at {}", previous.next_offset());
-            return Err(LogError::damaged(&segment.log_path(), what));
+        let next = bases.get(i + 1).copied();
+        if let Some(next) = next.filter(|next| *next <= opening.recovery_point) {
+            segments.push(Arc::new(Segment::closed(place, *base, next, &opening.config)?));
+            continue;
         }
+        let found = Found { recovery_point: opening.recovery_point, last_stop: opening.last_stop, next };
+        let (segment, scanned) = Segment::open(place, *base, found, &opening.config)?;
         if scanned.cut_bytes > 0 {
             cut = true;
             opening.metrics.tails_cut.inc();
-            if below_recovery_point {
-                let what = format!("{} bytes below the recovery point are damaged", scanned.cut_bytes);
-                tracing::error!(%partition, segment = %segment.log_path().display(), what, "records on the disk were lost");
-            }
         }
-        match scanned.epochs {
-            Some(found) => epochs.get_or_insert((*base, Vec::new())).1.extend(found),
-            None => epochs = None, // what was scanned so far does not reach the end
-        }
+        has_holes |= scanned.has_holes;
+        epochs.extend(scanned.epochs);
         segments.push(Arc::new(segment));
     }
     if segments.is_empty() {
         segments.push(Arc::new(Segment::create(place, opening.log_start, &opening.config)?));
     }
-    Ok((segments, epochs))
+    let end = segments[segments.len() - 1].next_offset();
+    if end < opening.recovery_point {
+        let lost = opening.recovery_point.0 - end.0;
+        tracing::error!(%partition, lost, log_end = end.0, "records that were on the disk are gone; if this was the only replica, they are lost");
+    }
+    // The epochs of a hole are not known, but the file may tell them.
+    Ok((segments, if has_holes { Vec::new() } else { epochs }))
 }
 
 /// The files of a log.
@@ -335,12 +330,14 @@ fn load_epochs(
     dir: &Path,
     segments: &[Arc<Segment>],
     end: Offset,
-    scanned: Option<ScannedEpochs>,
+    scanned: ScannedEpochs,
 ) -> Result<Epochs, LogError> {
     let (mut epochs, known) = Epochs::load(dir)?;
     epochs.truncate_end(end);
     if known {
-        scanned.iter().for_each(|(from, found)| epochs.rewrite(*from, found));
+        if let Some((_, from)) = scanned.first() {
+            epochs.rewrite(*from, &scanned);
+        }
     } else if segments.iter().any(|segment| segment.size() > 0) {
         tracing::warn!(dir = %dir.display(), "rebuilding the leader epoch checkpoint from the log");
         epochs.clear();

@@ -65,7 +65,7 @@ impl PartitionLog {
     fn retain(&self, now: i64, config: &LogConfig, claim: Claim) -> Result<Maintained, LogError> {
         let mut writer = self.writer.lock();
         let segments = self.segments.load_full();
-        let gone = self.expired(&segments, now, config, claim);
+        let gone = self.expired(&segments, now, config, claim)?;
         if gone == 0 {
             return Ok(Maintained::default());
         }
@@ -77,7 +77,7 @@ impl PartitionLog {
     }
 
     /// How many segments, from the oldest on, have no claim to stay.
-    fn expired(&self, segments: &[Arc<Segment>], now: i64, config: &LogConfig, claim: Claim) -> usize {
+    fn expired(&self, segments: &[Arc<Segment>], now: i64, config: &LogConfig, claim: Claim) -> Result<usize, LogError> {
         let high_watermark = self.high_watermark();
         let start = self.log_start_offset();
         let mut size: u64 = segments.iter().map(|segment| segment.size()).sum();
@@ -91,7 +91,7 @@ impl PartitionLog {
             }
             let below_start = next <= start && !active;
             let deletes = config.cleanup.delete && claim == Claim::ByConfig;
-            let by_age = deletes && is_old(segment, now, config);
+            let by_age = deletes && is_old(segment, now, config)?;
             let by_size =
                 deletes && config.retention_bytes.is_some_and(|max| size.saturating_sub(segment.size()) >= max);
             if !(below_start || by_age || by_size) {
@@ -100,7 +100,7 @@ impl PartitionLog {
             size -= segment.size();
             gone += 1;
         }
-        gone
+        Ok(gone)
     }
 
     /// Takes the first `count` segments out of the log and moves the log start behind them.
@@ -170,12 +170,12 @@ impl PartitionLog {
     }
 }
 
-fn is_old(segment: &Segment, now: i64, config: &LogConfig) -> bool {
+fn is_old(segment: &Segment, now: i64, config: &LogConfig) -> Result<bool, LogError> {
     let Some(retention) = config.retention_ms else {
-        return false;
+        return Ok(false);
     };
-    let newest = segment.max_timestamp().map(|(timestamp, _)| timestamp).or_else(|| segment.modified_ms());
-    newest.is_some_and(|newest| now.saturating_sub(newest) > retention)
+    let newest = segment.max_timestamp()?.map(|(timestamp, _)| timestamp).or_else(|| segment.modified_ms());
+    Ok(newest.is_some_and(|newest| now.saturating_sub(newest) > retention))
 }
 
 fn take_due(writer: &mut Writer, now: i64) -> Vec<Vec<std::path::PathBuf>> {

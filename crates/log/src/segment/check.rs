@@ -18,6 +18,8 @@ use twinstream_protocol::batch::{BatchHeader, HEADER_BYTES, MAGIC};
 use super::scan::{self, Tail};
 use super::{Ordering, Segment};
 use crate::checked::Damage;
+use crate::index::{Index, OffsetEntry};
+use crate::page_cache::Patience;
 use crate::{LogError, files};
 
 /// What was appended last is in the page cache without asking.
@@ -29,9 +31,9 @@ const MAGIC_AT: usize = 16;
 
 /// What a batch has to fit to: what came before it.
 #[derive(Clone, Copy, Debug)]
-struct Before {
-    next: Offset,
-    epoch: LeaderEpoch,
+pub(super) struct Before {
+    pub(super) next: Offset,
+    pub(super) epoch: LeaderEpoch,
 }
 
 /// How far a check came.
@@ -58,7 +60,9 @@ impl Segment {
         let file = self.file.get()?;
         let size = self.size();
         let limit = self.next_offset(); // after the size, so that no batch lies above it
-        let mut walk = Walk { before: self.before(&file, bytes.start)?, last: None, reached: bytes.start };
+        self.ensure_loaded(Patience::Waits)?;
+        let before = self.before(&file, &self.inner.read().offsets, bytes.start)?;
+        let mut walk = Walk::from(bytes.start, before);
         let mut suspect = None;
         let tail = scan::checked(&file, bytes.start, size, |position, header| {
             walk.step(position, header, limit).inspect_err(|_| suspect = walk.suspect(header, limit))?;
@@ -95,12 +99,21 @@ impl Segment {
     }
 
     /// What the batch at `position` follows: the one before it, if the index leads there.
-    fn before(&self, file: &File, position: u64) -> Result<Before, LogError> {
-        let mut before = Before { next: self.base, epoch: LeaderEpoch::NONE };
+    pub(super) fn before(
+        &self,
+        file: &File,
+        offsets: &Index<OffsetEntry>,
+        position: u64,
+    ) -> Result<Before, LogError> {
+        let nothing = Before { next: self.base, epoch: LeaderEpoch::NONE };
         if position == 0 {
-            return Ok(before);
+            return Ok(nothing);
         }
-        let entry = self.inner.read().offsets.last_where(|entry| u64::from(entry.position) < position)?;
+        if let Some(hole) = self.checked.damage().iter().find(|hole| hole.bytes.end == position) {
+            return Ok(Before { next: hole.offsets.end, ..nothing });
+        }
+        let mut before = nothing;
+        let entry = offsets.last_where(|entry| u64::from(entry.position) < position)?;
         let from = entry.map_or(0, |entry| u64::from(entry.position));
         let tail = scan::headers(file, from, position, |_, header| {
             before = before.then(header);
@@ -109,17 +122,23 @@ impl Segment {
         match tail.map_err(LogError::io("read", &self.log_path()))? {
             Tail::Whole => Ok(before),
             // The way there is damaged or the index is: nothing is known of the neighbour.
-            Tail::Damaged { .. } => Ok(Before { next: self.base, epoch: LeaderEpoch::NONE }),
+            Tail::Damaged { .. } => Ok(nothing),
         }
     }
 
     /// Measures the damage at `position`, a border; `None` if there is none.
     pub(crate) fn diagnose(&self, position: u64) -> Result<Option<Damage>, LogError> {
+        self.ensure_loaded(Patience::Waits)?;
+        self.diagnose_in(&self.inner.read().offsets, position)
+    }
+
+    /// Like [`Segment::diagnose`], for who holds the index.
+    pub(super) fn diagnose_in(&self, offsets: &Index<OffsetEntry>, position: u64) -> Result<Option<Damage>, LogError> {
         let file = self.file.get()?;
         let size = self.size();
         let limit = self.next_offset();
-        let before = self.before(&file, position)?;
-        let mut walk = Walk { before, last: None, reached: position };
+        let before = self.before(&file, offsets, position)?;
+        let mut walk = Walk::from(position, before);
         let tail = scan::checked(&file, position, size, |position, header| {
             walk.step(position, header, limit)?;
             Ok(ControlFlow::Break(()))
@@ -177,13 +196,34 @@ impl Segment {
         Ok(None)
     }
 
-    /// Marks a stretch as damaged; false if that was known.
-    pub(crate) fn add_damage(&self, damage: Damage) -> bool {
-        self.checked.add_damage(damage, self.size())
+    /// Marks a stretch as damaged, and says so unless that was known.
+    pub(crate) fn add_damage(&self, damage: Damage, why: &str) {
+        let (first_offset, end_offset) = (damage.offsets.start.0, damage.offsets.end.0);
+        let (position, bytes) = (damage.bytes.start, damage.bytes.end - damage.bytes.start);
+        if self.checked.add_damage(damage, self.size()) {
+            self.file.note_damage();
+            let file = self.log_path();
+            let folder = file.parent().and_then(|dir| dir.file_name()).map(|name| name.to_string_lossy().into_owned());
+            tracing::error!(
+                partition = folder.unwrap_or_default(),
+                file = %file.display(),
+                position,
+                bytes,
+                first_offset,
+                end_offset,
+                why,
+                "records on the disk are damaged and not served until another replica repairs them"
+            );
+        }
     }
 
     pub(crate) fn damage(&self) -> Vec<Damage> {
         self.checked.damage()
+    }
+
+    /// The damage that took this offset.
+    pub(crate) fn damage_at(&self, offset: Offset) -> Option<Damage> {
+        self.checked.damage_at(offset)
     }
 
     /// The first damage that these bytes touch.
@@ -193,16 +233,20 @@ impl Segment {
 }
 
 /// A way over batches that have to fit to each other.
-struct Walk {
-    before: Before,
+pub(super) struct Walk {
+    pub(super) before: Before,
     /// Where the last batch lies, and what that one followed.
     last: Option<(u64, Before)>,
     /// Where the next batch lies.
-    reached: u64,
+    pub(super) reached: u64,
 }
 
 impl Walk {
-    fn step(&mut self, position: u64, header: &BatchHeader, limit: Offset) -> Result<(), String> {
+    pub(super) fn from(position: u64, before: Before) -> Walk {
+        Walk { before, last: None, reached: position }
+    }
+
+    pub(super) fn step(&mut self, position: u64, header: &BatchHeader, limit: Offset) -> Result<(), String> {
         self.before.admits(header, limit)?;
         self.last = Some((position, self.before));
         self.before = self.before.then(header);

@@ -1,194 +1,236 @@
-//! Opening a segment whose end may be torn, and cutting one.
+//! Bringing a segment into order whose end may be torn, and cutting one.
 //!
-//! The indexes say where to begin to look: what they do not cover yet is scanned, by header where the bytes are known to
-//! be good and byte by byte where they are not. Without fit indexes the whole file is read and they are built anew.
+//! Picture: below the recovery point everything was on the disk once; what the last owner wrote behind it is read to the
+//! last byte. The index leads to where that begins, if it can be believed, and is built anew from there on.
+//!
+//! ```text
+//!   batches   | good | good | hole | good | good | torn
+//!   index       ^entry  ^recovery point           ^ cut here
+//! ```
+//! A batch that is not whole with nothing good behind it is a torn tail and is cut. With good batches behind it, it was
+//! changed on the disk, and is kept as a hole that nobody can read until it is repaired; except that after the machine
+//! went down, what lies behind a hole above the recovery point may be older than the hole, so it is cut, too.
 
 use std::ops::ControlFlow;
 
 use twinstream_model::{LeaderEpoch, Offset};
 use twinstream_protocol::batch::BatchHeader;
 
+use super::check::{Before, Walk};
 use super::scan::{self, Tail};
 use super::{Ordering, Segment};
-use crate::{LogConfig, LogError};
+use crate::index::OffsetEntry;
+use crate::open_files::Place;
+use crate::page_cache::Patience;
+use crate::{Damage, LastStop, LogConfig, LogError};
+
+/// What is known of a segment before it is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) recovery_point: Offset,
+    pub(crate) last_stop: LastStop,
+    /// Where the next segment begins, if there is one.
+    pub(crate) next: Option<Offset>,
+}
 
 /// What a look at a segment brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scanned {
     /// Bytes that were cut off its end.
     pub(crate) cut_bytes: u64,
-    /// If the whole segment was read: the epochs of its batches and where they begin.
-    pub(crate) epochs: Option<Vec<(LeaderEpoch, Offset)>>,
+    /// The epochs of the batches that were read, from where the first of them begins.
+    pub(crate) epochs: Vec<(LeaderEpoch, Offset)>,
+    /// Whether some of it could not be read.
+    pub(crate) has_holes: bool,
 }
 
 impl Segment {
-    /// Looks at the end of a segment that was closed in good order; its indexes are rebuilt if they do not fit.
-    pub(crate) fn load(&self, config: &LogConfig) -> Result<Scanned, LogError> {
-        match self.check_indexes() {
-            Ok(()) => self.load_tail(config),
-            Err(error) => self.rebuild(&error, config),
+    /// Opens a segment that may reach beyond the recovery point.
+    pub(crate) fn open(
+        place: &Place,
+        base: Offset,
+        found: Found,
+        config: &LogConfig,
+    ) -> Result<(Segment, Scanned), LogError> {
+        let segment = Segment::unread(place, base, config)?;
+        if found.last_stop != LastStop::Clean {
+            segment.doubt();
         }
-    }
-
-    /// Like [`Segment::load`], for a segment whose last write may be cut short: what the indexes do not cover is
-    /// checked byte by byte.
-    pub(crate) fn load_checked(&self, config: &LogConfig) -> Result<Scanned, LogError> {
-        match self.check_indexes() {
-            Ok(()) => {
-                let start = self.resume_at_last_entry()?;
-                let tail = self.scan_checked(start, config, &mut Vec::new())?;
-                self.cut_behind_entries(tail, config)
+        segment.next.store(found.next.map_or(i64::MAX, |next| next.0), Ordering::Release);
+        let start = match segment.resume(found) {
+            Ok(start) => start,
+            Err(LogError::Damaged { what, .. }) => {
+                tracing::warn!(segment = %segment.log_path().display(), what, "rebuilding the indexes of a segment");
+                segment.resume_at_start()?
             }
-            Err(error) => self.rebuild(&error, config),
-        }
+            Err(error) => return Err(error),
+        };
+        let scanned = segment.recover(start, found)?;
+        Ok((segment, scanned))
     }
 
-    fn rebuild(&self, error: &LogError, config: &LogConfig) -> Result<Scanned, LogError> {
-        tracing::warn!(error = %error.chain(), "rebuilding the indexes of a segment");
-        self.recover(config)
-    }
-
-    fn check_indexes(&self) -> Result<(), LogError> {
+    /// An earlier process may have left bytes that are not on the disk.
+    fn doubt(&self) {
         let inner = self.inner.read();
+        [&self.file, inner.offsets.handle(), inner.times.handle()].iter().for_each(|handle| handle.doubt());
+    }
+
+    /// Takes from the indexes what lies below the recovery point; returns where to begin to read. What does not fit is
+    /// [`LogError::Damaged`].
+    fn resume(&self, found: Found) -> Result<Walk, LogError> {
+        let damaged = |what: &str| Err(LogError::damaged(&self.log_path(), what));
+        let mut inner = self.inner.write();
+        inner.offsets.read()?;
+        inner.times.read()?;
+        let size = self.size();
+        if size == 0 {
+            let is_empty = inner.offsets.last().is_none() && inner.times.last().is_none();
+            return if is_empty { Ok(self.walk_from_start()) } else { damaged("indexes of an empty segment have entries") };
+        }
+        if found.last_stop == LastStop::Unknown {
+            // The index of the segment that grew need not have been on the disk.
+            drop(inner);
+            return self.resume_at_start();
+        }
         inner.offsets.check_order()?;
         inner.times.check_order()?;
-        if !self.indexes_fit {
-            return Err(LogError::damaged(&self.log_path(), "an index was missing or damaged"));
-        }
-        let size = self.size();
-        if size == 0 && (inner.offsets.last().is_some() || inner.times.last().is_some()) {
-            return Err(LogError::damaged(&self.log_path(), "indexes of an empty segment have entries"));
-        }
-        match inner.offsets.last() {
-            Some(last) if u64::from(last.position) >= size => {
-                Err(LogError::damaged(&self.log_path(), "offset index points behind the end"))
-            }
-            _ => Ok(()),
+        let below = found.recovery_point.0.saturating_sub(self.base.0);
+        inner.offsets.keep(|entry| i64::from(entry.relative) < below)?;
+        inner.times.keep(|entry| i64::from(entry.relative) < below)?;
+        let last = inner.offsets.last();
+        drop(inner);
+        match last {
+            Some(last) if u64::from(last.position) >= size => damaged("offset index points behind the end"),
+            Some(last) if last.position > 0 => self.resume_at(last),
+            _ => self.resume_at_first(),
         }
     }
 
-    /// Takes from the indexes what they tell; returns the position from which on batches have to be looked at.
-    fn resume_at_last_entry(&self) -> Result<u64, LogError> {
+    fn resume_at(&self, last: OffsetEntry) -> Result<Walk, LogError> {
+        let damaged = |what: &str| Err(LogError::damaged(&self.log_path(), what));
+        let position = u64::from(last.position);
+        let Ok(Some(at)) = self.find(position, |_| true) else { return damaged("offset index leads to no batch") };
+        let Ok(Some(first)) = self.find(0, |_| true) else { return damaged("the first batch cannot be read") };
+        if at.position != position || at.header.base_offset.0 > self.base.0 + i64::from(last.relative) {
+            return damaged("offset index leads to another batch");
+        }
+        let file = self.file.get()?;
+        let before = self.before(&file, &self.inner.read().offsets, position)?;
+        let mut inner = self.inner.write();
+        let relative = at.header.base_offset.0 - self.base.0;
+        let times = inner.times.last_where(|entry| i64::from(entry.relative) < relative)?;
+        inner.reset(self.base);
+        inner.take_times(self.base, times);
+        inner.first_timestamp = Some(first.header.max_timestamp);
+        inner.resumed_at = Some(position);
+        Ok(Walk::from(position, before))
+    }
+
+    /// Indexes that have entries for the first batch only, or none.
+    fn resume_at_first(&self) -> Result<Walk, LogError> {
         let mut inner = self.inner.write();
         inner.reset(self.base);
-        if let Some(last) = inner.times.last() {
-            inner.max_timestamp = last.timestamp;
-            inner.max_timestamp_offset = Offset(self.base.0 + i64::from(last.relative));
-        }
-        let start = inner.offsets.last().map_or(0, |last| u64::from(last.position));
-        inner.resumed_at = (start > 0).then_some(start);
-        drop(inner);
-        if start > 0 {
-            let first = self.find(0, |_| true)?;
-            self.inner.write().first_timestamp = first.map(|found| found.header.max_timestamp);
-        }
-        Ok(start)
+        inner.resumed_at = inner.offsets.last().map(|entry| u64::from(entry.position));
+        Ok(self.walk_from_start())
     }
 
-    /// Scans headers from the last index entry on, to learn what indexes do not tell.
-    fn load_tail(&self, config: &LogConfig) -> Result<Scanned, LogError> {
-        let start = self.resume_at_last_entry()?;
+    /// The indexes are built anew.
+    fn resume_at_start(&self) -> Result<Walk, LogError> {
+        let mut inner = self.inner.write();
+        inner.offsets.clear()?;
+        inner.times.clear()?;
+        inner.reset(self.base);
+        Ok(self.walk_from_start())
+    }
+
+    fn walk_from_start(&self) -> Walk {
+        Walk::from(0, Before { next: self.base, epoch: LeaderEpoch::NONE })
+    }
+
+    /// Reads, checks and indexes everything from `walk` on; cuts what is torn.
+    fn recover(&self, mut walk: Walk, found: Found) -> Result<Scanned, LogError> {
+        let mut scanned = Scanned::default();
+        let size = self.size();
+        while walk.reached < size {
+            let Some((position, why)) = self.read_on(&mut walk, &mut scanned)? else { break };
+            let may_keep = found.last_stop != LastStop::Unknown || walk.before.next < found.recovery_point;
+            let hole = if may_keep { self.hole_at(position, found)? } else { None };
+            match hole {
+                Some(hole) => {
+                    walk = Walk::from(hole.bytes.end, Before { next: hole.offsets.end, ..walk.before });
+                    self.add_damage(hole, &why);
+                    scanned.has_holes = true;
+                }
+                None => {
+                    scanned.cut_bytes = size - position;
+                    tracing::warn!(segment = %self.log_path().display(), position, cut_bytes = scanned.cut_bytes, why, "cutting a torn tail");
+                    self.cut_at(position, walk.before.next)?;
+                    break;
+                }
+            }
+        }
+        self.next.store(walk.before.next.0, Ordering::Release);
+        Ok(scanned)
+    }
+
+    /// Reads good batches, up to one that is not.
+    fn read_on(&self, walk: &mut Walk, scanned: &mut Scanned) -> Result<Option<(u64, String)>, LogError> {
+        let start = walk.reached;
+        let limit = self.next_offset();
         let mut failure = None;
-        let tail = scan::headers(&*self.file.get()?, start, self.size(), |position, header| {
-            match self.index(&mut self.inner.write(), position, header, config.index_interval_bytes) {
-                Ok(()) => ControlFlow::Continue(()),
+        let tail = scan::checked(&*self.file.get()?, start, self.size(), |position, header| {
+            let epoch = walk.before.epoch;
+            walk.step(position, header, limit)?;
+            if scanned.epochs.is_empty() || header.leader_epoch > epoch {
+                scanned.epochs.push((header.leader_epoch, header.base_offset));
+            }
+            match self.index(&mut self.inner.write(), position, header, self.index_interval) {
+                Ok(()) => Ok(ControlFlow::Continue(())),
                 Err(error) => {
                     failure = Some(error);
-                    ControlFlow::Break(())
+                    Ok(ControlFlow::Break(()))
                 }
             }
         });
         if let Some(error) = failure {
             return Err(error);
         }
-        self.cut_behind_entries(tail.map_err(LogError::io("read", &self.log_path()))?, config)
-    }
-
-    /// Cuts a torn tail that was found behind the last index entry. If it is the very batch of that entry, what the
-    /// indexes told does not hold, and the entry before has to tell.
-    fn cut_behind_entries(&self, tail: Tail, config: &LogConfig) -> Result<Scanned, LogError> {
-        let cut_bytes = self.cut_if_torn(tail)?;
-        if cut_bytes > 0 {
-            let size = self.size();
-            self.inner.write().offsets.keep(|entry| u64::from(entry.position) < size)?;
-            self.load_tail(config)?;
-            {
-                let mut inner = self.inner.write();
-                let next = inner.next_offset.0 - self.base.0;
-                inner.times.keep(|entry| i64::from(entry.relative) < next)?;
-            }
-            self.load_tail(config)?;
+        self.checked.note(start..walk.reached);
+        match tail.map_err(LogError::io("read", &self.log_path()))? {
+            Tail::Whole => Ok(None),
+            Tail::Damaged { position, why } => Ok(Some((position, why))),
         }
-        Ok(Scanned { cut_bytes, epochs: None })
     }
 
-    /// Checks every batch, cuts the file behind the last whole one and builds the indexes anew.
-    pub(crate) fn recover(&self, config: &LogConfig) -> Result<Scanned, LogError> {
-        {
-            let mut inner = self.inner.write();
-            inner.offsets.clear()?;
-            inner.times.clear()?;
-            inner.reset(self.base);
-        }
-        let mut epochs = Vec::new();
-        let tail = self.scan_checked(0, config, &mut epochs)?;
-        let cut_bytes = self.cut_if_torn(tail)?;
-        Ok(Scanned { cut_bytes, epochs: Some(epochs) })
+    /// The damage at a position, if good batches follow, here or in the next segment.
+    fn hole_at(&self, position: u64, found: Found) -> Result<Option<Damage>, LogError> {
+        let damage = self.diagnose_in(&self.inner.read().offsets, position)?;
+        Ok(damage.filter(|damage| damage.bytes.end < self.size() || found.next.is_some()))
     }
 
-    /// Checks and indexes the batches from `position` on. Neither offsets nor epochs may go back: such a batch is a
-    /// left-over of a tail that was cut once, and came back when the machine went down.
-    fn scan_checked(
-        &self,
-        position: u64,
-        config: &LogConfig,
-        epochs: &mut Vec<(LeaderEpoch, Offset)>,
-    ) -> Result<Tail, LogError> {
-        let mut failure = None;
-        let mut next = self.base;
-        let mut epoch = LeaderEpoch::NONE;
-        let tail = scan::checked(&*self.file.get()?, position, self.size(), |position, header| {
-            follows(header, next, epoch)?;
-            next = header.next_offset();
-            if header.leader_epoch > epoch {
-                epochs.push((header.leader_epoch, header.base_offset));
-            }
-            epoch = epoch.max(header.leader_epoch);
-            if let Err(error) = self.index(&mut self.inner.write(), position, header, config.index_interval_bytes) {
-                failure = Some(error);
-                return Ok(ControlFlow::Break(()));
-            }
-            Ok(ControlFlow::Continue(()))
-        });
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        let tail = tail.map_err(LogError::io("read", &self.log_path()))?;
-        self.checked.note(position..tail.end().unwrap_or(self.size()));
-        Ok(tail)
-    }
-
-    fn cut_if_torn(&self, tail: Tail) -> Result<u64, LogError> {
-        let Tail::Damaged { position, why } = tail else {
-            return Ok(0);
-        };
-        let cut_bytes = self.size() - position;
-        tracing::warn!(segment = %self.log_path().display(), position, cut_bytes, why, "cutting a torn tail");
+    /// Cuts the file at a border behind which nothing is good, and the indexes so that they tell of offsets below `next`.
+    fn cut_at(&self, position: u64, next: Offset) -> Result<(), LogError> {
         self.set_len(position)?;
-        Ok(cut_bytes)
+        let mut inner = self.inner.write();
+        inner.offsets.keep(|entry| u64::from(entry.position) < position)?;
+        inner.times.keep(|entry| i64::from(entry.relative) < next.0 - self.base.0)
     }
 
     /// Cuts the segment at the batch that holds `offset`. Only what lies behind the last index entry that stays is read.
     pub(crate) fn truncate_to(&self, offset: Offset, config: &LogConfig) -> Result<(), LogError> {
-        let Some(found) = self.locate(offset)? else { return Ok(()) };
-        self.set_len(found.position)?;
+        let hole = self.checked.damage_at(offset).map(|hole| (hole.bytes.start, hole.offsets.start));
+        let found = match hole {
+            Some(hole) => Some(hole),
+            None => self.locate(offset)?.map(|found| (found.position, found.header.base_offset)),
+        };
+        let Some((position, base)) = found else { return Ok(()) };
+        self.set_len(position)?;
         {
             let mut inner = self.inner.write();
-            let relative = found.header.base_offset.0.saturating_sub(self.base.0);
-            inner.offsets.keep(|entry| u64::from(entry.position) < found.position)?;
-            inner.times.keep(|entry| i64::from(entry.relative) < relative)?;
+            inner.offsets.keep(|entry| u64::from(entry.position) < position)?;
+            inner.times.keep(|entry| i64::from(entry.relative) < base.0.saturating_sub(self.base.0))?;
         }
-        self.load_tail(config).map(|_| ())
+        self.load_tail(config)
     }
 
     /// Cuts the file at a batch border and has the indexes tell of nothing behind it.
@@ -198,7 +240,39 @@ impl Segment {
         self.load_tail(config)?;
         let next = self.next_offset().0 - self.base.0;
         self.inner.write().times.keep(|entry| i64::from(entry.relative) < next)?;
-        self.load_tail(config).map(|_| ())
+        self.load_tail(config)
+    }
+
+    /// Looks at the headers from the last index entry on, to learn what indexes do not tell. The segment grows from here.
+    fn load_tail(&self, config: &LogConfig) -> Result<(), LogError> {
+        let start = {
+            let mut inner = self.inner.write();
+            inner.reset(self.base);
+            let times = inner.times.last();
+            inner.take_times(self.base, times);
+            let start = inner.offsets.last().map_or(0, |last| u64::from(last.position));
+            inner.resumed_at = inner.offsets.last().map(|_| start);
+            start
+        };
+        let mut next = self.base;
+        let mut failure = None;
+        self.walk(start, self.size(), Patience::Waits, |position, header: &BatchHeader| {
+            next = header.next_offset();
+            match self.index(&mut self.inner.write(), position, header, config.index_interval_bytes) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        let last_hole = self.checked.damage().last().map_or(self.base, |hole| hole.offsets.end);
+        self.next.store(next.max(last_hole).0, Ordering::Release);
+        if start > 0 {
+            let first = self.find(0, |_| true)?;
+            self.inner.write().first_timestamp = first.map(|found| found.header.max_timestamp);
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     fn set_len(&self, len: u64) -> Result<(), LogError> {
@@ -207,14 +281,4 @@ impl Segment {
         let file = self.file.get_for_writing()?;
         file.set_len(len).map_err(LogError::io("truncate", &self.log_path()))
     }
-}
-
-fn follows(header: &BatchHeader, next: Offset, epoch: LeaderEpoch) -> Result<(), String> {
-    if header.base_offset < next || header.last_offset_delta < 0 {
-        return Err(format!("offset {} where {next} or more is due", header.base_offset));
-    }
-    if header.leader_epoch < epoch && header.leader_epoch != LeaderEpoch::NONE {
-        return Err(format!("epoch {} at offset {}, after epoch {epoch}", header.leader_epoch, header.base_offset));
-    }
-    Ok(())
 }

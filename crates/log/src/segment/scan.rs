@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use twinstream_protocol::batch::{BatchHeader, HEADER_BYTES};
 
-use crate::files;
+use crate::page_cache::Patience;
 
 const HEADER_CHUNK: usize = 8 * 1024; // two index intervals
 /// What a read grows to where batches lie so close together that all bytes are read anyway.
@@ -40,11 +40,22 @@ impl Tail {
 /// Visits the headers of the batches from `position` to `end`.
 pub(super) fn headers(
     file: &File,
+    position: u64,
+    end: u64,
+    visit: impl FnMut(u64, &BatchHeader) -> ControlFlow<()>,
+) -> io::Result<Tail> {
+    headers_with(Patience::Waits, file, position, end, visit)
+}
+
+/// Like [`headers`], perhaps without waiting for the disk.
+pub(super) fn headers_with(
+    patience: Patience,
+    file: &File,
     mut position: u64,
     end: u64,
     mut visit: impl FnMut(u64, &BatchHeader) -> ControlFlow<()>,
 ) -> io::Result<Tail> {
-    let mut window = Window::new(HEADER_CHUNK);
+    let mut window = Window::new(HEADER_CHUNK, patience);
     while position < end {
         let header = match whole_header(&mut window, file, position, end)? {
             Ok(header) => header,
@@ -66,7 +77,7 @@ pub(super) fn checked(
     end: u64,
     mut visit: impl FnMut(u64, &BatchHeader) -> Result<ControlFlow<()>, String>,
 ) -> io::Result<Tail> {
-    let mut window = Window::new(usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX).min(CHECK_CHUNK));
+    let mut window = Window::new(usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX).min(CHECK_CHUNK), Patience::Waits);
     while position < end {
         let header = match whole_header(&mut window, file, position, end)? {
             Ok(header) => header,
@@ -119,11 +130,12 @@ struct Window {
     buffer: Vec<u8>,
     start: u64,
     len: usize,
+    patience: Patience,
 }
 
 impl Window {
-    fn new(size: usize) -> Window {
-        Window { buffer: vec![0; size], start: 0, len: 0 }
+    fn new(size: usize, patience: Patience) -> Window {
+        Window { buffer: vec![0; size], start: 0, len: 0, patience }
     }
 
     /// Up to `wanted` bytes at `position`, fewer at the end; `wanted` is at most the window's size.
@@ -136,7 +148,7 @@ impl Window {
                 self.buffer.resize(DENSE_CHUNK, 0);
             }
             let room = self.buffer.len().min(usize::try_from(end - position).unwrap_or(usize::MAX));
-            self.len = files::read_up_to(file, &mut self.buffer[..room], position)?;
+            self.len = self.patience.read_at(file, &mut self.buffer[..room], position, wanted)?;
             self.start = position;
         }
         let from = (position - self.start) as usize;

@@ -1,1 +1,130 @@
+use std::fs;
 
+use twinstream_model::{LeaderEpoch, ProducerId};
+
+use super::super::tests::{Fixture, small};
+use super::*;
+use crate::LastStop;
+
+fn firsts(log: &Fixture, from: i64, upper: i64) -> Vec<i64> {
+    let found = log.log.aborted_transactions(Offset(from), Offset(upper)).unwrap();
+    found.iter().map(|aborted| aborted.first_offset.0).collect()
+}
+
+/// Aborted transactions at 0 to 1, and at 4 to 6; a committed one from 2 to 5.
+fn sample() -> Fixture {
+    let log = Fixture::new(small());
+    log.put_transactional(1, 0, "a=1");
+    log.end_transaction(1, false);
+    log.put_transactional(2, 0, "b=1");
+    log.put("n=1");
+    log.put_transactional(1, 1, "c=1");
+    log.end_transaction(2, true);
+    log.end_transaction(1, false);
+    log
+}
+
+#[test]
+fn readers_of_committed_records_see_no_aborted_ones_and_stop_at_open_transactions() {
+    let log = sample();
+    assert_eq!(log.committed(), "2:b=1 3:n=1");
+    assert_eq!(log.log.last_stable_offset(), Offset(7));
+    log.put("n=2");
+    log.put_transactional(3, 0, "o=1");
+    log.put("n=3");
+    assert_eq!(log.log.last_stable_offset(), Offset(8));
+    assert_eq!(log.committed(), "2:b=1 3:n=1 7:n=2");
+    log.end_transaction(3, true);
+    assert_eq!(log.committed(), "2:b=1 3:n=1 7:n=2 8:o=1 9:n=3");
+}
+
+#[test]
+fn reader_hears_only_of_aborted_transactions_in_what_he_gets() {
+    let log = sample();
+    assert_eq!(firsts(&log, 0, 7), [0, 4]);
+    assert_eq!(firsts(&log, 0, 3), [0]);
+    assert_eq!(firsts(&log, 2, 7), [4]);
+    let (found, aborted) = log.log.read_committed(Offset(0), 1, true).unwrap();
+    assert!(!found.is_empty());
+    assert_eq!(aborted, [AbortedTransaction { producer_id: ProducerId(1), first_offset: Offset(0) }]);
+}
+
+#[test]
+fn indexes_survive_restarts_and_are_made_again_when_they_are_lost_or_damaged() {
+    let mut log = sample();
+    log.put_transactional(4, 0, "d=1");
+    let expected = (log.committed(), firsts(&log, 0, 9), log.log.last_stable_offset());
+    let index = log.dir().join(&log.files(".txnindex")[0]);
+    let whole = fs::read(&index).unwrap();
+    assert_eq!(whole.len(), 68);
+    for (case, bytes) in [("whole", &whole[..]), ("torn", &whole[..50]), ("empty", &[]), ("foreign", &[7; 68])] {
+        for last_stop in [LastStop::Clean, LastStop::Killed, LastStop::Unknown] {
+            log.log.close(0).unwrap();
+            fs::write(&index, bytes).unwrap();
+            log = log.reopen(|opening| opening.last_stop = last_stop);
+            let found = (log.committed(), firsts(&log, 0, 9), log.log.last_stable_offset());
+            assert_eq!(found, expected, "{case}, {last_stop:?}");
+            assert_eq!(fs::read(&index).unwrap(), whole, "{case}, {last_stop:?}");
+        }
+    }
+    log.log.close(0).unwrap();
+    fs::remove_file(&index).unwrap();
+    let log = log.crash();
+    assert_eq!(firsts(&log, 0, 9), expected.1);
+}
+
+#[test]
+fn entry_that_a_crash_came_before_is_written_at_the_start() {
+    let log = sample();
+    let index = log.dir().join(&log.files(".txnindex")[0]);
+    let whole = fs::read(&index).unwrap();
+    fs::write(&index, &whole[..34]).unwrap();
+    let log = log.reopen(|opening| opening.last_stop = LastStop::Killed);
+    assert_eq!(fs::read(&index).unwrap(), whole);
+    assert_eq!(firsts(&log, 0, 7), [0, 4]);
+}
+
+#[test]
+fn cut_takes_markers_back_and_opens_their_transactions_again() {
+    let log = sample();
+    log.log.truncate_to(Offset(6)).unwrap();
+    assert_eq!((log.log.last_stable_offset(), firsts(&log, 0, 7)), (Offset(4), vec![0]));
+    log.log.truncate_to(Offset(1)).unwrap();
+    assert_eq!(log.log.last_stable_offset(), Offset(0));
+    assert!(firsts(&log, 0, 7).is_empty() && log.files(".txnindex").is_empty());
+    log.log.restart_at(Offset(20)).unwrap();
+    assert_eq!(log.log.last_stable_offset(), Offset(20));
+}
+
+#[test]
+fn follower_has_the_leaders_transactions() {
+    let leader = sample();
+    let follower = Fixture::new(small());
+    let bytes: Vec<u8> = leader.batches().concat();
+    follower.log.append_as_follower(&bytes, LeaderEpoch(0), 0).unwrap();
+    follower.log.advance_high_watermark(Offset(5));
+    // The marker at 5 is not committed, and the transaction from 4 is open here until 6 is.
+    assert_eq!(follower.log.last_stable_offset(), Offset(2));
+    follower.log.advance_high_watermark(Offset(7));
+    assert_eq!(follower.committed(), leader.committed());
+    assert_eq!(firsts(&follower, 0, 7), [0, 4]);
+}
+
+#[test]
+fn deleted_segments_take_their_index_along() {
+    let log = sample();
+    log.roll();
+    log.put("n=9");
+    log.log.delete_records(Offset(7), 0).unwrap();
+    assert!(firsts(&log, 0, 9).is_empty() && log.files(".txnindex").is_empty());
+    assert_eq!(log.files(".txnindex.deleted").len(), 1);
+}
+
+#[test]
+fn flush_takes_indexes_to_the_disk_once() {
+    let log = sample();
+    assert_eq!(log.log.dirty_txn_indexes().len(), 1);
+    log.end_transaction(9, false);
+    log.log.flush(0).unwrap();
+    assert!(log.log.dirty_txn_indexes().is_empty());
+}
