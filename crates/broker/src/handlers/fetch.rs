@@ -15,9 +15,12 @@
 //! A follower is answered early also when it does not know the newest high watermark or log start, so that a record is
 //! readable on followers, and safe from a new leader's ignorance, one round trip after it is committed.
 //!
-//! Deviations: there are no aborted transactions to report. Tools that ask as the debugging consumer (-2) see what a
-//! consumer sees.
+//! What is sent has been checked by this process and is in memory: `sendfile` on the runtime's threads waits for no disk
+//! and passes no damage on. Other records are brought in first (`cold`).
+//!
+//! Deviations: tools that ask as the debugging consumer (-2) see what a consumer sees.
 
+mod cold; // records that are not ready to be sent
 mod follower; // a replica of the cluster asks
 mod preferred; // the replica that a consumer should read
 mod read; // one pass of a consumer over the partitions
@@ -35,6 +38,7 @@ use twinstream_protocol::fetch::{
     FetchAnswer, LeaderEndpoint, Part, PartitionAnswer, RecordData, TopicAnswer, VERSION_MAX, VERSION_MIN,
 };
 
+use self::cold::Brought;
 use self::read::{Limits, Pass, Round, Target};
 use self::reader::Reader;
 use crate::context::{Broker, Operation, RequestContext, Resource};
@@ -149,7 +153,7 @@ fn ask_of(ctx: &RequestContext, request: &FetchRequest) -> Ask {
 
 /// Passes over the partitions until there is enough to answer, the wait is over or the broker stops.
 async fn read_enough<'a>(round: Round<'a>, targets: &'a [Target], min_bytes: usize, wait: Duration) -> Pass {
-    let pass = round.pass(targets);
+    let pass = read_once(&round, targets, min_bytes).await;
     if wait.is_zero() || targets.is_empty() || pass.is_enough(min_bytes) {
         return pass;
     }
@@ -158,15 +162,32 @@ async fn read_enough<'a>(round: Round<'a>, targets: &'a [Target], min_bytes: usi
     let bell = Wait::on(targets.iter().filter_map(|target| target.watched()));
     loop {
         // Again, because records may have come before the bell was hung up.
-        let pass = round.pass(targets);
+        let pass = read_once(&round, targets, min_bytes).await;
         if pass.is_enough(min_bytes) {
             return pass;
         }
         tokio::select! {
             () = bell.rung() => {}
-            () = tokio::time::sleep_until(deadline) => return round.pass(targets),
+            () = tokio::time::sleep_until(deadline) => return read_once(&round, targets, min_bytes).await,
             () = shutdown.cancelled() => return pass,
         }
+    }
+}
+
+/// One pass, and another if the first one does not find enough and there is something on the disk.
+async fn read_once(round: &Round<'_>, targets: &[Target], min_bytes: usize) -> Pass {
+    let mut pass = round.pass(targets, &Brought::default());
+    if pass.errands.is_empty() {
+        return pass;
+    }
+    let errands = std::mem::take(&mut pass.errands);
+    let errands = match pass.is_enough(min_bytes.max(1)) {
+        true => cold::fetch_aside(round.broker, errands),
+        false => Err(errands),
+    };
+    match errands {
+        Ok(()) => pass,
+        Err(errands) => round.pass(targets, &cold::fetch(round.broker, errands).await),
     }
 }
 

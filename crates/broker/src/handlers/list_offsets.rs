@@ -4,8 +4,9 @@
 //! KIP-734); v8 the earliest local offset (-4, KIP-405); v9 the last tiered offset (-5, KIP-1005); v10 a time limit.
 //!
 //! A time asks for the first record at or after it, also in the middle of a batch. Without tiered storage all
-//! offsets are local and none is tiered. Consumers hear of what is committed; a new leader that does not know yet how
-//! much that is answers OFFSET_NOT_AVAILABLE (KIP-207). Replicas, and tools that ask as one (-2), hear of all.
+//! offsets are local and none is tiered. Consumers hear of what is committed, those that read committed transactions only
+//! up to the last stable offset; a new leader that does not know yet how much that is answers OFFSET_NOT_AVAILABLE
+//! (KIP-207). Replicas, and tools that ask as one (-2), hear of all.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,11 +33,15 @@ const DEBUGGING_CONSUMER: i32 = -2;
 /// Versions that do not know OFFSET_NOT_AVAILABLE hear LEADER_NOT_AVAILABLE.
 const OFFSET_NOT_AVAILABLE_SINCE: i16 = 5;
 const NO_TIMESTAMP: i64 = -1;
+const READ_COMMITTED: i8 = 1;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asker {
-    Consumer,
+    Consumer {
+        /// It does not read records of open or aborted transactions.
+        committed: bool,
+    },
     Replica,
     Debugger,
 }
@@ -60,7 +65,7 @@ pub(crate) async fn handle(
 ) -> ListOffsetsResponse {
     let image = broker.image.load_full();
     let asker = match request.replica_id.0 {
-        CONSUMER => Asker::Consumer,
+        CONSUMER => Asker::Consumer { committed: request.isolation_level == READ_COMMITTED },
         DEBUGGING_CONSUMER => Asker::Debugger,
         _ => Asker::Replica,
     };
@@ -127,7 +132,7 @@ async fn list_partition(
     let client_epoch = LeaderEpoch(asked.current_leader_epoch);
     match asker {
         Asker::Debugger => partition.check_reader(client_epoch, Served::ByAnyReplica)?,
-        Asker::Consumer | Asker::Replica => partition.check_reader(client_epoch, Served::ByLeader)?,
+        Asker::Consumer { .. } | Asker::Replica => partition.check_reader(client_epoch, Served::ByLeader)?,
     }
     match asked.timestamp {
         LATEST => {
@@ -153,12 +158,10 @@ fn known_code(code: ErrorCode, version: i16) -> ErrorCode {
     }
 }
 
-/// Without transactions what is stable is what is committed, so the isolation level does not matter.
 fn latest(ctx: &RequestContext, partition: &Partition, asker: Asker) -> Result<Offset, ErrorCode> {
-    match asker {
-        Asker::Replica | Asker::Debugger => Ok(partition.log().log_end_offset()),
-        Asker::Consumer => partition.latest_offset().map_err(|code| known_code(code, ctx.api_version)),
-    }
+    let Asker::Consumer { committed } = asker else { return Ok(partition.log().log_end_offset()) };
+    let latest = partition.latest_offset().map_err(|code| known_code(code, ctx.api_version))?;
+    Ok(if committed { latest.min(partition.last_stable_offset()) } else { latest })
 }
 
 /// Special times came with versions of their own.
@@ -184,8 +187,12 @@ fn by_time(partition: &Partition, timestamp: i64, asker: Asker) -> Result<Found,
         tracing::error!(partition = %partition.id(), %error, "cannot look a timestamp up");
         read_code(&error)
     })?;
-    let visible = found.filter(|found| found.offset < partition.high_watermark());
-    if visible.is_none() && asker == Asker::Consumer {
+    let end = match asker {
+        Asker::Consumer { committed: true } => partition.last_stable_offset(),
+        _ => partition.high_watermark(),
+    };
+    let visible = found.filter(|found| found.offset < end);
+    if visible.is_none() && matches!(asker, Asker::Consumer { .. }) {
         partition.latest_offset()?;
     }
     Ok(visible.map_or(Found::NOTHING, |found| Found {

@@ -139,12 +139,11 @@ impl FetchSessions {
         let Some(session) = sessions.by_id.get_mut(&session_id) else {
             return vec![true; answers.len()];
         };
-        let places: BTreeMap<Key, usize> =
-            session.partitions.iter().enumerate().map(|(at, tracked)| (tracked.key.clone(), at)).collect();
+        let places = session.places(answers.iter().map(|(key, ..)| key));
         let mut named = Vec::with_capacity(answers.len());
         let mut served = Vec::new();
-        for (key, told, has_records) in answers {
-            let Some(&at) = places.get(key) else {
+        for ((_, told, has_records), place) in answers.iter().zip(places) {
+            let Some(at) = place else {
                 named.push(true);
                 continue;
             };
@@ -156,7 +155,7 @@ impl FetchSessions {
             }
             named.push(news);
         }
-        session.rotate(&served);
+        session.rotate(served);
         named
     }
 }
@@ -226,15 +225,26 @@ impl Session {
         self.partitions.retain(|tracked| !forgotten.contains(&tracked.key));
     }
 
+    /// Where partitions stand. Mostly where they stood when the request began, so that nothing has to be looked up.
+    fn places<'a>(&self, keys: impl Iterator<Item = &'a Key> + Clone) -> Vec<Option<usize>> {
+        if keys.clone().eq(self.partitions.iter().map(|tracked| &tracked.key)) {
+            return (0..self.partitions.len()).map(Some).collect();
+        }
+        let places: HashMap<&Key, usize> =
+            self.partitions.iter().enumerate().map(|(at, tracked)| (&tracked.key, at)).collect();
+        keys.map(|key| places.get(key).copied()).collect()
+    }
+
     /// Moves the partitions at these places to the end, in their order.
-    fn rotate(&mut self, served: &[usize]) {
+    fn rotate(&mut self, mut served: Vec<usize>) {
+        served.sort_unstable();
         if served.is_empty() || served.len() == self.partitions.len() {
             return;
         }
         let mut last = Vec::with_capacity(served.len());
         let mut first = Vec::with_capacity(self.partitions.len());
         for (at, tracked) in std::mem::take(&mut self.partitions).into_iter().enumerate() {
-            match served.contains(&at) {
+            match served.binary_search(&at).is_ok() {
                 true => last.push(tracked),
                 false => first.push(tracked),
             }

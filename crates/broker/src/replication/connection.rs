@@ -4,9 +4,12 @@
 //! this program, so there is one version of each request and no negotiation; a node that does not serve it closes the
 //! connection.
 //!
+//! The records of an answer stay where they were received until they are in the log. The memory for that is used
+//! again: megabytes that are fresh from the system for every answer would cost more than what is done with them.
+//!
 //! Invariants: a read that hears nothing for the silence limit ends the connection, however much is outstanding; an
 //! answer is never larger than the bound; a connection that failed, or whose answer was not waited for, is not used
-//! again.
+//! again; memory that large answers took goes when only small ones come.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +26,13 @@ use twinstream_protocol::frame::{self, RequestHeader};
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// Correlation id and an empty list of tagged fields.
 const HEADER_BYTES: usize = 5;
+/// What an answer without records needs, about; memory up to this is always kept.
+const BUFFER_MIN: usize = 4 * 1024;
+/// The memory for an answer grows by what came so far, within these: a length alone takes nothing.
+const GROWTH_MIN: usize = 64 * 1024;
+const GROWTH_MAX: usize = 4 * 1024 * 1024;
+/// After so many answers that would do with a quarter of the memory it is given back.
+const SMALL_ANSWERS_MAX: u32 = 32;
 
 /// Why a leader could not be fetched from.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +72,7 @@ pub(super) struct Connection {
     stream: TcpStream,
     correlation_id: i32,
     limits: Limits,
+    memory: Memory,
 }
 
 impl Connection {
@@ -70,10 +81,12 @@ impl Connection {
         let connecting = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await;
         let stream = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        Ok(Self { address: address.to_owned(), client_id, stream, correlation_id: 0, limits })
+        let memory = Memory::default();
+        Ok(Self { address: address.to_owned(), client_id, stream, correlation_id: 0, limits, memory })
     }
 
-    /// Sends a request and waits for its answer. Whoever drops the future must drop the connection, too.
+    /// Sends a request and waits for its answer. Whoever drops the future must drop the connection, too; whoever drops
+    /// the answer before the next request lets its memory be used again.
     pub(super) async fn ask<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, FetchError> {
         debug_assert!(R::Response::header_version(version) == 1, "answers have flexible headers");
         self.correlation_id = self.correlation_id.wrapping_add(1);
@@ -113,9 +126,9 @@ impl Connection {
         Ok(out)
     }
 
-    /// Reads one frame. The buffer grows with what arrives, so a length alone allocates nothing.
+    /// Reads one frame.
     async fn read_frame(&mut self) -> Result<Bytes, FetchError> {
-        let mut frame = BytesMut::with_capacity(4096);
+        let mut frame = self.memory.take();
         while frame.len() < frame::LENGTH_PREFIX_BYTES {
             self.read_some(&mut frame).await?;
         }
@@ -124,12 +137,12 @@ impl Connection {
             return Err(self.nonsense(format!("a frame of {length} bytes")));
         }
         while frame.len() < length {
-            let missing = length - frame.len();
-            frame.reserve(missing.min(1 << 20));
+            let growth = frame.len().clamp(GROWTH_MIN, GROWTH_MAX);
+            frame.reserve(growth.min(length - frame.len()));
             self.read_some(&mut frame).await?;
         }
         match frame.len() == length {
-            true => Ok(frame.freeze()),
+            true => Ok(self.memory.lend(frame)),
             false => Err(self.nonsense("more than one answer".to_owned())),
         }
     }
@@ -156,3 +169,36 @@ impl Connection {
         FetchError::Nonsense { address: self.address.clone(), reason }
     }
 }
+
+/// The memory of the answers of one connection.
+#[derive(Default)]
+struct Memory {
+    /// The last answer; its memory is free when nobody else holds a part of it.
+    last: Bytes,
+    /// Answers in a row that needed little of it.
+    small: u32,
+}
+
+impl Memory {
+    /// An empty buffer for the next answer, large if the answers before were.
+    fn take(&mut self) -> BytesMut {
+        let mut buffer = std::mem::take(&mut self.last).try_into_mut().unwrap_or_default();
+        buffer.clear();
+        if self.small > SMALL_ANSWERS_MAX {
+            buffer = BytesMut::new();
+        }
+        buffer.reserve(BUFFER_MIN);
+        buffer
+    }
+
+    /// Hands out an answer and keeps its memory in mind.
+    fn lend(&mut self, answer: BytesMut) -> Bytes {
+        let is_small = answer.capacity() > BUFFER_MIN && answer.len() < answer.capacity() / 4;
+        self.small = if is_small { self.small.saturating_add(1) } else { 0 };
+        self.last = answer.freeze();
+        self.last.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

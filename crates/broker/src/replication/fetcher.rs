@@ -22,6 +22,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::ReplicaState;
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
@@ -47,8 +48,14 @@ const REFUSED_PAUSE_MIN: Duration = Duration::from_millis(5);
 const REGISTRATION_PAUSE: Duration = Duration::from_millis(5);
 /// How often the lag is worked out for the metrics.
 const LAG_INTERVAL: Duration = Duration::from_millis(500);
+/// How long all partitions of a round wait for flushes: a disk that hangs must not hold up those of others.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
+/// How long a partition with a slow disk is left out then.
+const FLUSH_PAUSE: Duration = Duration::from_millis(20);
 /// Pause after an answer that fails as a whole.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
+/// After appending so much, a task lets others have the thread: an answer may bring several milliseconds' work.
+const APPENDED_BETWEEN_TURNS: usize = 1 << 20;
 /// A waiting request is given up for new partitions at most this often, and the less often the more partitions there
 /// are: each time costs a connection and a request that names all of them.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(20);
@@ -132,6 +139,7 @@ impl Fetcher {
                 self.rest(Some(Instant::now() + REGISTRATION_PAUSE)).await;
                 continue;
             }
+            self.flush_first().await;
             let next = self.plan(Instant::now());
             if self.session.is_empty() {
                 self.rest(next).await;
@@ -159,6 +167,28 @@ impl Fetcher {
             self.reconnect_pause = RECONNECT_PAUSE_MIN;
             // What it was behind by is not its lag any more.
             self.broker.replication.fetchers.report_lag(self.id, 0, &self.broker.metrics.replication.max_lag);
+        }
+    }
+
+    /// What this broker asks for says what it has. Where only what is on the disk counts (`twinstream.flush=ack`), the logs
+    /// that got records are flushed first, all together; one whose disk is slow is left out meanwhile.
+    async fn flush_first(&mut self) {
+        let asks = self.fresh.iter().chain(&self.held);
+        let owing = asks.filter_map(|key| Some((*key, Arc::clone(&self.tracked.get(key)?.partition))));
+        let owing: Vec<(Key, Arc<Partition>)> = owing.filter(|(_, partition)| partition.owes_flush()).collect();
+        if owing.is_empty() {
+            return;
+        }
+        owing.iter().for_each(|(_, partition)| partition.request_flush());
+        let all = async {
+            for (_, partition) in &owing {
+                partition.until_flushed().await;
+            }
+        };
+        if tokio::time::timeout(FLUSH_PATIENCE, all).await.is_err() {
+            let until = Instant::now() + FLUSH_PAUSE;
+            let slow = owing.iter().filter(|(_, partition)| partition.owes_flush());
+            self.resting.extend(slow.map(|(key, _)| (*key, until)));
         }
     }
 
@@ -297,10 +327,16 @@ impl Fetcher {
             return;
         }
         let mut left = Leftovers::default();
+        let mut appended = 0;
         for topic in &response.responses {
             let topic_id = TopicId(topic.topic_id);
             for data in &topic.partitions {
                 self.hand_out((topic_id, PartitionIndex(data.partition_index)), data, &mut left);
+                appended += data.records.as_ref().map_or(0, Bytes::len);
+                if appended >= APPENDED_BETWEEN_TURNS {
+                    appended = 0;
+                    tokio::task::yield_now().await;
+                }
             }
         }
         drop(response);

@@ -177,6 +177,12 @@ impl Client {
         tokio::time::timeout(PATIENCE, read).await.expect("the broker answers in time").map_err(|_| Closed)
     }
 
+    /// Waits until an answer has begun to come, and takes none of it.
+    pub async fn answer_begins(&self) {
+        let looked = tokio::time::timeout(PATIENCE, self.stream.peek(&mut [0])).await;
+        assert_eq!(looked.expect("the broker answers in time").unwrap(), 1, "the connection was closed");
+    }
+
     /// Whether the broker has closed the connection.
     pub async fn is_closed(&mut self) -> bool {
         matches!(tokio::time::timeout(PATIENCE, self.stream.read_u8()).await, Ok(Err(_)))

@@ -62,6 +62,10 @@ impl BrokerProcess {
         Client::try_connect(self.port).await.unwrap()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -103,6 +107,13 @@ impl BrokerProcess {
         });
         assert!(ends.await, "the broker does not end within {PATIENCE:?}:\n{}", self.log());
         status.and_then(|status| status.code())
+    }
+
+    /// A number of `/proc/<pid>/status`: kilobytes for sizes.
+    pub fn status(&self, field: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     /// What it logged, over all its runs.

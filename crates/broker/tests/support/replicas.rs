@@ -56,6 +56,11 @@ impl Trio {
         &mut self.nodes[node as usize - 1]
     }
 
+    /// Where the nodes have their files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub async fn client(&self, node: i32) -> Client {
         self.nodes[node as usize - 1].client().await
     }

@@ -6,24 +6,28 @@
 //! and again while it waits, so that a follower of quiet partitions does not count as silent. What waits counts for life
 //! only: meanwhile the follower may have asked for something else on another connection.
 //!
+//! Records that are not in memory, or not checked yet, are brought in while the request waits like any other (`cold`).
+//!
 //! An answer names the partitions of which there is something to tell: records, an error, a fork, a high watermark or
 //! log start that the follower does not know (KIP-1166). The first answer of a session names all.
 //!
 //! Served from version 15 on, which says under which registration the follower fetches (KIP-903); without that it could
 //! not count as in sync.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::FetchPartition;
-use twinstream_log::FileSlice;
+use twinstream_log::{FileSlice, ReadError, ReadResult};
 use twinstream_metadata::Image;
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
 use twinstream_protocol::batch::whole_batches;
 use twinstream_protocol::fetch::{EpochEnd, FetchAnswer, PartitionAnswer};
 use twinstream_replication::leader::ReplicaFetch;
 
+use super::cold::{self, Brought, Errand};
 use super::read::read_failed;
 use super::{FileRecords, push, size};
 use crate::context::{Broker, RequestContext};
@@ -64,6 +68,8 @@ struct Pass {
     rationed: usize,
     /// When a throttle lets more through.
     opens_at: Option<Instant>,
+    /// Records that are not ready to be sent.
+    errands: Vec<Errand>,
 }
 
 pub(super) async fn handle(
@@ -132,8 +138,10 @@ fn find(broker: &Broker, image: &Image, (topic, partition): ReplicaKey) -> Resul
 async fn read_enough(broker: &Arc<Broker>, follower: Follower, session: &mut ReplicaSession, limits: Limits) -> Pass {
     let deadline = Instant::now() + limits.wait;
     let (shutdown, replaced) = (broker.shutdown.clone(), session.replaced());
-    let mut pass = look(broker, follower, session, Intake::Asks, limits);
-    if pass.is_enough(limits) || limits.wait.is_zero() {
+    let mut pass = look(broker, follower, session, Intake::Asks, limits, &Brought::default());
+    let mut bringing = Bringing::default();
+    bringing.begin(broker, &mut pass, limits);
+    if pass.is_enough(limits) || (limits.wait.is_zero() && !bringing.is_under_way()) {
         return pass;
     }
     let listener: Option<FollowerListener> = broker.partitions.follower_bells.listen(follower.node);
@@ -147,16 +155,21 @@ async fn read_enough(broker: &Arc<Broker>, follower: Follower, session: &mut Rep
         tokio::pin!(rung);
         // Hung up before the next look, so that nothing between the two is missed.
         let is_rung = futures::poll!(rung.as_mut()).is_ready();
-        pass = look(broker, follower, session, Intake::Waits, limits);
-        if pass.is_enough(limits) || Instant::now() >= deadline {
+        pass = look(broker, follower, session, Intake::Waits, limits, &bringing.take());
+        bringing.begin(broker, &mut pass, limits);
+        let now = Instant::now();
+        // Who stands in line for the disk stays there: whoever comes anew is the last.
+        let deadline = if bringing.is_under_way() { deadline.max(now + REVIEW_INTERVAL) } else { deadline };
+        if pass.is_enough(limits) || now >= deadline {
             return pass;
         }
         if is_rung {
             continue;
         }
-        let until = pass.opens_at.map_or(deadline, |opens| opens.min(deadline)).min(Instant::now() + REVIEW_INTERVAL);
+        let until = pass.opens_at.map_or(deadline, |opens| opens.min(deadline)).min(now + REVIEW_INTERVAL);
         tokio::select! {
             () = rung => {}
+            () = bringing.done() => {}
             () = tokio::time::sleep_until(until.into()) => {}
             () = shutdown.cancelled() => return pass,
             () = replaced.cancelled() => return pass,
@@ -164,8 +177,57 @@ async fn read_enough(broker: &Arc<Broker>, follower: Follower, session: &mut Rep
     }
 }
 
+/// Records that are being brought for a request that waits.
+#[derive(Default)]
+struct Bringing {
+    under_way: Option<Pin<Box<dyn Future<Output = Brought> + Send>>>,
+    brought: Brought,
+}
+
+impl Bringing {
+    /// Lets what the pass found to be cold be brought, for this answer or, if there is enough for it, for the next one.
+    fn begin(&mut self, broker: &Arc<Broker>, pass: &mut Pass, limits: Limits) {
+        let errands = std::mem::take(&mut pass.errands);
+        if errands.is_empty() || self.is_under_way() {
+            return;
+        }
+        if pass.is_enough(limits) {
+            // The follower comes again at once; if there is no room now, it will stand in line then.
+            cold::fetch_aside(broker, errands).ok();
+            return;
+        }
+        let broker = Arc::clone(broker);
+        self.under_way = Some(Box::pin(async move { cold::fetch(&broker, errands).await }));
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Resolves when what is under way has come.
+    async fn done(&mut self) {
+        match &mut self.under_way {
+            Some(under_way) => self.brought = under_way.await,
+            None => std::future::pending().await,
+        }
+        self.under_way = None;
+    }
+
+    /// What has come since the last call.
+    fn take(&mut self) -> Brought {
+        std::mem::take(&mut self.brought)
+    }
+}
+
 /// One pass over the session.
-fn look(broker: &Broker, follower: Follower, session: &mut ReplicaSession, intake: Intake, limits: Limits) -> Pass {
+fn look(
+    broker: &Broker,
+    follower: Follower,
+    session: &mut ReplicaSession,
+    intake: Intake,
+    limits: Limits,
+    brought: &Brought,
+) -> Pass {
     let now = Instant::now();
     let last = match intake {
         Intake::Asks => session.spoke,
@@ -184,7 +246,8 @@ fn look(broker: &Broker, follower: Follower, session: &mut ReplicaSession, intak
         let slot = &mut session.slots_mut()[place];
         let is_new = std::mem::take(&mut slot.is_new);
         let intake = (is_new || is_review).then_some(intake);
-        if let Some(answer) = look_at(broker, follower, slot, intake, limits, &mut pass) {
+        let at = Place { place, slot, brought };
+        if let Some(answer) = look_at(broker, follower, &at, intake, limits, &mut pass) {
             if answer.records.is_some() {
                 pass.served = Some(place);
             }
@@ -204,18 +267,26 @@ fn find_again(broker: &Broker, session: &mut ReplicaSession) {
     }
 }
 
+/// A partition that is looked at.
+struct Place<'a> {
+    place: usize,
+    slot: &'a Slot,
+    brought: &'a Brought,
+}
+
 /// What there is to tell about one partition; `None` if nothing.
 fn look_at(
     broker: &Broker,
     follower: Follower,
-    slot: &Slot,
+    at: &Place<'_>,
     intake: Option<Intake>,
     limits: Limits,
     pass: &mut Pass,
 ) -> Option<PartitionAnswer<FileRecords>> {
+    let slot = at.slot;
     let told = match &slot.partition {
         Ok(partition) if intake.is_some() || partition.has_news_for(&slot.position) => {
-            read(broker, follower, slot, partition, intake, limits, pass)
+            read(broker, follower, at, partition, intake, limits, pass)
         }
         Ok(_) => return None,
         Err(code) => Err(*code),
@@ -232,12 +303,13 @@ fn look_at(
 fn read(
     broker: &Broker,
     follower: Follower,
-    slot: &Slot,
-    partition: &Partition,
+    at: &Place<'_>,
+    partition: &Arc<Partition>,
     intake: Option<Intake>,
     limits: Limits,
     pass: &mut Pass,
 ) -> Result<Option<PartitionAnswer<FileRecords>>, ErrorCode> {
+    let slot = at.slot;
     let position = slot.position;
     let now = Instant::now();
     let is_in_sync = match intake {
@@ -269,11 +341,16 @@ fn read(
         is_rationed = true;
         pass.opens_at = pass.opens_at.or_else(|| Some(now + throttle.opens_in(now)?));
     }
-    let found = partition.read_all(position.fetch_offset, bytes_max, at_least_one);
+    let found = at.read(partition, bytes_max, at_least_one);
     // What was read is this leadership's only if it lasted: another leader's high watermark says nothing about records
     // of this one that its follower has.
     partition.check_leader(position.leader_epoch)?;
-    let found = found.map_err(|error| read_failed(partition, &error))?;
+    let (found, is_cold) = found.map_err(|error| read_failed(partition, &error))?;
+    if is_cold && (bytes_max > 0 || at_least_one) {
+        at.brought.failure(at.place).map_or(Ok(()), Err)?;
+        let (partition, from) = (Arc::clone(partition), position.fetch_offset);
+        pass.errands.push(Errand { place: at.place, partition, from, bytes_max });
+    }
     let slice = if is_rationed { found.slice.and_then(whole) } else { found.slice };
     let knows_too_little = position.knows_less_than(found.high_watermark, found.log_start_offset);
     let bytes = slice.as_ref().map_or(0, |slice| slice.len);
@@ -287,6 +364,30 @@ fn read(
         records: slice.map(FileRecords),
         ..quiet(slot, partition)
     }))
+}
+
+impl Place<'_> {
+    /// Reads all that is there and ready. True if there is something that is not.
+    fn read(
+        &self,
+        partition: &Partition,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> Result<(ReadResult, bool), ReadError> {
+        let (log, from) = (partition.log(), self.slot.position.fetch_offset);
+        // What was brought is in memory; should it be gone again already, waiting is better than bringing it for ever.
+        let found = match self.brought.has(self.place) {
+            true => Some(partition.read_all(from, bytes_max, at_least_one)?),
+            false => log.read_at_once(from, bytes_max, at_least_one, log.log_end_offset())?,
+        };
+        let is_found = found.is_some();
+        let mut found = found.unwrap_or_else(|| log.read_nothing());
+        let slice = found.slice.take();
+        let had = slice.is_some();
+        found.slice = slice.and_then(|slice| self.brought.ready_part(self.place, slice));
+        let is_cold = !is_found || (had && found.slice.is_none());
+        Ok((found, is_cold))
+    }
 }
 
 fn replica_fetch(follower: Follower, position: ReplicaPosition) -> ReplicaFetch {

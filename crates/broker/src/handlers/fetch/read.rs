@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use twinstream_log::{ReadError, ReadResult};
+use twinstream_log::{AbortedTransaction as Aborted, ReadError, ReadResult};
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, TopicName};
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicName};
 use twinstream_protocol::compression::Compression;
-use twinstream_protocol::fetch::{CurrentLeader, EpochEnd, PartitionAnswer};
+use twinstream_protocol::fetch::{AbortedTransaction, CurrentLeader, EpochEnd, PartitionAnswer};
 
+use super::cold::{Brought, Errand};
 use super::reader::Consumer;
 use super::{FileRecords, preferred};
 use crate::context::{Broker, Operation, RequestContext};
@@ -35,6 +36,8 @@ pub(super) struct Limits {
 pub(super) struct Pass {
     pub(super) answers: Vec<PartitionAnswer<FileRecords>>,
     pub(super) hints: Vec<LeaderHint>,
+    /// Records that are not ready to be sent.
+    pub(super) errands: Vec<Errand>,
     bytes: usize,
     /// Whether something was found that the client must hear without delay.
     urgent: bool,
@@ -87,12 +90,13 @@ pub(super) struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// Reads all targets once, within the limits of the whole answer.
-    pub(super) fn pass(&self, targets: &[Target]) -> Pass {
+    /// Reads all targets once, within the limits of the whole answer. Waits for no disk but for what was brought.
+    pub(super) fn pass(&self, targets: &[Target], brought: &Brought) -> Pass {
         let mut pass = Pass::default();
-        for target in targets {
-            let answer =
-                self.answer(target, &mut pass).unwrap_or_else(|code| PartitionAnswer::failed(target.key.1, code));
+        for (place, target) in targets.iter().enumerate() {
+            let answer = self
+                .answer(place, target, brought, &mut pass)
+                .unwrap_or_else(|code| PartitionAnswer::failed(target.key.1, code));
             pass.bytes += answer.records.as_ref().map_or(0, |records| records.0.len);
             pass.urgent |= answer.error.is_error() || answer.diverging.is_some();
             pass.answers.push(answer);
@@ -103,7 +107,13 @@ impl Round<'_> {
         pass
     }
 
-    fn answer(&self, target: &Target, pass: &mut Pass) -> Result<PartitionAnswer<FileRecords>, ErrorCode> {
+    fn answer(
+        &self,
+        place: usize,
+        target: &Target,
+        brought: &Brought,
+        pass: &mut Pass,
+    ) -> Result<PartitionAnswer<FileRecords>, ErrorCode> {
         let partition = target.partition.as_ref().map_err(|code| *code)?;
         let position = target.position;
         partition.check_reader(position.current_epoch, self.consumer.served)?;
@@ -114,22 +124,89 @@ impl Round<'_> {
         let rack = self.consumer.rack.as_deref();
         let preferred = rack.and_then(|rack| preferred::replica(self.broker, partition, rack, position.fetch_offset));
         let bytes_max = position.bytes_max.min(self.limits.bytes_max.saturating_sub(pass.bytes));
-        let found = partition.read(position.fetch_offset, bytes_max, pass.bytes == 0);
-        let mut found = found.map_err(|error| read_failed(partition, &error))?;
+        let reading = Reading { partition, from: position.fetch_offset, bytes_max, at_least_one: pass.bytes == 0 };
+        let mut found = self.read(&reading, place, brought).map_err(|error| read_failed(partition, &error))?;
+        if found.is_cold {
+            // `brought` tells only now of an errand that failed: what became ready by itself is better than an error.
+            brought.failure(place).map_or(Ok(()), Err)?;
+            let (partition, from) = (Arc::clone(partition), position.fetch_offset);
+            pass.errands.push(Errand { place, partition, from, bytes_max });
+        }
         if preferred.is_some() {
             // It will read there; what it finds is not sent twice.
-            found.slice = None;
+            found.read.slice = None;
             pass.urgent = true;
         }
         let mut answer = found_answer(target, partition, found, diverging, self.limits.read_committed);
         answer.preferred_read_replica = preferred.unwrap_or(NodeId::NONE);
         Ok(answer)
     }
+
+    fn read(&self, reading: &Reading<'_>, place: usize, brought: &Brought) -> Result<Found, ReadError> {
+        let committed = self.limits.read_committed;
+        // What was brought is in memory; should it be gone again already, waiting is better than bringing it for ever.
+        let found = match brought.has(place) {
+            true => Some(reading.read(committed)?),
+            false => reading.read_at_once(committed)?,
+        };
+        let Some(mut found) = found else { return Ok(reading.cold()) };
+        if let Some(slice) = found.read.slice.take() {
+            found.read.slice = brought.ready_part(place, slice);
+            found.is_cold = found.read.slice.is_none();
+        }
+        Ok(found)
+    }
+}
+
+/// What is to be read of one partition.
+struct Reading<'a> {
+    partition: &'a Partition,
+    from: Offset,
+    bytes_max: usize,
+    at_least_one: bool,
+}
+
+/// What was found there.
+struct Found {
+    read: ReadResult,
+    aborted: Vec<Aborted>,
+    /// There is something, which is not ready.
+    is_cold: bool,
+}
+
+impl Reading<'_> {
+    fn read(&self, committed: bool) -> Result<Found, ReadError> {
+        let Reading { partition, from, bytes_max, at_least_one } = *self;
+        let (read, aborted) = match committed {
+            true => partition.log().read_committed(from, bytes_max, at_least_one)?,
+            false => (partition.read(from, bytes_max, at_least_one)?, Vec::new()),
+        };
+        Ok(Found { read, aborted, is_cold: false })
+    }
+
+    /// `None` if finding it would mean to wait for the disk.
+    fn read_at_once(&self, committed: bool) -> Result<Option<Found>, ReadError> {
+        let Reading { partition, from, bytes_max, at_least_one } = *self;
+        let log = partition.log();
+        let found = match committed {
+            true => log.read_committed_at_once(from, bytes_max, at_least_one)?,
+            false => {
+                let read = log.read_at_once(from, bytes_max, at_least_one, log.high_watermark())?;
+                read.map(|read| (read, Vec::new()))
+            }
+        };
+        Ok(found.map(|(read, aborted)| Found { read, aborted, is_cold: false }))
+    }
+
+    fn cold(&self) -> Found {
+        Found { read: self.partition.log().read_nothing(), aborted: Vec::new(), is_cold: true }
+    }
 }
 
 pub(super) fn read_failed(partition: &Partition, error: &ReadError) -> ErrorCode {
     let code = read_code(error);
-    if code != ErrorCode::OffsetOutOfRange {
+    // Damage was reported when it was found.
+    if !matches!(error, ReadError::OutOfRange { .. } | ReadError::Damaged { .. }) {
         tracing::error!(partition = %partition.id(), %error, "cannot read the log");
     }
     code
@@ -138,17 +215,22 @@ pub(super) fn read_failed(partition: &Partition, error: &ReadError) -> ErrorCode
 fn found_answer(
     target: &Target,
     partition: &Partition,
-    found: ReadResult,
+    found: Found,
     diverging: Option<EpochEnd>,
     read_committed: bool,
 ) -> PartitionAnswer<FileRecords> {
+    let Found { read, aborted, .. } = found;
+    let told = |aborted: Aborted| {
+        let Aborted { producer_id, first_offset } = aborted;
+        AbortedTransaction { producer_id, first_offset }
+    };
     PartitionAnswer {
-        high_watermark: found.high_watermark,
+        high_watermark: read.high_watermark,
         last_stable_offset: partition.last_stable_offset(),
-        log_start_offset: found.log_start_offset,
-        // No transactions, none aborted; a reader of uncommitted records is not told of any.
-        aborted: read_committed.then(Vec::new),
-        records: found.slice.filter(|_| diverging.is_none()).map(FileRecords),
+        log_start_offset: read.log_start_offset,
+        // A reader of uncommitted records is not told of any.
+        aborted: read_committed.then(|| aborted.into_iter().map(told).collect()),
+        records: read.slice.filter(|_| diverging.is_none()).map(FileRecords),
         diverging,
         ..PartitionAnswer::failed(target.key.1, ErrorCode::None)
     }

@@ -1,7 +1,8 @@
 use std::io::Write;
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
@@ -56,10 +57,44 @@ async fn a_large_file_range_reaches_a_slow_reader_whole() {
 }
 
 #[tokio::test]
+async fn small_and_large_parts_in_any_order_arrive_as_they_were_given() {
+    let data: Vec<u8> = (0..200_000u32).map(|n| (n / 7) as u8).collect();
+    let file = file_of(&data);
+    for sizes in [
+        [5, 100_000, 7, 3, 20_000],
+        [16_384, 16_384, 16_384, 1, 16_385],
+        [100_000, 3, 3, 3, 90_000],
+        [30_000, 30_000, 2, 30_000, 2],
+    ] {
+        let (mut client, server) = pair().await;
+        let mut expected = Vec::new();
+        let mut parts = Vec::new();
+        for (at, size) in sizes.into_iter().enumerate() {
+            let bytes = &data[at * 11..at * 11 + size];
+            expected.extend_from_slice(bytes);
+            parts.push(match at % 2 {
+                0 => range(&file, at as u64 * 11, size),
+                _ => ResponsePart::Bytes(Bytes::copy_from_slice(bytes)),
+            });
+        }
+        let sender = tokio::spawn(async move { send(&server, 1, 0, parts, STALL).await });
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.unwrap();
+        assert_eq!(sender.await.unwrap().unwrap(), got.len(), "{sizes:?}");
+        assert!(got[8..] == expected[..], "{sizes:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_shorter_than_announced_ends_the_connection() {
-    let (_client, server) = pair().await;
-    let error = send(&server, 1, 0, vec![range(&file_of(b"abc"), 0, 5)], STALL).await.unwrap_err();
-    assert!(matches!(error, SendError::ShortFile { missing: 2 }), "{error}");
+    for (length, cut) in [(5, 2), (100_000, 2), (100_000, 99_997)] {
+        let (mut client, server) = pair().await;
+        let file = file_of(&vec![7; length - cut]);
+        let sender = tokio::spawn(async move { send(&server, 1, 0, vec![range(&file, 0, length)], STALL).await });
+        client.read_to_end(&mut Vec::new()).await.unwrap();
+        let error = sender.await.unwrap().unwrap_err();
+        assert!(matches!(error, SendError::ShortFile { missing } if missing == cut), "{error}");
+    }
 }
 
 #[tokio::test]
