@@ -15,6 +15,8 @@ const HEAP: &str = "1g";
 /// Deleted topics leave the disk within this time: they are told to go after one second, and Kafka's deleter sleeps.
 const DELETED_WITHIN: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(50);
+/// How long the files of deleted topics stay; Kafka goes by the broker's setting even where the topic has its own.
+const DELETE_DELAY: (&str, &str) = ("log.segment.delete.delay.ms", "1000");
 /// What may be left after topics were deleted: metadata, checkpoints, a log of the quorum.
 const LEFT_BYTES_MAX: u64 = 64 << 20;
 
@@ -45,11 +47,12 @@ impl Side {
         let subject = match kind {
             Kind::Ours(path) => {
                 let options = if brokers > 1 { ClusterOptions::replicated() } else { ClusterOptions::default() };
-                Subject::Ours(Cluster::start_with(brokers, options.binary(path)).await)
+                let options = options.binary(path).set(DELETE_DELAY.0, DELETE_DELAY.1);
+                Subject::Ours(Cluster::start_with(brokers, options).await)
             }
             Kind::Kafka => {
                 let in_sync = brokers.saturating_sub(1).max(1).to_string();
-                let settings = [("min.insync.replicas", in_sync.as_str())];
+                let settings = [("min.insync.replicas", in_sync.as_str()), DELETE_DELAY];
                 Subject::Kafka(peer::kafka().as_shipped(HEAP).cluster(brokers, &settings).await)
             }
         };

@@ -1,0 +1,56 @@
+//! The bench itself, in small: that rows run to their ends and yield what they promise, not how fast anything is.
+
+use std::path::PathBuf;
+
+use twinstream_bench::judge::{self, Options};
+use twinstream_bench::load::Target;
+use twinstream_bench::load::produce::Produce;
+use twinstream_bench::load::requests::Requests;
+use twinstream_bench::payload::Content;
+use twinstream_bench::sink::Sink;
+use twinstream_bench::targets::{Goal, Row, Verdict};
+use twinstream_client::ClientSettings;
+use twinstream_model::TopicName;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_yield_all_their_metrics() {
+    let options = Options {
+        rows: vec![Row::Produce1, Row::Requests, Row::Latency, Row::Start],
+        pairs: 1,
+        scale: 0.01,
+        ours: twinstream_testkit::twinstream(),
+        rival: None,
+        load: PathBuf::from(env!("CARGO_BIN_EXE_load")),
+    };
+    let mut told = Vec::new();
+    let report = judge::run(&options, |row| told.push(row.row)).await.expect("rows run to their ends");
+    assert_eq!(told, ["produce-1", "small-requests", "latency", "start"]);
+    for (row, found) in options.rows.iter().zip(&report.rows) {
+        let names: Vec<&str> = found.metrics.iter().map(|metric| metric.metric.name).collect();
+        let wanted: Vec<&str> = row.metrics().iter().map(|metric| metric.name).collect();
+        assert_eq!(names, wanted, "{}", found.row);
+        for metric in &found.metrics {
+            assert!(metric.ours.median > 0.0, "{} {}", found.row, metric.metric.name);
+            let is_ratio = !matches!(metric.metric.goal, Goal::AtMost(_) | Goal::None);
+            assert_eq!(metric.verdict == Verdict::NotCompared, is_ratio, "{} {}", found.row, metric.metric.name);
+        }
+    }
+    let json = serde_json::to_value(&report).expect("a report is JSON");
+    assert_eq!(json["rows"][0]["ours"][0]["runs"][0]["records"], 20_000);
+}
+
+/// The client's way to a broker and back without a broker: what was sent is counted on the other side.
+#[test]
+fn a_broker_that_does_nothing_counts_what_it_acknowledges() {
+    let sink = Sink::start(3).expect("a port");
+    let settings = ClientSettings::new(&sink.address())
+        .and_then(|settings| settings.with("compression.type", "lz4"))
+        .expect("settings");
+    let target = Target { settings, topic: TopicName::parse("nothing").expect("a name") };
+    let produce = Produce { records: 10_000, size: 100, content: Content::Text, clients: 2 };
+    let run = produce.run(&target, &[]).expect("all records are acknowledged");
+    assert_eq!((run.records, run.bytes), (10_000, 1_000_000));
+    let requests = Requests { requests: 1_000, connections: 4, threads: 2, size: 100, acks: 1 };
+    let run = requests.run(&target, &[]).expect("all requests are answered");
+    assert_eq!(run.acknowledged.map(|latency| latency.count), Some(1_000));
+}
