@@ -22,8 +22,8 @@
 
 pub(crate) mod copy; // reads, decides, writes
 pub(crate) mod groups; // which segments become one
-pub(crate) mod leftovers; // what a crash leaves
 mod keep; // what stays of a batch
+pub(crate) mod leftovers; // what a crash leaves
 mod offset_map; // key to newest offset
 mod plan; // what may be cleaned, and when
 mod source; // the batches of a segment

@@ -20,9 +20,9 @@ use std::path::{Path, PathBuf};
 
 use twinstream_model::{Offset, ProducerId};
 
+use crate::LogError;
 use crate::files::{self, DELETED, TXN_INDEX};
 use crate::transactions::AbortedTransaction;
-use crate::LogError;
 
 const VERSION: i16 = 0;
 const ENTRY_BYTES: usize = 34;
@@ -94,7 +94,9 @@ pub(crate) struct Unfit {
 impl TxnIndexes {
     /// Takes over the files of these segments; what they hold is looked at when somebody needs it.
     pub(crate) fn of(bases: impl IntoIterator<Item = Offset>) -> TxnIndexes {
-        TxnIndexes { files: bases.into_iter().map(|base| (base, TxnIndex { dirty: true, ..TxnIndex::default() })).collect() }
+        TxnIndexes {
+            files: bases.into_iter().map(|base| (base, TxnIndex { dirty: true, ..TxnIndex::default() })).collect(),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -143,7 +145,8 @@ impl TxnIndexes {
         upper: Offset,
     ) -> Result<Vec<AbortedTransaction>, LogError> {
         let found = self.entries(dir, base, from, upper)?;
-        let told = |entry: &AbortedEntry| AbortedTransaction { producer_id: entry.producer_id, first_offset: entry.first };
+        let told =
+            |entry: &AbortedEntry| AbortedTransaction { producer_id: entry.producer_id, first_offset: entry.first };
         Ok(found.iter().map(told).collect())
     }
 
@@ -199,7 +202,7 @@ impl TxnIndexes {
             return Ok(None);
         }
         let path = path(dir, base);
-        let deleted = files::offset_file(dir, base, &format!("{TXN_INDEX}.{DELETED}"));
+        let deleted = files::offset_file(dir, base, &format!("{TXN_INDEX}{DELETED}"));
         match std::fs::rename(&path, &deleted) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LogError::io("rename", &path)(error)),
             _ => Ok(Some(deleted)),

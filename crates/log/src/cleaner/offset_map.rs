@@ -29,8 +29,8 @@ impl OffsetMap {
     /// A map for at most `keys` keys in at most `bytes` bytes. There is room for one key at least.
     pub(super) fn new(bytes: usize, keys: u64, load_factor: f64) -> OffsetMap {
         let load_factor = load_factor.clamp(0.1, 0.99);
-        let wanted = (keys as f64 / load_factor).ceil() as usize + 1;
-        let slots = wanted.min(bytes / SLOT_BYTES).max(2);
+        let wanted = (keys as f64 / load_factor).ceil() as usize;
+        let slots = wanted.saturating_add(1).min(bytes / SLOT_BYTES).max(2);
         OffsetMap {
             slots: vec![[0; 3]; slots],
             used: 0,

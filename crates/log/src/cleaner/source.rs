@@ -47,7 +47,18 @@ impl<'a> Source<'a> {
         let file = segment.slice(0, 0)?.file;
         let (io_bytes, end) = (io_bytes.max(HEADER_BYTES), segment.size());
         let next_offset = segment.base();
-        Ok(Source { segment, pace, file, io_bytes, buffer: Vec::new(), start: 0, filled: 0, position, end, next_offset })
+        Ok(Source {
+            segment,
+            pace,
+            file,
+            io_bytes,
+            buffer: Vec::new(),
+            start: 0,
+            filled: 0,
+            position,
+            end,
+            next_offset,
+        })
     }
 
     /// The next batch, `None` at the end.
@@ -62,13 +73,16 @@ impl<'a> Source<'a> {
             return Err(self.damaged(format!("batch of {} bytes is cut after {}", header.len, self.end - position)));
         }
         if header.base_offset < self.next_offset || header.last_offset_delta < 0 {
-            return Err(self.damaged(format!("offset {} where {} or more is due", header.base_offset, self.next_offset)));
+            return Err(
+                self.damaged(format!("offset {} where {} or more is due", header.base_offset, self.next_offset))
+            );
         }
         self.fill(header.len)?;
         self.next_offset = header.next_offset();
         self.position += header.len as u64;
         let from = (position - self.start) as usize;
-        let checked = BatchView::parse(&self.buffer[from..self.filled]).and_then(|batch| batch.check_crc().map(|()| batch));
+        let checked =
+            BatchView::parse(&self.buffer[from..self.filled]).and_then(|batch| batch.check_crc().map(|()| batch));
         match checked {
             Ok(batch) => Ok(Some(Found { batch, position, is_last: self.position == self.end })),
             Err(error) => Err(damaged(self.segment, position, error.to_string())),

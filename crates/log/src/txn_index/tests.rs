@@ -18,7 +18,8 @@ fn firsts(indexes: &TxnIndexes, dir: &Path, base: i64, from: i64, upper: i64) ->
 fn entry_has_golden_bytes_and_reads_back() {
     let mut bytes = Vec::new();
     entry(7, 10, 20, 15).encode(&mut bytes);
-    let golden = [0u8, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 15];
+    let golden =
+        [0u8, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 15];
     assert_eq!(bytes, golden);
     assert_eq!(decode(&bytes, Offset(0)).unwrap(), [entry(7, 10, 20, 15)]);
 }

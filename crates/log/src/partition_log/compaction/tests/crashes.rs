@@ -94,7 +94,9 @@ fn crash_before_the_copies_are_whole_leaves_the_old_segments() {
     let (mut log, crash) = prepared();
     let whole = crash.state((0, ""), ".cleaned", 0);
     let mut torn = whole.clone();
-    torn.iter_mut().filter(|(name, _)| name.ends_with(".cleaned")).for_each(|(_, bytes)| bytes.truncate(bytes.len() / 2));
+    torn.iter_mut()
+        .filter(|(name, _)| name.ends_with(".cleaned"))
+        .for_each(|(_, bytes)| bytes.truncate(bytes.len() / 2));
     torn.remove("00000000000000000000.txnindex.cleaned");
     log = check(log, &torn, BEFORE, "torn .cleaned");
     log = check(log, &whole, BEFORE, "whole .cleaned");
