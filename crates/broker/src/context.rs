@@ -16,8 +16,9 @@ use crate::auto_create::Complaints;
 use crate::controller::ControllerClient;
 use crate::groups::GroupService;
 use crate::metrics::BrokerMetrics;
-use crate::partitions::{FetchSessions, PartitionManager, ProducerIds};
+use crate::partitions::{ColdReads, FetchSessions, PartitionManager, ProducerIds};
 use crate::replication::Replication;
+use crate::server::listener::ConnectionLimits;
 use crate::settings::Settings;
 
 /// The shared state of one broker process.
@@ -33,12 +34,16 @@ pub(crate) struct Broker {
     pub(crate) replication: Replication,
     /// What consumers and followers fetch incrementally.
     pub(crate) fetch_sessions: FetchSessions,
+    /// Reads that wait for a disk.
+    pub(crate) cold_reads: ColdReads,
     /// Ids for idempotent producers.
     pub(crate) producer_ids: ProducerIds,
     /// The groups that this broker coordinates.
     pub(crate) groups: GroupService,
     /// What the log was told about topics that could not be made.
     pub(crate) complaints: Complaints,
+    /// How many connections may be open, over all listeners.
+    pub(crate) connection_limits: Arc<ConnectionLimits>,
     pub(crate) metrics: Arc<BrokerMetrics>,
     /// Fires once, when the broker is registered and its partitions and groups are loaded. Requests of clients wait
     /// for it, requests of other nodes do not.
@@ -61,6 +66,7 @@ impl Principal {
 }
 
 /// One request: who asks, over what, in which version.
+#[derive(Clone)]
 pub(crate) struct RequestContext {
     pub(crate) api_key: i16,
     /// Name of the API as in Kafka's message files, for logs and metrics.

@@ -20,6 +20,7 @@ mod logs; // read off the logs
 mod quorum; // read off the quorum's status
 mod replication; // counted by replication and by the controller
 mod request_times; // quantiles
+mod requests; // by API and version
 mod traffic; // by topic
 
 use cluster::ClusterFigures;
@@ -27,7 +28,7 @@ pub(crate) use in_sync::InSyncFigures;
 pub(crate) use logs::LogFigures;
 pub(crate) use quorum::{QuorumFigures, QuorumHealth, watch_quorum};
 pub(crate) use replication::{Elections, ReplicationTraffic};
-use request_times::RequestTimes;
+use requests::{RequestFigures, ServedRequest};
 pub(crate) use traffic::TopicTraffic;
 
 pub(crate) struct BrokerMetrics {
@@ -37,10 +38,8 @@ pub(crate) struct BrokerMetrics {
     pub(crate) replication: ReplicationTraffic,
     pub(crate) elections: Elections,
     pub(crate) quorum: QuorumHealth,
-    requests: IntCounterVec,
+    requests: RequestFigures,
     errors: IntCounterVec,
-    total_time: RequestTimes,
-    local_time: RequestTimes,
     connections: IntGauge,
     connections_opened: IntCounter,
     connections_refused: IntCounter,
@@ -49,24 +48,12 @@ pub(crate) struct BrokerMetrics {
 impl BrokerMetrics {
     pub(crate) fn new(image: Arc<ArcSwap<Image>>, node: NodeId) -> Self {
         let registry = Metrics::new();
-        let requests = registry.counter_vec(
-            "kafka_network_requestmetrics_requests_total",
-            "Requests served, by API and version.",
-            &["request", "version"],
-        );
+        let requests = RequestFigures::new(&registry);
         let errors = registry.counter_vec(
             "kafka_network_requestmetrics_errors_total",
             "Error codes answered, by API and name of the code.",
             &["request", "error"],
         );
-        let total_time = registry.declare(RequestTimes::new(
-            "kafka_network_requestmetrics_totaltimems",
-            "Milliseconds from a whole request to its sent response.",
-        ));
-        let local_time = registry.declare(RequestTimes::new(
-            "kafka_network_requestmetrics_localtimems",
-            "Milliseconds that a request spent in its handler, waiting included.",
-        ));
         let connections =
             registry.gauge("kafka_server_socket_server_metrics_connection_count", "Open client connections.");
         let connections_opened = registry.counter(
@@ -90,8 +77,6 @@ impl BrokerMetrics {
             quorum,
             requests,
             errors,
-            total_time,
-            local_time,
             connections,
             connections_opened,
             connections_refused,
@@ -103,10 +88,13 @@ impl BrokerMetrics {
     }
 
     pub(crate) fn request_served(&self, ctx: &RequestContext, started: Instant, handled: Instant) {
-        let version = ctx.api_version.to_string();
-        self.requests.with_label_values(&[ctx.api_name, version.as_str()]).inc();
-        self.local_time.observe(ctx.api_name, handled.duration_since(started));
-        self.total_time.observe(ctx.api_name, started.elapsed());
+        self.requests.count(&ServedRequest {
+            api_key: ctx.api_key,
+            api_name: ctx.api_name,
+            api_version: ctx.api_version,
+            local: handled.duration_since(started),
+            total: started.elapsed(),
+        });
     }
 
     pub(crate) fn connection_opened(&self) {

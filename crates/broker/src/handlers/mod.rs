@@ -37,13 +37,14 @@ use twinstream_protocol::frame::INTERNAL_API_KEY_MIN;
 
 use crate::context::{Broker, RequestContext};
 use crate::controller::messages::{InternalApi, write_answer};
-use crate::server::response::{IntoResponse, Response, ResponsePart};
+use crate::server::response::{IntoResponse, Promise, Response, ResponsePart};
 
 mod by_controller; // what the APIs share that the active controller answers
 mod config_changes; // what the two ways to alter configs share
 mod config_view; // how configs look to a client
 mod group_wire; // what the group APIs share
 mod log_wire; // what the APIs over partitions share
+mod loggers; // log levels as configs
 mod shape; // what a request's bytes may look like
 mod topic_view; // how a partition looks to a client
 
@@ -223,6 +224,17 @@ pub(crate) async fn dispatch_internal(broker: &Arc<Broker>, ctx: &RequestContext
     Response::Body { header_version: 1, parts: vec![ResponsePart::Bytes(answer)] }
 }
 
+/// Waits for a promised answer. If that panics the connection is closed, because who was asked for what is forgotten.
+pub(crate) async fn kept(ctx: &RequestContext, promise: &mut Promise<Response>) -> Result<Response, String> {
+    match AssertUnwindSafe(promise).catch_unwind().await {
+        Ok(kept) => kept,
+        Err(panic) => {
+            report_panic(ctx, panic.as_ref());
+            Ok(Response::Close)
+        }
+    }
+}
+
 /// Runs a handler. `None` if it panicked, which is logged and counted and costs nobody else anything.
 async fn contained<T>(ctx: &RequestContext, handling: impl Future<Output = T>) -> Option<T> {
     // Boxed, so that an idle connection does not carry the largest handler's state.
@@ -259,7 +271,7 @@ fn report_panic(ctx: &RequestContext, panic: &(dyn std::any::Any + Send)) {
         peer = %ctx.peer,
         client = ctx.client_id.as_deref().unwrap_or(""),
         panic = panic_text(panic),
-        "request handler panicked, answered UNKNOWN_SERVER_ERROR"
+        "request handler panicked"
     );
 }
 

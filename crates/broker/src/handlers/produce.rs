@@ -9,7 +9,8 @@
 //! acks=1 is answered when the leader has the records. acks=all asks for `min.insync.replicas` before it appends, and is
 //! answered when the high watermark has passed the records (see `commit`), with
 //! NOT_ENOUGH_REPLICAS_AFTER_APPEND if the in-sync replicas have become too few by then, and with REQUEST_TIMED_OUT after
-//! the request's time limit; all partitions of a request wait together. With acks=0 there is no answer, and a failure
+//! the request's time limit; all partitions of a request wait together, and the answer is a promise meanwhile, so that the
+//! connection reads on and the next batches are written while followers fetch these. With acks=0 there is no answer, and a failure
 //! closes the connection, because the client can learn of it in no other way.
 //!
 //! Deviations: transactional batches are refused (INVALID_TXN_STATE). Records are not unpacked unless the topic
@@ -37,7 +38,7 @@ use self::commit::Pending;
 use super::log_wire::{LeaderHint, authorize_topic, blocking, leader_hint, partition_here, resolve};
 use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::partitions::{AppendRefused, Led, Partition, append_code, now_ms};
-use crate::server::response::Reply;
+use crate::server::response::{Promise, Reply};
 
 /// acks=all on the wire.
 const ALL: i16 = -1;
@@ -61,16 +62,26 @@ pub(crate) async fn handle(
     for topic in request.topic_data {
         topics.push(append_topic(broker, ctx, &image, topic, acks).await);
     }
-    commit::settle(broker, &mut pending_of(&mut topics), limit).await;
+    if commit::are_settled(&pending_of(&mut topics)) {
+        return reply(acks, answer(broker, ctx, topics));
+    }
+    let (broker, ctx) = (Arc::clone(broker), ctx.clone());
+    Reply::Later(Promise::new(async move {
+        commit::settle(&broker, &mut pending_of(&mut topics), limit).await;
+        Ok(reply(acks, answer(&broker, &ctx, topics)))
+    }))
+}
+
+fn answer(broker: &Broker, ctx: &RequestContext, topics: Vec<Produced>) -> ProduceResponse {
     // The newest image: leadership may have moved while the request waited, and hints should say where.
-    let image = broker.image.load_full();
+    let image = broker.image.load();
     let mut answer = Answer::default();
     for topic in topics {
         let response = answer.topic(broker, ctx, &image, topic);
         answer.response.responses.push(response);
     }
     answer.response.node_endpoints = answer.endpoints();
-    reply(acks, answer.response)
+    answer.response
 }
 
 pub(crate) fn error_response(ctx: &RequestContext, request: ProduceRequest, code: ErrorCode) -> Reply<ProduceResponse> {
@@ -280,12 +291,13 @@ fn is_zstd(records: &[u8]) -> bool {
     BatchHeader::parse(records).is_ok_and(|header| header.attributes.compression() == Some(Compression::Zstd))
 }
 
-/// Appends in place, because a write to the page cache is shorter than a change of threads; only a topic that
-/// makes appends wait for the disk is served elsewhere.
+/// Appends in place, because a write to the page cache is shorter than a change of threads; only what may take long
+/// (the topic waits for the disk or wants a look into compressed records, or there are many bytes) is done elsewhere.
 async fn append(partition: Arc<Partition>, records: Bytes, need_isr: bool) -> Result<Led, AppendRefused> {
-    let flush_messages = partition.log().config().flush_messages;
-    let append = move || partition.append(&records, Origin::Client, LeaderEpoch::NONE, need_isr, now_ms());
-    if flush_messages == i64::MAX { append() } else { blocking(append).await }
+    let now = now_ms();
+    let takes_long = partition.log().append_takes_long(&records, now);
+    let append = move || partition.append(&records, Origin::Client, LeaderEpoch::NONE, need_isr, now);
+    if takes_long { blocking(append).await } else { append() }
 }
 
 fn to_response(

@@ -18,7 +18,7 @@ const BUCKETS: usize = (STEPS * POWERS) as usize;
 
 const QUANTILES: [f64; 6] = [0.5, 0.75, 0.95, 0.98, 0.99, 0.999];
 
-struct Row {
+pub(super) struct Row {
     buckets: Vec<AtomicU64>,
     sum_micros: AtomicU64,
 }
@@ -26,6 +26,12 @@ struct Row {
 impl Row {
     fn new() -> Self {
         Self { buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(), sum_micros: AtomicU64::new(0) }
+    }
+
+    pub(super) fn observe(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[bucket_of(micros)].fetch_add(1, Ordering::Relaxed);
+        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
     }
 }
 
@@ -45,14 +51,8 @@ impl RequestTimes {
         Self { name, help, desc, rows: Arc::default() }
     }
 
-    pub(crate) fn observe(&self, api_name: &'static str, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let row = self.row(api_name);
-        row.buckets[bucket_of(micros)].fetch_add(1, Ordering::Relaxed);
-        row.sum_micros.fetch_add(micros, Ordering::Relaxed);
-    }
-
-    fn row(&self, api_name: &'static str) -> Arc<Row> {
+    /// The row of an API, for those who observe often.
+    pub(super) fn row(&self, api_name: &'static str) -> Arc<Row> {
         if let Some(row) = self.rows.read().get(api_name) {
             return Arc::clone(row);
         }

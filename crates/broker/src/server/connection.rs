@@ -1,13 +1,21 @@
-//! One connection: requests in, in order, one at a time.
+//! One connection: requests in, in order, answers out, in the same order.
 //!
 //! Picture: a loop of read a frame, find the API's row, dispatch, write the answer. What goes wrong stays here: a
 //! frame that cannot be decoded closes this connection with one warning that names the peer and the reason; a handler
 //! that panics costs one answer (see `handlers`).
 //!
+//! A Produce that waits for its followers is only [promised](Response::Later): its records are in the log, so the next
+//! Produce of the connection is appended meanwhile, up to [`PROMISES_MAX`]. Kafka handles one request of a connection at a
+//! time, so that a producer with acks=all waits a round trip between brokers for each; ours does not. Any other request
+//! waits until all promises are kept, so what it sees does not depend on how fast followers are.
+//!
 //! Invariants: answers leave in the order of the requests; the request's share of memory is given back before its
-//! answer is written; at shutdown the request in hand is answered, then the connection closes.
+//! answer is written; at shutdown the requests in hand are answered, then the connection closes; a client that always
+//! has another request ready lets others have their turn, see [`Turn`].
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,8 +25,9 @@ use tokio::net::TcpStream;
 use twinstream_model::ErrorCode;
 use twinstream_protocol::frame::decode_request_header;
 
-use super::frame::{Frame, FrameError, FrameReader, HeaderStart, RequestMemory};
-use super::response::{self, IntoResponse, Response, SendError};
+use super::frame::{Frame, FrameError, FrameReader, HeaderStart};
+use super::memory::RequestMemory;
+use super::response::{self, IntoResponse, Promise, Response, SendError};
 use crate::context::{Broker, Principal, RequestContext};
 use crate::handlers::{self, DispatchError};
 
@@ -63,6 +72,9 @@ impl ConnectionError {
     }
 }
 
+/// Answers that a connection may owe while it reads on: clients rarely have more requests in flight.
+const PROMISES_MAX: usize = 16;
+
 /// Serves one connection until it ends, and logs why if somebody should know.
 pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream, peer: SocketAddr, settings: ConnectionSettings) {
     let mut connection = Connection {
@@ -70,7 +82,9 @@ pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream, peer: SocketAd
         broker,
         stream,
         peer,
+        principal: Principal::anonymous(),
         settings,
+        promised: VecDeque::new(),
     };
     match connection.run().await {
         Ok(()) => tracing::debug!(%peer, "connection closed"),
@@ -83,31 +97,85 @@ struct Connection {
     broker: Arc<Broker>,
     stream: TcpStream,
     peer: SocketAddr,
+    principal: Principal,
     settings: ConnectionSettings,
     reader: FrameReader,
+    /// Answers that are owed, oldest first.
+    promised: VecDeque<Promised>,
+}
+
+/// A request whose answer is not known yet, or must wait for those before it.
+struct Promised {
+    ctx: RequestContext,
+    started: Instant,
+    answer: Promise<Response>,
+}
+
+/// How much of the runtime a connection had since it last gave way.
+#[derive(Debug, Default)]
+struct Turn {
+    requests: usize,
+    bytes: usize,
+}
+
+impl Turn {
+    /// About half a millisecond of work.
+    const REQUESTS_MAX: usize = 32;
+    const BYTES_MAX: usize = 1024 * 1024;
+
+    /// Counts a request; true if it is time to give way.
+    fn is_over_with(&mut self, request_bytes: usize) -> bool {
+        self.requests += 1;
+        self.bytes += request_bytes;
+        let is_over = self.requests >= Self::REQUESTS_MAX || self.bytes >= Self::BYTES_MAX;
+        if is_over {
+            *self = Self::default();
+        }
+        is_over
+    }
 }
 
 impl Connection {
     async fn run(&mut self) -> Result<(), ConnectionError> {
+        let ended = self.serve_frames().await;
+        // What was appended before a request that cannot be served is answered nevertheless.
+        if !ended.as_ref().is_err_and(ConnectionError::is_ordinary) {
+            self.keep_promises().await?;
+        }
+        ended
+    }
+
+    async fn serve_frames(&mut self) -> Result<(), ConnectionError> {
         let shutdown = self.broker.shutdown.clone();
+        let mut stopped = pin!(shutdown.cancelled());
+        let mut turn = Turn::default();
         loop {
+            let may_read = self.promised.len() < PROMISES_MAX;
             let frame = tokio::select! {
                 biased;
-                frame = self.reader.next(&self.stream) => frame?,
-                () = shutdown.cancelled() => return Ok(()),
+                () = &mut stopped => return Ok(()),
+                kept = first_kept(&mut self.promised) => {
+                    self.keep(kept).await?;
+                    continue;
+                }
+                frame = self.reader.next(&mut self.stream), if may_read => frame?,
             };
             let Some(frame) = frame else { return Ok(()) };
+            let request_bytes = frame.bytes.len();
             self.serve_frame(frame).await?;
-            if shutdown.is_cancelled() {
-                return Ok(());
+            if turn.is_over_with(request_bytes) {
+                tokio::task::yield_now().await;
             }
         }
     }
 
-    async fn serve_frame(&self, frame: Frame) -> Result<(), ConnectionError> {
+    async fn serve_frame(&mut self, frame: Frame) -> Result<(), ConnectionError> {
         let started = Instant::now();
         let Frame { mut bytes, memory } = frame;
         let start = HeaderStart::peek(&bytes);
+        if start.api_key != ApiKey::Produce as i16 {
+            self.keep_promises().await?;
+        }
         let ctx = self.context(start, &mut bytes)?;
         let response = if is_unknown_api_versions(&ctx) {
             ctx.count_error(ErrorCode::UnsupportedVersion);
@@ -118,16 +186,33 @@ impl Connection {
             self.until_serving(&ctx).await?;
             handlers::dispatch(&self.broker, &ctx, bytes).await?
         };
-        let handled = Instant::now();
         drop(memory);
-        let sent = self.answer(&ctx, response).await;
-        self.broker.metrics.request_served(&ctx, started, handled);
-        sent
+        match response {
+            Response::Later(answer) => self.promised.push_back(Promised { ctx, started, answer }),
+            ready if self.promised.is_empty() => self.answer(&ctx, started, ready).await?,
+            ready => self.promised.push_back(Promised { ctx, started, answer: Promise::kept(ready) }),
+        }
+        Ok(())
+    }
+
+    /// Sends the answer to the oldest request that waited for it.
+    async fn keep(&mut self, kept: Result<Response, String>) -> Result<(), ConnectionError> {
+        let Some(Promised { ctx, started, .. }) = self.promised.pop_front() else { return Ok(()) };
+        let unencodable = |reason| DispatchError::Unencodable { api: ctx.api_name, version: ctx.api_version, reason };
+        self.answer(&ctx, started, kept.map_err(unencodable)?).await
+    }
+
+    async fn keep_promises(&mut self) -> Result<(), ConnectionError> {
+        while !self.promised.is_empty() {
+            let kept = first_kept(&mut self.promised).await;
+            self.keep(kept).await?;
+        }
+        Ok(())
     }
 
     /// Lets requests of clients wait until the broker can answer them: it is better than telling them that their topics
     /// do not exist. ApiVersions and requests of other nodes go on, since they are part of the start.
-    async fn until_serving(&self, ctx: &RequestContext) -> Result<(), ConnectionError> {
+    async fn until_serving(&mut self, ctx: &RequestContext) -> Result<(), ConnectionError> {
         if ctx.api_key == ApiKey::ApiVersions as i16 || self.broker.serving.is_cancelled() {
             return Ok(());
         }
@@ -164,7 +249,7 @@ impl Connection {
             api_version: start.api_version,
             correlation_id: start.correlation_id,
             client_id,
-            principal: Principal::anonymous(),
+            principal: self.principal.clone(),
             listener: Arc::clone(&self.settings.listener),
             peer: self.peer,
             metrics: Arc::clone(&self.broker.metrics),
@@ -178,7 +263,19 @@ impl Connection {
         Ok(answer.map_err(|reason| DispatchError::Unencodable { api: ctx.api_name, version: 0, reason })?)
     }
 
-    async fn answer(&self, ctx: &RequestContext, response: Response) -> Result<(), ConnectionError> {
+    async fn answer(
+        &mut self,
+        ctx: &RequestContext,
+        started: Instant,
+        response: Response,
+    ) -> Result<(), ConnectionError> {
+        let handled = Instant::now();
+        let sent = self.send(ctx, response).await;
+        self.broker.metrics.request_served(ctx, started, handled);
+        sent
+    }
+
+    async fn send(&mut self, ctx: &RequestContext, response: Response) -> Result<(), ConnectionError> {
         match response {
             Response::Body { header_version, parts } => {
                 let idle_limit = self.settings.idle_limit;
@@ -189,7 +286,17 @@ impl Connection {
             }
             Response::Silent => Ok(()),
             Response::Close => Err(ConnectionError::FailedSilently),
+            // A promise is kept before it gets here; a promise of a promise is none of ours.
+            Response::Later(_) => Err(ConnectionError::FailedSilently),
         }
+    }
+}
+
+/// Resolves when the answer to the oldest request is known; never if none is owed.
+async fn first_kept(promised: &mut VecDeque<Promised>) -> Result<Response, String> {
+    match promised.front_mut() {
+        Some(first) => handlers::kept(&first.ctx, &mut first.answer).await,
+        None => std::future::pending().await,
     }
 }
 

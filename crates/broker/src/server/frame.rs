@@ -1,48 +1,39 @@
 //! Frames in: a length, then a request header, then a body.
 //!
+//! Picture: one read asks for [`READ_STEP`] bytes, so that small requests arrive whole, and several at once if the client
+//! pipelines them. A longer frame gets a buffer of its size, into which the rest is read; the decoded request and the
+//! log's write borrow from there.
+//!
 //! Invariants: nothing is allocated for a frame before its length passed the bound and its bytes were reserved from
 //! the broker's request memory; the buffer of an idle connection is released; a frame is one allocation that the
-//! decoded request borrows from.
+//! decoded request borrows from. A read that was given up goes on where it was.
 //!
 //! Not here: the request header beyond its first eight bytes (`twinstream_protocol::frame`), what a request means.
 
+use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::memory::{Incoming, RequestMemory, Reservation};
 
 /// One read asks for at least this much, so that small requests arrive whole in one system call.
 const READ_STEP: usize = 16 * 1024;
 
-/// The bytes of requests that may be in memory at once, over all connections.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestMemory {
-    permits: Arc<Semaphore>,
-    total: u32,
-}
-
-impl RequestMemory {
-    pub(crate) fn new(total_bytes: u64) -> Self {
-        let total = u32::try_from(total_bytes).unwrap_or(u32::MAX);
-        Self { permits: Arc::new(Semaphore::new(total as usize)), total }
-    }
-
-    /// Waits until a frame of this size may be held. A frame larger than the whole bound takes all of it.
-    async fn reserve(&self, frame_length: usize) -> OwnedSemaphorePermit {
-        let wanted = u32::try_from(frame_length).unwrap_or(u32::MAX).min(self.total);
-        let permits = Arc::clone(&self.permits);
-        permits.acquire_many_owned(wanted).await.expect("the semaphore of request memory is never closed")
-    }
-}
+/// How often a frame that does not get on is looked at, whether others wait for its memory.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One request frame, with its share of request memory.
 pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
     /// Given back when the request is served.
-    pub(crate) memory: OwnedSemaphorePermit,
+    pub(crate) memory: Reservation,
 }
 
 /// Why no further frame comes from a connection.
@@ -52,6 +43,12 @@ pub(crate) enum FrameError {
     Truncated { got: usize, wanted: usize },
     #[error("no request for {}s", .0.as_secs())]
     Idle(Duration),
+    #[error(
+        "request came too slowly while others waited for memory ({got} of {wanted} bytes in {}s); \
+         raise queued.max.request.bytes if clients are far away",
+        .after.as_secs()
+    )]
+    TooSlow { got: usize, wanted: usize, after: Duration },
     #[error("{0}")]
     NotKafka(&'static str),
     #[error("request of {length} bytes is over socket.request.max.bytes={limit}")]
@@ -65,6 +62,8 @@ pub(crate) enum FrameError {
 /// Cuts a connection's byte stream into frames.
 pub(crate) struct FrameReader {
     buffer: BytesMut,
+    /// The frame whose length was read.
+    incoming: Option<Incoming>,
     limit: usize,
     memory: RequestMemory,
     idle_limit: Duration,
@@ -72,19 +71,23 @@ pub(crate) struct FrameReader {
 
 impl FrameReader {
     pub(crate) fn new(limit: usize, memory: RequestMemory, idle_limit: Duration) -> Self {
-        Self { buffer: BytesMut::new(), limit, memory, idle_limit }
+        Self { buffer: BytesMut::new(), incoming: None, limit, memory, idle_limit }
     }
 
-    /// The next frame, or `None` when the client closed between two requests. Safe to cancel between frames.
-    pub(crate) async fn next(&mut self, stream: &TcpStream) -> Result<Option<Frame>, FrameError> {
-        if !self.fill(stream, 4, READ_STEP).await? {
+    /// The next frame, or `None` when the client closed between two requests. May be given up and called again.
+    pub(crate) async fn next(&mut self, stream: &mut TcpStream) -> Result<Option<Frame>, FrameError> {
+        if self.incoming.is_none() {
+            if !self.fill(stream, 4, READ_STEP).await? {
+                return Ok(None);
+            }
+            let length = self.checked_length()?;
+            self.incoming = Some(Incoming::new(length, self.memory.reserve(length).await));
+        }
+        let whole = 4 + self.incoming.as_ref().map_or(0, |incoming| incoming.length);
+        if !self.fill(stream, whole, whole).await? {
             return Ok(None);
         }
-        let length = self.checked_length()?;
-        let memory = self.memory.reserve(length).await;
-        if !self.fill(stream, 4 + length, 4 + length).await? {
-            return Ok(None);
-        }
+        let Some(Incoming { length, memory, .. }) = self.incoming.take() else { return Ok(None) };
         self.buffer.advance(4);
         let bytes = self.buffer.split_to(length).freeze();
         Ok(Some(Frame { bytes, memory }))
@@ -104,24 +107,57 @@ impl FrameReader {
     }
 
     /// Reads until `wanted` bytes are there. False when the client closed before the first of them.
-    async fn fill(&mut self, stream: &TcpStream, wanted: usize, capacity: usize) -> Result<bool, FrameError> {
+    async fn fill(&mut self, stream: &mut TcpStream, wanted: usize, capacity: usize) -> Result<bool, FrameError> {
         while self.buffer.len() < wanted {
             if self.buffer.is_empty() {
                 self.buffer = BytesMut::new(); // an idle connection keeps no buffer
             }
-            let readable = tokio::time::timeout(self.idle_limit, stream.readable()).await;
-            readable.map_err(|_| FrameError::Idle(self.idle_limit))??;
+            self.readable(stream, wanted).await?;
             self.buffer.reserve(capacity.saturating_sub(self.buffer.len()).max(1));
-            match stream.try_read_buf(&mut self.buffer) {
-                Ok(0) if self.buffer.is_empty() => return Ok(false),
-                Ok(0) => return Err(FrameError::Truncated { got: self.buffer.len(), wanted }),
-                Ok(_) => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(error) => return Err(error.into()),
+            match read_now(stream, &mut self.buffer).await {
+                None => {}
+                Some(Ok(0)) if self.buffer.is_empty() => return Ok(false),
+                Some(Ok(0)) => return Err(FrameError::Truncated { got: self.buffer.len(), wanted }),
+                Some(Ok(_)) => {}
+                Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Some(Err(error)) => return Err(error.into()),
             }
         }
         Ok(true)
     }
+
+    /// Waits until the socket has something, within the limits of idle and of slow clients.
+    async fn readable(&self, stream: &TcpStream, wanted: usize) -> Result<(), FrameError> {
+        let idle_since = Instant::now();
+        loop {
+            let limit = match &self.incoming {
+                Some(_) => self.idle_limit.min(LOOK_INTERVAL),
+                None => self.idle_limit,
+            };
+            let readable = tokio::time::timeout(limit, stream.readable()).await;
+            let now = Instant::now();
+            let got = self.buffer.len();
+            if let Some(incoming) = self.incoming.as_ref().filter(|incoming| incoming.is_in_the_way(got, now)) {
+                return Err(FrameError::TooSlow { got, wanted, after: incoming.age() });
+            }
+            match readable {
+                Ok(ready) => return Ok(ready?),
+                Err(_) if now.duration_since(idle_since) < self.idle_limit => {}
+                Err(_) => return Err(FrameError::Idle(self.idle_limit)),
+            }
+        }
+    }
+}
+
+/// Reads what is there, `None` if that is nothing. The runtime takes a read that did not fill the buffer for the last one
+/// (epoll tells of new bytes), which saves a call that would only say so.
+async fn read_now(stream: &mut TcpStream, buffer: &mut BytesMut) -> Option<io::Result<usize>> {
+    let mut read = pin!(stream.read_buf(buffer));
+    poll_fn(|context| match read.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// API key, version and correlation id.

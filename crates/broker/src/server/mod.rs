@@ -1,10 +1,13 @@
 //! The network side: listeners, connections, frames in, responses out.
 //!
 //! Picture: a [`listener`] accepts sockets within its limits and gives each to a [`connection`] task, which reads one
-//! [`frame`] after the other, hands it to the handler table and writes the [`response`] before it reads the next.
+//! [`frame`] after the other within the bound of request [`memory`], hands it to the handler table and writes the
+//! [`response`], which may be a [`promise`] while it reads the next.
 
 pub(crate) mod bind;
 pub(crate) mod connection;
 pub(crate) mod frame;
 pub(crate) mod listener;
+pub(crate) mod memory;
+mod promise;
 pub(crate) mod response;

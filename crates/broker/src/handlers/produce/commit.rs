@@ -49,9 +49,13 @@ impl Pending {
     }
 }
 
+pub(super) fn are_settled(pending: &[&mut Pending]) -> bool {
+    pending.iter().all(|pending| pending.outcome.is_some())
+}
+
 /// Waits until each has an outcome, for at most `limit`.
 pub(super) async fn settle(broker: &Broker, pending: &mut [&mut Pending], limit: Duration) {
-    if pending.iter().all(|pending| pending.outcome.is_some()) {
+    if are_settled(pending) {
         return;
     }
     let wait = bell(pending);

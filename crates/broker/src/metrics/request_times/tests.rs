@@ -14,7 +14,7 @@ fn every_duration_falls_into_a_bucket_whose_upper_end_is_close_above() {
 fn quantiles_are_in_milliseconds() {
     let times = RequestTimes::new("times_ms", "help");
     for millis in 1..=100 {
-        times.observe("Fetch", Duration::from_millis(millis));
+        times.row("Fetch").observe(Duration::from_millis(millis));
     }
     let family = times.collect().remove(0);
     let summary = family.get_metric()[0].get_summary().clone();

@@ -24,33 +24,33 @@ fn framed(body: &[u8]) -> Vec<u8> {
 
 /// The error that a first packet leads to.
 async fn refused(packet: &[u8]) -> FrameError {
-    let (mut client, server) = pair().await;
+    let (mut client, mut server) = pair().await;
     client.write_all(packet).await.unwrap();
-    reader().next(&server).await.err().expect("the packet is refused")
+    reader().next(&mut server).await.err().expect("the packet is refused")
 }
 
 #[tokio::test]
 async fn frames_in_one_packet_come_out_one_by_one() {
-    let (mut client, server) = pair().await;
+    let (mut client, mut server) = pair().await;
     let packet = [framed(b"first request"), framed(b"second request")].concat();
     client.write_all(&packet).await.unwrap();
     let mut reader = reader();
-    assert_eq!(reader.next(&server).await.unwrap().unwrap().bytes, "first request");
-    assert_eq!(reader.next(&server).await.unwrap().unwrap().bytes, "second request");
+    assert_eq!(reader.next(&mut server).await.unwrap().unwrap().bytes, "first request");
+    assert_eq!(reader.next(&mut server).await.unwrap().unwrap().bytes, "second request");
     drop(client);
-    assert!(reader.next(&server).await.unwrap().is_none());
+    assert!(reader.next(&mut server).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn a_frame_larger_than_one_read_arrives_whole() {
-    let (mut client, server) = pair().await;
+    let (mut client, mut server) = pair().await;
     let body = vec![7u8; 300_000];
     let sender = tokio::spawn({
         let packet = framed(&body);
         async move { client.write_all(&packet).await.map(|()| client) }
     });
     let mut reader = FrameReader::new(1 << 20, RequestMemory::new(1 << 20), IDLE);
-    assert_eq!(reader.next(&server).await.unwrap().unwrap().bytes, body);
+    assert_eq!(reader.next(&mut server).await.unwrap().unwrap().bytes, body);
     sender.await.unwrap().unwrap();
 }
 
@@ -70,30 +70,46 @@ async fn http_and_tls_clients_are_named() {
 
 #[tokio::test]
 async fn a_request_cut_off_says_how_much_arrived() {
-    let (mut client, server) = pair().await;
+    let (mut client, mut server) = pair().await;
     client.write_all(&framed(b"a whole request")[..10]).await.unwrap();
     drop(client);
-    let error = reader().next(&server).await.err().expect("the request is incomplete");
+    let error = reader().next(&mut server).await.err().expect("the request is incomplete");
     assert!(matches!(error, FrameError::Truncated { got: 10, wanted: 19 }), "{error}");
 }
 
 #[tokio::test]
 async fn a_silent_connection_ends_after_the_idle_limit() {
-    let (_client, server) = pair().await;
+    let (_client, mut server) = pair().await;
     let mut reader = FrameReader::new(1024, RequestMemory::new(4096), Duration::from_millis(1));
-    assert!(matches!(reader.next(&server).await, Err(FrameError::Idle(_))));
+    assert!(matches!(reader.next(&mut server).await, Err(FrameError::Idle(_))));
 }
 
 #[tokio::test]
 async fn a_request_waits_for_memory_that_others_hold() {
-    let (mut client, server) = pair().await;
+    let (mut client, mut server) = pair().await;
     client.write_all(&framed(&[1; 60])).await.unwrap();
     client.write_all(&framed(&[2; 60])).await.unwrap();
     let mut reader = FrameReader::new(1024, RequestMemory::new(100), IDLE);
-    let first = reader.next(&server).await.unwrap().unwrap();
-    let (second, ()) = tokio::join!(reader.next(&server), async {
+    let first = reader.next(&mut server).await.unwrap().unwrap();
+    let (second, ()) = tokio::join!(reader.next(&mut server), async {
         tokio::task::yield_now().await;
         drop(first.memory);
     });
     assert_eq!(second.unwrap().unwrap().bytes, vec![2; 60]);
+}
+
+#[tokio::test]
+async fn a_read_that_is_given_up_goes_on_where_it_was() {
+    let (mut client, mut server) = pair().await;
+    let memory = RequestMemory::new(4096);
+    let mut reader = FrameReader::new(1024, memory.clone(), IDLE);
+    let frame = framed(&[5; 600]);
+    for piece in frame.chunks(200) {
+        let given_up = tokio::time::timeout(Duration::from_millis(1), reader.next(&mut server)).await;
+        assert!(given_up.is_err());
+        client.write_all(piece).await.unwrap();
+    }
+    assert_eq!(reader.next(&mut server).await.unwrap().unwrap().bytes, vec![5; 600]);
+    // Its share of memory was taken once and is given back.
+    drop(memory.reserve(4096).await);
 }
