@@ -26,6 +26,12 @@ pub enum BrokerError {
         "not registered with the controller within initial.broker.registration.timeout.ms={limit_ms}; are most of the voters of controller.quorum.voters up?"
     )]
     NotRegistered { limit_ms: u128 },
+    #[error("all log directories have failed; see the errors above, replace the disks or take them out of log.dirs")]
+    NoDirectoryLeft,
+    #[error(
+        "a log directory failed and the controller could not be told within log.dir.failure.timeout.ms={limit_ms}; stopping, so that others take over"
+    )]
+    FailureNotReported { limit_ms: u128 },
     #[error("a part of the broker ended unexpectedly: {0}")]
     Ended(&'static str),
     #[error(transparent)]

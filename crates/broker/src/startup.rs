@@ -26,12 +26,14 @@ use crate::controller::{self, ControllerStart, Membership};
 use crate::follow::{self, Followed};
 use crate::groups::GroupService;
 use crate::metrics::{BrokerMetrics, InSyncFigures, LogFigures, QuorumFigures, watch_quorum};
-use crate::partitions::{Directories, FetchSessions, PartitionManager, ProducerIds};
+use crate::partitions::{
+    Cleaner, CleanerMetrics, ColdReads, Directories, FetchSessions, PartitionManager, ProducerIds, watch_failures,
+};
 use crate::replication::Replication;
 use crate::server::bind::{self, Bound};
 use crate::server::connection::ConnectionSettings;
-use crate::server::frame::RequestMemory;
 use crate::server::listener::{ConnectionLimits, DRAIN_LIMIT, accept_loop};
+use crate::server::memory::RequestMemory;
 use crate::settings::{NetworkSettings, Settings, sources};
 use crate::{BrokerError, BrokerOptions};
 
@@ -39,7 +41,7 @@ pub(crate) async fn run(options: BrokerOptions, mut shutdown: watch::Receiver<bo
     let started = Instant::now();
     let settings = Arc::new(read_settings(&options)?);
     let files = OpenFiles::new(settings.log.open_files_max.min(OpenFiles::default_max(raise_file_limit())));
-    let directories = Directories::open(&settings.log.dirs, settings.node.id, files)?;
+    let directories = Directories::open(&settings.log.dirs, settings.node.id, settings.log.reserve_bytes, files)?;
     let bound = bind::bind_all(&settings.network.listeners, settings.network.backlog).await?;
     let node = Node::new(settings, directories, &bound, &shutdown).await?;
     let outcome = node.serve(bound, started, &mut shutdown).await;
@@ -92,9 +94,11 @@ impl Node {
             partitions,
             replication,
             fetch_sessions: FetchSessions::new(settings.network.fetch_session_slots),
+            cold_reads: ColdReads::new(&metrics.registry),
             producer_ids: ProducerIds::default(),
             groups,
             complaints: Complaints::default(),
+            connection_limits: Arc::new(ConnectionLimits::new(settings.network.connections.clone())),
             settings,
             image,
             metrics,
@@ -115,6 +119,8 @@ impl Node {
         let addresses: Vec<String> = bound.iter().map(ToString::to_string).collect();
         accept(broker, bound, &self.connections);
         broker.partitions.start_background(&self.background, &broker.shutdown);
+        let compaction = CleanerMetrics::new(&broker.metrics.registry);
+        Cleaner::new(Arc::clone(&broker.partitions), compaction).start(&self.background, &broker.shutdown);
         broker.replication.start(broker, &self.background);
         self.background.spawn(watch_quorum(Arc::clone(broker)));
         let (following, followed) = follow::start(Arc::clone(broker));
@@ -124,6 +130,7 @@ impl Node {
             _ = shutdown.wait_for(|stop| *stop) => Ok(()),
             failed = self.become_ready(followed, &addresses, started) => Err(failed),
             failed = broker.controller.failed() => Err(failed.into()),
+            failed = watch_failures(Arc::clone(broker)) => Err(failed),
             failed = self.membership.refused() => Err(failed.into()),
             ended = following => match ended {
                 Ok(Err(error)) => Err(error),
@@ -214,15 +221,10 @@ async fn serve_metrics(
 /// Starts accepting on every listener.
 fn accept(broker: &Arc<Broker>, bound: Vec<Bound>, connections: &TaskTracker) {
     let network = &broker.settings.network;
-    let limits = Arc::new(ConnectionLimits::new(
-        network.connections_max,
-        network.connections_per_ip_max,
-        network.connections_per_ip_overrides.clone(),
-    ));
     let memory = RequestMemory::new(network.queued_request_bytes_max);
     for Bound { listener, socket, .. } in bound {
         let settings = connection_settings(network, listener.name, memory.clone());
-        let accepting = accept_loop(Arc::clone(broker), socket, Arc::clone(&limits), settings, connections.clone());
+        let accepting = accept_loop(Arc::clone(broker), socket, settings, connections.clone());
         connections.spawn(accepting);
     }
 }

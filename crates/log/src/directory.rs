@@ -240,7 +240,8 @@ impl LogDirectory {
             return Err(LogError::io("inspect", &path)(gone));
         }
         let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
-        let touched = rustix::fs::futimens(&self.lock, &rustix::fs::Timestamps { last_access: now, last_modification: now });
+        let touched =
+            rustix::fs::futimens(&self.lock, &rustix::fs::Timestamps { last_access: now, last_modification: now });
         touched.map_err(|e| LogError::io("touch", &path)(e.into()))
     }
 

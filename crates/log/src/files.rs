@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -99,17 +100,26 @@ pub(crate) fn write_pieces_at(file: &File, pieces: &[(&[u8], &[u8])], mut positi
             group.iter().flat_map(|(head, body)| [IoSlice::new(head), IoSlice::new(body)]).collect();
         let mut rest = &mut slices[..];
         while rest.iter().any(|slice| !slice.is_empty()) {
-            let written = match rustix::io::pwritev(file, rest, position) {
+            let written = match write_vectored_at(file, rest, position) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => written,
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
             };
             position += written as u64;
             IoSlice::advance_slices(&mut rest, written);
         }
     }
     Ok(())
+}
+
+/// `pwritev(2)` by way of the C library, so that a library which is loaded before it can make writes fail.
+fn write_vectored_at(file: &File, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+    let count = libc::c_int::try_from(slices.len().min(2 * BATCHES_PER_WRITE)).unwrap_or(libc::c_int::MAX);
+    let position = libc::off_t::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    // SAFETY: an `IoSlice` has the layout of an `iovec`, and the slices live until the call returns.
+    let written = unsafe { libc::pwritev(file.as_raw_fd(), slices.as_ptr().cast(), count, position) };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
 }
 
 /// Reads up to `buffer.len()` bytes at a position; less only at the end of the file.

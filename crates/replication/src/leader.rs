@@ -9,7 +9,8 @@
 //!   proposed ISR       what the controller was asked for and has not answered
 //!   maximal ISR        both together: counts for the high watermark
 //! ```
-//! Invariants: L1 high watermark = smallest log end over the maximal ISR, and it stands still while the committed ISR
+//! Invariants: L1 high watermark = smallest log end over the maximal ISR (where `twinstream.flush` is `ack`: smallest
+//! flushed end), and it stands still while the committed ISR
 //! is smaller than min.insync.replicas (KIP-966). L2 one proposal at a time. L3 only an answer or an image of the same
 //! leader epoch with a newer partition epoch changes the committed ISR. L4 a follower counts only under the broker
 //! epoch of its present registration (KIP-903).
@@ -144,6 +145,9 @@ pub struct LeaderState {
     quiet_until: Option<Instant>,
     followers: BTreeMap<NodeId, Progress>,
     log: LogPositions,
+    /// Of the own log only what lies below counts, because the rest is not on the disk yet. `None` where that does not
+    /// matter.
+    flushed: Option<Offset>,
     settings: LeaderSettings,
     ticked: Instant,
     /// Followers are not blamed for silence before this time: this process itself did not run.
@@ -180,6 +184,7 @@ impl LeaderState {
             quiet_until: None,
             followers: BTreeMap::new(),
             log,
+            flushed: None,
             settings,
             ticked: now,
             awake_since: now,
@@ -276,6 +281,13 @@ impl LeaderState {
     pub fn appended(&mut self, log_end: Offset, now: Instant) -> Option<Offset> {
         self.log.end = log_end.max(self.log.end);
         self.move_high_watermark(now)
+    }
+
+    /// Where what this broker has may be lost with its power, only the part that it has flushed counts; the followers of
+    /// such a partition fetch at what they have flushed. Takes effect with the next event, mostly
+    /// [`LeaderState::appended`].
+    pub fn set_flushed(&mut self, flushed: Option<Offset>) {
+        self.flushed = flushed;
     }
 
     /// A follower asks for records: checks that its log agrees with ours and takes in what it says. `end_of_epoch` is
@@ -410,7 +422,7 @@ impl LeaderState {
         if self.check_min_isr().is_err() {
             return None;
         }
-        let mut reached = self.log.end;
+        let mut reached = self.flushed.map_or(self.log.end, |flushed| flushed.min(self.log.end));
         for (id, follower) in &self.followers {
             if self.maximal_isr().any(|member| member == *id) {
                 reached = reached.min(follower.log_end?);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use twinstream_client::{Admin, ClientSettings};
 
 use crate::folder::Folder;
-use crate::nemesis::{Clock, Network};
+use crate::nemesis::{Clock, Disk, Network, Shim};
 use crate::ports::free_port;
 use crate::server::{Home, Server};
 use crate::wait::wait_until;
@@ -21,6 +21,8 @@ pub struct ClusterOptions {
     replicas: usize,
     network: bool,
     clocks: bool,
+    disk_mebibytes: Option<u64>,
+    shims: bool,
     binary: Option<std::path::PathBuf>,
     settings: Vec<(String, String)>,
     own_settings: Vec<(usize, String, String)>,
@@ -34,6 +36,8 @@ impl Default for ClusterOptions {
             replicas: 1,
             network: false,
             clocks: false,
+            disk_mebibytes: None,
+            shims: false,
             binary: None,
             settings: Vec::new(),
             own_settings: Vec::new(),
@@ -74,6 +78,18 @@ impl ClusterOptions {
     /// Brokers run this binary instead of the one that was built together with the test.
     pub fn binary(mut self, path: impl Into<std::path::PathBuf>) -> Self {
         self.binary = Some(path.into());
+        self
+    }
+
+    /// Every broker keeps its data on a disk of its own, which can lose its power.
+    pub fn disks(mut self, mebibytes: u64) -> Self {
+        self.disk_mebibytes = Some(mebibytes);
+        self
+    }
+
+    /// Writes and flushes of every broker can be made to fail.
+    pub fn shims(mut self) -> Self {
+        self.shims = true;
         self
     }
 
@@ -125,6 +141,8 @@ pub struct Cluster {
     brokers: Vec<Server>,
     options: ClusterOptions,
     network: Option<Arc<Network>>,
+    // After the brokers, which use them.
+    disks: Vec<Disk>,
     folder: Folder,
 }
 
@@ -137,10 +155,12 @@ impl Cluster {
         let folder = Folder::new();
         let network = options.network.then(|| Arc::new(Network::new(brokers)));
         let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
+        let disk = |id: usize, mebibytes| Disk::ext4(&folder.path().join(id.to_string()), mebibytes);
+        let disks = (1..=brokers).filter_map(|id| Some(disk(id, options.disk_mebibytes?))).collect();
         let places: Vec<Place> = (1..=brokers).map(|id| Place::of(network.as_ref(), id, ports[id - 1])).collect();
         let addresses: Vec<String> = places.iter().map(Place::address).collect();
         let servers = (1..).zip(&places).map(|(id, place)| server(&folder, place, &addresses, id, &options));
-        let mut cluster = Self { brokers: servers.collect(), options, network, folder };
+        let mut cluster = Self { brokers: servers.collect(), options, network, disks, folder };
         for broker in &mut cluster.brokers {
             broker.spawn();
         }
@@ -156,6 +176,9 @@ impl Cluster {
         let id = self.brokers.len() + 1;
         if let Some(network) = &self.network {
             network.add_broker();
+        }
+        if let Some(mebibytes) = self.options.disk_mebibytes {
+            self.disks.push(Disk::ext4(&self.data(id), mebibytes));
         }
         let place = Place::of(self.network.as_ref(), id, free_port());
         let mut addresses: Vec<String> = self.brokers.iter().map(Server::address).collect();
@@ -179,6 +202,16 @@ impl Cluster {
     /// The wall clock of a broker; panics when the options did not ask for clocks.
     pub fn clock(&self, id: usize) -> &Clock {
         self.brokers[id - 1].clock()
+    }
+
+    /// The disk of a broker; panics when the options did not ask for disks.
+    pub fn disk(&self, id: usize) -> &Disk {
+        self.disks.get(id - 1).expect("a cluster with ClusterOptions::disks")
+    }
+
+    /// What can go wrong with a broker's files; panics when the options did not ask for shims.
+    pub fn shim(&self, id: usize) -> &Shim {
+        self.brokers[id - 1].shim()
     }
 
     /// How many brokers there are, running or not.
@@ -244,6 +277,9 @@ fn server(folder: &Folder, place: &Place, addresses: &[String], id: usize, optio
     }
     if options.clocks {
         server = server.with_clock(Clock::new(folder.path().join(format!("clock-{id}"))));
+    }
+    if options.shims {
+        server = server.with_shim(Shim::new(&folder.sub(&format!("shim-{id}")), &folder.sub(&id.to_string())));
     }
     match &place.home {
         Some(home) => server.at_home(home.clone()),

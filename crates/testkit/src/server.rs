@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::binary::twinstream;
 use crate::folder::Folder;
-use crate::nemesis::{Clock, Network};
+use crate::nemesis::{Clock, Network, Shim};
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::rest::Rest;
@@ -41,6 +41,7 @@ pub struct Server {
     home: Option<Home>,
     // After the process, which lives by it.
     clock: Option<Clock>,
+    shim: Option<Shim>,
     // Last, so that the process is dead before its folder goes.
     _folder: Folder,
 }
@@ -69,6 +70,7 @@ impl Server {
             process: None,
             home: None,
             clock: None,
+            shim: None,
             _folder: folder.clone(),
         }
     }
@@ -92,6 +94,17 @@ impl Server {
         self
     }
 
+    /// Lets its writes and flushes fail on demand from its next start on.
+    pub(crate) fn with_shim(mut self, shim: Shim) -> Self {
+        self.shim = Some(shim);
+        self
+    }
+
+    /// What can go wrong with its files; panics when that was not asked for.
+    pub fn shim(&self) -> &Shim {
+        self.shim.as_ref().unwrap_or_else(|| panic!("{} has no shim", self.name))
+    }
+
     /// Its own clock; panics when it goes by everybody's.
     pub fn clock(&self) -> &Clock {
         self.clock.as_ref().unwrap_or_else(|| panic!("{} has no clock of its own", self.name))
@@ -112,6 +125,9 @@ impl Server {
         }
         if let Some(clock) = &self.clock {
             clock.govern(&mut command);
+        }
+        if let Some(shim) = &self.shim {
+            shim.govern(&mut command);
         }
         self.process = Some(Process::spawn(&self.name, command, &self.log));
     }

@@ -1,15 +1,16 @@
 //! Which broker settings may change while the broker runs.
 //!
 //! Only those that truly take effect at once: the broker-wide defaults of topic configs, which are looked up in the image whenever a
-//! topic's configs are, and the rates of throttled replication. Everything else is refused with a way out, rather than stored without effect.
+//! topic's configs are, and those that the table marks. Everything else is refused with a way out, rather than stored without effect.
 
 use std::sync::Arc;
 
 use twinstream_metadata::ConfigResource;
-use twinstream_metadata::configs::{Fate, TOPIC_CONFIGS, TopicConfig};
+use twinstream_metadata::configs::{self, TOPIC_CONFIGS, TopicConfig};
 use twinstream_metadata::controller::BrokerConfigs;
 
-use crate::settings::{Settings, table};
+use crate::settings::table::Fate;
+use crate::settings::{Settings, live, table};
 
 /// The rules, from the settings table and the table of topic configs.
 pub(crate) struct DynamicBrokerConfigs {
@@ -22,18 +23,19 @@ impl DynamicBrokerConfigs {
     }
 }
 
-/// How fast partitions that are being moved may be copied: set before a reassignment and removed after it.
-const THROTTLES: [&str; 2] = ["leader.replication.throttled.rate", "follower.replication.throttled.rate"];
+/// Stands in for `flush.ms` where that is not set, but the clock that it sets itself is wound up at the start.
+const NOT_ITSELF: &str = "log.flush.scheduler.interval.ms";
 
 /// Whether a broker setting takes effect when it is changed while the broker runs.
 pub(crate) fn is_dynamic(name: &str) -> bool {
-    THROTTLES.contains(&name) || twin_of(name).is_some()
+    let is_marked = table::find(name).is_some_and(|setting| setting.at_run_time);
+    is_marked || (twin_of(name).is_some() && name != NOT_ITSELF)
 }
 
 /// The topic config that has this setting as its default.
 fn twin_of(name: &str) -> Option<&'static TopicConfig> {
     let has_twin = |config: &&TopicConfig| config.twins.iter().any(|twin| twin.name == name);
-    TOPIC_CONFIGS.iter().filter(|config| config.fate == Fate::Effect).find(has_twin)
+    TOPIC_CONFIGS.iter().filter(|config| config.fate == configs::Fate::Effect).find(has_twin)
 }
 
 impl BrokerConfigs for DynamicBrokerConfigs {
@@ -43,12 +45,17 @@ impl BrokerConfigs for DynamicBrokerConfigs {
             return Err(format!("unknown broker setting {name}{hint}"));
         };
         if !is_dynamic(name) {
-            return Err(format!(
-                "setting {name} does not change while the broker runs; set it in the broker's settings file and restart it"
-            ));
+            return Err(match setting.fate {
+                Fate::NoSuchPart => format!("setting {name} has nothing to change: {}", setting.doc),
+                _ => format!(
+                    "setting {name} does not change while the broker runs; set it in the broker's settings file and restart it"
+                ),
+            });
         }
         let value = value.trim();
-        setting.check(value).map_err(|allowed| format!("{name}={value} is malformed; allowed is {allowed}"))?;
+        let malformed = |allowed| format!("{name}={value} is malformed; allowed is {allowed}");
+        setting.check(value).map_err(malformed)?;
+        live::check(name, value).map_err(malformed)?;
         Ok(value.to_owned())
     }
 

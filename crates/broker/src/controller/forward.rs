@@ -12,8 +12,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::{Decodable, Encodable};
 use twinstream_metadata::codec::{DecodeError, Writer};
-use twinstream_metadata::controller::IsrChange;
-use twinstream_model::{ErrorCode, NodeId};
+use twinstream_metadata::controller::{IsrChange, Reported};
+use twinstream_model::{ErrorCode, NodeId, PartitionIndex, TopicId};
 
 use super::ask::{ForwardError, Question, Refusal, ask};
 use super::messages::{self, Forwarded, InternalApi};
@@ -78,6 +78,16 @@ impl ControllerClient {
         changes: Vec<IsrChange>,
     ) -> Result<messages::IsrOutcomes, Refusal> {
         serving::alter_partitions_here(&self.shared, from, epoch, changes).await
+    }
+
+    /// A broker says which of its copies it cannot use.
+    pub(crate) async fn serve_offline_report(
+        &self,
+        from: NodeId,
+        epoch: i64,
+        partitions: Vec<(TopicId, PartitionIndex)>,
+    ) -> Result<Reported, Refusal> {
+        serving::replicas_offline_here(&self.shared, from, epoch, partitions).await
     }
 
     /// Another node wants to know who this one is.

@@ -209,6 +209,7 @@ impl Member {
             rack: shared.settings.node.rack.clone(),
             controller: shared.settings.node.is_controller,
             directories: shared.local.directories.ids.clone(),
+            offline_directories: shared.local.directories.absent.unseen(),
             metadata_directory: Some(shared.quorum.directory_id()),
             boot_id: shared.local.boot_id.clone(),
             clean: shared.local.directories.clean,
@@ -220,6 +221,7 @@ impl Member {
         let settings = &self.shared.settings.node;
         let node_id = self.shared.identity.node_id;
         let mut is_late = false;
+        let mut has_told = false;
         let mut stage = self.shared.stage.subscribe();
         let term = self.shared.quorum.status().term;
         loop {
@@ -227,7 +229,10 @@ impl Member {
                 return;
             }
             let wants_shutdown = *stage.borrow_and_update() == Stage::Leaving;
-            let caught_up = self.has_own_registration(epoch).await;
+            let is_registered = self.has_own_registration(epoch).await;
+            // Before it is let in: what it cannot reach must not be elected.
+            has_told = has_told || is_registered && self.tell_absent().await;
+            let caught_up = is_registered && has_told;
             let heartbeat = Heartbeat { node_id, epoch, caught_up, wants_shutdown };
             let pause = match beat(&self.shared, heartbeat, settings.session_timeout).await {
                 Ok(answer) if answer.may_shut_down && wants_shutdown => {
@@ -272,6 +277,26 @@ impl Member {
         let votes = status.is_voter(shared.identity.node_id, status.directory_id);
         shared.has_voted.store(votes, Ordering::Relaxed);
         !votes && status.term != term && status.leader.is_some()
+    }
+
+    /// Tells the controller which copies may lie in directories that could not be opened; false if it must be told again.
+    async fn tell_absent(&self) -> bool {
+        let shared = &self.shared;
+        let absent = shared.local.directories.absent.settle(&shared.image.load(), shared.identity.node_id);
+        if absent.is_empty() {
+            return true;
+        }
+        tracing::warn!(
+            partitions = absent.len(),
+            "copies may lie in log directories that cannot be opened, they are offline until the next start"
+        );
+        match shared.report_offline(&absent, shared.settings.node.session_timeout).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "cannot tell the controller which copies are out of reach, trying on");
+                false
+            }
+        }
     }
 
     /// Whether the image has this registration; waits a moment for it, since it is on its way.

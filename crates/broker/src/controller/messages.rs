@@ -22,7 +22,8 @@ pub(crate) use self::membership::{
     write_producer_ids,
 };
 pub(crate) use self::partitions::{
-    IsrOutcomes, read_isr_changes, read_isr_outcomes, write_isr_changes, write_isr_outcomes,
+    IsrOutcomes, read_isr_changes, read_isr_outcomes, read_offline, read_reported, write_isr_changes,
+    write_isr_outcomes, write_offline, write_reported,
 };
 
 /// Raft messages in one request.
@@ -43,10 +44,12 @@ pub(crate) enum InternalApi {
     AlterPartitions = INTERNAL_API_KEY_MIN + 5,
     /// Who votes, who leads, who is new; the one request between nodes that do not know yet whether they belong together.
     Hello = INTERNAL_API_KEY_MIN + 6,
+    /// A broker's copies that it cannot use, because their disk failed.
+    ReplicasOffline = INTERNAL_API_KEY_MIN + 7,
 }
 
 impl InternalApi {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Raft,
         Self::Register,
         Self::Heartbeat,
@@ -54,14 +57,18 @@ impl InternalApi {
         Self::ProducerIds,
         Self::AlterPartitions,
         Self::Hello,
+        Self::ReplicasOffline,
     ];
 
     /// The layout that this release speaks. Another one is refused: all nodes run the same release, or one next to it that
     /// changed no layout.
     pub(crate) fn version(self) -> i16 {
         match self {
-            // 1: directory ids, boot id, how the last run ended, whether the node wants a vote.
-            Self::Register => 1,
+            // 1: directory ids, boot id, how the last run ended, whether the node wants a vote. 2: how many directories cannot
+            // be opened.
+            Self::Register => 2,
+            // 1: copies on failed disks in the answer.
+            Self::AlterPartitions => 1,
             // 1: directory ids in front of each message.
             Self::Raft => 1,
             _ => 0,
@@ -81,6 +88,7 @@ impl InternalApi {
             Self::ProducerIds => "InternalProducerIds",
             Self::AlterPartitions => "InternalAlterPartitions",
             Self::Hello => "InternalHello",
+            Self::ReplicasOffline => "InternalReplicasOffline",
         }
     }
 }

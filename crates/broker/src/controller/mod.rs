@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 use twinstream_metadata::configs::BrokerDefaults;
 use twinstream_metadata::controller::{ControllerSettings, Decision, IsrChange, ProducerIdBlock};
 use twinstream_metadata::{Controller, Image, PartitionImage};
-use twinstream_model::{ClusterId, ErrorCode, NodeId};
+use twinstream_model::{ClusterId, ErrorCode, NodeId, PartitionIndex, TopicId};
 use twinstream_quorum::{QuorumError, QuorumHandle, QuorumOptions, StepError};
 use uuid::Uuid;
 
@@ -404,6 +404,19 @@ impl ControllerClient {
         changes: Vec<IsrChange>,
     ) -> Result<Vec<Result<PartitionImage, ErrorCode>>, ForwardError> {
         self.shared.alter_partitions(changes).await
+    }
+
+    /// Tells the active controller which copies this broker cannot use, once it is registered; tries for up to `limit`.
+    pub(crate) async fn report_offline(
+        &self,
+        partitions: &[(TopicId, PartitionIndex)],
+        limit: Duration,
+    ) -> Result<(), ForwardError> {
+        let mut epoch = self.shared.broker_epoch.subscribe();
+        if epoch.wait_for(Option::is_some).await.is_err() {
+            return Err(ForwardError::NoController);
+        }
+        self.shared.report_offline(partitions, limit).await
     }
 
     /// Whether this broker still has its session with the controller. While it is lost, others may lead what this broker led.

@@ -9,14 +9,18 @@ use std::time::{Duration, Instant};
 use twinstream_metadata::Controller;
 use twinstream_metadata::codec::{DecodeError, Writer};
 use twinstream_metadata::controller::{
-    BrokerError, Decision, Heartbeat, HeartbeatAnswer, IsrChange, ProducerIdBlock, Registered, ReplicaLoss,
+    BrokerError, Decision, Heartbeat, HeartbeatAnswer, IsrChange, ProducerIdBlock, Registered, ReplicaLoss, Reported,
 };
-use twinstream_model::{ErrorCode, NodeId};
+use twinstream_model::{ErrorCode, NodeId, PartitionIndex, TopicId};
 
 use super::ask::{ForwardError, Question, Refusal, ask};
 use super::messages::{self, InternalApi, IsrOutcomes, Join, Joined};
 use super::{DecideError, Shared, members};
 
+/// Partitions in one report of failed disks.
+const REPORT_PARTITIONS_MAX: usize = 10_000;
+/// Before a report that was refused is tried again.
+const REPORT_PAUSE: Duration = Duration::from_millis(50);
 /// Replaying what earlier leaders left takes less.
 const TAKE_OVER_LIMIT: Duration = Duration::from_secs(1);
 
@@ -31,6 +35,32 @@ pub(crate) struct WantIsr {
     pub(crate) node_id: NodeId,
     pub(crate) epoch: i64,
     pub(crate) changes: Vec<IsrChange>,
+}
+
+/// A broker says which of its copies it cannot use.
+pub(crate) struct TellOffline<'a> {
+    pub(crate) node_id: NodeId,
+    pub(crate) epoch: i64,
+    pub(crate) partitions: &'a [(TopicId, PartitionIndex)],
+}
+
+impl Question for TellOffline<'_> {
+    const API: InternalApi = InternalApi::ReplicasOffline;
+    /// What is known already changes nothing.
+    const REPEATABLE: bool = true;
+    type Answer = Reported;
+
+    fn write(&self, out: &mut Writer) {
+        messages::write_offline(out, self.epoch, self.partitions);
+    }
+
+    fn read_answer(payload: &[u8]) -> Result<Reported, DecodeError> {
+        messages::read_reported(payload)
+    }
+
+    async fn decide_here(&self, shared: &Arc<Shared>) -> Result<Reported, Refusal> {
+        replicas_offline_here(shared, self.node_id, self.epoch, self.partitions.to_vec()).await
+    }
 }
 
 impl Question for Join {
@@ -170,6 +200,19 @@ pub(super) async fn alter_partitions_here(
     shared.decide(verb).await.map_err(undecided)?.map_err(refused)
 }
 
+pub(super) async fn replicas_offline_here(
+    shared: &Arc<Shared>,
+    node_id: NodeId,
+    epoch: i64,
+    partitions: Vec<(TopicId, PartitionIndex)>,
+) -> Result<Reported, Refusal> {
+    let count = partitions.len();
+    let verb = move |controller: &mut Controller, _| controller.replicas_offline(node_id, epoch, &partitions);
+    let reported = shared.decide(verb).await.map_err(undecided)?.map_err(refused)?;
+    tracing::warn!(node = %node_id, partitions = count, "a broker cannot use copies on failed disks, others take over");
+    Ok(reported)
+}
+
 fn refused(error: BrokerError) -> Refusal {
     (error.code(), error.to_string())
 }
@@ -209,6 +252,38 @@ impl Shared {
     pub(super) async fn allocate_producer_ids(self: &Arc<Self>) -> Result<ProducerIdBlock, ForwardError> {
         let question = WantProducerIds { node_id: self.identity.node_id, epoch: self.registered_epoch()? };
         Ok(ask(self, &question, self.settings.node.request_timeout).await?.answer)
+    }
+
+    /// Tells the controller which copies this broker cannot use, until it knows of all or `limit` is over.
+    pub(super) async fn report_offline(
+        self: &Arc<Self>,
+        partitions: &[(TopicId, PartitionIndex)],
+        limit: Duration,
+    ) -> Result<(), ForwardError> {
+        let deadline = Instant::now() + limit;
+        for part in partitions.chunks(REPORT_PARTITIONS_MAX) {
+            loop {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let told = match self.registered_epoch() {
+                    Ok(epoch) => {
+                        let question = TellOffline { node_id: self.identity.node_id, epoch, partitions: part };
+                        ask(self, &question, left).await.map(|answered| answered.answer)
+                    }
+                    Err(error) => Err(error),
+                };
+                match told {
+                    Ok(Reported::All) => break,
+                    Ok(Reported::Part) => {}
+                    Err(error) if Instant::now() >= deadline => return Err(error),
+                    // It registers again, or the controller has too much to do.
+                    Err(error) => {
+                        tracing::debug!(%error, "telling the controller of failed disks again");
+                        tokio::time::sleep(REPORT_PAUSE).await;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn alter_partitions(

@@ -90,6 +90,14 @@ fn describe_dir(
     });
     let result =
         DescribeLogDirsResult::default().with_log_dir(StrBytes::from_string(path)).with_topics(topics.collect());
+    if !manager.directories().works(dir) {
+        // As Kafka: an offline directory has an error and no partitions.
+        return result
+            .with_error_code(ErrorCode::KafkaStorageError.code())
+            .with_topics(Vec::new())
+            .with_total_bytes(UNKNOWN_BYTES)
+            .with_usable_bytes(UNKNOWN_BYTES);
+    }
     if !with_space {
         return result;
     }

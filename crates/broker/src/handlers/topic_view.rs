@@ -23,6 +23,7 @@ pub(crate) struct PartitionView {
 impl PartitionView {
     pub(crate) fn new(image: &Image, listener: &str, partition: &PartitionImage) -> Self {
         let is_reachable = |node: NodeId| reachable(image, listener, node).is_some();
+        let is_offline = |node: NodeId| !is_reachable(node) || partition.offline.contains(&node);
         let (error, leader) = match partition.leader {
             Some(leader) if is_reachable(leader) => (ErrorCode::None, leader),
             Some(leader) if image.broker(leader).is_some_and(|broker| !broker.fenced) => {
@@ -34,7 +35,7 @@ impl PartitionView {
             error,
             leader,
             leader_epoch: partition.leader_epoch.0,
-            offline_replicas: partition.replicas.iter().copied().filter(|node| !is_reachable(*node)).collect(),
+            offline_replicas: partition.replicas.iter().copied().filter(|node| is_offline(*node)).collect(),
             replicas: partition.replicas.clone(),
             isr: partition.isr.clone(),
             elr: partition.elr.clone(),

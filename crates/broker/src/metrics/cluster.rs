@@ -14,13 +14,18 @@ use twinstream_model::NodeId;
 /// Name, help, and how to read it.
 type Figure = (&'static str, &'static str, fn(&Image, NodeId) -> usize);
 
-const FIGURES: [Figure; 10] = [
+const FIGURES: [Figure; 11] = [
     ("kafka_server_replicamanager_partitioncount", "Partitions with a replica on this broker.", |image, node| {
         count(image, |partition| partition.replicas.contains(&node))
     }),
     ("kafka_server_replicamanager_leadercount", "Partitions that this broker leads.", |image, node| {
         count(image, |partition| partition.leader == Some(node))
     }),
+    (
+        "kafka_server_replicamanager_offlinereplicacount",
+        "Replicas of this broker whose log directory failed.",
+        |image, node| count(image, |partition| partition.offline.contains(&node)),
+    ),
     ("kafka_controller_kafkacontroller_offlinepartitionscount", "Partitions without a leader.", |image, _| {
         count(image, |partition| partition.leader.is_none())
     }),

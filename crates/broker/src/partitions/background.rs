@@ -19,6 +19,7 @@ const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 impl PartitionManager {
     /// Starts the jobs; they end when `shutdown` fires.
     pub(crate) fn start_background(self: &Arc<Self>, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        self.introduce();
         let log = &self.settings().log;
         let every = |interval: Duration, job: fn(&PartitionManager)| {
             tasks.spawn(repeat(Arc::clone(self), interval, job, shutdown.clone()));

@@ -22,11 +22,12 @@ pub(super) struct TopicConfig {
 
 impl TopicConfig {
     pub(super) fn of(settings: &Settings, image: &Image, topic: &TopicName) -> TopicConfig {
-        let producer_expiry_ms = i64::try_from(settings.log.producer_id_expiration.as_millis()).unwrap_or(i64::MAX);
         let live = LiveSettings::new(settings, image);
+        let expiration = i64::try_from(settings.log.producer_id_expiration.as_millis()).unwrap_or(i64::MAX);
+        let producer_expiry_ms = live.integer("producer.id.expiration.ms", expiration);
         let values = Values { image, topic, broker: &live };
         TopicConfig {
-            log: LogConfig { producer_expiry_ms, ..values.log() },
+            log: LogConfig { producer_expiry_ms, record_checks: settings.log.record_checks, ..values.log() },
             leader: LeaderSettings {
                 min_insync_replicas: values.size("min.insync.replicas", 1).max(1),
                 limits: Limits { lag_max: settings.replication.lag_max, silence_max: settings.replication.silence_max },
@@ -45,9 +46,7 @@ pub(super) struct Changed<'a> {
 
 impl<'a> Changed<'a> {
     pub(super) fn between(before: &'a Image, after: &'a Image, node: NodeId) -> Changed<'a> {
-        let defaults = [ConfigResource::Broker(node), ConfigResource::BrokerDefault];
-        let defaults = defaults.iter().any(|resource| !before.configs(resource).eq(after.configs(resource)));
-        Changed { before, after, defaults }
+        Changed { before, after, defaults: LiveSettings::differ(before, after, node) }
     }
 
     pub(super) fn concerns(&self, topic: &TopicName) -> bool {
@@ -90,12 +89,14 @@ impl Values<'_> {
             compression: self.compression(),
             flush_messages: self.number("flush.messages", kafka.flush_messages),
             flush_ms: self.number("flush.ms", kafka.flush_ms),
+            flush_before_ack: self.text("twinstream.flush") == "ack",
             file_delete_delay_ms: self.number("file.delete.delay.ms", kafka.file_delete_delay_ms),
             preallocate: self.text("preallocate").eq_ignore_ascii_case("true"),
             delete_retention_ms: self.number("delete.retention.ms", kafka.delete_retention_ms),
             min_compaction_lag_ms: self.number("min.compaction.lag.ms", kafka.min_compaction_lag_ms),
             max_compaction_lag_ms: max_lag_ms,
             min_cleanable_dirty_ratio: self.ratio("min.cleanable.dirty.ratio", kafka.min_cleanable_dirty_ratio),
+            record_checks: kafka.record_checks,
             producer_expiry_ms: kafka.producer_expiry_ms,
         }
     }
@@ -105,6 +106,7 @@ impl Values<'_> {
         let codec = Compression::from_name(&self.text("compression.type"))?;
         let level = match codec {
             Compression::Gzip => Some("compression.gzip.level"),
+            Compression::Lz4 => Some("compression.lz4.level"),
             Compression::Zstd => Some("compression.zstd.level"),
             _ => None,
         };
@@ -152,3 +154,6 @@ impl Values<'_> {
         Some(self.number(name, i64::MAX)).filter(|limit| *limit != i64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,23 @@
 //! The log directories of this broker: their locks, the folders in them, their checkpoints.
 //!
 //! A new partition goes where the fewest are. What was known at the last stop (checkpoints, clean or not) is read
-//! once, when the directories are taken into possession.
+//! once, when the directories are taken into possession. A directory that cannot be opened, or fails later, is offline:
+//! every call about it answers [`LogError::Offline`], and the others go on.
+
+mod dir; // one of them
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
-use twinstream_log::{Checkpoint, DirectoryError, LastStop, LogDirectory, LogError, LogMetrics, Opening};
+use twinstream_log::{Checkpoint, DirectoryError, Disk, LogError, LogMetrics, Opening};
 use twinstream_log::{LogConfig, OpenFiles, PartitionLog};
-use twinstream_model::{ClusterId, NodeId, Offset, TopicId, TopicPartition};
+use twinstream_model::{ClusterId, NodeId, Offset, PartitionIndex, TopicId, TopicPartition};
 use uuid::Uuid;
+
+use self::dir::Dir;
+use super::absent::Absent;
 
 /// The locked directories.
 #[derive(Debug)]
@@ -22,13 +27,16 @@ pub(crate) struct Directories {
     files: Arc<OpenFiles>,
     /// Whether the controller has heard how the last run ended.
     reported: Arc<AtomicBool>,
+    absent: Arc<Absent>,
 }
 
 /// What the controller is told about the directories.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
-    /// The directories' random ids: one that was wiped has a new one.
+    /// The directories' random ids: one that was wiped has a new one. Those that could not be opened are missing.
     pub(crate) ids: Vec<Uuid>,
+    /// What may lie in those that could not be opened.
+    pub(crate) absent: Arc<Absent>,
     /// Whether the last run closed all logs.
     pub(crate) clean: bool,
     pub(crate) holds_partitions: bool,
@@ -40,60 +48,57 @@ pub(crate) struct Identity {
     pub(crate) reported: Arc<AtomicBool>,
 }
 
-#[derive(Debug)]
-struct Dir {
-    directory: Mutex<LogDirectory>,
-    path: PathBuf,
-    history: History,
-    /// Folders that were there at the start and belong to no open partition yet.
-    unopened: Mutex<Vec<TopicPartition>>,
-}
-
-/// What the last owner wrote down.
-#[derive(Debug)]
-struct History {
-    last_stop: LastStop,
-    recovery_points: BTreeMap<TopicPartition, Offset>,
-    log_starts: BTreeMap<TopicPartition, Offset>,
-    high_watermarks: BTreeMap<TopicPartition, Offset>,
-}
-
 impl Directories {
-    /// Locks the directories and reads what they say about the last run.
-    pub(crate) fn open(paths: &[PathBuf], node: NodeId, files: Arc<OpenFiles>) -> Result<Directories, DirectoryError> {
-        let mut dirs = Vec::with_capacity(paths.len());
-        for path in paths {
-            let directory = LogDirectory::open(path, node)?;
-            directory.remove_deleted()?;
-            let history = History::read(&directory)?;
-            let unopened = Mutex::new(directory.partitions()?);
-            let dir = Dir { directory: Mutex::new(directory), path: path.clone(), history, unopened };
-            dir.note_if_checked()?;
-            dirs.push(dir);
+    /// Locks the directories and reads what they say about the last run. Of each, the last `reserve` bytes are kept from
+    /// records. Those that cannot be opened are offline; when none can, there is nothing to start with.
+    pub(crate) fn open(
+        paths: &[PathBuf],
+        node: NodeId,
+        reserve: u64,
+        files: Arc<OpenFiles>,
+    ) -> Result<Directories, DirectoryError> {
+        let dirs = paths.iter().map(|path| Dir::open(path, node, reserve)).collect::<Result<Vec<_>, _>>()?;
+        if let [first, ..] = &dirs[..]
+            && dirs.iter().all(|dir| dir.held.is_none())
+        {
+            return Err(first.check().map(|_| ()).expect_err("it was not opened").into());
         }
-        Ok(Directories { dirs, files, reported: Arc::default() })
+        let held = dirs.iter().filter_map(|dir| dir.held.as_ref());
+        let unseen = dirs.iter().filter(|dir| dir.held.is_none()).count();
+        let absent = Absent::new(unseen, held.flat_map(|held| held.unopened.lock().clone()).collect());
+        Ok(Directories { dirs, files, reported: Arc::default(), absent: Arc::new(absent) })
     }
 
     /// Who these directories are and how their last run ended.
     pub(crate) fn identity(&self) -> Identity {
-        let is_new = |dir: &Dir| dir.directory.lock().meta().is_none();
+        let held = || self.dirs.iter().filter_map(|dir| dir.held.as_ref());
         Identity {
-            ids: self.dirs.iter().map(|dir| dir.directory.lock().id()).collect(),
-            clean: self.dirs.iter().all(|dir| dir.history.is_clean() || is_new(dir)),
-            holds_partitions: self.dirs.iter().any(|dir| !dir.unopened.lock().is_empty()),
-            doubtful: self.dirs.iter().any(|dir| dir.is_doubtful() && !is_new(dir)),
+            ids: held().map(|dir| dir.directory.lock().id()).collect(),
+            absent: Arc::clone(&self.absent),
+            clean: held().all(|dir| dir.history.is_clean() || dir.is_new()),
+            holds_partitions: held().any(|dir| !dir.unopened.lock().is_empty()),
+            doubtful: held().any(|dir| dir.is_doubtful() && !dir.is_new()),
             reported: Arc::clone(&self.reported),
         }
     }
 
     /// The cluster that the directories belong to, `None` if all are new.
     pub(crate) fn cluster_id(&self) -> Option<ClusterId> {
-        self.dirs.iter().find_map(|dir| dir.directory.lock().meta().map(|meta| meta.cluster.clone()))
+        let held = self.dirs.iter().filter_map(|dir| dir.held.as_ref());
+        held.into_iter().find_map(|dir| dir.directory.lock().meta().map(|meta| meta.cluster.clone()))
     }
 
     /// Ties the directories to a cluster, or checks that they are tied to it.
     pub(super) fn claim(&self, cluster: &ClusterId) -> Result<(), DirectoryError> {
-        self.dirs.iter().try_for_each(|dir| dir.directory.lock().claim(cluster).map(|_| ()))
+        for dir in &self.dirs {
+            let Some(held) = dir.working() else { continue };
+            match held.directory.lock().claim(cluster) {
+                Ok(_) => {}
+                Err(DirectoryError::Log(error @ LogError::Io { .. })) => drop(dir.judge::<()>(Err(error))),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The paths, which the indexes of all other calls count.
@@ -105,19 +110,46 @@ impl Directories {
         self.dirs.len()
     }
 
+    /// The disk under a directory.
+    pub(crate) fn disk(&self, dir: usize) -> &Arc<Disk> {
+        &self.dirs[dir].disk
+    }
+
+    /// Whether a directory is in use.
+    pub(crate) fn works(&self, dir: usize) -> bool {
+        self.dirs[dir].working().is_some()
+    }
+
+    /// How many directories are out of use.
+    pub(crate) fn offline_count(&self) -> usize {
+        self.dirs.iter().filter(|dir| dir.working().is_none()).count()
+    }
+
+    /// Whether a log may be made for a partition that has no folder.
+    pub(super) fn may_make(&self, topic: TopicId, partition: PartitionIndex) -> bool {
+        self.absent.may_make(topic, partition)
+    }
+
+    /// Looks whether a directory can still be used. Only for one that seems to work.
+    pub(super) fn probe(&self, dir: usize) -> Result<(), LogError> {
+        let dir = &self.dirs[dir];
+        let probed = dir.check()?.directory.lock().probe();
+        dir.judge(probed)
+    }
+
     /// Size and free space of a directory's file system.
     pub(crate) fn space(&self, dir: usize) -> Result<(u64, u64), LogError> {
-        self.dirs[dir].directory.lock().space()
+        self.dirs[dir].check()?.directory.lock().space()
     }
 
     /// The directory that has a folder of this partition from an earlier run.
     pub(super) fn holder(&self, at: &TopicPartition) -> Option<usize> {
-        self.dirs.iter().position(|dir| dir.unopened.lock().contains(at))
+        self.dirs.iter().position(|dir| dir.held.as_ref().is_some_and(|held| held.unopened.lock().contains(at)))
     }
 
     /// Folders that no partition of the image claimed.
     pub(super) fn unopened(&self) -> Vec<(usize, TopicPartition)> {
-        let each = self.dirs.iter().enumerate();
+        let each = self.dirs.iter().enumerate().filter_map(|(i, dir)| Some((i, dir.held.as_ref()?)));
         each.flat_map(|(i, dir)| dir.unopened.lock().iter().map(|at| (i, at.clone())).collect::<Vec<_>>()).collect()
     }
 
@@ -131,20 +163,22 @@ impl Directories {
         now: i64,
     ) -> Result<PartitionLog, LogError> {
         let dir = &self.dirs[dir];
-        let known = |offsets: &BTreeMap<TopicPartition, Offset>| offsets.get(at).copied().unwrap_or(Offset(0));
+        let held = dir.check()?;
+        let known = |kind: Checkpoint| held.history.of(kind).get(at).copied().unwrap_or(Offset(0));
         let opening = Opening {
             config,
             metrics,
-            last_stop: dir.history.last_stop,
-            recovery_point: known(&dir.history.recovery_points),
-            log_start: known(&dir.history.log_starts),
-            high_watermark: known(&dir.history.high_watermarks),
+            last_stop: held.history.last_stop,
+            recovery_point: known(Checkpoint::RecoveryPoint),
+            log_start: known(Checkpoint::LogStart),
+            high_watermark: known(Checkpoint::Replication),
+            cleaned_to: held.history.of(Checkpoint::Cleaner).get(at).copied(),
             now,
             files: Arc::clone(&self.files),
+            disk: Arc::clone(&dir.disk),
         };
-        let log = PartitionLog::open(&dir.path.join(at.to_string()), opening)?;
-        dir.unopened.lock().retain(|other| other != at);
-        dir.note_if_checked()?;
+        let log = dir.judge(PartitionLog::open(&dir.path.join(at.to_string()), opening))?;
+        dir.judge(held.claimed(at))?;
         Ok(log)
     }
 
@@ -158,19 +192,25 @@ impl Directories {
         metrics: LogMetrics,
         now: i64,
     ) -> Result<PartitionLog, LogError> {
-        let path = self.dirs[dir].path.join(at.to_string());
-        let opening = Opening { files: Arc::clone(&self.files), ..Opening::fresh(config, metrics, now) };
-        PartitionLog::create(&path, topic_id, opening)
+        let dir = &self.dirs[dir];
+        dir.check()?;
+        let opening = Opening {
+            files: Arc::clone(&self.files),
+            disk: Arc::clone(&dir.disk),
+            ..Opening::fresh(config, metrics, now)
+        };
+        dir.judge(PartitionLog::create(&dir.path.join(at.to_string()), topic_id, opening))
     }
 
     /// Renames the folder of a partition that was never opened, so that it goes.
     pub(super) fn discard_unopened(&self, dir: usize, at: &TopicPartition) -> Result<PathBuf, LogError> {
         let dir = &self.dirs[dir];
+        let held = dir.check()?;
         let from = dir.path.join(at.to_string());
         let to = dir.path.join(deleted_name(at));
-        std::fs::rename(&from, &to).map_err(|source| LogError::Io { action: "rename", path: from, source })?;
-        dir.unopened.lock().retain(|other| other != at);
-        dir.note_if_checked()?;
+        let renamed = std::fs::rename(&from, &to);
+        dir.judge(renamed.map_err(|source| LogError::Io { action: "rename", path: from, source }))?;
+        dir.judge(held.claimed(at))?;
         Ok(to)
     }
 
@@ -182,64 +222,23 @@ impl Directories {
         offsets: &HashMap<TopicPartition, Offset>,
     ) -> Result<(), LogError> {
         let dir = &self.dirs[dir];
-        let before = match kind {
-            Checkpoint::RecoveryPoint => &dir.history.recovery_points,
-            Checkpoint::LogStart => &dir.history.log_starts,
-            Checkpoint::Replication => &dir.history.high_watermarks,
-        };
-        let unopened = dir.unopened.lock().clone();
+        let held = dir.check()?;
+        let unopened = held.unopened.lock().clone();
         let mut all: BTreeMap<_, _> = offsets.iter().map(|(at, offset)| (at.clone(), *offset)).collect();
+        let before = held.history.of(kind);
         all.extend(unopened.into_iter().filter_map(|at| before.get(&at).map(|offset| (at, *offset))));
-        dir.directory.lock().write_checkpoint(kind, &all)
+        dir.judge(held.directory.lock().write_checkpoint(kind, &all))
     }
 
     /// Notes that all logs of a directory were closed. A directory that came up unclean stays so as long as it has
     /// folders that were not opened and so not repaired, and as long as the controller does not know.
     pub(super) fn mark_clean(&self, dir: usize) -> Result<(), LogError> {
-        let dir = &self.dirs[dir];
-        let is_known = dir.history.is_clean() || self.reported.load(Ordering::Acquire);
-        match is_known && (dir.history.is_clean() || dir.unopened.lock().is_empty()) {
-            true => dir.directory.lock().mark_clean_shutdown(),
+        let held = self.dirs[dir].check()?;
+        let is_known = held.history.is_clean() || self.reported.load(Ordering::Acquire);
+        match is_known && (held.history.is_clean() || held.unopened.lock().is_empty()) {
+            true => held.directory.lock().mark_clean_shutdown(),
             false => Ok(()),
         }
-    }
-}
-
-impl Dir {
-    fn is_doubtful(&self) -> bool {
-        self.history.last_stop == LastStop::Unknown && !self.unopened.lock().is_empty()
-    }
-
-    /// Once every log was opened, and so checked, a crash of this process costs the next one no check of them all.
-    fn note_if_checked(&self) -> Result<(), LogError> {
-        let checked = self.history.last_stop == LastStop::Unknown && self.unopened.lock().is_empty();
-        if checked { self.directory.lock().mark_checked() } else { Ok(()) }
-    }
-}
-
-impl History {
-    fn is_clean(&self) -> bool {
-        self.last_stop == LastStop::Clean
-    }
-
-    fn read(directory: &LogDirectory) -> Result<History, LogError> {
-        Ok(History {
-            last_stop: directory.take_last_stop()?,
-            recovery_points: read_hint(directory, Checkpoint::RecoveryPoint)?,
-            log_starts: read_hint(directory, Checkpoint::LogStart)?,
-            high_watermarks: read_hint(directory, Checkpoint::Replication)?,
-        })
-    }
-}
-
-/// A damaged checkpoint is as good as none: logs are checked from their beginning.
-fn read_hint(directory: &LogDirectory, kind: Checkpoint) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
-    match directory.read_checkpoint(kind) {
-        Err(LogError::Damaged { path, what }) => {
-            tracing::warn!(path = %path.display(), what, "passing over a damaged checkpoint");
-            Ok(BTreeMap::new())
-        }
-        read => read,
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn append_code(refused: &AppendRefused) -> ErrorCode {
 fn log_append_code(error: &AppendError) -> ErrorCode {
     match error {
         AppendError::Empty | AppendError::SeveralBatches | AppendError::InvalidBatch(_) => ErrorCode::InvalidRecord,
-        AppendError::Batch(error) => batch_code(error),
+        AppendError::Batch(error) => produced_code(error),
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
         AppendError::InvalidRecords { kind: RecordFaultKind::Record, .. } => ErrorCode::InvalidRecord,
@@ -32,7 +32,17 @@ fn log_append_code(error: &AppendError) -> ErrorCode {
     }
 }
 
-fn batch_code(error: &BatchError) -> ErrorCode {
+/// Only what may have been damaged on the way is worth another try, which CORRUPT_MESSAGE asks for. What is wrong under
+/// a right checksum, or is no batch at all, the producer made so; Kafka says INVALID_RECORD to old formats, too.
+fn produced_code(error: &BatchError) -> ErrorCode {
+    match error {
+        BatchError::BadCrc { .. } => ErrorCode::CorruptMessage,
+        BatchError::Compression(CompressionError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
+        _ => ErrorCode::InvalidRecord,
+    }
+}
+
+fn stored_code(error: &BatchError) -> ErrorCode {
     match error {
         BatchError::UnsupportedMagic(_) => ErrorCode::UnsupportedForMessageFormat,
         BatchError::UnknownCompression(_) => ErrorCode::UnsupportedCompressionType,
@@ -45,7 +55,7 @@ fn batch_code(error: &BatchError) -> ErrorCode {
 pub(crate) fn read_code(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        ReadError::Batch(error) => batch_code(error),
+        ReadError::Batch(error) => stored_code(error),
         ReadError::Damaged { .. } => ErrorCode::KafkaStorageError,
         ReadError::Storage(error) => log_code(error),
     }

@@ -15,16 +15,17 @@ mod opening; // logs that the image wants here
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
-use twinstream_log::{Checkpoint, DirectoryError, LogError, LogMetrics, remove_folder};
+use twinstream_log::{Checkpoint, DirectoryError, Flusher, LogError, LogMetrics, remove_folder};
 use twinstream_metadata::{Image, PartitionImage, TopicImage};
 use twinstream_model::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 
 use super::configs::{self, TopicConfig};
 use super::directories::{Directories, deleted_name};
+use super::failures::Failures;
 use super::follower_bells::FollowerBells;
 use super::now_ms;
 use super::partition::{Partition, RoleChange, Surroundings};
@@ -63,6 +64,11 @@ pub(crate) struct PartitionManager {
     node: NodeId,
     settings: Arc<Settings>,
     directories: Directories,
+    /// One for each directory.
+    flushers: Vec<Arc<Flusher>>,
+    pub(super) failures: Arc<Failures>,
+    /// For the flushers' threads.
+    myself: Arc<OnceLock<Weak<PartitionManager>>>,
     pub(super) metrics: LogMetrics,
     replicas: Replicas,
     pub(crate) follower_bells: Arc<FollowerBells>,
@@ -87,7 +93,22 @@ struct Entry {
 
 impl PartitionManager {
     pub(crate) fn new(settings: Arc<Settings>, directories: Directories, replicas: Replicas) -> PartitionManager {
+        let (failures, myself) = (Arc::<Failures>::default(), Arc::<OnceLock<Weak<PartitionManager>>>::default());
+        let flushers = (0..directories.len()).map(|dir| {
+            let named = Arc::clone(&failures);
+            directories.disk(dir).on_failure(move |_| named.name_dir(dir));
+            let manager = Arc::clone(&myself);
+            let after_round = move || {
+                if let Some(manager) = manager.get().and_then(Weak::upgrade) {
+                    manager.write_checkpoint(Checkpoint::RecoveryPoint, dir);
+                }
+            };
+            Arc::new(Flusher::new(Arc::clone(directories.disk(dir)), settings.log.flush_lag_bytes, after_round))
+        });
         PartitionManager {
+            flushers: flushers.collect(),
+            failures,
+            myself,
             node: settings.node.id,
             settings,
             directories,
@@ -109,6 +130,19 @@ impl PartitionManager {
 
     pub(crate) fn directories(&self) -> &Directories {
         &self.directories
+    }
+
+    /// Lets the flushers write checkpoints.
+    pub(super) fn introduce(self: &Arc<Self>) {
+        self.myself.get_or_init(|| Arc::downgrade(self));
+    }
+
+    pub(super) fn newest_image(&self) -> Image {
+        self.seen.lock().clone()
+    }
+
+    pub(super) fn stop_following(&self, partition: &Partition) {
+        self.replicas.followers.stop(partition);
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -233,6 +267,7 @@ impl PartitionManager {
         let delay = log.config().file_delete_delay_ms;
         match log.close_for_deletion(&deleted_name(at)) {
             Ok(folder) => self.doom(folder, delay),
+            Err(_) if partition.is_offline() => {} // the next start that finds it removes it
             Err(error) => {
                 tracing::error!(partition = %at, error = %error.chain(), "cannot delete a partition's folder")
             }
@@ -271,6 +306,7 @@ impl PartitionManager {
             }
             match self.directories.discard_unopened(dir, &at) {
                 Ok(folder) => self.doom(folder, 0),
+                Err(error) if error.is_known() => continue, // its directory has failed
                 Err(error) => {
                     tracing::error!(partition = %at, error = %error.chain(), "cannot delete a stray folder");
                     continue;
@@ -297,26 +333,36 @@ impl PartitionManager {
 
     /// Writes one kind of checkpoint of every directory.
     pub(crate) fn write_checkpoints(&self, kind: Checkpoint) {
+        (0..self.directories.len()).for_each(|dir| self.write_checkpoint(kind, dir));
+    }
+
+    /// Writes one kind of checkpoint of one directory. For one that has failed there is nothing to write.
+    pub(super) fn write_checkpoint(&self, kind: Checkpoint, dir: usize) {
         let _alone = self.checkpointing.lock();
-        let mut offsets: Vec<HashMap<TopicPartition, Offset>> = vec![HashMap::new(); self.directories.len()];
-        for (at, (partition, dir)) in self.all() {
-            let log = partition.log();
+        let mut offsets: HashMap<TopicPartition, Offset> = HashMap::new();
+        for (at, entry) in self.open.read().iter().filter(|(_, entry)| entry.dir == dir) {
+            let log = entry.partition.log();
             let offset = match kind {
                 Checkpoint::RecoveryPoint => log.recovery_point(),
                 Checkpoint::Replication => log.high_watermark(),
                 Checkpoint::LogStart => log.log_start_offset(),
+                Checkpoint::Cleaner => match log.cleaned_to() {
+                    Some(offset) => offset,
+                    None => continue,
+                },
             };
-            offsets[dir].insert(at, offset);
+            offsets.insert(at.clone(), offset);
         }
-        for (dir, offsets) in offsets.iter().enumerate() {
-            if let Err(error) = self.directories.write_checkpoint(dir, kind, offsets) {
-                tracing::error!(?kind, error = %error.chain(), "cannot write a checkpoint");
-            }
+        match self.directories.write_checkpoint(dir, kind, &offsets) {
+            Ok(()) => {}
+            Err(error) if error.is_known() => {}
+            Err(error) => tracing::error!(?kind, error = %error.chain(), "cannot write a checkpoint"),
         }
     }
 
     /// Closes all logs and marks the directories whose logs closed well. Blocks; the last thing before the end.
     pub(crate) fn close(&self) {
+        self.flushers.iter().for_each(|flusher| flusher.stop());
         let all = self.all();
         let queue = Mutex::new(all.values().cloned().collect::<Vec<_>>());
         let failed: Mutex<Vec<usize>> = Mutex::default();
@@ -326,7 +372,9 @@ impl PartitionManager {
                     loop {
                         let Some((partition, dir)) = queue.lock().pop() else { return };
                         if let Err(error) = partition.log().close(now_ms()) {
-                            tracing::error!(partition = %partition.id(), error = %error.chain(), "log did not close well");
+                            if !error.is_known() {
+                                tracing::error!(partition = %partition.id(), error = %error.chain(), "log did not close well");
+                            }
                             failed.lock().push(dir);
                         }
                         partition.ring();
@@ -334,12 +382,14 @@ impl PartitionManager {
                 });
             }
         });
-        for kind in [Checkpoint::RecoveryPoint, Checkpoint::Replication, Checkpoint::LogStart] {
+        for kind in [Checkpoint::RecoveryPoint, Checkpoint::Replication, Checkpoint::LogStart, Checkpoint::Cleaner] {
             self.write_checkpoints(kind);
         }
         let failed = failed.into_inner();
         for dir in (0..self.directories.len()).filter(|dir| !failed.contains(dir)) {
-            if let Err(error) = self.directories.mark_clean(dir) {
+            if let Err(error) = self.directories.mark_clean(dir)
+                && !error.is_known()
+            {
                 tracing::error!(error = %error.chain(), "cannot mark the shutdown as clean");
             }
         }

@@ -10,10 +10,14 @@
 //!
 //! Not here: wire messages (`handlers`), fetching from leaders (`replication`).
 
+mod absent; // partitions that may lie in directories that cannot be opened
 mod background; // flushes, retention, checkpoints by the clock
+mod cleaner; // compacts logs
+mod cold_reads; // reads that wait for a disk
 mod configs; // from topic configs to a log's configuration
 mod directories; // log directories: locks, folders, checkpoints
 mod error; // wire codes of log errors
+mod failures; // directories and logs that fail
 mod fetch_sessions; // what consumers fetch incrementally
 mod follower_bells; // one bell per follower
 mod manager; // the set of partitions, kept in line with the image
@@ -23,8 +27,11 @@ mod replica_sessions; // where followers stand
 mod shard_log; // what the group coordinator needs of a partition
 mod waiters; // who waits for records
 
+pub(crate) use cleaner::{Cleaner, CleanerMetrics};
+pub(crate) use cold_reads::{ColdReads, Spot};
 pub(crate) use directories::{Directories, Identity as DirectoryIdentity};
 pub(crate) use error::{append_code, log_code, read_code};
+pub(crate) use failures::watch as watch_failures;
 pub(crate) use fetch_sessions::{Ask, FetchSessions, Key, Plan, Position, Told, TopicKey};
 pub(crate) use follower_bells::Listener as FollowerListener;
 pub(crate) use manager::{Followers, PartitionManager, PartitionsError, Replicas};

@@ -8,8 +8,12 @@
 //! ```text
 //!   idle ◀──▶ leading(epoch)         each arrow is a metadata image with a higher leader epoch;
 //!     ▲  ╲      ▲                    nothing else moves a partition between roles, except a log that
-//!     ╰───╲─────┼──▶ following(epoch)   fails on disk, which makes it idle until the broker restarts
+//!     ╰───╲─────┼──▶ following(epoch)   fails on disk, which makes it *offline* until the broker restarts
 //! ```
+//! Where `twinstream.flush` is `ack`, what counts of the own log is what is on the disk: a leader commits up to there, a
+//! follower asks on from there. An append puts the partition into the flusher's queue; the flush that follows moves the
+//! high watermark and so answers the producers.
+//!
 //! Invariants: P1 a role's leader epoch never goes back. P2 only the leader of the current epoch appends for clients,
 //! only a follower of the current epoch cuts the log. P3 the high watermark is moved by the role alone, and whoever
 //! waits for it is woken then. P4 no lock is held across an await.
@@ -17,17 +21,19 @@
 //! Lock order: gate, then a role's state, then the log's own locks. Not here: which rules roles follow
 //! (`twinstream_replication`), which partitions exist (`manager`).
 
+mod flushing; // what is on the disk, and when that fails
 mod following; // what a follower does with answers
 mod leading; // appends, followers, in-sync replicas
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
-use twinstream_log::{LogError, PartitionLog, ReadError, ReadResult};
+use tokio::sync::Notify;
+use twinstream_log::{Flusher, PartitionLog, ReadError, ReadResult};
 use twinstream_metadata::{Image, PartitionImage};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
 use twinstream_replication::leader::{Assignment, LeaderSettings, Standing};
@@ -36,6 +42,7 @@ use self::following::Following;
 pub(crate) use self::following::{Followed, Question};
 use self::leading::Leading;
 pub(crate) use self::leading::{AppendRefused, Commitment, Intake, Led, ReplicaRefused, ReplicaView};
+use super::failures::Failures;
 use super::follower_bells::{FollowerBell, FollowerBells};
 use super::replica_sessions::ReplicaPosition;
 use super::waiters::{Event, Waiters};
@@ -48,6 +55,10 @@ pub(super) struct Surroundings {
     /// Where changes of the ISR are proposed.
     pub(super) isr: Arc<IsrChanges>,
     pub(super) followers: Arc<FollowerBells>,
+    /// Flushes the logs of the directory.
+    pub(super) flusher: Arc<Flusher>,
+    /// Where copies are named that cannot be used any more.
+    pub(super) failures: Arc<Failures>,
 }
 
 pub(crate) struct Partition {
@@ -64,6 +75,14 @@ pub(crate) struct Partition {
     retired: AtomicBool,
     /// The log failed on disk, which was reported.
     failed: AtomicBool,
+    flusher: Arc<Flusher>,
+    failures: Arc<Failures>,
+    /// Whether it stands in the flusher's lane of those that are waited for, and in that of the others.
+    stands: [AtomicBool; 2],
+    /// Rings when a flush has ended, well or not.
+    flushed: Notify,
+    /// For the flusher's lanes.
+    myself: Weak<Partition>,
 }
 
 /// Who leads, and what that makes of this broker.
@@ -77,6 +96,8 @@ enum Role {
     Idle,
     Leading(Box<Leading>),
     Following(Following),
+    /// The log is out of use.
+    Offline,
 }
 
 /// What an image made of a partition.
@@ -102,9 +123,9 @@ pub(crate) enum Served {
 }
 
 impl Partition {
-    pub(super) fn new(log: PartitionLog, settings: LeaderSettings, around: Surroundings) -> Self {
+    pub(super) fn new(log: PartitionLog, settings: LeaderSettings, around: Surroundings) -> Arc<Self> {
         let gate = Gate { leader: None, epoch: LeaderEpoch::NONE, role: Role::Idle };
-        Partition {
+        Arc::new_cyclic(|myself| Partition {
             node: around.node,
             log,
             gate: RwLock::new(gate),
@@ -115,7 +136,12 @@ impl Partition {
             isr: around.isr,
             retired: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-        }
+            flusher: around.flusher,
+            failures: around.failures,
+            stands: Default::default(),
+            flushed: Notify::new(),
+            myself: Weak::clone(myself),
+        })
     }
 
     pub(crate) fn id(&self) -> &TopicPartition {
@@ -146,7 +172,7 @@ impl Partition {
         let role = self.role_for(wanted, image, now);
         self.set_followers(matches!(role, Role::Leading(_)).then_some(wanted));
         let change = match &role {
-            Role::Idle => RoleChange::Idle,
+            Role::Idle | Role::Offline => RoleChange::Idle,
             Role::Leading(_) => RoleChange::Leads,
             Role::Following(following) => {
                 RoleChange::Follows { leader: following.leader(), epoch: wanted.leader_epoch }
@@ -172,7 +198,10 @@ impl Partition {
     }
 
     fn role_for(&self, wanted: &PartitionImage, image: &Image, now: Instant) -> Role {
-        let is_usable = !self.failed.load(Ordering::Acquire) && wanted.replicas.contains(&self.node);
+        if self.failed.load(Ordering::Acquire) {
+            return Role::Offline;
+        }
+        let is_usable = wanted.replicas.contains(&self.node);
         match wanted.leader {
             Some(leader) if is_usable && leader == self.node => self.lead(wanted, image, now),
             Some(leader) if is_usable => Role::Following(Following::new(leader, wanted.leader_epoch, &self.log)),
@@ -183,7 +212,7 @@ impl Partition {
     fn lead(&self, wanted: &PartitionImage, image: &Image, now: Instant) -> Role {
         if let Err(error) = self.log.note_leadership(wanted.leader_epoch) {
             self.fail(&error);
-            return Role::Idle;
+            return Role::Offline;
         }
         let settings = *self.settings.lock();
         Role::Leading(Box::new(Leading::new(self.node, &self.log, wanted, settings, image, now)))
@@ -224,14 +253,6 @@ impl Partition {
         self.followers.load().iter().for_each(|bell| bell.ring());
     }
 
-    /// The log failed on disk: nothing works with it until the broker restarts. Said once.
-    fn fail(&self, error: &LogError) {
-        if !self.failed.swap(true, Ordering::AcqRel) && !matches!(error, LogError::Closed) {
-            let error = error.chain();
-            tracing::error!(partition = %self.id(), error, "log is out of use, this replica stands still until the broker restarts");
-        }
-    }
-
     /// The leader's epoch, if that is this broker and the client's epoch is the current one (KIP-320).
     pub(crate) fn check_leader(&self, client_epoch: LeaderEpoch) -> Result<LeaderEpoch, ErrorCode> {
         let gate = self.gate.read();
@@ -245,6 +266,7 @@ impl Partition {
         gate.check_epoch(client_epoch)?;
         match (&gate.role, served) {
             (Role::Leading(_), _) | (Role::Following(_), Served::ByAnyReplica) => Ok(()),
+            (Role::Offline, _) => Err(ErrorCode::KafkaStorageError),
             _ => Err(ErrorCode::NotLeaderOrFollower),
         }
     }
@@ -281,9 +303,9 @@ impl Partition {
         self.log.high_watermark()
     }
 
-    /// Up to where a reader of committed records may go. Without transactions that is the high watermark.
+    /// Up to where a reader of committed records may go: the high watermark, or the first open transaction.
     pub(crate) fn last_stable_offset(&self) -> Offset {
-        self.log.high_watermark()
+        self.log.last_stable_offset()
     }
 
     /// Moves the log's high watermark and wakes who waits for it.
@@ -308,6 +330,7 @@ impl Gate {
     fn leading(&self) -> Result<&Leading, ErrorCode> {
         match &self.role {
             Role::Leading(leading) => Ok(leading),
+            Role::Offline => Err(ErrorCode::KafkaStorageError),
             _ => Err(ErrorCode::NotLeaderOrFollower),
         }
     }

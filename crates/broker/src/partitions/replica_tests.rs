@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use twinstream_log::{LogConfig, LogMetrics, Origin, PartitionLog};
+use twinstream_log::{Flusher, LogConfig, LogMetrics, Origin, PartitionLog};
 use twinstream_metadata::{Image, PartitionImage, Record};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TopicId};
-use twinstream_protocol::batch::{BatchBuilder, ProducerStamp};
+use twinstream_protocol::batch::{BatchBuilder, BatchMut, ProducerStamp};
 use twinstream_replication::follower::Heard;
 use twinstream_replication::leader::{Answer, LeaderSettings, Limits, ReplicaFetch};
 use uuid::Uuid;
@@ -61,8 +61,15 @@ impl Replica {
         let dir = tempfile::tempdir().unwrap();
         let limits = Limits { lag_max: Duration::from_secs(30), silence_max: Duration::from_secs(2) };
         let settings = LeaderSettings { min_insync_replicas, limits };
-        let around = Surroundings { node: SELF, isr: Arc::default(), followers: Arc::default() };
-        let partition = Arc::new(Partition::new(open(dir.path()), settings, around));
+        let log = open(dir.path());
+        let around = Surroundings {
+            node: SELF,
+            isr: Arc::default(),
+            followers: Arc::default(),
+            flusher: Arc::new(Flusher::new(Arc::clone(log.disk()), u64::MAX, || ())),
+            failures: Arc::default(),
+        };
+        let partition = Partition::new(log, settings, around);
         Replica { _dir: dir, partition, image: brokers(), now: Instant::now() }
     }
 
@@ -328,4 +335,68 @@ fn bells_ring_for_what_their_waiters_want_only() {
     }
     drop((consumer, deletion));
     assert!(partition.waiters().is_empty());
+}
+
+/// Waits for the flusher's thread.
+async fn flushed(replica: &Replica) {
+    replica.partition.until_flushed().await;
+}
+
+fn acknowledge_flushed(replica: &Replica) {
+    let log = replica.partition.log();
+    log.set_config(LogConfig { flush_before_ack: true, ..LogConfig::clone(&log.config()) });
+}
+
+#[tokio::test]
+async fn leader_commits_what_is_on_its_disk() {
+    let replica = Replica::new(1);
+    acknowledge_flushed(&replica);
+    replica.take_over(&Replica::wanted(SELF, 1, 1, &[SELF]));
+    let led = replica.append(&["a", "b"]);
+    flushed(&replica).await;
+    assert!(replica.partition.log().is_flushed());
+    assert_eq!(replica.partition.commitment(led.epoch, Offset(2)), Commitment::Committed);
+}
+
+#[tokio::test]
+async fn followers_count_only_with_the_leaders_own_flush() {
+    let replica = Replica::new(1);
+    acknowledge_flushed(&replica);
+    replica.lead(1);
+    let led = replica.append(&["a"]);
+    flushed(&replica).await;
+    assert_eq!(replica.partition.commitment(led.epoch, Offset(1)), Commitment::Waiting);
+    for follower in [SECOND, THIRD] {
+        replica.fetch(follower, 1, 1, 1).unwrap();
+    }
+    assert_eq!(replica.partition.commitment(led.epoch, Offset(1)), Commitment::Committed);
+}
+
+#[tokio::test]
+async fn follower_owes_a_flush_before_it_asks_on() {
+    let replica = Replica::new(1);
+    acknowledge_flushed(&replica);
+    replica.take_over(&Replica::wanted(SECOND, 1, 1, &[SELF, SECOND, THIRD]));
+    let ask = replica.partition.question(LeaderEpoch(1)).unwrap().ask;
+    let heard = Heard::Records { high_watermark: Offset(0), log_start: Offset(0) };
+    let mut records = batch(0, &["a"]);
+    BatchMut::parse(&mut records).unwrap().set_leader_epoch(LeaderEpoch(1));
+    assert_eq!(replica.partition.heard(&ask, heard, &records, now_ms()), Followed::Goes);
+    flushed(&replica).await;
+    assert!(!replica.partition.owes_flush());
+    assert!(replica.partition.log().is_flushed());
+}
+
+#[tokio::test]
+async fn disk_that_fails_ends_the_wait_for_it_and_the_role() {
+    let replica = Replica::new(1);
+    acknowledge_flushed(&replica);
+    replica.take_over(&Replica::wanted(SELF, 1, 1, &[SELF]));
+    replica.append(&["a"]);
+    replica.partition.log().disk().fail("gone");
+    replica.partition.take_offline();
+    flushed(&replica).await;
+    assert_eq!(replica.partition.check_leader(NO_EPOCH), Err(ErrorCode::KafkaStorageError));
+    replica.lead(2);
+    assert_eq!(replica.partition.check_leader(NO_EPOCH), Err(ErrorCode::KafkaStorageError), "until the next start");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tempfile::TempDir;
-use twinstream_log::{CleanupPolicy, DirectoryError, OpenFiles, Origin, TimestampType};
+use twinstream_log::{Checkpoint, CleanupPolicy, DirectoryError, OpenFiles, Origin, TimestampType};
 use twinstream_metadata::{ConfigResource, Image, PartitionImage, Record};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 use twinstream_protocol::batch::BatchBuilder;
@@ -36,7 +36,7 @@ fn settings(dirs: &[PathBuf]) -> Arc<Settings> {
 
 fn open(dirs: &[PathBuf]) -> PartitionManager {
     let settings = settings(dirs);
-    let directories = Directories::open(&settings.log.dirs, NODE, OpenFiles::new(100)).unwrap();
+    let directories = Directories::open(&settings.log.dirs, NODE, 0, OpenFiles::new(100)).unwrap();
     PartitionManager::new(settings, directories, Replicas { isr: Arc::default(), followers: Arc::new(Nobody) })
 }
 
@@ -437,4 +437,76 @@ fn deleted_records_stay_deleted_after_a_restart() {
 fn name_of_a_deleted_folder_fits_a_file_name() {
     let long = directories::deleted_name(&at(&"x".repeat(249), 123));
     assert!(long.len() <= 255 && long.ends_with("-delete"));
+}
+
+fn two_dirs() -> (TempDir, Vec<PathBuf>) {
+    let root = tempfile::tempdir().unwrap();
+    let dirs = vec![root.path().join("one"), root.path().join("two")];
+    (root, dirs)
+}
+
+/// Which partitions of a topic of two are in which of two directories.
+fn by_dir(manager: &PartitionManager, topic: &str) -> Vec<i32> {
+    let all = manager.all();
+    let in_dir = |dir: usize| all.iter().find(|(at, (_, in_dir))| at.topic.as_str() == topic && *in_dir == dir);
+    (0..2).map(|dir| in_dir(dir).unwrap().0.partition.0).collect()
+}
+
+#[test]
+fn partitions_of_a_failed_directory_are_offline_and_those_of_others_go_on() {
+    let (_root, dirs) = two_dirs();
+    let mut cluster = Cluster::new();
+    cluster.topic("t", 7, 2);
+    let manager = open(&dirs);
+    manager.reconcile(&cluster.image).unwrap();
+    let [lost, kept] = by_dir(&manager, "t")[..] else { panic!("two directories") };
+    manager.directories().disk(0).fail("gone");
+    assert_eq!(manager.take_offline(), [(TopicId(Uuid::from_u128(7)), PartitionIndex(lost))]);
+    let lost = manager.get(&at("t", lost)).unwrap();
+    assert_eq!(lost.check_leader(NO_EPOCH), Err(ErrorCode::KafkaStorageError));
+    append(&manager.get(&at("t", kept)).unwrap(), &["a"]);
+    // What is new goes where there is a directory, and the others' checkpoints are written.
+    cluster.topic("new", 8, 3);
+    manager.reconcile(&cluster.image).unwrap();
+    assert!(manager.all().iter().all(|(at, (_, dir))| at.topic.as_str() != "new" || *dir == 1));
+    manager.write_checkpoints(Checkpoint::RecoveryPoint);
+    assert!(manager.take_offline().is_empty(), "said once");
+}
+
+#[test]
+fn log_that_fails_alone_is_named_and_its_neighbours_go_on() {
+    let (_root, dirs) = one_dir();
+    let mut cluster = Cluster::new();
+    cluster.topic("t", 7, 2);
+    let manager = open(&dirs);
+    manager.reconcile(&cluster.image).unwrap();
+    manager.failures.name(&at("t", 1));
+    assert_eq!(manager.take_offline(), [(TopicId(Uuid::from_u128(7)), PartitionIndex(1))]);
+    append(&manager.get(&at("t", 0)).unwrap(), &["a"]);
+}
+
+#[test]
+fn nothing_is_made_anew_for_what_may_lie_in_a_directory_that_cannot_be_opened() {
+    let (root, dirs) = two_dirs();
+    let mut cluster = Cluster::new();
+    cluster.topic("t", 7, 2);
+    let manager = open(&dirs);
+    manager.reconcile(&cluster.image).unwrap();
+    let [hidden, kept] = by_dir(&manager, "t")[..] else { panic!("two directories") };
+    manager.close();
+    drop(manager);
+    std::fs::rename(&dirs[0], root.path().join("elsewhere")).unwrap();
+    std::fs::write(&dirs[0], "no directory").unwrap();
+
+    let manager = open(&dirs);
+    manager.reconcile(&cluster.image).unwrap();
+    assert!(manager.get(&at("t", hidden)).is_none());
+    append(&manager.get(&at("t", kept)).unwrap(), &["a"]);
+    let absent = manager.directories().identity().absent;
+    assert_eq!(absent.unseen(), 1);
+    assert_eq!(absent.settle(&cluster.image, NODE), [(TopicId(Uuid::from_u128(7)), PartitionIndex(hidden))]);
+    cluster.topic("new", 8, 2);
+    manager.reconcile(&cluster.image).unwrap();
+    assert!(manager.get(&at("t", hidden)).is_none());
+    assert!(manager.get(&at("new", 1)).is_some());
 }

@@ -285,17 +285,6 @@ fn split_voter(text: &str) -> Option<Voter> {
     (!host.is_empty() && port != 0).then_some(Voter { id, host, port })
 }
 
-pub(super) fn per_ip_overrides(values: &Values) -> Result<HashMap<IpAddr, usize>, SettingsError> {
-    const NAME: &str = "max.connections.per.ip.overrides";
-    let entry = |text: &str| {
-        let (host, limit) = text.rsplit_once(':')?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        Some((host.parse().ok()?, limit.trim().parse().ok()?))
-    };
-    let texts = values.list(NAME);
-    texts.iter().map(|text| entry(text).ok_or_else(|| values.malformed(NAME, "a list of address:limit"))).collect()
-}
-
 pub(super) fn metrics_listener(values: &Values) -> Result<Option<SocketAddr>, SettingsError> {
     const NAME: &str = "twinstream.metrics.listener";
     let Some(text) = values.text(NAME).filter(|text| !text.is_empty()) else { return Ok(None) };

@@ -1,13 +1,18 @@
-//! What topics inherit from the broker: its settings, with what was altered while it runs on top.
+//! The broker's settings with what was altered while it runs on top.
 //!
-//! Picture: a topic config asks for its broker twin. The answer is, strongest first, what was set on this broker, what
-//! was set on the default of all brokers, what the settings file says; the default of the config itself comes after
-//! all of them and is not known here.
+//! Picture: a topic config asks for its broker twin, a part of the broker for one of the settings that may change at run
+//! time. The answer is, strongest first, what was set on this broker, what was set on the default of all brokers, what
+//! the settings file says, the default (KIP-226).
+//!
+//! Invariants: values were checked when they were set; one that an older release stored and that no longer fits counts
+//! as not set.
 
 use twinstream_metadata::configs::{BrokerDefaults, Source};
 use twinstream_metadata::{ConfigResource, Image};
+use twinstream_model::NodeId;
 
-use super::Settings;
+use super::connections::{self, ConnectionBounds};
+use super::{Settings, table};
 
 /// The settings of this broker as they are with an image.
 pub(crate) struct LiveSettings<'a> {
@@ -18,6 +23,48 @@ pub(crate) struct LiveSettings<'a> {
 impl<'a> LiveSettings<'a> {
     pub(crate) fn new(settings: &'a Settings, image: &'a Image) -> Self {
         Self { settings, image }
+    }
+
+    /// Whether what was altered on this broker or on all brokers differs between two images.
+    pub(crate) fn differ(before: &Image, after: &Image, node: NodeId) -> bool {
+        let resources = [ConfigResource::Broker(node), ConfigResource::BrokerDefault];
+        resources.iter().any(|resource| !before.configs(resource).eq(after.configs(resource)))
+    }
+
+    /// The number that counts at the moment; `or` is what the settings said at the start.
+    pub(crate) fn integer<T: TryFrom<i64>>(&self, name: &str, or: T) -> T {
+        let number = self.altered(name).and_then(|text| text.trim().parse::<i64>().ok());
+        number.and_then(|number| T::try_from(number).ok()).unwrap_or(or)
+    }
+
+    /// As [`LiveSettings::integer`], for settings with a fraction.
+    pub(crate) fn double(&self, name: &str, or: f64) -> f64 {
+        self.altered(name).and_then(|text| text.trim().parse().ok()).unwrap_or(or)
+    }
+
+    pub(crate) fn connection_bounds(&self) -> ConnectionBounds {
+        let start = &self.settings.network.connections;
+        let overrides = self.altered(connections::OVERRIDES).and_then(|text| connections::parse_overrides(text).ok());
+        ConnectionBounds {
+            max: self.integer(connections::MAX, start.max),
+            per_ip_max: self.integer(connections::PER_IP, start.per_ip_max),
+            per_ip_overrides: overrides.unwrap_or_else(|| start.per_ip_overrides.clone()),
+        }
+    }
+
+    /// What was set while the broker runs, if it still fits.
+    fn altered(&self, name: &str) -> Option<&'a str> {
+        let resources = [ConfigResource::Broker(self.settings.node.id), ConfigResource::BrokerDefault];
+        let mut texts = resources.iter().filter_map(|resource| self.image.config(resource, name));
+        texts.find(|text| table::find(name).is_some_and(|setting| setting.check(text).is_ok()))
+    }
+}
+
+/// Checks a value that somebody wants to set at run time beyond what the table says. The error says what is allowed.
+pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
+    match name {
+        connections::OVERRIDES => connections::parse_overrides(value).map(|_| ()).map_err(str::to_owned),
+        _ => Ok(()),
     }
 }
 
@@ -35,3 +82,6 @@ impl BrokerDefaults for LiveSettings<'_> {
         given.map(|value| (value.to_owned(), Source::StaticBroker))
     }
 }
+
+#[cfg(test)]
+mod tests;

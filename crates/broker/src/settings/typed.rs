@@ -1,12 +1,14 @@
 //! The typed settings: those with an effect, grouped by who reads them.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use twinstream_log::RecordChecks;
 use twinstream_model::{ClusterId, NodeId};
 
+use super::cleaner::CleanerSettings;
+use super::connections::ConnectionBounds;
 use super::listeners::{self, AdvertisedListener, Listener, Voter};
 use super::replication::ReplicationSettings;
 use super::sources::Given;
@@ -21,6 +23,7 @@ pub(crate) struct Settings {
     pub(crate) balance: BalanceSettings,
     pub(crate) topics: TopicDefaults,
     pub(crate) log: LogSettings,
+    pub(crate) cleaner: CleanerSettings,
     pub(crate) replication: ReplicationSettings,
     pub(crate) groups: GroupSettings,
     pub(crate) offsets: OffsetsSettings,
@@ -56,9 +59,7 @@ pub(crate) struct NetworkSettings {
     /// Bytes of requests in memory at once, over all connections.
     pub(crate) queued_request_bytes_max: u64,
     pub(crate) backlog: u32,
-    pub(crate) connections_max: usize,
-    pub(crate) connections_per_ip_max: usize,
-    pub(crate) connections_per_ip_overrides: HashMap<IpAddr, usize>,
+    pub(crate) connections: ConnectionBounds,
     pub(crate) connections_idle_max: Duration,
     pub(crate) fetch_bytes_max: usize,
     pub(crate) fetch_session_slots: usize,
@@ -108,8 +109,16 @@ pub(crate) struct LogSettings {
     pub(crate) high_watermark_checkpoint_interval: Duration,
     pub(crate) flush_scheduler_interval: Option<Duration>,
     pub(crate) recovery_threads_per_dir: usize,
+    /// How long the controller may not be told of a failed directory.
+    pub(crate) directory_failure_timeout: Duration,
+    /// Unflushed bytes of a directory before they are flushed in the background.
+    pub(crate) flush_lag_bytes: u64,
+    /// Free bytes of a directory that records may not take.
+    pub(crate) reserve_bytes: u64,
     /// Files that all logs together keep open.
     pub(crate) open_files_max: usize,
+    /// How much of a produced batch is looked at.
+    pub(crate) record_checks: RecordChecks,
     pub(crate) producer_id_expiration: Duration,
     pub(crate) producer_id_check_interval: Duration,
 }
@@ -157,6 +166,7 @@ impl Settings {
             balance: BalanceSettings::new(&values)?,
             topics: TopicDefaults::new(&values)?,
             replication: ReplicationSettings::new(&values, node.session_timeout)?,
+            cleaner: CleanerSettings::new(&values)?,
             groups: GroupSettings::new(&values)?,
             offsets: OffsetsSettings::new(&values)?,
             transactions: TransactionSettings { timeout_max: values.millis("transaction.max.timeout.ms")? },
@@ -221,9 +231,7 @@ impl NetworkSettings {
             request_bytes_max: values.size("socket.request.max.bytes")?,
             queued_request_bytes_max: queued_request_bytes_max(values)?,
             backlog: values.integer("socket.listen.backlog.size")?,
-            connections_max: values.size("max.connections")?,
-            connections_per_ip_max: values.size("max.connections.per.ip")?,
-            connections_per_ip_overrides: listeners::per_ip_overrides(values)?,
+            connections: ConnectionBounds::new(values)?,
             connections_idle_max: connections_idle_max(values)?,
             fetch_bytes_max: values.size("fetch.max.bytes")?,
             fetch_session_slots: values.size("max.incremental.fetch.session.cache.slots")?,
@@ -304,7 +312,14 @@ impl LogSettings {
             high_watermark_checkpoint_interval: values.millis("replica.high.watermark.checkpoint.interval.ms")?,
             flush_scheduler_interval: values.finite_millis("log.flush.scheduler.interval.ms")?,
             recovery_threads_per_dir: values.size("num.recovery.threads.per.data.dir")?,
+            directory_failure_timeout: values.millis("log.dir.failure.timeout.ms")?,
+            flush_lag_bytes: values.size("twinstream.log.flush.lag.bytes")? as u64,
+            reserve_bytes: values.size("twinstream.log.reserve.bytes")? as u64,
             open_files_max: values.size("twinstream.log.open.files.max")?,
+            record_checks: match values.text("twinstream.record.checks") {
+                Some("records") => RecordChecks::Records,
+                _ => RecordChecks::Headers,
+            },
             producer_id_expiration: values.millis("producer.id.expiration.ms")?,
             producer_id_check_interval: values.millis("producer.id.expiration.check.interval.ms")?,
         })

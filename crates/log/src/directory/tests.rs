@@ -77,12 +77,29 @@ fn folders_are_partitions_only_with_their_metadata() {
     let directory = LogDirectory::open(dir.path(), NodeId(1)).unwrap();
     for name in ["a-b-3", "c-0", "metadata", "d-1.ab12-delete", "e-x"] {
         fs::create_dir(dir.path().join(name)).unwrap();
-        fs::write(dir.path().join(name).join("partition.metadata"), "").unwrap();
+        fs::write(dir.path().join(name).join("partition.metadata"), "version: 0").unwrap();
     }
     fs::create_dir(dir.path().join("f-0")).unwrap();
+    // What a power loss may leave of a partition that was just made.
+    fs::create_dir(dir.path().join("g-0")).unwrap();
+    fs::write(dir.path().join("g-0/partition.metadata"), "").unwrap();
 
     assert_eq!(directory.partitions().unwrap(), [partition("a-b", 3), partition("c", 0)]);
     directory.remove_deleted().unwrap();
     assert!(!dir.path().join("d-1.ab12-delete").exists());
     assert!(dir.path().join("c-0").exists());
+}
+
+#[test]
+fn probe_notices_that_the_path_leads_elsewhere() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("data");
+    let directory = LogDirectory::open(&path, NodeId(1)).unwrap();
+    directory.probe().unwrap();
+    fs::rename(&path, root.path().join("moved")).unwrap();
+    assert!(directory.probe().is_err());
+    // An empty folder, such as a mount point without its file system.
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join(".lock"), "").unwrap();
+    assert!(directory.probe().unwrap_err().is_disk_failure());
 }

@@ -182,7 +182,7 @@ impl PartitionLog {
         }
     }
 
-    pub(super) fn check_usable(&self) -> Result<(), LogError> {
+    pub(crate) fn check_usable(&self) -> Result<(), LogError> {
         self.check_not_poisoned()?;
         match self.closed.load(Ordering::Acquire) {
             true => Err(LogError::Closed),
@@ -257,3 +257,6 @@ impl PartitionLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,8 +101,18 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     pub name: &'static str,
+    /// In the unit of the topic config.
     pub value: String,
+    /// As it was given, perhaps in hours or minutes.
+    pub given: String,
     pub source: Source,
+}
+
+impl Candidate {
+    /// A value that the topic has itself.
+    pub fn own(config: &'static TopicConfig, value: &str) -> Self {
+        Self { name: config.name, value: value.to_owned(), given: value.to_owned(), source: Source::Topic }
+    }
 }
 
 /// What the settings of a broker say about a twin: its value if somebody set it, and from where.
@@ -127,7 +137,7 @@ pub fn candidates(
     broker: &dyn BrokerDefaults,
 ) -> Vec<Candidate> {
     let own = image.config(&ConfigResource::Topic(topic.clone()), config.name);
-    let own = own.map(|value| Candidate { name: config.name, value: value.to_owned(), source: Source::Topic });
+    let own = own.map(|value| Candidate::own(config, value));
     own.into_iter().chain(broker_candidates(config, broker)).collect()
 }
 
@@ -135,12 +145,13 @@ pub fn candidates(
 pub fn broker_candidates(config: &'static TopicConfig, broker: &dyn BrokerDefaults) -> Vec<Candidate> {
     let mut found = Vec::new();
     for twin in config.twins {
-        let Some((value, source)) = broker.given(twin.name) else { continue };
-        let value = scale(&value, twin.factor);
-        found.push(Candidate { name: twin.name, value, source });
+        let Some((given, source)) = broker.given(twin.name) else { continue };
+        let value = scale(&given, twin.factor);
+        found.push(Candidate { name: twin.name, value, given, source });
     }
     let name = config.twins.first().map_or(config.name, |twin| twin.name);
-    found.push(Candidate { name, value: config.default.to_owned(), source: Source::Default });
+    let default = || config.default.to_owned();
+    found.push(Candidate { name, value: default(), given: default(), source: Source::Default });
     found
 }
 

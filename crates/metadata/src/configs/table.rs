@@ -15,13 +15,13 @@ const LONG_MAX: &str = "9223372036854775807";
 pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     config("cleanup.policy", List, "delete", Items(&["compact", "delete"]), Effect)
         .twins(&[same("log.cleanup.policy")])
-        .doc("What happens to old data: delete by time and size, compact by key, both, or nothing when empty. Compaction itself comes with a later release: until then a compacted topic keeps all its data."),
+        .doc("What happens to old data: delete by time and size, compact by key, both, or nothing when empty."),
     config("compression.gzip.level", Int, "-1", MinusOneOrBetween(1, 9), Effect)
         .twins(&[same("compression.gzip.level")])
         .doc("Level when the broker compresses with gzip."),
-    config("compression.lz4.level", Int, "9", Between(1, 17), NotYet)
+    config("compression.lz4.level", Int, "9", Between(1, 17), Effect)
         .twins(&[same("compression.lz4.level")])
-        .doc("Level when the broker compresses with lz4, which has only one level here."),
+        .doc("Level when the broker compresses with lz4: 9 is the fast compressor, the others look for longer matches (KIP-390)."),
     config(
         "compression.type",
         String,
@@ -34,9 +34,9 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     config("compression.zstd.level", Int, "3", Between(-131_072, 22), Effect)
         .twins(&[same("compression.zstd.level")])
         .doc("Level when the broker compresses with zstd."),
-    config("delete.retention.ms", Long, "86400000", AtLeast(0), NotYet)
+    config("delete.retention.ms", Long, "86400000", AtLeast(0), Effect)
         .twins(&[same("log.cleaner.delete.retention.ms")])
-        .doc("How long a compacted topic keeps tombstones."),
+        .doc("How long a compacted topic keeps a tombstone after the compaction that first met it."),
     config("file.delete.delay.ms", Long, "60000", AtLeast(0), Effect)
         .twins(&[same("log.segment.delete.delay.ms")])
         .doc("How long a deleted segment file stays on disk."),
@@ -44,7 +44,7 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         .twins(&[same("log.flush.interval.messages")])
         .doc("Records after which the log is flushed to disk."),
     config("flush.ms", Long, LONG_MAX, AtLeast(0), Effect)
-        .twins(&[same("log.flush.interval.ms")])
+        .twins(&[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")])
         .doc("Time after which the log is flushed to disk."),
     config("follower.replication.throttled.replicas", List, "", ThrottledReplicas, Effect)
         .doc("Replicas whose replication is throttled on the follower's side."),
@@ -59,7 +59,7 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     config("local.retention.ms", Long, "-2", AtLeast(-2), NotYet)
         .twins(&[same("log.local.retention.ms")])
         .doc("How long segments of a tiered topic stay local; -2 means retention.ms."),
-    config("max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1), NotYet)
+    config("max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1), Effect)
         .twins(&[same("log.cleaner.max.compaction.lag.ms")])
         .doc("How long a record of a compacted topic may stay uncompacted."),
     config("max.decompressed.message.bytes", Int, "2147483639", AtLeast(1), Effect)
@@ -77,10 +77,10 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     config("message.timestamp.type", String, "CreateTime", OneOf(&["CreateTime", "LogAppendTime"]), Effect)
         .twins(&[same("log.message.timestamp.type")])
         .doc("Whose time a record carries: the producer's or the broker's."),
-    config("min.cleanable.dirty.ratio", Double, "0.5", Fraction, NotYet)
+    config("min.cleanable.dirty.ratio", Double, "0.5", Fraction, Effect)
         .twins(&[same("log.cleaner.min.cleanable.ratio")])
         .doc("Share of uncompacted log at which compaction starts."),
-    config("min.compaction.lag.ms", Long, "0", AtLeast(0), NotYet)
+    config("min.compaction.lag.ms", Long, "0", AtLeast(0), Effect)
         .twins(&[same("log.cleaner.min.compaction.lag.ms")])
         .doc("How long a record of a compacted topic stays uncompacted at least."),
     config("min.insync.replicas", Int, "1", AtLeast(1), Effect)
@@ -114,6 +114,9 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
     config("segment.ms", Long, "604800000", AtLeast(1), Effect)
         .twins(&[same("log.roll.ms"), scaled("log.roll.hours", HOUR_MS)])
         .doc("Age at which a segment is closed even when it is not full."),
+    config("twinstream.flush", String, "os", OneOf(&["os", "ack"]), Effect)
+        .twins(&[same("twinstream.flush")])
+        .doc("ack: acks=all is answered when the in-sync replicas have the records on their disks. os: when they have them in memory."),
     config("unclean.leader.election.enable", Boolean, "false", Any, Effect)
         .twins(&[same("unclean.leader.election.enable")])
         .doc("Whether a replica that is not in sync may lead as a last resort."),

@@ -52,6 +52,8 @@ fn bounds_of_kafka_are_held() {
         ("cleanup.policy", "delete,delete"),
         ("compression.type", "brotli"),
         ("compression.gzip.level", "0"),
+        ("compression.lz4.level", "18"),
+        ("compression.zstd.level", "23"),
         ("message.timestamp.type", "createtime"),
         ("preallocate", "yes"),
         ("leader.replication.throttled.replicas", "0:a"),
@@ -96,7 +98,8 @@ fn a_huge_value_is_refused() {
 fn the_stronger_twin_counts_and_units_are_converted() {
     let retention = config("retention.ms");
     let hours = Given(&[("log.retention.hours", "2")]);
-    assert_eq!(broker_candidates(retention, &hours)[0].value, "7200000");
+    let found = &broker_candidates(retention, &hours)[0];
+    assert_eq!((found.value.as_str(), found.given.as_str()), ("7200000", "2"));
     let both = Given(&[("log.retention.hours", "2"), ("log.retention.minutes", "3")]);
     let found = broker_candidates(retention, &both);
     assert_eq!(found.iter().map(|found| found.value.as_str()).collect::<Vec<_>>(), ["180000", "7200000", "604800000"]);
@@ -107,7 +110,8 @@ fn the_stronger_twin_counts_and_units_are_converted() {
 #[test]
 fn without_twins_given_the_default_counts() {
     let found = broker_candidates(config("retention.ms"), &NoBrokerDefaults);
-    let only = Candidate { name: "log.retention.ms", value: "604800000".into(), source: Source::Default };
+    let week = || "604800000".to_owned();
+    let only = Candidate { name: "log.retention.ms", value: week(), given: week(), source: Source::Default };
     assert_eq!(found, [only]);
 }
 

@@ -37,6 +37,8 @@ pub struct Registration {
     pub controller: bool,
     /// The random ids of its log directories, `directory.id` in their `meta.properties`.
     pub directories: Vec<Uuid>,
+    /// How many more directories it is to have that cannot be opened, whose ids it cannot tell for that.
+    pub offline_directories: usize,
     /// The random id of its metadata directory.
     pub metadata_directory: Option<Uuid>,
     /// The kernel's boot id, by which a crash of the process is told from a loss of power.
@@ -152,7 +154,7 @@ impl Controller {
             return draft.decide(Err(BrokerError::StillLeaving(node_id)));
         }
         let epoch = draft.image.next_broker_epoch();
-        draft.push(register(registration, epoch));
+        draft.push(register(registration, known.as_deref(), epoch));
         draft.decide(Ok(Registered { epoch, loss }))
     }
 
@@ -189,12 +191,14 @@ impl Controller {
         let brokers = self.brokers_without(draft, &[node_id]);
         let is_concerned = |partition: &PartitionImage| {
             partition.isr.contains(&node_id)
+                || partition.offline.contains(&node_id)
                 || forget.is_some() && partition.elr.contains(&node_id)
                 || forget == Some(Forget::All) && partition.last_known_leader == Some(node_id)
         };
         draft.walk(&policy, |partition, rules| {
             is_concerned(partition).then_some(())?;
             let mut change = Change::of(partition);
+            change.return_online(node_id);
             match forget {
                 Some(forget) => change.forget(node_id, forget),
                 None => change.leave_isr(&[node_id]),
@@ -246,7 +250,12 @@ impl Controller {
     }
 }
 
-fn register(registration: &Registration, epoch: i64) -> Record {
+/// Directories that cannot be opened now stay known, so that it is noticed when they come back empty.
+fn register(registration: &Registration, known: Option<&BrokerImage>, epoch: i64) -> Record {
+    let mut directories = registration.directories.clone();
+    if let Some(known) = known.filter(|_| registration.offline_directories > 0) {
+        directories.extend(missing(known, registration));
+    }
     Record::RegisterBroker {
         node_id: registration.node_id,
         incarnation: registration.incarnation,
@@ -254,10 +263,16 @@ fn register(registration: &Registration, epoch: i64) -> Record {
         endpoints: registration.endpoints.clone(),
         rack: registration.rack.clone(),
         controller: registration.controller,
-        directories: registration.directories.clone(),
+        directories,
         metadata_directory: registration.metadata_directory,
         boot_id: registration.boot_id.clone(),
     }
+}
+
+/// Directories that a node had and does not have any more.
+fn missing(known: &BrokerImage, registration: &Registration) -> Vec<Uuid> {
+    let is_missing = |directory: &Uuid| !registration.directories.contains(directory);
+    known.directories.iter().copied().filter(is_missing).collect()
 }
 
 /// Whether the copies of a known node still count after this restart. A process that only crashed keeps its place: the page cache
@@ -266,7 +281,8 @@ fn replica_loss(known: &BrokerImage, registration: &Registration) -> Option<Repl
     if known.incarnation == registration.incarnation {
         return None;
     }
-    if known.directories.iter().any(|directory| !registration.directories.contains(directory)) {
+    // Of one that cannot be opened the broker itself says which copies are on it, see [`Controller::replicas_offline`].
+    if missing(known, registration).len() > registration.offline_directories {
         return Some(ReplicaLoss::Disk);
     }
     let lost_page_cache = !registration.clean && known.boot_id != registration.boot_id;

@@ -1,6 +1,6 @@
 //! One partition from one state to the next: ISR, ELR, leader, epochs.
 //!
-//! Picture: a verb says what happened ([`Change::leave_isr`], [`Change::set_isr`], [`Change::forget`], [`Change::reassign`]), and
+//! Picture: a verb says what happened ([`Change::leave_isr`], [`Change::set_isr`], [`Change::forget`], [`Change::fail`], [`Change::reassign`]), and
 //! [`Change::settle`] draws every consequence in one fixed order: a reassignment that has what it needs completes, a leader is
 //! elected, the ELR follows from the ISR, epochs grow. Nobody else writes these fields.
 //!
@@ -86,6 +86,19 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// The disk under a node's copy failed while its broker serves on: the copy counts nowhere and cannot lead.
+    pub(super) fn fail(&mut self, node: NodeId) {
+        self.forget(node, Forget::Tail);
+        if !self.next.offline.contains(&node) {
+            self.next.offline.push(node);
+        }
+    }
+
+    /// A node's process started anew; whether its disks work now it will say itself.
+    pub(super) fn return_online(&mut self, node: NodeId) {
+        self.next.offline.retain(|other| *other != node);
+    }
+
     /// Starts, changes or ends a reassignment: from the original replicas to `target`. What an earlier reassignment was still
     /// adding and this one does not want leaves at once.
     pub(super) fn reassign(&mut self, target: &[NodeId]) {
@@ -100,6 +113,8 @@ impl<'a> Change<'a> {
     /// Draws the consequences; `None` when there are none.
     pub(super) fn settle(mut self, rules: Rules, election: Election, brokers: &BrokersUp) -> Option<Settled> {
         self.complete_reassignment();
+        let replicas = &self.next.replicas;
+        self.next.offline.retain(|node| replicas.contains(node));
         let in_elr = self.elr_candidates();
         let elected = self.elect(rules, election, brokers, &in_elr);
         self.next.elr = match elected {
@@ -140,7 +155,8 @@ impl<'a> Change<'a> {
 
     fn elect(&mut self, rules: Rules, election: Election, brokers: &BrokersUp, in_elr: &[NodeId]) -> Option<Elected> {
         let next = &self.next;
-        let in_sync = |node: &NodeId| next.isr.contains(node) && brokers.is_eligible(*node);
+        let is_eligible = |node: &NodeId| brokers.is_eligible(*node) && !next.offline.contains(node);
+        let in_sync = |node: &NodeId| next.isr.contains(node) && is_eligible(node);
         let present = self.before.leader.filter(|leader| next.isr.contains(leader));
         if let Some(preferred) = next.preferred_leader().filter(in_sync)
             && election == Election::Preferred
@@ -150,7 +166,7 @@ impl<'a> Change<'a> {
         if let Some(leader) = present.filter(in_sync).or_else(|| next.replicas.iter().copied().find(in_sync)) {
             return self.lead(leader, Elected::Clean);
         }
-        if let Some(leader) = in_elr.iter().copied().find(|node| brokers.is_eligible(*node)) {
+        if let Some(leader) = in_elr.iter().copied().find(is_eligible) {
             self.next.isr = vec![leader];
             return self.lead(leader, Elected::Clean);
         }
@@ -158,12 +174,12 @@ impl<'a> Change<'a> {
         if let Some(leader) = present.filter(|leader| brokers.is_serving(*leader)) {
             return self.lead(leader, Elected::Clean);
         }
-        let last_known = self.last_known_leader().filter(|node| brokers.is_eligible(*node));
+        let last_known = self.last_known_leader().filter(is_eligible);
         if let Some(leader) = last_known.filter(|_| next.isr.is_empty() && in_elr.is_empty()) {
             self.next.isr = vec![leader];
             return self.lead(leader, Elected::LastKnown);
         }
-        let any = next.replicas.iter().copied().find(|node| brokers.is_eligible(*node));
+        let any = next.replicas.iter().copied().find(is_eligible);
         if let Some(leader) = any.filter(|_| rules.unclean) {
             self.next.isr = vec![leader];
             return self.lead(leader, Elected::Unclean);

@@ -104,7 +104,7 @@ impl Controller {
         let may_join = |(node, epoch): &(NodeId, i64)| {
             let is_same_process =
                 *epoch == BROKER_EPOCH_UNKNOWN || self.image.broker(*node).is_some_and(|broker| broker.epoch == *epoch);
-            is_same_process && brokers.is_eligible(*node)
+            is_same_process && brokers.is_eligible(*node) && !partition.offline.contains(node)
         };
         if !wanted.isr.iter().all(may_join) {
             return Err(ErrorCode::IneligibleReplica);

@@ -13,6 +13,7 @@ mod brokers; // registration, heartbeats, leaving
 mod brokers_up; // which brokers may lead
 mod change; // one partition from one state to the next
 mod config_changes; // set, delete, append, subtract
+mod disks; // copies on failed disks
 mod draft; // a decision under way
 mod elections; // elections by command, and back to the preferred leaders
 mod fencing; // brokers that are gone, and those that are back
@@ -32,6 +33,7 @@ use twinstream_model::{NodeId, TopicPartition};
 pub use self::{
     brokers::{BrokerError, Heartbeat, HeartbeatAnswer, Registered, Registration, ReplicaLoss},
     config_changes::{AlterError, AlterResource, BrokerConfigs, ConfigOperation, ConfigSetting},
+    disks::Reported,
     elections::{Balanced, ElectError, ElectionKind, REBALANCED_LEADERS_MAX},
     isr_changes::IsrChange,
     partitions::NewPartitions,

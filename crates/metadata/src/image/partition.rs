@@ -1,8 +1,9 @@
 //! One partition: who has it, who is in sync, who leads.
 //!
-//! Picture: four sets over one list of replicas. The *ISR* has every record that may be committed. The *ELR* (eligible leader
+//! Picture: five sets over one list of replicas. The *ISR* has every record that may be committed. The *ELR* (eligible leader
 //! replicas, KIP-966) left the ISR while it was smaller than `min.insync.replicas`, so nothing was committed since and they have
 //! everything that is; only while they wait is the ELR not empty. *adding* and *removing* say where a reassignment goes (KIP-455).
+//! *offline* are replicas on failed disks of brokers that serve on.
 //!
 //! Invariants ([`PartitionImage::check_sets`]): the leader is in the ISR; ISR and ELR are disjoint parts of the replicas; what is
 //! added or removed is a replica still. **A leader must not advance its high watermark while the ELR is not empty**: this is what
@@ -28,6 +29,9 @@ pub struct PartitionImage {
     pub partition_epoch: i32,
     pub adding: Vec<NodeId>,
     pub removing: Vec<NodeId>,
+    /// Replicas whose log directory failed while their broker serves on (KIP-112, KIP-858): they lead nothing and are in no
+    /// ISR until the broker starts again.
+    pub offline: Vec<NodeId>,
 }
 
 impl PartitionImage {
@@ -58,6 +62,7 @@ impl PartitionImage {
             next.replicas = self.replicas.clone();
             next.adding = self.adding.clone();
             next.removing = self.removing.clone();
+            next.offline = self.offline.clone();
         }
         next
     }
@@ -67,20 +72,29 @@ impl PartitionImage {
         if self.replicas.is_empty() {
             return Err("no replica".to_owned());
         }
-        for (what, set) in
-            [("ISR", &self.isr), ("ELR", &self.elr), ("set to add", &self.adding), ("set to remove", &self.removing)]
-        {
+        for (what, set) in [
+            ("ISR", &self.isr),
+            ("ELR", &self.elr),
+            ("set to add", &self.adding),
+            ("set to remove", &self.removing),
+            ("offline set", &self.offline),
+        ] {
             if let Some(stranger) = set.iter().find(|node| !self.replicas.contains(node)) {
                 return Err(format!("node {stranger} is in the {what} and no replica"));
             }
         }
-        for (what, set) in [("replicas", &self.replicas), ("ISR", &self.isr), ("ELR", &self.elr)] {
+        for (what, set) in
+            [("replicas", &self.replicas), ("ISR", &self.isr), ("ELR", &self.elr), ("offline set", &self.offline)]
+        {
             if has_duplicates(set) {
                 return Err(format!("a node is twice in the {what}"));
             }
         }
         if let Some(both) = self.elr.iter().find(|node| self.isr.contains(node)) {
             return Err(format!("node {both} is in ISR and ELR"));
+        }
+        if let Some(both) = self.offline.iter().find(|node| self.isr.contains(node)) {
+            return Err(format!("node {both} is in the ISR and offline"));
         }
         match self.leader {
             Some(leader) if !self.isr.contains(&leader) => Err(format!("leader {leader} is not in the ISR")),

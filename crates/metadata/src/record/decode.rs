@@ -89,7 +89,7 @@ fn decode_fields(kind: u16, version: u16, reader: &mut Reader<'_>) -> Result<Rec
             partition: PartitionIndex(reader.i32()?),
             image: match version {
                 1 => decode_partition_v1(decode_nodes(reader)?, reader)?,
-                _ => decode_partition(reader)?,
+                _ => decode_partition(version, reader)?,
             },
         },
         kind::PARTITION_CHANGE => Record::PartitionChange {
@@ -97,7 +97,7 @@ fn decode_fields(kind: u16, version: u16, reader: &mut Reader<'_>) -> Result<Rec
             partition: PartitionIndex(reader.i32()?),
             image: match version {
                 1 => decode_partition_v1(Vec::new(), reader)?,
-                _ => decode_partition(reader)?,
+                _ => decode_partition(version, reader)?,
             },
         },
         kind::REMOVE_TOPIC => Record::RemoveTopic { topic_id: TopicId(reader.uuid()?) },
@@ -175,7 +175,7 @@ fn decode_partition_v1(replicas: Vec<NodeId>, reader: &mut Reader<'_>) -> Result
     })
 }
 
-fn decode_partition(reader: &mut Reader<'_>) -> Result<PartitionImage, DecodeError> {
+fn decode_partition(version: u16, reader: &mut Reader<'_>) -> Result<PartitionImage, DecodeError> {
     Ok(PartitionImage {
         replicas: decode_nodes(reader)?,
         isr: decode_nodes(reader)?,
@@ -186,6 +186,10 @@ fn decode_partition(reader: &mut Reader<'_>) -> Result<PartitionImage, DecodeErr
         leader: decode_node_option(reader)?,
         leader_epoch: LeaderEpoch(reader.i32()?),
         partition_epoch: reader.i32()?,
+        offline: match version {
+            2 => Vec::new(),
+            _ => decode_nodes(reader)?,
+        },
     })
 }
 

@@ -130,6 +130,7 @@ fn encode_partition(image: &PartitionImage, out: &mut Writer) {
     }
     out.i32(image.leader_epoch.0);
     out.i32(image.partition_epoch);
+    out.i32_list(image.offline.iter().map(|node| node.0));
 }
 
 fn encode_resource(resource: &ConfigResource, out: &mut Writer) {

@@ -123,10 +123,12 @@ mod kind {
     pub(super) const PRODUCER_IDS: u16 = 9;
     pub(super) const UNREGISTER_BROKER: u16 = 10;
 
-    /// Version 2 came with replication: directories, shutting down, ELR, reassignment.
+    /// Version 2 came with replication: directories, shutting down, ELR, reassignment. Version 3 of partitions with replicas
+    /// on failed disks.
     pub(super) fn newest_version(kind: u16) -> u16 {
         match kind {
-            REGISTER_BROKER | FENCE_BROKER | PARTITION | PARTITION_CHANGE => 2,
+            PARTITION | PARTITION_CHANGE => 3,
+            REGISTER_BROKER | FENCE_BROKER => 2,
             _ => 1,
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cluster::Cluster;
 use crate::folder::Folder;
-use crate::nemesis::{Clock, Network};
+use crate::nemesis::{Clock, Disk, Network, Shim};
 use crate::peer::KafkaCluster;
 use crate::process::Process;
 
@@ -62,6 +62,20 @@ impl Subject {
         match self {
             Self::Ours(cluster) => cluster.clock(id),
             Self::Kafka(_) => panic!("Kafka's brokers share one clock here"),
+        }
+    }
+
+    pub fn disk(&self, id: usize) -> &Disk {
+        match self {
+            Self::Ours(cluster) => cluster.disk(id),
+            Self::Kafka(_) => panic!("Kafka's brokers share one disk here"),
+        }
+    }
+
+    pub fn shim(&self, id: usize) -> &Shim {
+        match self {
+            Self::Ours(cluster) => cluster.shim(id),
+            Self::Kafka(_) => panic!("writes of Kafka's brokers do not fail here"),
         }
     }
 

@@ -76,12 +76,14 @@ impl fmt::Display for Report {
 }
 
 impl Trial {
-    /// Makes the topic, three replicas of which two must be in sync, and starts the load.
+    /// Makes the topic, three replicas of which two must be in sync (one, where there are no three brokers), and starts the
+    /// load.
     pub async fn start(name: &str, subject: Subject, seed: u64, options: LoadOptions) -> Self {
         let history = subject.folder().path().join("history.jsonl");
         let recorder = Recorder::create(&history).unwrap_or_else(|error| panic!("{error}"));
         let operator = Operator::connect(&subject.bootstrap(), subject.size()).await;
-        operator.create_topic(&options.topic, options.partitions, 3, &[("min.insync.replicas", "2")]).await;
+        let (replicas, in_sync) = if subject.size() < 3 { (1, "1") } else { (3, "2") };
+        operator.create_topic(&options.topic, options.partitions, replicas, &[("min.insync.replicas", in_sync)]).await;
         let load = Load::start(&subject.bootstrap(), &recorder, &options);
         let watch = Watch::start(operator.clone());
         let trial = Self {
@@ -129,6 +131,25 @@ impl Trial {
                 self.kill(id);
             }
         }
+    }
+
+    /// The power of these brokers' machines goes: what their disks were not told to keep is gone. First that of all disks, so
+    /// that nobody flushes on while others are dead already.
+    pub fn cut_power(&mut self, ids: &[usize]) {
+        self.step(format!("power cut of {ids:?}"));
+        ids.iter().for_each(|id| self.subject.disk(*id).cut_power());
+        for id in ids {
+            self.subject.kill(*id);
+            self.down.insert(*id);
+        }
+        ids.iter().for_each(|id| self.subject.disk(*id).mount_again());
+    }
+
+    /// A broker has ended by itself.
+    pub fn ended(&mut self, id: usize) {
+        self.step(format!("{id} has ended"));
+        self.subject.kill(id);
+        self.down.insert(id);
     }
 
     /// SIGTERM, and waits for the end.

@@ -29,6 +29,7 @@ impl Join {
             rack,
             controller,
             directories,
+            offline_directories,
             metadata_directory,
             boot_id,
             clean,
@@ -46,6 +47,7 @@ impl Join {
         out.text_option(rack.as_deref());
         out.bool(*controller);
         out.uuid_list(directories);
+        out.u32(*offline_directories as u32);
         out.uuid_option(*metadata_directory);
         out.text(boot_id);
         out.bool(*clean);
@@ -74,6 +76,7 @@ impl Join {
             rack: reader.text_option()?,
             controller: reader.bool()?,
             directories: reader.uuid_list()?,
+            offline_directories: reader.u32()? as usize,
             metadata_directory: reader.uuid_option()?,
             boot_id: reader.text()?,
             clean: reader.bool()?,

@@ -1,8 +1,8 @@
-//! Changes of ISRs that leaders ask for, and what became of them.
+//! Changes of ISRs that leaders ask for, and what became of them; copies that a broker cannot use.
 
 use twinstream_metadata::PartitionImage;
 use twinstream_metadata::codec::{DecodeError, Reader, Writer};
-use twinstream_metadata::controller::IsrChange;
+use twinstream_metadata::controller::{IsrChange, Reported};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicId};
 
 /// What became of each change: the partition as it is now, or why it stays as it was.
@@ -10,6 +10,8 @@ pub(crate) type IsrOutcomes = Vec<Result<PartitionImage, ErrorCode>>;
 
 /// The least bytes of one change: ids, epochs and an empty list.
 const CHANGE_BYTES_MIN: usize = 16 + 4 + 4 + 4 + 4;
+/// Topic id and partition.
+const COPY_BYTES: usize = 16 + 4;
 /// Node and broker epoch.
 const MEMBER_BYTES: usize = 12;
 
@@ -82,6 +84,38 @@ pub(crate) fn read_isr_outcomes(payload: &[u8]) -> Result<IsrOutcomes, DecodeErr
     Ok(outcomes)
 }
 
+/// Copies on disks that failed, as the broker with this epoch has them.
+pub(crate) fn write_offline(out: &mut Writer, broker_epoch: i64, partitions: &[(TopicId, PartitionIndex)]) {
+    out.i64(broker_epoch);
+    out.u32(partitions.len() as u32);
+    for (topic_id, partition) in partitions {
+        out.uuid(topic_id.0);
+        out.i32(partition.0);
+    }
+}
+
+pub(crate) fn read_offline(reader: &mut Reader<'_>) -> Result<(i64, Vec<(TopicId, PartitionIndex)>), DecodeError> {
+    let broker_epoch = reader.i64()?;
+    let count = reader.list_len(COPY_BYTES)?;
+    let mut partitions = Vec::with_capacity(count);
+    for _ in 0..count {
+        partitions.push((TopicId(reader.uuid()?), PartitionIndex(reader.i32()?)));
+    }
+    reader.end()?;
+    Ok((broker_epoch, partitions))
+}
+
+pub(crate) fn write_reported(reported: Reported) -> Vec<u8> {
+    vec![u8::from(reported == Reported::Part)]
+}
+
+pub(crate) fn read_reported(payload: &[u8]) -> Result<Reported, DecodeError> {
+    let mut reader = Reader::new("answer to a report of failed disks", payload);
+    let reported = if reader.bool()? { Reported::Part } else { Reported::All };
+    reader.end()?;
+    Ok(reported)
+}
+
 fn write_partition(out: &mut Writer, partition: &PartitionImage) {
     let nodes = |out: &mut Writer, nodes: &[NodeId]| out.i32_list(nodes.iter().map(|node| node.0));
     let PartitionImage {
@@ -94,8 +128,9 @@ fn write_partition(out: &mut Writer, partition: &PartitionImage) {
         partition_epoch,
         adding,
         removing,
+        offline,
     } = partition;
-    for list in [replicas, isr, elr, adding, removing] {
+    for list in [replicas, isr, elr, adding, removing, offline] {
         nodes(out, list);
     }
     out.i32(leader.unwrap_or(NodeId::NONE).0);
@@ -117,6 +152,7 @@ fn read_partition(reader: &mut Reader<'_>) -> Result<PartitionImage, DecodeError
         elr: nodes(reader)?,
         adding: nodes(reader)?,
         removing: nodes(reader)?,
+        offline: nodes(reader)?,
         leader: node(reader)?,
         last_known_leader: node(reader)?,
         leader_epoch: LeaderEpoch(reader.i32()?),

@@ -1,6 +1,6 @@
 use twinstream_metadata::Endpoint;
 use twinstream_metadata::PartitionImage;
-use twinstream_metadata::controller::{Heartbeat, IsrChange, Registration};
+use twinstream_metadata::controller::{Heartbeat, IsrChange, Registration, Reported};
 use twinstream_model::{LeaderEpoch, PartitionIndex, TopicId};
 use uuid::Uuid;
 
@@ -17,6 +17,7 @@ fn join() -> Join {
         rack: Some("r1".into()),
         controller: false,
         directories: vec![Uuid::from_u128(8)],
+        offline_directories: 2,
         metadata_directory: Some(Uuid::from_u128(9)),
         boot_id: "boot-1".into(),
         clean: true,
@@ -127,6 +128,7 @@ fn outcomes() -> IsrOutcomes {
         partition_epoch: 7,
         adding: nodes(&[4]),
         removing: nodes(&[2]),
+        offline: nodes(&[3, 4]),
     };
     let offline = PartitionImage { leader: None, last_known_leader: Some(NodeId(3)), ..partition.clone() };
     vec![Ok(partition), Err(ErrorCode::FencedLeaderEpoch), Ok(offline)]
@@ -146,6 +148,22 @@ fn a_hello_and_its_answer_arrive_as_they_were_sent() {
     for end in 0..bytes.len() {
         assert!(HelloAnswer::read(&bytes[..end]).is_err(), "cut at {end}");
     }
+}
+
+#[test]
+fn report_of_failed_disks_and_its_answer_arrive_as_they_were_sent() {
+    let partitions =
+        vec![(TopicId(Uuid::from_u128(3)), PartitionIndex(4)), (TopicId(Uuid::from_u128(5)), PartitionIndex(0))];
+    let mut out = Writer::default();
+    write_offline(&mut out, 9, &partitions);
+    assert_eq!(read_offline(&mut Reader::new("test", &out.bytes)), Ok((9, partitions)));
+    for end in 0..out.bytes.len() {
+        assert!(read_offline(&mut Reader::new("test", &out.bytes[..end])).is_err(), "cut at {end}");
+    }
+    for reported in [Reported::All, Reported::Part] {
+        assert_eq!(read_reported(&write_reported(reported)), Ok(reported));
+    }
+    assert!(read_reported(&[]).is_err());
 }
 
 #[test]

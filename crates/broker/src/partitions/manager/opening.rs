@@ -16,6 +16,8 @@ use twinstream_log::PartitionLog;
 use twinstream_metadata::Image;
 use twinstream_model::{TopicId, TopicPartition};
 
+use crate::settings::live::LiveSettings;
+
 use super::{Entry, Partition, PartitionManager, PartitionsError, Surroundings, TopicConfig, deleted_name, now_ms};
 
 /// How often a long opening says how far it has come.
@@ -40,7 +42,9 @@ impl PartitionManager {
         if wanted.is_empty() {
             return Ok(());
         }
-        let threads = (self.settings.log.recovery_threads_per_dir.max(1) * self.directories.len()).min(wanted.len());
+        let live = LiveSettings::new(&self.settings, &image);
+        let per_dir = live.integer("num.recovery.threads.per.data.dir", self.settings.log.recovery_threads_per_dir);
+        let threads = (per_dir.max(1) * self.directories.len()).min(wanted.len());
         let total = wanted.len();
         let queue = Mutex::new(VecDeque::from(wanted));
         let failures: Mutex<Vec<PartitionsError>> = Mutex::default();
@@ -84,8 +88,13 @@ impl PartitionManager {
                 }
                 let config = config.get_or_insert_with(|| TopicConfig::of(&self.settings, image, &topic.name));
                 let holder = self.directories.holder(&at);
-                let emptiest = (0..load.len()).min_by_key(|dir| load[*dir]).unwrap_or(0);
-                let dir = holder.unwrap_or(emptiest);
+                let usable = (0..load.len()).filter(|dir| self.directories.works(*dir));
+                let emptiest = usable.min_by_key(|dir| load[*dir]);
+                let may_make = self.directories.may_make(topic.id, index);
+                let Some(dir) = holder.or(emptiest.filter(|_| may_make)).filter(|dir| self.directories.works(*dir))
+                else {
+                    continue; // its log is out of reach, or there is no directory left
+                };
                 load[dir] += 1;
                 let exists = holder.is_some();
                 wanted.push(Wanted { at, topic_id: topic.id, config: config.clone(), dir, exists });
@@ -100,8 +109,10 @@ impl PartitionManager {
             node: self.node,
             isr: Arc::clone(&self.replicas.isr),
             followers: Arc::clone(&self.follower_bells),
+            flusher: Arc::clone(&self.flushers[wanted.dir]),
+            failures: Arc::clone(&self.failures),
         };
-        let partition = Arc::new(Partition::new(log, wanted.config.leader, around));
+        let partition = Partition::new(log, wanted.config.leader, around);
         self.admit(partition, wanted);
         Ok(())
     }

@@ -106,6 +106,7 @@ impl Partition {
     ) -> Result<(), AppendError> {
         if !records.is_empty() {
             self.log.append_as_follower(records, state.leader_epoch(), now)?;
+            self.note_appended();
         }
         let announce = state.appended(self.log.log_end_offset(), self.log.last_epoch(), heard);
         self.commit(announce.high_watermark);
@@ -117,6 +118,8 @@ impl Partition {
 
     fn not_appended(&self, error: AppendError) -> Followed {
         match error {
+            // There is no room for it now; what was not appended will be sent again.
+            AppendError::Storage(error) if error.is_passing() => Followed::Pause,
             AppendError::Storage(error) => {
                 self.fail(&error);
                 Followed::Failed

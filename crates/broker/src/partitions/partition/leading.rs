@@ -20,7 +20,7 @@ const SETTLING: Duration = Duration::from_secs(1);
 
 /// The leader's role during one epoch.
 pub(super) struct Leading {
-    state: Mutex<LeaderState>,
+    pub(super) state: Mutex<LeaderState>,
     since: Instant,
     /// In-sync replicas without which nothing is committed because there is an ELR, 0 without one.
     beyond_elr: AtomicUsize,
@@ -99,7 +99,8 @@ impl Leading {
         };
         let beyond_elr = beyond_elr(wanted);
         let settings = LeaderSettings { min_insync_replicas: settings.min_insync_replicas.max(beyond_elr), ..settings };
-        let state = LeaderState::new(node, &assignment(wanted), positions, settings, standing(image), now);
+        let mut state = LeaderState::new(node, &assignment(wanted), positions, settings, standing(image), now);
+        state.set_flushed(log.acknowledges_flushed().then(|| log.recovery_point()));
         Leading { state: Mutex::new(state), since: now, beyond_elr: AtomicUsize::new(beyond_elr) }
     }
 
@@ -137,13 +138,22 @@ impl Partition {
             Err(AppendError::OutOfOrderSequence { .. }) if leading.is_settling(gate.epoch) => {
                 return Err(AppendRefused::NotLeader(ErrorCode::NotLeaderOrFollower));
             }
+            Err(AppendError::Storage(error)) => {
+                self.fail(&error);
+                return Err(AppendError::Storage(error).into());
+            }
             appended => appended?,
         };
         let led = Led { appended, epoch: gate.epoch };
-        let committed = leading.state.lock().appended(self.log.log_end_offset(), Instant::now());
+        let committed = {
+            let mut state = leading.state.lock();
+            state.set_flushed(self.flushed_end());
+            state.appended(self.log.log_end_offset(), Instant::now())
+        };
         self.ring_followers();
         committed.into_iter().for_each(|high_watermark| self.commit(high_watermark));
         drop(gate);
+        self.note_appended();
         Ok(led)
     }
 
@@ -202,8 +212,9 @@ impl Partition {
         Ok(is_in_sync)
     }
 
-    fn catch_up(&self, state: &mut LeaderState, now: Instant) -> Option<Offset> {
+    pub(super) fn catch_up(&self, state: &mut LeaderState, now: Instant) -> Option<Offset> {
         state.set_log_start(self.log.log_start_offset());
+        state.set_flushed(self.flushed_end());
         state.appended(self.log.log_end_offset(), now)
     }
 
@@ -238,6 +249,9 @@ impl Partition {
         let Ok(leading) = gate.leading() else { return };
         let committed = self.catch_up(&mut leading.state.lock(), now);
         committed.into_iter().for_each(|high_watermark| self.commit(high_watermark));
+        if self.owes_flush() {
+            self.request_flush();
+        }
     }
 
     /// Takes over what topic configs ask for.
@@ -245,9 +259,16 @@ impl Partition {
         *self.settings.lock() = settings;
         let gate = self.gate.read();
         let Ok(leading) = gate.leading() else { return };
-        let effects = leading.state.lock().set_settings(leading.demanding(settings), now);
+        let effects = {
+            let mut state = leading.state.lock();
+            state.set_flushed(self.flushed_end());
+            state.set_settings(leading.demanding(settings), now)
+        };
         self.apply(effects);
         drop(gate);
+        if self.owes_flush() {
+            self.request_flush();
+        }
         self.announce(Event::Changed);
     }
 

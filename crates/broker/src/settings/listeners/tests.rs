@@ -158,14 +158,6 @@ fn a_quorum_has_one_three_or_five_voters() {
 }
 
 #[test]
-fn overrides_per_address_are_read() {
-    let read = per_ip_overrides(&values(&[("max.connections.per.ip.overrides", "10.0.0.1:5,[::1]:7")])).unwrap();
-    assert_eq!(read[&"10.0.0.1".parse::<IpAddr>().unwrap()], 5);
-    assert_eq!(read[&"::1".parse::<IpAddr>().unwrap()], 7);
-    assert!(per_ip_overrides(&values(&[("max.connections.per.ip.overrides", "10.0.0.1")])).is_err());
-}
-
-#[test]
 fn the_metrics_listener_is_an_address() {
     let read = metrics_listener(&values(&[("twinstream.metrics.listener", "127.0.0.1:9308")])).unwrap();
     assert_eq!(read, Some("127.0.0.1:9308".parse().unwrap()));

@@ -43,6 +43,8 @@ pub(crate) enum Fate {
 pub(crate) enum Bounds {
     Any,
     Between(f64, f64),
+    /// -1 for a default that is somebody else's, or a level in these bounds.
+    MinusOneOrBetween(f64, f64),
     /// One of these words; for a list, each item is one of them. Kafka compares some of them without case.
     OneOf(&'static [&'static str]),
     OneOfAnyCase(&'static [&'static str]),
@@ -57,11 +59,13 @@ pub(crate) struct Setting {
     pub(crate) bounds: Bounds,
     pub(crate) fate: Fate,
     pub(crate) doc: &'static str,
+    /// Whether a change takes effect while the broker runs. The twins of topic configs do without this mark.
+    pub(crate) at_run_time: bool,
 }
 
 impl Setting {
     const fn new(name: &'static str, kind: Kind, default: Option<&'static str>) -> Self {
-        Self { name, kind, default, bounds: Bounds::Any, fate: Fate::Effect, doc: "" }
+        Self { name, kind, default, bounds: Bounds::Any, fate: Fate::Effect, doc: "", at_run_time: false }
     }
 
     const fn at_least(self, min: i64) -> Self {
@@ -70,6 +74,10 @@ impl Setting {
 
     const fn between(self, min: i64, max: i64) -> Self {
         Self { bounds: Bounds::Between(min as f64, max as f64), ..self }
+    }
+
+    const fn minus_one_or_between(self, min: i64, max: i64) -> Self {
+        Self { bounds: Bounds::MinusOneOrBetween(min as f64, max as f64), ..self }
     }
 
     const fn fraction(self, min: f64, max: f64) -> Self {
@@ -90,6 +98,11 @@ impl Setting {
 
     const fn no_such_part(self, doc: &'static str) -> Self {
         Self { fate: Fate::NoSuchPart, doc, ..self }
+    }
+
+    /// A change takes effect while the broker runs.
+    const fn at_run_time(self) -> Self {
+        Self { at_run_time: true, ..self }
     }
 
     const fn not_yet(self, doc: &'static str) -> Self {
@@ -128,6 +141,7 @@ impl Setting {
     fn admits(&self, number: f64) -> bool {
         match self.bounds {
             Bounds::Between(min, max) => (min..=max).contains(&number),
+            Bounds::MinusOneOrBetween(min, max) => number == -1.0 || (min..=max).contains(&number),
             _ => true,
         }
     }
@@ -156,6 +170,7 @@ impl Setting {
             Bounds::Any => kind.to_owned(),
             Bounds::Between(min, max) if max >= i64::MAX as f64 => format!("{kind}, at least {min}"),
             Bounds::Between(min, max) => format!("{kind} from {min} to {max}"),
+            Bounds::MinusOneOrBetween(min, max) => format!("{kind}, -1 or from {min} to {max}"),
             Bounds::OneOf(words) | Bounds::OneOfAnyCase(words) if self.kind == Kind::List => {
                 format!("a comma-separated list of {}", words.join(", "))
             }

@@ -31,12 +31,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         .no_such_part("Connections to other nodes have a fixed time limit."),
     Setting::new("max.connections", Kind::Int, Some("2147483647"))
         .at_least(0)
-        .effect("Open connections at most; more are closed at once."),
+        .effect("Open connections at most; more are closed at once.")
+        .at_run_time(),
     Setting::new("max.connections.per.ip", Kind::Int, Some("2147483647"))
         .at_least(0)
-        .effect("Open connections of one address at most."),
+        .effect("Open connections of one address at most.")
+        .at_run_time(),
     Setting::new("max.connections.per.ip.overrides", Kind::String, Some(""))
-        .effect("Other limits for single addresses, as address:limit."),
+        .effect("Other limits for single addresses, as address:limit.")
+        .at_run_time(),
     Setting::new("max.connection.creation.rate", Kind::Int, Some("2147483647"))
         .at_least(0)
         .not_yet("New connections per second at most."),

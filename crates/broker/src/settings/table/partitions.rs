@@ -12,7 +12,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .not_yet("Directories that get no new partitions."),
     Setting::new("log.dir.failure.timeout.ms", Kind::Long, Some("30000"))
         .at_least(1)
-        .not_yet("Time after which a broker with a failed directory stops, when it cannot tell the controller."),
+        .effect("Time after which a broker with a failed directory stops, when it cannot tell the controller."),
     Setting::new("auto.create.topics.enable", Kind::Boolean, Some("true"))
         .effect("Whether a topic comes into being when a client asks for it."),
     Setting::new("delete.topic.enable", Kind::Boolean, Some("true"))
@@ -26,15 +26,18 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("message.max.bytes", Kind::Int, Some("1048588"))
         .at_least(0)
         .effect("Largest record batch."),
+    Setting::new("max.decompressed.message.bytes", Kind::Int, Some("2147483639"))
+        .at_least(1)
+        .effect("Largest batch once it is unpacked, where this broker must look inside."),
     Setting::new("compression.type", Kind::String, Some("producer"))
         .one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"])
         .effect("Codec of stored batches; producer keeps what was sent."),
     Setting::new("compression.gzip.level", Kind::Int, Some("-1"))
-        .between(-1, 9)
+        .minus_one_or_between(1, 9)
         .effect("Level when this broker compresses with gzip."),
     Setting::new("compression.lz4.level", Kind::Int, Some("9"))
         .between(1, 17)
-        .not_yet("Level when this broker compresses with lz4; so far there is one."),
+        .effect("Level when this broker compresses with lz4; 9 is the fast compressor, the others look for longer matches."),
     Setting::new("compression.zstd.level", Kind::Int, Some("3"))
         .between(-131072, 22)
         .effect("Level when this broker compresses with zstd."),
@@ -117,42 +120,53 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("How often high watermarks are written."),
     Setting::new("num.recovery.threads.per.data.dir", Kind::Int, Some("2"))
         .at_least(1)
-        .effect("Logs of one directory that are recovered at once."),
+        .effect("Logs of one directory that are recovered at once.")
+        .at_run_time(),
     Setting::new("producer.id.expiration.ms", Kind::Int, Some("86400000"))
         .at_least(1)
-        .effect("How long a silent producer's state is kept."),
+        .effect("How long a silent producer's state is kept.")
+        .at_run_time(),
     Setting::new("producer.id.expiration.check.interval.ms", Kind::Int, Some("600000"))
         .at_least(1)
         .effect("How often silent producers are looked for."),
     Setting::new("log.cleaner.enable", Kind::Boolean, Some("true"))
-        .not_yet("Whether compacted topics are cleaned."),
+        .effect("Whether compacted topics are cleaned."),
     Setting::new("log.cleaner.threads", Kind::Int, Some("1"))
         .at_least(0)
-        .not_yet("Compactions at once."),
+        .effect("Compactions at once.")
+        .at_run_time(),
     Setting::new("log.cleaner.backoff.ms", Kind::Long, Some("15000"))
         .at_least(0)
-        .not_yet("Pause of the cleaner when there is nothing to do."),
+        .effect("Pause of the cleaner when there is nothing to do.")
+        .at_run_time(),
     Setting::new("log.cleaner.dedupe.buffer.size", Kind::Long, Some("134217728"))
-        .not_yet("Memory for the keys of a compaction."),
+        .at_least(1048576)
+        .effect("Memory for the keys of all compactions at most, 1 MiB for each thread at least; 24 bytes a key.")
+        .at_run_time(),
     Setting::new("log.cleaner.io.buffer.load.factor", Kind::Double, Some("0.9"))
-        .no_such_part("Internal to Kafka's cleaner."),
+        .fraction(0.1, 0.99)
+        .effect("How full the memory for keys may get: more keys in one compaction against longer searches.")
+        .at_run_time(),
     Setting::new("log.cleaner.io.buffer.size", Kind::Int, Some("524288"))
         .at_least(0)
-        .no_such_part("Internal to Kafka's cleaner."),
+        .effect("Buffers of all compactions for reading and writing.")
+        .at_run_time(),
     Setting::new("log.cleaner.io.max.bytes.per.second", Kind::Double, Some("1.7976931348623157E308"))
-        .not_yet("Bytes per second that compaction may read and write."),
+        .fraction(1.0, f64::MAX)
+        .effect("Bytes per second that all compactions together may read and write.")
+        .at_run_time(),
     Setting::new("log.cleaner.delete.retention.ms", Kind::Long, Some("86400000"))
         .at_least(0)
-        .not_yet("How long a tombstone stays."),
+        .effect("How long a tombstone stays after the compaction that first met it."),
     Setting::new("log.cleaner.min.cleanable.ratio", Kind::Double, Some("0.5"))
         .fraction(0.0, 1.0)
-        .not_yet("Share of dirty bytes from which a log is compacted."),
+        .effect("Share of dirty bytes from which a log is compacted."),
     Setting::new("log.cleaner.min.compaction.lag.ms", Kind::Long, Some("0"))
         .at_least(0)
-        .not_yet("Age before which a record is not compacted."),
+        .effect("Age before which a record is not compacted."),
     Setting::new("log.cleaner.max.compaction.lag.ms", Kind::Long, Some("9223372036854775807"))
         .at_least(1)
-        .not_yet("Age after which a record is compacted in any case."),
+        .effect("Age after which a record is compacted in any case."),
     Setting::new("log.message.format.version", Kind::String, None)
         .no_such_part("Removed from Kafka; the format is always v2."),
     Setting::new("log.message.downconversion.enable", Kind::Boolean, None)

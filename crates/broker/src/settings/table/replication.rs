@@ -9,7 +9,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("A follower that has not caught up for this long leaves the in-sync set. One that does not fetch at all leaves it after broker.session.timeout.ms."),
     Setting::new("num.replica.fetchers", Kind::Int, Some("1"))
         .between(1, 256)
-        .effect("Connections over which a follower fetches from each leading broker."),
+        .effect("Connections over which a follower fetches from each leading broker.")
+        .at_run_time(),
     Setting::new("replica.fetch.backoff.ms", Kind::Int, Some("1000"))
         .at_least(0)
         .effect("Longest pause of a follower before it fetches a partition again that the leader refused; the first pauses are shorter."),
@@ -35,10 +36,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Which replica a consumer reads (KIP-392): the leader, or one in the consumer's rack."),
     Setting::new("leader.replication.throttled.rate", Kind::Long, Some("9223372036854775807"))
         .at_least(0)
-        .effect("Bytes per second that this broker sends to followers of the partitions in leader.replication.throttled.replicas; may change while the broker runs."),
+        .effect("Bytes per second that this broker sends to followers of the partitions in leader.replication.throttled.replicas.")
+        .at_run_time(),
     Setting::new("follower.replication.throttled.rate", Kind::Long, Some("9223372036854775807"))
         .at_least(0)
-        .effect("Bytes per second that this broker fetches for the partitions in follower.replication.throttled.replicas; may change while the broker runs."),
+        .effect("Bytes per second that this broker fetches for the partitions in follower.replication.throttled.replicas.")
+        .at_run_time(),
     Setting::new("replication.quota.window.num", Kind::Int, Some("11"))
         .at_least(1)
         .no_such_part("Throttles keep to their rate over any second; there are no windows to average over."),

@@ -63,7 +63,7 @@ fn page() -> String {
         "# Broker settings\n\n\
          Kafka's names in `server.properties`, on the command line as `--override name=value`, or in the environment as\n\
          `TWINSTREAM_NAME_WITH_UNDERSCORES`; later ones win in this order: file, environment, command line.\n\n\
-         What becomes of a setting: **effect**; **no such part** (accepted, reported once at start, does nothing because\n\
+         What becomes of a setting: **effect** (*also at run time*: `kafka-configs --alter` changes it without a restart); **no such part** (accepted, reported once at start, does nothing because\n\
          this broker is built differently); **not yet** (accepted and reported, a later release brings it); **refused**\n\
          (the broker does not start, unless the value is empty or the default).\n\n\
          This page is made from the table in the code: `UPDATE_DOCS=1 cargo test -p twinstream-broker settings`.\n\n\
@@ -73,6 +73,7 @@ fn page() -> String {
     rows.sort_by_key(|setting| setting.name);
     for setting in rows {
         let fate = match setting.fate {
+            Fate::Effect if crate::controller::is_dynamic(setting.name) => "effect, also at run time".to_owned(),
             Fate::Effect => "effect".to_owned(),
             Fate::NoSuchPart => "no such part".to_owned(),
             Fate::NotYet => "not yet".to_owned(),

@@ -2,6 +2,7 @@
 
 mod brokers;
 mod configs;
+mod disks;
 mod elections;
 mod fencing;
 mod isr_changes;
@@ -235,6 +236,7 @@ fn registration(node: i32, incarnation: u128) -> Registration {
         rack: None,
         controller: node == 1,
         directories: vec![Uuid::from_u128(node as u128)],
+        offline_directories: 0,
         metadata_directory: None,
         boot_id: "boot-1".into(),
         clean: true,

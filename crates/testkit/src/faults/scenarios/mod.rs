@@ -7,6 +7,7 @@ mod clocks; // wall clocks that jump
 mod disks; // damaged, lost, or behind
 mod links; // cut
 mod movements; // partitions that move
+mod power; // machines that lose it, disks that fail
 mod processes; // dead or hung
 mod voters; // votes that go and come
 
@@ -39,6 +40,8 @@ pub struct Scenario {
     voters: usize,
     network: bool,
     clocks: bool,
+    disks: bool,
+    shims: bool,
     settings: &'static [(&'static str, &'static str)],
     steps: for<'a> fn(&'a mut Trial) -> Steps<'a>,
 }
@@ -51,9 +54,16 @@ const THREE: Scenario = Scenario {
     voters: 3,
     network: false,
     clocks: false,
+    disks: false,
+    shims: false,
     settings: &[],
     steps: processes::quiet,
 };
+
+/// Acknowledged is what is on disks.
+const HONEST: &[(&str, &str)] = &[("twinstream.flush", "ack")];
+/// Room for the data of one broker that can lose its power.
+const DISK_MEBIBYTES: u64 = 96;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "quiet", number: 1, about: "nothing breaks", steps: processes::quiet, ..THREE },
@@ -65,6 +75,42 @@ pub const SCENARIOS: &[Scenario] = &[
         ..THREE
     },
     Scenario { name: "all-killed", number: 3, about: "SIGKILL of all at once", steps: processes::all_killed, ..THREE },
+    Scenario {
+        name: "power-cut",
+        number: 4,
+        about: "the machine of a partition leader loses its power",
+        disks: true,
+        steps: power::of_a_leader,
+        ..THREE
+    },
+    Scenario {
+        name: "power-cut-all",
+        number: 4,
+        about: "all machines lose their power at once; acknowledged is what is on disks",
+        disks: true,
+        settings: HONEST,
+        steps: power::of_all,
+        ..THREE
+    },
+    Scenario {
+        name: "power-cut-alone",
+        number: 4,
+        about: "the only machine loses its power, again and again; acknowledged is what is on its disk",
+        brokers: 1,
+        voters: 1,
+        disks: true,
+        settings: HONEST,
+        steps: power::of_the_only_one,
+        ..THREE
+    },
+    Scenario {
+        name: "power-cut-while-hung",
+        number: 5,
+        about: "the machine of a partition leader loses its power while a follower hangs",
+        disks: true,
+        steps: power::while_a_follower_hangs,
+        ..THREE
+    },
     Scenario {
         name: "leader-hung",
         number: 6,
@@ -132,6 +178,23 @@ pub const SCENARIOS: &[Scenario] = &[
         number: 16,
         about: "a flipped bit or a cut in the metadata log of a voter; it heals, or refuses to start",
         steps: disks::metadata_damaged,
+        ..THREE
+    },
+    Scenario {
+        name: "fsync-fails",
+        number: 18,
+        about: "the disk of a leader cannot flush any more; the broker stops, comes back and catches up",
+        shims: true,
+        settings: HONEST,
+        steps: power::fsync_fails,
+        ..THREE
+    },
+    Scenario {
+        name: "writes-fail",
+        number: 19,
+        about: "writes of a leader are short, interrupted, and find no room in the middle of a batch",
+        shims: true,
+        steps: power::writes_fail,
         ..THREE
     },
     Scenario {
@@ -203,6 +266,15 @@ impl Scenario {
         let name = format!("{} (seed {seed})", self.name);
         eprintln!("--- fault {}, {name}: {}", self.number, self.about);
         let mut options = ClusterOptions::replicated().voters(self.voters);
+        if self.brokers < 3 {
+            options = options.replicas(1);
+        }
+        if self.disks {
+            options = options.disks(DISK_MEBIBYTES);
+        }
+        if self.shims {
+            options = options.shims();
+        }
         if self.network {
             options = options.network();
         }

@@ -1,0 +1,129 @@
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use twinstream_model::LeaderEpoch;
+
+use super::*;
+use crate::partition_log::tests::{Fixture, NOW, plain, small};
+use crate::{AppendError, Origin, validate};
+
+const EPOCH: LeaderEpoch = LeaderEpoch(0);
+
+fn no_room() -> LogError {
+    LogError::io("write", Path::new("segment"))(io::Error::from(io::ErrorKind::StorageFull))
+}
+
+fn broken() -> LogError {
+    LogError::io("write", Path::new("segment"))(io::Error::from_raw_os_error(5))
+}
+
+/// Another log of the same directory.
+fn neighbour(log: &Fixture) -> Fixture {
+    Fixture::new(small()).reopen(|opening| opening.disk = Arc::clone(log.log.disk()))
+}
+
+/// Begins an append and finds no room after so many of its batches and some bytes more.
+fn fail_after(log: &PartitionLog, batches: usize, error: LogError) -> LogError {
+    let records: Vec<u8> = (0..3).flat_map(|_| plain(&[NOW, NOW]).build().unwrap()).collect();
+    let config = log.config();
+    let mut prepared = validate::prepare(&records, Origin::Coordinator, &config, NOW).unwrap();
+    let mut writer = log.writer.lock();
+    let (mark, end) = (log.mark(), log.log_end_offset());
+    super::super::assign(&mut prepared, end, EPOCH).unwrap();
+    log.write(&mut writer, &prepared[..batches], EPOCH, &config).unwrap();
+    let half = fs::OpenOptions::new().write(true).open(log.active().log_path()).unwrap();
+    half.write_all_at(b"half a batch", log.active().size()).unwrap();
+    log.not_written(&mut writer, mark, end, error)
+}
+
+#[test]
+fn append_without_room_is_taken_back_to_the_last_byte() {
+    for batches in [0, 1, 2] {
+        let log = Fixture::new(small());
+        log.fill(3);
+        let before = (log.end(), log.log.size(), fs::metadata(log.active_file()).unwrap().len());
+        assert!(fail_after(&log.log, batches, no_room()).is_out_of_space());
+        assert_eq!((log.end(), log.log.size(), fs::metadata(log.active_file()).unwrap().len()), before);
+        assert!(log.log.disk().is_full());
+        log.fill(2);
+        assert_eq!(log.bases(0), [0, 3], "after {batches} batches");
+        let log = log.crash();
+        assert_eq!((log.end(), log.bases(0)), (5, vec![0, 3]));
+    }
+}
+
+#[test]
+fn append_without_room_that_began_a_segment_is_taken_back() {
+    let log = Fixture::new(small());
+    while log.log.segment_count() < 2 {
+        log.fill(3);
+    }
+    let (end, bases) = (log.end(), log.bases(0));
+    // Batch after batch, until one of them has begun another segment.
+    let before = log.log.segment_count();
+    for batches in (0..200).map(|_| 3) {
+        fail_after(&log.log, batches, no_room());
+        assert_eq!((log.end(), log.bases(0)), (end, bases.clone()));
+        assert_eq!(log.log.segment_count(), before);
+        if before == log.files(".log").len() {
+            break;
+        }
+    }
+    log.fill(1);
+    assert_eq!(log.end(), end + 1);
+}
+
+#[test]
+fn failed_write_takes_all_logs_of_the_directory_out() {
+    let log = Fixture::new(small());
+    let other = neighbour(&log);
+    other.fill(1);
+    fail_after(&log.log, 1, broken());
+    for log in [&log, &other] {
+        let refused = log.append(plain(&[NOW])).unwrap_err();
+        assert!(matches!(refused, AppendError::Storage(LogError::Offline { .. })), "{refused}");
+        assert!(matches!(log.log.flush(NOW), Err(LogError::Offline { .. })));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_one_log_costs_no_other() {
+    let log = Fixture::new(small());
+    let other = neighbour(&log);
+    log.log.poison(LogError::damaged(Path::new("segment"), "nonsense"));
+    assert!(matches!(log.append(plain(&[NOW])), Err(AppendError::Storage(LogError::Poisoned { .. }))));
+    other.fill(1);
+}
+
+#[test]
+fn records_are_refused_while_there_is_no_room_for_them() {
+    let log = Fixture::new(small());
+    let disk = Disk::new(&log.dir(), 0);
+    let log = log.reopen(|opening| opening.disk = Arc::clone(&disk));
+    log.fill(1);
+    // Larger than the file system: the next look finds no room for it.
+    assert!(log.log.check_room(usize::MAX / 4).unwrap_err().is_out_of_space());
+    assert!(log.log.disk().is_full());
+    log.fill(1);
+    assert!(!log.log.disk().is_full());
+}
+
+#[test]
+fn unflushed_bytes_are_counted_from_flush_to_flush() {
+    let log = Fixture::new(small());
+    log.fill(3);
+    assert_eq!(log.log.unflushed(), log.log.size());
+    assert!(!log.log.is_flushed());
+    log.log.flush(NOW).unwrap();
+    assert_eq!((log.log.unflushed(), log.log.disk().unflushed()), (0, 0));
+    assert!(log.log.is_flushed());
+}
+
+#[test]
+fn what_an_earlier_process_left_in_memory_counts_as_unflushed() {
+    let log = Fixture::new(small());
+    log.fill(3);
+    let size = log.log.size();
+    let log = log.crash();
+    assert_eq!((log.log.unflushed(), log.log.disk().unflushed()), (size, size));
+}
