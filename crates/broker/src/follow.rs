@@ -19,6 +19,7 @@ use twinstream_model::TopicName;
 use crate::BrokerError;
 use crate::context::Broker;
 use crate::partitions::{LedPartition, PartitionsError};
+use crate::reconfigure;
 
 /// Pause before logs that could not be opened are tried again, without a new image.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
@@ -57,6 +58,7 @@ async fn run(broker: Arc<Broker>, reached: watch::Sender<u64>) -> Result<(), Bro
         let of_this_run = broker.controller.is_registered_in(&image);
         // Before the partitions: their fetchers start as soon as they are told of a leader.
         broker.replication.throttles.update(&broker.settings, &image, of_this_run, Instant::now());
+        reconfigure::take_over(&broker, &before, &image);
         let image = if of_this_run { image } else { led_elsewhere(&broker, &image) };
         take_over(&broker, &before, &image).await?;
         before = image;

@@ -19,6 +19,7 @@ mod groups; // the group coordinator
 mod handlers; // one file per API, one table
 mod metrics;
 mod partitions; // logs, who leads them, who waits for their records
+mod reconfigure; // settings that change at run time
 mod replication; // fetching from leaders, in-sync replicas, throttles
 mod server; // sockets, frames, responses
 mod settings; // server.properties and its one table

@@ -91,9 +91,9 @@ fn resource(wanted: &Wanted) -> Result<ConfigResource, (ErrorCode, String)> {
             let broken = || invalid(format!("broker id must be a whole number, {name:?} is not"));
             node.map(ConfigResource::Broker).ok_or_else(broken)
         }
-        BROKER_LOGGER => Err(invalid(
-            "log levels do not change while the broker runs; set them when it starts (RUST_LOG)".to_owned(),
-        )),
+        BROKER_LOGGER => {
+            Err(invalid("log levels change with IncrementalAlterConfigs, one by one (KIP-412)".to_owned()))
+        }
         other => Err(invalid(format!("configs of resource type {other} are not served by this release"))),
     }
 }

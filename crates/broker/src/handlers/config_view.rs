@@ -1,15 +1,17 @@
 //! How configs look to a client: value, source, synonyms, type and text of every config there is, not only of those that are set.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use kafka_protocol::protocol::StrBytes;
 use twinstream_metadata::configs::{self, Candidate, Source, TOPIC_CONFIGS, TopicConfig};
 use twinstream_metadata::{ConfigResource, Image};
 use twinstream_model::{NodeId, TopicName};
+use twinstream_telemetry::logging::levels::{self, LevelFilter};
 
 use crate::controller::is_dynamic;
 use crate::settings::live::LiveSettings;
-use crate::settings::table::{self, Kind};
+use crate::settings::table::{self, Kind, Setting};
 use crate::settings::{Settings, values::Described};
 
 /// Kafka's resource types.
@@ -25,17 +27,20 @@ const STATIC_BROKER: i8 = 4;
 const DEFAULT: i8 = 5;
 const DYNAMIC_BROKER_LOGGER: i8 = 6;
 
+/// Name, value and source of what could count.
+type Synonym = (Cow<'static, str>, Option<String>, i8);
+
 /// One config as a client sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct ShownConfig {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     /// `None` for a secret, and for a setting with neither value nor default.
     pub(crate) value: Option<String>,
     pub(crate) source: i8,
     pub(crate) read_only: bool,
     pub(crate) sensitive: bool,
     /// What could count, strongest first.
-    pub(crate) synonyms: Vec<(&'static str, Option<String>, i8)>,
+    pub(crate) synonyms: Vec<Synonym>,
     pub(crate) kind: i8,
     pub(crate) doc: &'static str,
 }
@@ -55,8 +60,7 @@ pub(crate) fn of_topic(settings: &Settings, image: &Image, topic: &TopicName) ->
 pub(crate) fn of_new_topic(settings: &Settings, image: &Image, own: &BTreeMap<String, String>) -> Vec<ShownConfig> {
     let live = LiveSettings::new(settings, image);
     let shown = |config: &'static TopicConfig| {
-        let own = own.get(config.name);
-        let own = own.map(|value| Candidate { name: config.name, value: value.clone(), source: Source::Topic });
+        let own = own.get(config.name).map(|value| Candidate::own(config, value));
         let inherited = configs::broker_candidates(config, &live);
         topic_config(config, own.into_iter().chain(inherited).collect())
     };
@@ -65,14 +69,14 @@ pub(crate) fn of_new_topic(settings: &Settings, image: &Image, own: &BTreeMap<St
 
 fn topic_config(config: &'static TopicConfig, candidates: Vec<Candidate>) -> ShownConfig {
     ShownConfig {
-        name: config.name,
+        name: config.name.into(),
         value: candidates.first().map(|candidate| candidate.value.clone()),
         source: candidates.first().map_or(DEFAULT, |candidate| source_code(&candidate.source)),
         read_only: false,
         sensitive: false,
         synonyms: candidates
             .into_iter()
-            .map(|candidate| (candidate.name, Some(candidate.value), source_code(&candidate.source)))
+            .map(|candidate| (candidate.name.into(), Some(candidate.given), source_code(&candidate.source)))
             .collect(),
         kind: config.kind.code(),
         doc: config.doc,
@@ -81,7 +85,7 @@ fn topic_config(config: &'static TopicConfig, candidates: Vec<Candidate>) -> Sho
 
 /// Every setting of this broker.
 pub(crate) fn of_broker(settings: &Settings, image: &Image, node: NodeId) -> Vec<ShownConfig> {
-    settings.describe().map(|described| broker_setting(image, node, described)).collect()
+    settings.describe().map(|described| broker_setting(settings, image, node, described)).collect()
 }
 
 /// What was set on the default of all brokers while they run.
@@ -90,12 +94,12 @@ pub(crate) fn of_all_brokers(image: &Image) -> Vec<ShownConfig> {
     set.filter_map(|(name, value)| {
         let setting = table::find(name)?;
         Some(ShownConfig {
-            name: setting.name,
+            name: setting.name.into(),
             value: Some(value.to_owned()),
             source: DYNAMIC_DEFAULT_BROKER,
             read_only: false,
             sensitive: false,
-            synonyms: vec![(setting.name, Some(value.to_owned()), DYNAMIC_DEFAULT_BROKER)],
+            synonyms: vec![(setting.name.into(), Some(value.to_owned()), DYNAMIC_DEFAULT_BROKER)],
             kind: kind_code(setting.kind),
             doc: setting.doc,
         })
@@ -103,29 +107,26 @@ pub(crate) fn of_all_brokers(image: &Image) -> Vec<ShownConfig> {
     .collect()
 }
 
-fn broker_setting(image: &Image, node: NodeId, described: Described<'_>) -> ShownConfig {
+/// Settings of which the first that was given counts. Each lists all of them among its synonyms, as in Kafka.
+const FAMILIES: [&[&str]; 4] = [
+    &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
+    &["log.roll.ms", "log.roll.hours"],
+    &["log.roll.jitter.ms", "log.roll.jitter.hours"],
+    &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
+];
+
+fn broker_setting(settings: &Settings, image: &Image, node: NodeId, described: Described<'_>) -> ShownConfig {
     let setting = described.setting;
     let sensitive = setting.is_sensitive();
-    let dynamic = |resource, source| {
-        let value = image.config(&resource, setting.name)?;
-        Some((setting.name, Some(value.to_owned()), source))
-    };
-    let mut synonyms = Vec::new();
-    synonyms.extend(dynamic(ConfigResource::Broker(node), DYNAMIC_BROKER));
-    synonyms.extend(dynamic(ConfigResource::BrokerDefault, DYNAMIC_DEFAULT_BROKER));
-    if described.is_given {
-        synonyms.push((setting.name, described.text.map(str::to_owned), STATIC_BROKER));
-    }
-    if let Some(default) = setting.default {
-        synonyms.push((setting.name, Some(default.to_owned()), DEFAULT));
-    }
+    let mut synonyms = synonyms(settings, image, node, setting);
     if sensitive {
         synonyms.iter_mut().for_each(|synonym| synonym.1 = None);
     }
+    let own = synonyms.iter().find(|synonym| synonym.0 == setting.name);
     ShownConfig {
-        name: setting.name,
-        value: synonyms.first().and_then(|synonym| synonym.1.clone()),
-        source: synonyms.first().map_or(DEFAULT, |synonym| synonym.2),
+        name: setting.name.into(),
+        value: own.and_then(|synonym| synonym.1.clone()),
+        source: own.or(synonyms.first()).map_or(DEFAULT, |synonym| synonym.2),
         read_only: !is_dynamic(setting.name),
         sensitive,
         synonyms,
@@ -134,23 +135,43 @@ fn broker_setting(image: &Image, node: NodeId, described: Described<'_>) -> Show
     }
 }
 
-/// The one logger of this process, with the level that is in force.
+/// What could count for a setting, strongest first.
+fn synonyms(settings: &Settings, image: &Image, node: NodeId, setting: &'static Setting) -> Vec<Synonym> {
+    let alone = [setting.name];
+    let names = FAMILIES.into_iter().find(|family| family.contains(&setting.name)).unwrap_or(&alone);
+    let family: Vec<&'static Setting> = names.iter().filter_map(|name| table::find(name)).collect();
+    let mut found = Vec::new();
+    for (resource, source) in
+        [(ConfigResource::Broker(node), DYNAMIC_BROKER), (ConfigResource::BrokerDefault, DYNAMIC_DEFAULT_BROKER)]
+    {
+        let set = family.iter().filter_map(|member| Some((member.name, image.config(&resource, member.name)?)));
+        found.extend(set.map(|(name, value)| (name.into(), Some(value.to_owned()), source)));
+    }
+    let given = family.iter().filter(|member| settings.is_given(member.name));
+    found
+        .extend(given.map(|member| (member.name.into(), settings.text(member.name).map(str::to_owned), STATIC_BROKER)));
+    let defaults = family.iter().filter_map(|member| Some((member.name, member.default?)));
+    found.extend(defaults.map(|(name, value)| (name.into(), Some(value.to_owned()), DEFAULT)));
+    found
+}
+
+/// The loggers of this process, with the levels that are in force.
 pub(crate) fn of_loggers() -> Vec<ShownConfig> {
-    // Kafka's levels are those of log4j: what is off there has no finer name.
-    let level = match tracing::level_filters::LevelFilter::current().into_level() {
-        Some(level) => level.to_string(),
-        None => "OFF".to_owned(),
+    let shown = |(name, level): (String, LevelFilter)| {
+        let name: Cow<'static, str> = Cow::Owned(name);
+        let level = Some(level.to_string().to_uppercase());
+        ShownConfig {
+            name: name.clone(),
+            value: level.clone(),
+            source: DYNAMIC_BROKER_LOGGER,
+            read_only: false,
+            sensitive: false,
+            synonyms: vec![(name, level, DYNAMIC_BROKER_LOGGER)],
+            kind: kind_code(Kind::String),
+            doc: "Level of a part of this process and of all below it; root is everything that nothing else is said about.",
+        }
     };
-    vec![ShownConfig {
-        name: "root",
-        value: Some(level.clone()),
-        source: DYNAMIC_BROKER_LOGGER,
-        read_only: true,
-        sensitive: false,
-        synonyms: vec![("root", Some(level), DYNAMIC_BROKER_LOGGER)],
-        kind: kind_code(Kind::String),
-        doc: "Level of the most talkative part of this process; set it when the process starts.",
-    }]
+    levels::all().into_iter().map(shown).collect()
 }
 
 fn source_code(source: &Source) -> i8 {

@@ -117,7 +117,7 @@ fn success(broker: &Broker, ctx: &RequestContext, mode: Mode, created: &CreatedT
     let shown = config_view::of_new_topic(&broker.settings, &image, &created.configs);
     let configs = shown.into_iter().map(|config| {
         CreatableTopicConfigs::default()
-            .with_name(text(config.name))
+            .with_name(text(&config.name))
             .with_value(config.value.as_deref().map(text))
             .with_config_source(config.source)
     });

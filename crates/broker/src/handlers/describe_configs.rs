@@ -4,7 +4,7 @@
 //!
 //! Answers every config with its default, not only those that are set. A broker knows its own settings only, so a question about
 //! another broker is INVALID_REQUEST, as in Kafka; the empty broker name means what was set on the default of all brokers.
-//! Deviations: there is one logger ("root"); client metrics and groups have no configs yet and are INVALID_REQUEST.
+//! Deviations: client metrics and groups have no configs yet and are INVALID_REQUEST.
 
 use std::sync::Arc;
 
@@ -110,7 +110,7 @@ fn shown(request: &DescribeConfigsRequest, config: ShownConfig) -> DescribeConfi
             .with_source(*source)
     });
     DescribeConfigsResourceResult::default()
-        .with_name(text(config.name))
+        .with_name(text(&config.name))
         .with_value(config.value.as_deref().map(text))
         .with_read_only(config.read_only)
         .with_config_source(config.source)

@@ -3,7 +3,7 @@
 //! KIP-339: set, delete, append to and subtract from single configs. v1 flexible.
 //!
 //! Every broker answers: one that is not the active controller forwards. Broker settings are accepted only when they take effect
-//! while the broker runs; log levels (BROKER_LOGGER) do not change while it runs.
+//! while the broker runs. Log levels (BROKER_LOGGER, KIP-412) belong to the broker that is asked and are not sent on.
 
 use std::sync::Arc;
 
@@ -14,11 +14,39 @@ use twinstream_metadata::controller::{ConfigOperation, ConfigSetting, Mode};
 use twinstream_model::ErrorCode;
 
 use super::by_controller::ByController;
-pub(crate) use super::by_controller::{error_response, handle};
-use super::config_changes::{self, Change, Wanted};
-use super::config_view::text;
-use crate::context::{Broker, Operation, RequestContext};
+pub(crate) use super::by_controller::error_response;
+use super::config_changes::{self, Answer, Change, Wanted};
+use super::config_view::{BROKER_LOGGER, text};
+use super::{by_controller, loggers};
+use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::controller::Forwardable;
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    mut request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let mode = Mode::of(request.validate_only);
+    let (own, others): (Vec<_>, Vec<_>) = std::mem::take(&mut request.resources)
+        .into_iter()
+        .partition(|resource| resource.resource_type == BROKER_LOGGER);
+    let mut responses: Vec<AlterConfigsResourceResponse> =
+        own.iter().map(|resource| answer(ctx, resource, alter_loggers(broker, ctx, resource, mode))).collect();
+    if !others.is_empty() || responses.is_empty() {
+        request.resources = others;
+        responses.extend(by_controller::handle(broker, ctx, request).await.responses);
+    }
+    IncrementalAlterConfigsResponse::default().with_responses(responses)
+}
+
+fn alter_loggers(broker: &Broker, ctx: &RequestContext, resource: &AlterConfigsResource, mode: Mode) -> Answer {
+    if !broker.authorize(ctx, Operation::AlterConfigs, Resource::Cluster) {
+        let code = ErrorCode::ClusterAuthorizationFailed;
+        return Err((code, code.text().to_owned()));
+    }
+    let settings = resource.configs.iter().map(setting).collect::<Result<Vec<_>, _>>()?;
+    loggers::alter(broker.settings.node.id, resource.resource_name.as_str(), &settings, mode)
+}
 
 impl Forwardable for IncrementalAlterConfigsRequest {
     type Response = IncrementalAlterConfigsResponse;
@@ -34,10 +62,7 @@ impl ByController for IncrementalAlterConfigsRequest {
             Ok(answers) => answers,
             Err(error) => return self.failed(ctx, error.code(), &error.to_string()),
         };
-        let responses = self.resources.iter().zip(answers).map(|(resource, answer)| match answer {
-            Ok(()) => response(ctx, resource, ErrorCode::None, None),
-            Err((code, message)) => response(ctx, resource, code, Some(&message)),
-        });
+        let responses = self.resources.iter().zip(answers).map(|(resource, decided)| answer(ctx, resource, decided));
         IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
     }
 
@@ -65,6 +90,13 @@ fn setting(config: &AlterableConfig) -> Result<ConfigSetting, (ErrorCode, String
     };
     let value = config.value.as_ref().map(ToString::to_string);
     Ok(ConfigSetting { name: config.name.to_string(), operation, value })
+}
+
+fn answer(ctx: &RequestContext, resource: &AlterConfigsResource, answer: Answer) -> AlterConfigsResourceResponse {
+    match answer {
+        Ok(()) => response(ctx, resource, ErrorCode::None, None),
+        Err((code, message)) => response(ctx, resource, code, Some(&message)),
+    }
 }
 
 fn response(

@@ -70,9 +70,16 @@ pub(crate) struct Fetchers {
 #[derive(Default)]
 struct Inner {
     runtime: Option<Runtime>,
-    placed: HashMap<TopicPartition, FetcherId>,
+    placed: HashMap<TopicPartition, Placed>,
     mailboxes: HashMap<FetcherId, Arc<Mailbox>>,
     lags: HashMap<FetcherId, i64>,
+}
+
+/// Where a partition is fetched, and what its task was told.
+struct Placed {
+    at: FetcherId,
+    partition: Weak<Partition>,
+    epoch: LeaderEpoch,
 }
 
 /// What it takes to start a task; weak, because the broker owns us.
@@ -94,6 +101,22 @@ impl Fetchers {
         });
     }
 
+    /// Spreads the partitions over another number of tasks per leader. Tasks that are left without partitions stay,
+    /// without work.
+    pub(crate) fn resize(&self, per_leader: usize) {
+        let mut inner = self.inner.lock();
+        let Some(runtime) = inner.runtime.as_mut().filter(|runtime| runtime.per_leader != per_leader) else { return };
+        tracing::info!(before = runtime.per_leader, after = per_leader, "number of fetchers for each leader changed");
+        runtime.per_leader = per_leader;
+        let moved = inner.placed.values().filter_map(|placed| {
+            let partition = placed.partition.upgrade()?;
+            let at = FetcherId { index: spread(partition.id(), per_leader), ..placed.at };
+            (at != placed.at).then_some((partition, at, placed.epoch))
+        });
+        let moved: Vec<_> = moved.collect();
+        moved.iter().for_each(|(partition, at, epoch)| inner.place(partition, *at, *epoch));
+    }
+
     /// Notes how far one task is behind its leader; the gauge shows the worst.
     pub(super) fn report_lag(&self, id: FetcherId, lag: i64, gauge: &IntGauge) {
         let mut inner = self.inner.lock();
@@ -110,23 +133,28 @@ impl Followers for Fetchers {
             return;
         };
         let id = FetcherId { leader, index: spread(partition.id(), per_leader) };
-        let before = inner.placed.insert(partition.id().clone(), id);
-        if let Some(other) = before.filter(|before| *before != id) {
-            inner.leave(other, partition);
-        }
-        let change = Change::Fetch { partition: Arc::clone(partition), epoch };
-        inner.mailbox(id).put(key(partition), change);
+        inner.place(partition, id, epoch);
     }
 
     fn stop(&self, partition: &Partition) {
         let mut inner = self.inner.lock();
-        if let Some(id) = inner.placed.remove(partition.id()) {
-            inner.leave(id, partition);
+        if let Some(placed) = inner.placed.remove(partition.id()) {
+            inner.leave(placed.at, partition);
         }
     }
 }
 
 impl Inner {
+    fn place(&mut self, partition: &Arc<Partition>, at: FetcherId, epoch: LeaderEpoch) {
+        let placed = Placed { at, partition: Arc::downgrade(partition), epoch };
+        let before = self.placed.insert(partition.id().clone(), placed);
+        if let Some(other) = before.filter(|before| before.at != at) {
+            self.leave(other.at, partition);
+        }
+        let change = Change::Fetch { partition: Arc::clone(partition), epoch };
+        self.mailbox(at).put(key(partition), change);
+    }
+
     fn leave(&self, id: FetcherId, partition: &Partition) {
         if let Some(mailbox) = self.mailboxes.get(&id) {
             mailbox.put(key(partition), Change::Leave);

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, ConnectionSettings};
 use crate::context::Broker;
+use crate::settings::connections::ConnectionBounds;
 
 /// How long a stopping broker waits for requests in hand.
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -27,9 +29,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Counts open connections of all listeners against the broker's limits.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
-    total_max: usize,
-    per_ip_max: usize,
-    per_ip_overrides: HashMap<IpAddr, usize>,
+    bounds: ArcSwap<ConnectionBounds>,
     total: AtomicUsize,
     per_ip: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -50,17 +50,23 @@ pub(crate) enum Refusal {
 }
 
 impl ConnectionLimits {
-    pub(crate) fn new(total_max: usize, per_ip_max: usize, per_ip_overrides: HashMap<IpAddr, usize>) -> Self {
-        Self { total_max, per_ip_max, per_ip_overrides, total: AtomicUsize::new(0), per_ip: Mutex::default() }
+    pub(crate) fn new(bounds: ConnectionBounds) -> Self {
+        Self { bounds: ArcSwap::from_pointee(bounds), total: AtomicUsize::new(0), per_ip: Mutex::default() }
+    }
+
+    /// Changes the limits for connections that are still to come; open ones stay.
+    pub(crate) fn set(&self, bounds: ConnectionBounds) {
+        self.bounds.store(Arc::new(bounds));
     }
 
     pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Admission, Refusal> {
         let ip = ip.to_canonical();
+        let bounds = self.bounds.load();
         let mut per_ip = self.per_ip.lock();
-        if self.total.load(Ordering::Relaxed) >= self.total_max {
-            return Err(Refusal::Total(self.total_max));
+        if self.total.load(Ordering::Relaxed) >= bounds.max {
+            return Err(Refusal::Total(bounds.max));
         }
-        let limit = self.per_ip_overrides.get(&ip).copied().unwrap_or(self.per_ip_max);
+        let limit = bounds.per_ip_overrides.get(&ip).copied().unwrap_or(bounds.per_ip_max);
         let open = per_ip.get(&ip).copied().unwrap_or(0);
         if open >= limit {
             return Err(Refusal::PerIp { ip, limit });
@@ -88,7 +94,6 @@ impl Drop for Admission {
 pub(crate) async fn accept_loop(
     broker: Arc<Broker>,
     listener: TcpListener,
-    limits: Arc<ConnectionLimits>,
     settings: ConnectionSettings,
     tasks: TaskTracker,
 ) {
@@ -100,7 +105,7 @@ pub(crate) async fn accept_loop(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => admit(&broker, stream, peer, &limits, &settings, &tasks),
+            Ok((stream, peer)) => admit(&broker, stream, peer, &settings, &tasks),
             Err(error) => {
                 tracing::warn!(listener = %settings.listener, %error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_RETRY).await;
@@ -113,11 +118,10 @@ fn admit(
     broker: &Arc<Broker>,
     stream: TcpStream,
     peer: SocketAddr,
-    limits: &Arc<ConnectionLimits>,
     settings: &ConnectionSettings,
     tasks: &TaskTracker,
 ) {
-    let admission = match limits.admit(peer.ip()) {
+    let admission = match broker.connection_limits.admit(peer.ip()) {
         Ok(admission) => admission,
         Err(refusal) => {
             broker.metrics.connection_refused();

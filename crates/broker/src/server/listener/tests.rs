@@ -1,7 +1,11 @@
 use super::*;
 
+fn bounds(max: usize, per_ip_max: usize) -> ConnectionBounds {
+    ConnectionBounds { max, per_ip_max, per_ip_overrides: HashMap::new() }
+}
+
 fn limits(total: usize, per_ip: usize) -> Arc<ConnectionLimits> {
-    Arc::new(ConnectionLimits::new(total, per_ip, HashMap::new()))
+    Arc::new(ConnectionLimits::new(bounds(total, per_ip)))
 }
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
@@ -18,6 +22,17 @@ fn a_closed_connection_gives_its_place_back() {
 }
 
 #[test]
+fn limits_change_while_connections_are_open() {
+    let limits = limits(5, 5);
+    let _held = (limits.admit(HERE).ok(), limits.admit(HERE).ok());
+    limits.set(bounds(2, 5));
+    assert_eq!(limits.admit(THERE).err(), Some(Refusal::Total(2)));
+    limits.set(bounds(3, 1));
+    assert_eq!(limits.admit(HERE).err(), Some(Refusal::PerIp { ip: HERE, limit: 1 }));
+    assert!(limits.admit(THERE).is_ok());
+}
+
+#[test]
 fn one_address_cannot_take_the_places_of_others() {
     let limits = limits(10, 1);
     let _held = limits.admit(HERE).ok();
@@ -27,7 +42,8 @@ fn one_address_cannot_take_the_places_of_others() {
 
 #[test]
 fn an_override_lifts_the_limit_of_its_address() {
-    let limits = Arc::new(ConnectionLimits::new(10, 0, HashMap::from([(HERE, 2)])));
+    let limits = limits(10, 0);
+    limits.set(ConnectionBounds { per_ip_overrides: HashMap::from([(HERE, 2)]), ..bounds(10, 0) });
     let _held = (limits.admit(HERE).ok(), limits.admit(HERE).ok());
     assert!(limits.admit(HERE).is_err());
     assert!(limits.admit(THERE).is_err());
