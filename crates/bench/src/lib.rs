@@ -4,6 +4,8 @@
 //! whose latency is measured) and prints what it took: of itself, of the brokers whose process ids it was given, and of
 //! the rest of the machine. `bench` ([`judge`]) starts clusters and clients, row by row, and judges.
 //!
+//! The table, and how it is measured: `README.md` of this crate.
+//!
 //! Invariants: no average of averages and no best of; each metric is a median with its smallest and largest value.
 //! What a run did not deliver is an error, not a smaller number.
 //!
