@@ -85,8 +85,20 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Compacts what may be compacted, as far as the keys of the dirty part fit into the map. One at a time for each log.
+    /// Compacts what may be compacted, one cleaning at a time. Damage that it meets is marked, as that which readers meet.
     pub fn clean(&self, limits: &CleanerLimits, pace: &dyn Pace, now: i64) -> Result<Cleaned, CleanError> {
+        let cleaned = self.clean_whole(limits, pace, now);
+        if let Err(CleanError::Damaged { path, position, why }) = &cleaned {
+            let segments = self.segments.load_full();
+            if let Some(segment) = segments.iter().find(|segment| segment.log_path() == *path) {
+                self.mark_damage(segment, *position, why)?;
+            }
+        }
+        cleaned
+    }
+
+    /// Cleans as far as the keys of the dirty part fit into the map.
+    fn clean_whole(&self, limits: &CleanerLimits, pace: &dyn Pace, now: i64) -> Result<Cleaned, CleanError> {
         let _alone = self.cleaning.lock();
         let dirt = self.dirt(now)?;
         let config = LogConfig { preallocate: false, ..LogConfig::clone(&self.config.load()) };

@@ -259,6 +259,7 @@ fn damaged_batch_ends_the_cleaning_and_leaves_the_log_as_it_was() {
     assert!(matches!(&error, CleanError::Damaged { path: found, .. } if *found == path), "{error}");
     assert!(log.leftovers().is_empty());
     assert_eq!((log.log.cleaned_to(), log.log.segment_count()), (None, 4));
+    assert_eq!(log.log.damage().len(), 1, "readers do not get it, either");
 }
 
 /// Does something after a number of reads and writes.
