@@ -1,0 +1,377 @@
+//! Where each corpus begins: sound examples, made by our own encoders or written down as Kafka's and Confluent's bytes.
+//!
+//! `corpus seed` adds them to the files. A decoder that learns a new version gets an example here.
+
+use kafka_protocol::messages::{
+    AddRaftVoterRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
+    DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest,
+    SyncGroupRequest, UnregisterBrokerRequest,
+};
+use kafka_protocol::protocol::{Encodable, Request};
+use twinstream_log::LogConfig;
+use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use twinstream_protocol::batch::{BatchBuilder, ProducerStamp};
+use twinstream_protocol::compression::{Compression, CompressionSpec};
+use twinstream_protocol::frame::{INTERNAL_API_KEY_MIN, RequestHeader, encode_request_header};
+
+use crate::files;
+
+/// The time of all examples.
+pub(crate) const NOW: i64 = 1_700_000_000_000;
+
+/// A schema with a field of each kind of type.
+pub(crate) const AVRO: &str = r#"{"type":"record","name":"All","fields":[
+    {"name":"b","type":"boolean"},{"name":"i","type":"int"},{"name":"l","type":"long"},{"name":"f","type":"float"},
+    {"name":"d","type":"double"},{"name":"y","type":"bytes"},{"name":"s","type":"string"},
+    {"name":"u","type":["null","string","long"]},{"name":"a","type":{"type":"array","items":"long"}},
+    {"name":"m","type":{"type":"map","values":"string"}},
+    {"name":"e","type":{"type":"enum","name":"Side","symbols":["LEFT","RIGHT"]}},
+    {"name":"x","type":{"type":"fixed","name":"Pair","size":2}},
+    {"name":"n","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}},
+    {"name":"w","type":{"type":"int","logicalType":"date"}},
+    {"name":"t","type":{"type":"long","logicalType":"timestamp-millis"}},
+    {"name":"next","type":["null","All"]}]}"#;
+
+/// Segments of a few batches, so that a log of twelve has several.
+pub(crate) fn log_config() -> LogConfig {
+    LogConfig { segment_bytes: 600, index_interval_bytes: 100, ..LogConfig::default() }
+}
+
+/// A batch for offset `at * records`; `sequence` makes it one of an idempotent producer's.
+pub(crate) fn batch(at: i64, records: i32, sequence: Option<i64>) -> Vec<u8> {
+    let mut builder = BatchBuilder::new();
+    if let Some(sequence) = sequence {
+        let base_sequence = sequence as i32 * records;
+        builder = builder.with_producer(ProducerStamp { id: ProducerId(5), epoch: ProducerEpoch(0), base_sequence });
+    }
+    for i in 0..records {
+        let key = format!("k{i}");
+        builder.append(NOW + at, Some(key.as_bytes()), Some(b"value of a record"), [(&b"h"[..], None)]);
+    }
+    builder.build().expect("a small batch")
+}
+
+/// What the corpus of a target should begin with.
+pub fn of(target: &str) -> Vec<Vec<u8>> {
+    match target {
+        "request" => requests(),
+        "peer-request" => peer_requests(),
+        "peer-answer" => peer_answers(),
+        "raft-message" => vec![raft_message()],
+        "batches" => batches(),
+        "records" => vec![[&[3][..], &batch(0, 3, None)[61..]].concat(), vec![0]],
+        "gzip" => packed(Compression::Gzip),
+        "snappy" => packed(Compression::Snappy).into_iter().chain([b"\x09\x20raw block".to_vec()]).collect(),
+        "lz4" => packed(Compression::Lz4),
+        "zstd" => packed(Compression::Zstd),
+        "group-member" => vec![
+            b"\0\x03\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\0\0\0\0\x01\xff\xff\xff\xff".to_vec(),
+            b"\0\0\0\0\0\x02\0\x01a\0\x01b\xff\xff\xff\xff".to_vec(),
+            b"\0\0\0\x0ehttp://a:8083/\0\0\0\0\0\0\0\x07".to_vec(),
+        ],
+        "avro-record" => vec![avro_record()],
+        "avro-schema" => vec![AVRO.as_bytes().to_vec(), b"\"string\"".to_vec(), br#"{"type":"int"}"#.to_vec()],
+        "converter" => converter_values(),
+        "segment" => sealed([last_of(".log"), [first_of(".log"), last_of(".log")].concat()]),
+        "offset-index" => vec![first_of(".index"), Vec::new()],
+        "time-index" => vec![first_of(".timeindex"), Vec::new()],
+        "transaction-index" => vec![aborted_transaction(), Vec::new()],
+        "producer-snapshot" => sealed([last_of(".snapshot")]),
+        "leader-epochs" => vec![last_of("leader-epoch-checkpoint"), b"0\n0\n".to_vec()],
+        "partition-metadata" => vec![last_of("partition.metadata")],
+        "checkpoints" => vec![b"0\n2\ntopic 0 5\nother.topic 12 900\n".to_vec(), b"0\n0\n".to_vec()],
+        "directory-identity" => vec![
+            b"#\ncluster.id=q1Sh-9_ISia_zwGINzRvyQ\ndirectory.id=8aaQ1Sh-9_ISia_zwGINzQ\nnode.id=1\nversion=1\n"
+                .to_vec(),
+            b"version: 0\nboot: 40445abc-dd09-499e-a0a2-31f5de48f3a0\nmount: 4294967323\n".to_vec(),
+        ],
+        "quorum-log" => {
+            sealed(quorum_folder().into_iter().filter(|(name, _)| name.starts_with("log-")).map(|(_, b)| b))
+        }
+        "quorum-snapshot" => {
+            sealed(quorum_folder().into_iter().filter(|(name, _)| name.starts_with("snapshot-")).map(|(_, b)| b))
+        }
+        "metadata-records" => golden_lines(&[METADATA_V1, METADATA_V2]),
+        "metadata-snapshot" => metadata_snapshots(),
+        "group-records" => group_records(),
+        "registry-records" => vec![REGISTRY.as_bytes().to_vec()],
+        "connect-records" => vec![CONNECT.as_bytes().to_vec()],
+        _ => Vec::new(),
+    }
+}
+
+const METADATA_V1: &str = include_str!("../../metadata/src/record/golden_v1.txt");
+const METADATA_V2: &str = include_str!("../../metadata/src/record/golden_v2.txt");
+const QUORUM_LOG: &str = include_str!("../../quorum/src/storage/golden_log_v2.txt");
+const QUORUM_SNAPSHOT: &str = include_str!("../../quorum/src/storage/golden_snapshot_v2.txt");
+
+const REGISTRY: &str = concat!(
+    r#"{"keytype":"NOOP","magic":0}"#,
+    "\n",
+    r#"{"keytype":"SCHEMA","subject":"s","version":1,"magic":1}"#,
+    "\t",
+    r#"{"subject":"s","version":1,"id":1,"schema":"\"string\"","deleted":false}"#,
+    "\n",
+    r#"{"keytype":"SCHEMA","subject":"s","version":2,"magic":1}"#,
+    "\t",
+    r#"{"subject":"s","version":2,"id":2,"references":[{"name":"r","subject":"s","version":1}],"schema":"\"int\""}"#,
+    "\n",
+    r#"{"keytype":"CONFIG","subject":null,"magic":0}"#,
+    "\t",
+    r#"{"compatibilityLevel":"FULL","normalize":true}"#,
+    "\n",
+    r#"{"keytype":"MODE","subject":"s","magic":0}"#,
+    "\t",
+    r#"{"mode":"READONLY"}"#,
+    "\n",
+    r#"{"keytype":"DELETE_SUBJECT","subject":"s","magic":0}"#,
+    "\t",
+    r#"{"subject":"s","version":2}"#,
+    "\n",
+    r#"{"keytype":"CLEAR_SUBJECT","subject":"s","magic":0}"#,
+    "\t",
+    r#"{"subject":"s"}"#,
+);
+
+/// The topic's number (as a digit: 0 modulo 3 configs, 1 offsets, 2 statuses) in front of each key.
+const CONNECT: &str = concat!(
+    "0connector-sink\t",
+    r#"{"properties":{"connector.class":"X","tasks.max":"1"}}"#,
+    "\n0task-sink-0\t",
+    r#"{"properties":{"task.class":"Y"}}"#,
+    "\n0commit-sink\t",
+    r#"{"tasks":1}"#,
+    "\n0target-state-sink\t",
+    r#"{"state":"PAUSED","state.v2":"STOPPED"}"#,
+    "\n",
+    r#"1["source",{"partition":3}]"#,
+    "\t",
+    r#"{"offset":42}"#,
+    "\n2status-connector-sink\t",
+    r#"{"state":"RUNNING","trace":null,"worker_id":"a:8083","generation":2}"#,
+    "\n2status-task-sink-0\t",
+    r#"{"state":"FAILED","trace":"why","worker_id":"a:8083","generation":2}"#,
+    "\n2status-topic-t:connector-sink\t",
+    r#"{"topic":{"name":"t","connector":"sink","task":0,"discoverTimestamp":1}}"#,
+);
+
+/// A log and the snapshot that goes with it.
+pub(crate) fn quorum_folder() -> [(String, Vec<u8>); 2] {
+    [
+        ("log-00000000000000000001".to_owned(), hex(QUORUM_LOG)),
+        ("snapshot-00000000000000000007".to_owned(), hex(QUORUM_SNAPSHOT)),
+    ]
+}
+
+fn requests() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    macro_rules! each {
+        ($($request:ident)*) => { $( every_version::<$request>(&mut all); )* };
+    }
+    each! {
+        ProduceRequest FetchRequest ListOffsetsRequest MetadataRequest OffsetCommitRequest OffsetFetchRequest
+        FindCoordinatorRequest JoinGroupRequest HeartbeatRequest LeaveGroupRequest SyncGroupRequest
+        DescribeGroupsRequest ListGroupsRequest ApiVersionsRequest CreateTopicsRequest DeleteTopicsRequest
+        DeleteRecordsRequest InitProducerIdRequest OffsetForLeaderEpochRequest DescribeConfigsRequest
+        AlterConfigsRequest DescribeLogDirsRequest CreatePartitionsRequest DeleteGroupsRequest ElectLeadersRequest
+        IncrementalAlterConfigsRequest AlterPartitionReassignmentsRequest ListPartitionReassignmentsRequest
+        OffsetDeleteRequest DescribeQuorumRequest DescribeClusterRequest UnregisterBrokerRequest
+        DescribeTopicPartitionsRequest AddRaftVoterRequest RemoveRaftVoterRequest
+    }
+    let produce = b"\0\0\0\x09\0\0\0\x01\0\x01c\0\0\xff\xff\0\0\x05\xdc\x02\x02t\x02\0\0\0\0\x05abcd\0\0\0";
+    all.push(produce.to_vec());
+    all.extend(peer_requests().into_iter().map(|body| [&peer_header()[..], &body].concat()));
+    all
+}
+
+/// The first and the newest version; those between are a mutated byte away.
+fn every_version<R: Request + Default + Encodable>(all: &mut Vec<Vec<u8>>) {
+    for version in [R::VERSIONS.min, R::VERSIONS.max] {
+        let header =
+            RequestHeader { api_key: R::KEY, api_version: version, correlation_id: 1, client_id: Some("c".to_owned()) };
+        let mut frame = Vec::new();
+        encode_request_header(&mut frame, &header).expect("a header");
+        let mut body = bytes::BytesMut::new();
+        if R::default().encode(&mut body, version).is_ok() {
+            frame.extend_from_slice(&body);
+            all.push(frame);
+        }
+    }
+}
+
+fn peer_header() -> Vec<u8> {
+    let header = RequestHeader { api_key: INTERNAL_API_KEY_MIN, api_version: 1, correlation_id: 1, client_id: None };
+    let mut out = Vec::new();
+    encode_request_header(&mut out, &header).expect("a header");
+    out
+}
+
+/// Cluster, sender and receiver, and then the fields of one request.
+fn peer_requests() -> Vec<Vec<u8>> {
+    let envelope = [&b"\x01\0\0\0\x02c1\0\0\0\x01\0\0\0\x02"[..], &b"\0\0\0\0\x01\0\0\0\x02"[..]];
+    let raft = [&b"\0\0\0\x01\0\0\0\x29"[..], &raft_message()].concat();
+    let heartbeat = b"\0\0\0\x01\0\0\0\0\0\0\0\x07\x01\0".to_vec();
+    let hello = [&[7; 16][..], b"\0\0\0\x01\0\0\0\x02"].concat();
+    let isr = [&b"\0\0\0\0\0\0\0\x09\0\0\0\x01"[..], &[3; 16], &[0; 40]].concat();
+    let forwarded = b"\0\x13\0\x07\0\0\0\0\x04User\0\0\0\x01u\0\0\0\x01lbody".to_vec();
+    let bodies = [raft, heartbeat, hello, isr, forwarded];
+    envelope.iter().flat_map(|head| bodies.iter().map(move |body| [head, &body[..]].concat())).collect()
+}
+
+fn peer_answers() -> Vec<Vec<u8>> {
+    let ok = |payload: &[u8]| [b"\0\0", payload].concat();
+    vec![
+        ok(b"\x01\0"),
+        ok(b"\0\0\0\0\0\0\x03\xe8\0\0\0\0\0\0\x03\xe8"),
+        ok(b"\0\0\0\x02c1\0\0\0\0\0\0\0\x05"),
+        ok(&[&[7; 16][..], b"\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x05"].concat()),
+        b"\0\x29\0\0\0\x03why".to_vec(),
+    ]
+}
+
+/// A heartbeat of node 2 to node 1, with the directories in front.
+fn raft_message() -> Vec<u8> {
+    [&[1][..], &[9; 16], &[7; 16], b"\x08\x08\x10\x02\x18\x03\x20\x01"].concat()
+}
+
+fn batches() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for codec in Compression::ALL {
+        let mut builder = BatchBuilder::new().with_compression(codec).with_leader_epoch(LeaderEpoch(2));
+        builder.append(NOW, Some(b"k"), None, []).append(NOW + 1, None, Some(b"v"), [(&b"h"[..], Some(&b"x"[..]))]);
+        all.push(builder.build().expect("a small batch"));
+    }
+    let stamp = ProducerStamp { id: ProducerId(5), epoch: ProducerEpoch(1), base_sequence: -1 };
+    let mut marker =
+        BatchBuilder::new().with_base_offset(Offset(9)).with_producer(stamp).with_transactional().with_control();
+    marker.append(NOW, Some(b"\0\0\0\0"), Some(b"\0\0\0\0\0\x03"), []);
+    all.push(marker.build().expect("a small batch"));
+    all.push([batch(0, 1, Some(0)), batch(1, 1, Some(1))].concat());
+    sealed(all)
+}
+
+fn packed(codec: Compression) -> Vec<Vec<u8>> {
+    let texts = [&b""[..], b"a", &b"abcdefgh".repeat(40)];
+    texts.iter().map(|text| CompressionSpec::from(codec).compress(text).expect("packed")).collect()
+}
+
+fn avro_record() -> Vec<u8> {
+    let mut out = b"\x01\x02\x04\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(); // b, i, l, f, d
+    out.extend_from_slice(b"\x04yy\x02s\x02\x02u\x02\x06\0\x02\x02k\x02v\0\x02xx\x02\x64\x02\x02\0");
+    out
+}
+
+fn converter_values() -> Vec<Vec<u8>> {
+    let texts = [
+        r#"{"schema":{"type":"struct","optional":false,"name":"n","fields":[{"field":"a","type":"int32"},{"field":"d","type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"}},{"field":"m","type":"map","keys":{"type":"string"},"values":{"type":"array","items":{"type":"double"}}}]},"payload":{"a":1,"d":"ZA==","m":{"k":[1.5]}}}"#,
+        r#"{"schema":null,"payload":{"a":[1,2.5,null,"x"]}}"#,
+        r#"{"schema":{"type":"int64","name":"org.apache.kafka.connect.data.Timestamp","version":1,"default":0,"optional":true},"payload":1700000000000}"#,
+        r#"["json",1.0]"#,
+        "true",
+        "12.50",
+    ];
+    texts.iter().map(|text| text.as_bytes().to_vec()).chain([42i64.to_be_bytes().to_vec()]).collect()
+}
+
+/// Kafka's entry: version, producer id, first offset, last offset, last stable offset.
+fn aborted_transaction() -> Vec<u8> {
+    let numbers = [5i64, 3, 8, 3].map(i64::to_be_bytes).concat();
+    [&0i16.to_be_bytes()[..], &numbers].concat()
+}
+
+fn metadata_snapshots() -> Vec<Vec<u8>> {
+    let records = golden_lines(&[METADATA_V2]);
+    let head = |count: u32| [&[1][..], &7i64.to_be_bytes(), &1000i64.to_be_bytes(), &count.to_be_bytes()].concat();
+    let mut all = vec![head(0)];
+    for record in &records {
+        all.push([head(1), (record.len() as u32).to_be_bytes().to_vec(), record.clone()].concat());
+    }
+    all
+}
+
+fn group_records() -> Vec<Vec<u8>> {
+    let commit = b"\x00\x01\x00\x02g1\x00\x06orders\x00\x00\x00\x07";
+    let group = b"\x00\x02\x00\x02g1";
+    let values: [(&[u8], &[u8]); 5] = [
+        (
+            commit,
+            b"\x00\x04\x00\x00\x00\x00\x00\x00\x00\x2a\x00\x00\x00\x03\x05note\x00\x00\x00\x00\x00\x00\x03\xe8\x00",
+        ),
+        (
+            commit,
+            b"\x00\x03\x00\x00\x00\x00\x00\x00\x00\x2a\x00\x00\x00\x03\x00\x04note\x00\x00\x00\x00\x00\x00\x03\xe8",
+        ),
+        (commit, b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x2a\x00\x04note\x00\x00\x00\x00\x00\x00\x03\xe8"),
+        (
+            group,
+            b"\x00\x03\x00\x08consumer\x00\x00\x00\x05\x00\x05range\x00\x03m-1\x00\x00\x00\x00\x00\x00\x07\xd0\
+            \x00\x00\x00\x01\x00\x03m-1\x00\x03one\x00\x03app\x00\x0a/127.0.0.1\x00\x04\x93\xe0\x00\x00\xaf\xc8\
+            \x00\x00\x00\x03sub\x00\x00\x00\x03asg",
+        ),
+        (
+            group,
+            b"\x00\x04\x09consumer\x00\x00\x00\x05\x06range\x04m-1\x00\x00\x00\x00\x00\x00\x07\xd0\x02\
+            \x04m-1\x04one\x04app\x0b/127.0.0.1\x00\x04\x93\xe0\x00\x00\xaf\xc8\x04sub\x04asg\x00\x00",
+        ),
+    ];
+    let record = |(key, value): &(&[u8], &[u8])| [&[key.len() as u8][..], key, &[1], value].concat();
+    values.iter().map(record).chain([[&[group.len() as u8][..], group, &[0]].concat()]).collect()
+}
+
+/// With the byte in front that asks for good checksums, and with the one that does not.
+fn sealed(inputs: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
+    let with = |how: u8, input: &[u8]| [&[how], input].concat();
+    inputs.into_iter().flat_map(|input| [with(0, &input), with(1, &input)]).collect()
+}
+
+fn first_of(ending: &str) -> Vec<u8> {
+    let mut found = files::template().iter().filter(|(name, _)| name.ends_with(ending));
+    found.next().map(|(_, bytes)| bytes.clone()).unwrap_or_default()
+}
+
+fn last_of(ending: &str) -> Vec<u8> {
+    let found = files::template().iter().rfind(|(name, _)| name.ends_with(ending));
+    found.map(|(_, bytes)| bytes.clone()).unwrap_or_default()
+}
+
+fn golden_lines(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter_map(|line| line.split_once(' '))
+        .map(|(_, text)| hex(text))
+        .collect()
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.chars().filter_map(|digit| digit.to_digit(16)).map(|digit| digit as u8).collect();
+    digits.as_chunks::<2>().0.iter().map(|[high, low]| high << 4 | low).collect()
+}
+
+/// The rows of the request table and the examples should not part; a new row without an example shows here.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_api_that_is_served_has_an_example() {
+        let keys: std::collections::BTreeSet<i16> =
+            requests().iter().map(|frame| i16::from_be_bytes([frame[0], frame[1]])).collect();
+        for key in 0..200 {
+            let served = twinstream_broker::fuzzing::serves(key);
+            assert!(!served || keys.contains(&key), "{key} is served; add its request to `seeds::requests`");
+        }
+    }
+
+    #[test]
+    fn every_target_has_a_seed() {
+        for target in crate::TARGETS {
+            assert!(!of(target.name).is_empty(), "{}", target.name);
+        }
+    }
+}
