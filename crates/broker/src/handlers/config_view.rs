@@ -10,9 +10,9 @@ use twinstream_model::{NodeId, TopicName};
 use twinstream_telemetry::logging::levels::{self, LevelFilter};
 
 use crate::controller::is_dynamic;
+use crate::settings::Settings;
 use crate::settings::live::LiveSettings;
 use crate::settings::table::{self, Kind, Setting};
-use crate::settings::{Settings, values::Described};
 
 /// Kafka's resource types.
 pub(crate) const TOPIC: i8 = 2;
@@ -85,7 +85,7 @@ fn topic_config(config: &'static TopicConfig, candidates: Vec<Candidate>) -> Sho
 
 /// Every setting of this broker.
 pub(crate) fn of_broker(settings: &Settings, image: &Image, node: NodeId) -> Vec<ShownConfig> {
-    settings.describe().map(|described| broker_setting(settings, image, node, described)).collect()
+    table::all().map(|setting| broker_setting(settings, image, node, setting)).collect()
 }
 
 /// What was set on the default of all brokers while they run.
@@ -115,8 +115,7 @@ const FAMILIES: [&[&str]; 4] = [
     &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
 ];
 
-fn broker_setting(settings: &Settings, image: &Image, node: NodeId, described: Described<'_>) -> ShownConfig {
-    let setting = described.setting;
+fn broker_setting(settings: &Settings, image: &Image, node: NodeId, setting: &'static Setting) -> ShownConfig {
     let sensitive = setting.is_sensitive();
     let mut synonyms = synonyms(settings, image, node, setting);
     if sensitive {

@@ -2,7 +2,7 @@
 //!
 //! Picture: [`table`] lists every name with type, default, bounds, fate and text. [`sources`] gathers what the user
 //! gave (file, environment, command line) with its provenance. [`values`] checks that against the table. [`Settings`]
-//! is the typed result that the rest of the broker reads; [`Settings::describe`] is what DescribeConfigs shows.
+//! is the typed result that the rest of the broker reads. [`live`] puts on top what was altered while the broker runs.
 //!
 //! Invariants: an unknown name or a malformed value stops the start with a message that names it; a setting without
 //! effect is reported once at start, never silently swallowed; names that start with `twinstream.` are ours.

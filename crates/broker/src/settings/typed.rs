@@ -12,7 +12,7 @@ use super::connections::ConnectionBounds;
 use super::listeners::{self, AdvertisedListener, Listener, Voter};
 use super::replication::ReplicationSettings;
 use super::sources::Given;
-use super::values::{Described, SettingsError, Values};
+use super::values::{SettingsError, Values};
 
 /// Everything that the broker was told, checked.
 #[derive(Clone, Debug)]
@@ -117,6 +117,8 @@ pub(crate) struct LogSettings {
     pub(crate) reserve_bytes: u64,
     /// Files that all logs together keep open.
     pub(crate) open_files_max: usize,
+    /// At which rate data at rest is checked, 0 for not at all.
+    pub(crate) scrub_bytes_per_second: u64,
     /// How much of a produced batch is looked at.
     pub(crate) record_checks: RecordChecks,
     pub(crate) producer_id_expiration: Duration,
@@ -184,11 +186,6 @@ impl Settings {
     /// Whether the user gave this setting (rather than the default).
     pub(crate) fn is_given(&self, name: &str) -> bool {
         self.values.is_given(name)
-    }
-
-    /// Every setting with value, source, type and text, as DescribeConfigs shows a broker.
-    pub(crate) fn describe(&self) -> impl Iterator<Item = Described<'_>> {
-        self.values.describe()
     }
 
     /// Says once, at start, which given settings do nothing here.
@@ -316,6 +313,7 @@ impl LogSettings {
             flush_lag_bytes: values.size("twinstream.log.flush.lag.bytes")? as u64,
             reserve_bytes: values.size("twinstream.log.reserve.bytes")? as u64,
             open_files_max: values.size("twinstream.log.open.files.max")?,
+            scrub_bytes_per_second: values.integer("twinstream.scrub.bytes.per.second")?,
             record_checks: match values.text("twinstream.record.checks") {
                 Some("records") => RecordChecks::Records,
                 _ => RecordChecks::Headers,

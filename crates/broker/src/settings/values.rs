@@ -33,16 +33,6 @@ pub(crate) struct Values {
     given: Given,
 }
 
-/// One setting as DescribeConfigs shows it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Described<'a> {
-    pub(crate) setting: &'static Setting,
-    /// The effective text; `None` when there is neither a value nor a default.
-    pub(crate) text: Option<&'a str>,
-    /// Whether the text comes from the user (STATIC_BROKER_CONFIG) or is the default.
-    pub(crate) is_given: bool,
-}
-
 impl Values {
     /// Checks names, types, bounds and fates of everything that was given.
     pub(crate) fn check(mut given: Given) -> Result<Self, SettingsError> {
@@ -122,14 +112,6 @@ impl Values {
 
     fn place(&self, name: &str) -> String {
         self.given.get(name).map_or_else(|| "the default".to_owned(), |value| value.provenance.to_string())
-    }
-
-    pub(crate) fn describe(&self) -> impl Iterator<Item = Described<'_>> {
-        table::all().map(|setting| Described {
-            setting,
-            text: self.text(setting.name),
-            is_given: self.is_given(setting.name),
-        })
     }
 
     /// Names of given settings by fate, those without effect only.

@@ -6,8 +6,11 @@ use crate::settings::sources::gather;
 
 const NODE: NodeId = NodeId(1);
 
+/// A config, its value, and each twin with its own.
+type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
 /// For each config that a log or its leader reads: a value that is not the default, and the same for each twin.
-const OTHER_VALUES: [(&str, &str, &[(&str, &str)]); 28] = [
+const OTHER_VALUES: [Row; 28] = [
     ("cleanup.policy", "compact", &[("log.cleanup.policy", "compact")]),
     ("compression.gzip.level", "3", &[("compression.gzip.level", "3")]),
     ("compression.lz4.level", "3", &[("compression.lz4.level", "3")]),

@@ -16,6 +16,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Segment and index files that all logs together keep open. Never more than half of the process's limit of open files."),
     Setting::new("twinstream.record.checks", Kind::String, Some("headers")).one_of(&["headers", "records"])
         .effect("How much of a produced batch is looked at: headers checks the sum and the header, and the records where the topic or the header asks for it; records walks over every record, unpacking compressed ones, as Kafka does."),
+    Setting::new("twinstream.scrub.bytes.per.second", Kind::Long, Some("4194304")).at_least(0)
+        .effect("Rate at which stored records are read again and checked in the background; 0 turns that off."),
     Setting::new("twinstream.cluster.id", Kind::String, None)
         .effect("The cluster id that a new cluster gets; the voter makes one unless set."),
 ];

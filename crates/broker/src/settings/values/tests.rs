@@ -60,10 +60,11 @@ fn settings_without_effect_are_gathered_by_fate() {
 }
 
 #[test]
-fn every_setting_is_described_with_its_source() {
+fn text_of_a_setting_is_the_given_one_or_the_default() {
     let values = Values::check(given(&[("num.partitions", "3")])).unwrap();
-    let partitions = values.describe().find(|described| described.setting.name == "num.partitions").unwrap();
-    assert_eq!((partitions.text, partitions.is_given), (Some("3"), true));
-    let idle = values.describe().find(|described| described.setting.name == "connections.max.idle.ms").unwrap();
-    assert_eq!((idle.text, idle.is_given), (Some("600000"), false));
+    assert_eq!((values.text("num.partitions"), values.is_given("num.partitions")), (Some("3"), true));
+    assert_eq!(
+        (values.text("connections.max.idle.ms"), values.is_given("connections.max.idle.ms")),
+        (Some("600000"), false)
+    );
 }
