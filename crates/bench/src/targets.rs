@@ -116,7 +116,7 @@ const MEMORY: &[Metric] = &[
 const START: &[Metric] = &[metric("first ack", Unit::Milliseconds, Goal::AtMost(150.0))];
 const KILL: &[Metric] = &[metric("all acked", Unit::Milliseconds, Goal::AtMost(1_000.0))];
 const PARTITIONS: &[Metric] = &[
-    metric("create", Unit::Milliseconds, Goal::None),
+    metric("create and write", Unit::Milliseconds, Goal::None),
     metric("resident", Unit::Megabytes, Goal::AtMost(400.0)),
     metric("open files", Unit::Count, Goal::AtMost(8_000.0)),
     metric("start", Unit::Milliseconds, Goal::AtMost(5_000.0)),

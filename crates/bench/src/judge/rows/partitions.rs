@@ -39,8 +39,8 @@ pub(super) async fn run(options: &Options) -> Result<RowReport> {
         }
         Ok(())
     })?;
-    let created = start.elapsed();
     tokio::task::block_in_place(|| acknowledge(&address, &names))?;
+    let created = start.elapsed();
     let (resident, files) = taken(&mut side)?;
     side.stop().await;
     let start = Instant::now();
