@@ -151,6 +151,10 @@ impl Checked {
         self.is_damaged.store(!pieces.damage.is_empty(), Ordering::Release);
     }
 
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Acquire)
+    }
+
     pub(crate) fn damage(&self) -> Vec<Damage> {
         match self.is_damaged.load(Ordering::Acquire) {
             true => self.pieces.lock().damage.clone(),

@@ -19,6 +19,8 @@ use crate::page_cache::Patience;
 const PENDING_MAX: usize = 64;
 /// A search on disk that is down to this many entries reads them at once.
 const BLOCK_ENTRIES: usize = 256;
+/// Entries that are taken out at once.
+const BETWEEN_MAX: usize = 64 * 1024;
 
 pub(crate) trait Entry: Copy + std::fmt::Debug {
     const BYTES: usize;
@@ -240,6 +242,16 @@ impl<E: Entry> Index<E> {
             },
             found => Ok(Some(self.pending[found - 1])),
         }
+    }
+
+    /// The entries between those for which `before` is true and those for which `until` is not. Both must be true for a
+    /// first part of the entries only. Takes no more than [`BETWEEN_MAX`].
+    pub(crate) fn between(&self, before: impl Fn(E) -> bool, until: impl Fn(E) -> bool) -> Result<Vec<E>, LogError> {
+        let from = self.partition_point(Patience::Waits, &before)?;
+        let to = self.partition_point(Patience::Waits, &until)?.min(from.saturating_add(BETWEEN_MAX));
+        let stored = if from < to { self.read_block(Patience::Waits, from, to)? } else { Vec::new() };
+        let pending = self.pending.iter().copied().filter(|entry| !before(*entry) && until(*entry));
+        Ok(stored.chunks_exact(E::BYTES).map(E::decode).chain(pending).collect())
     }
 
     /// Number of stored entries, from the first on, for which `holds` is true.

@@ -30,6 +30,7 @@ mod page_cache;
 mod partition_log;
 mod producers;
 mod reserve;
+mod scrub;
 mod segment;
 mod slice;
 mod transactions;
@@ -48,7 +49,9 @@ pub use metrics::LogMetrics;
 pub use open_files::OpenFiles;
 pub use page_cache::{bring_into_memory, is_in_memory};
 pub use partition_log::{
-    Appended, FollowerAppended, Maintained, Opening, Origin, PartitionLog, ReadResult, TimestampedOffset, Truncated,
+    Appended, FollowerAppended, Maintained, Opening, Origin, PartitionLog, ReadResult, Repaired, TimestampedOffset,
+    Truncated,
 };
-pub use transactions::AbortedTransaction;
+pub use scrub::{ScrubCursor, Scrubbed};
 pub use slice::{FileSlice, Readiness};
+pub use transactions::AbortedTransaction;

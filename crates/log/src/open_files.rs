@@ -41,7 +41,12 @@ pub struct OpenFiles {
 impl OpenFiles {
     /// Keeps at most `max` files open; one at least.
     pub fn new(max: usize) -> Arc<OpenFiles> {
-        Arc::new(OpenFiles { max: max.max(1), open: AtomicUsize::new(0), damaged: AtomicU64::new(0), ring: Mutex::default() })
+        Arc::new(OpenFiles {
+            max: max.max(1),
+            open: AtomicUsize::new(0),
+            damaged: AtomicU64::new(0),
+            ring: Mutex::default(),
+        })
     }
 
     /// What a process with this limit of open files should keep open.

@@ -13,10 +13,10 @@
 //! Invariants: log start <= high watermark <= log end, recovery point <= log end; the segments adjoin in
 //! order; the offset given to a batch is the log end at that moment.
 
+mod compaction; // cleaned segments take the place of others
 mod cuts; // readers notice a cut
 mod damage; // bytes are checked before they go out
 mod flush; // to the disk, and what follows when that fails
-mod compaction; // cleaned segments take the place of others
 mod follow; // a follower's appends and cuts
 mod isolation; // readers of committed records
 mod read; // readers: by offset, by time, by epoch
@@ -47,6 +47,7 @@ use crate::validate::{self, Prepared};
 use crate::{AppendError, Disk, LogConfig, LogError};
 
 use cuts::Cuts;
+pub use damage::Repaired;
 pub use follow::{FollowerAppended, Truncated};
 pub use read::{ReadResult, TimestampedOffset};
 pub use recovery::Opening;

@@ -24,6 +24,7 @@ impl PartitionManager {
         let every = |interval: Duration, job: fn(&PartitionManager)| {
             tasks.spawn(repeat(Arc::clone(self), interval, job, shutdown.clone()));
         };
+        tasks.spawn(super::scrub::run(Arc::clone(self), log.scrub_bytes_per_second, shutdown.clone()));
         every(log.retention_check_interval, |manager| {
             manager.for_each_log("retention", |log| log.enforce_retention(now_ms()).map(|_| ()));
         });

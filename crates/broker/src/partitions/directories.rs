@@ -101,6 +101,11 @@ impl Directories {
         Ok(())
     }
 
+    /// Who opens the files of all logs.
+    pub(crate) fn files(&self) -> &OpenFiles {
+        &self.files
+    }
+
     /// The paths, which the indexes of all other calls count.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.dirs.iter().map(|dir| &dir.path)

@@ -23,7 +23,9 @@ mod follower_bells; // one bell per follower
 mod manager; // the set of partitions, kept in line with the image
 mod partition; // one partition: roles, append, read
 mod producer_ids; // ids for idempotent producers
+pub(crate) mod repair; // damaged records, from another replica
 mod replica_sessions; // where followers stand
+mod scrub; // data at rest is read again
 mod shard_log; // what the group coordinator needs of a partition
 mod waiters; // who waits for records
 

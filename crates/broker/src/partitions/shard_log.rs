@@ -42,6 +42,10 @@ impl ShardLog for LedPartition {
         let log = self.partition.log();
         let found = log.read(from, bytes_max, true, log.log_end_offset()).map_err(|error| read_code(&error))?;
         let Some(slice) = found.slice else { return Ok(Bytes::new()) };
+        let slice = log.make_ready(&slice, bytes_max).map_err(|error| {
+            tracing::error!(partition = %self.partition.id(), %error, "cannot read the log");
+            read_code(&error)
+        })?;
         let bytes = slice.read().map_err(|error| {
             tracing::error!(partition = %self.partition.id(), %error, "cannot read the log");
             ErrorCode::KafkaStorageError

@@ -36,7 +36,7 @@ const SMALL_ANSWERS_MAX: u32 = 32;
 
 /// Why a leader could not be fetched from.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FetchError {
+pub(crate) enum FetchError {
     #[error("the metadata has no address of it on the inter-broker listener")]
     NoAddress,
     #[error("cannot connect to {address}")]

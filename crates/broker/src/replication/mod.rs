@@ -15,6 +15,7 @@ mod connection; // one Fetch out, one answer back
 mod fetcher; // one task per leader and connection
 mod fetchers; // which partition is fetched by which task
 mod isr; // changes of in-sync sets on their way to the controller
+pub(crate) mod peer; // records of another replica, for a repair
 mod session; // only what changed is sent
 mod throttles; // how much moving replicas may take
 
@@ -56,6 +57,7 @@ impl Replication {
         self.fetchers.start(broker, tasks);
         tasks.spawn(isr::run(Arc::clone(broker)));
         tasks.spawn(watch_followers(Arc::clone(broker)));
+        tasks.spawn(crate::partitions::repair::run(Arc::clone(broker)));
     }
 }
 

@@ -2,12 +2,15 @@
 //!
 //! Picture: a slice that this process has not checked, or that is no longer in memory, is read once in a place where
 //! waiting is allowed; then it may be sent. What turns out to be damaged is marked: reads that touch it fail with
-//! its offsets, all other ranges go on.
+//! its offsets, all other ranges go on. A repair puts the bytes of another replica in place, and nothing else: the length
+//! of a file and where its batches lie never change by one.
 //!
 //! Invariants: damage is marked under the writer's lock and after a second look, because a log that is cut while it is
 //! checked looks damaged. Not here: how a check is done (`segment::check`), where good bytes come from (broker).
 
 use std::sync::Arc;
+
+use twinstream_protocol::batch::{BatchHeader, batches, whole_batches};
 
 use super::PartitionLog;
 use crate::checked::Damage;
@@ -20,7 +23,7 @@ impl PartitionLog {
     pub fn make_ready(&self, slice: &FileSlice, max_bytes: usize) -> Result<FileSlice, ReadError> {
         let wanted = slice.bytes();
         let step = wanted.start..wanted.end.min(wanted.start.saturating_add(max_bytes as u64)).max(wanted.start + 1);
-        let good = match slice.segment.check(step)? {
+        let good = match slice.segment.check(step, self.behind(&slice.segment).as_ref())? {
             Verdict::Good(reached) => reached,
             Verdict::Bad { position, why } => {
                 self.mark_damage(&slice.segment, position, &why)?;
@@ -39,13 +42,60 @@ impl PartitionLog {
         self.segments.load().iter().flat_map(|segment| segment.damage()).collect()
     }
 
+    /// Whether anything is known to be damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.segments.load().iter().any(|segment| segment.is_damaged())
+    }
+
+    /// Puts the records of another replica in place of damaged ones. They are taken if they are good, are exactly those
+    /// that are missing, and take exactly the room of the damage: replicas are copies of bytes.
+    pub fn repair(&self, damage: &Damage, records: &[u8]) -> Result<Repaired, LogError> {
+        self.check_usable()?;
+        let _quiet = self.flushing.lock();
+        let _alone = self.writer.lock();
+        let segments = self.segments.load_full();
+        let holder = segments.iter().find(|segment| segment.base() == damage.base && segment.damage().contains(damage));
+        let Some(segment) = holder else { return Ok(Repaired::Gone) };
+        let good = match missing(records, damage) {
+            Ok(good) if good.len() as u64 == damage.bytes.end - damage.bytes.start => good,
+            Ok(good) => return Ok(Repaired::Unfit(format!("it has {} bytes there", good.len()))),
+            Err(why) => return Ok(Repaired::Unfit(why)),
+        };
+        let spliced =
+            segment.splice(damage, good, self.behind(segment).as_ref()).map_err(|error| self.poison(error))?;
+        match spliced {
+            true => Ok(Repaired::Done),
+            false => Ok(Repaired::Unfit("its batches do not fit between ours".to_owned())),
+        }
+    }
+
+    /// The first batch of the segment behind this one, against which the last batch of this one is held.
+    pub(crate) fn behind(&self, segment: &Segment) -> Option<BatchHeader> {
+        let segments = self.segments.load();
+        let next = segments.get(segments.partition_point(|other| other.base() <= segment.base()))?;
+        let first = next.find(0, |_| true).ok()??;
+        (first.position == 0).then_some(first.header)
+    }
+
+    pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        self.segments.load_full()
+    }
+
+    pub(crate) fn cuts_seen(&self) -> Option<u64> {
+        self.cuts.seen()
+    }
+
+    pub(crate) fn is_uncut_since(&self, seen: Option<u64>) -> bool {
+        self.cuts.are(seen)
+    }
+
     /// Looks again at a batch that seems damaged, and marks what is.
-    pub(super) fn mark_damage(&self, segment: &Arc<Segment>, position: u64, why: &str) -> Result<(), LogError> {
+    pub(crate) fn mark_damage(&self, segment: &Arc<Segment>, position: u64, why: &str) -> Result<(), LogError> {
         let _quiet = self.writer.lock();
         if position >= segment.size() {
             return Ok(()); // it was cut meanwhile
         }
-        let Some(damage) = segment.diagnose(position)? else { return Ok(()) };
+        let Some(damage) = segment.diagnose(position, self.behind(segment).as_ref())? else { return Ok(()) };
         segment.add_damage(damage, why);
         Ok(())
     }
@@ -74,6 +124,36 @@ impl PartitionLog {
     }
 }
 
+/// What became of a repair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repaired {
+    Done,
+    /// The other replica has something else, for this reason.
+    Unfit(String),
+    /// The damage is no more: the records were deleted, or cut, or repaired by somebody else.
+    Gone,
+}
+
+/// The bytes of the batches that the damage took.
+fn missing<'a>(records: &'a [u8], damage: &Damage) -> Result<&'a [u8], String> {
+    let (mut start, mut end, mut at) = (None, 0, 0);
+    let records = whole_batches(records).map_err(|error| error.to_string())?;
+    for batch in batches(records) {
+        let batch = batch.map_err(|error| error.to_string())?;
+        let header = batch.header();
+        if header.base_offset < damage.offsets.start && header.next_offset() > damage.offsets.start {
+            return Err(format!("its batch at offset {} begins before the damage", header.base_offset));
+        }
+        if damage.offsets.contains(&header.base_offset) {
+            batch.check_crc().map_err(|error| error.to_string())?;
+            start.get_or_insert(at);
+            end = at + batch.len();
+        }
+        at += batch.len();
+    }
+    Ok(&records[start.unwrap_or(0)..end])
+}
+
 impl ReadError {
     pub(super) fn of(segment: &Segment, damage: &Damage) -> ReadError {
         ReadError::Damaged {
@@ -84,3 +164,6 @@ impl ReadError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

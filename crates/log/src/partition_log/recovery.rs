@@ -19,19 +19,19 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use twinstream_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
-use super::cuts::Cuts;
 use super::compaction::NEVER_CLEANED;
+use super::cuts::Cuts;
 use super::snapshots::Restoring;
 use super::{METADATA_FILE, PartitionLog, Writer};
-use crate::transactions::Transactions;
-use crate::txn_index::TxnIndexes;
+use crate::cleaner::leftovers;
 use crate::directory::Unflushed;
 use crate::epochs::Epochs;
-use crate::cleaner::leftovers;
 use crate::files::{self, CLEANED, DELETED, INDEX, LOG, SNAPSHOT, SWAP, TIME_INDEX, TXN_INDEX};
 use crate::metrics::LogMetrics;
 use crate::open_files::Place;
 use crate::segment::{Found, Segment};
+use crate::transactions::Transactions;
+use crate::txn_index::TxnIndexes;
 use crate::{Disk, LastStop, LogConfig, LogError, OpenFiles, directory};
 
 const METADATA_VERSION: u32 = 0;
@@ -278,7 +278,9 @@ fn tidy(dir: &Path) -> Result<Listing, LogError> {
 }
 
 fn remove_segment(dir: &Path, base: Offset) -> Result<(), LogError> {
-    [LOG, INDEX, TIME_INDEX, TXN_INDEX].iter().try_for_each(|extension| files::remove(&files::offset_file(dir, base, extension)))
+    [LOG, INDEX, TIME_INDEX, TXN_INDEX]
+        .iter()
+        .try_for_each(|extension| files::remove(&files::offset_file(dir, base, extension)))
 }
 
 /// Drops all segments and begins an empty one.
@@ -326,12 +328,7 @@ fn open_txn_indexes(
     Ok((indexes, rebuild_from))
 }
 
-fn load_epochs(
-    dir: &Path,
-    segments: &[Arc<Segment>],
-    end: Offset,
-    scanned: ScannedEpochs,
-) -> Result<Epochs, LogError> {
+fn load_epochs(dir: &Path, segments: &[Arc<Segment>], end: Offset, scanned: ScannedEpochs) -> Result<Epochs, LogError> {
     let (mut epochs, known) = Epochs::load(dir)?;
     epochs.truncate_end(end);
     if known {

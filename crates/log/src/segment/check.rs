@@ -11,6 +11,7 @@
 
 use std::fs::File;
 use std::ops::{ControlFlow, Range};
+use std::os::unix::fs::FileExt;
 
 use twinstream_model::{LeaderEpoch, Offset};
 use twinstream_protocol::batch::{BatchHeader, HEADER_BYTES, MAGIC};
@@ -18,7 +19,7 @@ use twinstream_protocol::batch::{BatchHeader, HEADER_BYTES, MAGIC};
 use super::scan::{self, Tail};
 use super::{Ordering, Segment};
 use crate::checked::Damage;
-use crate::index::{Index, OffsetEntry};
+use crate::index::{Index, OffsetEntry, TimeEntry};
 use crate::page_cache::Patience;
 use crate::{LogError, files};
 
@@ -56,7 +57,18 @@ impl Segment {
     }
 
     /// Reads and checks whole batches from `bytes.start`, a border, until `bytes.end` is reached. What is good is noted.
-    pub(crate) fn check(&self, bytes: Range<u64>) -> Result<Verdict, LogError> {
+    /// `behind` is the first batch of the next segment, if there is one.
+    pub(crate) fn check(&self, bytes: Range<u64>, behind: Option<&BatchHeader>) -> Result<Verdict, LogError> {
+        self.check_with(bytes, behind, |_, _| {})
+    }
+
+    /// Like [`Segment::check`]; `visit` sees the good batches.
+    pub(crate) fn check_with(
+        &self,
+        bytes: Range<u64>,
+        behind: Option<&BatchHeader>,
+        mut visit: impl FnMut(u64, &BatchHeader),
+    ) -> Result<Verdict, LogError> {
         let file = self.file.get()?;
         let size = self.size();
         let limit = self.next_offset(); // after the size, so that no batch lies above it
@@ -66,6 +78,7 @@ impl Segment {
         let mut suspect = None;
         let tail = scan::checked(&file, bytes.start, size, |position, header| {
             walk.step(position, header, limit).inspect_err(|_| suspect = walk.suspect(header, limit))?;
+            visit(position, header);
             Ok(if walk.reached < bytes.end { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         });
         let mut bad = match tail.map_err(LogError::io("read", &self.log_path()))? {
@@ -74,10 +87,13 @@ impl Segment {
         };
         if bad.is_none() {
             // The neighbour behind the range may tell that the last batch of the range is wrong.
-            self.first_header(&file, walk.reached, size, |header| {
-                bad =
-                    walk.suspect(header, limit).map(|position| (position, "the next batch contradicts it".to_owned()));
-            })?;
+            let contradicted = |walk: &Walk, header: &BatchHeader, limit: Offset| {
+                walk.suspect(header, limit).map(|position| (position, "the next batch contradicts it".to_owned()))
+            };
+            self.first_header(&file, walk.reached, size, |header| bad = contradicted(&walk, header, limit))?;
+            if let Some(behind) = behind.filter(|_| walk.reached == size) {
+                bad = contradicted(&walk, behind, behind.next_offset());
+            }
         }
         let good = bad.as_ref().map_or(walk.reached, |(position, _)| *position);
         self.checked.note(bytes.start..good);
@@ -98,13 +114,57 @@ impl Segment {
         tail.map(|_| ()).map_err(LogError::io("read", &self.log_path()))
     }
 
+    /// Holds the index entries that lead to these batches, which adjoin and are good, against them; an index that does not
+    /// fit is built anew.
+    pub(crate) fn check_index_entries(&self, batches: &[(u64, BatchHeader)]) -> Result<(), LogError> {
+        let Some(((start, first), (end, last))) = batches.first().zip(batches.last()) else { return Ok(()) };
+        let relative = |offset: Offset| offset.0 - self.base.0;
+        let (offsets, times) = {
+            let inner = self.inner.read();
+            if *start == 0 && (inner.offsets.check_order().is_err() || inner.times.check_order().is_err()) {
+                drop(inner);
+                return self.rebuild_indexes("its keys do not ascend");
+            }
+            let offsets = inner
+                .offsets
+                .between(|entry| u64::from(entry.position) < *start, |entry| u64::from(entry.position) <= *end)?;
+            let times = inner.times.between(
+                |entry| i64::from(entry.relative) < relative(first.base_offset),
+                |entry| i64::from(entry.relative) <= relative(last.last_offset()),
+            )?;
+            (offsets, times)
+        };
+        let leads_well = |entry: &OffsetEntry| {
+            let at = batches.binary_search_by_key(&u64::from(entry.position), |(position, _)| *position);
+            at.is_ok_and(|at| relative(batches[at].1.base_offset) <= i64::from(entry.relative))
+        };
+        let tells_well = |entry: &TimeEntry| {
+            let at = batches.partition_point(|(_, header)| relative(header.last_offset()) < i64::from(entry.relative));
+            batches.get(at).is_some_and(|(_, header)| header.max_timestamp == entry.timestamp)
+        };
+        match offsets.iter().all(leads_well) && times.iter().all(tells_well) {
+            true => Ok(()),
+            false => self.rebuild_indexes("it does not fit the records"),
+        }
+    }
+
+    /// Puts good bytes in place of damaged ones; false if they are not good either.
+    pub(crate) fn splice(&self, damage: &Damage, good: &[u8], behind: Option<&BatchHeader>) -> Result<bool, LogError> {
+        let file = self.file.get_for_writing()?;
+        file.write_all_at(good, damage.bytes.start).map_err(LogError::io("write", &self.log_path()))?;
+        self.file.sync()?;
+        self.checked.clear_damage(damage);
+        match self.check(damage.bytes.clone(), behind)? {
+            Verdict::Good(reached) if reached >= damage.bytes.end => Ok(true),
+            _ => {
+                self.add_damage(damage.clone(), "what another replica has does not fit");
+                Ok(false)
+            }
+        }
+    }
+
     /// What the batch at `position` follows: the one before it, if the index leads there.
-    pub(super) fn before(
-        &self,
-        file: &File,
-        offsets: &Index<OffsetEntry>,
-        position: u64,
-    ) -> Result<Before, LogError> {
+    pub(super) fn before(&self, file: &File, offsets: &Index<OffsetEntry>, position: u64) -> Result<Before, LogError> {
         let nothing = Before { next: self.base, epoch: LeaderEpoch::NONE };
         if position == 0 {
             return Ok(nothing);
@@ -127,13 +187,18 @@ impl Segment {
     }
 
     /// Measures the damage at `position`, a border; `None` if there is none.
-    pub(crate) fn diagnose(&self, position: u64) -> Result<Option<Damage>, LogError> {
+    pub(crate) fn diagnose(&self, position: u64, behind: Option<&BatchHeader>) -> Result<Option<Damage>, LogError> {
         self.ensure_loaded(Patience::Waits)?;
-        self.diagnose_in(&self.inner.read().offsets, position)
+        self.diagnose_in(&self.inner.read().offsets, position, behind)
     }
 
     /// Like [`Segment::diagnose`], for who holds the index.
-    pub(super) fn diagnose_in(&self, offsets: &Index<OffsetEntry>, position: u64) -> Result<Option<Damage>, LogError> {
+    pub(super) fn diagnose_in(
+        &self,
+        offsets: &Index<OffsetEntry>,
+        position: u64,
+        behind: Option<&BatchHeader>,
+    ) -> Result<Option<Damage>, LogError> {
         let file = self.file.get()?;
         let size = self.size();
         let limit = self.next_offset();
@@ -146,6 +211,9 @@ impl Segment {
         if let Tail::Whole = tail.map_err(LogError::io("read", &self.log_path()))? {
             let mut suspect = None;
             self.first_header(&file, walk.reached, size, |header| suspect = walk.suspect(header, limit))?;
+            if let Some(behind) = behind.filter(|_| walk.reached == size) {
+                suspect = walk.suspect(behind, behind.next_offset());
+            }
             if suspect.is_none() {
                 return Ok(None);
             }
@@ -215,6 +283,10 @@ impl Segment {
                 "records on the disk are damaged and not served until another replica repairs them"
             );
         }
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.checked.is_damaged()
     }
 
     pub(crate) fn damage(&self) -> Vec<Damage> {

@@ -88,7 +88,9 @@ impl Segment {
             ControlFlow::Continue(())
         });
         match (walked, last, first) {
-            (Err(LogError::DamagedBatch { position, .. }), Some(_), _) if position == from => damaged("leads to no batch"),
+            (Err(LogError::DamagedBatch { position, .. }), Some(_), _) if position == from => {
+                damaged("leads to no batch")
+            }
             (Err(LogError::DamagedBatch { .. }), ..) => Ok(()), // for those to find who read there
             (Err(error), ..) => Err(error),
             (Ok(()), Some(last), Some(first)) if first.0 > self.base.0 + i64::from(last.relative) => {
@@ -126,7 +128,7 @@ impl Segment {
             }
             self.checked.note(start..walk.reached);
             if let Tail::Damaged { position, why } = tail.map_err(LogError::io("read", &self.log_path()))? {
-                let Some(damage) = self.diagnose_in(&inner.offsets, position)? else {
+                let Some(damage) = self.diagnose_in(&inner.offsets, position, None)? else {
                     return Err(self.damaged_batch(position, why));
                 };
                 walk = Walk::from(damage.bytes.end, Before { next: damage.offsets.end, ..walk.before });

@@ -85,7 +85,11 @@ impl Segment {
         let size = self.size();
         if size == 0 {
             let is_empty = inner.offsets.last().is_none() && inner.times.last().is_none();
-            return if is_empty { Ok(self.walk_from_start()) } else { damaged("indexes of an empty segment have entries") };
+            return if is_empty {
+                Ok(self.walk_from_start())
+            } else {
+                damaged("indexes of an empty segment have entries")
+            };
         }
         if found.last_stop == LastStop::Unknown {
             // The index of the segment that grew need not have been on the disk.
@@ -204,7 +208,7 @@ impl Segment {
 
     /// The damage at a position, if good batches follow, here or in the next segment.
     fn hole_at(&self, position: u64, found: Found) -> Result<Option<Damage>, LogError> {
-        let damage = self.diagnose_in(&self.inner.read().offsets, position)?;
+        let damage = self.diagnose_in(&self.inner.read().offsets, position, None)?;
         Ok(damage.filter(|damage| damage.bytes.end < self.size() || found.next.is_some()))
     }
 

@@ -27,16 +27,6 @@ pub(crate) enum Tail {
     Damaged { position: u64, why: String },
 }
 
-impl Tail {
-    /// Where the whole batches end, if that is before the end.
-    pub(crate) fn end(&self) -> Option<u64> {
-        match self {
-            Tail::Whole => None,
-            Tail::Damaged { position, .. } => Some(*position),
-        }
-    }
-}
-
 /// Visits the headers of the batches from `position` to `end`.
 pub(super) fn headers(
     file: &File,
@@ -77,7 +67,10 @@ pub(super) fn checked(
     end: u64,
     mut visit: impl FnMut(u64, &BatchHeader) -> Result<ControlFlow<()>, String>,
 ) -> io::Result<Tail> {
-    let mut window = Window::new(usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX).min(CHECK_CHUNK), Patience::Waits);
+    let mut window = Window::new(
+        usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX).min(CHECK_CHUNK),
+        Patience::Waits,
+    );
     while position < end {
         let header = match whole_header(&mut window, file, position, end)? {
             Ok(header) => header,
