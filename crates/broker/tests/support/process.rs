@@ -72,9 +72,22 @@ impl BrokerProcess {
         self.child.wait().unwrap();
     }
 
-    /// SIGSTOP: it lives, and does nothing.
+    /// SIGSTOP: it lives, and does nothing. On a busy machine threads run on until the signal was delivered to all.
     pub fn pause(&self) {
         self.signal(rustix::process::Signal::STOP);
+        while !self.is_stopped() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether all threads stand still.
+    fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let state = |stat: String| stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        threads.map(Result::unwrap).all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat"));
+            stat.is_ok_and(|stat| state(stat) == Some('T'))
+        })
     }
 
     /// SIGCONT.
