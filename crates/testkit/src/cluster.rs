@@ -22,10 +22,24 @@ pub struct ClusterOptions {
     network: bool,
     clocks: bool,
     disk_mebibytes: Option<u64>,
+    /// The disks are second log directories, or all that a broker has and soon full.
+    disk_use: DiskUse,
     shims: bool,
     binary: Option<std::path::PathBuf>,
     settings: Vec<(String, String)>,
     own_settings: Vec<(usize, String, String)>,
+}
+
+/// What brokers have disks of their own for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DiskUse {
+    Data,
+    Second,
+    Small,
+}
+
+fn second_dir(folder: &Folder, id: usize) -> std::path::PathBuf {
+    folder.path().join(format!("{id}-second"))
 }
 
 impl Default for ClusterOptions {
@@ -37,6 +51,7 @@ impl Default for ClusterOptions {
             network: false,
             clocks: false,
             disk_mebibytes: None,
+            disk_use: DiskUse::Data,
             shims: false,
             binary: None,
             settings: Vec::new(),
@@ -87,6 +102,18 @@ impl ClusterOptions {
         self
     }
 
+    /// Every broker has a second log directory, on a disk of its own, which can lose its power.
+    pub fn second_disks(mut self, mebibytes: u64) -> Self {
+        self.disk_use = DiskUse::Second;
+        self.disks(mebibytes)
+    }
+
+    /// Every broker keeps its data on a disk that is soon full.
+    pub fn small_disks(mut self, mebibytes: u64) -> Self {
+        self.disk_use = DiskUse::Small;
+        self.disks(mebibytes)
+    }
+
     /// Writes and flushes of every broker can be made to fail.
     pub fn shims(mut self) -> Self {
         self.shims = true;
@@ -104,6 +131,23 @@ impl ClusterOptions {
         self
     }
 
+    fn log_dirs(&self, folder: &Folder, id: usize) -> String {
+        let data = folder.sub(&id.to_string());
+        match (self.disk_use, self.disk_mebibytes) {
+            (DiskUse::Second, Some(_)) => format!("{},{}", data.display(), second_dir(folder, id).display()),
+            _ => data.display().to_string(),
+        }
+    }
+
+    fn disk(&self, folder: &Folder, id: usize) -> Option<Disk> {
+        let (mebibytes, data) = (self.disk_mebibytes?, folder.path().join(id.to_string()));
+        Some(match self.disk_use {
+            DiskUse::Data => Disk::ext4(&data, mebibytes),
+            DiskUse::Second => Disk::ext4(&second_dir(folder, id), mebibytes),
+            DiskUse::Small => Disk::tmpfs(&data, mebibytes),
+        })
+    }
+
     /// Defaults first, then what holds for all, then what holds for one: the last of a name wins.
     fn settings_of(&self, folder: &Folder, addresses: &[String], id: usize) -> Vec<(String, String)> {
         assert!(self.voters <= addresses.len(), "{} voters among {} brokers", self.voters, addresses.len());
@@ -117,7 +161,8 @@ impl ClusterOptions {
             ("node.id", id.to_string()),
             ("controller.quorum.voters", voters.join(",")),
             ("listeners", format!("PLAINTEXT://{}", addresses[id - 1])),
-            ("log.dirs", folder.sub(&id.to_string()).display().to_string()),
+            ("log.dirs", self.log_dirs(folder, id)),
+            ("metadata.log.dir", folder.sub(&id.to_string()).display().to_string()),
             ("default.replication.factor", replicas.clone()),
             ("min.insync.replicas", in_sync),
             ("offsets.topic.replication.factor", replicas),
@@ -155,8 +200,7 @@ impl Cluster {
         let folder = Folder::new();
         let network = options.network.then(|| Arc::new(Network::new(brokers)));
         let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
-        let disk = |id: usize, mebibytes| Disk::ext4(&folder.path().join(id.to_string()), mebibytes);
-        let disks = (1..=brokers).filter_map(|id| Some(disk(id, options.disk_mebibytes?))).collect();
+        let disks = (1..=brokers).filter_map(|id| options.disk(&folder, id)).collect();
         let places: Vec<Place> = (1..=brokers).map(|id| Place::of(network.as_ref(), id, ports[id - 1])).collect();
         let addresses: Vec<String> = places.iter().map(Place::address).collect();
         let servers = (1..).zip(&places).map(|(id, place)| server(&folder, place, &addresses, id, &options));
@@ -177,9 +221,7 @@ impl Cluster {
         if let Some(network) = &self.network {
             network.add_broker();
         }
-        if let Some(mebibytes) = self.options.disk_mebibytes {
-            self.disks.push(Disk::ext4(&self.data(id), mebibytes));
-        }
+        self.disks.extend(self.options.disk(&self.folder, id));
         let place = Place::of(self.network.as_ref(), id, free_port());
         let mut addresses: Vec<String> = self.brokers.iter().map(Server::address).collect();
         addresses.push(place.address());
@@ -232,6 +274,11 @@ impl Cluster {
     /// Where logs and data are: `1/` .. `N/` hold the data, `broker-1.log` .. the output.
     pub fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// The log directories of a broker.
+    pub fn log_dirs(&self, id: usize) -> Vec<std::path::PathBuf> {
+        self.options.log_dirs(&self.folder, id).split(',').map(std::path::PathBuf::from).collect()
     }
 
     /// The data folder of a broker.

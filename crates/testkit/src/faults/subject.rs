@@ -51,6 +51,16 @@ impl Subject {
         }
     }
 
+    /// The log directory of a broker that has this partition, the first one if none has.
+    pub fn log_dir(&self, id: usize, topic: &str, partition: i32) -> PathBuf {
+        let dirs = match self {
+            Self::Ours(cluster) => cluster.log_dirs(id),
+            Self::Kafka(cluster) => vec![cluster.data(id)],
+        };
+        let holds = |dir: &&PathBuf| dir.join(format!("{topic}-{partition}")).exists();
+        dirs.iter().find(holds).unwrap_or(&dirs[0]).clone()
+    }
+
     pub fn network(&self) -> &Network {
         match self {
             Self::Ours(cluster) => cluster.network(),

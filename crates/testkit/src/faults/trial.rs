@@ -308,7 +308,8 @@ impl Trial {
     async fn compare_files(&mut self) {
         for (partition, state) in self.operator.partitions(&self.options.topic).await {
             let mut copies = state.replicas.iter().map(|id| {
-                (*id, files::log_bytes(&self.subject.data(*id), &self.options.topic, partition)) //
+                let dir = self.subject.log_dir(*id, &self.options.topic, partition);
+                (*id, files::log_bytes(&dir, &self.options.topic, partition))
             });
             let Some((first, expected)) = copies.next() else { continue };
             let differing: Vec<String> = copies

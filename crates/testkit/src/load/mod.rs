@@ -8,6 +8,7 @@
 //! Invariants: what is in flight is bounded; a producer that gives up notes "unknown" unless it is certain; one whose
 //! identity is used up goes on as a new worker, because order is promised per worker.
 
+mod filler; // until the disk is full
 mod last_reading; // after all is healed
 mod native; // librdkafka
 mod probe; // is it writable?
@@ -24,6 +25,7 @@ use twinstream_model::{PartitionIndex, TopicPartition};
 use crate::history::{Recorder, Value, What, Worker};
 use crate::records::topic_name;
 
+pub use filler::Filler;
 pub use last_reading::last_reading;
 pub use probe::{probe, probe_all};
 

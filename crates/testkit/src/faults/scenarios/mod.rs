@@ -41,6 +41,7 @@ pub struct Scenario {
     network: bool,
     clocks: bool,
     disks: bool,
+    second_disks: bool,
     shims: bool,
     settings: &'static [(&'static str, &'static str)],
     steps: for<'a> fn(&'a mut Trial) -> Steps<'a>,
@@ -55,6 +56,7 @@ const THREE: Scenario = Scenario {
     network: false,
     clocks: false,
     disks: false,
+    second_disks: false,
     shims: false,
     settings: &[],
     steps: processes::quiet,
@@ -198,6 +200,14 @@ pub const SCENARIOS: &[Scenario] = &[
         ..THREE
     },
     Scenario {
+        name: "directory-fails",
+        number: 20,
+        about: "one of two log directories fails, is missing at a start, and comes back; the broker serves the other one",
+        second_disks: true,
+        steps: power::directory_fails,
+        ..THREE
+    },
+    Scenario {
         name: "clock-jumps",
         number: 21,
         about: "the wall clock of a leader, then of the leader of the quorum, jumps by hours; nobody is fenced",
@@ -271,6 +281,9 @@ impl Scenario {
         }
         if self.disks {
             options = options.disks(DISK_MEBIBYTES);
+        }
+        if self.second_disks {
+            options = options.second_disks(DISK_MEBIBYTES);
         }
         if self.shims {
             options = options.shims();

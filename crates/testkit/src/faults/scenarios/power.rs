@@ -119,3 +119,77 @@ pub(super) fn writes_fail(trial: &mut Trial) -> Steps<'_> {
         }
     })
 }
+
+/// A broker with a partition of the load's topic that it leads from its second directory, and one that it leads from its
+/// first: the first moves, the second stays.
+async fn leads_from_both(trial: &Trial) -> (usize, i32, i32) {
+    let topic = trial.options.topic.clone();
+    let on_second =
+        |id: usize, partition: i32| trial.subject.log_dir(id, &topic, partition) == trial.subject.disk(id).path();
+    let partitions = trial.operator.partitions(&topic).await;
+    for id in 1..=trial.subject.size() {
+        let lies = |wanted: bool| partitions.keys().copied().find(|partition| on_second(id, *partition) == wanted);
+        if let (Some(second), Some(first)) = (lies(true), lies(false)) {
+            trial.operator.lead_by(&topic, second, id).await;
+            trial.operator.lead_by(&topic, first, id).await;
+            return (id, second, first);
+        }
+    }
+    panic!("no broker has partitions in both of its directories");
+}
+
+pub(super) fn directory_fails(trial: &mut Trial) -> Steps<'_> {
+    Box::pin(async move {
+        let topic = trial.options.topic.clone();
+        trial.breathe().await;
+        let (victim, moves, stays) = leads_from_both(trial).await;
+        let before = trial.operator.partition(&topic, stays).await;
+        trial.step(format!("the second directory of {victim} fails; it leads {moves} there, and {stays} in the first"));
+        trial.subject.disk(victim).cut_power();
+        trial.all_writable(DEAD_WITHIN).await;
+        let after = trial.operator.partition(&topic, moves).await;
+        if after.leader == Some(victim) || after.isr.contains(&victim) {
+            trial.complain(format!("partition {moves} is still {after:?}, though its disk at {victim} has failed"));
+        }
+        let kept = trial.operator.partition(&topic, stays).await;
+        if (kept.leader, kept.leader_epoch) != (before.leader, before.leader_epoch) {
+            trial.complain(format!("partition {stays} moved from {before:?} to {kept:?}, though its disk is well"));
+        }
+        if !trial.subject.process(victim).is_running() {
+            trial.complain(format!("broker {victim} did not survive the end of one of its directories"));
+        }
+        missing_at_start(trial, victim, moves).await;
+    })
+}
+
+/// The directory cannot be opened: the broker serves the other one, and makes nothing in place of what it cannot see.
+async fn missing_at_start(trial: &mut Trial, victim: usize, hidden: i32) {
+    let topic = trial.options.topic.clone();
+    trial.stop(victim).await;
+    let disk = trial.subject.disk(victim);
+    disk.unmount();
+    std::fs::remove_dir(disk.path()).expect("an empty mount point");
+    std::fs::write(disk.path(), "no directory").expect("a file in its place");
+    trial.step(format!("the second directory of {victim} cannot be opened"));
+    trial.start_broker(victim).await;
+    trial.all_writable(DEAD_WITHIN).await;
+    wait_until("the broker is in sync again where it can", SETTLES_WITHIN, || async {
+        let states = trial.operator.partitions(&topic).await;
+        !states.is_empty()
+            && states.iter().all(|(index, state)| {
+                let is_there = trial.subject.log_dir(victim, &topic, *index).join(format!("{topic}-{index}")).exists();
+                state.isr.contains(&victim) == is_there
+            })
+    })
+    .await;
+    if trial.operator.partition(&topic, hidden).await.isr.contains(&victim) {
+        trial.complain(format!("partition {hidden} was made anew at {victim}, beside the directory that it is in"));
+    }
+    trial.kill(victim);
+    let disk = trial.subject.disk(victim);
+    std::fs::remove_file(disk.path()).expect("the file in its place");
+    disk.put_back();
+    trial.step(format!("the second directory of {victim} is back"));
+    trial.start_broker(victim).await;
+    trial.whole().await;
+}

@@ -1,0 +1,137 @@
+//! Disks that lose their power, fail or are full, under clusters of real processes.
+//!
+//! A power cut is the shutdown ioctl of an ext4 in a file, failing calls come from a library that is loaded before the C
+//! library, and a full disk is a small tmpfs. Longer runs: `cargo xtask faults --only NAME --seed N`.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use twinstream_model::ErrorCode;
+use twinstream_testkit::checker::Kind;
+use twinstream_testkit::faults::{Subject, Trial, by_name};
+use twinstream_testkit::load::{Filler, LoadOptions};
+use twinstream_testkit::records::{keys, read_all};
+use twinstream_testkit::{Cluster, ClusterOptions, Operator, wait_until};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+async fn survives(name: &str, seed: u64) {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    // Said first, so that it stands above a panic, too.
+    eprintln!("repeat: cargo xtask faults --only {name} --seed {seed}");
+    let report = by_name(name).run(seed).await;
+    assert!(report.is_good(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cut_of_a_leader_loses_nothing() {
+    survives("power-cut", 21).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cut_of_all_loses_nothing_that_was_acknowledged_from_disks() {
+    survives("power-cut-all", 22).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cuts_of_the_only_broker_lose_nothing_that_was_acknowledged_from_its_disk() {
+    survives("power-cut-alone", 23).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cut_of_a_leader_while_a_follower_hangs_loses_nothing() {
+    survives("power-cut-while-hung", 24).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broker_whose_flushes_fail_stops_and_catches_up_when_it_is_back() {
+    survives("fsync-fails", 25).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_are_short_interrupted_or_without_room_leave_whole_batches() {
+    survives("writes-fail", 26).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn directory_that_fails_or_is_missing_costs_only_its_partitions_their_place() {
+    survives("directory-fails", 27).await;
+}
+
+/// The other side of the power cuts above: what only memory had is lost with it. A harness that does not see that sees
+/// nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_from_memory_alone_is_found_to_be_lost() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let cluster = Cluster::start_with(1, ClusterOptions::default().disks(96)).await;
+    // Without librdkafka's producer, which would ask for two minutes where the batch before its next one has gone.
+    let load = LoadOptions { native_rate: 0, ..LoadOptions::new("memory", 1) };
+    let mut trial = Trial::start("memory", Subject::Ours(cluster), 28, load).await;
+    trial.wait_acknowledged(200).await;
+    trial.cut_power(&[1]);
+    let report = trial.finish().await;
+    assert!(report.verdict.count(Kind::LostWrite) > 0, "{report}");
+}
+
+const BATCH_BYTES: usize = 512 * 1024;
+/// More than fit.
+const BATCHES_MAX: usize = 200;
+const ROOM_WITHIN: Duration = Duration::from_secs(60);
+
+/// Sends until the disk is full; the keys that were acknowledged.
+async fn fill(filler: &Filler, topic: &str, from: usize, count: usize) -> (Vec<String>, Option<ErrorCode>) {
+    let mut acknowledged = Vec::new();
+    for index in from..from + count {
+        let key = format!("{topic}-{index}");
+        match filler.send(topic, &key, BATCH_BYTES).await {
+            Ok(()) => acknowledged.push(key),
+            Err(code) => return (acknowledged, Some(code)),
+        }
+    }
+    (acknowledged, None)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_disk_refuses_records_keeps_the_rest_going_and_recovers_when_there_is_room() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let options = ClusterOptions::default()
+        .small_disks(64)
+        .set("log.segment.bytes", "1048576")
+        .set("log.segment.delete.delay.ms", "100")
+        .set("log.flush.scheduler.interval.ms", "200")
+        .set("offsets.topic.num.partitions", "1");
+    let mut cluster = Cluster::start_with(1, options).await;
+    let operator = Operator::connect(&cluster.bootstrap(), 1).await;
+    for topic in ["kept", "junk"] {
+        operator.create_topic(topic, 1, 1, &[]).await;
+    }
+    let filler = Filler::connect(&cluster.bootstrap()).await;
+    let (mut kept, refused) = fill(&filler, "kept", 0, 20).await;
+    assert_eq!(refused, None);
+    let (junk, refused) = fill(&filler, "junk", 0, BATCHES_MAX).await;
+    assert_eq!(refused, Some(ErrorCode::KafkaStorageError), "after {} batches", junk.len());
+    assert!(junk.len() > 50, "{} batches fit", junk.len());
+
+    // The last bytes belong to what a cluster needs to go on.
+    filler.commit("readers", "kept").await.expect("offsets are committed on a full disk");
+    operator.create_topic("another", 1, 1, &[]).await;
+    let (none, refused) = fill(&filler, "kept", 1_000, 1).await;
+    assert_eq!((none.len(), refused), (0, Some(ErrorCode::KafkaStorageError)));
+    assert!(cluster.broker(1).is_running());
+    assert_eq!(read_all(&cluster.bootstrap(), "kept").await.len(), kept.len());
+
+    filler.delete_topic("junk").await;
+    wait_until("there is room for records again", ROOM_WITHIN, || async {
+        filler.send("another", "probe", BATCH_BYTES).await.is_ok()
+    })
+    .await;
+    let (more, refused) = fill(&filler, "kept", 2_000, 10).await;
+    assert_eq!(refused, None);
+    kept.extend(more);
+
+    cluster.broker(1).crash_and_restart().await;
+    let records = read_all(&cluster.bootstrap(), "kept").await;
+    let found: Vec<String> = keys(&records).iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
+    kept.sort();
+    assert_eq!((records.len(), found), (kept.len(), kept));
+}
