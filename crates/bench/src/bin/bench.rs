@@ -64,7 +64,15 @@ async fn run(arguments: Arguments) -> Result<bool> {
         // Without a terminal nobody looks on.
         writeln!(std::io::stderr(), "{}", row.text()).ok();
     };
-    let report = judge::run(&options, told).await?;
+    // A task of its own, so that an interrupted run still takes brokers and data with it.
+    let mut measuring = tokio::spawn(async move { judge::run(&options, told).await });
+    let report = tokio::select! {
+        report = &mut measuring => report.context("the judge panicked")?,
+        _ = tokio::signal::ctrl_c() => {
+            measuring.abort();
+            bail!("interrupted");
+        }
+    };
     println!("{}", report.text());
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&report)?;

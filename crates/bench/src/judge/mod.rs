@@ -15,10 +15,8 @@ mod side; // a broker under test
 
 use std::path::PathBuf;
 
-use anyhow::Result;
-
 pub use client::Client;
-use report::{Report, RowReport};
+use report::{Failure, Report, RowReport};
 pub use side::{Kind, Side};
 
 use crate::targets::Row;
@@ -43,13 +41,21 @@ impl Options {
     }
 }
 
-/// Runs all rows; tells each as soon as it is there.
-pub async fn run(options: &Options, mut tell: impl FnMut(&RowReport)) -> Result<Report> {
+/// Runs all rows; tells each as soon as it is there. A row that fails does not keep the others from running.
+pub async fn run(options: &Options, mut tell: impl FnMut(&RowReport)) -> Report {
     let mut report = Report::begin(options);
-    for row in &options.rows {
-        let found = rows::run(*row, options).await?;
-        tell(&found);
-        report.rows.push(found);
+    for row in options.rows.iter().copied() {
+        let options = options.clone();
+        // A task of its own, because what goes wrong in a cluster under test panics.
+        let found = tokio::spawn(async move { rows::run(row, &options).await }).await;
+        match found {
+            Ok(Ok(found)) => {
+                tell(&found);
+                report.rows.push(found);
+            }
+            Ok(Err(error)) => report.failures.push(Failure { row: row.name(), reason: format!("{error:#}") }),
+            Err(error) => report.failures.push(Failure { row: row.name(), reason: error.to_string() }),
+        }
     }
-    Ok(report)
+    report
 }

@@ -30,6 +30,14 @@ pub struct Report {
     pub scale: f64,
     pub load_average_before: f64,
     pub rows: Vec<RowReport>,
+    pub failures: Vec<Failure>,
+}
+
+/// A row that did not run to its end.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failure {
+    pub row: &'static str,
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -71,12 +79,14 @@ impl Report {
             scale: options.scale,
             load_average_before: proc::load_average().unwrap_or(0.0),
             rows: Vec::new(),
+            failures: Vec::new(),
         }
     }
 
-    /// Whether no target was missed.
+    /// Whether every row ran and no target was missed.
     pub fn is_good(&self) -> bool {
-        self.rows.iter().flat_map(|row| &row.metrics).all(|metric| metric.verdict != Verdict::Missed)
+        self.failures.is_empty()
+            && self.rows.iter().flat_map(|row| &row.metrics).all(|metric| metric.verdict != Verdict::Missed)
     }
 
     /// The whole table.
@@ -94,6 +104,9 @@ impl Report {
         let _never_fails = writeln!(text, "{HEAD}");
         for row in &self.rows {
             text += &row.text();
+        }
+        for failure in &self.failures {
+            let _never_fails = writeln!(text, "{:<15} FAILED: {}", failure.row, failure.reason);
         }
         let missed = self.rows.iter().flat_map(|row| row.metrics.iter().map(move |metric| (row.row, metric)));
         let missed: Vec<String> = missed

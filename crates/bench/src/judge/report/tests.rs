@@ -1,4 +1,4 @@
-use super::{Report, RowReport, Sample, number};
+use super::{Failure, Report, RowReport, Sample, number};
 use crate::load::{ClientUse, MachineUse, Run, Took};
 use crate::targets::{Row, Verdict};
 
@@ -29,6 +29,7 @@ fn report(rows: Vec<RowReport>) -> Report {
         scale: 1.0,
         load_average_before: 0.0,
         rows,
+        failures: Vec::new(),
     }
 }
 
@@ -62,4 +63,11 @@ fn the_table_names_what_was_missed() {
 #[test]
 fn numbers_keep_three_digits() {
     assert_eq!([12_345.6, 12.34, 1.234, 0.1234].map(number), ["12346", "12.3", "1.23", "0.123"]);
+}
+
+#[test]
+fn a_row_that_did_not_run_is_no_success() {
+    let mut report = report(Vec::new());
+    report.failures.push(Failure { row: "fetch", reason: "no broker".to_owned() });
+    assert!(!report.is_good() && report.text().contains("fetch           FAILED: no broker"));
 }
