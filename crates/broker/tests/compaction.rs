@@ -9,8 +9,10 @@ use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsRe
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::*;
+use support::process::BrokerProcess;
 use support::records::{batch, create_topic, fetch, list_offset, produce, text, topic_name};
 use support::{Client, TestBroker, free_port, wait_until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use twinstream_protocol::batch::batches;
 
 const TOPIC: i8 = 2;
@@ -182,4 +184,73 @@ async fn committed_offsets_are_compacted_and_groups_load_from_what_is_left() {
     assert_eq!(committed(&mut client).await, (0, 40));
     assert_eq!(client.call(commit(41), 8).await.topics[0].partitions[0].error_code, 0);
     broker.stop().await.unwrap();
+}
+
+/// The value of a series whose name and labels begin so.
+async fn metric(port: u16, series: &str) -> Option<f64> {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let line = text.lines().find(|line| line.starts_with(series))?;
+    line.rsplit_once(' ').unwrap().1.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partition_that_cannot_be_compacted_is_set_aside_and_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let broker = TestBroker::start_node(dir.path(), 1, port, port, &[("log.cleaner.threads", "0")]).await;
+    let mut client = broker.client().await;
+    for name in ["bad", "good"] {
+        create_topic(&mut client, name, 1, &[("cleanup.policy", "compact"), ONE_SEGMENT_EACH]).await;
+        fill(&mut client, name, 0..10, 2).await;
+    }
+    broker.stop().await.unwrap();
+    let damaged = dir.path().join("1/bad-0/00000000000000000004.log");
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&damaged, bytes).unwrap();
+
+    let (metrics, listener) = (free_port(), "twinstream.metrics.listener");
+    let address = format!("127.0.0.1:{metrics}");
+    let more = [EAGER[0], EAGER[1], (listener, address.as_str())];
+    let broker = TestBroker::start_node(dir.path(), 1, port, port, &more).await;
+    let mut client = broker.client().await;
+    wait_until("the other log is compacted", async || segments(&dir.path().join("1/good-0")) <= 2).await;
+    let count = "kafka_log_logcleanermanager_uncleanable_partitions_count{logDirectory=";
+    wait_until("the damaged log is told of", async || metric(metrics, count).await == Some(1.0)).await;
+    let bytes = metric(metrics, "kafka_log_logcleanermanager_uncleanable_bytes{").await;
+    assert!(bytes.is_some_and(|bytes| bytes > 0.0), "{bytes:?}");
+    assert_eq!(segments(&dir.path().join("1/bad-0")), 10, "it is as it was");
+    assert_eq!(fetch(&mut client, "bad", 0, 0).await.error_code, 0, "what is not damaged is served");
+    assert!(metric(metrics, "kafka_log_logcleaner_cleaner_recopy_percent").await.is_some_and(|percent| percent > 0.0));
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_survive_kills_while_they_are_compacted() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let more = [("log.cleaner.backoff.ms", "50"), ("log.cleaner.min.cleanable.ratio", "0.01")];
+    let mut broker = BrokerProcess::start(dir.path(), 1, port, port, &more).await;
+    let mut client = broker.client().await;
+    create_topic(&mut client, "kv", 1, &[("cleanup.policy", "compact"), ONE_SEGMENT_EACH]).await;
+    let mut written = 0;
+    for _ in 0..5 {
+        fill(&mut client, "kv", written..written + 30, 7).await;
+        written += 30;
+        broker.kill();
+        broker = BrokerProcess::start(dir.path(), 1, port, port, &more).await;
+        client = broker.client().await;
+        wait_until("the partition is led", async || list_offset(&mut client, "kv", 0, -1).await.error_code == 0).await;
+        let found = read_all(&mut client, "kv").await;
+        let newest: BTreeMap<&String, &i64> = found.iter().map(|(offset, (key, _))| (key, offset)).collect();
+        let expected: BTreeMap<String, i64> = (written - 7..written).map(|i| (format!("k{}", i % 7), i)).collect();
+        assert_eq!(newest, expected.iter().collect(), "of each key the newest record is there");
+        assert!(found.iter().all(|(offset, (_, value))| *value == offset.to_string()));
+    }
+    wait_until("all is compacted", async || read_all(&mut client, "kv").await.len() <= 8).await;
+    assert_eq!(broker.terminate(), Some(0));
 }

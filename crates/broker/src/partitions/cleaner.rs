@@ -240,5 +240,3 @@ fn report(choice: &Choice, done: &Cleaned, started: Instant) {
     );
 }
 
-#[cfg(test)]
-mod tests;

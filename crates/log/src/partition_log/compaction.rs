@@ -11,7 +11,8 @@
 //! 5 the .deleted ones go after file.delete.delay.ms
 //! ```
 //! Invariants: who cuts the log is kept out while segments are exchanged (they hold `flushing`, too); retention may take
-//! segments away before, then the exchange does not happen. Not here: what stays (`cleaner`), when it is time (broker).
+//! segments away before, then the exchange does not happen; everything up to the end of a cleaning is on the disk before
+//! anything goes. Not here: what stays (`cleaner`), when it is time (broker).
 
 use std::fs;
 use std::path::PathBuf;
@@ -110,6 +111,10 @@ impl PartitionLog {
         let mut cleaning = Cleaning::begin(&job, &closed[clean..], dirt.first_dirty)?;
         let mut done = Cleaned::default();
         if let Some(end) = cleaning.end() {
+            // A record must not go from the disk for the sake of a newer one that a power loss could take.
+            if self.recovery_point() < end {
+                self.flush(now)?;
+            }
             let sources = &closed[..closed.partition_point(|(segment, _)| segment.base() < end)];
             self.clean_groups(&mut cleaning, sources, &config, &mut done)?;
             self.cleaned_to.fetch_max(end.0, Ordering::AcqRel);
