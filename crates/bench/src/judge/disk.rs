@@ -1,14 +1,19 @@
 //! Folders of logs: how large they are, and out of the page cache with them.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use rustix::fs::{Advice, fadvise, fdatasync};
 
-/// Bytes of all files below a folder, as far as they can be seen; a broker may be deleting them.
+/// What `st_blocks` counts in, whatever the file system's own blocks are.
+const BLOCK_BYTES: u64 = 512;
+
+/// What all files below a folder take of the disk, as far as they can be seen; a broker may be deleting them. Not their
+/// lengths: Kafka makes index files of 10 MB that are mostly holes.
 pub(super) fn bytes_below(folder: &Path) -> u64 {
-    files_below(folder).iter().filter_map(|path| path.metadata().ok()).map(|data| data.len()).sum()
+    files_below(folder).iter().filter_map(|path| path.metadata().ok()).map(|data| data.blocks() * BLOCK_BYTES).sum()
 }
 
 /// Writes back all files of a folder and drops their pages, so that the next reader has to go to the disk.
