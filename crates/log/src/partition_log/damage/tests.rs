@@ -229,7 +229,7 @@ fn repaired_records_outlive_a_crash() {
 fn cut_before_damage_takes_it_along() {
     let log = damaged(100, 70);
     scrub(&log);
-    let _ = log.log.truncate_to(Offset(100)).unwrap();
+    assert_eq!(log.log.truncate_to(Offset(100)).unwrap().log_end, Offset(100));
     assert!(!log.log.is_damaged());
     (0..5).for_each(|_| drop(log.fill(RECORDS)));
     assert_eq!(readable(&log), (0..25).map(|i| i * RECORDS).collect::<Vec<i64>>());
@@ -267,7 +267,7 @@ fn opening_after_a_clean_stop_opens_no_file_of_closed_segments() {
     let files = OpenFiles::new(100);
     let log = log.reopen(|opening| {
         opening.recovery_point = end;
-        opening.files = std::sync::Arc::clone(&files);
+        opening.files = Arc::clone(&files);
     });
     assert!(files.open() <= 3, "{} are open", files.open());
     assert_eq!(log.bases(0).len(), 40);
@@ -276,7 +276,7 @@ fn opening_after_a_clean_stop_opens_no_file_of_closed_segments() {
 #[test]
 fn log_works_with_hardly_any_descriptors() {
     let files = OpenFiles::new(1);
-    let log = Fixture::new(config()).reopen(|opening| opening.files = std::sync::Arc::clone(&files));
+    let log = Fixture::new(config()).reopen(|opening| opening.files = Arc::clone(&files));
     (0..40).for_each(|_| drop(log.fill(RECORDS)));
     assert_eq!(log.bases(0).len(), 40);
     log.log.flush(NOW).unwrap();
