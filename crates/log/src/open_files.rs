@@ -162,15 +162,20 @@ impl Handle {
         self.open(false, OpenOptions::new().read(true).write(true))
     }
 
-    /// The file for a writer; it counts as dirty from now on.
-    pub(crate) fn get_for_writing(self: &Arc<Handle>) -> Result<Arc<File>, LogError> {
+    /// The file for a writer; it counts as dirty from now on, and again from the moment at which the writer lets it go: a
+    /// flush may come between the two, and what is written after it is not on the disk.
+    pub(crate) fn get_for_writing(self: &Arc<Handle>) -> Result<Writing, LogError> {
         self.check_lost()?;
-        if let Some(file) = &*self.file.read() {
+        let open = self.file.read().as_ref().map(|file| {
             self.dirty.store(true, Ordering::Release);
             self.note_use();
-            return Ok(Arc::clone(file));
-        }
-        self.open(true, OpenOptions::new().read(true).write(true))
+            Arc::clone(file)
+        });
+        let file = match open {
+            Some(file) => file,
+            None => self.open(true, OpenOptions::new().read(true).write(true))?,
+        };
+        Ok(Writing { handle: Arc::clone(self), file })
     }
 
     /// The file for readers, if it is open.
@@ -286,6 +291,27 @@ impl Handle {
         std::fs::rename(&from, &to).map_err(LogError::io("rename", &from))?;
         name.suffix = suffix;
         Ok(to)
+    }
+}
+
+/// A file in the hands of who writes it. To be let go before others may take what was written for written.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    handle: Arc<Handle>,
+    file: Arc<File>,
+}
+
+impl std::ops::Deref for Writing {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.handle.dirty.store(true, Ordering::Release);
     }
 }
 

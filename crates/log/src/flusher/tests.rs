@@ -9,7 +9,7 @@ use crate::directory::Unflushed;
 struct Log {
     unflushed: Unflushed,
     flushes: AtomicUsize,
-    at_flush: Mutex<mpsc::Sender<Lane>>,
+    at_flush: Mutex<mpsc::SyncSender<Lane>>,
     gate: Arc<Gate>,
     order: Arc<AtomicU64>,
     turn: AtomicU64,
@@ -55,15 +55,15 @@ struct Fixture {
     gate: Arc<Gate>,
     order: Arc<AtomicU64>,
     flushed: mpsc::Receiver<Lane>,
-    at_flush: mpsc::Sender<Lane>,
+    at_flush: mpsc::SyncSender<Lane>,
     rounds: mpsc::Receiver<()>,
 }
 
 impl Fixture {
     fn new(lag: u64) -> Fixture {
         let disk = Disk::new(Path::new("/nowhere"), 0);
-        let (at_flush, flushed) = mpsc::channel();
-        let (round, rounds) = mpsc::channel();
+        let (at_flush, flushed) = mpsc::sync_channel(64);
+        let (round, rounds) = mpsc::sync_channel(64);
         let round = Mutex::new(round);
         let after = move || round.lock().send(()).unwrap_or_default();
         let flusher = Flusher::new(Arc::clone(&disk), lag, after);

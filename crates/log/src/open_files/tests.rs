@@ -102,3 +102,14 @@ fn lost_write_back_is_told_to_every_later_flush_and_write() {
     }
     handle.get().unwrap();
 }
+
+#[test]
+fn flush_in_the_middle_of_a_write_does_not_hide_it() {
+    let folder = Folder::new(1);
+    let handle = &folder.made(1)[0];
+    let writing = handle.get_for_writing().unwrap();
+    handle.sync().unwrap();
+    writing.write_all_at(b"later", 0).unwrap();
+    drop(writing);
+    assert!(handle.is_dirty(), "what came after the flush is not on the disk");
+}
