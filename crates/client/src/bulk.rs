@@ -181,8 +181,8 @@ impl Drop for NativeTopic {
 /// A reader of whole partitions, outside of any group.
 pub struct BulkConsumer {
     queue: NativeQueue,
-    // After the queue that it owns; nothing else keeps it alive.
-    _consumer: BaseConsumer<BulkContext>,
+    // After the queue that it owns.
+    consumer: BaseConsumer<BulkContext>,
     messages: Vec<*mut native::rd_kafka_message_t>,
 }
 
@@ -211,15 +211,25 @@ impl BulkConsumer {
         let context = BulkContext { inner: Context::new(settings.client_id()), tell: Box::new(|_| {}) };
         let consumer: BaseConsumer<BulkContext> =
             config.create_with_context(context).map_err(|error| ClientError::rdkafka("create consumer", &error))?;
+        // SAFETY: the client is alive; the handle is given back by `NativeQueue`.
+        let queue = NativeQueue(unsafe { native::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) });
+        let reader = Self { queue, consumer, messages: vec![null_mut(); POLL_RECORDS] };
+        reader.start_over(topic, from)?;
+        Ok(reader)
+    }
+
+    /// Reads these partitions from these offsets on, instead of what was read before; connections stay.
+    pub fn start_over(
+        &self,
+        topic: &TopicName,
+        from: impl IntoIterator<Item = (PartitionIndex, Offset)>,
+    ) -> Result<(), ClientError> {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in from {
             list.add_partition_offset(topic.as_str(), partition.0, NativeOffset::Offset(offset.0))
                 .map_err(|error| ClientError::rdkafka(format!("read {topic}-{partition}"), &error))?;
         }
-        consumer.assign(&list).map_err(|error| ClientError::rdkafka(format!("assign {topic}"), &error))?;
-        // SAFETY: the client is alive; the handle is given back by `NativeQueue`.
-        let queue = NativeQueue(unsafe { native::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) });
-        Ok(Self { queue, _consumer: consumer, messages: vec![null_mut(); POLL_RECORDS] })
+        self.consumer.assign(&list).map_err(|error| ClientError::rdkafka(format!("assign {topic}"), &error))
     }
 
     /// Waits for records up to this time, then hands out all that are there; how many.

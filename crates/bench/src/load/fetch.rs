@@ -31,7 +31,9 @@ impl Fetch {
         }
         let clients = self.clients.clamp(1, ends.len());
         let dealt = (0..clients).map(|client| deal(&starts, &ends, client, clients));
-        let (counts, took) = together("read", dealt.map(|part| move || read(target, part)).collect(), brokers)?;
+        let warm: Vec<(Part, BulkConsumer)> = dealt.map(|part| warm_up(target, part)).collect::<Result<_>>()?;
+        let job = |(part, consumer)| move || read(target, part, consumer);
+        let (counts, took) = together("read", warm.into_iter().map(job).collect(), brokers)?;
         let records = counts.iter().map(|(count, _)| count.records).sum();
         let bytes = counts.iter().map(|(count, _)| count.bytes).sum();
         if records < wanted {
@@ -64,10 +66,22 @@ struct Count {
     bytes: u64,
 }
 
+/// Reads the last record of one partition, so that connections are open. Cold data stays cold but for that.
+fn warm_up(target: &Target, part: Part) -> Result<(Part, BulkConsumer)> {
+    let last = part.iter().take(1).map(|(partition, (_, end))| (*partition, Offset(end.0 - 1)));
+    let mut consumer = BulkConsumer::new(&target.settings, &target.topic, last)?;
+    let deadline = Instant::now() + SILENCE_MAX;
+    while !part.is_empty() && consumer.poll(POLL, |_| {})? == 0 {
+        if Instant::now() >= deadline {
+            bail!("the last record of {} did not come within {SILENCE_MAX:?}", target.topic);
+        }
+    }
+    Ok((part, consumer))
+}
+
 /// Gives the consumer back, so that it is closed when nobody measures any more.
-fn read(target: &Target, part: Part) -> Result<(Count, BulkConsumer)> {
-    let from = part.iter().map(|(partition, (start, _))| (*partition, *start));
-    let mut consumer = BulkConsumer::new(&target.settings, &target.topic, from)?;
+fn read(target: &Target, part: Part, mut consumer: BulkConsumer) -> Result<(Count, BulkConsumer)> {
+    consumer.start_over(&target.topic, part.iter().map(|(partition, (start, _))| (*partition, *start)))?;
     let mut open: BTreeMap<PartitionIndex, Offset> =
         part.iter().map(|(partition, (_, end))| (*partition, *end)).collect();
     let mut count = Count::default();
