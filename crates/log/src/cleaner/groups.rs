@@ -73,8 +73,7 @@ mod tests {
     #[test]
     fn offsets_of_a_group_fit_32_bits_unless_there_is_nothing_at_them() {
         let far = i64::from(i32::MAX);
-        assert_eq!(group(&members(&[(0, 1, 1), (far - 10, 1, 1)]), 100, 100), [0..2]);
-        assert_eq!(group(&members(&[(0, 1, 1), (far, 1, 1)]), 100, 100), [0..1, 1..2]);
-        assert_eq!(group(&members(&[(0, 1, 1), (far, 0, 0)]), 100, 100), [0..2]);
+        let groups = |second: (i64, u64, u64)| group(&members(&[(0, 1, 1), second]), 100, 100).len();
+        assert_eq!((groups((far - 10, 1, 1)), groups((far, 1, 1)), groups((far, 0, 0))), (1, 2, 1));
     }
 }

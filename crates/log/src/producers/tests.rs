@@ -22,7 +22,9 @@ fn batch(id: i64, epoch: i16, sequence: i32, records: i32, offset: i64) -> Batch
 
 fn after(batches: &[BatchHeader]) -> Producers {
     let mut producers = Producers::default();
-    batches.iter().for_each(|b| drop(producers.replay(b, None)));
+    for batch in batches {
+        producers.replay(batch, None);
+    }
     producers
 }
 

@@ -87,12 +87,12 @@ fn entry_that_a_crash_came_before_is_written_at_the_start() {
 #[test]
 fn cut_takes_markers_back_and_opens_their_transactions_again() {
     let log = sample();
-    log.log.truncate_to(Offset(6)).unwrap();
+    assert_eq!(log.log.truncate_to(Offset(6)).unwrap().log_end, Offset(6));
     assert_eq!((log.log.last_stable_offset(), firsts(&log, 0, 7)), (Offset(4), vec![0]));
-    log.log.truncate_to(Offset(1)).unwrap();
+    assert_eq!(log.log.truncate_to(Offset(1)).unwrap().log_end, Offset(1));
     assert_eq!(log.log.last_stable_offset(), Offset(0));
     assert!(firsts(&log, 0, 7).is_empty() && log.files(".txnindex").is_empty());
-    log.log.restart_at(Offset(20)).unwrap();
+    assert_eq!(log.log.restart_at(Offset(20)).unwrap().log_end, Offset(20));
     assert_eq!(log.log.last_stable_offset(), Offset(20));
 }
 

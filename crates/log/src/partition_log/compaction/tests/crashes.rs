@@ -81,7 +81,7 @@ fn check(mut log: Fixture, files: &Files, expected: &str, step: &str) -> Fixture
         assert_eq!(log.shown(), expected, "{step}, {last_stop:?}");
         assert!(log.leftovers().is_empty() && log.files(".deleted").is_empty(), "{step}");
         assert_eq!(log.end(), 10, "{step}");
-        assert_eq!(log.committed().contains("a=x"), false, "{step}");
+        assert!(!log.committed().contains("a=x"), "{step}");
         // A second start has nothing to do.
         log = log.reopen(|opening| opening.last_stop = LastStop::Killed);
         assert_eq!(log.shown(), expected, "{step}, again");
