@@ -22,8 +22,9 @@ use crate::segment::Segment;
 use crate::transactions::Transactions;
 use crate::txn_index::TxnIndexes;
 
-/// Bytes of log between two snapshots, which is what a start has to read again at most.
-const DISTANCE_BYTES: u64 = 4 << 20;
+/// Bytes of log between two snapshots, of which a start reads the headers again at most. One for every 4 MiB took 7 % of
+/// the time of a produce.
+const DISTANCE_BYTES: u64 = 16 << 20;
 /// Snapshots that are kept beside those of segments: a cut that takes the newest leaves another.
 const BETWEEN_MAX: usize = 2;
 /// Bytes before the end of the log in which older batches of known producers are looked up again.

@@ -403,11 +403,11 @@ fn producers_are_had_back_from_snapshots_between_segments() {
         builder.append(NOW, None, Some(&vec![7; 500_000]), []);
         builder.with_producer(stamp)
     };
-    for i in 0..30 {
+    for i in 0..110 {
         log.lead(1, large(i));
     }
     let snapshots = log.0.files(".snapshot");
-    assert_eq!(snapshots.len(), 2, "15 MB: one every 4 MiB, of which two are kept: {snapshots:?}");
+    assert_eq!(snapshots.len(), 2, "55 MB: one every 16 MiB, of which two are kept: {snapshots:?}");
     // A cut that takes the newest leaves the other.
     let between: Vec<i64> = snapshots.iter().map(|name| name[..20].parse().unwrap()).collect();
     let _cut = log.cut(between[1] - 1);
