@@ -4,8 +4,8 @@
 //! [`Handle`] stands for a file whether it is open or not; who needs it gets a descriptor, and when there are too many
 //! a hand goes round the handles and closes the first that was not used since it last came by (second chance).
 //!
-//! Invariants: F1 a file that may have bytes which are not on the disk is flushed before its descriptor is closed,
-//! because the kernel tells of a failed write-back only those who had the file open. F2 a flush that failed here is not
+//! Invariants: F1 a file of records that may have bytes which are not on the disk is flushed before its descriptor is closed,
+//! because the kernel tells of a failed write-back only those who had the file open. Indexes can be had again. F2 a flush that failed here is not
 //! forgotten: from then on the handle gives out no descriptor for writing and every flush of it fails. F3 a descriptor
 //! that a reader holds outlives the closing; the bound counts what the cache holds, readers are bounded by their
 //! requests.
@@ -15,6 +15,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -26,6 +27,9 @@ use crate::{LogError, files};
 
 /// The default bound is at most this: on many machines a process may have 20,000, and connections need theirs.
 const DEFAULT_MAX: usize = 6_000;
+
+/// Files that are flushed at once to be closed.
+const FLUSHED_TOGETHER: usize = 64;
 
 /// The bounded cache, shared by all logs of a broker.
 #[derive(Debug)]
@@ -75,20 +79,35 @@ impl OpenFiles {
         self.make_room();
     }
 
-    /// Closes what was not used lately until the bound holds. The first round spares files that would have to be flushed.
+    /// Closes what was not used lately until the bound holds. Files that have to be flushed for that come last, and many at
+    /// once: one commit of the file system's journal serves them all.
     fn make_room(&self) {
-        let mut first_round = self.ring.lock().len();
-        let mut left = 3 * first_round; // used bits, then dirty files; who is busy all the time is passed over
+        let mut left = 2 * self.ring.lock().len(); // once for the marks of use; who is busy all the time is passed over
+        let mut dirty = Vec::new();
         while self.open() > self.max && left > 0 {
             left -= 1;
-            let Some(next) = self.ring.lock().pop_front() else { return };
+            let Some(next) = self.ring.lock().pop_front() else { break };
             let Some(handle) = next.upgrade() else { continue };
-            if !handle.try_close(first_round == 0) {
-                self.ring.lock().push_back(next);
+            match handle.try_close() {
+                Closing::Closed => {}
+                Closing::Dirty if dirty.len() < FLUSHED_TOGETHER => dirty.push(handle),
+                Closing::Dirty | Closing::InUse => self.ring.lock().push_back(next),
             }
-            first_round = first_round.saturating_sub(1);
         }
+        if self.open() > self.max {
+            dirty.iter().for_each(|handle| handle.begin_flush());
+            dirty.retain(|handle| !(handle.flush_quietly() && matches!(handle.try_close(), Closing::Closed)));
+        }
+        self.ring.lock().extend(dirty.iter().map(Arc::downgrade));
     }
+}
+
+/// What came of trying to close a file.
+enum Closing {
+    Closed,
+    InUse,
+    /// It has to be flushed before.
+    Dirty,
 }
 
 /// Where the files of one log are, and who opens them.
@@ -124,6 +143,8 @@ pub(crate) struct Handle {
     /// Whether bytes may be newer than the last flush. Set while `file` is locked for reading, so that nobody closes
     /// the file between that and the write.
     dirty: AtomicBool,
+    /// Held by whoever flushes: `dirty` is taken back before the disk has answered, and nobody may take that for done.
+    flushing: Mutex<()>,
     /// Why bytes that were written may never reach the disk.
     lost: OnceLock<String>,
 }
@@ -137,6 +158,7 @@ impl Handle {
             file: RwLock::default(),
             used: AtomicBool::new(true),
             dirty: AtomicBool::new(false),
+            flushing: Mutex::default(),
             lost: OnceLock::new(),
         })
     }
@@ -190,9 +212,13 @@ impl Handle {
         self.open(false, OpenOptions::new().read(true).write(true).create(true).truncate(false))
     }
 
-    /// Makes the file anew, empty.
+    /// Makes the file anew, empty. An empty file has nothing that a flush could lose, except that it is empty.
     pub(crate) fn create(self: &Arc<Handle>) -> Result<Arc<File>, LogError> {
-        self.open(true, OpenOptions::new().read(true).write(true).create(true).truncate(true))
+        let file = self.get_or_create()?;
+        if file.metadata().map_err(LogError::io("inspect", &self.path()))?.len() > 0 {
+            self.get_for_writing()?.set_len(0).map_err(LogError::io("truncate", &self.path()))?;
+        }
+        Ok(file)
     }
 
     fn open(self: &Arc<Handle>, dirty: bool, options: &OpenOptions) -> Result<Arc<File>, LogError> {
@@ -236,6 +262,7 @@ impl Handle {
 
     /// Waits until everything written so far is on the disk.
     pub(crate) fn sync(self: &Arc<Handle>) -> Result<(), LogError> {
+        let _alone = self.flushing.lock();
         self.check_lost()?;
         if !self.is_dirty() {
             return Ok(());
@@ -259,26 +286,40 @@ impl Handle {
         LogError::io("flush", &self.path())(error)
     }
 
-    /// The hand comes by: true if the file is closed now.
-    fn try_close(&self, may_flush: bool) -> bool {
+    /// The hand comes by.
+    fn try_close(&self) -> Closing {
         if self.used.swap(false, Ordering::Relaxed) {
-            return false;
+            return Closing::InUse;
         }
-        if self.is_dirty() && !(may_flush && self.flush_quietly()) {
-            return false;
-        }
-        let Some(mut slot) = self.file.try_write() else { return false };
-        if self.is_dirty() {
-            return false; // a writer came in between
+        let Some(mut slot) = self.file.try_write() else { return Closing::InUse };
+        if self.is_dirty() && !self.is_hint() {
+            return Closing::Dirty;
         }
         if slot.take().is_some() {
             self.place.files.open.fetch_sub(1, Ordering::Relaxed);
         }
-        true
+        Closing::Closed
+    }
+
+    /// Whether the file can be had from the records again, so that a write of it that failed unseen costs only time. It
+    /// stays dirty when it is closed.
+    fn is_hint(&self) -> bool {
+        self.name.read().extension != files::LOG
+    }
+
+    /// Has the kernel begin to write, so that the flushes of many files do not wait for one another.
+    fn begin_flush(&self) {
+        let Some(file) = self.file.read().clone() else { return };
+        // SAFETY: the descriptor is open, and the call touches no memory of ours.
+        let begun = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+        if begun != 0 {
+            tracing::debug!(path = %self.path().display(), "writing was not begun ahead of a flush");
+        }
     }
 
     /// Flushes on behalf of the cache; a failure is kept for the log's own next flush.
     fn flush_quietly(&self) -> bool {
+        let Some(_alone) = self.flushing.try_lock() else { return false };
         let Some(file) = self.file.read().clone() else { return true };
         self.dirty.store(false, Ordering::Release);
         file.sync_data().map_err(|error| self.lose(error)).is_ok()
