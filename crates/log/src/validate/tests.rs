@@ -224,3 +224,24 @@ fn log_append_time_is_put_into_the_batch() {
     assert_eq!(view.header().last_offset(), Offset(0));
     assert!(view.records(1 << 20).unwrap().iter().all(|r| r.unwrap().timestamp == NOW));
 }
+
+#[test]
+fn only_what_must_be_unpacked_or_is_large_takes_long() {
+    let plain = LogConfig::default();
+    let compacted = LogConfig { cleanup: CleanupPolicy { delete: false, compact: true }, ..LogConfig::default() };
+    let gzip = LogConfig { compression: Some(Compression::Gzip.into()), ..LogConfig::default() };
+    let mut uncompressed = BatchBuilder::new();
+    uncompressed.append(NOW, None, Some(b"value"), []);
+    let uncompressed = uncompressed.build().unwrap();
+    for (bytes, config, expected) in [
+        (&simple(), &plain, false),
+        (&simple(), &compacted, true),
+        (&simple(), &gzip, true),
+        (&uncompressed, &compacted, false),
+        (&uncompressed, &gzip, true),
+        (&vec![0; SHORT_BYTES_MAX + 1], &plain, true),
+        (&vec![0; 100], &gzip, false),
+    ] {
+        assert_eq!(takes_long(bytes, config, NOW), expected, "{} bytes, {config:?}", bytes.len());
+    }
+}
