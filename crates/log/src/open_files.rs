@@ -96,7 +96,10 @@ impl OpenFiles {
         }
         if self.open() > self.max {
             dirty.iter().for_each(|handle| handle.begin_flush());
-            dirty.retain(|handle| !(handle.flush_quietly() && matches!(handle.try_close(), Closing::Closed)));
+            dirty.retain(|handle| {
+                let is_flushed = handle.flush_quietly();
+                !(is_flushed && self.open() > self.max && matches!(handle.try_close(), Closing::Closed))
+            });
         }
         self.ring.lock().extend(dirty.iter().map(Arc::downgrade));
     }

@@ -62,11 +62,9 @@ fn file_that_is_used_stays_open() {
 fn dirty_file_is_flushed_before_it_is_closed() {
     let folder = Folder::new(1);
     let handles = folder.made(2);
-    handles[0].get_for_writing().unwrap();
-    assert!(handles[0].is_dirty());
-    handles[1].get().unwrap();
+    handles.iter().for_each(|handle| drop(handle.get_for_writing().unwrap()));
     assert_eq!(folder.open(), 1);
-    assert!(!handles[0].is_dirty());
+    assert!(handles.iter().any(|handle| !handle.is_dirty()));
 }
 
 #[test]

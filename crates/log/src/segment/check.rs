@@ -121,9 +121,17 @@ impl Segment {
         let relative = |offset: Offset| offset.0 - self.base.0;
         let (offsets, times) = {
             let inner = self.inner.read();
-            if *start == 0 && (inner.offsets.check_order().is_err() || inner.times.check_order().is_err()) {
+            let ascend = || -> Result<bool, LogError> {
+                let positions = inner.offsets.between(|_| false, |_| true)?;
+                let relatives = inner.times.between(|_| false, |_| true)?;
+                Ok(inner.offsets.check_order().is_ok()
+                    && inner.times.check_order().is_ok()
+                    && positions.is_sorted_by_key(|entry| entry.position)
+                    && relatives.is_sorted_by_key(|entry| entry.relative))
+            };
+            if *start == 0 && !ascend()? {
                 drop(inner);
-                return self.rebuild_indexes("its keys do not ascend");
+                return self.rebuild_indexes("its entries do not ascend");
             }
             let offsets = inner
                 .offsets
