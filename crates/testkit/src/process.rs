@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
 
@@ -73,6 +73,25 @@ impl Process {
     /// SIGSTOP: the process hangs, its sockets stay open.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+    }
+
+    /// SIGSTOP, and waits until none of its threads runs any more. One that waits for a disk in the kernel does not come
+    /// back from there.
+    pub fn freeze(&self) {
+        const FROZEN_WITHIN: Duration = Duration::from_secs(10);
+        self.pause();
+        let began = Instant::now();
+        while !self.is_frozen() {
+            assert!(began.elapsed() < FROZEN_WITHIN, "process {} runs on though it was stopped", self.id());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
+        let states = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+        // The state stands behind the name, which may have any characters.
+        states.into_iter().all(|stat| stat.rsplit(") ").next().is_none_or(|rest| !rest.starts_with(['R', 'S'])))
     }
 
     /// SIGCONT.

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use twinstream_model::{PartitionIndex, TopicId, TopicPartition};
 
-use super::PartitionManager;
+use super::{PartitionManager, PartitionsError};
 use crate::BrokerError;
 use crate::context::Broker;
 
@@ -137,6 +137,16 @@ impl PartitionManager {
         (0..self.directories().len()).any(|dir| self.directories().works(dir))
     }
 
+    /// A log that cannot be opened is no use until somebody mends it: others take over, if there are others.
+    pub(super) fn name_unopened(&self, error: &PartitionsError) {
+        if let PartitionsError::Open { partition, source } = error
+            && !source.is_passing()
+            && !source.is_known()
+        {
+            self.failures.name(partition);
+        }
+    }
+
     /// Puts out of use what was named; returns which partitions of this broker that are.
     pub(super) fn take_offline(&self) -> Vec<(TopicId, PartitionIndex)> {
         let named = std::mem::take(&mut *self.failures.named.lock());
@@ -149,6 +159,10 @@ impl PartitionManager {
             }
         }
         let image = self.newest_image();
+        for at in &named.partitions {
+            // Those that could not be opened are in no set.
+            offline.extend(image.topic(&at.topic).map(|topic| (topic.id, at.partition)));
+        }
         let hidden = self.directories().unopened().into_iter().filter(|(dir, _)| named.dirs.contains(dir));
         for (_, at) in hidden {
             offline.extend(image.topic(&at.topic).map(|topic| (topic.id, at.partition)));

@@ -133,10 +133,12 @@ impl Trial {
         }
     }
 
-    /// The power of these brokers' machines goes: what their disks were not told to keep is gone. First that of all disks, so
-    /// that nobody flushes on while others are dead already.
+    /// The power of these brokers' machines goes: what their disks were not told to keep is gone. The processes are frozen
+    /// first: a machine without power answers nobody, and a flush that is under way may seem to end well when its file
+    /// system is shut down.
     pub fn cut_power(&mut self, ids: &[usize]) {
         self.step(format!("power cut of {ids:?}"));
+        ids.iter().for_each(|id| self.subject.process(*id).freeze());
         ids.iter().for_each(|id| self.subject.disk(*id).cut_power());
         for id in ids {
             self.subject.kill(*id);

@@ -60,6 +60,7 @@ impl PartitionManager {
                         let Some(next) = queue.lock().pop_front() else { return };
                         if let Err(error) = self.open_one(next) {
                             tracing::error!(%error, "partition is not available");
+                            self.name_unopened(&error);
                             failures.lock().push(error);
                         }
                         done.fetch_add(1, Ordering::Relaxed);
