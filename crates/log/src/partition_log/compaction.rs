@@ -15,7 +15,7 @@
 //! anything goes. Not here: what stays (`cleaner`), when it is time (broker).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -27,7 +27,7 @@ use crate::cleaner::groups::{self, Member};
 use crate::cleaner::{self, Bounds, Facts};
 use crate::files::{self, CLEANED, SNAPSHOT, SWAP, TXN_INDEX};
 use crate::segment::Segment;
-use crate::txn_index::{self, AbortedEntry};
+use crate::txn_index::{self, AbortedEntry, TxnIndexes};
 use crate::{CleanError, Cleaned, CleanerLimits, Dirt, LogConfig, LogError, Pace};
 
 pub(super) const NEVER_CLEANED: i64 = -1;
@@ -101,6 +101,7 @@ impl PartitionLog {
     /// Cleans as far as the keys of the dirty part fit into the map.
     fn clean_whole(&self, limits: &CleanerLimits, pace: &dyn Pace, now: i64) -> Result<Cleaned, CleanError> {
         let _alone = self.cleaning.lock();
+        let uncut = self.cuts.seen();
         let dirt = self.dirt(now)?;
         let config = LogConfig { preallocate: false, ..LogConfig::clone(&self.config.load()) };
         let closed = self.bounded_below(dirt.first_uncleanable);
@@ -116,7 +117,7 @@ impl PartitionLog {
                 self.flush(now)?;
             }
             let sources = &closed[..closed.partition_point(|(segment, _)| segment.base() < end)];
-            self.clean_groups(&mut cleaning, sources, &config, &mut done)?;
+            self.clean_groups(&mut cleaning, sources, &config, uncut, &mut done)?;
             self.cleaned_to.fetch_max(end.0, Ordering::AcqRel);
         }
         cleaning.note(&mut done);
@@ -128,6 +129,7 @@ impl PartitionLog {
         cleaning: &mut Cleaning<'_>,
         sources: &[Bounded],
         config: &LogConfig,
+        uncut: Option<u64>,
         done: &mut Cleaned,
     ) -> Result<(), CleanError> {
         let member = |(segment, end): &Bounded| -> Result<Member, LogError> {
@@ -143,7 +145,7 @@ impl PartitionLog {
         for group in groups {
             let ends_cleaning = group.end == sources.len();
             let group = &sources[group];
-            let fresh = self.clean_group(cleaning, group, ends_cleaning, config)?;
+            let fresh = self.clean_group(cleaning, group, ends_cleaning, config, uncut)?;
             done.bytes_before += group.iter().map(|(segment, _)| segment.size()).sum::<u64>();
             done.bytes_after += fresh.size();
             done.segments_before += group.len();
@@ -159,13 +161,14 @@ impl PartitionLog {
         group: &[Bounded],
         ends_cleaning: bool,
         config: &LogConfig,
+        uncut: Option<u64>,
     ) -> Result<Arc<Segment>, CleanError> {
         self.check_usable()?;
         let base = group[0].0.base();
         let fresh = Arc::new(Segment::create_as(&self.place, base, CLEANED, config)?);
         let exchanged = cleaning.copy(group, ends_cleaning, &fresh).and_then(|aborted| {
             let old: Vec<&Arc<Segment>> = group.iter().map(|(segment, _)| segment).collect();
-            self.exchange(&old, &fresh, &aborted, cleaning.now())
+            self.exchange(&Exchange { old: &old, fresh: &fresh, aborted: &aborted, now: cleaning.now() }, uncut)
         });
         match exchanged {
             Ok(()) => Ok(fresh),
@@ -196,54 +199,24 @@ impl PartitionLog {
         super::recovery::remove_paths(&fresh.mark_deleted()?)
     }
 
-    fn exchange(
-        &self,
-        old: &[&Arc<Segment>],
-        fresh: &Arc<Segment>,
-        aborted: &[AbortedEntry],
-        now: i64,
-    ) -> Result<(), CleanError> {
-        let base = fresh.base();
+    /// Puts the new segment in the place of the old ones, if these are still what was read.
+    fn exchange(&self, exchange: &Exchange<'_>, uncut: Option<u64>) -> Result<(), CleanError> {
         let _uncut = self.flushing.lock();
         self.check_usable()?;
         let dir = self.dir.read().clone();
-        let index = |suffix: &str| files::offset_file(&dir, base, &format!("{TXN_INDEX}{suffix}"));
-        if !self.is_in_place(old) {
+        if !self.cuts.are(uncut) || !self.is_in_place(exchange.old) {
             return Err(CleanError::Superseded);
         }
-        if !aborted.is_empty() {
-            txn_index::write_new(&index(CLEANED), aborted).map_err(CleanError::Write)?;
-            rename(&index(CLEANED), &index(SWAP)).map_err(CleanError::Write)?;
-        }
-        fresh.rename(SWAP).map_err(CleanError::Write)?;
-        files::sync_dir(&dir).map_err(CleanError::Write)?;
+        exchange.announce(&dir).map_err(CleanError::Write)?;
         let mut writer = self.writer.lock();
-        if !self.is_in_place(old) {
+        if !self.is_in_place(exchange.old) {
             return Err(CleanError::Superseded);
         }
         let mut indexes = self.aborted.write();
-        let mut swap = || -> Result<Vec<PathBuf>, LogError> {
-            let mut gone = Vec::new();
-            for segment in old.iter().rev() {
-                gone.extend(segment.mark_deleted()?);
-                gone.extend(indexes.mark_deleted(&dir, segment.base())?);
-                let snapshot = (segment.base() != base).then(|| files::offset_file(&dir, segment.base(), SNAPSHOT));
-                gone.extend(snapshot);
-            }
-            if !aborted.is_empty() {
-                rename(&index(SWAP), &index(""))?;
-            }
-            fresh.rename("")?;
-            indexes.replaced(base, aborted);
-            Ok(gone)
-        };
-        let gone = swap().map_err(|error| self.poison(error))?;
-        let rest = |segment: &&Arc<Segment>| !old.iter().any(|gone| Arc::ptr_eq(gone, segment));
-        let row = self.segments.load();
-        let mut replaced: Vec<Arc<Segment>> = row.iter().filter(rest).cloned().collect();
-        replaced.insert(replaced.partition_point(|segment| segment.base() < base), Arc::clone(fresh));
-        self.segments.store(Arc::new(replaced));
-        writer.doomed.push((now.saturating_add(self.config.load().file_delete_delay_ms), gone));
+        let gone = exchange.rename(&dir, &mut indexes).map_err(|error| self.poison(error))?;
+        self.segments.store(Arc::new(exchange.apply(&self.segments.load())));
+        let due = exchange.now.saturating_add(self.config.load().file_delete_delay_ms);
+        writer.doomed.push((due, gone));
         drop(indexes);
         drop(writer);
         files::sync_dir(&dir).map_err(|error| self.poison(error).into())
@@ -269,7 +242,59 @@ impl PartitionLog {
     }
 }
 
-fn rename(from: &PathBuf, to: &PathBuf) -> Result<(), LogError> {
+/// Segments that go, and the one that comes.
+struct Exchange<'a> {
+    old: &'a [&'a Arc<Segment>],
+    fresh: &'a Arc<Segment>,
+    /// What the index of aborted transactions of the new one says.
+    aborted: &'a [AbortedEntry],
+    now: i64,
+}
+
+impl Exchange<'_> {
+    fn index(&self, dir: &Path, suffix: &str) -> PathBuf {
+        files::offset_file(dir, self.fresh.base(), &format!("{TXN_INDEX}{suffix}"))
+    }
+
+    /// From here on a start finishes the exchange.
+    fn announce(&self, dir: &Path) -> Result<(), LogError> {
+        if !self.aborted.is_empty() {
+            txn_index::write_new(&self.index(dir, CLEANED), self.aborted)?;
+            rename(&self.index(dir, CLEANED), &self.index(dir, SWAP))?;
+        }
+        self.fresh.rename(SWAP)?;
+        files::sync_dir(dir)
+    }
+
+    /// Gives old and new files their names; returns those that go.
+    fn rename(&self, dir: &Path, indexes: &mut TxnIndexes) -> Result<Vec<PathBuf>, LogError> {
+        let base = self.fresh.base();
+        let mut gone = Vec::new();
+        for segment in self.old.iter().rev() {
+            gone.extend(segment.mark_deleted()?);
+            gone.extend(indexes.mark_deleted(dir, segment.base())?);
+            if segment.base() != base {
+                gone.push(files::offset_file(dir, segment.base(), SNAPSHOT));
+            }
+        }
+        if !self.aborted.is_empty() {
+            rename(&self.index(dir, SWAP), &self.index(dir, ""))?;
+        }
+        self.fresh.rename("")?;
+        indexes.replaced(base, self.aborted);
+        Ok(gone)
+    }
+
+    /// The row of segments without the old ones and with the new one.
+    fn apply(&self, row: &[Arc<Segment>]) -> Vec<Arc<Segment>> {
+        let stays = |segment: &&Arc<Segment>| !self.old.iter().any(|gone| Arc::ptr_eq(gone, segment));
+        let mut row: Vec<Arc<Segment>> = row.iter().filter(stays).cloned().collect();
+        row.insert(row.partition_point(|segment| segment.base() < self.fresh.base()), Arc::clone(self.fresh));
+        row
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), LogError> {
     fs::rename(from, to).map_err(LogError::io("rename", from))
 }
 

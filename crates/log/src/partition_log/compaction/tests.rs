@@ -304,6 +304,25 @@ fn segments_that_retention_takes_meanwhile_end_the_cleaning() {
 }
 
 #[test]
+fn cut_of_a_segment_while_it_is_copied_ends_the_cleaning() {
+    for at in [5, 6] {
+        let log = sample();
+        let pace = After(AtomicUsize::new(at), || {
+            assert_eq!(log.log.truncate_to(Offset(4)).unwrap().log_end, Offset(4));
+            Ok(())
+        });
+        let result = log.log.clean(&CleanerLimits::default(), &pace, NOW);
+        assert!(result.is_err(), "{result:?}");
+        assert_eq!(
+            (log.shown().as_str(), log.end()),
+            ("0:a=1 1:b=1 2:a=2 3:c=1", 4),
+            "what was cut does not come back"
+        );
+        assert!(log.leftovers().is_empty());
+    }
+}
+
+#[test]
 fn cut_below_what_was_compacted_makes_the_rest_dirty_again() {
     let log = sample();
     log.clean();
