@@ -29,6 +29,12 @@ pub enum Goal {
     None,
 }
 
+impl Goal {
+    pub fn is_ratio(self) -> bool {
+        matches!(self, Self::RatioAtMost(_) | Self::RatioAtLeast(_) | Self::RatioAtLeastOrClientLimit(_))
+    }
+}
+
 /// One number of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -250,7 +256,7 @@ pub enum Verdict {
     /// The goal was not reached, but the client could not go faster.
     ClientIsTheLimit,
     Missed,
-    /// A goal that is a ratio, and nobody to compare with.
+    /// A goal that is a ratio to Apache Kafka's value, which was not measured.
     NotCompared,
     /// There is no goal.
     Told,

@@ -8,7 +8,7 @@ use twinstream_bench::load::produce::Produce;
 use twinstream_bench::load::requests::Requests;
 use twinstream_bench::payload::Content;
 use twinstream_bench::sink::Sink;
-use twinstream_bench::targets::{Goal, Row, Verdict};
+use twinstream_bench::targets::{Row, Verdict};
 use twinstream_client::ClientSettings;
 use twinstream_model::TopicName;
 
@@ -32,7 +32,7 @@ async fn rows_yield_all_their_metrics() {
         assert_eq!(names, wanted, "{}", found.row);
         for metric in &found.metrics {
             assert!(metric.ours.median > 0.0, "{} {}", found.row, metric.metric.name);
-            let is_ratio = !matches!(metric.metric.goal, Goal::AtMost(_) | Goal::None);
+            let is_ratio = metric.metric.goal.is_ratio();
             assert_eq!(metric.verdict == Verdict::NotCompared, is_ratio, "{} {}", found.row, metric.metric.name);
         }
     }

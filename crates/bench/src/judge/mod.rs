@@ -45,11 +45,15 @@ impl Options {
 pub async fn run(options: &Options, mut tell: impl FnMut(&RowReport)) -> Report {
     let mut report = Report::begin(options);
     for row in options.rows.iter().copied() {
-        let options = options.clone();
+        let own = options.clone();
         // A task of its own, because what goes wrong in a cluster under test panics.
-        let found = tokio::spawn(async move { rows::run(row, &options).await }).await;
+        let found = tokio::spawn(async move { rows::run(row, &own).await }).await;
         match found {
             Ok(Ok(found)) => {
+                let found = match options.rival {
+                    Some(Kind::Ours(_)) => found.against_another_build(),
+                    _ => found,
+                };
                 tell(&found);
                 report.rows.push(found);
             }

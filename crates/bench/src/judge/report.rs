@@ -152,6 +152,14 @@ impl RowReport {
         }
     }
 
+    /// Takes the verdict from ratios: the targets are about Apache Kafka, not about another build of ours.
+    pub(super) fn against_another_build(mut self) -> Self {
+        for metric in self.metrics.iter_mut().filter(|metric| metric.metric.goal.is_ratio()) {
+            metric.verdict = Verdict::NotCompared;
+        }
+        self
+    }
+
     pub fn text(&self) -> String {
         let mut text = String::new();
         for metric in &self.metrics {

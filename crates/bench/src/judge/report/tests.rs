@@ -71,3 +71,12 @@ fn a_row_that_did_not_run_is_no_success() {
     report.failures.push(Failure { row: "fetch", reason: "no broker".to_owned() });
     assert!(!report.is_good() && report.text().contains("fetch           FAILED: no broker"));
 }
+
+#[test]
+fn another_build_of_ours_is_compared_with_but_not_judged_by() {
+    let sides = || (vec![sample(&[0.5, 500.0], run(1.0, 0.5))], vec![sample(&[0.5, 500.0], run(1.0, 0.5))]);
+    let (ours, theirs) = sides();
+    let row = RowReport::of(Row::Fetch, ours, theirs, Vec::new()).against_another_build();
+    assert_eq!(verdicts(&row), [Verdict::NotCompared, Verdict::NotCompared]);
+    assert!(row.metrics[0].ratio.is_some());
+}
