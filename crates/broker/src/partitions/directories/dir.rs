@@ -1,6 +1,6 @@
 //! One log directory: what it holds, as long as it works.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(super) struct Held {
     pub(super) directory: Mutex<LogDirectory>,
     pub(super) history: History,
     /// Folders that were there at the start and belong to no open partition yet.
-    pub(super) unopened: Mutex<Vec<TopicPartition>>,
+    pub(super) unopened: Mutex<BTreeSet<TopicPartition>>,
 }
 
 /// What the last owner wrote down.
@@ -81,7 +81,7 @@ impl Held {
         let directory = LogDirectory::open(path, node)?;
         directory.remove_deleted()?;
         let history = History::read(&directory)?;
-        let unopened = Mutex::new(directory.partitions()?);
+        let unopened = Mutex::new(directory.partitions()?.into_iter().collect());
         let held = Held { directory: Mutex::new(directory), history, unopened };
         held.note_if_checked()?;
         Ok(held)
@@ -97,7 +97,7 @@ impl Held {
 
     /// The folder was opened, or is gone.
     pub(super) fn claimed(&self, at: &TopicPartition) -> Result<(), LogError> {
-        self.unopened.lock().retain(|other| other != at);
+        self.unopened.lock().remove(at);
         self.note_if_checked()
     }
 
