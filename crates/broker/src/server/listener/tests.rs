@@ -55,3 +55,12 @@ fn an_ipv4_address_in_ipv6_form_is_the_same_address() {
     let _held = limits.admit("::ffff:10.0.0.1".parse().unwrap()).ok();
     assert!(limits.admit(HERE).is_err());
 }
+
+#[tokio::test]
+async fn connections_are_kept_alive_and_answers_are_not_held_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    prepare(&stream).unwrap();
+    assert!(stream.nodelay().unwrap() && rustix::net::sockopt::socket_keepalive(&stream).unwrap());
+}

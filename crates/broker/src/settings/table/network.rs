@@ -53,9 +53,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         .not_yet("Pause before a failed authentication is answered."),
     Setting::new("queued.max.requests", Kind::Int, Some("500"))
         .at_least(1)
-        .no_such_part("Each connection has one request in work; queued.max.request.bytes bounds them together."),
+        .no_such_part("A connection has one request in work, and at most 16 that wait for followers; queued.max.request.bytes bounds them together."),
     Setting::new("queued.max.request.bytes", Kind::Long, Some("268435456"))
-        .effect("Bytes of requests in memory at most, over all connections; more wait in the sockets."),
+        .effect("Bytes of requests in memory at most, over all connections; more wait in the sockets. An eighth is for requests of up to 64 KiB."),
     Setting::new("num.network.threads", Kind::Int, Some("3"))
         .at_least(1)
         .no_such_part("One runtime with a thread per processor serves all sockets."),
