@@ -423,6 +423,7 @@ async fn log_levels_of_the_asked_broker_change_until_it_stops() {
     let changes = [("root", SET, Some("WARN")), ("twinstream_log", SET, Some("INFO"))];
     assert_eq!(change(&mut client, BROKER_LOGGER, "1", &changes).await, ok);
     assert_eq!(value(&mut client, BROKER_LOGGER, "1", "root").await.0, "WARN");
+    assert_eq!(value(&mut client, BROKER_LOGGER, "1", "twinstream_broker::server").await.0, "WARN", "it is listed");
     assert_eq!(value(&mut client, BROKER_LOGGER, "1", "twinstream_log").await.0, "INFO");
     assert_eq!(change(&mut client, BROKER_LOGGER, "1", &[("twinstream_log", DELETE, None)]).await, ok);
     assert_eq!(value(&mut client, BROKER_LOGGER, "1", "twinstream_log").await.0, "WARN", "as it was started");

@@ -154,6 +154,20 @@ fn synonyms(settings: &Settings, image: &Image, node: NodeId, setting: &'static 
     found
 }
 
+/// The parts of a broker that are listed as loggers; those below them can be set, too.
+const PARTS: [&str; 10] = [
+    "quorum::raft",
+    "twinstream_broker",
+    "twinstream_broker::controller",
+    "twinstream_broker::groups",
+    "twinstream_broker::handlers",
+    "twinstream_broker::partitions",
+    "twinstream_broker::replication",
+    "twinstream_broker::server",
+    "twinstream_log",
+    "twinstream_quorum",
+];
+
 /// The loggers of this process, with the levels that are in force.
 pub(crate) fn of_loggers() -> Vec<ShownConfig> {
     let shown = |(name, level): (String, LevelFilter)| {
@@ -170,7 +184,7 @@ pub(crate) fn of_loggers() -> Vec<ShownConfig> {
             doc: "Level of a part of this process and of all below it; root is everything that nothing else is said about.",
         }
     };
-    levels::all().into_iter().map(shown).collect()
+    levels::all(&PARTS).into_iter().map(shown).collect()
 }
 
 fn source_code(source: &Source) -> i8 {

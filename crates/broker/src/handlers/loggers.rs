@@ -2,8 +2,8 @@
 //!
 //! Picture: each process has its own loggers, and the broker that is asked answers for itself; nothing goes to the
 //! controller and nothing is kept for the next start.
-//! Deviation: loggers have the names of the parts of this program (`twinstream_broker::controller`), and a name that is
-//! no part of it is taken without an effect, because parts do not register.
+//! Deviation: loggers have the names of the parts of this program (`twinstream_broker::controller`). The larger parts are
+//! listed; a name that is no part is taken without an effect, because parts do not register.
 
 use twinstream_metadata::controller::{ConfigOperation, ConfigSetting, Mode};
 use twinstream_model::{ErrorCode, NodeId};

@@ -59,14 +59,34 @@ pub(super) fn install(at_start: String, reload: Reload) {
     LEVELS.get_or_init(|| Levels { at_start, changed: Mutex::default(), reload });
 }
 
-/// The loggers of which something is said, `root` among them, each with its level.
-pub fn all() -> Vec<(String, LevelFilter)> {
-    let Some(levels) = LEVELS.get() else {
-        return vec![(ROOT.to_owned(), LevelFilter::current())];
+/// The loggers of which something is said, `root` among them, and these parts of the program, each with the level that is
+/// in force. Kafka's tool changes only loggers that are listed.
+pub fn all(parts: &[&str]) -> Vec<(String, LevelFilter)> {
+    let mut said = match LEVELS.get() {
+        None => BTreeMap::from([(ROOT.to_owned(), LevelFilter::current())]),
+        Some(levels) => {
+            let mut said = said_in(&levels.at_start);
+            said.extend(levels.changed.lock().unwrap_or_else(PoisonError::into_inner).clone());
+            said
+        }
     };
-    let mut all = said_in(&levels.at_start);
-    all.extend(levels.changed.lock().unwrap_or_else(PoisonError::into_inner).clone());
-    all.into_iter().collect()
+    let inherited: Vec<_> = parts.iter().map(|part| ((*part).to_owned(), in_force(&said, part))).collect();
+    said.extend(inherited);
+    said.into_iter().collect()
+}
+
+/// What is said about the part itself, else about the nearest part above it, else about everything.
+fn in_force(said: &BTreeMap<String, LevelFilter>, part: &str) -> LevelFilter {
+    let mut name = part;
+    loop {
+        if let Some(level) = said.get(name) {
+            return *level;
+        }
+        match name.rsplit_once("::") {
+            Some((above, _)) => name = above,
+            None => return said.get(ROOT).copied().unwrap_or(LevelFilter::ERROR),
+        }
+    }
 }
 
 /// Changes all of these, or none. With `dry`, only checks whether it could.

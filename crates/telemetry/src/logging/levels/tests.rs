@@ -40,3 +40,10 @@ fn levels_of_the_start_are_shown() {
     let expected = [("hyper", LevelFilter::WARN), (ROOT, LevelFilter::INFO), ("twinstream_log", LevelFilter::OFF)];
     assert_eq!(said, expected.map(|(name, level)| (name.to_owned(), level)).into());
 }
+
+#[test]
+fn part_has_the_level_of_the_nearest_part_above_it() {
+    let said = said_in("info,twinstream_log=debug,twinstream_log::segment=trace");
+    let levels = ["twinstream_log::segment::scan", "twinstream_log::cleaner", "twinstream_logs"];
+    assert_eq!(levels.map(|part| in_force(&said, part)), [LevelFilter::TRACE, LevelFilter::DEBUG, LevelFilter::INFO]);
+}
