@@ -1,4 +1,4 @@
-//! Resident memory: of a broker that nobody has asked anything, at most under load, and of connections that do nothing.
+//! Resident memory: of a broker that nobody has asked anything, of connections that do nothing, and at most under load.
 
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ async fn sample(kind: &Kind, options: &Options) -> Result<Sample> {
     tokio::time::sleep(SETTLE).await;
     let idle = resident(&mut side)?;
     tokio::task::block_in_place(|| {
+        // Before the load, or connections would live in memory that it left behind.
+        let connection = idle_connections(&mut side, options.scaled(CONNECTIONS, 50.0))?;
         let topic = Topic::kept("bench");
         let records = options.scaled(1_000_000.0, 20_000.0).to_string();
         let requests = options.scaled(50_000.0, 1_000.0).to_string();
@@ -54,7 +56,6 @@ async fn sample(kind: &Kind, options: &Options) -> Result<Sample> {
         ];
         let peaks = runs.iter().filter_map(|run| run.took.brokers.as_ref()).map(|brokers| brokers.peak_bytes);
         let loaded = peaks.max().context("memory of the broker")?;
-        let connection = idle_connections(&mut side, options.scaled(CONNECTIONS, 50.0))?;
         Ok(Sample { values: vec![idle as f64 / 1e6, loaded as f64 / 1e6, connection / 1e3], runs })
     })
 }
