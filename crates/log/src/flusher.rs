@@ -3,12 +3,13 @@
 //! Picture: two lanes, each a thread that comes with the first request. The *urgent* lane serves logs whose producers wait
 //! for the disk: it takes all that wait, flushes them one after the other, and meanwhile the next ones gather (group
 //! commit). The *background* lane follows what the page cache holds: when the logs of the directory together have
-//! appended more than `lag` bytes since their flushes, it flushes those with the most until half of that is left. So a
-//! start after a crash has a bounded number of bytes to check, however many logs there are.
+//! appended more than `lag` bytes since their flushes, it has the kernel's own threads write the file system (`syncfs`),
+//! which they would do anyway some seconds later, and then knows that all logs are on the disk up to where they ended
+//! before. So a start after a crash has a bounded number of bytes to check, however many logs there are.
 //!
 //! ```text
 //!   append ─▶ urgent(log) ─▶ [a b c] ─▶ flush a, b, c ─▶ each tells who waits for it
-//!   append ─▶ note(log) ─▶ {a: 3 MB, b: 90 MB, ..} over lag? ─▶ flush b, ..
+//!   append ─▶ note(log) ─▶ {a, b, ..} over lag? ─▶ begin a, b, .. ─▶ syncfs ─▶ end a, b, ..
 //! ```
 //! Invariants: a log stands in a lane at most once, so both are bounded by the number of logs. What is appended while its
 //! log is being flushed makes it stand there again. A log that was closed or dropped is passed over.
@@ -26,19 +27,14 @@ use crate::Disk;
 /// Between two calls after a round: each writes a file and waits for it.
 const ROUND_PAUSE: Duration = Duration::from_secs(1);
 
-/// Which lane a log stood in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    Urgent,
-    Background,
-}
-
 /// A log that can be flushed. What became of it is its own business.
 pub trait Flush: Send + Sync {
-    /// Waits until all that was appended before the call is on the disk. The log does not stand in this lane any more.
-    fn flush(&self, lane: Lane);
-    /// Bytes that are not on the disk.
-    fn unflushed(&self) -> u64;
+    /// Waits until all that was appended before the call is on the disk. The log does not stand in the urgent lane any more.
+    fn flush(&self);
+    /// The whole file system is about to be flushed. The log is not noted any more.
+    fn begin(&self);
+    /// It was flushed: what was there at [`Flush::begin`] is on the disk.
+    fn end(&self);
 }
 
 /// Flushes the logs of one directory.
@@ -168,7 +164,7 @@ impl Shared {
                 }
                 std::mem::take(&mut queue.logs)
             };
-            waiting.iter().filter_map(Weak::upgrade).for_each(|log| log.flush(Lane::Urgent));
+            waiting.iter().filter_map(Weak::upgrade).for_each(|log| log.flush());
         }
     }
 
@@ -176,7 +172,7 @@ impl Shared {
         let mut told: Option<Instant> = None;
         let mut owes = false;
         while let Some(noted) = self.wait_until_due(owes) {
-            self.flush_fullest(noted);
+            self.flush_all(&noted);
             owes = told.is_some_and(|told| told.elapsed() < ROUND_PAUSE);
             if !owes {
                 self.disk.forget_flushed();
@@ -200,19 +196,15 @@ impl Shared {
         (!queue.stopped).then(|| std::mem::take(&mut queue.logs))
     }
 
-    /// Flushes those with the most unflushed bytes until half of the lag is left; the others stay noted.
-    fn flush_fullest(&self, noted: Vec<Weak<dyn Flush>>) {
-        let live = noted.into_iter().filter_map(|log| Some((log.upgrade()?, log)));
-        let mut logs: Vec<_> = live.map(|(log, weak)| (log.unflushed(), log, weak)).collect();
-        logs.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
-        let mut left = Vec::new();
-        for (_, log, weak) in logs {
-            match self.disk.unflushed() > self.lag / 2 && !self.background.queue.lock().stopped {
-                true => log.flush(Lane::Background),
-                false => left.push(weak),
-            }
+    fn flush_all(&self, noted: &[Weak<dyn Flush>]) {
+        let logs: Vec<_> = noted.iter().filter_map(Weak::upgrade).collect();
+        if logs.is_empty() {
+            return;
         }
-        self.background.queue.lock().logs.append(&mut left);
+        logs.iter().for_each(|log| log.begin());
+        if self.disk.flush_all().is_ok() {
+            logs.iter().for_each(|log| log.end());
+        }
     }
 }
 

@@ -44,10 +44,11 @@ pub use directory::{
     Checkpoint, DELETE_SUFFIX, DirectoryError, Disk, LastStop, LogDirectory, MetaProperties, remove_folder,
 };
 pub use error::{AppendError, LogError, ReadError, RecordFault, RecordFaultKind};
-pub use flusher::{Flush, Flusher, Lane};
+pub use flusher::{Flush, Flusher};
 pub use metrics::LogMetrics;
 pub use open_files::OpenFiles;
 pub use page_cache::{bring_into_memory, is_in_memory};
+pub use partition_log::FlushMark;
 pub use partition_log::{
     Appended, FollowerAppended, Maintained, Opening, Origin, PartitionLog, ReadResult, Repaired, TimestampedOffset,
     Truncated,

@@ -48,6 +48,7 @@ use crate::{AppendError, Disk, LogConfig, LogError};
 
 use cuts::Cuts;
 pub use damage::Repaired;
+pub use flush::FlushMark;
 pub use follow::{FollowerAppended, Truncated};
 pub use read::{ReadResult, TimestampedOffset};
 pub use recovery::Opening;

@@ -33,7 +33,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
-use twinstream_log::{Flusher, PartitionLog, ReadError, ReadResult};
+use twinstream_log::{FlushMark, Flusher, PartitionLog, ReadError, ReadResult};
 use twinstream_metadata::{Image, PartitionImage};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
 use twinstream_replication::leader::{Assignment, LeaderSettings, Standing};
@@ -78,7 +78,10 @@ pub(crate) struct Partition {
     flusher: Arc<Flusher>,
     failures: Arc<Failures>,
     /// Whether it stands in the flusher's lane of those that are waited for, and in that of the others.
-    stands: [AtomicBool; 2],
+    stands_urgent: AtomicBool,
+    noted: AtomicBool,
+    /// Set while the file system is flushed.
+    flush_mark: Mutex<Option<FlushMark>>,
     /// Rings when a flush has ended, well or not.
     flushed: Notify,
     /// For the flusher's lanes.
@@ -138,7 +141,9 @@ impl Partition {
             failed: AtomicBool::new(false),
             flusher: around.flusher,
             failures: around.failures,
-            stands: Default::default(),
+            stands_urgent: AtomicBool::new(false),
+            noted: AtomicBool::new(false),
+            flush_mark: Mutex::default(),
             flushed: Notify::new(),
             myself: Weak::clone(myself),
         })

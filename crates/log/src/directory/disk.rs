@@ -149,6 +149,17 @@ impl Disk {
         self.full.load(Ordering::Acquire)
     }
 
+    /// Has the kernel write all of the file system that is not on the disk, and waits for it. One that reports a failure has
+    /// failed: nobody knows whose bytes they were.
+    pub(crate) fn flush_all(&self) -> Result<(), LogError> {
+        let flushed = std::fs::File::open(&self.path).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
+        flushed.map_err(LogError::io("flush the file system of", &self.path)).inspect_err(|error| {
+            if !error.is_passing() {
+                self.fail(&error.chain());
+            }
+        })
+    }
+
     /// Bytes of all logs that are not on the disk yet.
     pub fn unflushed(&self) -> u64 {
         self.unflushed.load(Ordering::Relaxed)

@@ -9,7 +9,7 @@ use crate::directory::Unflushed;
 struct Log {
     unflushed: Unflushed,
     flushes: AtomicUsize,
-    at_flush: Mutex<mpsc::SyncSender<Lane>>,
+    at_flush: Mutex<mpsc::SyncSender<()>>,
     gate: Arc<Gate>,
     order: Arc<AtomicU64>,
     turn: AtomicU64,
@@ -36,16 +36,21 @@ impl Gate {
 }
 
 impl Flush for Log {
-    fn flush(&self, lane: Lane) {
+    fn begin(&self) {
         self.turn.store(self.order.fetch_add(1, Ordering::AcqRel) + 1, Ordering::Release);
-        self.at_flush.lock().send(lane).unwrap();
-        self.gate.pass();
         self.unflushed.take();
+    }
+
+    fn end(&self) {
         self.flushes.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn unflushed(&self) -> u64 {
-        self.unflushed.get()
+    fn flush(&self) {
+        self.turn.store(self.order.fetch_add(1, Ordering::AcqRel) + 1, Ordering::Release);
+        self.at_flush.lock().send(()).unwrap();
+        self.gate.pass();
+        self.unflushed.take();
+        self.flushes.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -54,14 +59,14 @@ struct Fixture {
     disk: Arc<Disk>,
     gate: Arc<Gate>,
     order: Arc<AtomicU64>,
-    flushed: mpsc::Receiver<Lane>,
-    at_flush: mpsc::SyncSender<Lane>,
+    flushed: mpsc::Receiver<()>,
+    at_flush: mpsc::SyncSender<()>,
     rounds: mpsc::Receiver<()>,
 }
 
 impl Fixture {
     fn new(lag: u64) -> Fixture {
-        let disk = Disk::new(Path::new("/nowhere"), 0);
+        let disk = Disk::new(Path::new("/tmp"), 0);
         let (at_flush, flushed) = mpsc::sync_channel(64);
         let (round, rounds) = mpsc::sync_channel(64);
         let round = Mutex::new(round);
@@ -92,34 +97,37 @@ fn logs_that_come_during_a_flush_are_flushed_in_the_next_round() {
     let (one, other) = (fixture.log(), fixture.log());
     fixture.gate.set(true);
     fixture.flusher.urgent(weak(&one));
-    assert_eq!(fixture.flushed.recv().unwrap(), Lane::Urgent);
+    fixture.flushed.recv().unwrap();
     // The first is in its flush: both wait for the next.
     fixture.flusher.urgent(weak(&one));
     fixture.flusher.urgent(weak(&other));
     assert!(fixture.flushed.try_recv().is_err());
     fixture.gate.set(false);
-    assert_eq!([fixture.flushed.recv().unwrap(), fixture.flushed.recv().unwrap()], [Lane::Urgent; 2]);
+    fixture.flushed.recv().unwrap();
+    fixture.flushed.recv().unwrap();
     fixture.flusher.stop();
     assert_eq!((one.flushes.load(Ordering::Acquire), other.flushes.load(Ordering::Acquire)), (2, 1));
 }
 
 #[test]
-fn background_flushes_the_fullest_first_until_half_of_the_lag_is_left() {
+fn background_flushes_all_that_were_noted_when_it_is_too_much() {
     let fixture = Fixture::new(100);
-    let logs = [fixture.log(), fixture.log(), fixture.log()];
-    for (log, bytes) in logs.iter().zip([30, 60, 15]) {
+    let logs = [fixture.log(), fixture.log()];
+    for (log, bytes) in logs.iter().zip([30, 80]) {
         fixture.flusher.note(weak(log));
         log.unflushed.add(bytes);
     }
     fixture.flusher.follow();
     fixture.rounds.recv().unwrap();
-    let turns = logs.each_ref().map(|log| log.turn.load(Ordering::Acquire));
-    assert_eq!(turns, [0, 1, 0], "45 of 105 bytes are left after the largest");
-    // The others are still noted: more of them is too much again.
-    logs[2].unflushed.add(60);
-    fixture.flusher.follow();
-    fixture.rounds.recv().unwrap();
-    assert_eq!(logs[2].turn.load(Ordering::Acquire), 2);
+    assert_eq!(logs.each_ref().map(|log| log.flushes.load(Ordering::Acquire)), [1, 1]);
+    assert_eq!(fixture.disk.unflushed(), 0);
+}
+
+#[test]
+fn file_system_that_cannot_be_flushed_has_failed() {
+    let disk = Disk::new(Path::new("/nowhere"), 0);
+    assert!(disk.flush_all().is_err());
+    assert!(disk.failure().is_some());
 }
 
 #[test]

@@ -29,6 +29,15 @@ use crate::{Disk, LogConfig, LogError, directory};
 /// Topics whose records may use the last bytes of a disk: without them consumers could not go on and give room.
 const INTERNAL_PREFIX: &str = "__";
 
+/// How far a log went when the flush of its file system began.
+#[derive(Clone, Copy, Debug)]
+pub struct FlushMark {
+    end: Offset,
+    /// Segments below were full.
+    full_to: Offset,
+    cuts: Option<u64>,
+}
+
 /// Where a log stood before a write, so that the write can be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
@@ -69,6 +78,39 @@ impl PartitionLog {
             (self.segments.load_full(), self.log_end_offset())
         };
         self.flush_segments(&segments, end)
+    }
+
+    /// The whole file system is about to be flushed by somebody: hands it what is still held back, and notes how far the log
+    /// goes now. `None` if all of it is on the disk.
+    pub fn begin_flush(&self, now: i64) -> Result<Option<FlushMark>, LogError> {
+        self.check_usable()?;
+        let _alone = self.flushing.lock();
+        let cuts = self.cuts.seen();
+        let (segments, end) = {
+            let mut writer = self.writer.lock();
+            writer.unflushed_records = 0;
+            writer.last_flush_ms = now;
+            self.unflushed.take();
+            (self.segments.load_full(), self.log_end_offset())
+        };
+        let Some((growing, full)) = segments.split_last().filter(|_| end > self.recovery_point()) else {
+            return Ok(None);
+        };
+        let indexed = Offset(self.indexed_to.load(Ordering::Acquire));
+        for segment in full.iter().filter(|segment| segment.next_offset() > indexed) {
+            segment.write_out()?;
+        }
+        self.epochs.write().save()?;
+        Ok(Some(FlushMark { end, full_to: growing.base(), cuts }))
+    }
+
+    /// The file system was flushed after `mark` was made. What was cut since counts for nothing.
+    pub fn end_flush(&self, mark: FlushMark) {
+        let _alone = self.flushing.lock(); // nobody cuts now
+        if self.cuts.are(mark.cuts) {
+            self.recovery_point.fetch_max(mark.end.0, Ordering::AcqRel);
+            self.indexed_to.fetch_max(mark.full_to.min(mark.end).0, Ordering::AcqRel);
+        }
     }
 
     /// The caller holds `flushing`.

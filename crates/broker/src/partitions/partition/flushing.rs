@@ -4,7 +4,7 @@ use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use twinstream_log::{Flush, Lane, LogError};
+use twinstream_log::{Flush, LogError};
 use twinstream_model::Offset;
 
 use super::super::now_ms;
@@ -23,7 +23,7 @@ impl Partition {
             self.request_flush();
             return;
         }
-        if !self.stands[Lane::Background as usize].swap(true, Ordering::AcqRel) {
+        if !self.noted.swap(true, Ordering::AcqRel) {
             self.flusher.note(self.weak());
         }
         self.flusher.follow();
@@ -31,7 +31,7 @@ impl Partition {
 
     /// Has the log flushed as soon as possible, together with others that wait.
     pub(crate) fn request_flush(&self) {
-        let needs_it = !self.log.is_flushed() && !self.stands[Lane::Urgent as usize].swap(true, Ordering::AcqRel);
+        let needs_it = !self.log.is_flushed() && !self.stands_urgent.swap(true, Ordering::AcqRel);
         if needs_it {
             self.flusher.urgent(self.weak());
         }
@@ -99,9 +99,9 @@ impl Partition {
 }
 
 impl Flush for Partition {
-    fn flush(&self, lane: Lane) {
+    fn flush(&self) {
         // Before the flush: what is appended meanwhile has to ask again.
-        self.stands[lane as usize].store(false, Ordering::Release);
+        self.stands_urgent.store(false, Ordering::Release);
         match self.log.flush(now_ms()) {
             Ok(_) => self.note_flushed(),
             Err(error) => {
@@ -114,7 +114,19 @@ impl Flush for Partition {
         }
     }
 
-    fn unflushed(&self) -> u64 {
-        self.log.unflushed()
+    fn begin(&self) {
+        self.noted.store(false, Ordering::Release);
+        let begun = self.log.begin_flush(now_ms());
+        *self.flush_mark.lock() = begun.unwrap_or_else(|error| {
+            tracing::debug!(partition = %self.id(), error = %error.chain(), "log has no part in the flush of its file system");
+            None
+        });
+    }
+
+    fn end(&self) {
+        if let Some(mark) = self.flush_mark.lock().take() {
+            self.log.end_flush(mark);
+            self.note_flushed();
+        }
     }
 }
