@@ -84,6 +84,9 @@ struct TxnIndex {
     dirty: bool,
 }
 
+/// Compares entries with the segment at this offset.
+pub(crate) type Agrees<'a> = &'a dyn Fn(Offset, &[AbortedEntry]) -> Result<Result<(), String>, LogError>;
+
 /// What a file holds that does not fit.
 #[derive(Debug)]
 pub(crate) struct Unfit {
@@ -104,10 +107,15 @@ impl TxnIndexes {
     }
 
     /// Looks at every file that was not looked at yet; those that do not fit are told, for the caller to make them again.
-    pub(crate) fn check(&mut self, dir: &Path) -> Result<Vec<Unfit>, LogError> {
+    /// `agrees` compares entries with the records of the segment at an offset, or says why they differ.
+    pub(crate) fn check(&mut self, dir: &Path, agrees: Agrees<'_>) -> Result<Vec<Unfit>, LogError> {
         let mut unfit = Vec::new();
         for (base, index) in self.files.iter_mut().filter(|(_, index)| index.last.is_none()) {
-            match load(&path(dir, *base), *base)? {
+            let loaded = match load(&path(dir, *base), *base)? {
+                Ok(entries) => agrees(*base, &entries)?.map(|()| entries),
+                unfit => unfit,
+            };
+            match loaded {
                 Ok(entries) => {
                     index.entries = entries.len();
                     index.last = entries.last().copied();
@@ -170,25 +178,29 @@ impl TxnIndexes {
         Ok(found)
     }
 
-    /// Forgets what lies at or behind a new end of the log. Files go from the last one on.
-    pub(crate) fn truncate(&mut self, dir: &Path, end: Offset) -> Result<(), LogError> {
+    /// Forgets what lies at or behind a new end of the log. Files go from the last one on. Returns the base of an index that
+    /// does not fit any more and has to be made again.
+    pub(crate) fn truncate(&mut self, dir: &Path, end: Offset) -> Result<Option<Offset>, LogError> {
         for base in self.files.keys().copied().filter(|base| *base >= end).collect::<Vec<_>>().into_iter().rev() {
             self.forget(base);
             files::remove(&path(dir, base))?;
         }
-        let Some((base, index)) = self.files.iter_mut().next_back() else { return Ok(()) };
+        let Some((base, index)) = self.files.iter_mut().next_back() else { return Ok(None) };
         let (base, path) = (*base, path(dir, *base));
-        let entries = load(&path, base)?.unwrap_or_default();
+        let Ok(entries) = load(&path, base)? else {
+            self.forget(base);
+            return files::remove(&path).map(|()| Some(base));
+        };
         let kept = entries.partition_point(|entry| entry.last < end);
         if kept == 0 {
             self.forget(base);
-            return files::remove(&path);
+            return files::remove(&path).map(|()| None);
         }
         let cut = OpenOptions::new().write(true).open(&path);
         let cut = cut.and_then(|file| file.set_len((kept * ENTRY_BYTES) as u64));
         cut.map_err(LogError::io("truncate", &path))?;
         *index = TxnIndex { entries: kept, last: Some(entries[kept - 1]), dirty: true };
-        Ok(())
+        Ok(None)
     }
 
     /// The index of a segment is no part of the log any more.
@@ -262,10 +274,25 @@ pub(crate) fn decode(bytes: &[u8], base: Offset) -> Result<Vec<AbortedEntry>, St
             None => return Err(format!("entry {i} makes no sense")),
         }
     }
-    match entries.is_empty() {
-        true => Err("file is empty".to_owned()),
-        false => Ok(entries),
+    match (entries.is_empty(), unstable(&entries)) {
+        (true, _) => Err("file is empty".to_owned()),
+        (_, Some(entry)) => Err(format!("entry of the marker at {} says too much is stable", entry.last)),
+        _ => Ok(entries),
     }
+}
+
+/// The first entry that calls an offset stable at which a transaction was open: one that a later marker aborted. A reader
+/// who believes it is not told of that one.
+fn unstable(entries: &[AbortedEntry]) -> Option<&AbortedEntry> {
+    let mut open_since = Offset(i64::MAX);
+    let mut found = None;
+    for entry in entries.iter().rev() {
+        if entry.last_stable > entry.last.next() || (open_since < entry.last && entry.last_stable > open_since) {
+            found = Some(entry);
+        }
+        open_since = open_since.min(entry.first);
+    }
+    found
 }
 
 /// Adds the entries that overlap with a range; true if no later file can have one.

@@ -26,7 +26,8 @@ impl PartitionLog {
     /// Up to where a reader of committed records may go: at most the high watermark, and not into a transaction that
     /// is open or whose marker is not committed.
     pub fn last_stable_offset(&self) -> Offset {
-        self.transactions.last_stable(self.high_watermark())
+        // DeleteRecords may have moved the start into an open transaction.
+        self.transactions.last_stable(self.high_watermark()).max(self.log_start_offset())
     }
 
     /// Reads like [`PartitionLog::read`], up to the last stable offset, and tells which transactions of what was found
@@ -101,13 +102,13 @@ impl PartitionLog {
     /// Has the state of producers and transactions back after the log was cut at `end`.
     pub(super) fn restore_producers(&self, dir: &Path, end: Offset) -> Result<Restored, LogError> {
         let mut indexes = self.aborted.write();
-        indexes.truncate(dir, end)?;
+        let unfit = indexes.truncate(dir, end)?;
         let restoring = Restoring {
             dir,
             segments: &self.segments.load(),
             start: self.log_start_offset(),
             end,
-            rebuild_from: end,
+            rebuild_from: unfit.map_or(end, |base| base.min(end)),
             transactions: &self.transactions,
             indexes: &mut indexes,
         };
@@ -157,7 +158,8 @@ impl Followed<'_> {
         let mut failure = None;
         segment.for_each_header(position, |header| {
             let here = at.replace(at.get() + header.len as u64);
-            if header.base_offset >= from && header.is_idempotent() && failure.is_none() {
+            // DeleteRecords may have moved the start of the log into a batch, which still counts.
+            if header.last_offset() >= from && header.is_idempotent() && failure.is_none() {
                 failure = self.replay_one(dir, segment, here, header).err();
             }
         })?;
@@ -183,6 +185,34 @@ impl Followed<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Entries of one index that are compared with the log at a start; more would make it slow, older ones matter less.
+const COMPARED_MAX: usize = 4_096;
+
+/// Compares entries with the batches that they speak of: the file has no checksum of its own.
+pub(super) fn agrees(segment: &Arc<Segment>, entries: &[AbortedEntry]) -> Result<Result<(), String>, LogError> {
+    for entry in entries.iter().rev().take(COMPARED_MAX) {
+        let is_of = |header: &BatchHeader| header.producer_id == entry.producer_id;
+        let marker = segment.locate(entry.last)?.map(|found| found.header);
+        if !marker.is_some_and(|marker| {
+            marker.last_offset() == entry.last && marker.attributes.is_control() && is_of(&marker)
+        }) {
+            return Ok(Err(format!("no marker of producer {} lies at {}", entry.producer_id, entry.last)));
+        }
+        if entry.first < segment.base() {
+            continue;
+        }
+        // Compaction may have taken the first batch.
+        let first = segment.locate(entry.first)?.map(|found| found.header);
+        let differs = |first: BatchHeader| {
+            first.base_offset <= entry.first && !(first.base_offset == entry.first && is_of(&first))
+        };
+        if first.is_some_and(differs) {
+            return Ok(Err(format!("producer {} began nothing at {}", entry.producer_id, entry.first)));
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// The marker of a control batch. One that cannot be read leaves its transaction open: readers of committed records wait

@@ -22,7 +22,7 @@ use twinstream_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use super::compaction::NEVER_CLEANED;
 use super::cuts::Cuts;
 use super::snapshots::Restoring;
-use super::{METADATA_FILE, PartitionLog, Writer};
+use super::{METADATA_FILE, PartitionLog, Writer, isolation};
 use crate::cleaner::leftovers;
 use crate::directory::Unflushed;
 use crate::epochs::Epochs;
@@ -31,7 +31,7 @@ use crate::metrics::LogMetrics;
 use crate::open_files::Place;
 use crate::segment::{Found, Segment};
 use crate::transactions::Transactions;
-use crate::txn_index::TxnIndexes;
+use crate::txn_index::{AbortedEntry, TxnIndexes};
 use crate::{Disk, LastStop, LogConfig, LogError, OpenFiles, directory};
 
 const METADATA_VERSION: u32 = 0;
@@ -317,15 +317,19 @@ fn open_txn_indexes(
     }
     let mut indexes = TxnIndexes::of(sound);
     let mut rebuild_from = doubtful;
-    for unfit in indexes.check(dir)? {
+    let agrees = |base: Offset, entries: &[AbortedEntry]| {
+        let segment = segments.iter().find(|segment| segment.base() == base);
+        segment.map_or(Ok(Ok(())), |segment| isolation::agrees(segment, entries))
+    };
+    for unfit in indexes.check(dir, &agrees)? {
         let path = files::offset_file(dir, unfit.base, TXN_INDEX);
         tracing::warn!(path = %path.display(), what = unfit.what, "making an index of aborted transactions again");
         indexes.forget(unfit.base);
         files::remove(&path)?;
         rebuild_from = rebuild_from.min(unfit.base);
     }
-    indexes.truncate(dir, end)?;
-    Ok((indexes, rebuild_from))
+    let unfit = indexes.truncate(dir, end)?;
+    Ok((indexes, unfit.map_or(rebuild_from, |base| rebuild_from.min(base))))
 }
 
 fn load_epochs(dir: &Path, segments: &[Arc<Segment>], end: Offset, scanned: ScannedEpochs) -> Result<Epochs, LogError> {

@@ -31,12 +31,14 @@ fn cut_disordered_foreign_and_newer_files_do_not_fit() {
         entries.iter().for_each(|entry| entry.encode(&mut bytes));
         bytes
     };
-    assert!(decode(&encode(&[entry(1, 0, 5, 6), entry(2, 3, 9, 10)]), Offset(5)).is_ok());
+    assert!(decode(&encode(&[entry(1, 0, 5, 3), entry(2, 3, 9, 10)]), Offset(5)).is_ok());
     assert!(decode(&encode(&[entry(1, 0, 5, 6), entry(2, 3, 5, 10)]), Offset(0)).is_err());
     assert!(decode(&encode(&[entry(1, 0, 5, 6)]), Offset(6)).is_err());
     assert!(decode(&encode(&[entry(1, 8, 5, 6)]), Offset(0)).is_err());
     assert!(decode(&encode(&[entry(1, 0, 5, 6)])[..33], Offset(0)).is_err());
     assert!(decode(&[], Offset(0)).is_err());
+    assert!(decode(&encode(&[entry(1, 0, 5, 7)]), Offset(0)).is_err(), "stable behind its own marker");
+    assert!(decode(&encode(&[entry(1, 0, 5, 6), entry(2, 3, 9, 10)]), Offset(0)).is_err(), "though 3 was open");
     let mut newer = encode(&[entry(1, 0, 5, 6)]);
     newer[1] = 1;
     assert!(decode(&newer, Offset(0)).is_err());
@@ -67,7 +69,7 @@ fn files_survive_a_restart_and_take_no_entry_twice() {
     let mut indexes = TxnIndexes::default();
     indexes.append(dir, Offset(0), entry(1, 0, 5, 6)).unwrap();
     let mut again = TxnIndexes::of([Offset(0)]);
-    assert!(again.check(dir).unwrap().is_empty());
+    assert!(again.check(dir, &|_, _| Ok(Ok(()))).unwrap().is_empty());
     again.append(dir, Offset(0), entry(1, 0, 5, 6)).unwrap();
     again.append(dir, Offset(0), entry(1, 7, 9, 10)).unwrap();
     assert_eq!(std::fs::metadata(path(dir, Offset(0))).unwrap().len(), 68);
@@ -79,7 +81,7 @@ fn files_survive_a_restart_and_take_no_entry_twice() {
 fn damaged_file_is_told_of() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(path(dir.path(), Offset(3)), [0; 40]).unwrap();
-    let unfit = TxnIndexes::of([Offset(3)]).check(dir.path()).unwrap();
+    let unfit = TxnIndexes::of([Offset(3)]).check(dir.path(), &|_, _| Ok(Ok(()))).unwrap();
     assert_eq!(unfit[0].base, Offset(3));
 }
 
@@ -88,10 +90,10 @@ fn cut_takes_markers_behind_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let mut indexes = TxnIndexes::default();
-    for (base, entry) in [(0, entry(1, 0, 5, 6)), (0, entry(2, 2, 9, 10)), (20, entry(4, 18, 25, 26))] {
+    for (base, entry) in [(0, entry(1, 0, 5, 2)), (0, entry(2, 2, 9, 10)), (20, entry(4, 18, 25, 26))] {
         indexes.append(dir, Offset(base), entry).unwrap();
     }
-    indexes.truncate(dir, Offset(9)).unwrap();
+    assert_eq!(indexes.truncate(dir, Offset(9)).unwrap(), None);
     assert_eq!(firsts(&indexes, dir, 0, 0, 40), [0]);
     assert!(!path(dir, Offset(20)).exists());
     indexes.truncate(dir, Offset(3)).unwrap();

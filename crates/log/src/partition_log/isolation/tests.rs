@@ -74,6 +74,21 @@ fn indexes_survive_restarts_and_are_made_again_when_they_are_lost_or_damaged() {
 }
 
 #[test]
+fn flipped_bits_of_an_index_are_noticed_at_a_start() {
+    let mut log = sample();
+    let index = log.dir().join(&log.files(".txnindex")[0]);
+    let whole = fs::read(&index).unwrap();
+    for at in 0..whole.len() {
+        log.log.close(0).unwrap();
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x21;
+        fs::write(&index, flipped).unwrap();
+        log = log.reopen(|opening| opening.last_stop = LastStop::Clean);
+        assert_eq!(log.committed(), "2:b=1 3:n=1", "byte {at}");
+    }
+}
+
+#[test]
 fn entry_that_a_crash_came_before_is_written_at_the_start() {
     let log = sample();
     let index = log.dir().join(&log.files(".txnindex")[0]);
