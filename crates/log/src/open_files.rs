@@ -90,8 +90,11 @@ impl OpenFiles {
             let Some(handle) = next.upgrade() else { continue };
             match handle.try_close() {
                 Closing::Closed => {}
-                Closing::Dirty if dirty.len() < FLUSHED_TOGETHER => dirty.push(handle),
-                Closing::Dirty | Closing::InUse => self.ring.lock().push_back(next),
+                Closing::InUse => self.ring.lock().push_back(next),
+                Closing::Dirty => dirty.push(handle),
+            }
+            if dirty.len() == FLUSHED_TOGETHER {
+                break;
             }
         }
         if self.open() > self.max {
@@ -101,7 +104,9 @@ impl OpenFiles {
                 !(is_flushed && self.open() > self.max && matches!(handle.try_close(), Closing::Closed))
             });
         }
-        self.ring.lock().extend(dirty.iter().map(Arc::downgrade));
+        // The hand comes to them first: they are clean now.
+        let mut ring = self.ring.lock();
+        dirty.iter().for_each(|handle| ring.push_front(Arc::downgrade(handle)));
     }
 }
 
