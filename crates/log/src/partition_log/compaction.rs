@@ -234,7 +234,8 @@ impl PartitionLog {
     fn bounded_below(&self, upper: Offset) -> Vec<Bounded> {
         let row = self.segments.load();
         let pairs = row.windows(2).map(|pair| (Arc::clone(&pair[0]), pair[1].base()));
-        pairs.take_while(|(segment, _)| segment.base() < upper).collect()
+        // By their ends: a log that starts inside of the segment of an open transaction has `upper` inside of it, too.
+        pairs.take_while(|(_, end)| *end <= upper).collect()
     }
 
     fn aborted_entries(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedEntry>, LogError> {
