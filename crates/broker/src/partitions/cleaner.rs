@@ -239,4 +239,3 @@ fn report(choice: &Choice, done: &Cleaned, started: Instant) {
         "compacted a log"
     );
 }
-

@@ -77,7 +77,13 @@ impl PartitionLog {
     }
 
     /// How many segments, from the oldest on, have no claim to stay.
-    fn expired(&self, segments: &[Arc<Segment>], now: i64, config: &LogConfig, claim: Claim) -> Result<usize, LogError> {
+    fn expired(
+        &self,
+        segments: &[Arc<Segment>],
+        now: i64,
+        config: &LogConfig,
+        claim: Claim,
+    ) -> Result<usize, LogError> {
         let high_watermark = self.high_watermark();
         let start = self.log_start_offset();
         let mut size: u64 = segments.iter().map(|segment| segment.size()).sum();
