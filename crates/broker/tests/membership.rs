@@ -17,6 +17,8 @@ use support::{Client, TestBroker, free_port, wait_until};
 const LEADER_NOT_AVAILABLE: i16 = 5;
 const RAFT_KEY: i16 = 30_000;
 const REGISTER_KEY: i16 = 30_001;
+/// The versions of all requests between nodes, by their keys.
+const VERSIONS: [i16; 8] = [1, 2, 0, 0, 0, 1, 0, 0];
 
 async fn create(client: &mut Client, topic: &str, partitions: i32) {
     create_replicated(client, topic, partitions, 1).await;
@@ -209,9 +211,7 @@ async fn requests_between_nodes_are_refused_from_strangers() {
     // No cluster id, from node 7 to node 1, and then bytes that are no Raft messages.
     let envelope = [&[0][..], &7i32.to_be_bytes(), &1i32.to_be_bytes(), &[0xff; 8]].concat();
     for body in [&envelope[..], &[0xff; 40], &[0; 0]] {
-        for key in RAFT_KEY..RAFT_KEY + 7 {
-            // The two oldest requests are in their second version.
-            let version = i16::from(key <= REGISTER_KEY);
+        for (key, version) in (RAFT_KEY..).zip(VERSIONS) {
             // The client writes the header of an unknown key without the empty list of tagged fields.
             stranger.send_body(key, version, &[&[0], body].concat()).await;
             let answer = stranger.answer_body(1).await.expect("a refusal");
@@ -219,7 +219,7 @@ async fn requests_between_nodes_are_refused_from_strangers() {
         }
     }
     assert_eq!(brokers(&mut broker.client().await).await, [1]);
-    stranger.send_body(REGISTER_KEY, 2, &envelope).await;
+    stranger.send_body(REGISTER_KEY, VERSIONS[1] + 1, &envelope).await;
     assert!(stranger.is_closed().await, "an unknown version closes the connection");
     broker.stop().await.unwrap();
 }

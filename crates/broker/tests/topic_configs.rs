@@ -6,12 +6,13 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::IncrementalAlterConfigsRequest;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use support::records::{batch, create_topic, fetch, list_offset, produce, records_of, text, values};
-use support::{Client, TestBroker, wait_until};
+use support::{Client, TestBroker, comes_true, wait_until};
 use twinstream_protocol::batch::{BatchBuilder, BatchHeader, BatchView, batches};
 use twinstream_protocol::compression::{Compression, CompressionSpec};
 
@@ -25,8 +26,11 @@ const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
 /// Background work that tests wait for.
-const SOON: [(&str, &str); 2] =
-    [("log.retention.check.interval.ms", "20"), ("log.flush.offset.checkpoint.interval.ms", "20")];
+const SOON: [(&str, &str); 3] = [
+    ("log.retention.check.interval.ms", "20"),
+    ("log.flush.offset.checkpoint.interval.ms", "20"),
+    ("log.flush.scheduler.interval.ms", "20"),
+];
 
 struct Topic {
     dir: tempfile::TempDir,
@@ -399,7 +403,11 @@ async fn file_delete_delay_ms_keeps_the_files_of_deleted_segments() {
         offset += 1;
         wait_until("the record is gone", async || topic.start_offset().await == offset).await;
         let last = format!("{:020}", offset - 1);
-        !topic.files(".deleted").iter().any(|file| file.to_string_lossy().contains(&last))
+        // Files go with the next round of the clock.
+        comes_true(Duration::from_secs(2), async || {
+            !topic.files(".deleted").iter().any(|file| file.to_string_lossy().contains(&last))
+        })
+        .await
     })
     .await;
     assert!(of_first.iter().all(|file| file.exists()), "the first was promised an hour");
