@@ -148,6 +148,11 @@ impl DiskStorage {
             self.log.hard_state.commit = self.log.hard_state.commit.max(index);
             return Ok(());
         }
+        // A leader sends a snapshot to who is behind it, so what was committed here is part of it and stays.
+        if index <= self.log.hard_state.commit {
+            let what = "the snapshot and the log disagree about an entry that was committed";
+            return Err(StorageError::Damaged { path: self.folder.clone(), at: 0, what });
+        }
         self.restart_log_at(index, term)
     }
 

@@ -292,6 +292,19 @@ fn a_crash_between_snapshot_and_log_is_repaired() {
 }
 
 #[test]
+fn a_snapshot_that_contradicts_what_was_committed_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut storage = open(folder.path());
+    storage.persist(&entries(1..=3), Some(&state(1, 2)), true).expect("a writable folder");
+    drop(storage);
+    SnapshotFile::save(folder.path(), None, (2, 9), body("of another past")).expect("writable");
+    for _ in 0..2 {
+        let refused = refusal(folder.path());
+        assert!(refused.contains("disagree about an entry that was committed"), "{refused}");
+    }
+}
+
+#[test]
 fn a_damaged_or_missing_snapshot_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut storage = open(folder.path());
