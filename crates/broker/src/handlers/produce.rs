@@ -28,6 +28,7 @@ use kafka_protocol::messages::produce_response::{
 };
 use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse, TopicName as WireTopicName};
 use kafka_protocol::protocol::StrBytes;
+use tokio::time::Instant;
 use twinstream_log::{AppendError, Appended, Origin};
 use twinstream_metadata::Image;
 use twinstream_model::{ErrorCode, LeaderEpoch, PartitionIndex, TopicName};
@@ -65,9 +66,12 @@ pub(crate) async fn handle(
     if commit::are_settled(&pending_of(&mut topics)) {
         return reply(acks, answer(broker, ctx, topics));
     }
+    // The connection asks for the answers one after the other, but all of them wait from the start.
+    let deadline = Instant::now() + limit;
+    topics.iter_mut().for_each(Produced::let_go);
     let (broker, ctx) = (Arc::clone(broker), ctx.clone());
     Reply::Later(Promise::new(async move {
-        commit::settle(&broker, &mut pending_of(&mut topics), limit).await;
+        commit::settle(&broker, &mut pending_of(&mut topics), deadline).await;
         Ok(reply(acks, answer(&broker, &ctx, topics)))
     }))
 }
@@ -141,6 +145,14 @@ struct Produced {
     id: uuid::Uuid,
     resolved: Option<TopicName>,
     partitions: Vec<(PartitionIndex, Result<Outcome, Failure>)>,
+}
+
+impl Produced {
+    /// Copies the name, which is a piece of the request's frame: a promise must not hold the records in memory, whose
+    /// share is given back by then.
+    fn let_go(&mut self) {
+        self.name = WireTopicName(StrBytes::from_string(self.name.to_string()));
+    }
 }
 
 /// Appended, and with acks=all on the way to being committed.
@@ -335,4 +347,20 @@ fn every_partition(ctx: &RequestContext, request: ProduceRequest, code: ErrorCod
             .with_partition_responses(partitions)
     });
     ProduceResponse::default().with_responses(topics.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_holds_nothing_of_the_frame() {
+        let frame = Bytes::from(b"topic and a megabyte of records".to_vec());
+        let name = WireTopicName(StrBytes::try_from(frame.slice(..5)).unwrap());
+        let mut produced = Produced { name, id: uuid::Uuid::nil(), resolved: None, partitions: Vec::new() };
+        assert!(!frame.is_unique());
+        produced.let_go();
+        assert!(frame.is_unique());
+        assert_eq!(produced.name.as_str(), "topic");
+    }
 }

@@ -53,13 +53,12 @@ pub(super) fn are_settled(pending: &[&mut Pending]) -> bool {
     pending.iter().all(|pending| pending.outcome.is_some())
 }
 
-/// Waits until each has an outcome, for at most `limit`.
-pub(super) async fn settle(broker: &Broker, pending: &mut [&mut Pending], limit: Duration) {
+/// Waits until each has an outcome, at most until `deadline`.
+pub(super) async fn settle(broker: &Broker, pending: &mut [&mut Pending], deadline: Instant) {
     if are_settled(pending) {
         return;
     }
     let wait = bell(pending);
-    let deadline = Instant::now() + limit;
     let mut session = broker.controller.session();
     let sent_away = async {
         session.lost().await;
