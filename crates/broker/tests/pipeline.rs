@@ -176,6 +176,43 @@ async fn requests_in_memory_are_bounded_and_still_all_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_keep_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
+    // 5,000 bytes for small requests.
+    let broker = TestBroker::start(dir.path(), &[("queued.max.request.bytes", "40000")]).await;
+    let mut client = broker.client().await;
+    create_topic(&mut client, "t", 1, &[]).await;
+    let mut waiting = fetch_request("t", 0, 0).with_max_wait_ms(i32::MAX);
+    let partition = waiting.topics[0].partitions[0].clone();
+    waiting.topics[0].partitions = vec![partition; 80]; // more than 2,000 bytes
+    let mut readers = Vec::new();
+    for _ in 0..10 {
+        let mut reader = broker.client().await;
+        reader.send(&waiting, 11).await;
+        readers.push(reader);
+        assert_eq!(client.call(api_versions(), 3).await.error_code, 0);
+    }
+    let mut newcomer = broker.client().await;
+    assert_eq!(newcomer.call(api_versions(), 3).await.error_code, 0);
+    produce(&mut newcomer, "t", 0, values(&["a"])).await;
+    for reader in &mut readers {
+        assert!(reader.answer_body(0).await.is_ok());
+    }
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_waits_no_longer_than_an_idle_connection_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[("connections.max.idle.ms", "2000")]).await;
+    let mut client = broker.client().await;
+    create_topic(&mut client, "t", 1, &[]).await;
+    let answer = client.call(fetch_request("t", 0, 0).with_max_wait_ms(i32::MAX), 11).await;
+    assert_eq!(answer.responses[0].partitions[0].error_code, 0);
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_served_under_kafkas_names() {
     let dir = tempfile::tempdir().unwrap();
     let address = format!("127.0.0.1:{}", support::free_port());

@@ -102,7 +102,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
         takes_zstd: ctx.api_version >= ZSTD_SINCE,
     };
     let round = Round { broker, ctx, consumer, limits };
-    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let wait = wait_of(broker, &request);
     let targets = read::targets(broker, ctx, &plan.partitions);
     let pass = read_enough(round, &targets, size(request.min_bytes), wait).await;
     Fetched(to_answer(broker, ctx, &plan, targets, pass))
@@ -118,6 +118,13 @@ pub(crate) fn error_response(ctx: &RequestContext, request: FetchRequest, code: 
         push(&mut answer.topics, &key, None, PartitionAnswer::failed(key.1, code));
     }
     Fetched(answer)
+}
+
+/// How long a request waits for records: not longer than an idle connection is kept, because a client that vanished
+/// meanwhile is not noticed before its answer is sent.
+fn wait_of(broker: &Broker, request: &FetchRequest) -> Duration {
+    let wanted = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    wanted.min(broker.settings.network.connections_idle_max)
 }
 
 fn size(wire: i32) -> usize {

@@ -10,8 +10,9 @@
 //! waits until all promises are kept, so what it sees does not depend on how fast followers are.
 //!
 //! Invariants: answers leave in the order of the requests; the request's share of memory is given back before its
-//! answer is written; at shutdown the requests in hand are answered, then the connection closes; a client that always
-//! has another request ready lets others have their turn, see [`Turn`].
+//! answer is written, that of a small one which may wait before it does (see `memory`); at shutdown the requests in hand
+//! are answered, then the connection closes; a client that always has another request ready lets others have their turn,
+//! see [`Turn`].
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -173,7 +174,9 @@ impl Connection {
         let started = Instant::now();
         let Frame { mut bytes, memory } = frame;
         let start = HeaderStart::peek(&bytes);
-        if start.api_key != ApiKey::Produce as i16 {
+        let is_produce = start.api_key == ApiKey::Produce as i16;
+        let memory = Some(memory).filter(|memory| is_produce || !memory.is_small());
+        if !is_produce {
             self.keep_promises().await?;
         }
         let ctx = self.context(start, &mut bytes)?;

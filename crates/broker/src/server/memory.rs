@@ -5,6 +5,9 @@
 //! client. Small frames have a lane of their own, so that heartbeats, fetches and commits pass however many large
 //! produce requests queue.
 //!
+//! A small request other than Produce counts only until it has been read: it may wait long for what it asks for (records,
+//! the other members of its group), and a few hundred of those that wait must not keep everybody else out.
+//!
 //! Invariants: the lanes together never hold more than the bound; each lane is first come, first served; a connection
 //! reads one frame at a time, so no client gets more than a place in the line per connection. Taking the whole length at
 //! once means that two half-read frames never wait for each other. In return somebody who announces much and sends little
@@ -40,6 +43,7 @@ pub(crate) struct RequestMemory {
 
 #[derive(Debug)]
 struct Lane {
+    is_small: bool,
     free: Arc<Semaphore>,
     total: u32,
     waiting: AtomicUsize,
@@ -56,7 +60,7 @@ impl RequestMemory {
     pub(crate) fn new(total_bytes: u64) -> Self {
         let total = u32::try_from(total_bytes).unwrap_or(u32::MAX);
         let small = total / SMALL_SHARE;
-        Self { small: Lane::new(small), large: Lane::new(total - small) }
+        Self { small: Lane::new(true, small), large: Lane::new(false, total - small) }
     }
 
     /// Waits until a frame of this size may be held. A frame larger than its lane takes all of it.
@@ -72,9 +76,17 @@ impl RequestMemory {
     }
 }
 
+impl Reservation {
+    /// Whether it is of the lane of small frames.
+    pub(crate) fn is_small(&self) -> bool {
+        self.lane.is_small
+    }
+}
+
 impl Lane {
-    fn new(total: u32) -> Arc<Self> {
-        Arc::new(Self { free: Arc::new(Semaphore::new(total as usize)), total, waiting: AtomicUsize::new(0) })
+    fn new(is_small: bool, total: u32) -> Arc<Self> {
+        let free = Arc::new(Semaphore::new(total as usize));
+        Arc::new(Self { is_small, free, total, waiting: AtomicUsize::new(0) })
     }
 
     async fn wait(&self, wanted: u32) -> OwnedSemaphorePermit {

@@ -29,7 +29,7 @@ use twinstream_replication::leader::ReplicaFetch;
 
 use super::cold::{self, Brought, Errand};
 use super::read::read_failed;
-use super::{FileRecords, push, size};
+use super::{FileRecords, push, size, wait_of};
 use crate::context::{Broker, RequestContext};
 use crate::handlers::log_wire::partition_here;
 use crate::partitions::{
@@ -91,7 +91,7 @@ pub(super) async fn handle(
     let limits = Limits {
         bytes_min: size(request.min_bytes),
         bytes_max: size(request.max_bytes).min(broker.settings.network.fetch_bytes_max),
-        wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+        wait: wait_of(broker, &request),
     };
     let pass = read_enough(broker, follower, &mut session, limits).await;
     let answer = to_answer(broker, ctx, follower, &mut session, pass);

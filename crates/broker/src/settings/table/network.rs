@@ -55,7 +55,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_least(1)
         .no_such_part("A connection has one request in work, and at most 16 that wait for followers; queued.max.request.bytes bounds them together."),
     Setting::new("queued.max.request.bytes", Kind::Long, Some("268435456"))
-        .effect("Bytes of requests in memory at most, over all connections; more wait in the sockets. An eighth is for requests of up to 64 KiB."),
+        .effect("Bytes of requests in memory at most, over all connections; more wait in the sockets. An eighth is for requests of up to 64 KiB, which count only until they are read unless they bring records."),
     Setting::new("num.network.threads", Kind::Int, Some("3"))
         .at_least(1)
         .no_such_part("One runtime with a thread per processor serves all sockets."),
