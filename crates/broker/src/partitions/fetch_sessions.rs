@@ -12,6 +12,7 @@
 //! only longer requests.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
 
 use parking_lot::Mutex;
 use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
@@ -79,7 +80,7 @@ pub(crate) struct FetchSessions {
     sessions: Mutex<Sessions>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sessions {
     by_id: HashMap<i32, Session>,
     last_id: i32,
@@ -107,7 +108,9 @@ pub(crate) struct Ask {
 
 impl FetchSessions {
     pub(crate) fn new(slots: usize) -> FetchSessions {
-        FetchSessions { slots, sessions: Mutex::default() }
+        // Clients that outlive a restart come with the ids that they had, so this run must not give the same ones to others.
+        let last_id = (RandomState::new().hash_one(slots) & 0x7fff_ffff) as i32;
+        FetchSessions { slots, sessions: Mutex::new(Sessions { by_id: HashMap::new(), last_id }) }
     }
 
     #[cfg(test)]

@@ -124,3 +124,12 @@ fn epoch_wraps_to_one() {
     sessions.plan(ask(id, i32::MAX, &[]), 0).unwrap();
     sessions.plan(ask(id, 1, &[]), 0).unwrap();
 }
+
+#[test]
+fn ids_of_an_earlier_run_are_not_given_to_others() {
+    let first_id = |_| FetchSessions::new(10).plan(ask(0, INITIAL_EPOCH, &[(0, 1)]), 0).unwrap().session_id;
+    let mut ids: Vec<i32> = (0..8).map(first_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert!(ids.len() > 4 && ids[0] > NO_SESSION, "{ids:?}");
+}
