@@ -10,8 +10,8 @@ fn with_room_for(jobs: usize) -> Arc<ColdReads> {
 }
 
 /// A job that runs until it is told to end.
-fn held(reads: &Arc<ColdReads>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Option<()>>) {
-    let (end, told) = mpsc::channel();
+fn held(reads: &Arc<ColdReads>) -> (mpsc::SyncSender<()>, tokio::task::JoinHandle<Option<()>>) {
+    let (end, told) = mpsc::sync_channel(1);
     let reads = Arc::clone(reads);
     let job = tokio::spawn(async move { reads.run(move || told.recv().unwrap_or(())).await });
     (end, job)
@@ -51,7 +51,7 @@ async fn a_job_that_nobody_waits_for_is_not_begun_while_there_is_no_room() {
     assert!(!reads.run_aside(Vec::new(), || panic!("there is no room for this")));
     end.send(()).unwrap();
     job.await.unwrap().unwrap();
-    let (told, hears) = mpsc::channel();
+    let (told, hears) = mpsc::sync_channel(1);
     until(|| reads.permits.available_permits() == 1).await;
     assert!(reads.run_aside(Vec::new(), move || told.send(()).unwrap()));
     until(|| hears.try_recv().is_ok()).await;
@@ -61,7 +61,7 @@ async fn a_job_that_nobody_waits_for_is_not_begun_while_there_is_no_room() {
 async fn what_is_read_aside_is_known_until_the_job_has_ended() {
     let reads = with_room_for(1);
     let spot = (TopicId::NONE, PartitionIndex(3), Offset(42));
-    let (end, told) = mpsc::channel::<()>();
+    let (end, told) = mpsc::sync_channel::<()>(1);
     assert!(reads.run_aside(vec![spot], move || told.recv().unwrap()));
     assert!(reads.is_reading_aside(&spot));
     assert!(!reads.is_reading_aside(&(TopicId::NONE, PartitionIndex(3), Offset(43))));
