@@ -6,6 +6,9 @@
 //!
 //! A look-up that may not wait at all ([`Patience::Refuses`]) reads with the same flag and gives up where it would have to.
 //!
+//! On a file system that cannot say (overlayfs keeps its pages elsewhere and counts none) records pass for cold: they are
+//! read once more before they are sent, and nothing waits where it should not.
+//!
 //! Not a promise: memory pressure may take a page between the question and the use. That costs one wait.
 
 use std::fs::File;
@@ -13,8 +16,8 @@ use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
@@ -22,7 +25,6 @@ use rustix::io::{Errno, ReadWriteFlags};
 use crate::open_files::Handle;
 use crate::{LogError, files};
 
-const PAGE: u64 = 4096;
 /// What [`bring_into_memory`] reads in one call.
 const BRING_STEP: usize = 64 << 10;
 /// Distance of the samples where the system cannot be asked: that of the kernel's read-ahead.
@@ -69,8 +71,11 @@ fn read_in_memory(file: &File, buffer: &mut [u8], position: u64, wanted: usize) 
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(Errno::INTR) => {}
-            // A file system without such reads is one in memory, or an exotic one.
-            Err(Errno::OPNOTSUPP) => return files::read_up_to(file, buffer, position),
+            // A file system without such reads is one in memory, or a layer above another (overlayfs); the others are what
+            // kernels and filters say that do not know the call or the flag.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
+                return files::read_up_to(file, buffer, position);
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -118,12 +123,22 @@ pub(crate) fn holds(file: &File, bytes: &Range<u64>) -> bool {
     if bytes.is_empty() {
         return true;
     }
-    let pages = (bytes.end - 1) / PAGE - bytes.start / PAGE + 1;
+    let page = page_size();
+    let pages = (bytes.end - 1) / page - bytes.start / page + 1;
     match cached_pages(file, bytes) {
         // Pages that are still on their way from the disk count for the kernel; the last of them arrives last.
         Some(cached) => cached >= pages && has_arrived(file, bytes.end - 1),
         None => samples_hold(file, bytes),
     }
+}
+
+/// The unit in which `cachestat` counts: 4 KiB on most machines, 16 or 64 on some.
+fn page_size() -> u64 {
+    static SIZE: OnceLock<u64> = OnceLock::new();
+    // SAFETY: the call takes no memory of ours.
+    *SIZE.get_or_init(|| {
+        u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok().filter(|size| *size > 0).unwrap_or(4096)
+    })
 }
 
 /// `None` where the kernel does not know the question.
