@@ -208,7 +208,8 @@ fn open_segments(
             segments.push(Arc::new(Segment::closed(place, *base, next, &opening.config)?));
             continue;
         }
-        let found = Found { recovery_point: opening.recovery_point, last_stop: opening.last_stop, next };
+        let epoch = epochs.last().map_or(LeaderEpoch::NONE, |(epoch, _)| *epoch);
+        let found = Found { recovery_point: opening.recovery_point, last_stop: opening.last_stop, next, epoch };
         let (segment, scanned) = Segment::open(place, *base, found, &opening.config)?;
         if scanned.cut_bytes > 0 {
             cut = true;

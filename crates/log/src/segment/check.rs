@@ -207,10 +207,20 @@ impl Segment {
         position: u64,
         behind: Option<&BatchHeader>,
     ) -> Result<Option<Damage>, LogError> {
+        let before = self.before(&*self.file.get()?, offsets, position)?;
+        self.measure(position, before, behind)
+    }
+
+    /// Measures the damage at `position`, of which it is known what comes before.
+    pub(super) fn measure(
+        &self,
+        position: u64,
+        before: Before,
+        behind: Option<&BatchHeader>,
+    ) -> Result<Option<Damage>, LogError> {
         let file = self.file.get()?;
         let size = self.size();
         let limit = self.next_offset();
-        let before = self.before(&file, offsets, position)?;
         let mut walk = Walk::from(position, before);
         let tail = scan::checked(&file, position, size, |position, header| {
             walk.step(position, header, limit)?;

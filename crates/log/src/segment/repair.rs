@@ -31,6 +31,8 @@ pub(crate) struct Found {
     pub(crate) last_stop: LastStop,
     /// Where the next segment begins, if there is one.
     pub(crate) next: Option<Offset>,
+    /// The newest epoch of the segments before it, as far as they were read: the first batch has to fit to it, too.
+    pub(crate) epoch: LeaderEpoch,
 }
 
 /// What a look at a segment brought.
@@ -56,8 +58,10 @@ impl Segment {
         if found.last_stop != LastStop::Clean {
             segment.doubt();
         }
-        segment.next.store(found.next.map_or(i64::MAX, |next| next.0), Ordering::Release);
-        let start = match segment.resume(found) {
+        // Indexes tell of offsets in 31 bits, so what claims more than that was never written here.
+        let reach = base.0.saturating_add(i64::from(i32::MAX) + 1);
+        segment.next.store(found.next.map_or(reach, |next| next.0.min(reach)), Ordering::Release);
+        let mut start = match segment.resume(found) {
             Ok(start) => start,
             Err(LogError::Damaged { what, .. }) => {
                 tracing::warn!(segment = %segment.log_path().display(), what, "rebuilding the indexes of a segment");
@@ -65,6 +69,7 @@ impl Segment {
             }
             Err(error) => return Err(error),
         };
+        start.before.epoch = start.before.epoch.max(found.epoch);
         let scanned = segment.recover(start, found)?;
         Ok((segment, scanned))
     }
@@ -158,7 +163,7 @@ impl Segment {
         while walk.reached < size {
             let Some((position, why)) = self.read_on(&mut walk, &mut scanned)? else { break };
             let may_keep = found.last_stop != LastStop::Unknown || walk.before.next < found.recovery_point;
-            let hole = if may_keep { self.hole_at(position, found)? } else { None };
+            let hole = if may_keep { self.hole_at(position, walk.before, found)? } else { None };
             match hole {
                 Some(hole) => {
                     walk = Walk::from(hole.bytes.end, Before { next: hole.offsets.end, ..walk.before });
@@ -207,8 +212,8 @@ impl Segment {
     }
 
     /// The damage at a position, if good batches follow, here or in the next segment.
-    fn hole_at(&self, position: u64, found: Found) -> Result<Option<Damage>, LogError> {
-        let damage = self.diagnose_in(&self.inner.read().offsets, position, None)?;
+    fn hole_at(&self, position: u64, before: Before, found: Found) -> Result<Option<Damage>, LogError> {
+        let damage = self.measure(position, before, None)?;
         Ok(damage.filter(|damage| damage.bytes.end < self.size() || found.next.is_some()))
     }
 
