@@ -3,8 +3,10 @@
 //! Picture: [`AvroSchema`] is a parsed schema, with the schemas it refers to put in, ready to encode and decode one datum.
 //! [`wire`] is Confluent's framing (a zero byte, the schema's id, the datum). [`AvroCodec`] joins both with a registry.
 //! JSON is read by schema ([`from_json`]) and written by schema ([`to_json`]).
-//! Invariant: bytes from outside decode to a value or to an error, and a datum must use up all its bytes.
+//! Invariants: bytes from outside decode to a value or to an error, and a datum must use up all its bytes. Decoding takes
+//! room for what is there, not for what a length claims ([`bounds`]).
 
+mod bounds;
 mod decimal;
 mod from_json;
 mod to_json;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 pub use apache_avro;
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::schema::ResolvedSchema;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use bytes::Bytes;
@@ -97,7 +100,10 @@ impl AvroSchema {
 
     pub fn decode(&self, mut bytes: &[u8]) -> Result<Value, AvroError> {
         let failed = |error: apache_avro::Error| AvroError::Decode(error.to_string());
-        let reader = GenericDatumReader::builder(&self.inner.root).build().map_err(failed)?;
+        let root = &self.inner.root;
+        let resolved = ResolvedSchema::new(root).map_err(failed)?;
+        bounds::check(root, resolved.get_names(), bytes).map_err(|error| AvroError::Decode(error.to_string()))?;
+        let reader = GenericDatumReader::builder(root).resolved_writer_schemata(resolved).build().map_err(failed)?;
         let value = reader.read_value(&mut bytes).map_err(failed)?;
         if !bytes.is_empty() {
             return Err(AvroError::Decode(format!("{} bytes are left over", bytes.len())));

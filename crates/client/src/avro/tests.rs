@@ -122,6 +122,39 @@ fn bytes_that_are_no_datum_are_an_error() {
 }
 
 #[test]
+fn lengths_that_claim_more_than_there_is_are_refused_before_room_is_made() {
+    let refused =
+        |schema: &str, bytes: &[u8]| AvroSchema::parse(schema).unwrap().decode(bytes).unwrap_err().to_string();
+    let long = [0x80, 0x80, 0x80, 0x80, 0x01]; // 128 Mi, as a zigzag varint
+    for schema in [
+        r#""bytes""#,
+        r#""string""#,
+        r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#,
+        r#"{"type":"string","logicalType":"uuid"}"#,
+    ] {
+        assert!(refused(schema, &long).contains("claims a length of 134217728 bytes"), "{schema}");
+    }
+    let big_decimal = [&[5 * 2][..], &long].concat();
+    let schema = r#"{"type":"bytes","logicalType":"big-decimal"}"#;
+    assert!(refused(schema, &big_decimal).contains("claims a length"));
+    assert!(refused(r#"{"type":"array","items":"long"}"#, &long).contains("ends early"));
+    assert!(refused(r#"{"type":"map","values":"null"}"#, &long).contains("ends early"));
+    assert!(
+        refused(r#"{"type":"array","items":"null"}"#, &[&long[..], &[0]].concat()).contains("items without a byte")
+    );
+    assert!(refused(r#"{"type":"array","items":"null"}"#, &[0xff; 11]).contains("longer than any"));
+}
+
+#[test]
+fn datum_that_nests_without_end_is_refused() {
+    let list = r#"{"type":"record","name":"L","namespace":"n","fields":[{"name":"next","type":["null","L"]}]}"#;
+    let schema = AvroSchema::parse(list).unwrap();
+    let nested = |depth: usize| schema.decode(&[vec![2; depth], vec![0]].concat());
+    assert!(nested(20).is_ok());
+    assert!(nested(1_000_000).unwrap_err().to_string().contains("nests more than"));
+}
+
+#[test]
 fn decimals_between_text_and_bytes() {
     for (text, scale, bytes) in [
         ("0", 0, vec![0]),
