@@ -123,6 +123,11 @@ impl Epochs {
         Ok(())
     }
 
+    /// Who wanted to flush the file did not.
+    pub(crate) fn doubt(&mut self) {
+        self.flushed = false;
+    }
+
     /// The file, if somebody has to flush it; who asks does.
     pub(crate) fn take_unflushed(&mut self) -> Option<PathBuf> {
         let due = !self.flushed && self.path.exists();

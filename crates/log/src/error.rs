@@ -62,14 +62,16 @@ impl LogError {
         }
     }
 
-    /// Whether it may pass by itself: there is no room, or too many files are open. Nothing was lost.
-    pub fn is_passing(&self) -> bool {
+    /// Whether too many files are open, here or in the whole system. Nothing was tried.
+    pub(crate) fn is_out_of_descriptors(&self) -> bool {
         let too_many_files =
             [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
-        match self {
-            LogError::Io { source, .. } if too_many_files.contains(&source.raw_os_error()) => true,
-            _ => self.is_out_of_space(),
-        }
+        matches!(self, LogError::Io { source, .. } if too_many_files.contains(&source.raw_os_error()))
+    }
+
+    /// Whether it may pass by itself: there is no room, or too many files are open. Nothing was lost.
+    pub fn is_passing(&self) -> bool {
+        self.is_out_of_descriptors() || self.is_out_of_space()
     }
 
     /// Whether the failure speaks against the whole disk and not just against one file that somebody removed or exchanged.

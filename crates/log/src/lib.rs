@@ -6,9 +6,9 @@
 //!
 //! Invariants: L1 offsets of a log ascend without reuse. L2 what a reader may see is whole on its way to
 //! the disk before it is announced: bytes first, then segment size, then log end. L3 after a failed write
-//! or flush the log takes nothing any more until it is opened again, because what reached the disk is not
-//! known. L4 files of a newer version are refused, damaged hints (indexes, snapshots, checkpoints) are
-//! rebuilt, damaged records at the tail are cut.
+//! or flush no log of the directory takes anything any more until the process starts again, because what reached the
+//! disk is not known. L4 files of a newer version are refused, damaged hints (indexes, snapshots, checkpoints) are
+//! rebuilt, torn tails are cut, other damaged records stay where they are and are not served.
 //!
 //! Lock order: a log's flushing, then its writer, then its epochs, then a segment's indexes. None but `flushing` is held
 //! while the disk is flushed, and none at all while records are sent. Not here: who may write or read (broker), when to

@@ -232,6 +232,11 @@ impl TxnIndexes {
         }
     }
 
+    /// Who wanted to flush files did not flush all of them.
+    pub(crate) fn doubt(&mut self) {
+        self.files.values_mut().for_each(|index| index.dirty = true);
+    }
+
     /// The files that have to be flushed; who asks does.
     pub(crate) fn take_dirty(&mut self, dir: &Path) -> Vec<PathBuf> {
         let dirty = self.files.iter_mut().filter(|(_, index)| index.dirty && index.last.is_some());

@@ -16,6 +16,7 @@
 //! Not here: who leads what is on the disk (broker), when to flush (`flusher`).
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -45,6 +46,9 @@ pub struct Disk {
     unflushed: AtomicU64,
     /// Bytes that were flushed since the last checkpoint.
     flushed: AtomicU64,
+    /// What the file system is flushed by. Open from the start: the kernel tells each descriptor of the write-backs that
+    /// failed since it was opened, but one that is opened later hears nothing of those that somebody else was told of.
+    file_system: Mutex<Option<File>>,
 }
 
 impl Disk {
@@ -60,7 +64,17 @@ impl Disk {
             looking: Mutex::default(),
             unflushed: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
+            file_system: Mutex::default(),
         })
+    }
+
+    /// From now on no failed write-back goes unheard. For a directory that exists.
+    pub fn watch(&self) -> Result<(), LogError> {
+        let mut file_system = self.file_system.lock();
+        if file_system.is_none() {
+            *file_system = Some(File::open(&self.path).map_err(LogError::io("open", &self.path))?);
+        }
+        Ok(())
     }
 
     /// The log directory.
@@ -152,9 +166,14 @@ impl Disk {
     /// Has the kernel write all of the file system that is not on the disk, and waits for it. One that reports a failure has
     /// failed: nobody knows whose bytes they were.
     pub(crate) fn flush_all(&self) -> Result<(), LogError> {
-        let flushed = std::fs::File::open(&self.path).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
-        flushed.map_err(LogError::io("flush the file system of", &self.path)).inspect_err(|error| {
-            if !error.is_passing() {
+        let flushed = self.watch().and_then(|()| {
+            let file_system = self.file_system.lock();
+            let flushed = file_system.as_ref().map_or(Ok(()), |dir| rustix::fs::syncfs(dir));
+            flushed.map_err(|error| LogError::io("flush the file system of", &self.path)(error.into()))
+        });
+        flushed.inspect_err(|error| {
+            // A disk that was full when the kernel wrote back has lost what it did not write.
+            if !error.is_out_of_descriptors() {
                 self.fail(&error.chain());
             }
         })

@@ -123,7 +123,7 @@ impl PartitionLog {
         let timer = self.metrics.flush_seconds.start_timer();
         let synced = self.sync(segments, from, end);
         timer.observe_duration();
-        synced.map_err(|error| self.poison(error))?;
+        synced.map_err(|error| self.not_flushed(error))?;
         self.recovery_point.fetch_max(end.0, Ordering::AcqRel);
         Ok(self.recovery_point())
     }
@@ -241,15 +241,30 @@ impl PartitionLog {
     }
 
     /// A file could not be written, flushed, made or renamed, and what is there now is not known: takes the directory out of
-    /// use. What is wrong with this log alone, such as bytes that make no sense, costs only this log.
+    /// use. What is wrong with this log alone, such as a file that somebody removed or bytes that make no sense, costs only
+    /// this log. That a file is gone says nothing of a log that was deleted meanwhile: its folder has another name.
     pub(super) fn poison(&self, error: LogError) -> LogError {
+        let is_of_files = matches!(error, LogError::Io { .. });
         match &error {
-            LogError::Io { .. } => {
+            LogError::Reserve { .. } => {}
+            _ if error.is_known() => {}
+            _ if error.is_disk_failure() || error.is_out_of_space() => {
                 self.disk.fail(&error.chain());
             }
-            _ if error.is_known() || error.is_passing() => {}
+            _ if is_of_files && self.closed.load(Ordering::Acquire) => {}
             _ => self.poison_alone(&error),
         }
+        error
+    }
+
+    /// A flush failed. When it was for want of a descriptor, nothing was lost; the next one flushes all that this one was to.
+    fn not_flushed(&self, error: LogError) -> LogError {
+        if !error.is_out_of_descriptors() {
+            return self.poison(error);
+        }
+        self.new_names.store(true, Ordering::Release);
+        self.epochs.write().doubt();
+        self.aborted.write().doubt();
         error
     }
 

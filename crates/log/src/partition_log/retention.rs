@@ -132,11 +132,7 @@ impl PartitionLog {
             done.deleted_segments += 1;
             done.deleted_bytes += segment.size();
         }
-        let mut epochs = self.epochs.write();
-        if epochs.truncate_start(self.log_start_offset()) {
-            epochs.save()?;
-        }
-        drop(epochs);
+        self.cut_epochs_below(self.log_start_offset())?;
         self.metrics.segments_deleted.inc_by(done.deleted_segments as u64);
         tracing::info!(
             partition = %self.partition,
@@ -167,12 +163,20 @@ impl PartitionLog {
             return Ok(());
         }
         self.log_start.fetch_max(start.0, Ordering::AcqRel);
-        let mut epochs = self.epochs.write();
-        if epochs.truncate_start(start) {
-            epochs.save().map_err(|error| self.poison(error))?;
-        }
-        drop(epochs);
+        self.cut_epochs_below(start).map_err(|error| self.poison(error))?;
         self.retain(now, &self.config(), Claim::ByLogStart).map(|_| ())
+    }
+}
+
+impl PartitionLog {
+    /// Forgets epochs whose records are gone. On a full disk the file keeps them until it is written for another reason:
+    /// deleting records is what gives room, and older epochs than there are records do no harm.
+    fn cut_epochs_below(&self, start: Offset) -> Result<(), LogError> {
+        let mut epochs = self.epochs.write();
+        match epochs.truncate_start(start) {
+            true => epochs.save().or_else(|error| if error.is_passing() { Ok(()) } else { Err(error) }),
+            false => Ok(()),
+        }
     }
 }
 

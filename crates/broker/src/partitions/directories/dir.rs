@@ -40,7 +40,8 @@ impl Dir {
     /// to somebody else, or was written by a newer program, is an error.
     pub(super) fn open(path: &Path, node: NodeId, reserve: u64) -> Result<Dir, DirectoryError> {
         let disk = Disk::new(path, reserve);
-        let held = match Held::open(path, node) {
+        let watched = |held| disk.watch().map(|()| held).map_err(DirectoryError::from);
+        let held = match Held::open(path, node).and_then(watched) {
             Ok(held) => Some(held),
             Err(DirectoryError::Log(error @ LogError::Io { .. })) => {
                 disk.fail(&error.chain());

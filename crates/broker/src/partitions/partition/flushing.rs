@@ -2,7 +2,7 @@
 
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use twinstream_log::{Flush, LogError};
 use twinstream_model::Offset;
@@ -10,6 +10,9 @@ use twinstream_model::Offset;
 use super::super::now_ms;
 use super::super::waiters::Event;
 use super::{Partition, Role};
+
+/// Between two attempts to flush a log for which there was no descriptor.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 impl Partition {
     /// Of the own log only what lies below counts; `None` where all of it does.
@@ -105,8 +108,10 @@ impl Flush for Partition {
         match self.log.flush(now_ms()) {
             Ok(_) => self.note_flushed(),
             Err(error) => {
-                if error.is_passing() {
-                    tracing::warn!(partition = %self.id(), error = %error.chain(), "log is not flushed for now");
+                if error.is_passing() && self.log.disk().failure().is_none() {
+                    tracing::warn!(partition = %self.id(), error = %error.chain(), "log is not flushed for now, trying on");
+                    std::thread::sleep(RETRY_PAUSE); // others that wait would fare no better
+                    return self.request_flush();
                 }
                 self.fail(&error);
                 self.flushed.notify_waiters();

@@ -127,3 +127,51 @@ fn what_an_earlier_process_left_in_memory_counts_as_unflushed() {
     let log = log.crash();
     assert_eq!((log.log.unflushed(), log.log.disk().unflushed()), (size, size));
 }
+
+#[test]
+fn topic_that_is_deleted_while_its_log_is_flushed_costs_nobody_the_directory() {
+    let gone = || LogError::io("flush", Path::new("segment"))(io::ErrorKind::NotFound.into());
+    let log = Fixture::new(small());
+    log.fill(3);
+    log.log.close_for_deletion("t-0.gone-delete").unwrap();
+    log.log.poison(gone()); // the flush went on under a name that it had read before
+    assert_eq!((log.log.disk().failure(), log.log.is_poisoned()), (None, false));
+    // A file that somebody removed costs its log only.
+    let log = Fixture::new(small());
+    log.log.poison(gone());
+    assert_eq!((log.log.disk().failure(), log.log.is_poisoned()), (None, true));
+}
+
+#[test]
+fn flush_without_a_descriptor_is_made_up_for_and_a_full_disk_at_a_flush_is_a_failure() {
+    let log = Fixture::new(small());
+    log.fill(3);
+    log.log.flush(NOW).unwrap();
+    let errno = |errno: rustix::io::Errno| LogError::io("open", Path::new("f"))(errno.into());
+    assert!(log.log.not_flushed(errno(rustix::io::Errno::MFILE)).is_passing());
+    assert!(log.log.new_names.load(Ordering::Acquire));
+    assert!(log.log.epochs.write().take_unflushed().is_some());
+    log.fill(3);
+    assert_eq!(log.log.flush(NOW).unwrap(), Offset(6));
+    // What was written back without room is lost.
+    let _failed = log.log.not_flushed(errno(rustix::io::Errno::NOSPC));
+    assert!(log.log.disk().failure().is_some());
+}
+
+#[test]
+fn records_can_be_deleted_on_a_full_disk() {
+    let log = Fixture::new(small());
+    (0..40).for_each(|_| {
+        log.fill(1);
+    });
+    // Whatever is written beside the old epochs finds no room.
+    std::os::unix::fs::symlink("/dev/full", log.dir().join("leader-epoch-checkpoint.tmp")).unwrap();
+    let segments = log.log.segment_count();
+    assert_eq!(log.log.delete_records(Offset(30), NOW).unwrap(), Offset(30));
+    assert!(log.log.segment_count() < segments);
+    assert_eq!(log.log.disk().failure(), None);
+    fs::remove_file(log.dir().join("leader-epoch-checkpoint.tmp")).unwrap();
+    log.fill(1);
+    let text = fs::read_to_string(log.dir().join("leader-epoch-checkpoint")).unwrap();
+    assert_eq!(text, "0\n1\n0 30\n", "it is written when there is room again");
+}
