@@ -154,10 +154,8 @@ impl Followed<'_> {
         position: u64,
         from: Offset,
     ) -> Result<(), LogError> {
-        let at = Cell::new(position);
         let mut failure = None;
-        segment.for_each_header(position, |header| {
-            let here = at.replace(at.get() + header.len as u64);
+        segment.for_each_header(position, |here, header| {
             // DeleteRecords may have moved the start of the log into a batch, which still counts.
             if header.last_offset() >= from && header.is_idempotent() && failure.is_none() {
                 failure = self.replay_one(dir, segment, here, header).err();
@@ -190,21 +188,22 @@ impl Followed<'_> {
 /// Entries of one index that are compared with the log at a start; more would make it slow, older ones matter less.
 const COMPARED_MAX: usize = 4_096;
 
-/// Compares entries with the batches that they speak of: the file has no checksum of its own.
-pub(super) fn agrees(segment: &Arc<Segment>, entries: &[AbortedEntry]) -> Result<Result<(), String>, LogError> {
+/// Compares entries of the index of the last of `segments` with the batches that they speak of: the file has no checksum of
+/// its own. A transaction may have begun in an earlier one of the segments.
+pub(super) fn agrees(segments: &[Arc<Segment>], entries: &[AbortedEntry]) -> Result<Result<(), String>, LogError> {
+    let Some(segment) = segments.last() else { return Ok(Ok(())) };
     for entry in entries.iter().rev().take(COMPARED_MAX) {
         let is_of = |header: &BatchHeader| header.producer_id == entry.producer_id;
-        let marker = segment.locate(entry.last)?.map(|found| found.header);
+        let marker = segment.around_damage(|| segment.locate(entry.last))?.map(|found| found.header);
         if !marker.is_some_and(|marker| {
             marker.last_offset() == entry.last && marker.attributes.is_control() && is_of(&marker)
         }) {
             return Ok(Err(format!("no marker of producer {} lies at {}", entry.producer_id, entry.last)));
         }
-        if entry.first < segment.base() {
-            continue;
-        }
+        let earlier = segments.partition_point(|segment| segment.base() <= entry.first);
+        let Some(holder) = earlier.checked_sub(1).map(|at| &segments[at]) else { continue }; // retention took it
         // Compaction may have taken the first batch.
-        let first = segment.locate(entry.first)?.map(|found| found.header);
+        let first = holder.around_damage(|| holder.locate(entry.first))?.map(|found| found.header);
         let differs = |first: BatchHeader| {
             first.base_offset <= entry.first && !(first.base_offset == entry.first && is_of(&first))
         };

@@ -1,13 +1,13 @@
 //! Opening a partition's folder.
 //!
-//! How much is read depends on how the last owner ended. After a clean stop nothing is checked. After a crash of the
-//! process what was written is there, so only the end of the last segment is checked, from the last index entry on:
-//! the last write may be cut short. After anything else every segment from the recovery point on is checked byte by
-//! byte, and indexes and epochs are built anew from what is there. A torn tail is cut behind the last whole batch.
-//! Producers come from the newest readable snapshot plus the headers behind it (see `snapshots`).
+//! Every byte from the recovery point on is checked, however the last owner ended; after a power loss from the begin of its
+//! segment on, because the index that leads there need not have been flushed. Segments below are taken as they are and
+//! looked at when somebody comes to them. A torn tail is cut behind the last whole batch; a bad batch with good ones
+//! behind it stays as a hole that is not served (`segment::repair` says when not). Epochs of what was read are compared
+//! with their file. Producers come from the newest readable snapshot plus the headers behind it (see `snapshots`).
 //!
-//! Invariants: after opening, every byte of the log belongs to a whole batch. Damage below the recovery point
-//! should not exist; it is cut too, because a log with a hole cannot be read, and reported as an error.
+//! Invariants: after opening, every byte of the log belongs to a whole batch or to a hole that is known, as far as it was
+//! read. Damage never keeps a log from being opened. What follows a cut is gone for good before the cut is made.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -196,13 +196,7 @@ fn open_segments(
     let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(bases.len().max(1));
     let mut epochs = ScannedEpochs::new();
     let mut has_holes = false;
-    let mut cut = false;
     for (i, base) in bases.iter().enumerate() {
-        if cut {
-            // What came after the cut never followed a whole log.
-            remove_segment(&place.dir.read(), *base)?;
-            continue;
-        }
         let next = bases.get(i + 1).copied();
         if let Some(next) = next.filter(|next| *next <= opening.recovery_point) {
             segments.push(Arc::new(Segment::closed(place, *base, next, &opening.config)?));
@@ -210,14 +204,15 @@ fn open_segments(
         }
         let epoch = epochs.last().map_or(LeaderEpoch::NONE, |(epoch, _)| *epoch);
         let found = Found { recovery_point: opening.recovery_point, last_stop: opening.last_stop, next, epoch };
-        let (segment, scanned) = Segment::open(place, *base, found, &opening.config)?;
-        if scanned.cut_bytes > 0 {
-            cut = true;
-            opening.metrics.tails_cut.inc();
-        }
+        let remove_following = || remove_following(&place.dir.read(), &bases[i + 1..]);
+        let (segment, scanned) = Segment::open(place, *base, found, &opening.config, &remove_following)?;
         has_holes |= scanned.has_holes;
         epochs.extend(scanned.epochs);
         segments.push(Arc::new(segment));
+        if scanned.cut_bytes > 0 {
+            opening.metrics.tails_cut.inc();
+            break;
+        }
     }
     if segments.is_empty() {
         segments.push(Arc::new(Segment::create(place, opening.log_start, &opening.config)?));
@@ -284,6 +279,16 @@ fn remove_segment(dir: &Path, base: Offset) -> Result<(), LogError> {
         .try_for_each(|extension| files::remove(&files::offset_file(dir, base, extension)))
 }
 
+/// What comes after a cut never followed a whole log. It goes first, from the end on, and for good: a crash between the two
+/// would leave a log that lacks records in the middle and looks whole.
+fn remove_following(dir: &Path, bases: &[Offset]) -> Result<(), LogError> {
+    if bases.is_empty() {
+        return Ok(());
+    }
+    bases.iter().rev().try_for_each(|base| remove_segment(dir, *base))?;
+    files::sync_dir(dir)
+}
+
 /// Drops all segments and begins an empty one.
 fn restart_at(
     place: &Place,
@@ -319,8 +324,7 @@ fn open_txn_indexes(
     let mut indexes = TxnIndexes::of(sound);
     let mut rebuild_from = doubtful;
     let agrees = |base: Offset, entries: &[AbortedEntry]| {
-        let segment = segments.iter().find(|segment| segment.base() == base);
-        segment.map_or(Ok(Ok(())), |segment| isolation::agrees(segment, entries))
+        isolation::agrees(&segments[..segments.partition_point(|segment| segment.base() <= base)], entries)
     };
     for unfit in indexes.check(dir, &agrees)? {
         let path = files::offset_file(dir, unfit.base, TXN_INDEX);
@@ -344,7 +348,7 @@ fn load_epochs(dir: &Path, segments: &[Arc<Segment>], end: Offset, scanned: Scan
         tracing::warn!(dir = %dir.display(), "rebuilding the leader epoch checkpoint from the log");
         epochs.clear();
         for segment in segments {
-            segment.for_each_header(0, |header| {
+            segment.for_each_header(0, |_, header| {
                 epochs.note(header.leader_epoch, header.base_offset);
             })?;
         }

@@ -116,7 +116,8 @@ impl Restoring<'_> {
         let mut followed = Followed { producers: &mut producers, transactions, indexes };
         let mut bytes_since = 0;
         for segment in segments.iter().filter(|segment| segment.next_offset() > from) {
-            let position = segment.locate(from)?.map_or(segment.size(), |found| found.position);
+            let position =
+                segment.around_damage(|| segment.locate(from))?.map_or(segment.size(), |found| found.position);
             bytes_since += segment.size() - position;
             followed.replay(dir, segment, position, from)?;
         }
@@ -164,7 +165,7 @@ fn widen(producers: &mut Producers, segments: &[Arc<Segment>]) -> Result<(), Log
     let mut left = WINDOW_BYTES;
     let mut stretches = Vec::new();
     for segment in segments.iter().rev() {
-        stretches.push((segment, segment.position_before_end(left)?));
+        stretches.push((segment, segment.around_damage(|| segment.position_before_end(left))?));
         left = left.saturating_sub(segment.size());
         if left == 0 {
             break;
@@ -172,7 +173,7 @@ fn widen(producers: &mut Producers, segments: &[Arc<Segment>]) -> Result<(), Log
     }
     let mut window = Producers::default();
     for (segment, position) in stretches.into_iter().rev() {
-        segment.for_each_header(position, |header| {
+        segment.for_each_header(position, |_, header| {
             window.replay(header, None); // batches are looked for, markers have none
         })?;
     }

@@ -111,12 +111,48 @@ impl Segment {
         Ok(found)
     }
 
-    /// Calls `each` with every header from `position` on, a border.
-    pub(crate) fn for_each_header(&self, position: u64, mut each: impl FnMut(&BatchHeader)) -> Result<(), LogError> {
-        self.walk(position, self.size(), Patience::Waits, |_, header| {
-            each(header);
-            ControlFlow::Continue(())
-        })
+    /// Calls `each` with the place of every batch from `position` on, a border. Damage that is met is marked and passed
+    /// over; so only for who has the segment alone: whoever opens or cuts the log.
+    pub(crate) fn for_each_header(
+        &self,
+        mut position: u64,
+        mut each: impl FnMut(u64, &BatchHeader),
+    ) -> Result<(), LogError> {
+        loop {
+            let walked = self.walk(position, self.size(), Patience::Waits, |at, header| {
+                each(at, header);
+                ControlFlow::Continue(())
+            });
+            let Err(LogError::DamagedBatch { position: bad, what, .. }) = walked else { return walked };
+            position = self.mark(bad, what)?;
+        }
+    }
+
+    /// Looks for something; damage that is in the way is marked, and the search goes around it. Only for who has the segment
+    /// alone.
+    pub(crate) fn around_damage<T>(&self, look: impl Fn() -> Result<T, LogError>) -> Result<T, LogError> {
+        let mut met = None;
+        loop {
+            match look() {
+                Err(LogError::DamagedBatch { position, what, .. }) if met != Some(position) => {
+                    self.mark(position, what)?;
+                    met = Some(position);
+                }
+                found => return found,
+            }
+        }
+    }
+
+    /// Marks the damage at a position; returns where it ends.
+    fn mark(&self, position: u64, why: String) -> Result<u64, LogError> {
+        match self.diagnose(position, None)? {
+            Some(damage) => {
+                let end = damage.bytes.end;
+                self.add_damage(damage, &why);
+                Ok(end)
+            }
+            None => Err(self.damaged_batch(position, why)),
+        }
     }
 
     /// Visits the headers from `position` to `end`, without those that are known to be damaged.

@@ -21,7 +21,6 @@ use super::scan::{self, Tail};
 use super::{Ordering, Segment};
 use crate::index::OffsetEntry;
 use crate::open_files::Place;
-use crate::page_cache::Patience;
 use crate::{Damage, LastStop, LogConfig, LogError};
 
 /// What is known of a segment before it is opened.
@@ -47,12 +46,14 @@ pub(crate) struct Scanned {
 }
 
 impl Segment {
-    /// Opens a segment that may reach beyond the recovery point.
+    /// Opens a segment that may reach beyond the recovery point. `before_cut` is called before something is cut off, to take
+    /// away what follows.
     pub(crate) fn open(
         place: &Place,
         base: Offset,
         found: Found,
         config: &LogConfig,
+        before_cut: &dyn Fn() -> Result<(), LogError>,
     ) -> Result<(Segment, Scanned), LogError> {
         let segment = Segment::unread(place, base, config)?;
         if found.last_stop != LastStop::Clean {
@@ -70,7 +71,7 @@ impl Segment {
             Err(error) => return Err(error),
         };
         start.before.epoch = start.before.epoch.max(found.epoch);
-        let scanned = segment.recover(start, found)?;
+        let scanned = segment.recover(start, found, before_cut)?;
         Ok((segment, scanned))
     }
 
@@ -157,7 +158,12 @@ impl Segment {
     }
 
     /// Reads, checks and indexes everything from `walk` on; cuts what is torn.
-    fn recover(&self, mut walk: Walk, found: Found) -> Result<Scanned, LogError> {
+    fn recover(
+        &self,
+        mut walk: Walk,
+        found: Found,
+        before_cut: &dyn Fn() -> Result<(), LogError>,
+    ) -> Result<Scanned, LogError> {
         let mut scanned = Scanned::default();
         let size = self.size();
         while walk.reached < size {
@@ -173,6 +179,7 @@ impl Segment {
                 None => {
                     scanned.cut_bytes = size - position;
                     tracing::warn!(segment = %self.log_path().display(), position, cut_bytes = scanned.cut_bytes, why, "cutting a torn tail");
+                    before_cut()?;
                     self.cut_at(position, walk.before.next)?;
                     break;
                 }
@@ -227,11 +234,9 @@ impl Segment {
 
     /// Cuts the segment at the batch that holds `offset`. Only what lies behind the last index entry that stays is read.
     pub(crate) fn truncate_to(&self, offset: Offset, config: &LogConfig) -> Result<(), LogError> {
+        let found = self.around_damage(|| self.locate(offset))?;
         let hole = self.checked.damage_at(offset).map(|hole| (hole.bytes.start, hole.offsets.start));
-        let found = match hole {
-            Some(hole) => Some(hole),
-            None => self.locate(offset)?.map(|found| (found.position, found.header.base_offset)),
-        };
+        let found = hole.or(found.map(|found| (found.position, found.header.base_offset)));
         let Some((position, base)) = found else { return Ok(()) };
         self.set_len(position)?;
         {
@@ -265,14 +270,10 @@ impl Segment {
         };
         let mut next = self.base;
         let mut failure = None;
-        self.walk(start, self.size(), Patience::Waits, |position, header: &BatchHeader| {
+        self.for_each_header(start, |position, header: &BatchHeader| {
             next = header.next_offset();
-            match self.index(&mut self.inner.write(), position, header, config.index_interval_bytes) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
+            if failure.is_none() {
+                failure = self.index(&mut self.inner.write(), position, header, config.index_interval_bytes).err();
             }
         })?;
         let last_hole = self.checked.damage().last().map_or(self.base, |hole| hole.offsets.end);
