@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kafka_protocol::messages::{GroupId as WireGroupId, TopicName as WireTopicName};
 use kafka_protocol::protocol::StrBytes;
 use twinstream_coordinator::group::{Answer, InstanceId, MemberId, Request};
@@ -23,6 +24,11 @@ pub(super) fn instance_id(wire: Option<&StrBytes>) -> Option<InstanceId> {
 
 pub(super) fn text(wire: &StrBytes) -> Arc<str> {
     Arc::from(wire.as_str())
+}
+
+/// Bytes that outlive their request: a slice of the frame would hold all of it in memory for as long as a group lives.
+pub(super) fn kept_bytes(wire: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(wire)
 }
 
 pub(super) fn wire(text: &str) -> StrBytes {
@@ -68,4 +74,17 @@ pub(super) async fn call(
 pub(super) fn mismatched(answer: &Answer) -> ErrorCode {
     tracing::error!(?answer, "group coordinator answered another question");
     ErrorCode::UnknownServerError
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_group_keeps_does_not_hold_the_frame() {
+        let frame = Bytes::from(b"header, metadata and a megabyte behind them".to_vec());
+        let kept = kept_bytes(&frame.slice(8..16));
+        assert!(frame.is_unique());
+        assert_eq!(kept, b"metadata"[..]);
+    }
 }

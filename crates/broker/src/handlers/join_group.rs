@@ -14,7 +14,7 @@ use twinstream_coordinator::group::{Answer, Generation, Join, JoinAnswer, Protoc
 use twinstream_model::ErrorCode;
 use uuid::Uuid;
 
-use super::group_wire::{call, group_id, instance_id, member_id, mismatched, text, wire};
+use super::group_wire::{call, group_id, instance_id, kept_bytes, member_id, mismatched, text, wire};
 use crate::context::{Broker, Operation, RequestContext};
 
 const REBALANCE_TIMEOUT_SINCE: i16 = 1;
@@ -53,7 +53,7 @@ fn parse(ctx: &RequestContext, request: JoinGroupRequest) -> Join {
             false => request.session_timeout_ms,
         },
         protocol_type: text(&request.protocol_type),
-        protocols: protocols.map(|p| Protocol { name: text(&p.name), metadata: p.metadata.clone() }).collect(),
+        protocols: protocols.map(|p| Protocol { name: text(&p.name), metadata: kept_bytes(&p.metadata) }).collect(),
         reason: request.reason.as_ref().map(text),
         requires_member_id: ctx.api_version >= MEMBER_ID_REQUIRED_SINCE,
         can_skip_assignment: ctx.api_version >= SKIP_ASSIGNMENT_SINCE,
