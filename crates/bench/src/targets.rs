@@ -279,7 +279,8 @@ pub fn judge(goal: Goal, ours: Spread, ratio: Option<Spread>, limit: ClientLimit
     let of_ratio = |good: fn(f64, f64) -> bool, wanted: f64, excuse: bool| match ratio {
         None => Verdict::NotCompared,
         Some(ratio) if good(ratio.median, wanted) => Verdict::Met,
-        Some(_) if excuse => Verdict::ClientIsTheLimit,
+        // A client that reached more on the rival was not at its limit.
+        Some(ratio) if excuse && ratio.median >= 1.0 - NOISE => Verdict::ClientIsTheLimit,
         Some(_) => Verdict::Missed,
     };
     // Where even is the goal, noise decides about the last percents.

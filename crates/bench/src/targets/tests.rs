@@ -26,6 +26,14 @@ fn a_busy_client_excuses_a_rate_but_no_cost() {
 }
 
 #[test]
+fn a_busy_client_does_not_excuse_what_is_slower_than_the_rival() {
+    let busy = ClientLimit { busiest_share: 0.99, of_ceiling: Some(0.99) };
+    let verdict = |ratio: f64| judge(Goal::RatioAtLeastOrClientLimit(1.1), at(1.0), Some(at(ratio)), busy);
+    assert_eq!(verdict(0.98), Verdict::ClientIsTheLimit);
+    assert_eq!(verdict(0.9), Verdict::Missed);
+}
+
+#[test]
 fn a_rate_near_what_the_client_reaches_against_nobody_is_the_clients_limit() {
     let near = ClientLimit { busiest_share: 0.5, of_ceiling: Some(0.93) };
     assert_eq!(judge(Goal::RatioAtLeastOrClientLimit(2.0), at(1.0), Some(at(1.5)), near), Verdict::ClientIsTheLimit);
