@@ -213,11 +213,11 @@ impl Segment {
             inner.remember(Located { position, header: *batch });
             position += batch.len as u64;
         }
-        drop(inner);
         if let Some(last) = batches.last() {
             self.next.store(last.next_offset().0, Ordering::Release);
         }
         self.size.store(position, Ordering::Release);
+        drop(inner); // who holds it sees the two as they belong together
         Ok(())
     }
 

@@ -6,22 +6,37 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use parking_lot::Mutex;
+
 #[derive(Debug, Default)]
-pub(super) struct Cuts(AtomicU64);
+pub(super) struct Cuts {
+    count: AtomicU64,
+    /// Held by whoever begins to cut, and by whoever notes something of a log that must not be cut meanwhile.
+    beginning: Mutex<()>,
+}
 
 /// Somebody cuts, until this is dropped. There is one at a time, the holder of the writer.
 pub(super) struct Cutting<'a>(&'a AtomicU64);
 
 impl Cuts {
     pub(super) fn begin(&self) -> Cutting<'_> {
-        self.0.fetch_add(1, Ordering::AcqRel);
+        let _alone = self.beginning.lock();
+        self.count.fetch_add(1, Ordering::AcqRel);
         fence(Ordering::SeqCst);
-        Cutting(&self.0)
+        Cutting(&self.count)
+    }
+
+    /// Does something short if nobody has cut since, and lets nobody begin to before it is done.
+    pub(super) fn unless_cut(&self, seen: Option<u64>, note: impl FnOnce()) {
+        let _alone = self.beginning.lock();
+        if self.are(seen) {
+            note();
+        }
     }
 
     /// What to compare with later; `None` while somebody cuts.
     pub(super) fn seen(&self) -> Option<u64> {
-        let seen = self.0.load(Ordering::Acquire);
+        let seen = self.count.load(Ordering::Acquire);
         seen.is_multiple_of(2).then_some(seen)
     }
 

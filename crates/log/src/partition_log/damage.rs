@@ -5,8 +5,9 @@
 //! its offsets, all other ranges go on. A repair puts the bytes of another replica in place, and nothing else: the length
 //! of a file and where its batches lie never change by one.
 //!
-//! Invariants: damage is marked under the writer's lock and after a second look, because a log that is cut while it is
-//! checked looks damaged. Not here: how a check is done (`segment::check`), where good bytes come from (broker).
+//! Invariants: damage is marked after a second look, and only if nobody cut the log meanwhile, because a log that is cut
+//! while it is checked looks damaged. No lock is held while it is measured, which may take a second: readers of committed
+//! records come here with the indexes of aborted transactions in their hands, for which a writer may wait. Not here: how a check is done (`segment::check`), where good bytes come from (broker).
 
 use std::sync::Arc;
 
@@ -91,12 +92,12 @@ impl PartitionLog {
 
     /// Looks again at a batch that seems damaged, and marks what is.
     pub(crate) fn mark_damage(&self, segment: &Arc<Segment>, position: u64, why: &str) -> Result<(), LogError> {
-        let _quiet = self.writer.lock();
+        let uncut = self.cuts.seen();
         if position >= segment.size() {
             return Ok(()); // it was cut meanwhile
         }
         let Some(damage) = segment.diagnose(position, self.behind(segment).as_ref())? else { return Ok(()) };
-        segment.add_damage(damage, why);
+        self.cuts.unless_cut(uncut, || segment.add_damage(damage, why));
         Ok(())
     }
 

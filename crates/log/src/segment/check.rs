@@ -37,6 +37,13 @@ pub(super) struct Before {
     pub(super) epoch: LeaderEpoch,
 }
 
+/// How far a segment reaches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    pub(super) size: u64,
+    pub(super) next: Offset,
+}
+
 /// How far a check came.
 #[derive(Debug)]
 pub(crate) enum Verdict {
@@ -197,7 +204,17 @@ impl Segment {
     /// Measures the damage at `position`, a border; `None` if there is none.
     pub(crate) fn diagnose(&self, position: u64, behind: Option<&BatchHeader>) -> Result<Option<Damage>, LogError> {
         self.ensure_loaded(Patience::Waits)?;
-        self.diagnose_in(&self.inner.read().offsets, position, behind)
+        let file = self.file.get()?;
+        let (before, extent) = {
+            let inner = self.inner.read();
+            (self.before(&file, &inner.offsets, position)?, self.extent())
+        };
+        self.measure(position, before, extent, behind)
+    }
+
+    /// Size and next offset, which belong together for who holds `inner`.
+    pub(super) fn extent(&self) -> Extent {
+        Extent { size: self.size(), next: self.next_offset() }
     }
 
     /// Like [`Segment::diagnose`], for who holds the index.
@@ -208,7 +225,7 @@ impl Segment {
         behind: Option<&BatchHeader>,
     ) -> Result<Option<Damage>, LogError> {
         let before = self.before(&*self.file.get()?, offsets, position)?;
-        self.measure(position, before, behind)
+        self.measure(position, before, self.extent(), behind)
     }
 
     /// Measures the damage at `position`, of which it is known what comes before.
@@ -216,11 +233,11 @@ impl Segment {
         &self,
         position: u64,
         before: Before,
+        extent: Extent,
         behind: Option<&BatchHeader>,
     ) -> Result<Option<Damage>, LogError> {
         let file = self.file.get()?;
-        let size = self.size();
-        let limit = self.next_offset();
+        let Extent { size, next: limit } = extent;
         let mut walk = Walk::from(position, before);
         let tail = scan::checked(&file, position, size, |position, header| {
             walk.step(position, header, limit)?;
@@ -236,7 +253,7 @@ impl Segment {
                 return Ok(None);
             }
         }
-        let next = self.next_good(&file, position + 1, before, limit)?;
+        let next = self.next_good(&file, position + 1, before, extent)?;
         let (end, next) = next.map_or((size, limit), |(at, header)| (at, header.base_offset));
         Ok(Some(Damage { base: self.base, bytes: position..end, offsets: before.next..next.max(before.next) }))
     }
@@ -247,9 +264,8 @@ impl Segment {
         file: &File,
         mut position: u64,
         before: Before,
-        limit: Offset,
+        Extent { size, next: limit }: Extent,
     ) -> Result<Option<(u64, BatchHeader)>, LogError> {
-        let size = self.size();
         let mut window = vec![0; SEARCH_BYTES.min(usize::try_from(size).unwrap_or(SEARCH_BYTES))];
         while position + HEADER_BYTES as u64 <= size {
             let read =

@@ -220,7 +220,7 @@ impl Segment {
 
     /// The damage at a position, if good batches follow, here or in the next segment.
     fn hole_at(&self, position: u64, before: Before, found: Found) -> Result<Option<Damage>, LogError> {
-        let damage = self.measure(position, before, None)?;
+        let damage = self.measure(position, before, self.extent(), None)?;
         Ok(damage.filter(|damage| damage.bytes.end < self.size() || found.next.is_some()))
     }
 

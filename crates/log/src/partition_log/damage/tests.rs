@@ -390,3 +390,20 @@ fn what_follows_a_cut_goes_before_it() {
     assert_eq!(log.end(), bases[1] + RECORDS);
     assert_eq!(log.files(".log").len(), 2);
 }
+
+#[test]
+fn damage_is_marked_while_somebody_writes() {
+    let log = damaged(100, 70);
+    // A reader of committed records holds what a writer may wait for.
+    let _writes = log.log.writer.lock();
+    assert!(matches!(read_ready(&log, 100), Err(ReadError::Damaged { .. })));
+    assert!(log.log.is_damaged());
+}
+
+#[test]
+fn damage_that_was_measured_before_a_cut_is_not_marked_after_it() {
+    let log = damaged(100, 70);
+    let uncut = log.log.cuts.seen();
+    let _cut = log.log.truncate_to(Offset(100)).unwrap();
+    log.log.cuts.unless_cut(uncut, || panic!("it is another log now"));
+}
