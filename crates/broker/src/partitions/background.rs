@@ -47,7 +47,8 @@ impl PartitionManager {
     fn for_each_log(&self, job: &'static str, work: impl Fn(&PartitionLog) -> Result<(), LogError>) {
         for (at, (partition, _)) in self.all() {
             match work(partition.log()) {
-                Ok(()) | Err(LogError::Closed | LogError::Poisoned { .. }) => {}
+                Ok(()) => {}
+                Err(error) if error.is_known() => {}
                 Err(error) => tracing::error!(partition = %at, job, error = %error.chain(), "background work failed"),
             }
         }

@@ -187,6 +187,12 @@ impl Directories {
         Ok(log)
     }
 
+    /// Up to where a log was on the disk when this process started, as the last owner wrote down.
+    pub(super) fn recovery_point(&self, dir: usize, at: &TopicPartition) -> Offset {
+        let held = self.dirs[dir].held.as_ref();
+        held.and_then(|held| held.history.recovery_points.get(at).copied()).unwrap_or(Offset(0))
+    }
+
     /// Makes the log of a new partition.
     pub(super) fn create_log(
         &self,

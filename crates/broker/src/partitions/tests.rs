@@ -417,6 +417,27 @@ fn damaged_checkpoint_costs_a_scan_and_no_data() {
 }
 
 #[test]
+fn log_that_lost_its_end_says_so_before_others_take_the_offsets() {
+    let (_root, dirs) = one_dir();
+    let mut cluster = Cluster::new();
+    cluster.topic("t", 7, 1);
+    let manager = open(&dirs);
+    manager.reconcile(&cluster.image).unwrap();
+    ["a", "b"].map(|value| append(&manager.get(&at("t", 0)).unwrap(), &[value]));
+    manager.close();
+    drop(manager);
+    let checkpoint = dirs[0].join("recovery-point-offset-checkpoint");
+    assert_eq!(std::fs::read_to_string(&checkpoint).unwrap(), "0\n1\nt 0 2\n");
+    let file = std::fs::OpenOptions::new().write(true).open(dirs[0].join("t-0/00000000000000000000.log")).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    let manager = open(&dirs);
+    manager.reconcile(&cluster.image).unwrap();
+    assert_eq!(manager.get(&at("t", 0)).unwrap().log().log_end_offset(), Offset(1));
+    let text = std::fs::read_to_string(&checkpoint).unwrap();
+    assert!(!text.contains("t 0 2"), "{text}");
+}
+
+#[test]
 fn deleted_records_stay_deleted_after_a_restart() {
     let (_root, dirs) = one_dir();
     let mut cluster = Cluster::new();

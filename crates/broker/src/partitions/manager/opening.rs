@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use twinstream_log::PartitionLog;
+use twinstream_log::{Checkpoint, PartitionLog};
 use twinstream_metadata::Image;
 use twinstream_model::{TopicId, TopicPartition};
 
@@ -106,6 +106,10 @@ impl PartitionManager {
 
     fn open_one(&self, wanted: Wanted) -> Result<(), PartitionsError> {
         let log = self.open_log(&wanted)?;
+        if log.recovery_point() < self.directories.recovery_point(wanted.dir, &wanted.at) {
+            // Records are gone that were on the disk. Before others take their offsets: the next start must check those.
+            self.write_checkpoint(Checkpoint::RecoveryPoint, wanted.dir);
+        }
         let around = Surroundings {
             node: self.node,
             isr: Arc::clone(&self.replicas.isr),
