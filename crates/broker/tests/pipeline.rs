@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Buf;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse};
 use kafka_protocol::protocol::{Decodable, StrBytes};
-use support::TestBroker;
-use support::records::{create_topic, fetch_request, produce, values};
+use support::records::{create_topic, fetch_request, produce, produce_request, values};
+use support::{Client, TestBroker, free_port, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn api_versions() -> ApiVersionsRequest {
@@ -127,14 +127,14 @@ async fn pipelined_requests_are_answered_in_order() {
 async fn connections_over_the_limit_are_closed_and_places_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let broker = TestBroker::start(dir.path(), &[("max.connections.per.ip", "2")]).await;
-    support::wait_until("the starting client's place is free", async || {
+    wait_until("the starting client's place is free", async || {
         let mut first = broker.client().await;
         let mut second = broker.client().await;
         let both = first.try_call(api_versions(), 3).await.is_ok() && second.try_call(api_versions(), 3).await.is_ok();
         both && broker.client().await.is_closed().await
     })
     .await;
-    support::wait_until("a closed connection gives its place back", async || {
+    wait_until("a closed connection gives its place back", async || {
         broker.client().await.try_call(api_versions(), 3).await.is_ok()
     })
     .await;
@@ -202,6 +202,31 @@ async fn requests_that_wait_keep_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn batches_that_wait_for_the_start_make_room_for_what_the_start_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    // Its controller never comes, so it never serves.
+    let broker =
+        TestBroker::launch(dir.path(), 2, free_port(), free_port(), &[("queued.max.request.bytes", "1000000")]);
+    let mut first = None;
+    wait_until("its port is open", async || {
+        first = Client::try_connect(broker.port).await.ok();
+        first.is_some()
+    })
+    .await;
+    let (mut first, mut second) = (first.unwrap(), broker.client().await);
+    let large = produce_request("t", 0, 1, values(&[&"x".repeat(600_000)]));
+    first.send(&large, 9).await;
+    assert_eq!(broker.client().await.call(api_versions(), 3).await.error_code, 0);
+    second.send(&large, 9).await;
+    // Whichever of the two came first.
+    let closed = async {
+        tokio::select! { closed = first.is_closed() => closed, closed = second.is_closed() => closed }
+    };
+    assert!(closed.await, "the memory of a batch is held for a start that may need it");
+    broker.stop().await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_waits_no_longer_than_an_idle_connection_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let broker = TestBroker::start(dir.path(), &[("connections.max.idle.ms", "2000")]).await;
@@ -215,7 +240,7 @@ async fn a_fetch_waits_no_longer_than_an_idle_connection_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_served_under_kafkas_names() {
     let dir = tempfile::tempdir().unwrap();
-    let address = format!("127.0.0.1:{}", support::free_port());
+    let address = format!("127.0.0.1:{}", free_port());
     let broker = TestBroker::start(dir.path(), &[("twinstream.metrics.listener", &address)]).await;
     let mut client = broker.client().await;
     create_topic(&mut client, "t", 1, &[]).await;

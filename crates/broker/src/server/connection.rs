@@ -27,7 +27,7 @@ use twinstream_model::ErrorCode;
 use twinstream_protocol::frame::decode_request_header;
 
 use super::frame::{Frame, FrameError, FrameReader, HeaderStart};
-use super::memory::RequestMemory;
+use super::memory::{RequestMemory, Reservation};
 use super::response::{self, IntoResponse, Promise, Response, SendError};
 use crate::context::{Broker, Principal, RequestContext};
 use crate::handlers::{self, DispatchError};
@@ -58,6 +58,8 @@ enum ConnectionError {
     Send { api: &'static str, source: SendError },
     #[error("the broker stops before it was ready")]
     Stopping,
+    #[error("the broker is not ready yet, and others wait for the memory of the request")]
+    NotReady,
     #[error("failed request with acks=0")]
     FailedSilently,
 }
@@ -66,7 +68,10 @@ impl ConnectionError {
     /// Whether this is the ordinary end of a connection, not worth a warning.
     fn is_ordinary(&self) -> bool {
         match self {
-            Self::Frame(FrameError::Idle(_) | FrameError::Io(_)) | Self::FailedSilently | Self::Stopping => true,
+            Self::Frame(FrameError::Idle(_) | FrameError::Io(_))
+            | Self::FailedSilently
+            | Self::Stopping
+            | Self::NotReady => true,
             Self::Send { source, .. } => matches!(source, SendError::Io(_)),
             _ => false,
         }
@@ -75,6 +80,9 @@ impl ConnectionError {
 
 /// Answers that a connection may owe while it reads on: clients rarely have more requests in flight.
 const PROMISES_MAX: usize = 16;
+
+/// How often a request that waits for the broker to be ready looks whether others wait for its memory.
+const WANTED_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Serves one connection until it ends, and logs why if somebody should know.
 pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream, peer: SocketAddr, settings: ConnectionSettings) {
@@ -186,7 +194,7 @@ impl Connection {
         } else if handlers::is_internal(ctx.api_key) {
             handlers::dispatch_internal(&self.broker, &ctx, bytes).await
         } else {
-            self.until_serving(&ctx).await?;
+            self.until_serving(&ctx, memory.as_ref()).await?;
             handlers::dispatch(&self.broker, &ctx, bytes).await?
         };
         drop(memory);
@@ -214,14 +222,25 @@ impl Connection {
     }
 
     /// Lets requests of clients wait until the broker can answer them: it is better than telling them that their topics
-    /// do not exist. ApiVersions and requests of other nodes go on, since they are part of the start.
-    async fn until_serving(&mut self, ctx: &RequestContext) -> Result<(), ConnectionError> {
+    /// do not exist. ApiVersions and requests of other nodes go on, since they are part of the start. They must not wait for
+    /// memory either: a batch that holds what others wait for makes room, and its client comes again.
+    async fn until_serving(
+        &mut self,
+        ctx: &RequestContext,
+        memory: Option<&Reservation>,
+    ) -> Result<(), ConnectionError> {
         if ctx.api_key == ApiKey::ApiVersions as i16 || self.broker.serving.is_cancelled() {
             return Ok(());
         }
-        tokio::select! {
-            () = self.broker.serving.cancelled() => Ok(()),
-            () = self.broker.shutdown.cancelled() => Err(ConnectionError::Stopping),
+        loop {
+            tokio::select! {
+                () = self.broker.serving.cancelled() => return Ok(()),
+                () = self.broker.shutdown.cancelled() => return Err(ConnectionError::Stopping),
+                () = tokio::time::sleep(WANTED_INTERVAL) => {}
+            }
+            if memory.is_some_and(Reservation::is_wanted) {
+                return Err(ConnectionError::NotReady);
+            }
         }
     }
 

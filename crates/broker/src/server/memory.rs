@@ -81,6 +81,11 @@ impl Reservation {
     pub(crate) fn is_small(&self) -> bool {
         self.lane.is_small
     }
+
+    /// Whether others wait for what this one holds.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.lane.waiting.load(Ordering::Relaxed) > 0
+    }
 }
 
 impl Lane {
@@ -127,7 +132,7 @@ impl Incoming {
 
     /// Whether this frame should make room: it is slow, and others wait for memory. Asking costs one load unless they do.
     pub(crate) fn is_in_the_way(&self, got: usize, now: Instant) -> bool {
-        self.memory.lane.waiting.load(Ordering::Relaxed) > 0 && is_slow(got, now.duration_since(self.since))
+        self.memory.is_wanted() && is_slow(got, now.duration_since(self.since))
     }
 
     pub(crate) fn age(&self) -> Duration {
