@@ -168,7 +168,7 @@ impl Disk {
     pub(crate) fn flush_all(&self) -> Result<(), LogError> {
         let flushed = self.watch().and_then(|()| {
             let file_system = self.file_system.lock();
-            let flushed = file_system.as_ref().map_or(Ok(()), |dir| rustix::fs::syncfs(dir));
+            let flushed = file_system.as_ref().map_or(Ok(()), rustix::fs::syncfs);
             flushed.map_err(|error| LogError::io("flush the file system of", &self.path)(error.into()))
         });
         flushed.inspect_err(|error| {

@@ -52,8 +52,7 @@ impl PartitionLog {
     /// that are missing, and take exactly the room of the damage: replicas are copies of bytes.
     pub fn repair(&self, damage: &Damage, records: &[u8]) -> Result<Repaired, LogError> {
         self.check_usable()?;
-        let _quiet = self.flushing.lock();
-        let _alone = self.writer.lock();
+        let _uncut = self.flushing.lock(); // appends go on: they are far behind, and this waits for the disk
         let segments = self.segments.load_full();
         let holder = segments.iter().find(|segment| segment.base() == damage.base && segment.damage().contains(damage));
         let Some(segment) = holder else { return Ok(Repaired::Gone) };

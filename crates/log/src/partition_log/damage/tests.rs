@@ -16,7 +16,9 @@ fn config() -> LogConfig {
 /// Forty batches of five records; offsets 0 to 199.
 fn filled() -> Fixture {
     let log = Fixture::new(config());
-    (0..40).for_each(|_| drop(log.fill(RECORDS)));
+    (0..40).for_each(|_| {
+        log.fill(RECORDS);
+    });
     log
 }
 
@@ -231,7 +233,9 @@ fn cut_before_damage_takes_it_along() {
     scrub(&log);
     assert_eq!(log.log.truncate_to(Offset(100)).unwrap().log_end, Offset(100));
     assert!(!log.log.is_damaged());
-    (0..5).for_each(|_| drop(log.fill(RECORDS)));
+    (0..5).for_each(|_| {
+        log.fill(RECORDS);
+    });
     assert_eq!(readable(&log), (0..25).map(|i| i * RECORDS).collect::<Vec<i64>>());
 }
 
@@ -277,7 +281,9 @@ fn opening_after_a_clean_stop_opens_no_file_of_closed_segments() {
 fn log_works_with_hardly_any_descriptors() {
     let files = OpenFiles::new(1);
     let log = Fixture::new(config()).reopen(|opening| opening.files = Arc::clone(&files));
-    (0..40).for_each(|_| drop(log.fill(RECORDS)));
+    (0..40).for_each(|_| {
+        log.fill(RECORDS);
+    });
     assert_eq!(log.bases(0).len(), 40);
     log.log.flush(NOW).unwrap();
     assert_eq!(files.open(), 1);
@@ -392,12 +398,13 @@ fn what_follows_a_cut_goes_before_it() {
 }
 
 #[test]
-fn damage_is_marked_while_somebody_writes() {
+fn damage_is_marked_and_repaired_while_somebody_writes() {
     let log = damaged(100, 70);
     // A reader of committed records holds what a writer may wait for.
     let _writes = log.log.writer.lock();
     assert!(matches!(read_ready(&log, 100), Err(ReadError::Damaged { .. })));
     assert!(log.log.is_damaged());
+    assert_eq!(log.log.repair(&log.log.damage()[0], &filled().read(100)).unwrap(), Repaired::Done);
 }
 
 #[test]
