@@ -423,7 +423,9 @@ fn log_that_lost_its_end_says_so_before_others_take_the_offsets() {
     cluster.topic("t", 7, 1);
     let manager = open(&dirs);
     manager.reconcile(&cluster.image).unwrap();
-    ["a", "b"].map(|value| append(&manager.get(&at("t", 0)).unwrap(), &[value]));
+    for value in ["a", "b"] {
+        append(&manager.get(&at("t", 0)).unwrap(), &[value]);
+    }
     manager.close();
     drop(manager);
     let checkpoint = dirs[0].join("recovery-point-offset-checkpoint");
