@@ -125,7 +125,11 @@ impl Rules<'_> {
         if stay.is_empty() {
             return Ok((Kept::Nothing, 0));
         }
-        let needs_horizon = header.delete_horizon().is_none() && stay.iter().any(|record| record.value.is_none());
+        // A cleaning that ends inside of a batch has not reached the tombstones behind: their time would run before the
+        // older records of their keys are gone, and a reader could miss them (in Kafka he can).
+        let is_reached = self.map.latest().is_some_and(|latest| header.last_offset() <= latest);
+        let has_tombstone = stay.iter().any(|record| record.value.is_none());
+        let needs_horizon = is_reached && has_tombstone && header.delete_horizon().is_none();
         let stays = stay.len() as u64;
         if stay.len() == all && !needs_horizon {
             return Ok((Kept::AsItIs, stays));

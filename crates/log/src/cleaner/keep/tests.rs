@@ -259,3 +259,15 @@ fn records_out_of_order_are_an_error_and_no_panic() {
     let judged = rules.judge(&batch, false, &mut CleanedTransactions::default(), &mut Counts::default());
     assert!(matches!(judged, Err(JudgeError::Disorder(_))), "{judged:?}");
 }
+
+#[test]
+fn time_of_tombstones_runs_from_the_cleaning_that_reaches_all_of_their_batch() {
+    let original = batch("a b");
+    let mut case = Case::new(&[("a", 10)]);
+    case.map = map(&[("a", 10)], 10); // the map was full before b
+    assert_eq!(case.shows(&original), "same 10:a 11:b");
+    let mut case = Case::new(&[("b", 11)]);
+    case.map = map(&[("b", 11)], 11);
+    let Kept::Rewritten(bytes) = case.judge(&original) else { panic!("it has a horizon now") };
+    assert_eq!(BatchView::parse(&bytes).unwrap().header().delete_horizon(), Some(NOW + RETENTION));
+}
