@@ -366,6 +366,4 @@ fn assign(batches: &mut [Prepared<'_>], base: Offset, epoch: LeaderEpoch) -> Res
 }
 
 #[cfg(test)]
-mod model_tests;
-#[cfg(test)]
 mod tests;

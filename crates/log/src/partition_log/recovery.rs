@@ -95,12 +95,15 @@ impl PartitionLog {
         let partition = directory::parse_folder(name)
             .ok_or_else(|| LogError::damaged(dir, "folder is not named <topic>-<partition>"))?;
         let topic_id = read_topic_id(dir)?;
-        let listing = tidy(dir)?;
+        let mut listing = tidy(dir)?;
         let place = Place::new(dir, Arc::clone(&opening.files));
         let (mut segments, scanned) = open_segments(&place, &listing.bases, &partition, &opening)?;
         let mut end = segments.last().map_or(Offset(0), |segment| segment.next_offset());
         if end < opening.log_start {
             tracing::warn!(%partition, end = end.0, log_start = opening.log_start.0, "log ends before its start, starting anew there");
+            // Producers that wrote what is gone would have transactions open that never end.
+            super::snapshots::remove_all(dir)?;
+            listing.snapshots.clear();
             segments = restart_at(&place, segments, opening.log_start, &opening.config)?;
             end = opening.log_start;
         }

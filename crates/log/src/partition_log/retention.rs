@@ -95,7 +95,8 @@ impl PartitionLog {
             if next > high_watermark || (active && segment.size() == 0) {
                 break;
             }
-            let below_start = next <= start && !active;
+            // Who reads at the start of a compacted log goes on behind a gap there, so the start stays for it.
+            let below_start = segments.get(i + 1).is_some_and(|behind| behind.base() <= start);
             let deletes = config.cleanup.delete && claim == Claim::ByConfig;
             let by_age = deletes && is_old(segment, now, config)?;
             let by_size =

@@ -237,7 +237,8 @@ impl Segment {
         let found = self.around_damage(|| self.locate(offset))?;
         let hole = self.checked.damage_at(offset).map(|hole| (hole.bytes.start, hole.offsets.start));
         let found = hole.or(found.map(|found| (found.position, found.header.base_offset)));
-        let Some((position, base)) = found else { return Ok(()) };
+        // Nothing lies there, but a closed segment counts the gap behind its records, too.
+        let Some((position, base)) = found else { return self.load_tail(config) };
         self.set_len(position)?;
         {
             let mut inner = self.inner.write();
