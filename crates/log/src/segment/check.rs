@@ -126,6 +126,7 @@ impl Segment {
     pub(crate) fn check_index_entries(&self, batches: &[(u64, BatchHeader)]) -> Result<(), LogError> {
         let Some(((start, first), (end, last))) = batches.first().zip(batches.last()) else { return Ok(()) };
         let relative = |offset: Offset| offset.0 - self.base.0;
+        let end = end + last.len as u64; // an entry may lead into the middle of the last batch
         let (offsets, times) = {
             let inner = self.inner.read();
             let ascend = || -> Result<bool, LogError> {
@@ -142,7 +143,7 @@ impl Segment {
             }
             let offsets = inner
                 .offsets
-                .between(|entry| u64::from(entry.position) < *start, |entry| u64::from(entry.position) <= *end)?;
+                .between(|entry| u64::from(entry.position) < *start, |entry| u64::from(entry.position) < end)?;
             let times = inner.times.between(
                 |entry| i64::from(entry.relative) < relative(first.base_offset),
                 |entry| i64::from(entry.relative) <= relative(last.last_offset()),
@@ -184,12 +185,14 @@ impl Segment {
         if position == 0 {
             return Ok(nothing);
         }
-        if let Some(hole) = self.checked.damage().iter().find(|hole| hole.bytes.end == position) {
-            return Ok(Before { next: hole.offsets.end, ..nothing });
-        }
-        let mut before = nothing;
         let entry = offsets.last_where(|entry| u64::from(entry.position) < position)?;
-        let from = entry.map_or(0, |entry| u64::from(entry.position));
+        let mut from = entry.map_or(0, |entry| u64::from(entry.position));
+        let mut before = nothing;
+        // What a damaged batch says counts for nothing.
+        let known = self.checked.damage();
+        if let Some(hole) = known.iter().rev().find(|hole| hole.bytes.end <= position && hole.bytes.end > from) {
+            (from, before.next) = (hole.bytes.end, hole.offsets.end);
+        }
         let tail = scan::headers(file, from, position, |_, header| {
             before = before.then(header);
             ControlFlow::Continue(())
@@ -361,10 +364,17 @@ impl Walk {
     }
 
     /// The last batch, if the next one does not fit to it and would fit without it.
-    fn suspect(&self, next: &BatchHeader, limit: Offset) -> Option<u64> {
+    pub(super) fn suspect(&self, next: &BatchHeader, limit: Offset) -> Option<u64> {
         let (position, before) = self.last?;
         let is_odd = self.before.admits(next, limit).is_err() && before.admits(next, limit).is_ok();
         is_odd.then_some(position)
+    }
+
+    /// Takes the last step back.
+    pub(super) fn step_back(&mut self) {
+        if let Some((position, before)) = self.last.take() {
+            (self.reached, self.before) = (position, before);
+        }
     }
 }
 
@@ -373,7 +383,7 @@ impl Before {
         Before { next: header.next_offset(), epoch: self.epoch.max(header.leader_epoch) }
     }
 
-    fn admits(&self, header: &BatchHeader, limit: Offset) -> Result<(), String> {
+    pub(super) fn admits(&self, header: &BatchHeader, limit: Offset) -> Result<(), String> {
         if header.base_offset < self.next || header.last_offset_delta < 0 || header.next_offset() > limit {
             let (base, end) = (header.base_offset, header.next_offset());
             return Err(format!("offsets {base} to {end} do not fit between {} and {limit}", self.next));

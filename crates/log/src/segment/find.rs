@@ -56,9 +56,20 @@ impl Segment {
         let relative = offset.0.saturating_sub(self.base.0);
         let entry = self.inner.read().offsets.floor(patience, relative)?;
         let from = entry.map_or(0, |entry| u64::from(entry.position));
-        let (mut first, mut found) = (None, None);
-        let walked = self.walk(from, self.size(), patience, |position, header| {
+        // The last offset of a batch that lies here or behind.
+        let key = entry.map(|entry| Offset(self.base.0 + i64::from(entry.relative)));
+        let size = self.size();
+        let limit = self.next_offset(); // after the size, so that no batch lies above it
+        let (mut first, mut found, mut misplaced) = (None, None, None);
+        let (mut next, mut met_key) = (self.base, key.is_none());
+        let walked = self.walk(from, size, patience, |position, header| {
             first.get_or_insert((position, header.base_offset));
+            if header.base_offset < next || header.next_offset() > limit {
+                misplaced = Some(position);
+                return ControlFlow::Break(());
+            }
+            next = header.next_offset();
+            met_key |= Some(header.last_offset()) == key;
             if header.last_offset() < offset {
                 return ControlFlow::Continue(());
             }
@@ -72,6 +83,17 @@ impl Segment {
         };
         if is_odd && from > 0 {
             return Ok(Lookup::Odd(from));
+        }
+        if let Some(position) = misplaced {
+            return Err(self.damaged_batch(position, "its offsets do not fit".to_owned()));
+        }
+        let passed = |found: &Located| self.damage_in(&(from..found.position)).is_some();
+        if found.is_some_and(|found| !met_key && !passed(&found)) {
+            // The batch of the entry may have another offset now, and be passed over.
+            self.may_wait(patience)?;
+            if self.diagnose(from, None)?.is_some() {
+                return Err(self.damaged_batch(from, "its offsets do not fit".to_owned()));
+            }
         }
         walked.map(|()| Lookup::Found(found))
     }
@@ -194,13 +216,24 @@ impl Segment {
         position: u64,
         end: u64,
         patience: Patience,
-        visit: impl FnMut(u64, &BatchHeader) -> ControlFlow<()>,
+        mut visit: impl FnMut(u64, &BatchHeader) -> ControlFlow<()>,
     ) -> Result<(), LogError> {
-        let tail = scan::headers_with(patience, file, position, end, visit);
-        match tail.map_err(LogError::io("read", &self.log_path()))? {
-            Tail::Damaged { position, why } => Err(self.damaged_batch(position, why)),
-            Tail::Whole => Ok(()),
+        let failed = |error| LogError::io("read", &self.log_path())(error);
+        let mut last = None;
+        let tail = scan::headers_with(patience, file, position, end, |at, header| {
+            last = Some((at, header.len));
+            visit(at, header)
+        });
+        let Tail::Damaged { position, why } = tail.map_err(failed)? else { return Ok(()) };
+        // If the length of the batch before is what is wrong, no batch ever began here.
+        self.may_wait(patience)?;
+        if let Some((at, len)) = last {
+            let before = scan::checked(file, at, at + len as u64, |_, _| Ok(ControlFlow::Continue(())));
+            if let Tail::Damaged { position, why } = before.map_err(failed)? {
+                return Err(self.damaged_batch(position, why));
+            }
         }
+        Err(self.damaged_batch(position, why))
     }
 
     pub(super) fn damaged_batch(&self, position: u64, what: String) -> LogError {

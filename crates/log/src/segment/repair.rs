@@ -126,6 +126,9 @@ impl Segment {
         }
         let file = self.file.get()?;
         let before = self.before(&file, &self.inner.read().offsets, position)?;
+        if before.admits(&at.header, self.next_offset()).is_err() {
+            return damaged("leads to a batch that contradicts the one before it");
+        }
         let mut inner = self.inner.write();
         let relative = at.header.base_offset.0 - self.base.0;
         let times = inner.times.last_where(|entry| i64::from(entry.relative) < relative)?;
@@ -193,14 +196,19 @@ impl Segment {
     fn read_on(&self, walk: &mut Walk, scanned: &mut Scanned) -> Result<Option<(u64, String)>, LogError> {
         let start = walk.reached;
         let limit = self.next_offset();
-        let mut failure = None;
-        let tail = scan::checked(&*self.file.get()?, start, self.size(), |position, header| {
-            let epoch = walk.before.epoch;
-            walk.step(position, header, limit)?;
+        let (mut failure, mut suspect) = (None, None);
+        // The last batch is believed when the next one fits to it: its offset and epoch have no checksum.
+        let mut last: Option<(u64, BatchHeader, LeaderEpoch)> = None;
+        let mut believe = |(position, header, epoch): (u64, BatchHeader, LeaderEpoch)| {
             if scanned.epochs.is_empty() || header.leader_epoch > epoch {
                 scanned.epochs.push((header.leader_epoch, header.base_offset));
             }
-            match self.index(&mut self.inner.write(), position, header, self.index_interval) {
+            self.index(&mut self.inner.write(), position, &header, self.index_interval)
+        };
+        let tail = scan::checked(&*self.file.get()?, start, self.size(), |position, header| {
+            let epoch = walk.before.epoch;
+            walk.step(position, header, limit).inspect_err(|_| suspect = walk.suspect(header, limit))?;
+            match last.replace((position, *header, epoch)).map_or(Ok(()), &mut believe) {
                 Ok(()) => Ok(ControlFlow::Continue(())),
                 Err(error) => {
                     failure = Some(error);
@@ -211,10 +219,14 @@ impl Segment {
         if let Some(error) = failure {
             return Err(error);
         }
+        match suspect {
+            Some(_) => walk.step_back(),
+            None => last.map_or(Ok(()), believe)?,
+        }
         self.checked.note(start..walk.reached);
         match tail.map_err(LogError::io("read", &self.log_path()))? {
             Tail::Whole => Ok(None),
-            Tail::Damaged { position, why } => Ok(Some((position, why))),
+            Tail::Damaged { position, why } => Ok(Some((suspect.unwrap_or(position), why))),
         }
     }
 
