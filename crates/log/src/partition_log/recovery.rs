@@ -75,6 +75,20 @@ impl Opening {
     }
 }
 
+impl Opening {
+    /// Where a log that ends at `end` begins. A start behind the end is what a crash may leave that took records, and then
+    /// the log has to go on there. After a clean stop of which nothing is missing it is the checkpoint that is wrong.
+    fn log_start_of(&self, partition: &TopicPartition, end: Offset) -> Offset {
+        let knows_end = self.last_stop == LastStop::Clean && self.recovery_point > Offset(0);
+        if end >= self.log_start || !knows_end || end < self.recovery_point {
+            return self.log_start;
+        }
+        let told = self.log_start.0;
+        tracing::error!(%partition, end = end.0, told, "the checkpoint of log starts is damaged: it names an offset behind the end of the log, and is not believed");
+        Offset(0)
+    }
+}
+
 impl PartitionLog {
     /// Makes the folder of a new partition and opens it. The name of the folder is flushed with its first records and
     /// not here, so that a thousand partitions come into being soon; one that a power loss takes before has nothing in
@@ -99,15 +113,16 @@ impl PartitionLog {
         let place = Place::new(dir, Arc::clone(&opening.files));
         let (mut segments, scanned) = open_segments(&place, &listing.bases, &partition, &opening)?;
         let mut end = segments.last().map_or(Offset(0), |segment| segment.next_offset());
-        if end < opening.log_start {
-            tracing::warn!(%partition, end = end.0, log_start = opening.log_start.0, "log ends before its start, starting anew there");
+        let log_start = opening.log_start_of(&partition, end);
+        if end < log_start {
+            tracing::warn!(%partition, end = end.0, log_start = log_start.0, "log ends before its start, starting anew there");
             // Producers that wrote what is gone would have transactions open that never end.
             super::snapshots::remove_all(dir)?;
             listing.snapshots.clear();
-            segments = restart_at(&place, segments, opening.log_start, &opening.config)?;
-            end = opening.log_start;
+            segments = restart_at(&place, segments, log_start, &opening.config)?;
+            end = log_start;
         }
-        let start = segments[0].base().max(opening.log_start);
+        let start = segments[0].base().max(log_start);
         let epochs = load_epochs(dir, &segments, end, scanned)?;
         let (mut indexes, rebuild_from) = open_txn_indexes(dir, &listing, &segments, end, &opening)?;
         let transactions = Transactions::default();
