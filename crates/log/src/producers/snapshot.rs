@@ -30,6 +30,8 @@ pub(super) fn read(path: &Path) -> Result<Producers, LogError> {
     let version = bytes.first_chunk::<2>().map(|v| i16::from_be_bytes(*v));
     match version {
         Some(VERSION) => decode(&bytes).ok_or_else(|| LogError::damaged(path, "checksum or length is wrong")),
+        // All the rest is as this version has it, so the version is what is wrong.
+        Some(_) if decode(&bytes).is_some() => Err(LogError::damaged(path, "version is wrong")),
         Some(newer) if newer > VERSION => {
             Err(LogError::NewerVersion { path: path.to_owned(), found: newer.to_string(), known: VERSION as u32 })
         }

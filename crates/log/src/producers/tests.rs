@@ -115,6 +115,9 @@ fn damaged_and_newer_snapshots_are_refused() {
     }
     let mut newer = good.clone();
     newer[1] = 2;
+    std::fs::write(&path, &newer).unwrap();
+    assert!(matches!(Producers::load(&path), Err(LogError::Damaged { .. })), "all else is of this version");
+    newer.push(0);
     std::fs::write(&path, newer).unwrap();
     assert!(matches!(Producers::load(&path), Err(LogError::NewerVersion { .. })));
 }
