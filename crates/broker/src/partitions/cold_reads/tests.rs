@@ -67,6 +67,7 @@ async fn what_is_read_aside_is_known_until_the_job_has_ended() {
     assert!(!reads.is_reading_aside(&(TopicId::NONE, PartitionIndex(3), Offset(43))));
     end.send(()).unwrap();
     until(|| !reads.is_reading_aside(&spot)).await;
+    until(|| reads.permits.available_permits() == 1).await; // given back right after
     assert!(reads.run_aside(vec![spot], || panic!("as it should")));
     until(|| !reads.is_reading_aside(&spot)).await;
 }
