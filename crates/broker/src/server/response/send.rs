@@ -32,9 +32,9 @@ const GATHER_MAX: usize = 16 * 1024;
 /// What is gathered before it is sent.
 const GATHERED_MAX: usize = 32 * 1024;
 
-/// One `sendfile` call moves at most this much, then other tasks have their turn: a client that takes bytes as fast as
-/// they come would otherwise hold a runtime thread.
-const SENDFILE_STEP_MAX: usize = 1024 * 1024;
+/// After so much, in one call or several, other tasks have their turn: a client that takes bytes as fast as they come would
+/// otherwise hold a runtime thread for milliseconds. While it does, nobody may be looking at the sockets of the others.
+const TURN_BYTES: usize = 256 * 1024;
 
 /// What was in memory that long ago may be gone.
 const FRESH_FOR: Duration = Duration::from_secs(1);
@@ -96,11 +96,13 @@ struct Outbox<'a> {
     stream: &'a TcpStream,
     stall_limit: Duration,
     buffer: BytesMut,
+    /// Sent since others had their turn.
+    sent: usize,
 }
 
 impl<'a> Outbox<'a> {
     fn new(stream: &'a TcpStream, stall_limit: Duration, capacity: usize) -> Outbox<'a> {
-        Outbox { stream, stall_limit, buffer: BytesMut::with_capacity(capacity) }
+        Outbox { stream, stall_limit, buffer: BytesMut::with_capacity(capacity), sent: 0 }
     }
 
     /// Takes a part; `more` says that others follow.
@@ -146,24 +148,38 @@ impl<'a> Outbox<'a> {
         self.send_bytes(&buffer, more).await
     }
 
-    async fn send_bytes(&self, mut bytes: &[u8], more: bool) -> Result<(), SendError> {
-        let flags = if more { SendFlags::MORE | SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL };
+    async fn send_bytes(&mut self, mut bytes: &[u8], more: bool) -> Result<(), SendError> {
         while !bytes.is_empty() {
+            self.let_others().await;
+            let piece = &bytes[..bytes.len().min(TURN_BYTES - self.sent)];
+            let flags = match more || piece.len() < bytes.len() {
+                true => SendFlags::MORE | SendFlags::NOSIGNAL,
+                false => SendFlags::NOSIGNAL,
+            };
             let sent = self
-                .when_writable(|| rustix::net::send(self.stream.as_fd(), bytes, flags).map_err(io::Error::from))
+                .when_writable(|| rustix::net::send(self.stream.as_fd(), piece, flags).map_err(io::Error::from))
                 .await?;
             bytes = &bytes[sent..];
+            self.sent += sent;
         }
         Ok(())
     }
 
-    async fn send_file(&self, range: &FileRange) -> Result<(), SendError> {
+    async fn let_others(&mut self) {
+        if self.sent >= TURN_BYTES {
+            self.sent = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn send_file(&mut self, range: &FileRange) -> Result<(), SendError> {
         let (socket, file) = (self.stream.as_fd(), range.file.as_fd());
         let begun = Instant::now();
         let mut position = range.position;
         let mut left = range.length;
         while left > 0 {
-            let step = left.min(SENDFILE_STEP_MAX);
+            self.let_others().await;
+            let step = left.min(TURN_BYTES - self.sent);
             if begun.elapsed() > FRESH_FOR {
                 bring_back(range, position..position + step as u64).await?;
             }
@@ -176,9 +192,7 @@ impl<'a> Outbox<'a> {
                 return Err(SendError::ShortFile { missing: left });
             }
             left -= sent;
-            if left > 0 {
-                tokio::task::yield_now().await;
-            }
+            self.sent += sent;
         }
         Ok(())
     }
