@@ -16,7 +16,7 @@ use crate::open_files::Handle;
 use crate::page_cache::Patience;
 
 /// Entries that wait in memory before they are written.
-const PENDING_MAX: usize = 64;
+const PENDING_MAX: usize = 256;
 /// A search on disk that is down to this many entries reads them at once.
 const BLOCK_ENTRIES: usize = 256;
 /// Entries that are taken out at once.

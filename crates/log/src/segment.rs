@@ -37,8 +37,9 @@ pub(crate) use repair::Found;
 /// Batches whose place is remembered: more than appends between two fetches of a follower that keeps up.
 const RECENT_MAX: usize = 32;
 
-/// Bytes of log that index entries in memory may stand for: what a start after a crash has to check again.
-const UNWRITTEN_MAX: u64 = 256 << 10;
+/// Bytes of log that index entries in memory may stand for, if the batches are so large that they are few. After a crash
+/// the entries of what has reached the disk meanwhile are made again from the records.
+const UNWRITTEN_MAX: u64 = 8 << 20;
 
 /// Where a batch lies in a segment, and what it is.
 #[derive(Clone, Copy, Debug)]

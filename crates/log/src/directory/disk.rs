@@ -25,8 +25,10 @@ use parking_lot::Mutex;
 
 use crate::LogError;
 
-/// Bytes that are appended between two looks at the free space.
-const LOOK_EVERY: i64 = 256 << 10;
+/// Bytes that are appended between two looks at the free space, where there is plenty.
+const LOOK_EVERY_MAX: i64 = 64 << 20;
+/// Of what is free, this part may be appended before the next look: others write there, too.
+const LOOK_SHARE: i64 = 16;
 /// No more than this part of a file system is held back.
 const RESERVE_SHARE_MAX: u64 = 16;
 
@@ -138,7 +140,7 @@ impl Disk {
             return Err(self.note_full(LogError::Reserve { dir: self.path.clone(), free, reserve }));
         }
         let room = i64::try_from(free - reserve).unwrap_or(i64::MAX);
-        self.until_look.store(LOOK_EVERY.min(room / 2), Ordering::Relaxed);
+        self.until_look.store(LOOK_EVERY_MAX.min(room / LOOK_SHARE), Ordering::Relaxed);
         self.note_room();
         Ok(())
     }

@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 
 use twinstream_model::Offset;
 
-use super::{METADATA_FILE, PartitionLog, Writer};
+use super::{METADATA_FILE, PartitionLog, Writer, snapshots};
 use crate::files::{self, SNAPSHOT};
 use crate::segment::Segment;
 use crate::{Disk, LogConfig, LogError, directory};
@@ -70,14 +70,26 @@ impl PartitionLog {
     pub fn flush(&self, now: i64) -> Result<Offset, LogError> {
         self.check_usable()?;
         let _alone = self.flushing.lock();
-        let (segments, end) = {
-            let mut writer = self.writer.lock();
-            writer.unflushed_records = 0;
-            writer.last_flush_ms = now;
-            self.unflushed.take();
-            (self.segments.load_full(), self.log_end_offset())
-        };
+        let (segments, end) = self.take_unflushed(now);
         self.flush_segments(&segments, end)
+    }
+
+    /// What a flush that begins now has to bring to the disk; from here on it is counted anew. The caller holds `flushing`.
+    fn take_unflushed(&self, now: i64) -> (Arc<Vec<Arc<Segment>>>, Offset) {
+        let mut writer = self.writer.lock();
+        writer.unflushed_records = 0;
+        writer.last_flush_ms = now;
+        self.unflushed.take();
+        let (segments, end) = (self.segments.load_full(), self.log_end_offset());
+        if writer.snapshots.is_due() {
+            let producers = writer.producers.clone();
+            drop(writer); // a file is made without anybody waiting who appends
+            let dir = self.dir.read().clone();
+            snapshots::save(&producers, &dir, end);
+            let surplus = self.writer.lock().snapshots.saved(end);
+            snapshots::remove(&dir, &surplus);
+        }
+        (segments, end)
     }
 
     /// The whole file system is about to be flushed by somebody: hands it what is still held back, and notes how far the log
@@ -86,13 +98,7 @@ impl PartitionLog {
         self.check_usable()?;
         let _alone = self.flushing.lock();
         let cuts = self.cuts.seen();
-        let (segments, end) = {
-            let mut writer = self.writer.lock();
-            writer.unflushed_records = 0;
-            writer.last_flush_ms = now;
-            self.unflushed.take();
-            (self.segments.load_full(), self.log_end_offset())
-        };
+        let (segments, end) = self.take_unflushed(now);
         let Some((growing, full)) = segments.split_last().filter(|_| end > self.recovery_point()) else {
             return Ok(None);
         };

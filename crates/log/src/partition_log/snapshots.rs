@@ -2,8 +2,9 @@
 //!
 //! Picture: the state is a function of the log, so a snapshot only saves reading: the state is the newest snapshot plus
 //! the headers behind it. Kafka writes one where a segment begins. With segments of 1 GiB that is far back when a process
-//! is killed or a follower cuts its log, so there are some in between as well: one every [`DISTANCE_BYTES`], of
-//! which the last [`BETWEEN_MAX`] stay.
+//! is killed or a follower cuts its log, so there are some in between as well: a flush writes one when [`DISTANCE_BYTES`]
+//! came since the last, off the path of producers, and an append does where nobody flushes for long. The last
+//! [`BETWEEN_MAX`] of these stay.
 //!
 //! Invariants: a snapshot file tells of the records below the offset of its name, all of which are in this log. So those
 //! above a new log end are removed with the records.
@@ -22,9 +23,11 @@ use crate::segment::Segment;
 use crate::transactions::Transactions;
 use crate::txn_index::TxnIndexes;
 
-/// Bytes of log between two snapshots, of which a start reads the headers again at most. One for every 4 MiB took 7 % of
-/// the time of a produce.
+/// Bytes of log behind the newest snapshot with which a flush writes another.
 const DISTANCE_BYTES: u64 = 16 << 20;
+/// Bytes of log behind the newest snapshot with which an append does, so also what a start reads the headers of, at most.
+/// Making and removing a file waits for the file system's journal, behind whatever is flushed.
+const DISTANCE_BYTES_MAX: u64 = 64 << 20;
 /// Snapshots that are kept beside those of segments: a cut that takes the newest leaves another.
 const BETWEEN_MAX: usize = 2;
 /// Bytes before the end of the log in which older batches of known producers are looked up again.
@@ -47,22 +50,30 @@ pub(super) struct Restored {
 }
 
 impl Snapshots {
-    /// Bytes were appended; writes a snapshot at `end` if it is time. A failure costs the next start some reading.
+    /// Bytes were appended; writes a snapshot at `end` if no flush has for long.
     pub(super) fn appended(&mut self, bytes: u64, producers: &Producers, dir: &Path, end: Offset) {
         self.bytes_since += bytes;
-        if self.bytes_since < DISTANCE_BYTES {
-            return;
+        if self.bytes_since >= DISTANCE_BYTES_MAX {
+            self.bytes_since = 0;
+            save(producers, dir, end);
+            remove(dir, &self.saved(end));
         }
-        self.bytes_since = 0;
+    }
+
+    /// A flush begins: whether it is to write a snapshot of this moment.
+    pub(super) fn is_due(&mut self) -> bool {
+        let is_due = self.bytes_since >= DISTANCE_BYTES;
+        if is_due {
+            self.bytes_since = 0;
+        }
+        is_due
+    }
+
+    /// There is a snapshot at `end`; the caller removes those that are returned.
+    #[must_use]
+    pub(super) fn saved(&mut self, end: Offset) -> Vec<Offset> {
         self.between.push(end);
-        let mut done = producers.save(&files::offset_file(dir, end, SNAPSHOT));
-        while self.between.len() > BETWEEN_MAX {
-            let oldest = self.between.remove(0);
-            done = done.and(files::remove(&files::offset_file(dir, oldest, SNAPSHOT)));
-        }
-        if let Err(error) = done {
-            tracing::warn!(error = %error.chain(), "cannot write a producer snapshot");
-        }
+        self.between.drain(..self.between.len().saturating_sub(BETWEEN_MAX)).collect()
     }
 
     /// A segment begins at `base`: writes its snapshot, which makes those in between superfluous.
@@ -71,6 +82,22 @@ impl Snapshots {
         self.bytes_since = 0;
         let old = std::mem::take(&mut self.between);
         old.iter().filter(|at| **at != base).try_for_each(|at| files::remove(&files::offset_file(dir, *at, SNAPSHOT)))
+    }
+}
+
+/// Writes a snapshot between segments. A failure costs the next start some reading.
+pub(super) fn save(producers: &Producers, dir: &Path, end: Offset) {
+    if let Err(error) = producers.save(&files::offset_file(dir, end, SNAPSHOT)) {
+        tracing::warn!(error = %error.chain(), "cannot write a producer snapshot");
+    }
+}
+
+/// Removes snapshots between segments.
+pub(super) fn remove(dir: &Path, offsets: &[Offset]) {
+    for offset in offsets {
+        if let Err(error) = files::remove(&files::offset_file(dir, *offset, SNAPSHOT)) {
+            tracing::warn!(error = %error.chain(), "cannot remove a producer snapshot");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Address and port on which /metrics is served in Prometheus' format; none unless set."),
     Setting::new("twinstream.flush", Kind::String, Some("os")).one_of(&["os", "ack"])
         .effect("ack: acks=all is answered when the in-sync replicas have the records on their disks, flushed together with others that wait. os: when they have them in memory; the system and flush.messages decide when they come to the disk."),
-    Setting::new("twinstream.log.flush.lag.bytes", Kind::Long, Some("67108864")).at_least(1048576)
+    Setting::new("twinstream.log.flush.lag.bytes", Kind::Long, Some("268435456")).at_least(1048576)
         .effect("Bytes that all logs of a directory together may have in memory only, before they are flushed in the background. Bounds what a start after a crash has to check."),
     Setting::new("twinstream.log.reserve.bytes", Kind::Long, Some("16777216")).at_least(0)
         .effect("Free bytes of each log directory's file system that records may not take, at most a sixteenth of it: metadata, committed offsets and checkpoints can be written when records have filled the disk."),

@@ -405,9 +405,12 @@ fn producers_are_had_back_from_snapshots_between_segments() {
     };
     for i in 0..110 {
         log.lead(1, large(i));
+        if i % 10 == 0 {
+            log.0.log.flush(NOW).unwrap();
+        }
     }
     let snapshots = log.0.files(".snapshot");
-    assert_eq!(snapshots.len(), 2, "55 MB: one every 16 MiB, of which two are kept: {snapshots:?}");
+    assert_eq!(snapshots.len(), 2, "55 MB: a flush writes one after 16 MiB, two are kept: {snapshots:?}");
     // A cut that takes the newest leaves the other.
     let between: Vec<i64> = snapshots.iter().map(|name| name[..20].parse().unwrap()).collect();
     let _cut = log.cut(between[1] - 1);
@@ -416,6 +419,18 @@ fn producers_are_had_back_from_snapshots_between_segments() {
     let append = |i| log.0.log.append(&large(i).build().unwrap(), Origin::Client, LeaderEpoch(1), NOW).unwrap();
     assert!(append(between[1] as i32 - 2).duplicate);
     assert_eq!(append(between[1] as i32 - 1).base_offset, Offset(between[1] - 1));
+}
+
+#[test]
+fn producer_snapshot_comes_without_a_flush_when_none_came_for_long() {
+    let log = Replica(Fixture::new(LogConfig::default()));
+    for _ in 0..68 {
+        assert_eq!(log.0.files(".snapshot").len(), 0);
+        let mut builder = BatchBuilder::new();
+        builder.append(NOW, None, Some(&vec![7; 1_000_000]), []);
+        log.lead(1, builder);
+    }
+    assert_eq!(log.0.files(".snapshot").len(), 1, "after 64 MiB");
 }
 
 #[test]
