@@ -191,10 +191,12 @@ impl RowReport {
         if let Some(ours) = client(&self.ours) {
             let theirs = client(&self.theirs).map(|theirs| format!(" ({theirs:.2} on the rival)")).unwrap_or_default();
             let busiest = self.client.busiest_share;
-            parts.push(format!("client {ours:.2} processors{theirs}, its busiest thread {busiest:.2}"));
+            let most = self.client.busiest_at_ceiling;
+            let most = most.map(|most| format!(" ({most:.2} against a broker that does nothing)")).unwrap_or_default();
+            parts.push(format!("client {ours:.2} processors{theirs}, its busiest thread {busiest:.2}{most}"));
         }
         if let Some(share) = self.client.of_ceiling {
-            parts.push(format!("{:.0} % of what it reaches against a broker that does nothing", share * 100.0));
+            parts.push(format!("{:.0} % of its rate there", share * 100.0));
         }
         parts.push(format!("others {:.2} processors, load average {:.2}", self.others, self.load_average));
         parts.join("; ")
@@ -204,10 +206,12 @@ impl RowReport {
 fn client_limit(ours: &[Sample], ceiling: &[Run]) -> ClientLimit {
     let first: Vec<&Run> = ours.iter().filter_map(|sample| sample.runs.first()).collect();
     let shares: Vec<f64> = first.iter().map(|run| run.took.client.busiest_share).collect();
+    let shares_at_ceiling: Vec<f64> = ceiling.iter().map(|run| run.took.client.busiest_share).collect();
     let own: Vec<f64> = first.iter().map(|run| run.records_per_second()).collect();
     let most: Vec<f64> = ceiling.iter().map(Run::records_per_second).collect();
     ClientLimit {
         busiest_share: Spread::of(&shares).map_or(0.0, |spread| spread.median),
+        busiest_at_ceiling: Spread::of(&shares_at_ceiling).map(|spread| spread.median),
         of_ceiling: Spread::of_ratios(&own, &most).map(|spread| spread.median),
     }
 }

@@ -5,7 +5,8 @@ fn at(value: f64) -> Spread {
     Spread { median: value, min: value / 2.0, max: value * 2.0 }
 }
 
-const IDLE_CLIENT: ClientLimit = ClientLimit { busiest_share: 0.5, of_ceiling: Some(0.4) };
+const IDLE_CLIENT: ClientLimit =
+    ClientLimit { busiest_share: 0.5, busiest_at_ceiling: Some(0.8), of_ceiling: Some(0.4) };
 
 #[test]
 fn medians_decide_and_not_the_extremes() {
@@ -16,7 +17,7 @@ fn medians_decide_and_not_the_extremes() {
 
 #[test]
 fn a_busy_client_excuses_a_rate_but_no_cost() {
-    let busy = ClientLimit { busiest_share: 0.95, of_ceiling: None };
+    let busy = ClientLimit { busiest_share: 0.95, busiest_at_ceiling: None, of_ceiling: None };
     let rate = Goal::RatioAtLeastOrClientLimit(1.6);
     assert_eq!(judge(rate, at(1.0), Some(at(1.2)), busy), Verdict::ClientIsTheLimit);
     assert_eq!(judge(rate, at(1.0), Some(at(1.2)), IDLE_CLIENT), Verdict::Missed);
@@ -27,7 +28,7 @@ fn a_busy_client_excuses_a_rate_but_no_cost() {
 
 #[test]
 fn a_busy_client_does_not_excuse_what_is_slower_than_the_rival() {
-    let busy = ClientLimit { busiest_share: 0.99, of_ceiling: Some(0.99) };
+    let busy = ClientLimit { busiest_share: 0.99, busiest_at_ceiling: None, of_ceiling: Some(0.99) };
     let verdict = |ratio: f64| judge(Goal::RatioAtLeastOrClientLimit(1.1), at(1.0), Some(at(ratio)), busy);
     assert_eq!(verdict(0.98), Verdict::ClientIsTheLimit);
     assert_eq!(verdict(0.9), Verdict::Missed);
@@ -35,8 +36,19 @@ fn a_busy_client_does_not_excuse_what_is_slower_than_the_rival() {
 
 #[test]
 fn a_rate_near_what_the_client_reaches_against_nobody_is_the_clients_limit() {
-    let near = ClientLimit { busiest_share: 0.5, of_ceiling: Some(0.93) };
+    let near = ClientLimit { busiest_share: 0.5, busiest_at_ceiling: None, of_ceiling: Some(0.93) };
     assert_eq!(judge(Goal::RatioAtLeastOrClientLimit(2.0), at(1.0), Some(at(1.5)), near), Verdict::ClientIsTheLimit);
+}
+
+#[test]
+fn a_thread_as_busy_as_against_nobody_is_the_clients_limit() {
+    let with = |busiest_share| ClientLimit { busiest_share, busiest_at_ceiling: Some(0.84), of_ceiling: Some(0.7) };
+    let verdict = |share| judge(Goal::RatioAtLeastOrClientLimit(1.6), at(1.0), Some(at(1.4)), with(share));
+    assert_eq!(verdict(0.79), Verdict::ClientIsTheLimit);
+    assert_eq!(verdict(0.70), Verdict::Missed);
+    let idle = ClientLimit { busiest_share: 0.5, busiest_at_ceiling: Some(0.5), of_ceiling: Some(0.5) };
+    let verdict = judge(Goal::RatioAtLeastOrClientLimit(1.6), at(1.0), Some(at(1.4)), idle);
+    assert_eq!(verdict, Verdict::Missed, "a thread that does not work is no limit");
 }
 
 #[test]
