@@ -106,10 +106,12 @@ const LATENCY: &[Metric] = &[
     metric("p50", Unit::Microseconds, Goal::None),
     metric("p99", Unit::Microseconds, Goal::RatioAtMost(0.5)),
     metric("p99.9", Unit::Microseconds, Goal::RatioAtMost(0.5)),
+    metric("p99.9 timer", Unit::Microseconds, Goal::None),
 ];
 const COLD: &[Metric] = &[
     metric("p99 alone", Unit::Microseconds, Goal::None),
     metric("p99 beside", Unit::Microseconds, Goal::None),
+    metric("p99 beside cached", Unit::Microseconds, Goal::None),
     metric("beside / alone", Unit::Factor, Goal::AtMost(2.0)),
     metric("rate", Unit::MegabytesPerSecond, Goal::None),
 ];

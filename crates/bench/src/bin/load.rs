@@ -265,7 +265,7 @@ fn text(run: &Run) -> String {
         took.machine.others_seconds / took.seconds,
         took.machine.load_average,
     );
-    for (name, latency) in [("acknowledged", &run.acknowledged), ("end to end", &run.end_to_end)] {
+    for (name, latency) in [("sent", &run.sent), ("acknowledged", &run.acknowledged), ("end to end", &run.end_to_end)] {
         if let Some(latency) = latency {
             text += &format!(
                 "\n{name}, us: mean {:.0}, p50 {:.0}, p90 {:.0}, p99 {:.0}, p99.9 {:.0}, max {:.0} of {}",

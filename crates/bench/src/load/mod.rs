@@ -40,6 +40,8 @@ pub struct Run {
     pub acknowledged: Option<Latency>,
     /// From when a record was due to when a consumer had it.
     pub end_to_end: Option<Latency>,
+    /// From when a record was due to when the client came to send it: how late timer and machine are, without a broker.
+    pub sent: Option<Latency>,
 }
 
 impl Run {

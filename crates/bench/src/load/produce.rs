@@ -50,7 +50,14 @@ impl Produce {
         if found < sent {
             bail!("{sent} records were acknowledged, but {} holds {found} more", target.topic);
         }
-        Ok(Run { records: sent, bytes: sent * self.size as u64, took, acknowledged: None, end_to_end: None })
+        Ok(Run {
+            records: sent,
+            bytes: sent * self.size as u64,
+            took,
+            acknowledged: None,
+            end_to_end: None,
+            sent: None,
+        })
     }
 }
 

@@ -57,7 +57,7 @@ impl Requests {
         let latencies: Vec<f64> = latencies.into_iter().flatten().collect();
         let records = latencies.len() as u64;
         let bytes = records * self.size as u64;
-        Ok(Run { records, bytes, took, acknowledged: Latency::of(latencies), end_to_end: None })
+        Ok(Run { records, bytes, took, acknowledged: Latency::of(latencies), end_to_end: None, sent: None })
     }
 }
 

@@ -61,11 +61,13 @@ impl Trickle {
         let plan = OpenLoop::new(Instant::now(), self.per_second).context("rate must be positive")?;
         watch.begin(plan);
         let mut sent = 0;
+        let mut late = Vec::with_capacity(count as usize);
         for (number, record) in (0..count).zip(&records) {
             if orders.as_ref().is_some_and(Orders::are_over) {
                 break;
             }
             std::thread::sleep(plan.pause(number, Instant::now()));
+            late.push(plan.latency_us(number, Instant::now()));
             producer.send(partitions[number as usize % partitions.len()], record, number as usize)?;
             sent += 1;
         }
@@ -78,7 +80,8 @@ impl Trickle {
         drop(reader);
         let (acknowledged, end_to_end) = watch.latencies();
         let bytes = u64::from(sent) * size as u64;
-        Ok(Run { records: u64::from(sent), bytes, took, acknowledged, end_to_end })
+        let records = u64::from(sent);
+        Ok(Run { records, bytes, took, acknowledged, end_to_end, sent: Latency::of(late) })
     }
 }
 

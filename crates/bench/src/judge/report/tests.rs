@@ -7,7 +7,7 @@ fn run(seconds: f64, busiest_share: f64) -> Run {
     let client = ClientUse { cpu_seconds: seconds, busiest_thread: "rdk:broker1".to_owned(), busiest_share };
     let machine = MachineUse { processors: 2, busy_seconds: seconds, others_seconds: 0.0, load_average: 1.0 };
     let took = Took { seconds, client, brokers: None, machine };
-    Run { records: 1_000_000, bytes: 1_024_000_000, took, acknowledged: None, end_to_end: None }
+    Run { records: 1_000_000, bytes: 1_024_000_000, took, acknowledged: None, end_to_end: None, sent: None }
 }
 
 fn sample(values: &[f64], run: Run) -> Sample {

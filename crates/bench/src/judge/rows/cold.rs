@@ -7,6 +7,7 @@ use crate::judge::client::{Client, Topic};
 use crate::judge::disk::evict;
 use crate::judge::report::RowReport;
 use crate::judge::{Kind, Options, Side};
+use crate::load::Run;
 use crate::targets::Row;
 
 /// 5 GB of records of 1 KiB.
@@ -39,20 +40,27 @@ async fn side(kind: &Kind, options: &Options) -> Result<Vec<Sample>> {
 fn sample(side: &mut Side, client: &Client, options: &Options) -> Result<Sample> {
     let alone = trickle(side, client, options)?;
     evict(&side.data(1))?;
-    let seconds = BESIDE_SECONDS_MAX.to_string();
-    let mode = ["trickle", "--rate", "1000", "--seconds", &seconds, "--no-consumer", "--on-orders"];
-    let mut beside = client.start(side, &Topic::fresh("new"), &strings(mode))?;
-    beside.wait_ready()?;
-    let read = client.run(side, &Topic::kept("old"), &strings(["fetch"]))?;
-    beside.stop();
-    let beside = beside.finish()?;
-    let p99 = |run: &crate::load::Run| Ok::<f64, anyhow::Error>(run.acknowledged.context("latencies")?.p99);
-    let (quiet, loud) = (p99(&alone)?, p99(&beside)?);
-    let values = vec![quiet, loud, loud / quiet, read.megabytes_per_second()];
-    Ok(Sample { values, runs: vec![read, alone, beside] })
+    let (cold, read) = beside(side, client)?;
+    // The same once more, and nothing has to come from the disk: what the reader takes of the processors is left.
+    let (cached, _) = beside(side, client)?;
+    let p99 = |run: &Run| Ok::<f64, anyhow::Error>(run.acknowledged.context("latencies")?.p99);
+    let (quiet, loud) = (p99(&alone)?, p99(&cold)?);
+    let values = vec![quiet, loud, p99(&cached)?, loud / quiet, read.megabytes_per_second()];
+    Ok(Sample { values, runs: vec![read, alone, cold, cached] })
 }
 
-fn trickle(side: &mut Side, client: &Client, options: &Options) -> Result<crate::load::Run> {
+/// A producer beside a consumer of all the old data; how both went.
+fn beside(side: &mut Side, client: &Client) -> Result<(Run, Run)> {
+    let seconds = BESIDE_SECONDS_MAX.to_string();
+    let mode = ["trickle", "--rate", "1000", "--seconds", &seconds, "--no-consumer", "--on-orders"];
+    let mut producer = client.start(side, &Topic::fresh("new"), &strings(mode))?;
+    producer.wait_ready()?;
+    let read = client.run(side, &Topic::kept("old"), &strings(["fetch"]))?;
+    producer.stop();
+    Ok((producer.finish()?, read))
+}
+
+fn trickle(side: &mut Side, client: &Client, options: &Options) -> Result<Run> {
     let seconds = (ALONE_SECONDS * options.scale).max(1.0).to_string();
     let mode = strings(["trickle", "--rate", "1000", "--seconds", &seconds, "--no-consumer"]);
     client.run(side, &Topic::fresh("new"), &mode)

@@ -126,7 +126,8 @@ fn values(row: Row, run: &Run) -> Result<Vec<f64>> {
         }
         Row::Latency => {
             let latency = run.end_to_end.context("latencies end to end")?;
-            vec![latency.p50, latency.p99, latency.p999]
+            let sent = run.sent.context("latencies of the client's own timer")?;
+            vec![latency.p50, latency.p99, latency.p999, sent.p999]
         }
         _ => vec![cpu / run.gigabytes(), run.megabytes_per_second()],
     })
