@@ -9,6 +9,7 @@
 //! Invariants: a snapshot file tells of the records below the offset of its name, all of which are in this log. So those
 //! above a new log end are removed with the records.
 
+use std::cmp::Ordering;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ const WINDOW_BYTES: u64 = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
     between: Vec<Offset>,
+    /// Where the newest segment that this process made begins; 0 if it made none.
+    rolled_at: Offset,
     /// Bytes of log behind the newest snapshot.
     bytes_since: u64,
 }
@@ -72,7 +75,12 @@ impl Snapshots {
     /// There is a snapshot at `end`; the caller removes those that are returned.
     #[must_use]
     pub(super) fn saved(&mut self, end: Offset) -> Vec<Offset> {
-        self.between.push(end);
+        match end.cmp(&self.rolled_at) {
+            Ordering::Less => return vec![end],   // a segment began while it was written
+            Ordering::Equal => return Vec::new(), // it is that segment's own
+            Ordering::Greater => self.between.push(end),
+        }
+        self.between.sort_unstable();
         self.between.drain(..self.between.len().saturating_sub(BETWEEN_MAX)).collect()
     }
 
@@ -80,6 +88,7 @@ impl Snapshots {
     pub(super) fn rolled(&mut self, producers: &Producers, dir: &Path, base: Offset) -> Result<(), LogError> {
         producers.save(&files::offset_file(dir, base, SNAPSHOT))?;
         self.bytes_since = 0;
+        self.rolled_at = base;
         let old = std::mem::take(&mut self.between);
         old.iter().filter(|at| **at != base).try_for_each(|at| files::remove(&files::offset_file(dir, *at, SNAPSHOT)))
     }
@@ -157,7 +166,7 @@ impl Restoring<'_> {
             files::remove(&files::offset_file(dir, surplus, SNAPSHOT))?;
             removed = true;
         }
-        Ok(Restored { producers, snapshots: Snapshots { between, bytes_since }, removed })
+        Ok(Restored { producers, snapshots: Snapshots { between, bytes_since, ..Snapshots::default() }, removed })
     }
 }
 
@@ -207,3 +216,6 @@ fn widen(producers: &mut Producers, segments: &[Arc<Segment>]) -> Result<(), Log
     producers.widen(window);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
