@@ -8,7 +8,9 @@
 //! because the kernel tells of a failed write-back only those who had the file open. Indexes can be had again. F2 a flush that failed here is not
 //! forgotten: from then on the handle gives out no descriptor for writing and every flush of it fails. F3 a descriptor
 //! that a reader holds outlives the closing; the bound counts what the cache holds, readers are bounded by their
-//! requests.
+//! requests. F4 who needs a descriptor, on a thread of the runtime perhaps, closes clean files only; the dirty ones that
+//! the hand meets are flushed and closed by a thread of the cache, and the bound is exceeded meanwhile by [`SURPLUS_MAX`]
+//! at most. Beyond that whoever comes flushes and closes himself, so nobody ever waits for that thread to come.
 //!
 //! Not here: which files there are (`segment`), when a flush is due (`partition_log::flush`).
 
@@ -28,8 +30,11 @@ use crate::{LogError, files};
 /// The default bound is at most this: on many machines a process may have 20,000, and connections need theirs.
 const DEFAULT_MAX: usize = 6_000;
 
-/// Files that are flushed at once to be closed.
-const FLUSHED_TOGETHER: usize = 64;
+/// Dirty files that wait to be closed, at most, and so also those that are flushed at once: one commit of the file
+/// system's journal serves them all. By as many the bound may be exceeded meanwhile.
+const SURPLUS_MAX: usize = 64;
+/// A small cache is exceeded by this part of its bound only.
+const SURPLUS_SHARE: usize = 8;
 
 /// The bounded cache, shared by all logs of a broker.
 #[derive(Debug)]
@@ -38,18 +43,35 @@ pub struct OpenFiles {
     open: AtomicUsize,
     /// How often a file was found to be damaged.
     damaged: AtomicU64,
-    /// The open handles in the order in which the hand passes them.
+    /// The open handles in the order in which the hand passes them, without those in `surplus`.
     ring: Mutex<VecDeque<Weak<Handle>>>,
+    surplus: Mutex<Surplus>,
+    /// Has the surplus closed by somebody else; false if nobody can be had.
+    delegate: fn(&Arc<OpenFiles>) -> bool,
+}
+
+/// Dirty files that are to be flushed and closed.
+#[derive(Debug, Default)]
+struct Surplus {
+    files: Vec<Weak<Handle>>,
+    /// Whether there is a thread that sees to them.
+    is_served: bool,
 }
 
 impl OpenFiles {
     /// Keeps at most `max` files open; one at least.
     pub fn new(max: usize) -> Arc<OpenFiles> {
+        OpenFiles::with_delegate(max, close_on_a_thread)
+    }
+
+    fn with_delegate(max: usize, delegate: fn(&Arc<OpenFiles>) -> bool) -> Arc<OpenFiles> {
         Arc::new(OpenFiles {
             max: max.max(1),
             open: AtomicUsize::new(0),
             damaged: AtomicU64::new(0),
             ring: Mutex::default(),
+            surplus: Mutex::default(),
+            delegate,
         })
     }
 
@@ -73,17 +95,25 @@ impl OpenFiles {
         self.damaged.load(Ordering::Acquire)
     }
 
-    fn admit(&self, handle: &Arc<Handle>) {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        self.ring.lock().push_back(Arc::downgrade(handle));
-        self.make_room();
+    /// By how much the bound may be exceeded while dirty files are flushed.
+    fn surplus_max(&self) -> usize {
+        SURPLUS_MAX.min(self.max / SURPLUS_SHARE)
     }
 
-    /// Closes what was not used lately until the bound holds. Files that have to be flushed for that come last, and many at
-    /// once: one commit of the file system's journal serves them all.
-    fn make_room(&self) {
+    fn admit(self: &Arc<OpenFiles>, handle: &Arc<Handle>) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.ring.lock().push_back(Arc::downgrade(handle));
+        self.close_clean();
+        let over = self.open().saturating_sub(self.max);
+        if over > 0 && (over > self.surplus_max() || !self.delegate_surplus()) {
+            self.close_surplus();
+        }
+    }
+
+    /// Closes clean files that were not used lately until the bound holds. Dirty ones that are met are put aside; when
+    /// there are enough of these, the hand rests.
+    fn close_clean(&self) {
         let mut left = 2 * self.ring.lock().len(); // once for the marks of use; who is busy all the time is passed over
-        let mut dirty = Vec::new();
         while self.open() > self.max && left > 0 {
             left -= 1;
             let Some(next) = self.ring.lock().pop_front() else { break };
@@ -91,23 +121,60 @@ impl OpenFiles {
             match handle.try_close() {
                 Closing::Closed => {}
                 Closing::InUse => self.ring.lock().push_back(next),
-                Closing::Dirty => dirty.push(handle),
-            }
-            if dirty.len() == FLUSHED_TOGETHER {
-                break;
+                Closing::Dirty => {
+                    let mut surplus = self.surplus.lock();
+                    surplus.files.push(next);
+                    if surplus.files.len() >= SURPLUS_MAX {
+                        break;
+                    }
+                }
             }
         }
-        if self.open() > self.max {
-            dirty.iter().for_each(|handle| handle.begin_flush());
-            dirty.retain(|handle| {
-                let is_flushed = handle.flush_quietly();
-                !(is_flushed && self.open() > self.max && matches!(handle.try_close(), Closing::Closed))
-            });
-        }
-        // The hand comes to them first: they are clean now.
-        let mut ring = self.ring.lock();
-        dirty.iter().for_each(|handle| ring.push_front(Arc::downgrade(handle)));
     }
+
+    /// Whether somebody else closes the surplus.
+    fn delegate_surplus(self: &Arc<OpenFiles>) -> bool {
+        let mut surplus = self.surplus.lock();
+        if !surplus.is_served {
+            surplus.is_served = (self.delegate)(self);
+        }
+        surplus.is_served
+    }
+
+    /// Flushes the dirty files that were put aside, and closes as many of them as are too many.
+    fn close_surplus(&self) {
+        let files = std::mem::take(&mut self.surplus.lock().files);
+        let handles: Vec<_> = files.iter().filter_map(Weak::upgrade).collect();
+        if self.open() > self.max {
+            handles.iter().for_each(|handle| handle.begin_flush());
+        }
+        for handle in handles {
+            let is_flushed = self.open() > self.max && handle.flush_quietly();
+            if !(is_flushed && matches!(handle.try_close(), Closing::Closed)) {
+                // The hand comes to it first: it is clean now.
+                self.ring.lock().push_front(Arc::downgrade(&handle));
+            }
+        }
+    }
+
+    /// What the thread does: closes the surplus until there is none.
+    fn serve_surplus(&self) {
+        loop {
+            self.close_surplus();
+            let mut surplus = self.surplus.lock();
+            if surplus.files.is_empty() {
+                surplus.is_served = false;
+                return;
+            }
+        }
+    }
+}
+
+/// A thread that ends when there is no surplus: mostly there is none for hours.
+fn close_on_a_thread(files: &Arc<OpenFiles>) -> bool {
+    let files = Arc::clone(files);
+    let spawned = std::thread::Builder::new().name("close-files".to_owned()).spawn(move || files.serve_surplus());
+    spawned.inspect_err(|error| tracing::warn!(%error, "cannot start a thread that closes files")).is_ok()
 }
 
 /// What came of trying to close a file.
@@ -121,7 +188,8 @@ enum Closing {
 /// Where the files of one log are, and who opens them.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// The folder; it moves once, when the partition is deleted.
+    /// The folder; it moves once, when the partition is deleted. Locked while a path into it is used, and never while the
+    /// disk is waited for: who moves it may be on a thread of the runtime.
     pub(crate) dir: Arc<RwLock<PathBuf>>,
     pub(crate) files: Arc<OpenFiles>,
 }
@@ -140,10 +208,20 @@ struct Name {
     suffix: &'static str,
 }
 
+impl Name {
+    fn within(self, dir: &Path) -> PathBuf {
+        match self.suffix {
+            "" => files::offset_file(dir, self.base, self.extension),
+            suffix => files::offset_file(dir, self.base, &format!("{}{suffix}", self.extension)),
+        }
+    }
+}
+
 /// One file, open or not.
 #[derive(Debug)]
 pub(crate) struct Handle {
     place: Place,
+    /// Locked before the place's `dir`.
     name: RwLock<Name>,
     file: RwLock<Option<Arc<File>>>,
     /// Since the hand came by.
@@ -176,11 +254,7 @@ impl Handle {
     }
 
     fn path_as(&self, name: Name) -> PathBuf {
-        let dir = self.place.dir.read();
-        match name.suffix {
-            "" => files::offset_file(&dir, name.base, name.extension),
-            suffix => files::offset_file(&dir, name.base, &format!("{}{suffix}", name.extension)),
-        }
+        name.within(&self.place.dir.read())
     }
 
     /// The file for readers.
@@ -238,7 +312,10 @@ impl Handle {
             if let Some(file) = &*slot {
                 return Ok(Arc::clone(file));
             }
-            let path = self.path();
+            // Nobody moves the folder meanwhile, and another partition cannot be where it was.
+            let name = self.name.read();
+            let dir = self.place.dir.read();
+            let path = name.within(&dir);
             let file = Arc::new(options.open(&path).map_err(LogError::io("open", &path))?);
             *slot = Some(Arc::clone(&file));
             file
@@ -336,7 +413,8 @@ impl Handle {
     /// Gives the file another suffix, the empty one to make it a part of the log.
     pub(crate) fn rename(&self, suffix: &'static str) -> Result<PathBuf, LogError> {
         let mut name = self.name.write();
-        let (from, to) = (self.path_as(*name), self.path_as(Name { suffix, ..*name }));
+        let dir = self.place.dir.read();
+        let (from, to) = (name.within(&dir), Name { suffix, ..*name }.within(&dir));
         std::fs::rename(&from, &to).map_err(LogError::io("rename", &from))?;
         name.suffix = suffix;
         Ok(to)

@@ -67,6 +67,62 @@ fn dirty_file_is_flushed_before_it_is_closed() {
     assert!(handles.iter().any(|handle| !handle.is_dirty()));
 }
 
+/// Whose delegate takes the surplus and never comes.
+fn folder_without_help(max: usize) -> Folder {
+    let root = tempfile::tempdir().unwrap();
+    let place = Place::new(root.path(), OpenFiles::with_delegate(max, |_| true));
+    Folder { _root: root, place }
+}
+
+fn dirty(handles: &[Arc<Handle>]) -> usize {
+    handles.iter().filter(|handle| handle.is_dirty()).count()
+}
+
+#[test]
+fn who_opens_a_file_flushes_none_as_long_as_the_surplus_is_small() {
+    let max = 2 * SURPLUS_SHARE;
+    let folder = folder_without_help(max);
+    let surplus = folder.place.files.surplus_max();
+    let handles = folder.made(max + surplus + 1);
+    for handle in &handles[..max + surplus] {
+        drop(handle.get_for_writing().unwrap());
+    }
+    assert_eq!((folder.open(), dirty(&handles)), (max + surplus, max + surplus));
+    // One more is more than can be put up with: now the caller has to do it.
+    drop(handles[max + surplus].get_for_writing().unwrap());
+    assert!(folder.open() <= max && dirty(&handles) < max + surplus);
+}
+
+#[test]
+fn clean_files_are_closed_before_dirty_ones() {
+    let max = 2 * SURPLUS_SHARE;
+    let folder = folder_without_help(max);
+    let handles = folder.made(2 * max);
+    for handle in &handles[..max / 2] {
+        drop(handle.get_for_writing().unwrap());
+    }
+    for handle in &handles[max / 2..] {
+        handle.get().unwrap();
+    }
+    assert_eq!(dirty(&handles), max / 2);
+    assert!(handles[..max / 2].iter().all(|handle| handle.get_open().is_some()));
+    assert!(folder.open() <= max + folder.place.files.surplus_max());
+}
+
+#[test]
+fn surplus_is_flushed_and_closed_by_a_thread() {
+    let max = 4 * SURPLUS_SHARE;
+    let folder = Folder::new(max);
+    let handles = folder.made(max + 1);
+    for handle in &handles {
+        drop(handle.get_for_writing().unwrap());
+    }
+    while folder.open() > max {
+        std::thread::yield_now();
+    }
+    assert!(handles.iter().filter(|handle| handle.get_open().is_none()).all(|handle| !handle.is_dirty()));
+}
+
 #[test]
 fn descriptor_in_hand_outlives_the_closing() {
     let folder = Folder::new(1);
