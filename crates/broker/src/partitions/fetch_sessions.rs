@@ -7,9 +7,10 @@
 //! Rules: epoch -1 means no session; epoch 0 asks for a new one and ends the old one, if an id is named; any
 //! other epoch must be the expected one, which goes up by one with each request and wraps from the largest to 1.
 //!
-//! Bound: as many sessions as `max.incremental.fetch.session.cache.slots`. A new one takes the place of the one
-//! that was silent longest if that was for [`EVICTION_MS`]; otherwise the client gets no session, which costs it
-//! only longer requests.
+//! Bound: as many sessions as `max.incremental.fetch.session.cache.slots`, and as many partitions in all of them together
+//! as weigh [`WEIGHT_MAX`]. A new one takes the place of those that were silent longest if that was for [`EVICTION_MS`];
+//! otherwise the client gets no session, which costs it only longer requests. One that outgrows the bound ends, and its
+//! client begins anew.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -26,6 +27,13 @@ pub(crate) const INITIAL_EPOCH: i32 = 0;
 
 /// A session that was used within this time is not given up for another, as in Kafka.
 const EVICTION_MS: i64 = 120_000;
+
+/// Partitions in all sessions; each is remembered with about 150 bytes. A thousand consumers with 250 each, or 25 that read
+/// all of a broker with 10,000.
+const WEIGHT_MAX: usize = 250_000;
+
+/// A name that is no topic's weighs one for each of so many bytes.
+const NAME_BYTES_PER_WEIGHT: usize = 128;
 
 /// A topic as the session's client names it: by id from version 13 on, by name before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,19 +79,24 @@ struct Session {
     /// In the order in which answers go through them: a partition that got records goes to the end, so that those
     /// that follow it are not starved by the size limit.
     partitions: Vec<Tracked>,
+    /// Of the partitions together.
+    weight: usize,
 }
 
 /// All sessions of a broker.
 #[derive(Debug)]
 pub(crate) struct FetchSessions {
-    slots: usize,
     sessions: Mutex<Sessions>,
 }
 
 #[derive(Debug)]
 struct Sessions {
+    slots: usize,
+    weight_max: usize,
     by_id: HashMap<i32, Session>,
     last_id: i32,
+    /// Of all sessions together.
+    weight: usize,
 }
 
 /// What one request fetches.
@@ -110,7 +123,8 @@ impl FetchSessions {
     pub(crate) fn new(slots: usize) -> FetchSessions {
         // Clients that outlive a restart come with the ids that they had, so this run must not give the same ones to others.
         let last_id = (RandomState::new().hash_one(slots) & 0x7fff_ffff) as i32;
-        FetchSessions { slots, sessions: Mutex::new(Sessions { by_id: HashMap::new(), last_id }) }
+        let sessions = Sessions { slots, weight_max: WEIGHT_MAX, by_id: HashMap::new(), last_id, weight: 0 };
+        FetchSessions { sessions: Mutex::new(sessions) }
     }
 
     #[cfg(test)]
@@ -123,10 +137,10 @@ impl FetchSessions {
         let mut sessions = self.sessions.lock();
         if ask.epoch == FINAL_EPOCH || ask.epoch == INITIAL_EPOCH {
             if ask.session_id != NO_SESSION {
-                sessions.by_id.remove(&ask.session_id);
+                sessions.end(ask.session_id);
             }
             let session_id = match ask.epoch {
-                INITIAL_EPOCH => sessions.begin(self.slots, &ask, now),
+                INITIAL_EPOCH => sessions.begin(&ask, now),
                 _ => NO_SESSION,
             };
             return Ok(Plan { partitions: ask.partitions, session_id, incremental: false });
@@ -164,9 +178,15 @@ impl FetchSessions {
 }
 
 impl Sessions {
-    fn begin(&mut self, slots: usize, ask: &Ask, now: i64) -> i32 {
-        if self.by_id.len() >= slots && !self.evict(now) {
+    fn begin(&mut self, ask: &Ask, now: i64) -> i32 {
+        let weight = ask.partitions.iter().map(|(key, _)| weight(key)).sum();
+        if weight > self.weight_max {
             return NO_SESSION;
+        }
+        while self.by_id.len() >= self.slots || self.weight + weight > self.weight_max {
+            if !self.evict(now) {
+                return NO_SESSION;
+            }
         }
         self.last_id = match self.last_id {
             i32::MAX => 1,
@@ -178,16 +198,24 @@ impl Sessions {
         let partitions = ask.partitions.iter();
         let partitions =
             partitions.map(|(key, position)| Tracked { key: key.clone(), position: *position, told: None });
-        let session = Session { next_epoch: 1, used_ms: now, by_id: ask.by_id, partitions: partitions.collect() };
+        let session =
+            Session { next_epoch: 1, used_ms: now, by_id: ask.by_id, partitions: partitions.collect(), weight };
         self.by_id.insert(self.last_id, session);
+        self.weight += weight;
         self.last_id
+    }
+
+    fn end(&mut self, id: i32) -> bool {
+        let ended = self.by_id.remove(&id);
+        self.weight -= ended.as_ref().map_or(0, |session| session.weight);
+        ended.is_some()
     }
 
     /// Makes room; false if all sessions are in use.
     fn evict(&mut self, now: i64) -> bool {
         let oldest = self.by_id.iter().min_by_key(|(_, session)| session.used_ms).map(|(id, s)| (*id, s.used_ms));
         match oldest {
-            Some((id, used)) if now.saturating_sub(used) >= EVICTION_MS => self.by_id.remove(&id).is_some(),
+            Some((id, used)) if now.saturating_sub(used) >= EVICTION_MS => self.end(id),
             _ => false,
         }
     }
@@ -203,7 +231,13 @@ impl Sessions {
         }
         session.next_epoch = if ask.epoch == i32::MAX { 1 } else { ask.epoch + 1 };
         session.used_ms = now;
+        let before = session.weight;
         session.change(ask.partitions, &ask.forgotten);
+        self.weight = self.weight - before + session.weight;
+        if self.weight > self.weight_max {
+            self.end(ask.session_id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
         Ok(Plan {
             partitions: session.partitions.iter().map(|tracked| (tracked.key.clone(), tracked.position)).collect(),
             session_id: ask.session_id,
@@ -226,6 +260,7 @@ impl Session {
         }
         self.partitions.extend(wanted.into_iter().map(|(key, position)| Tracked { key, position, told: None }));
         self.partitions.retain(|tracked| !forgotten.contains(&tracked.key));
+        self.weight = self.partitions.iter().map(|tracked| weight(&tracked.key)).sum();
     }
 
     /// Where partitions stand. Mostly where they stood when the request began, so that nothing has to be looked up.
@@ -254,6 +289,14 @@ impl Session {
         }
         first.append(&mut last);
         self.partitions = first;
+    }
+}
+
+/// What a partition counts for in the bound of all sessions.
+fn weight((topic, _): &Key) -> usize {
+    match topic {
+        TopicKey::Invalid(name) => 1 + name.len() / NAME_BYTES_PER_WEIGHT,
+        TopicKey::Name(_) | TopicKey::Id(_) => 1,
     }
 }
 

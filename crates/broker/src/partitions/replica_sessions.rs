@@ -5,8 +5,8 @@
 //! request is served it has the session to itself: taken out of the store, and put back with the answer.
 //!
 //! Rules of epochs as in `fetch_sessions`. A follower that breaks off leaves its session behind, perhaps with a request
-//! that still waits; its next session names the old one, which ends both. Bound: [`SESSIONS_MAX`]; beyond it the session
-//! that was silent longest goes.
+//! that still waits; its next session names the old one, which ends both. Bounds: [`SESSIONS_MAX`], and [`PARTITIONS_MAX`] in
+//! all idle sessions together; beyond them those go that were silent longest, and one that alone is too large is none.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,6 +21,9 @@ use super::fetch_sessions::{FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION};
 
 /// A few per broker of a large cluster.
 const SESSIONS_MAX: usize = 1_000;
+
+/// A few followers' worth of a broker with 10,000 partitions, with some room; each takes about 200 bytes.
+const PARTITIONS_MAX: usize = 250_000;
 
 /// A partition as followers name it.
 pub(crate) type ReplicaKey = (TopicId, PartitionIndex);
@@ -75,9 +78,16 @@ pub(crate) struct ReplicaSession {
     pub(crate) reviewed: Option<Instant>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ReplicaSessions {
+    partitions_max: usize,
     inner: Mutex<Inner>,
+}
+
+impl Default for ReplicaSessions {
+    fn default() -> ReplicaSessions {
+        ReplicaSessions { partitions_max: PARTITIONS_MAX, inner: Mutex::default() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +97,8 @@ struct Inner {
     /// Those that one holds.
     busy: HashMap<i32, (NodeId, CancellationToken)>,
     last_id: i32,
+    /// Partitions of the idle ones.
+    partitions: usize,
 }
 
 impl ReplicaSessions {
@@ -111,7 +123,7 @@ impl ReplicaSessions {
         if expected != epoch {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
         }
-        let mut session = inner.idle.remove(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        let mut session = inner.remove(id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
         session.next_epoch = epoch.checked_add(1).unwrap_or(1);
         session.is_first_answer = false;
         session.used = now;
@@ -119,26 +131,42 @@ impl ReplicaSessions {
         Ok(session)
     }
 
+    /// A session that is too large will not be kept, which a follower hears with its first answer: it gets no session.
+    pub(crate) fn decline_if_too_large(&self, session: &mut ReplicaSession) {
+        if session.slots.len() > self.partitions_max && session.is_first_answer {
+            self.inner.lock().busy.remove(&session.id);
+            session.id = NO_SESSION;
+        }
+    }
+
     /// Keeps a session for the follower's next request.
     pub(crate) fn put_back(&self, session: ReplicaSession) {
         let mut inner = self.inner.lock();
         inner.busy.remove(&session.id);
-        if session.id == NO_SESSION || session.replaced.is_cancelled() {
+        let partitions = session.slots.len();
+        if session.id == NO_SESSION || session.replaced.is_cancelled() || partitions > self.partitions_max {
             return;
         }
-        if inner.idle.len() >= SESSIONS_MAX
-            && let Some(oldest) = inner.idle.values().min_by_key(|session| session.used).map(|session| session.id)
-        {
-            inner.idle.remove(&oldest);
+        while inner.idle.len() >= SESSIONS_MAX || inner.partitions + partitions > self.partitions_max {
+            let oldest = inner.idle.values().min_by_key(|session| session.used).map(|session| session.id);
+            let Some(oldest) = oldest else { break };
+            inner.remove(oldest);
         }
+        inner.partitions += partitions;
         inner.idle.insert(session.id, session);
     }
 }
 
 impl Inner {
+    fn remove(&mut self, id: i32) -> Option<ReplicaSession> {
+        let session = self.idle.remove(&id)?;
+        self.partitions -= session.slots.len();
+        Some(session)
+    }
+
     fn end(&mut self, id: i32, follower: NodeId) {
         if self.idle.get(&id).is_some_and(|session| session.follower == follower) {
-            self.idle.remove(&id);
+            self.remove(id);
         }
         if let Some((_, replaced)) = self.busy.get(&id).filter(|(node, _)| *node == follower) {
             replaced.cancel();

@@ -54,8 +54,9 @@ const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
 const FLUSH_PAUSE: Duration = Duration::from_millis(20);
 /// Pause after an answer that fails as a whole.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
-/// After appending so much, a task lets others have the thread: an answer may bring several milliseconds' work.
-const APPENDED_BETWEEN_TURNS: usize = 1 << 20;
+/// After appending so much, of one partition or several, a task lets others have the thread: an answer may bring many
+/// milliseconds' work. As for sending.
+const TURN_BYTES: usize = 256 << 10;
 /// A waiting request is given up for new partitions at most this often, and the less often the more partitions there
 /// are: each time costs a connection and a request that names all of them.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(20);
@@ -333,7 +334,7 @@ impl Fetcher {
             for data in &topic.partitions {
                 self.hand_out((topic_id, PartitionIndex(data.partition_index)), data, &mut left);
                 appended += data.records.as_ref().map_or(0, Bytes::len);
-                if appended >= APPENDED_BETWEEN_TURNS {
+                if appended >= TURN_BYTES {
                     appended = 0;
                     tokio::task::yield_now().await;
                 }

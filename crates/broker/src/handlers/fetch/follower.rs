@@ -88,6 +88,7 @@ pub(super) async fn handle(
         }
     };
     take_positions(broker, &mut session, &request);
+    sessions.decline_if_too_large(&mut session);
     let limits = Limits {
         bytes_min: size(request.min_bytes),
         bytes_max: size(request.max_bytes).min(broker.settings.network.fetch_bytes_max),

@@ -133,3 +133,53 @@ fn ids_of_an_earlier_run_are_not_given_to_others() {
     ids.dedup();
     assert!(ids.len() > 4 && ids[0] > NO_SESSION, "{ids:?}");
 }
+
+fn bounded(weight_max: usize) -> FetchSessions {
+    let sessions = FetchSessions::new(10);
+    sessions.sessions.lock().weight_max = weight_max;
+    sessions
+}
+
+fn weight_of(sessions: &FetchSessions) -> usize {
+    sessions.sessions.lock().weight
+}
+
+#[test]
+fn partitions_of_all_sessions_together_have_a_bound() {
+    let sessions = bounded(7);
+    let (first, second) = (begin(&sessions), begin(&sessions));
+    assert!(first != NO_SESSION && second != NO_SESSION);
+    assert_eq!(begin(&sessions), NO_SESSION, "only one more has room");
+    let plan = sessions.plan(ask(0, INITIAL_EPOCH, &[(0, 5), (1, 6), (2, 7)]), 0).unwrap();
+    assert_eq!(plan.partitions.len(), 3, "without a session it is served all the same");
+    assert_eq!((sessions.len(), weight_of(&sessions)), (2, 6));
+    // One that ends makes room, and so does one that was silent for long.
+    sessions.plan(ask(first, FINAL_EPOCH, &[]), 0).unwrap();
+    assert_eq!(weight_of(&sessions), 3);
+    assert!(begin(&sessions) != NO_SESSION);
+    let many = ask(0, INITIAL_EPOCH, &[(0, 0), (1, 0), (2, 0), (3, 0)]);
+    assert!(sessions.plan(many, EVICTION_MS).unwrap().session_id != NO_SESSION);
+    assert_eq!((sessions.len(), weight_of(&sessions)), (2, 7));
+    let too_many: Vec<(i32, i64)> = (0..8).map(|partition| (partition, 0)).collect();
+    assert_eq!(sessions.plan(ask(0, INITIAL_EPOCH, &too_many), i64::MAX).unwrap().session_id, NO_SESSION);
+    assert_eq!(sessions.len(), 2, "nobody goes for what would not fit anyway");
+}
+
+#[test]
+fn session_that_outgrows_the_bound_ends_and_one_that_shrinks_makes_room() {
+    let sessions = bounded(6);
+    let (first, second) = (begin(&sessions), begin(&sessions));
+    sessions.plan(Ask { forgotten: vec![key(0)], ..ask(first, 1, &[]) }, 0).unwrap();
+    assert_eq!(weight_of(&sessions), 5);
+    sessions.plan(ask(second, 1, &[(3, 0)]), 0).unwrap();
+    assert_eq!(sessions.plan(ask(second, 2, &[(4, 0)]), 0), Err(ErrorCode::FetchSessionIdNotFound));
+    assert_eq!((sessions.len(), weight_of(&sessions)), (1, 2));
+}
+
+#[test]
+fn long_names_of_no_topic_weigh_what_they_hold() {
+    let sessions = bounded(10);
+    let name = TopicKey::Invalid("?".repeat(10 * NAME_BYTES_PER_WEIGHT));
+    let ask = Ask { partitions: vec![((name, PartitionIndex(0)), at(0))], ..Ask::default() };
+    assert_eq!(sessions.plan(ask, 0).unwrap().session_id, NO_SESSION);
+}

@@ -97,3 +97,27 @@ fn answers_begin_behind_the_partition_that_was_served_last() {
     session.served(2);
     assert_eq!(session.order().collect::<Vec<_>>(), [0, 1, 2]);
 }
+
+fn begin_with(sessions: &ReplicaSessions, partitions: i32, now: Instant) -> i32 {
+    let mut session = sessions.take(NODE, 0, INITIAL_EPOCH, now).unwrap();
+    (0..partitions).for_each(|partition| session.set(key(partition), at(5), absent));
+    sessions.decline_if_too_large(&mut session);
+    let id = session.id();
+    sessions.put_back(session);
+    id
+}
+
+#[test]
+fn partitions_of_all_sessions_together_have_a_bound() {
+    let sessions = ReplicaSessions { partitions_max: 5, ..ReplicaSessions::default() };
+    let start = Instant::now();
+    let at_second = |second| start + std::time::Duration::from_secs(second);
+    let (first, second) = (begin_with(&sessions, 2, at_second(1)), begin_with(&sessions, 3, at_second(2)));
+    let third = begin_with(&sessions, 3, at_second(3));
+    let gone = |id| sessions.take(NODE, id, 1, at_second(4)).map(|session| sessions.put_back(session)).is_err();
+    assert!(gone(first) && gone(second), "those that were silent longest made room");
+    assert!(!gone(third));
+    assert_eq!(begin_with(&sessions, 6, at_second(5)), NO_SESSION, "too large for any room");
+    assert_eq!(sessions.take(NODE, third, 2, at_second(6)).map(|session| session.id()), Ok(third));
+    assert!(sessions.inner.lock().partitions == 0, "what a request holds is not idle");
+}
