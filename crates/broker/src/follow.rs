@@ -78,7 +78,8 @@ async fn run(broker: Arc<Broker>, reached: watch::Sender<u64>) -> Result<(), Bro
                 (index, outcome) = opening.ended() => {
                     match outcome {
                         Ok(()) => {}
-                        Err(PartitionsError::Open { .. }) => opening.try_again_later(), // logged where it happened
+                        // Logged where it happened.
+                        Err(PartitionsError::Open { .. } | PartitionsError::Stranger { .. }) => opening.try_again_later(),
                         Err(error) => return Err(error.into()),
                     }
                     follow_groups(&broker, &before);

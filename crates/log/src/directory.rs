@@ -30,6 +30,8 @@ const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const CLEAN_SHUTDOWN_CONTENT: &str = "{\"version\":0,\"brokerEpoch\":-1}";
 /// Suffix of folders whose partition is gone.
 pub const DELETE_SUFFIX: &str = "-delete";
+/// Ends the name of a folder that was put aside because it seems to belong to another topic. Nothing removes it.
+pub const STRAY_SUFFIX: &str = "-stray";
 
 /// The offset checkpoints of a log directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +165,14 @@ impl LogDirectory {
             remove_folder(&self.path.join(name))?;
         }
         Ok(())
+    }
+
+    /// Folders that were put aside, by path.
+    pub fn strays(&self) -> Result<Vec<PathBuf>, LogError> {
+        let names = self.folders()?.into_iter().filter(|name| name.ends_with(STRAY_SUFFIX));
+        let mut strays: Vec<PathBuf> = names.map(|name| self.path.join(name)).collect();
+        strays.sort();
+        Ok(strays)
     }
 
     fn folders(&self) -> Result<Vec<String>, LogError> {

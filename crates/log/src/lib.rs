@@ -41,7 +41,8 @@ pub use checked::Damage;
 pub use cleaner::{CleanError, Cleaned, CleanerLimits, Dirt, FullSpeed, Interrupted, Pace};
 pub use config::{CleanupPolicy, LogConfig, RecordChecks, TimestampType};
 pub use directory::{
-    Checkpoint, DELETE_SUFFIX, DirectoryError, Disk, LastStop, LogDirectory, MetaProperties, remove_folder,
+    Checkpoint, DELETE_SUFFIX, DirectoryError, Disk, LastStop, LogDirectory, MetaProperties, STRAY_SUFFIX,
+    remove_folder,
 };
 pub use error::{AppendError, LogError, ReadError, RecordFault, RecordFaultKind};
 pub use flusher::{Flush, Flusher};
@@ -50,8 +51,8 @@ pub use open_files::OpenFiles;
 pub use page_cache::{bring_into_memory, is_in_memory};
 pub use partition_log::FlushMark;
 pub use partition_log::{
-    Appended, FollowerAppended, Maintained, Opening, Origin, PartitionLog, ReadResult, Repaired, TimestampedOffset,
-    Truncated,
+    Appended, FollowerAppended, Identity, Maintained, Opening, Origin, PartitionLog, ReadResult, Repaired,
+    TimestampedOffset, Truncated, compare_identity, write_identity,
 };
 pub use scrub::{ScrubCursor, Scrubbed};
 pub use slice::{FileSlice, Readiness};

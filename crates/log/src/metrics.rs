@@ -15,6 +15,7 @@ pub struct LogMetrics {
     pub(crate) tails_cut: IntCounter,
     pub(crate) poisoned: IntGauge,
     pub(crate) damaged: IntGauge,
+    pub(crate) strays: IntGauge,
 }
 
 impl LogMetrics {
@@ -37,10 +38,14 @@ impl LogMetrics {
                 "twinstream_log_damaged_ranges_count",
                 "Stretches of logs that are damaged on the disk and wait for a repair.",
             )),
+            strays: or_panic(IntGauge::new(
+                "twinstream_log_stray_folders_count",
+                "Folders that were put aside because they belong to another topic than their name's; nothing removes them.",
+            )),
         }
     }
 
-    fn parts(&self) -> [&dyn Collector; 8] {
+    fn parts(&self) -> [&dyn Collector; 9] {
         [
             &self.appended_bytes,
             &self.appended_records,
@@ -50,6 +55,7 @@ impl LogMetrics {
             &self.tails_cut,
             &self.poisoned,
             &self.damaged,
+            &self.strays,
         ]
     }
 }
@@ -58,6 +64,11 @@ impl LogMetrics {
     /// How many stretches of all logs are damaged.
     pub fn set_damaged(&self, ranges: usize) {
         self.damaged.set(i64::try_from(ranges).unwrap_or(i64::MAX));
+    }
+
+    /// How many folders were put aside.
+    pub fn set_strays(&self, folders: usize) {
+        self.strays.set(i64::try_from(folders).unwrap_or(i64::MAX));
     }
 }
 

@@ -18,6 +18,7 @@ mod cuts; // readers notice a cut
 mod damage; // bytes are checked before they go out
 mod flush; // to the disk, and what follows when that fails
 mod follow; // a follower's appends and cuts
+mod identity; // which topic a folder belongs to
 mod isolation; // readers of committed records
 mod read; // readers: by offset, by time, by epoch
 mod recovery; // opening a folder
@@ -50,6 +51,7 @@ use cuts::Cuts;
 pub use damage::Repaired;
 pub use flush::FlushMark;
 pub use follow::{FollowerAppended, Truncated};
+pub use identity::{Identity, compare_identity, write_identity};
 pub use read::{ReadResult, TimestampedOffset};
 pub use recovery::Opening;
 pub use retention::Maintained;

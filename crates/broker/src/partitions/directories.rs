@@ -11,8 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use twinstream_log::{Checkpoint, DirectoryError, Disk, LogError, LogMetrics, Opening};
-use twinstream_log::{LogConfig, OpenFiles, PartitionLog};
+use twinstream_log::{
+    Checkpoint, DELETE_SUFFIX, DirectoryError, Disk, Identity as FolderIdentity, LogConfig, LogError, LogMetrics,
+    OpenFiles, Opening, PartitionLog, STRAY_SUFFIX, compare_identity, write_identity,
+};
 use twinstream_model::{ClusterId, NodeId, Offset, PartitionIndex, TopicId, TopicPartition};
 use uuid::Uuid;
 
@@ -213,12 +215,38 @@ impl Directories {
         dir.judge(PartitionLog::create(&dir.path.join(at.to_string()), topic_id, opening))
     }
 
-    /// Renames the folder of a partition that was never opened, so that it goes.
-    pub(super) fn discard_unopened(&self, dir: usize, at: &TopicPartition) -> Result<PathBuf, LogError> {
+    /// Which topic a folder that is there says it belongs to.
+    pub(super) fn identity_of(
+        &self,
+        dir: usize,
+        at: &TopicPartition,
+        wanted: TopicId,
+    ) -> Result<FolderIdentity, LogError> {
+        let dir = &self.dirs[dir];
+        dir.check()?;
+        dir.judge(compare_identity(&dir.path.join(at.to_string()), wanted))
+    }
+
+    /// Lets a folder belong to a topic.
+    pub(super) fn restore_identity(&self, dir: usize, at: &TopicPartition, topic_id: TopicId) -> Result<(), LogError> {
+        let dir = &self.dirs[dir];
+        dir.check()?;
+        dir.judge(write_identity(&dir.path.join(at.to_string()), topic_id))
+    }
+
+    /// Folders that were put aside, in this run and before.
+    pub(super) fn strays(&self) -> Vec<PathBuf> {
+        let working = self.dirs.iter().filter_map(|dir| Some((dir, dir.working()?)));
+        let strays = working.filter_map(|(dir, held)| dir.judge(held.directory.lock().strays()).ok());
+        strays.flatten().collect()
+    }
+
+    /// Renames the folder of a partition that was never opened.
+    pub(super) fn rename_unopened(&self, dir: usize, at: &TopicPartition, name: &str) -> Result<PathBuf, LogError> {
         let dir = &self.dirs[dir];
         let held = dir.check()?;
         let from = dir.path.join(at.to_string());
-        let to = dir.path.join(deleted_name(at));
+        let to = dir.path.join(name);
         let renamed = std::fs::rename(&from, &to);
         dir.judge(renamed.map_err(|source| LogError::Io { action: "rename", path: from, source }))?;
         dir.judge(held.claimed(at))?;
@@ -258,7 +286,16 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// `<topic>-<partition>.<unique>-delete`, with the topic cut if the name would be too long.
 pub(super) fn deleted_name(at: &TopicPartition) -> String {
-    let suffix = format!("-{}.{}{}", at.partition, Uuid::new_v4().simple(), twinstream_log::DELETE_SUFFIX);
+    name_aside(at, DELETE_SUFFIX)
+}
+
+/// `<topic>-<partition>.<unique>-stray`, likewise.
+pub(super) fn stray_name(at: &TopicPartition) -> String {
+    name_aside(at, STRAY_SUFFIX)
+}
+
+fn name_aside(at: &TopicPartition, ending: &str) -> String {
+    let suffix = format!("-{}.{}{ending}", at.partition, Uuid::new_v4().simple());
     let topic = at.topic.as_str();
     let room = NAME_BYTES_MAX.saturating_sub(suffix.len()).min(topic.len());
     format!("{}{suffix}", &topic[..room])

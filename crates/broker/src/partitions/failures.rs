@@ -139,6 +139,10 @@ impl PartitionManager {
 
     /// A log that cannot be opened is no use until somebody mends it: others take over, if there are others.
     pub(super) fn name_unopened(&self, error: &PartitionsError) {
+        if let PartitionsError::Stranger { .. } = error {
+            return tracing::debug!(%error, "partition is not opened yet");
+        }
+        tracing::error!(%error, "partition is not available");
         if let PartitionsError::Open { partition, source } = error
             && !source.is_passing()
             && !source.is_known()

@@ -12,6 +12,7 @@
 //! Not here: what a role does (`partition`), which folders there are (`directories`).
 
 mod opening; // logs that the image wants here
+mod strays; // folders that belong to another topic than their name's
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use twinstream_log::{Checkpoint, DirectoryError, Flusher, LogError, LogMetrics, 
 use twinstream_metadata::{Image, PartitionImage, TopicImage};
 use twinstream_model::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 
+use self::strays::Strangers;
 use super::configs::{self, TopicConfig};
 use super::directories::{Directories, deleted_name};
 use super::failures::Failures;
@@ -43,6 +45,8 @@ pub enum PartitionsError {
     Directory(#[from] DirectoryError),
     #[error("cannot open partition {partition}: {}", source.chain())]
     Open { partition: TopicPartition, source: LogError },
+    #[error("the folder of partition {partition} has the id {found} of another topic; trying again when more is known")]
+    Stranger { partition: TopicPartition, found: TopicId },
 }
 
 /// Who fetches for the partitions that this broker follows.
@@ -83,6 +87,7 @@ pub(crate) struct PartitionManager {
     checkpointing: Mutex<()>,
     /// Folders of deleted partitions and when they go.
     doomed: Mutex<Vec<(i64, PathBuf)>>,
+    strangers: Strangers,
 }
 
 #[derive(Clone)]
@@ -121,6 +126,7 @@ impl PartitionManager {
             opening: Mutex::default(),
             checkpointing: Mutex::default(),
             doomed: Mutex::default(),
+            strangers: Strangers::default(),
         }
     }
 
@@ -297,14 +303,15 @@ impl PartitionManager {
         topic.iter().filter(move |(_, partition)| partition.replicas.contains(&node))
     }
 
-    /// Deletes folders whose topics are gone. Only for an image that is known to be caught up, because a folder of
-    /// a topic that the image has not heard of yet looks the same.
+    /// Deletes folders whose topics are gone, and decides about those that belong to another topic than the image's. Only for
+    /// an image that is known to be caught up, because a folder of a topic that the image has not heard of yet looks the same.
     pub(crate) fn remove_strays(&self, image: &Image) {
+        self.decide_about_strangers();
         for (dir, at) in self.directories.unopened() {
             if image.partition(&at.topic, at.partition).is_some_and(|p| p.replicas.contains(&self.node)) {
                 continue; // wanted, but it could not be opened
             }
-            match self.directories.discard_unopened(dir, &at) {
+            match self.directories.rename_unopened(dir, &at, &deleted_name(&at)) {
                 Ok(folder) => self.doom(folder, 0),
                 Err(error) if error.is_known() => continue, // its directory has failed
                 Err(error) => {

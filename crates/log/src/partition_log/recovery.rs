@@ -21,8 +21,9 @@ use twinstream_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use super::compaction::NEVER_CLEANED;
 use super::cuts::Cuts;
+use super::identity::{read_topic_id, write_identity};
 use super::snapshots::Restoring;
-use super::{METADATA_FILE, PartitionLog, Writer, isolation};
+use super::{PartitionLog, Writer, isolation};
 use crate::cleaner::leftovers;
 use crate::directory::Unflushed;
 use crate::epochs::Epochs;
@@ -33,8 +34,6 @@ use crate::segment::{Found, Segment};
 use crate::transactions::Transactions;
 use crate::txn_index::{AbortedEntry, TxnIndexes};
 use crate::{Disk, LastStop, LogConfig, LogError, OpenFiles, directory};
-
-const METADATA_VERSION: u32 = 0;
 
 /// What the owner of the log directory knows about a log before it is opened.
 #[derive(Clone, Debug)]
@@ -98,8 +97,7 @@ impl PartitionLog {
             opening.last_stop = LastStop::Unknown;
         }
         fs::create_dir_all(dir).map_err(LogError::io("create directory", dir))?;
-        let text = format!("version: {METADATA_VERSION}\ntopic_id: {topic_id}");
-        files::replace_content(&dir.join(METADATA_FILE), text.as_bytes())?;
+        write_identity(dir, topic_id)?;
         PartitionLog::open(dir, opening)
     }
 
@@ -183,21 +181,6 @@ fn bytes_behind(segments: &[Arc<Segment>], recovery_point: Offset) -> u64 {
 
 pub(super) fn remove_paths(paths: &[std::path::PathBuf]) -> Result<(), LogError> {
     paths.iter().try_for_each(|path| files::remove(path))
-}
-
-fn read_topic_id(dir: &Path) -> Result<TopicId, LogError> {
-    let path = dir.join(METADATA_FILE);
-    let bytes = files::read_if_exists(&path)?.ok_or_else(|| LogError::damaged(&path, "file is missing"))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    match field("version:").map(str::parse::<u32>) {
-        Some(Ok(METADATA_VERSION)) => {}
-        Some(Ok(newer)) => {
-            return Err(LogError::NewerVersion { path, found: newer.to_string(), known: METADATA_VERSION });
-        }
-        _ => return Err(LogError::damaged(&path, "version is missing")),
-    }
-    field("topic_id:").and_then(TopicId::parse).ok_or_else(|| LogError::damaged(&path, "topic id is missing"))
 }
 
 /// The epochs of the batches that were read, up to the end of the log.

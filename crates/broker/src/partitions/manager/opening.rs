@@ -18,17 +18,17 @@ use twinstream_model::{TopicId, TopicPartition};
 
 use crate::settings::live::LiveSettings;
 
-use super::{Entry, Partition, PartitionManager, PartitionsError, Surroundings, TopicConfig, deleted_name, now_ms};
+use super::{Entry, Partition, PartitionManager, PartitionsError, Surroundings, TopicConfig, now_ms};
 
 /// How often a long opening says how far it has come.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A partition that the image wants here and that is not open.
-struct Wanted {
-    at: TopicPartition,
-    topic_id: TopicId,
+pub(super) struct Wanted {
+    pub(super) at: TopicPartition,
+    pub(super) topic_id: TopicId,
     config: TopicConfig,
-    dir: usize,
+    pub(super) dir: usize,
     exists: bool,
 }
 
@@ -59,7 +59,6 @@ impl PartitionManager {
                     loop {
                         let Some(next) = queue.lock().pop_front() else { return };
                         if let Err(error) = self.open_one(next) {
-                            tracing::error!(%error, "partition is not available");
                             self.name_unopened(&error);
                             failures.lock().push(error);
                         }
@@ -126,15 +125,8 @@ impl PartitionManager {
         let (at, dir) = (&wanted.at, wanted.dir);
         let failed = |source| PartitionsError::Open { partition: at.clone(), source };
         let config = || wanted.config.log.clone();
-        if wanted.exists {
-            let found = self.directories.open_log(dir, at, config(), self.metrics.clone(), now_ms()).map_err(failed)?;
-            if found.topic_id() == wanted.topic_id {
-                return Ok(found);
-            }
-            // The topic was deleted and made again while this broker was away.
-            tracing::info!(partition = %at, found = %found.topic_id(), wanted = %wanted.topic_id, "folder belongs to a deleted topic");
-            let folder = found.close_for_deletion(&deleted_name(at)).map_err(failed)?;
-            self.doom(folder, config().file_delete_delay_ms);
+        if wanted.exists && self.is_ours(wanted)? {
+            return self.directories.open_log(dir, at, config(), self.metrics.clone(), now_ms()).map_err(failed);
         }
         let created = self.directories.create_log(dir, at, wanted.topic_id, config(), self.metrics.clone(), now_ms());
         created.map_err(failed)
