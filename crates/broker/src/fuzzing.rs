@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use twinstream_metadata::codec::Reader;
 use twinstream_protocol::frame;
+use twinstream_protocol::shape::DecodeError;
 
 use crate::controller::messages::{self, Envelope, Forwarded, Hello, HelloAnswer, Join, Joined};
 use crate::handlers;
@@ -18,7 +19,8 @@ pub fn request(bytes: &[u8]) {
     if handlers::is_internal(header.api_key) {
         peer_request(&body);
     } else {
-        handlers::decodes(header.api_key, header.api_version, body);
+        let error = handlers::decode_error(header.api_key, header.api_version, body);
+        assert!(!matches!(error, Some(DecodeError::Parted { .. })), "{error:?}");
     }
 }
 

@@ -34,6 +34,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 use tracing::debug;
 use twinstream_model::NodeId;
+use twinstream_protocol::shape::Shaped;
 
 use crate::error::ClientError;
 use crate::settings::ClientSettings;
@@ -104,12 +105,16 @@ impl RawClient {
     }
 
     /// Sends any request, in the highest version that both sides know.
-    pub async fn request<R: Request>(&self, node: Node, request: &R) -> Result<R::Response, ClientError> {
+    pub async fn request<R: Request<Response: Shaped>>(
+        &self,
+        node: Node,
+        request: &R,
+    ) -> Result<R::Response, ClientError> {
         self.request_capped(node, request, i16::MAX).await
     }
 
     /// As [`Self::request`], but in version `cap` at most.
-    pub async fn request_capped<R: Request>(
+    pub async fn request_capped<R: Request<Response: Shaped>>(
         &self,
         node: Node,
         request: &R,
@@ -120,7 +125,7 @@ impl RawClient {
 
     /// One request over the connection of a lane. A node that cannot be reached, or does not answer, may have lost what it
     /// led: the next look-up asks the cluster instead of trying there for ever.
-    async fn call<R: Request>(
+    async fn call<R: Request<Response: Shaped>>(
         &self,
         node: Node,
         lane: Lane,

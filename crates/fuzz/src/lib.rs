@@ -49,6 +49,7 @@ const fn files(name: &'static str, run: fn(&[u8])) -> Target {
 /// All of them: first what comes from the network, then what lies on the disk.
 pub const TARGETS: &[Target] = &[
     bytes("request", network::request),
+    bytes("answer", network::answer),
     bytes("peer-request", twinstream_broker::fuzzing::peer_request),
     bytes("peer-answer", twinstream_broker::fuzzing::peer_answer),
     bytes("raft-message", twinstream_quorum::fuzzing::message),

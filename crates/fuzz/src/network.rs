@@ -2,10 +2,13 @@
 
 use std::sync::OnceLock;
 
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::{ApiKey, ResponseKind};
 use twinstream_client::avro::AvroSchema;
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use twinstream_protocol::batch::{self, BatchBuilder, BatchMut, BatchView, ProducerStamp, whole_batches};
 use twinstream_protocol::compression::{Compression, CompressionSpec};
+use twinstream_protocol::{frame, shape};
 
 use crate::checksums;
 
@@ -14,6 +17,24 @@ const UNPACKED_MAX: usize = 1 << 20;
 
 pub(crate) fn request(bytes: &[u8]) {
     twinstream_broker::fuzzing::request(bytes);
+}
+
+/// What a broker answers: the header's key and version stand in front, as in a request.
+pub(crate) fn answer(bytes: &[u8]) {
+    let mut body = Bytes::copy_from_slice(bytes);
+    if body.remaining() < 4 {
+        return;
+    }
+    let (key, version) = (body.get_i16(), body.get_i16());
+    let Some(shape) = shape::ANSWERS.iter().find(|shape| shape.api_key() == key) else { return };
+    let Ok(api) = ApiKey::try_from(key) else { return };
+    if frame::decode_response_header(&mut body, frame::response_is_flexible(key, version)).is_err() {
+        return;
+    }
+    let Ok(behind) = shape.check(version, &body) else { return };
+    if ResponseKind::decode(api, &mut body, version).is_ok() {
+        assert_eq!(body.len(), behind, "the codec reads what the walk reads");
+    }
 }
 
 /// A Produce or Fetch body: views, headers, edits, and the form in which the raw client appends a batch elsewhere.

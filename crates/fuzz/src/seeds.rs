@@ -12,12 +12,17 @@ use kafka_protocol::messages::{
     OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest,
     SyncGroupRequest, UnregisterBrokerRequest,
 };
-use kafka_protocol::protocol::{Encodable, Request};
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsResponse, BrokerId, FetchResponse, MetadataResponse, ResponseKind, api_versions_response,
+    fetch_response, metadata_response,
+};
+use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use twinstream_log::LogConfig;
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use twinstream_protocol::batch::{BatchBuilder, ProducerStamp};
 use twinstream_protocol::compression::{Compression, CompressionSpec};
-use twinstream_protocol::frame::{INTERNAL_API_KEY_MIN, RequestHeader, encode_request_header};
+use twinstream_protocol::frame::{INTERNAL_API_KEY_MIN, RequestHeader, encode_request_header, encode_response_header};
+use twinstream_protocol::shape;
 
 use crate::files;
 
@@ -60,6 +65,7 @@ pub(crate) fn batch(at: i64, records: i32, sequence: Option<i64>) -> Vec<u8> {
 pub fn of(target: &str) -> Vec<Vec<u8>> {
     match target {
         "request" => requests(),
+        "answer" => answers(),
         "peer-request" => peer_requests(),
         "peer-answer" => peer_answers(),
         "raft-message" => vec![raft_message()],
@@ -185,6 +191,10 @@ fn requests() -> Vec<Vec<u8>> {
     }
     let produce = b"\0\0\0\x09\0\0\0\x01\0\x01c\0\0\xff\xff\0\0\x05\xdc\x02\x02t\x02\0\0\0\0\x05abcd\0\0\0";
     all.push(produce.to_vec());
+    // A Fetch whose directory id says to be longer than it is, so that the codec reads its last lists elsewhere.
+    let partition = [&[0; 32][..], &[1, 0, 22], &[0; 17], &[0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
+    let topics = [&[2][..], &[0; 16], &[2], &partition, &[0, 0, 1, 1, 0]].concat();
+    all.push([&b"\0\x01\0\x11\0\0\0\x01\0\x01c\0"[..], &[0; 21], &topics].concat());
     all.extend(peer_requests().into_iter().map(|body| [&peer_header()[..], &body].concat()));
     all
 }
@@ -202,6 +212,58 @@ fn every_version<R: Request + Default + Encodable>(all: &mut Vec<Vec<u8>>) {
             all.push(frame);
         }
     }
+}
+
+/// Key, version, correlation id, and then every answer that we decode, empty; those with tags and lists also full.
+fn answers() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for shape in shape::ANSWERS {
+        let Ok(api) = ApiKey::try_from(shape.api_key()) else { continue };
+        for version in [*shape.versions().start(), *shape.versions().end()] {
+            // A body of zeros is empty lists and no tags in each version; the walk says where it ends.
+            let zeros = [0; 64];
+            let behind = shape.check(version, &zeros).expect("zeros are an empty answer");
+            all.push([&answer_head(api, version)[..], &zeros[..zeros.len() - behind]].concat());
+        }
+    }
+    let node = |id| {
+        fetch_response::NodeEndpoint::default()
+            .with_node_id(id)
+            .with_host(StrBytes::from_static_str("h"))
+            .with_port(9092)
+    };
+    let partition = fetch_response::PartitionData::default()
+        .with_diverging_epoch(fetch_response::EpochEndOffset::default().with_epoch(3).with_end_offset(9))
+        .with_current_leader(fetch_response::LeaderIdAndEpoch::default().with_leader_epoch(4))
+        .with_aborted_transactions(Some(vec![fetch_response::AbortedTransaction::default()]))
+        .with_records(Some(bytes::Bytes::from(batch(0, 1, None))));
+    let topic = fetch_response::FetchableTopicResponse::default().with_partitions(vec![partition]);
+    let fetched = FetchResponse::default().with_responses(vec![topic]).with_node_endpoints(vec![node(BrokerId(1))]);
+    let partition = metadata_response::MetadataResponsePartition::default().with_replica_nodes(vec![BrokerId(1)]);
+    let topic = metadata_response::MetadataResponseTopic::default().with_partitions(vec![partition]);
+    let broker = metadata_response::MetadataResponseBroker::default().with_host(StrBytes::from_static_str("h"));
+    let metadata = MetadataResponse::default().with_brokers(vec![broker]).with_topics(vec![topic]);
+    let feature = api_versions_response::SupportedFeatureKey::default().with_max_version(2);
+    let versions = ApiVersionsResponse::default()
+        .with_api_keys(vec![api_versions_response::ApiVersion::default()])
+        .with_supported_features(vec![feature]);
+    let kinds = [
+        (ResponseKind::Fetch(fetched), 18),
+        (ResponseKind::Metadata(metadata), 12),
+        (ResponseKind::ApiVersions(versions), 4),
+    ];
+    for ((kind, version), api) in kinds.into_iter().zip([ApiKey::Fetch, ApiKey::Metadata, ApiKey::ApiVersions]) {
+        let mut body = bytes::BytesMut::new();
+        kind.encode(&mut body, version).expect("a small answer");
+        all.push([&answer_head(api, version)[..], &body].concat());
+    }
+    all
+}
+
+fn answer_head(api: ApiKey, version: i16) -> Vec<u8> {
+    let mut head = [(api as i16).to_be_bytes(), version.to_be_bytes()].concat();
+    encode_response_header(&mut head, api as i16, version, 1);
+    head
 }
 
 fn peer_header() -> Vec<u8> {

@@ -60,6 +60,7 @@ macro_rules! replays {
 
 replays! {
     requests_decode_or_are_refused "request";
+    answers_decode_or_are_refused "answer";
     requests_of_nodes_decode_or_are_refused "peer-request";
     answers_of_nodes_decode_or_are_refused "peer-answer";
     raft_messages_decode_or_are_refused "raft-message";

@@ -36,6 +36,8 @@ pub enum FrameError {
     TooLarge { len: usize, max: usize },
     #[error("request header ends early")]
     Truncated,
+    #[error("header of the answer ends early")]
+    AnswerTruncated,
     #[error("api key {0} is not known")]
     UnknownApi(i16),
     #[error("client id is not valid utf-8")]
@@ -66,6 +68,18 @@ pub fn decode_request_header(frame: &mut Bytes) -> Result<RequestHeader, FrameEr
         skip_tagged_fields(frame)?;
     }
     Ok(RequestHeader { api_key, api_version, correlation_id, client_id })
+}
+
+/// Takes the header off an answer, whose tagged fields nobody needs, and gives its correlation id.
+pub fn decode_response_header(frame: &mut Bytes, is_flexible: bool) -> Result<i32, FrameError> {
+    if frame.remaining() < 4 {
+        return Err(FrameError::AnswerTruncated);
+    }
+    let correlation_id = frame.get_i32();
+    if is_flexible {
+        skip_tagged_fields(frame).map_err(|_| FrameError::AnswerTruncated)?;
+    }
+    Ok(correlation_id)
 }
 
 fn request_is_flexible(api_key: i16, api_version: i16) -> Result<bool, FrameError> {
@@ -199,6 +213,19 @@ mod tests {
         assert_eq!(decode(b"\0\x03\0\x01\0\0\0\x01\0\x09abc"), Err(FrameError::Truncated));
         assert_eq!(decode(b"\0\x03\0\x01\0\0\0\x01\0\x01\xff"), Err(FrameError::ClientIdNotUtf8));
         assert_eq!(decode(b"\0\x03\0\x0c\0\0\0\x01\xff\xff\x01\x00\x7f"), Err(FrameError::Truncated));
+    }
+
+    #[test]
+    fn header_of_an_answer_is_skipped_with_whatever_tags_it_has() {
+        let decode = |bytes: &'static [u8], is_flexible| {
+            let mut frame = Bytes::from_static(bytes);
+            decode_response_header(&mut frame, is_flexible).map(|id| (id, frame.to_vec()))
+        };
+        assert_eq!(decode(b"\0\0\0\x07body", false), Ok((7, b"body".to_vec())));
+        assert_eq!(decode(b"\0\0\0\x07\0body", true), Ok((7, b"body".to_vec())));
+        assert_eq!(decode(b"\0\0\0\x07\x01\x05\x02xybody", true), Ok((7, b"body".to_vec())));
+        assert_eq!(decode(b"\0\0\0\x07\x01\x05\x7fxy", true), Err(FrameError::AnswerTruncated));
+        assert_eq!(decode(b"\0\0\0", false), Err(FrameError::AnswerTruncated));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use twinstream_client::protocol::shape::Shaped;
 use twinstream_client::raw::kafka_protocol::messages::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
@@ -362,7 +363,7 @@ impl Operator {
     async fn ask_all<R>(&self, request: &R) -> Vec<(usize, R::Response)>
     where
         R: Request + Clone + Send + Sync + 'static,
-        R::Response: Send + 'static,
+        R::Response: Shaped + Send + 'static,
     {
         let mut asked = JoinSet::new();
         for node in self.nodes.iter().copied() {
@@ -384,7 +385,7 @@ impl Operator {
     }
 
     /// Tries brokers and errors that pass until one broker has done it; panics with the last reason.
-    async fn command<R: Request>(&self, what: &str, request: &R, code: impl Fn(&R::Response) -> i16) {
+    async fn command<R: Request<Response: Shaped>>(&self, what: &str, request: &R, code: impl Fn(&R::Response) -> i16) {
         let deadline = tokio::time::Instant::now() + SETTLES_WITHIN;
         for node in self.nodes.iter().cycle() {
             let last = match self.client.request(Node::Id(*node), request).await.map(|answer| code(&answer)) {

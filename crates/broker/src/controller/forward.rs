@@ -10,10 +10,11 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::protocol::Encodable;
 use twinstream_metadata::codec::{DecodeError, Writer};
 use twinstream_metadata::controller::{IsrChange, Reported};
 use twinstream_model::{ErrorCode, NodeId, PartitionIndex, TopicId};
+use twinstream_protocol::shape::{self, Shaped};
 
 use super::ask::{ForwardError, Question, Refusal, ask};
 use super::messages::{self, Forwarded, InternalApi};
@@ -22,7 +23,7 @@ use crate::context::RequestContext;
 
 /// A request that only the active controller answers.
 pub(crate) trait Forwardable: Encodable {
-    type Response: Decodable;
+    type Response: Shaped;
 }
 
 impl ControllerClient {
@@ -49,9 +50,9 @@ impl ControllerClient {
             body: body.freeze(),
         };
         let answered = ask(&self.shared, &forwarded, self.shared.settings.node.request_timeout).await?;
-        let Some((applied, mut answer)) = answered.answer else { return Ok(None) };
+        let Some((applied, answer)) = answered.answer else { return Ok(None) };
         self.until_applied(applied).await;
-        R::Response::decode(&mut answer, ctx.api_version).map(Some).map_err(|error| unencodable(&error))
+        shape::decode(answer, ctx.api_version).map(Some).map_err(|error| unencodable(&error))
     }
 
     /// A registration that arrived from another node.

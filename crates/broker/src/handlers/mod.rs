@@ -31,9 +31,9 @@ use kafka_protocol::messages::{
     OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest,
     SyncGroupRequest, UnregisterBrokerRequest,
 };
-use kafka_protocol::protocol::Decodable;
 use twinstream_model::ErrorCode;
 use twinstream_protocol::frame::INTERNAL_API_KEY_MIN;
+use twinstream_protocol::shape::{self, DecodeError, Shaped};
 
 use crate::context::{Broker, RequestContext};
 use crate::controller::messages::{InternalApi, write_answer};
@@ -45,7 +45,6 @@ mod config_view; // how configs look to a client
 mod group_wire; // what the group APIs share
 mod log_wire; // what the APIs over partitions share
 mod loggers; // log levels as configs
-mod shape; // what a request's bytes may look like
 mod topic_view; // how a partition looks to a client
 
 mod internal; // requests of other nodes
@@ -109,8 +108,8 @@ pub(crate) struct Served {
 /// Why a request ends its connection instead of being answered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DispatchError {
-    #[error("cannot decode {api} v{version}: {reason}")]
-    Malformed { api: &'static str, version: i16, reason: String },
+    #[error("cannot decode {api} v{version}: {source}")]
+    Malformed { api: &'static str, version: i16, source: DecodeError },
     #[error("cannot encode the response of {api} v{version}: {reason}")]
     Unencodable { api: &'static str, version: i16, reason: String },
     #[error("api key {0} is not served")]
@@ -150,20 +149,20 @@ macro_rules! handlers {
             Err(DispatchError::NotServed(ctx.api_key))
         }
 
-        /// Whether a body is the request that its row says; see [`crate::fuzzing`].
-        pub(crate) fn decodes(api_key: i16, version: i16, body: Bytes) -> bool {
+        /// Why a body is not the request that its row says; see [`crate::fuzzing`].
+        pub(crate) fn decode_error(api_key: i16, version: i16, body: Bytes) -> Option<DecodeError> {
             $(
                 if api_key == ApiKey::$api as i16 {
-                    return decode_checked::<$request>(api_key, version, body).is_ok();
+                    return shape::decode::<$request>(body, version).err();
                 }
             )*
-            false
+            None
         }
     };
 }
 
-// The table. To serve an API: declare its module above, import its request type, add its row here (by key), and its
-// shape in `shape::table`.
+// The table. To serve an API: declare its module above, import its request type, add its row here (by key), and the
+// shapes of its request and answer in `protocol::shape`.
 handlers! {
     Produce 3..=13, ProduceRequest => produce;
     Fetch 4..=18, FetchRequest => fetch;
@@ -247,20 +246,12 @@ async fn contained<T>(ctx: &RequestContext, handling: impl Future<Output = T>) -
     }
 }
 
-fn decode<T: Decodable>(ctx: &RequestContext, body: Bytes) -> Result<T, DispatchError> {
-    let malformed = |reason| DispatchError::Malformed { api: ctx.api_name, version: ctx.api_version, reason };
-    decode_checked(ctx.api_key, ctx.api_version, body).map_err(malformed)
-}
-
-/// The request in a body, or why it is none. Bytes behind the request are ignored, as Kafka does; see `shape::check`.
-fn decode_checked<T: Decodable>(api_key: i16, version: i16, mut body: Bytes) -> Result<T, String> {
-    shape::check(api_key, version, &body).map_err(|error| error.to_string())?;
-    // The codec is generated code over untrusted bytes: a panic in it is the client's malformed request, not ours.
-    let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| T::decode(&mut body, version)));
-    match decoded {
-        Ok(decoded) => decoded.map_err(|error| error.to_string()),
-        Err(panic) => Err(panic_text(panic.as_ref()).to_owned()),
-    }
+fn decode<T: Shaped>(ctx: &RequestContext, body: Bytes) -> Result<T, DispatchError> {
+    shape::decode(body, ctx.api_version).map_err(|source| DispatchError::Malformed {
+        api: ctx.api_name,
+        version: ctx.api_version,
+        source,
+    })
 }
 
 fn report_panic(ctx: &RequestContext, panic: &(dyn std::any::Any + Send)) {

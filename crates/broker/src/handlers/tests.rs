@@ -52,3 +52,14 @@ fn garbage_bodies_are_malformed_and_never_a_panic() {
         assert!(matches!(decoded, Err(DispatchError::Malformed { .. })), "{body:?}");
     }
 }
+
+#[test]
+fn every_served_version_has_the_shapes_of_its_request_and_its_answer() {
+    for row in SERVED {
+        for shapes in [shape::REQUESTS, shape::ANSWERS] {
+            let shape = shapes.iter().find(|shape| shape.api_key() == row.key).unwrap();
+            let versions = shape.versions();
+            assert!(versions.contains(&row.min) && versions.contains(&row.max), "{}: {versions:?}", row.name);
+        }
+    }
+}

@@ -8,18 +8,18 @@
 //! again: megabytes that are fresh from the system for every answer would cost more than what is done with them.
 //!
 //! Invariants: a read that hears nothing for the silence limit ends the connection, however much is outstanding; an
-//! answer is never larger than the bound; a connection that failed, or whose answer was not waited for, is not used
+//! answer is never larger than the bound, and decoding it allocates within its bytes (`protocol::shape`); a connection that failed, or whose answer was not waited for, is not used
 //! again; memory that large answers took goes when only small ones come.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
+use kafka_protocol::protocol::{HeaderVersion, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use twinstream_protocol::frame::{self, RequestHeader};
+use twinstream_protocol::shape::{self, Shaped};
 
 /// Short, so that a leader that comes back from a cut-off network is found by a fresh attempt and not by the last
 /// repeat of an old one.
@@ -87,7 +87,10 @@ impl Connection {
 
     /// Sends a request and waits for its answer. Whoever drops the future must drop the connection, too; whoever drops
     /// the answer before the next request lets its memory be used again.
-    pub(super) async fn ask<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, FetchError> {
+    pub(super) async fn ask<R>(&mut self, request: &R, version: i16) -> Result<R::Response, FetchError>
+    where
+        R: Request<Response: Shaped>,
+    {
         debug_assert!(R::Response::header_version(version) == 1, "answers have flexible headers");
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let bytes = self.encode(request, version)?;
@@ -99,13 +102,7 @@ impl Connection {
             return Err(self.nonsense("an answer to another request".to_owned()));
         }
         answer.advance(HEADER_BYTES);
-        // The codec is generated code over bytes of the network: a panic in it is the sender's fault, not ours.
-        let decoded = catch_unwind(AssertUnwindSafe(|| R::Response::decode(&mut answer, version)));
-        match decoded {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(self.nonsense(error.to_string())),
-            Err(_) => Err(self.nonsense("bytes that cannot be decoded".to_owned())),
-        }
+        shape::decode(answer, version).map_err(|error| self.nonsense(format!("bytes that cannot be decoded: {error}")))
     }
 
     fn encode<R: Request>(&self, request: &R, version: i16) -> Result<Vec<u8>, FetchError> {

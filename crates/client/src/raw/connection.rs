@@ -3,8 +3,9 @@
 //! Picture: a writer task that takes whole frames from a bounded channel and a reader task that gives each answer to the
 //! caller waiting for its correlation id. Callers may give up at any time without harm to the byte stream, which is why
 //! they do not write themselves.
-//! Invariants: a frame is never larger than [`FRAME_MAX`]; a connection that broke, was closed, or let one request time
-//! out answers nothing any more and is replaced by its owner.
+//! Invariants: a frame is never larger than [`FRAME_MAX`]; what decoding an answer allocates is bounded by its bytes
+//! (`protocol::shape`); a connection that broke, was closed, let one request time out or answered what cannot be read
+//! answers nothing any more and is replaced by its owner.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader};
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,6 +23,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::debug;
 use twinstream_model::ErrorCode;
+use twinstream_protocol::frame;
+use twinstream_protocol::shape::{self, Shaped};
 
 use crate::error::ClientError;
 
@@ -93,7 +96,7 @@ impl Connection {
     }
 
     /// Sends a request in the highest version that both sides know, `cap` at most.
-    pub(super) async fn call<R: Request>(
+    pub(super) async fn call<R: Request<Response: Shaped>>(
         &self,
         request: &R,
         cap: i16,
@@ -163,10 +166,16 @@ impl Connection {
         Ok(frame.freeze())
     }
 
-    fn decode<R: Request>(&self, mut bytes: Bytes, version: i16) -> Result<R::Response, ClientError> {
-        ResponseHeader::decode(&mut bytes, R::Response::header_version(version))
-            .and_then(|_| R::Response::decode(&mut bytes, version))
-            .map_err(|error| self.malformed(R::KEY, error.to_string()))
+    fn decode<R: Request<Response: Shaped>>(&self, mut bytes: Bytes, version: i16) -> Result<R::Response, ClientError> {
+        let is_flexible = R::Response::header_version(version) >= 1;
+        let decoded = match frame::decode_response_header(&mut bytes, is_flexible) {
+            Ok(_correlation) => shape::decode(bytes, version).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        decoded.map_err(|reason| {
+            self.pending.lock().take(); // who answers nonsense once is not asked again
+            self.malformed(R::KEY, reason)
+        })
     }
 
     fn malformed(&self, key: i16, reason: String) -> ClientError {
@@ -183,34 +192,9 @@ impl Connection {
             version = 0;
             bytes = self.exchange(&request, version, within).await?;
         }
-        self.check_count(&bytes, version)?;
         let answer: ApiVersionsResponse = self.decode::<ApiVersionsRequest>(bytes, version)?;
         ClientError::check(|| format!("ask {} for its versions", self.address), answer.error_code, None)?;
         Ok(answer.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect())
-    }
-
-    /// The codec believes the length of an array and allocates for it. This is the first answer of a peer that may not be
-    /// a broker at all, so its one array is held against the bytes that are there; later answers come from a peer that
-    /// has shown that it is one.
-    fn check_count(&self, bytes: &Bytes, version: i16) -> Result<(), ClientError> {
-        const ENTRY_BYTES_MIN: usize = 6;
-        let rest = bytes.get(6..).unwrap_or_default();
-        let count = if version == 0 {
-            rest.get(..4)
-                .and_then(|count| count.try_into().ok())
-                .map(u32::from_be_bytes)
-                .map_or(0, |count| count as usize)
-        } else {
-            let bytes = rest.iter().take(5).enumerate();
-            let last = rest.iter().take(5).position(|byte| byte & 0x80 == 0).unwrap_or(4);
-            let groups = bytes.take(last + 1).map(|(place, byte)| usize::from(byte & 0x7f) << (7 * place));
-            groups.sum::<usize>().saturating_sub(1)
-        };
-        if count > rest.len() / ENTRY_BYTES_MIN {
-            let reason = format!("{count} versions in {} bytes", rest.len());
-            return Err(self.malformed(ApiVersionsRequest::KEY, reason));
-        }
-        Ok(())
     }
 
     /// The error code of an ApiVersions answer; it stands at the same place in every version.

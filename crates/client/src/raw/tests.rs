@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use kafka_protocol::messages::ApiVersionsRequest;
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, MetadataRequest};
+use kafka_protocol::protocol::Encodable;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use twinstream_model::{ErrorCode, GroupId, Offset, ProducerEpoch, ProducerId, TopicName};
@@ -152,12 +154,51 @@ async fn a_server_that_is_no_broker_is_one_clear_error() {
         (vec![0, 0, 0, 2, 1, 1], "closed"),
         (vec![0, 0, 0, 4, 0, 0, 0, 9], "closed"), // nobody asked question 9
         (vec![0, 0, 0, 6, 0, 0, 0, 0, 0, 0], "cannot be read"),
-        (vec![0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f], "versions in 5 bytes"),
+        (vec![0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f], "the body ends early"),
     ] {
         let address = parrot(answer.clone()).await;
         let error = RawClient::connect(&ClientSettings::new(&address).unwrap()).await.err().unwrap();
         let text = error.to_string();
         assert!(text.contains(&address) && text.contains(reason), "{answer:?}: {text}");
+    }
+}
+
+/// A broker that answers the first question with its versions and every later one with `body`, behind a sound header.
+async fn broker_that_lies(body: Vec<u8>) -> String {
+    let api_key = ApiVersion::default().with_api_key(MetadataRequest::KEY).with_max_version(12);
+    let mut versions = BytesMut::new();
+    ApiVersionsResponse::default().with_api_keys(vec![api_key]).encode(&mut versions, 3).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            for answer in [&versions[..], &[&[0], &body[..]].concat()].into_iter().cycle() {
+                let Ok(length) = socket.read_u32().await else { break };
+                let mut question = vec![0; length as usize];
+                if socket.read_exact(&mut question).await.is_err() {
+                    break;
+                }
+                let frame = [&(answer.len() as u32 + 4).to_be_bytes(), &question[4..8], answer].concat();
+                socket.write_all(&frame).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_answer_that_claims_more_than_it_has_costs_an_error_and_no_memory() {
+    let four_billion = [0xff, 0xff, 0xff, 0xff, 0x0f];
+    for (body, reason) in [
+        ([&[0; 4][..], &four_billion].concat(), "the body ends early"), // brokers
+        ([&[0; 4][..], &[1, 0, 0, 0, 0, 0], &four_billion].concat(), "the body ends early"), // topics
+        ([&[0; 4][..], &[1, 0, 0, 0, 0, 0, 1], &four_billion].concat(), "the body ends early"), // tags
+    ] {
+        let address = broker_that_lies(body.clone()).await;
+        let error = RawClient::connect(&ClientSettings::new(&address).unwrap()).await.err().unwrap();
+        let text = error.to_string();
+        assert!(matches!(error, ClientError::Malformed { .. }), "{body:?}: {text}");
+        assert!(text.contains("Metadata") && text.contains(reason), "{body:?}: {text}");
     }
 }
 

@@ -7,6 +7,7 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest};
 use kafka_protocol::protocol::StrBytes;
 use twinstream_model::{TopicId, TopicName};
+use twinstream_protocol::shape::Shaped;
 
 use super::batches::{millis, wire_topic};
 use super::{Node, RawClient};
@@ -103,7 +104,7 @@ impl RawClient {
     }
 
     /// Sends to the controller; after a failed connection the controller is looked up again.
-    async fn to_controller<R: kafka_protocol::protocol::Request>(
+    async fn to_controller<R: kafka_protocol::protocol::Request<Response: Shaped>>(
         &self,
         request: &R,
     ) -> Result<R::Response, ClientError> {

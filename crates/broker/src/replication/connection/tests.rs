@@ -1,3 +1,4 @@
+use kafka_protocol::messages::FetchRequest;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -73,5 +74,35 @@ async fn a_length_alone_takes_no_memory() {
     let mut connection = Connection::open(&address, "test".to_owned(), limits).await.unwrap();
     let error = connection.read_frame().await.unwrap_err();
     assert!(matches!(error, FetchError::Broken { .. }), "{error}");
+    liar.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_claims_more_than_it_has_costs_an_error_and_no_memory() {
+    let four_billion = [0xff, 0xff, 0xff, 0xff, 0x0f];
+    let header = [&1i32.to_be_bytes()[..], &[0]].concat(); // correlation id, no tags
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let lies = [
+        [&header[..], &[0; 10], &four_billion].concat(),                 // topics
+        [&header[..], &[0; 10], &[2], &[0; 16], &four_billion].concat(), // partitions
+        [&header[..], &[0; 10], &[1, 1, 0, 5], &four_billion].concat(),  // the endpoints of leaders, in a tag
+        [&header[..], &[0; 10], &[1, 1, 0, 9], &[1; 9]].concat(),        // a tag that is shorter than its length
+    ];
+    let frames = lies.clone();
+    let liar = tokio::spawn(async move {
+        for lie in frames {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.write_all(&(lie.len() as u32).to_be_bytes()).await.unwrap();
+            stream.write_all(&lie).await.unwrap();
+        }
+    });
+    for lie in lies {
+        let limits = Limits { silence_max: Duration::from_secs(20), answer_bytes_max: 8 << 20 };
+        let mut connection = Connection::open(&address, "test".to_owned(), limits).await.unwrap();
+        let error = connection.ask(&FetchRequest::default(), 18).await.unwrap_err();
+        assert!(matches!(error, FetchError::Nonsense { .. }), "{lie:?}: {error}");
+    }
     liar.await.unwrap();
 }

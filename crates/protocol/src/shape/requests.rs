@@ -1,17 +1,30 @@
-//! The shapes of the requests that we serve, by API; see the module above. A field's comment is its name in Kafka's
-//! message files. `since` and `until` are versions; NEVER means that no version is flexible.
+//! The shapes of the requests that brokers of ours serve, by API; see the module above. A field's comment is its name in
+//! Kafka's message files. `since` and `until` are versions; NEVER means that no version is flexible.
 
-use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::{
+    AddRaftVoterRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiKey, ApiVersionsRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
+    DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest,
+    SyncGroupRequest, UnregisterBrokerRequest,
+};
 
-use super::{NEVER, Shape, array, blob, fixed, items, option, text, texts};
+use super::{NEVER, Shape, Shaped, array, blob, fixed, items, option, shapes, structure, text, texts};
 
-#[rustfmt::skip]
-pub(super) const SHAPES: &[Shape] = &[
-    Shape::new(ApiKey::ApiVersions, 0, 4, 3, &[
+/// Elements of all arrays of one request together. A request about every partition of a large cluster has some
+/// hundred thousand.
+const ELEMENTS_MAX: usize = 1_000_000;
+
+shapes! {
+    REQUESTS, ELEMENTS_MAX;
+    ApiVersionsRequest: ApiVersions, 0, 4, 3, &[
         text().since(3), // client_software_name
         text().since(3), // client_software_version
-    ]),
-    Shape::new(ApiKey::Metadata, 0, 13, 9, &[
+    ];
+    MetadataRequest: Metadata, 0, 13, 9, &[
         array(&[
             fixed(16).since(10), // topic_id
             text(), // name
@@ -19,8 +32,8 @@ pub(super) const SHAPES: &[Shape] = &[
         fixed(1).since(4), // allow_auto_topic_creation
         fixed(1).since(8).until(10), // include_cluster_authorized_operations
         fixed(1).since(8), // include_topic_authorized_operations
-    ]),
-    Shape::new(ApiKey::Produce, 3, 13, 9, &[
+    ];
+    ProduceRequest: Produce, 3, 13, 9, &[
         text(), // transactional_id
         fixed(2), // acks
         fixed(4), // timeout_ms
@@ -32,8 +45,8 @@ pub(super) const SHAPES: &[Shape] = &[
                 blob(), // records
             ]),
         ]),
-    ]),
-    Shape::new(ApiKey::Fetch, 4, 18, 12, &[
+    ];
+    FetchRequest: Fetch, 4, 18, 12, &[
         fixed(4).until(14), // replica_id
         fixed(4), // max_wait_ms
         fixed(4), // min_bytes
@@ -51,6 +64,8 @@ pub(super) const SHAPES: &[Shape] = &[
                 fixed(4).since(12), // last_fetched_epoch
                 fixed(8).since(5), // log_start_offset
                 fixed(4), // partition_max_bytes
+                fixed(16).since(17).tagged(0), // replica_directory_id
+                fixed(8).since(18).tagged(1), // high_watermark
             ]),
         ]),
         array(&[
@@ -59,8 +74,13 @@ pub(super) const SHAPES: &[Shape] = &[
             items(4).since(7), // partitions
         ]).since(7),
         text().since(11), // rack_id
-    ]),
-    Shape::new(ApiKey::ListOffsets, 1, 10, 6, &[
+        text().tagged(0), // cluster_id
+        structure(&[ // replica_state
+            fixed(4), // replica_id
+            fixed(8), // replica_epoch
+        ]).since(15).tagged(1),
+    ];
+    ListOffsetsRequest: ListOffsets, 1, 10, 6, &[
         fixed(4), // replica_id
         fixed(1).since(2), // isolation_level
         array(&[
@@ -72,8 +92,8 @@ pub(super) const SHAPES: &[Shape] = &[
             ]),
         ]),
         fixed(4).since(10), // timeout_ms
-    ]),
-    Shape::new(ApiKey::CreateTopics, 2, 7, 5, &[
+    ];
+    CreateTopicsRequest: CreateTopics, 2, 7, 5, &[
         array(&[
             text(), // name
             fixed(4), // num_partitions
@@ -89,16 +109,16 @@ pub(super) const SHAPES: &[Shape] = &[
         ]),
         fixed(4), // timeout_ms
         fixed(1), // validate_only
-    ]),
-    Shape::new(ApiKey::DeleteTopics, 1, 6, 4, &[
+    ];
+    DeleteTopicsRequest: DeleteTopics, 1, 6, 4, &[
         array(&[
             text().since(6), // name
             fixed(16).since(6), // topic_id
         ]).since(6),
         texts().until(5), // topic_names
         fixed(4), // timeout_ms
-    ]),
-    Shape::new(ApiKey::CreatePartitions, 0, 3, 2, &[
+    ];
+    CreatePartitionsRequest: CreatePartitions, 0, 3, 2, &[
         array(&[
             text(), // name
             fixed(4), // count
@@ -108,8 +128,8 @@ pub(super) const SHAPES: &[Shape] = &[
         ]),
         fixed(4), // timeout_ms
         fixed(1), // validate_only
-    ]),
-    Shape::new(ApiKey::DescribeConfigs, 1, 4, 4, &[
+    ];
+    DescribeConfigsRequest: DescribeConfigs, 1, 4, 4, &[
         array(&[
             fixed(1), // resource_type
             text(), // resource_name
@@ -117,8 +137,8 @@ pub(super) const SHAPES: &[Shape] = &[
         ]),
         fixed(1), // include_synonyms
         fixed(1).since(3), // include_documentation
-    ]),
-    Shape::new(ApiKey::IncrementalAlterConfigs, 0, 1, 1, &[
+    ];
+    IncrementalAlterConfigsRequest: IncrementalAlterConfigs, 0, 1, 1, &[
         array(&[
             fixed(1), // resource_type
             text(), // resource_name
@@ -129,8 +149,8 @@ pub(super) const SHAPES: &[Shape] = &[
             ]),
         ]),
         fixed(1), // validate_only
-    ]),
-    Shape::new(ApiKey::AlterConfigs, 0, 2, 2, &[
+    ];
+    AlterConfigsRequest: AlterConfigs, 0, 2, 2, &[
         array(&[
             fixed(1), // resource_type
             text(), // resource_name
@@ -140,13 +160,13 @@ pub(super) const SHAPES: &[Shape] = &[
             ]),
         ]),
         fixed(1), // validate_only
-    ]),
-    Shape::new(ApiKey::FindCoordinator, 0, 6, 3, &[
+    ];
+    FindCoordinatorRequest: FindCoordinator, 0, 6, 3, &[
         text().until(3), // key
         fixed(1).since(1), // key_type
         texts().since(4), // coordinator_keys
-    ]),
-    Shape::new(ApiKey::JoinGroup, 0, 9, 6, &[
+    ];
+    JoinGroupRequest: JoinGroup, 0, 9, 6, &[
         text(), // group_id
         fixed(4), // session_timeout_ms
         fixed(4).since(1), // rebalance_timeout_ms
@@ -158,8 +178,8 @@ pub(super) const SHAPES: &[Shape] = &[
             blob(), // metadata
         ]),
         text().since(8), // reason
-    ]),
-    Shape::new(ApiKey::SyncGroup, 0, 5, 4, &[
+    ];
+    SyncGroupRequest: SyncGroup, 0, 5, 4, &[
         text(), // group_id
         fixed(4), // generation_id
         text(), // member_id
@@ -170,14 +190,14 @@ pub(super) const SHAPES: &[Shape] = &[
             text(), // member_id
             blob(), // assignment
         ]),
-    ]),
-    Shape::new(ApiKey::Heartbeat, 0, 4, 4, &[
+    ];
+    HeartbeatRequest: Heartbeat, 0, 4, 4, &[
         text(), // group_id
         fixed(4), // generation_id
         text(), // member_id
         text().since(3), // group_instance_id
-    ]),
-    Shape::new(ApiKey::LeaveGroup, 0, 5, 4, &[
+    ];
+    LeaveGroupRequest: LeaveGroup, 0, 5, 4, &[
         text(), // group_id
         text().until(2), // member_id
         array(&[
@@ -185,8 +205,8 @@ pub(super) const SHAPES: &[Shape] = &[
             text().since(3), // group_instance_id
             text().since(5), // reason
         ]).since(3),
-    ]),
-    Shape::new(ApiKey::OffsetCommit, 2, 9, 8, &[
+    ];
+    OffsetCommitRequest: OffsetCommit, 2, 9, 8, &[
         text(), // group_id
         fixed(4), // generation_id_or_member_epoch
         text(), // member_id
@@ -201,8 +221,8 @@ pub(super) const SHAPES: &[Shape] = &[
                 text(), // committed_metadata
             ]),
         ]),
-    ]),
-    Shape::new(ApiKey::OffsetFetch, 1, 9, 6, &[
+    ];
+    OffsetFetchRequest: OffsetFetch, 1, 9, 6, &[
         text().until(7), // group_id
         array(&[
             text().until(7), // name
@@ -218,8 +238,8 @@ pub(super) const SHAPES: &[Shape] = &[
             ]).since(8),
         ]).since(8),
         fixed(1).since(7), // require_stable
-    ]),
-    Shape::new(ApiKey::OffsetDelete, 0, 0, NEVER, &[
+    ];
+    OffsetDeleteRequest: OffsetDelete, 0, 0, NEVER, &[
         text(), // group_id
         array(&[
             text(), // name
@@ -227,25 +247,25 @@ pub(super) const SHAPES: &[Shape] = &[
                 fixed(4), // partition_index
             ]),
         ]),
-    ]),
-    Shape::new(ApiKey::DescribeGroups, 0, 6, 5, &[
+    ];
+    DescribeGroupsRequest: DescribeGroups, 0, 6, 5, &[
         texts(), // groups
         fixed(1).since(3), // include_authorized_operations
-    ]),
-    Shape::new(ApiKey::ListGroups, 0, 5, 3, &[
+    ];
+    ListGroupsRequest: ListGroups, 0, 5, 3, &[
         texts().since(4), // states_filter
         texts().since(5), // types_filter
-    ]),
-    Shape::new(ApiKey::DeleteGroups, 0, 2, 2, &[
+    ];
+    DeleteGroupsRequest: DeleteGroups, 0, 2, 2, &[
         texts(), // groups_names
-    ]),
-    Shape::new(ApiKey::InitProducerId, 0, 5, 2, &[
+    ];
+    InitProducerIdRequest: InitProducerId, 0, 5, 2, &[
         text(), // transactional_id
         fixed(4), // transaction_timeout_ms
         fixed(8).since(3), // producer_id
         fixed(2).since(3), // producer_epoch
-    ]),
-    Shape::new(ApiKey::OffsetForLeaderEpoch, 2, 4, 4, &[
+    ];
+    OffsetForLeaderEpochRequest: OffsetForLeaderEpoch, 2, 4, 4, &[
         fixed(4).since(3), // replica_id
         array(&[
             text(), // topic
@@ -255,13 +275,13 @@ pub(super) const SHAPES: &[Shape] = &[
                 fixed(4), // leader_epoch
             ]),
         ]),
-    ]),
-    Shape::new(ApiKey::DescribeCluster, 0, 2, 0, &[
+    ];
+    DescribeClusterRequest: DescribeCluster, 0, 2, 0, &[
         fixed(1), // include_cluster_authorized_operations
         fixed(1).since(1), // endpoint_type
         fixed(1).since(2), // include_fenced_brokers
-    ]),
-    Shape::new(ApiKey::DescribeTopicPartitions, 0, 0, 0, &[
+    ];
+    DescribeTopicPartitionsRequest: DescribeTopicPartitions, 0, 0, 0, &[
         array(&[
             text(), // name
         ]),
@@ -270,14 +290,14 @@ pub(super) const SHAPES: &[Shape] = &[
             text(), // topic_name
             fixed(4), // partition_index
         ]),
-    ]),
-    Shape::new(ApiKey::DescribeLogDirs, 1, 4, 2, &[
+    ];
+    DescribeLogDirsRequest: DescribeLogDirs, 1, 4, 2, &[
         array(&[
             text(), // topic
             items(4), // partitions
         ]),
-    ]),
-    Shape::new(ApiKey::DeleteRecords, 0, 2, 2, &[
+    ];
+    DeleteRecordsRequest: DeleteRecords, 0, 2, 2, &[
         array(&[
             text(), // name
             array(&[
@@ -286,16 +306,16 @@ pub(super) const SHAPES: &[Shape] = &[
             ]),
         ]),
         fixed(4), // timeout_ms
-    ]),
-    Shape::new(ApiKey::ElectLeaders, 0, 2, 2, &[
+    ];
+    ElectLeadersRequest: ElectLeaders, 0, 2, 2, &[
         fixed(1).since(1), // election_type
         array(&[
             text(), // topic
             items(4), // partitions
         ]),
         fixed(4), // timeout_ms
-    ]),
-    Shape::new(ApiKey::AlterPartitionReassignments, 0, 1, 0, &[
+    ];
+    AlterPartitionReassignmentsRequest: AlterPartitionReassignments, 0, 1, 0, &[
         fixed(4), // timeout_ms
         fixed(1).since(1), // allow_replication_factor_change
         array(&[
@@ -305,26 +325,26 @@ pub(super) const SHAPES: &[Shape] = &[
                 items(4), // replicas
             ]),
         ]),
-    ]),
-    Shape::new(ApiKey::ListPartitionReassignments, 0, 0, 0, &[
+    ];
+    ListPartitionReassignmentsRequest: ListPartitionReassignments, 0, 0, 0, &[
         fixed(4), // timeout_ms
         array(&[
             text(), // name
             items(4), // partition_indexes
         ]),
-    ]),
-    Shape::new(ApiKey::DescribeQuorum, 0, 2, 0, &[
+    ];
+    DescribeQuorumRequest: DescribeQuorum, 0, 2, 0, &[
         array(&[
             text(), // topic_name
             array(&[
                 fixed(4), // partition_index
             ]),
         ]),
-    ]),
-    Shape::new(ApiKey::UnregisterBroker, 0, 0, 0, &[
+    ];
+    UnregisterBrokerRequest: UnregisterBroker, 0, 0, 0, &[
         fixed(4), // broker_id
-    ]),
-    Shape::new(ApiKey::AddRaftVoter, 0, 0, 0, &[
+    ];
+    AddRaftVoterRequest: AddRaftVoter, 0, 0, 0, &[
         text(), // cluster_id
         fixed(4), // timeout_ms
         fixed(4), // voter_id
@@ -334,10 +354,10 @@ pub(super) const SHAPES: &[Shape] = &[
             text(), // host
             fixed(2), // port
         ]),
-    ]),
-    Shape::new(ApiKey::RemoveRaftVoter, 0, 0, 0, &[
+    ];
+    RemoveRaftVoterRequest: RemoveRaftVoter, 0, 0, 0, &[
         text(), // cluster_id
         fixed(4), // voter_id
         fixed(16), // voter_directory_id
-    ]),
-];
+    ];
+}
