@@ -113,6 +113,11 @@ impl Epochs {
         self.saved = false;
     }
 
+    /// The folder has moved.
+    pub(crate) fn moved(&mut self, dir: &Path) {
+        self.path = dir.join(FILE);
+    }
+
     /// Writes the file if it says something else.
     pub(crate) fn save(&mut self) -> Result<(), LogError> {
         if !self.saved {

@@ -17,7 +17,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use twinstream_model::{Offset, ProducerId};
 
 use crate::LogError;
@@ -69,13 +71,16 @@ impl AbortedEntry {
     }
 }
 
-/// The indexes of a log, by the base of their segments.
-#[derive(Debug, Default)]
+/// The indexes of a log, by the base of their segments. A copy costs nothing and tells what there was when it was made;
+/// [`TxnIndexes::has_all_of`] says whether the files are still what it tells of.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct TxnIndexes {
-    files: BTreeMap<Offset, TxnIndex>,
+    files: Arc<BTreeMap<Offset, TxnIndex>>,
+    /// How often entries went.
+    losses: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct TxnIndex {
     entries: usize,
     /// `None` until the file was looked at.
@@ -97,20 +102,33 @@ pub(crate) struct Unfit {
 impl TxnIndexes {
     /// Takes over the files of these segments; what they hold is looked at when somebody needs it.
     pub(crate) fn of(bases: impl IntoIterator<Item = Offset>) -> TxnIndexes {
-        TxnIndexes {
-            files: bases.into_iter().map(|base| (base, TxnIndex { dirty: true, ..TxnIndex::default() })).collect(),
-        }
+        let doubtful = |base| (base, TxnIndex { dirty: true, ..TxnIndex::default() });
+        TxnIndexes { files: Arc::new(bases.into_iter().map(doubtful).collect()), losses: 0 }
+    }
+
+    /// Whether nothing that an earlier copy tells of went since.
+    pub(crate) fn has_all_of(&self, earlier: &TxnIndexes) -> bool {
+        self.losses == earlier.losses
+    }
+
+    fn files_mut(&mut self) -> &mut BTreeMap<Offset, TxnIndex> {
+        Arc::make_mut(&mut self.files)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
+    /// Entries of all files that were looked at.
+    pub(crate) fn count(&self) -> u64 {
+        self.files.values().map(|index| index.entries as u64).sum()
+    }
+
     /// Looks at every file that was not looked at yet; those that do not fit are told, for the caller to make them again.
     /// `agrees` compares entries with the records of the segment at an offset, or says why they differ.
     pub(crate) fn check(&mut self, dir: &Path, agrees: Agrees<'_>) -> Result<Vec<Unfit>, LogError> {
         let mut unfit = Vec::new();
-        for (base, index) in self.files.iter_mut().filter(|(_, index)| index.last.is_none()) {
+        for (base, index) in self.files_mut().iter_mut().filter(|(_, index)| index.last.is_none()) {
             let loaded = match load(&path(dir, *base), *base)? {
                 Ok(entries) => agrees(*base, &entries)?.map(|()| entries),
                 unfit => unfit,
@@ -128,7 +146,7 @@ impl TxnIndexes {
 
     /// Adds an entry to the index of the segment at `base`, unless it is there already.
     pub(crate) fn append(&mut self, dir: &Path, base: Offset, entry: AbortedEntry) -> Result<(), LogError> {
-        let index = self.files.entry(base).or_default();
+        let index = self.files_mut().entry(base).or_default();
         if index.last.is_some_and(|last| last.last >= entry.last) {
             return Ok(());
         }
@@ -147,21 +165,21 @@ impl TxnIndexes {
     /// The aborted transactions that concern a reader of `from` to `upper`, whose segment begins at `base`.
     pub(crate) fn collect(
         &self,
-        dir: &Path,
+        folder: &RwLock<PathBuf>,
         base: Offset,
         from: Offset,
         upper: Offset,
     ) -> Result<Vec<AbortedTransaction>, LogError> {
-        let found = self.entries(dir, base, from, upper)?;
+        let found = self.entries(folder, base, from, upper)?;
         let told =
             |entry: &AbortedEntry| AbortedTransaction { producer_id: entry.producer_id, first_offset: entry.first };
         Ok(found.iter().map(told).collect())
     }
 
-    /// The entries behind [`TxnIndexes::collect`].
+    /// The entries behind [`TxnIndexes::collect`]. The folder stays where it is only until a file is open.
     pub(crate) fn entries(
         &self,
-        dir: &Path,
+        folder: &RwLock<PathBuf>,
         base: Offset,
         from: Offset,
         upper: Offset,
@@ -171,7 +189,8 @@ impl TxnIndexes {
             if index.last.is_some_and(|last| last.last < from) {
                 continue;
             }
-            if collect_from(&path(dir, *base), index.entries, from, upper, &mut found)? {
+            let (path, file) = open(&folder.read(), *base)?;
+            if collect_from(&path, &file, index.entries, from, upper, &mut found)? {
                 break;
             }
         }
@@ -185,7 +204,8 @@ impl TxnIndexes {
             self.forget(base);
             files::remove(&path(dir, base))?;
         }
-        let Some((base, index)) = self.files.iter_mut().next_back() else { return Ok(None) };
+        self.losses += 1;
+        let Some((base, index)) = self.files_mut().iter_mut().next_back() else { return Ok(None) };
         let (base, path) = (*base, path(dir, *base));
         let Ok(entries) = load(&path, base)? else {
             self.forget(base);
@@ -203,14 +223,19 @@ impl TxnIndexes {
         Ok(None)
     }
 
-    /// The index of a segment is no part of the log any more.
-    pub(crate) fn forget(&mut self, base: Offset) {
-        self.files.remove(&base);
+    /// The index of a segment is no part of the log any more; false if there was none.
+    pub(crate) fn forget(&mut self, base: Offset) -> bool {
+        let is_known = self.files.contains_key(&base);
+        if is_known {
+            self.files_mut().remove(&base);
+            self.losses += 1;
+        }
+        is_known
     }
 
     /// Renames the index of a segment that goes; returns the file to remove.
     pub(crate) fn mark_deleted(&mut self, dir: &Path, base: Offset) -> Result<Option<PathBuf>, LogError> {
-        if self.files.remove(&base).is_none() {
+        if !self.forget(base) {
             return Ok(None);
         }
         let path = path(dir, base);
@@ -226,35 +251,42 @@ impl TxnIndexes {
         match entries.last() {
             Some(last) => {
                 let index = TxnIndex { entries: entries.len(), last: Some(*last), dirty: false };
-                self.files.insert(base, index);
+                self.files_mut().insert(base, index);
+                self.losses += 1;
             }
-            None => self.forget(base),
+            None => _ = self.forget(base),
         }
     }
 
     /// Who wanted to flush files did not flush all of them.
     pub(crate) fn doubt(&mut self) {
-        self.files.values_mut().for_each(|index| index.dirty = true);
+        self.files_mut().values_mut().for_each(|index| index.dirty = true);
     }
 
     /// The files that have to be flushed; who asks does.
-    pub(crate) fn take_dirty(&mut self, dir: &Path) -> Vec<PathBuf> {
-        let dirty = self.files.iter_mut().filter(|(_, index)| index.dirty && index.last.is_some());
+    pub(crate) fn take_dirty(&mut self, dir: &Path) -> Result<Vec<(PathBuf, File)>, LogError> {
+        let dirty = self.files_mut().iter_mut().filter(|(_, index)| index.dirty && index.last.is_some());
         dirty
             .map(|(base, index)| {
                 index.dirty = false;
-                path(dir, *base)
+                open(dir, *base)
             })
             .collect()
     }
 }
 
-/// Makes the file of a compacted segment and flushes it.
-pub(crate) fn write_new(path: &Path, entries: &[AbortedEntry]) -> Result<(), LogError> {
+/// Makes the file of a compacted segment; the caller flushes it.
+pub(crate) fn write_new(path: &Path, entries: &[AbortedEntry]) -> Result<File, LogError> {
     let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
     entries.iter().for_each(|entry| entry.encode(&mut bytes));
-    let written = File::create(path).and_then(|file| file.write_all_at(&bytes, 0).and_then(|()| file.sync_all()));
+    let written = File::create(path).and_then(|file| file.write_all_at(&bytes, 0).map(|()| file));
     written.map_err(LogError::io("write", path))
+}
+
+fn open(dir: &Path, base: Offset) -> Result<(PathBuf, File), LogError> {
+    let path = path(dir, base);
+    let file = File::open(&path).map_err(LogError::io("open", &path))?;
+    Ok((path, file))
 }
 
 pub(crate) fn path(dir: &Path, base: Offset) -> PathBuf {
@@ -303,12 +335,12 @@ fn unstable(entries: &[AbortedEntry]) -> Option<&AbortedEntry> {
 /// Adds the entries that overlap with a range; true if no later file can have one.
 fn collect_from(
     path: &Path,
+    file: &File,
     count: usize,
     from: Offset,
     upper: Offset,
     found: &mut Vec<AbortedEntry>,
 ) -> Result<bool, LogError> {
-    let file = File::open(path).map_err(LogError::io("open", path))?;
     let at = |i: usize| -> Result<AbortedEntry, LogError> {
         let mut bytes = [0; ENTRY_BYTES];
         file.read_exact_at(&mut bytes, (i * ENTRY_BYTES) as u64).map_err(LogError::io("read", path))?;

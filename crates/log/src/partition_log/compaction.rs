@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::RwLock;
 use twinstream_model::Offset;
 
 use super::PartitionLog;
@@ -192,8 +193,8 @@ impl PartitionLog {
 
     /// The files of a segment that became no part of the log.
     fn discard(&self, fresh: &Segment) -> Result<(), LogError> {
-        let dir = self.dir.read().clone();
         for suffix in [CLEANED, SWAP] {
+            let dir = self.dir.read();
             files::remove(&files::offset_file(&dir, fresh.base(), &format!("{TXN_INDEX}{suffix}")))?;
         }
         super::recovery::remove_paths(&fresh.mark_deleted()?)
@@ -203,12 +204,14 @@ impl PartitionLog {
     fn exchange(&self, exchange: &Exchange<'_>, uncut: Option<u64>) -> Result<(), CleanError> {
         let _uncut = self.flushing.lock();
         self.check_usable()?;
-        let dir = self.dir.read().clone();
         if !self.cuts.are(uncut) || !self.is_in_place(exchange.old) {
             return Err(CleanError::Superseded);
         }
-        exchange.announce(&dir).map_err(CleanError::Write)?;
+        exchange.announce(&self.dir).map_err(CleanError::Write)?;
+        self.sync_in_folder(Path::to_owned).map_err(CleanError::Write)?;
         let mut writer = self.writer.lock();
+        self.check_usable()?; // from here on the folder stays where it is
+        let dir = self.dir.read().clone();
         if !self.is_in_place(exchange.old) {
             return Err(CleanError::Superseded);
         }
@@ -219,7 +222,7 @@ impl PartitionLog {
         writer.doomed.push((due, gone));
         drop(indexes);
         drop(writer);
-        files::sync_dir(&dir).map_err(|error| self.poison(error).into())
+        self.sync_in_folder(Path::to_owned).map_err(|error| self.poison(error).into())
     }
 
     /// Whether these segments are still neighbours in the log.
@@ -237,10 +240,6 @@ impl PartitionLog {
         // By their ends: a log that starts inside of the segment of an open transaction has `upper` inside of it, too.
         pairs.take_while(|(_, end)| *end <= upper).collect()
     }
-
-    fn aborted_entries(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedEntry>, LogError> {
-        self.aborted.read().entries(&self.dir.read(), from, from, upper)
-    }
 }
 
 /// Segments that go, and the one that comes.
@@ -257,14 +256,21 @@ impl Exchange<'_> {
         files::offset_file(dir, self.fresh.base(), &format!("{TXN_INDEX}{suffix}"))
     }
 
-    /// From here on a start finishes the exchange.
-    fn announce(&self, dir: &Path) -> Result<(), LogError> {
+    /// From here on, and when the names are flushed, a start finishes the exchange. The folder may move at any time.
+    fn announce(&self, folder: &RwLock<PathBuf>) -> Result<(), LogError> {
         if !self.aborted.is_empty() {
-            txn_index::write_new(&self.index(dir, CLEANED), self.aborted)?;
-            rename(&self.index(dir, CLEANED), &self.index(dir, SWAP))?;
+            let (path, file) = {
+                let dir = folder.read();
+                let path = self.index(&dir, CLEANED);
+                let file = txn_index::write_new(&path, self.aborted)?;
+                (path, file)
+            };
+            file.sync_all().map_err(LogError::io("flush", &path))?;
+            let dir = folder.read();
+            rename(&self.index(&dir, CLEANED), &self.index(&dir, SWAP))?;
         }
         self.fresh.rename(SWAP)?;
-        files::sync_dir(dir)
+        Ok(())
     }
 
     /// Gives old and new files their names; returns those that go.

@@ -14,7 +14,7 @@
 //! and is never tried again, because the kernel may drop what it could not write and report the error only once. A write
 //! for which there was no room is taken back to the last byte, and nothing is out of use.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -84,10 +84,9 @@ impl PartitionLog {
         if writer.snapshots.is_due() {
             let producers = writer.producers.clone();
             drop(writer); // a file is made without anybody waiting who appends
-            let dir = self.dir.read().clone();
-            snapshots::save(&producers, &dir, end);
+            snapshots::save(&producers, &self.dir.read(), end);
             let surplus = self.writer.lock().snapshots.saved(end);
-            snapshots::remove(&dir, &surplus);
+            snapshots::remove(&self.dir.read(), &surplus);
         }
         (segments, end)
     }
@@ -144,8 +143,8 @@ impl PartitionLog {
             growing.sync_records()?;
         }
         let mut new_names = self.new_names.swap(false, Ordering::AcqRel);
-        for file in self.dirty_txn_indexes() {
-            files::sync_file(&file)?;
+        for (path, file) in self.dirty_txn_indexes()? {
+            file.sync_all().map_err(LogError::io("flush", &path))?;
             new_names = true;
         }
         let epochs = {
@@ -158,7 +157,7 @@ impl PartitionLog {
             new_names = true; // it was written beside the old one and renamed
         }
         if new_names {
-            files::sync_dir(&self.dir.read())?;
+            self.sync_in_folder(Path::to_owned)?;
         }
         self.settle()?;
         self.indexed_to.fetch_max(growing.base().min(end).0, Ordering::AcqRel);
@@ -182,13 +181,24 @@ impl PartitionLog {
         Ok(false)
     }
 
+    /// Flushes a file or folder. The log's folder is locked only until it is open: who moves the folder does not wait for
+    /// the disk.
+    pub(super) fn sync_in_folder(&self, path_from: impl FnOnce(&Path) -> PathBuf) -> Result<(), LogError> {
+        let (path, file) = {
+            let dir = self.dir.read();
+            let path = path_from(&dir);
+            let file = File::open(&path).map_err(LogError::io("open", &path))?;
+            (path, file)
+        };
+        file.sync_all().map_err(LogError::io("flush", &path))
+    }
+
     fn settle(&self) -> Result<(), LogError> {
         if self.settled.load(Ordering::Acquire) {
             return Ok(());
         }
-        let dir = self.dir.read().clone();
-        files::sync_file(&dir.join(METADATA_FILE))?;
-        files::sync_dir(dir.parent().unwrap_or(Path::new(".")))?;
+        self.sync_in_folder(|dir| dir.join(METADATA_FILE))?;
+        self.sync_in_folder(|dir| dir.parent().unwrap_or(Path::new(".")).to_owned())?;
         self.settled.store(true, Ordering::Release);
         Ok(())
     }
@@ -213,13 +223,19 @@ impl PartitionLog {
 
     /// Closes the log and renames its folder to `name`, in the same directory; the caller removes it later. Does not wait
     /// for the disk: a folder that a power loss brings back belongs to a topic that is gone, as its identity says.
+    ///
+    /// Nor does it wait for a flush or a cleaning that is under way. Those find the folder where it is now, since they lock
+    /// it whenever they use a path, and touch nothing of another partition that is made where it was. Once the folder is
+    /// removed they end with [`LogError::Closed`], which speaks against nothing.
     pub fn close_for_deletion(&self, name: &str) -> Result<PathBuf, LogError> {
         self.closed.store(true, Ordering::Release);
         let _writer = self.writer.lock();
+        let mut epochs = self.epochs.write();
         let mut dir = self.dir.write();
         let renamed = dir.with_file_name(name);
         fs::rename(&*dir, &renamed).map_err(LogError::io("rename", &dir))?;
         dir.clone_from(&renamed);
+        epochs.moved(&renamed);
         Ok(renamed)
     }
 
@@ -257,8 +273,8 @@ impl PartitionLog {
             _ if error.is_disk_failure() || error.is_out_of_space() => {
                 self.disk.fail(&error.chain());
             }
-            _ if is_of_files && self.closed.load(Ordering::Acquire) => {}
-            _ => self.poison_alone(&error),
+            _ if is_of_files && self.closed.load(Ordering::Acquire) => return LogError::Closed,
+            _ => self.poison_alone(error.chain()),
         }
         error
     }
@@ -274,8 +290,13 @@ impl PartitionLog {
         error
     }
 
-    fn poison_alone(&self, error: &LogError) {
-        let cause = error.chain();
+    /// Takes the log out of use for the rest of this process, because somebody who worked on it did not come to an end.
+    pub fn abandon(&self, cause: &str) -> LogError {
+        self.poison_alone(cause.to_owned());
+        LogError::Poisoned { cause: self.poison.get().cloned().unwrap_or_default() }
+    }
+
+    fn poison_alone(&self, cause: String) {
         if self.poison.set(cause.clone()).is_ok() {
             self.metrics.poisoned.inc();
             if let Err(error) = directory::forget_checked(self.dir.read().parent()) {

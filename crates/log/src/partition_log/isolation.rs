@@ -4,10 +4,13 @@
 //! transaction is noted here, and an aborted one gets its entry in the index of the segment of its marker.
 //!
 //! Invariants: a reader is told of every aborted transaction that has records in what it gets. Compaction removes such
-//! records and their entries together, so records and entries are read under one lock, which it takes to exchange both.
+//! records and their entries together, and a reader with old records and new entries would take aborted records for
+//! committed ones. So a reader takes a copy of what the indexes are, reads records and entries without any lock, which may
+//! take a disk's time, and begins anew if entries went meanwhile.
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +24,9 @@ use crate::segment::Segment;
 use crate::transactions::{AbortedTransaction, Completed, Marker, Outcome, Step, Transactions};
 use crate::txn_index::{AbortedEntry, TxnIndexes};
 use crate::{FileSlice, LogError, ReadError, Readiness};
+
+/// Attempts of a reader to find entries and records of one log. Only a compaction, a cut or retention can foil one.
+const READS_WITHOUT_LOCK: usize = 3;
 
 impl PartitionLog {
     /// Up to where a reader of committed records may go: at most the high watermark, and not into a transaction that
@@ -38,11 +44,12 @@ impl PartitionLog {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<(ReadResult, Vec<AbortedTransaction>), ReadError> {
-        let indexes = self.aborted.read();
-        let upper = self.last_stable_offset();
-        let found = self.read(from, max_bytes, at_least_one, upper)?;
-        let aborted = self.aborted_of(&indexes, &found, from, upper)?;
-        Ok((found, aborted))
+        self.with_indexes(|indexes| {
+            let upper = self.last_stable_offset();
+            let found = self.read(from, max_bytes, at_least_one, upper)?;
+            let aborted = self.aborted_of(indexes, &found, from, upper)?;
+            Ok((found, aborted))
+        })
     }
 
     /// Like [`PartitionLog::read_committed`], but never waits for the disk: `None` if that would be needed.
@@ -52,18 +59,33 @@ impl PartitionLog {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<Option<(ReadResult, Vec<AbortedTransaction>)>, ReadError> {
-        let indexes = self.aborted.read();
-        let upper = self.last_stable_offset();
-        let Some(found) = self.read_at_once(from, max_bytes, at_least_one, upper)? else { return Ok(None) };
-        let is_ready = |slice: &FileSlice| slice.readiness() == Readiness::Ready;
-        if !indexes.is_empty() && !found.slice.as_ref().is_none_or(is_ready) {
-            return Ok(None); // the headers of the slice say which transactions are in it
-        }
-        let aborted = self.aborted_of(&indexes, &found, from, upper)?;
-        Ok(Some((found, aborted)))
+        self.with_indexes(|indexes| {
+            let upper = self.last_stable_offset();
+            let Some(found) = self.read_at_once(from, max_bytes, at_least_one, upper)? else { return Ok(None) };
+            let is_ready = |slice: &FileSlice| slice.readiness() == Readiness::Ready;
+            if !indexes.is_empty() && !found.slice.as_ref().is_none_or(is_ready) {
+                return Ok(None); // the headers of the slice say which transactions are in it
+            }
+            let aborted = self.aborted_of(indexes, &found, from, upper)?;
+            Ok(Some((found, aborted)))
+        })
     }
 
-    /// The aborted transactions of what was found. The caller holds the indexes since before it looked.
+    /// Reads something with the indexes as they are, and again when entries went meanwhile: whatever was found then, an
+    /// error included, is of two different logs. When that happens time and again, nobody may take entries away meanwhile.
+    fn with_indexes<T, E>(&self, read: impl Fn(&TxnIndexes) -> Result<T, E>) -> Result<T, E> {
+        for _ in 0..READS_WITHOUT_LOCK {
+            let indexes = self.aborted.read().clone();
+            let found = read(&indexes);
+            if self.aborted.read().has_all_of(&indexes) {
+                return found;
+            }
+        }
+        let indexes = self.aborted.read();
+        read(&indexes)
+    }
+
+    /// The aborted transactions of what was found. The indexes are of before it was looked for.
     fn aborted_of(
         &self,
         indexes: &TxnIndexes,
@@ -74,7 +96,7 @@ impl PartitionLog {
         match &found.slice {
             Some(slice) if !indexes.is_empty() => {
                 let end = end_of(slice)?.min(upper);
-                Ok(indexes.collect(&self.dir.read(), slice.segment.base(), from, end)?)
+                Ok(indexes.collect(&self.dir, slice.segment.base(), from, end)?)
             }
             _ => Ok(Vec::new()),
         }
@@ -82,19 +104,31 @@ impl PartitionLog {
 
     /// The aborted transactions that have records between `from` and `upper`.
     pub fn aborted_transactions(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedTransaction>, LogError> {
-        let indexes = self.aborted.read();
-        let segments = self.segments.load();
-        let holder = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
-        let base = segments.get(holder).map_or(from, |segment| segment.base());
-        indexes.collect(&self.dir.read(), base, from, upper)
+        self.with_indexes(|indexes| {
+            let segments = self.segments.load();
+            let holder = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
+            let base = segments.get(holder).map_or(from, |segment| segment.base());
+            indexes.collect(&self.dir, base, from, upper)
+        })
+    }
+
+    /// How many aborted transactions the indexes tell of: what the next start is told if this one ends well, because the
+    /// files do not say how long they should be.
+    pub fn aborted_count(&self) -> u64 {
+        self.aborted.read().count()
+    }
+
+    /// The entries behind [`PartitionLog::aborted_transactions`].
+    pub(super) fn aborted_entries(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedEntry>, LogError> {
+        self.with_indexes(|indexes| indexes.entries(&self.dir, from, from, upper))
     }
 
     /// Indexes of aborted transactions that are not on the disk; who asks flushes them.
-    pub(super) fn dirty_txn_indexes(&self) -> Vec<PathBuf> {
+    pub(super) fn dirty_txn_indexes(&self) -> Result<Vec<(PathBuf, File)>, LogError> {
         // A statement of its own: a guard in the head of a `match` lives to its end.
         let none = self.aborted.read().is_empty();
         match none {
-            true => Vec::new(), // nearly always
+            true => Ok(Vec::new()), // nearly always
             false => self.aborted.write().take_dirty(&self.dir.read()),
         }
     }

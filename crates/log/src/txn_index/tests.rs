@@ -10,7 +10,7 @@ fn entry(producer: i64, first: i64, last: i64, last_stable: i64) -> AbortedEntry
 }
 
 fn firsts(indexes: &TxnIndexes, dir: &Path, base: i64, from: i64, upper: i64) -> Vec<i64> {
-    let found = indexes.collect(dir, Offset(base), Offset(from), Offset(upper)).unwrap();
+    let found = indexes.collect(&RwLock::new(dir.to_owned()), Offset(base), Offset(from), Offset(upper)).unwrap();
     found.iter().map(|aborted| aborted.first_offset.0).collect()
 }
 
@@ -73,8 +73,9 @@ fn files_survive_a_restart_and_take_no_entry_twice() {
     again.append(dir, Offset(0), entry(1, 0, 5, 6)).unwrap();
     again.append(dir, Offset(0), entry(1, 7, 9, 10)).unwrap();
     assert_eq!(std::fs::metadata(path(dir, Offset(0))).unwrap().len(), 68);
-    assert_eq!(again.take_dirty(dir), [path(dir, Offset(0))]);
-    assert!(again.take_dirty(dir).is_empty());
+    let dirty: Vec<PathBuf> = again.take_dirty(dir).unwrap().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(dirty, [path(dir, Offset(0))]);
+    assert!(again.take_dirty(dir).unwrap().is_empty());
 }
 
 #[test]

@@ -175,3 +175,35 @@ fn records_can_be_deleted_on_a_full_disk() {
     let text = fs::read_to_string(log.dir().join("leader-epoch-checkpoint")).unwrap();
     assert_eq!(text, "0\n1\n0 30\n", "it is written when there is room again");
 }
+
+#[test]
+fn flush_under_way_touches_nothing_of_a_partition_that_is_made_where_its_folder_was() {
+    let log = Fixture::new(small());
+    log.fill(3);
+    let flushing = log.log.flushing.lock();
+    // The file that tells of this is still to be written.
+    log.log.epochs.write().note(LeaderEpoch(9), log.log.log_end_offset());
+    let moved = log.log.close_for_deletion("t-0.ab-delete").unwrap();
+    fs::create_dir(log.dir()).unwrap();
+    let end = log.log.flush_segments(&log.log.segments.load_full(), log.log.log_end_offset()).unwrap();
+    drop(flushing);
+    assert_eq!(end, Offset(3));
+    assert_eq!(fs::read_dir(log.dir()).unwrap().count(), 0);
+    assert!(fs::read_to_string(moved.join("leader-epoch-checkpoint")).unwrap().contains("9 3"));
+}
+
+#[test]
+fn flush_under_way_of_a_log_whose_folder_is_removed_speaks_against_nothing() {
+    let log = Fixture::new(small());
+    log.fill(3);
+    let other = neighbour(&log);
+    let flushing = log.log.flushing.lock();
+    let moved = log.log.close_for_deletion("t-0.ab-delete").unwrap();
+    fs::remove_dir_all(moved).unwrap();
+    let flushed = log.log.flush_segments(&log.log.segments.load_full(), log.log.log_end_offset());
+    drop(flushing);
+    assert!(matches!(flushed, Err(LogError::Closed)), "{flushed:?}");
+    assert!(!log.log.is_poisoned() && log.log.disk().failure().is_none());
+    other.fill(1);
+    other.log.flush(NOW).unwrap();
+}

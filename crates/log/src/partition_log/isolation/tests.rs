@@ -136,10 +136,54 @@ fn deleted_segments_take_their_index_along() {
 }
 
 #[test]
+fn writer_does_not_wait_for_a_reader_of_committed_records() {
+    let log = sample();
+    let entries = log.log.with_indexes(|indexes| {
+        // As long as this takes, a transaction may be aborted.
+        assert!(log.log.aborted.try_write().is_some());
+        indexes.entries(&log.log.dir, Offset(0), Offset(0), Offset(7))
+    });
+    assert_eq!(entries.unwrap().len(), 2);
+}
+
+#[test]
+fn reader_begins_anew_when_entries_went_meanwhile() {
+    let log = sample();
+    let reads = Cell::new(0);
+    let found = log.log.with_indexes(|indexes| {
+        let found = indexes.entries(&log.log.dir, Offset(0), Offset(0), Offset(7));
+        if reads.replace(reads.get() + 1) == 0 {
+            assert_eq!(log.log.truncate_to(Offset(6)).unwrap().log_end, Offset(6));
+        }
+        found.map(|found| found.len())
+    });
+    assert_eq!((found.unwrap(), reads.get()), (1, 2));
+}
+
+#[test]
+fn reader_who_is_foiled_again_and_again_keeps_entries_from_going() {
+    let log = sample();
+    let reads = Cell::new(0);
+    log.log
+        .with_indexes(|_| -> Result<(), LogError> {
+            reads.set(reads.get() + 1);
+            if let Some(mut indexes) = log.log.aborted.try_write() {
+                indexes.replaced(Offset(0), &[]);
+                let entry =
+                    |first, last| AbortedEntry { producer_id: ProducerId(1), first, last, last_stable: last.next() };
+                indexes.replaced(Offset(0), &[entry(Offset(0), Offset(1))]);
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(reads.get(), READS_WITHOUT_LOCK + 1);
+}
+
+#[test]
 fn flush_takes_indexes_to_the_disk_once() {
     let log = sample();
-    assert_eq!(log.log.dirty_txn_indexes().len(), 1);
+    assert_eq!(log.log.dirty_txn_indexes().unwrap().len(), 1);
     log.end_transaction(9, false);
     log.log.flush(0).unwrap();
-    assert!(log.log.dirty_txn_indexes().is_empty());
+    assert!(log.log.dirty_txn_indexes().unwrap().is_empty());
 }
