@@ -12,10 +12,14 @@
 //!   append ─▶ note(log) ─▶ {a, b, ..} over lag? ─▶ begin a, b, .. ─▶ syncfs ─▶ end a, b, ..
 //! ```
 //! Invariants: a log stands in a lane at most once, so both are bounded by the number of logs. What is appended while its
-//! log is being flushed makes it stand there again. A log that was closed or dropped is passed over.
+//! log is being flushed makes it stand there again. A log that was closed or dropped is passed over. A lane outlives what
+//! panics in it: a log whose flush did is told, so that nobody waits for it, and the others go on; when it is nobody's own
+//! flush, the directory has failed.
 //!
 //! Not here: what a flush does and what follows when it fails (`partition_log::flush`).
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,6 +39,9 @@ pub trait Flush: Send + Sync {
     fn begin(&self);
     /// It was flushed: what was there at [`Flush::begin`] is on the disk.
     fn end(&self);
+    /// One of the above panicked: what of the log is on the disk is not known, and it can be used no more. Who waits for a
+    /// flush of it hears of that.
+    fn panicked(&self, cause: &str);
 }
 
 /// Flushes the logs of one directory.
@@ -151,6 +158,11 @@ fn spawn(name: &str, shared: &Arc<Shared>, serve: fn(&Shared)) -> Option<JoinHan
     spawned.map_err(|error| tracing::error!(%error, "cannot start a thread that flushes logs")).ok()
 }
 
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
+}
+
 impl Shared {
     fn serve_urgent(&self) {
         loop {
@@ -164,7 +176,7 @@ impl Shared {
                 }
                 std::mem::take(&mut queue.logs)
             };
-            waiting.iter().filter_map(Weak::upgrade).for_each(|log| log.flush());
+            waiting.iter().filter_map(Weak::upgrade).for_each(|log| self.guard(&*log, || log.flush()));
         }
     }
 
@@ -176,7 +188,7 @@ impl Shared {
             owes = told.is_some_and(|told| told.elapsed() < ROUND_PAUSE);
             if !owes {
                 self.disk.forget_flushed();
-                (self.after_round)();
+                self.or_fail("telling how far logs are on the disk", || (self.after_round)());
                 told = Some(Instant::now());
             }
         }
@@ -201,9 +213,26 @@ impl Shared {
         if logs.is_empty() {
             return;
         }
-        logs.iter().for_each(|log| log.begin());
-        if self.disk.flush_all().is_ok() {
-            logs.iter().for_each(|log| log.end());
+        logs.iter().for_each(|log| self.guard(&**log, || log.begin()));
+        let mut is_flushed = false;
+        self.or_fail("flushing the file system", || is_flushed = self.disk.flush_all().is_ok());
+        if is_flushed {
+            logs.iter().for_each(|log| self.guard(&**log, || log.end()));
+        }
+    }
+
+    /// A panic here costs the log and no other.
+    fn guard(&self, log: &dyn Flush, work: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            let cause = format!("flushing it panicked: {}", text_of(&*panic));
+            self.or_fail("ending the use of a log whose flush panicked", || log.panicked(&cause));
+        }
+    }
+
+    /// A panic here costs the directory.
+    fn or_fail(&self, doing: &str, work: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            self.disk.fail(&format!("{doing} panicked: {}", text_of(&*panic)));
         }
     }
 }

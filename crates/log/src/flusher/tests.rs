@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use super::*;
@@ -13,6 +13,8 @@ struct Log {
     gate: Arc<Gate>,
     order: Arc<AtomicU64>,
     turn: AtomicU64,
+    panics: AtomicBool,
+    panicked: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -37,6 +39,7 @@ impl Gate {
 
 impl Flush for Log {
     fn begin(&self) {
+        assert!(!self.panics.load(Ordering::Acquire), "begin of a broken log");
         self.turn.store(self.order.fetch_add(1, Ordering::AcqRel) + 1, Ordering::Release);
         self.unflushed.take();
     }
@@ -45,7 +48,12 @@ impl Flush for Log {
         self.flushes.fetch_add(1, Ordering::AcqRel);
     }
 
+    fn panicked(&self, cause: &str) {
+        *self.panicked.lock() = Some(cause.to_owned());
+    }
+
     fn flush(&self) {
+        assert!(!self.panics.load(Ordering::Acquire), "flush of a broken log");
         self.turn.store(self.order.fetch_add(1, Ordering::AcqRel) + 1, Ordering::Release);
         self.at_flush.lock().send(()).unwrap();
         self.gate.pass();
@@ -83,6 +91,8 @@ impl Fixture {
             gate: Arc::clone(&self.gate),
             order: Arc::clone(&self.order),
             turn: AtomicU64::new(0),
+            panics: AtomicBool::new(false),
+            panicked: Mutex::default(),
         })
     }
 }
@@ -121,6 +131,55 @@ fn background_flushes_all_that_were_noted_when_it_is_too_much() {
     fixture.rounds.recv().unwrap();
     assert_eq!(logs.each_ref().map(|log| log.flushes.load(Ordering::Acquire)), [1, 1]);
     assert_eq!(fixture.disk.unflushed(), 0);
+}
+
+/// Longer than any flush here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn log_whose_flush_panics_is_told_and_the_others_go_on() {
+    let fixture = Fixture::new(u64::MAX);
+    let (broken, other) = (fixture.log(), fixture.log());
+    broken.panics.store(true, Ordering::Release);
+    fixture.flusher.urgent(weak(&broken));
+    for round in 1..=2 {
+        fixture.flusher.urgent(weak(&other));
+        fixture.flushed.recv_timeout(PATIENCE).expect("the lane goes on");
+        assert_eq!(fixture.flushed.try_recv(), Err(mpsc::TryRecvError::Empty), "round {round}");
+    }
+    fixture.flusher.stop();
+    assert_eq!(broken.panicked.lock().as_deref(), Some("flushing it panicked: flush of a broken log"));
+    assert_eq!(other.flushes.load(Ordering::Acquire), 2);
+    assert_eq!((other.panicked.lock().clone(), fixture.disk.failure()), (None, None));
+}
+
+#[test]
+fn log_that_panics_in_a_background_flush_costs_no_other() {
+    let fixture = Fixture::new(100);
+    let (broken, other) = (fixture.log(), fixture.log());
+    broken.panics.store(true, Ordering::Release);
+    for log in [&broken, &other] {
+        fixture.flusher.note(weak(log));
+        log.unflushed.add(80);
+    }
+    fixture.flusher.follow();
+    fixture.rounds.recv_timeout(PATIENCE).expect("a round ends");
+    assert!(broken.panicked.lock().is_some());
+    assert_eq!((other.flushes.load(Ordering::Acquire), fixture.disk.failure()), (1, None));
+}
+
+#[test]
+fn panic_that_is_of_no_log_fails_the_directory() {
+    let disk = Disk::new(Path::new("/tmp"), 0);
+    let (failed, fails) = mpsc::sync_channel(1);
+    let failed = Mutex::new(failed);
+    disk.on_failure(move |cause| failed.lock().send(cause.to_owned()).unwrap_or_default());
+    let flusher = Flusher::new(Arc::clone(&disk), 0, || panic!("no checkpoint"));
+    let noted = Unflushed::new(&disk, 10);
+    flusher.follow();
+    let cause = fails.recv_timeout(PATIENCE).expect("the directory fails");
+    assert!(cause.ends_with("panicked: no checkpoint"), "{cause}");
+    drop(noted);
 }
 
 #[test]

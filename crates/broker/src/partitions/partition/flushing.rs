@@ -96,6 +96,11 @@ impl Partition {
         self.flushed.notify_waiters();
     }
 
+    /// Whether the log is out of use, even if its role does not show it yet.
+    pub(in crate::partitions) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     pub(in crate::partitions) fn is_offline(&self) -> bool {
         matches!(self.gate.read().role, Role::Offline)
     }
@@ -133,5 +138,10 @@ impl Flush for Partition {
             self.log.end_flush(mark);
             self.note_flushed();
         }
+    }
+
+    fn panicked(&self, cause: &str) {
+        self.fail(&self.log.abandon(cause));
+        self.flushed.notify_waiters();
     }
 }
