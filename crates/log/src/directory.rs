@@ -44,6 +44,8 @@ pub enum Checkpoint {
     LogStart,
     /// Up to where compacted logs are clean.
     Cleaner,
+    /// How many aborted transactions the indexes of each log tell of. Not Kafka's, and no offset; written by a clean stop.
+    Aborted,
 }
 
 impl Checkpoint {
@@ -53,6 +55,7 @@ impl Checkpoint {
             Checkpoint::Replication => "replication-offset-checkpoint",
             Checkpoint::LogStart => "log-start-offset-checkpoint",
             Checkpoint::Cleaner => "cleaner-offset-checkpoint",
+            Checkpoint::Aborted => ".twinstream-aborted",
         }
     }
 }

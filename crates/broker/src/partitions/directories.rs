@@ -180,6 +180,7 @@ impl Directories {
             log_start: known(Checkpoint::LogStart),
             high_watermark: known(Checkpoint::Replication),
             cleaned_to: held.history.of(Checkpoint::Cleaner).get(at).copied(),
+            aborted_count: held.history.of(Checkpoint::Aborted).get(at).and_then(|count| u64::try_from(count.0).ok()),
             now,
             files: Arc::clone(&self.files),
             disk: Arc::clone(&dir.disk),

@@ -357,6 +357,10 @@ impl PartitionManager {
                     Some(offset) => offset,
                     None => continue,
                 },
+                Checkpoint::Aborted => match i64::try_from(log.aborted_count()) {
+                    Ok(0) | Err(_) => continue, // nothing that could be lost
+                    Ok(count) => Offset(count),
+                },
             };
             offsets.insert(at.clone(), offset);
         }
@@ -389,9 +393,10 @@ impl PartitionManager {
                 });
             }
         });
-        for kind in [Checkpoint::RecoveryPoint, Checkpoint::Replication, Checkpoint::LogStart, Checkpoint::Cleaner] {
-            self.write_checkpoints(kind);
-        }
+        use Checkpoint::{Aborted, Cleaner, LogStart, RecoveryPoint, Replication};
+        [RecoveryPoint, Replication, LogStart, Cleaner, Aborted]
+            .into_iter()
+            .for_each(|kind| self.write_checkpoints(kind));
         let failed = failed.into_inner();
         for dir in (0..self.directories.len()).filter(|dir| !failed.contains(dir)) {
             if let Err(error) = self.directories.mark_clean(dir)

@@ -49,6 +49,8 @@ pub struct Opening {
     pub high_watermark: Offset,
     /// From the checkpoint: up to where it was compacted, `None` if it never was.
     pub cleaned_to: Option<Offset>,
+    /// From the checkpoint of a clean stop: what [`PartitionLog::aborted_count`] was then, `None` if that is not known.
+    pub aborted_count: Option<u64>,
     pub now: i64,
     /// Who opens the files; one for all logs of a broker.
     pub files: Arc<OpenFiles>,
@@ -67,6 +69,7 @@ impl Opening {
             log_start: Offset(0),
             high_watermark: Offset(0),
             cleaned_to: None,
+            aborted_count: None,
             now,
             files: OpenFiles::new(OpenFiles::default_max(None)),
             disk: Disk::new(Path::new(""), 0),
@@ -304,7 +307,8 @@ fn restart_at(
 }
 
 /// Opens the indexes of aborted transactions. Also returns from where on they have to be made again from the log: where
-/// one does not fit, and where the machine may have gone down before it was flushed.
+/// one does not fit, where the machine may have gone down before it was flushed, and all of them when they tell of more or
+/// fewer transactions than the last owner left: files have no count, so nobody knows which is too short.
 fn open_txn_indexes(
     dir: &Path,
     listing: &Listing,
@@ -333,6 +337,13 @@ fn open_txn_indexes(
         indexes.forget(unfit.base);
         files::remove(&path)?;
         rebuild_from = rebuild_from.min(unfit.base);
+    }
+    let told = opening.aborted_count.filter(|_| opening.last_stop == LastStop::Clean);
+    if let Some(told) = told.filter(|told| *told != indexes.count()) {
+        let found = indexes.count();
+        tracing::warn!(dir = %dir.display(), told, found, "indexes of aborted transactions are not what they were, making them again");
+        listing.txn_indexes.iter().try_for_each(|base| files::remove(&files::offset_file(dir, *base, TXN_INDEX)))?;
+        return Ok((TxnIndexes::default(), segments.first().map_or(end, |first| first.base())));
     }
     let unfit = indexes.truncate(dir, end)?;
     Ok((indexes, unfit.map_or(rebuild_from, |base| rebuild_from.min(base))))

@@ -1,4 +1,4 @@
-//! The files of a log directory: its identity, and the four checkpoints.
+//! The files of a log directory: its identity, and the checkpoints.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,11 +11,12 @@ use crate::matrix::{Change, STOPS, goes_on, served};
 use crate::original::{FOLDER, Original, files_of, opening, temporary};
 
 const NODE: NodeId = NodeId(1);
-const CHECKPOINTS: [(Checkpoint, &str); 4] = [
+const CHECKPOINTS: [(Checkpoint, &str); 5] = [
     (Checkpoint::RecoveryPoint, "recovery-point-offset-checkpoint"),
     (Checkpoint::LogStart, "log-start-offset-checkpoint"),
     (Checkpoint::Replication, "replication-offset-checkpoint"),
     (Checkpoint::Cleaner, "cleaner-offset-checkpoint"),
+    (Checkpoint::Aborted, ".twinstream-aborted"),
 ];
 
 fn cluster() -> ClusterId {
@@ -41,7 +42,11 @@ impl Directory {
         let mut directory = LogDirectory::open(root.path(), NODE).expect("a directory");
         directory.claim(&cluster()).expect("a directory of nobody");
         for (kind, _) in CHECKPOINTS {
-            let at = if kind == Checkpoint::LogStart { 12 } else { original.end };
+            let at = match kind {
+                Checkpoint::LogStart => 12,
+                Checkpoint::Aborted => i64::try_from(original.aborted_count).expect("a few"),
+                _ => original.end,
+            };
             directory.write_checkpoint(kind, &[(partition(), Offset(at))].into()).expect("a checkpoint");
         }
         let files = files_of(root.path());
@@ -107,6 +112,7 @@ fn knowledge(dir: &Directory, file: &str, change: Change, last_stop: LastStop) -
         log_start: offset("log-start-offset-checkpoint"),
         high_watermark: offset("replication-offset-checkpoint"),
         cleaned_to: found["cleaner-offset-checkpoint"],
+        aborted_count: found[".twinstream-aborted"].and_then(|count| u64::try_from(count.0).ok()),
         ..opening(last_stop, offset("recovery-point-offset-checkpoint").0)
     })
 }
@@ -152,6 +158,11 @@ fn damaged_log_starts_change_no_record() {
 #[test]
 fn damaged_high_watermarks_change_no_record() {
     changes_no_record("replication-offset-checkpoint");
+}
+
+#[test]
+fn damaged_counts_of_aborted_transactions_change_no_record() {
+    changes_no_record(".twinstream-aborted");
 }
 
 #[test]

@@ -58,6 +58,7 @@ pub(crate) struct Original {
     /// Largest epochs of at most 0 to 4, and where they end.
     pub(crate) epochs: Vec<Option<(i32, i64)>>,
     pub(crate) end: i64,
+    pub(crate) aborted_count: u64,
 }
 
 impl Original {
@@ -77,8 +78,8 @@ impl Original {
         log.advance_high_watermark(ALL);
         let (answers, epochs, end) = (answers(&log), epochs(&log), log.log_end_offset().0);
         log.close(NOW).expect("a clean stop");
-        let files = files_of(&dir);
-        Original { files, batches, answers, epochs, end }
+        let (files, aborted_count) = (files_of(&dir), log.aborted_count());
+        Original { files, batches, answers, epochs, end, aborted_count }
     }
 
     /// The files of a kind, oldest segment first.
@@ -99,12 +100,19 @@ impl Original {
 
     /// Opens the folder as after such a stop. After a kill the last segment was flushed in part.
     pub(crate) fn open(&self, dir: &Path, last_stop: LastStop) -> Result<PartitionLog, LogError> {
-        let recovery_point = match last_stop {
+        let mut opening = opening(last_stop, 0);
+        opening.aborted_count = (last_stop == LastStop::Clean).then_some(self.aborted_count);
+        opening.recovery_point = Offset(self.flushed_at(last_stop));
+        PartitionLog::open(dir, opening)
+    }
+
+    /// Up to where all was on the disk at such a stop.
+    pub(crate) fn flushed_at(&self, last_stop: LastStop) -> i64 {
+        match last_stop {
             LastStop::Clean => self.end,
             LastStop::Killed => *self.batches.keys().nth_back(1).expect("batches"),
             LastStop::Unknown => 0,
-        };
-        PartitionLog::open(dir, opening(last_stop, recovery_point))
+        }
     }
 
     /// The base of the batch at a position of a segment, where that one begins, and whether another one follows.

@@ -33,6 +33,7 @@ pub(super) struct History {
     pub(super) log_starts: BTreeMap<TopicPartition, Offset>,
     pub(super) high_watermarks: BTreeMap<TopicPartition, Offset>,
     pub(super) cleaned: BTreeMap<TopicPartition, Offset>,
+    pub(super) aborted: BTreeMap<TopicPartition, Offset>,
 }
 
 impl Dir {
@@ -121,6 +122,7 @@ impl History {
             log_starts: read_hint(directory, Checkpoint::LogStart)?,
             high_watermarks: read_hint(directory, Checkpoint::Replication)?,
             cleaned: read_hint(directory, Checkpoint::Cleaner)?,
+            aborted: read_hint(directory, Checkpoint::Aborted)?,
         })
     }
 
@@ -130,6 +132,7 @@ impl History {
             Checkpoint::LogStart => &self.log_starts,
             Checkpoint::Replication => &self.high_watermarks,
             Checkpoint::Cleaner => &self.cleaned,
+            Checkpoint::Aborted => &self.aborted,
         }
     }
 }

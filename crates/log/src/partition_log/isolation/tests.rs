@@ -73,6 +73,49 @@ fn indexes_survive_restarts_and_are_made_again_when_they_are_lost_or_damaged() {
     assert_eq!(firsts(&log, 0, 9), expected.1);
 }
 
+/// As the broker does it: the count goes along from a clean stop to the next start.
+fn stop_and_change(log: Fixture, change: impl FnOnce(&Fixture)) -> Fixture {
+    log.log.close(0).unwrap();
+    let count = log.log.aborted_count();
+    change(&log);
+    log.reopen(|opening| opening.aborted_count = Some(count))
+}
+
+#[test]
+fn entries_that_went_while_the_broker_was_stopped_are_noticed_before_anything_is_served() {
+    let mut log = sample();
+    log.roll();
+    log.put_transactional(5, 0, "e=1");
+    log.end_transaction(5, false);
+    let expected = (log.committed(), firsts(&log, 0, 9));
+    let indexes: Vec<PathBuf> = log.files(".txnindex").iter().map(|name| log.dir().join(name)).collect();
+    let whole: Vec<Vec<u8>> = indexes.iter().map(|index| fs::read(index).unwrap()).collect();
+    assert_eq!(whole.iter().map(Vec::len).collect::<Vec<_>>(), [68, 34]);
+    let lose = |index: &PathBuf, len: usize| match len {
+        usize::MAX => fs::remove_file(index).unwrap(),
+        len => fs::OpenOptions::new().write(true).open(index).unwrap().set_len(len as u64).unwrap(),
+    };
+    for (victims, len) in [(&indexes[..1], 34), (&indexes[..1], usize::MAX), (&indexes[1..], 0), (&indexes, usize::MAX)]
+    {
+        log = stop_and_change(log, |_| victims.iter().for_each(|index| lose(index, len)));
+        assert_eq!((log.committed(), firsts(&log, 0, 9)), expected, "{victims:?} cut to {len}");
+        assert_eq!(indexes.iter().map(|index| fs::read(index).unwrap()).collect::<Vec<_>>(), whole);
+        assert_eq!(log.log.aborted_count(), 3);
+    }
+}
+
+#[test]
+fn whole_indexes_are_not_made_again() {
+    let log = sample();
+    let index = log.dir().join(&log.files(".txnindex")[0]);
+    let inode = |path: &PathBuf| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    // A link keeps the inode from being given to another file.
+    fs::hard_link(&index, log.dir().join("link")).unwrap();
+    let before = inode(&index);
+    let log = stop_and_change(log, |_| {});
+    assert_eq!((inode(&index), log.log.aborted_count()), (before, 2));
+}
+
 #[test]
 fn flipped_bits_of_an_index_are_noticed_at_a_start() {
     let mut log = sample();
