@@ -202,6 +202,11 @@ impl Trial {
         self.operator.leader(&self.options.topic, partition).await
     }
 
+    /// Who follows in a partition.
+    pub async fn followers(&self, partition: i32) -> Vec<usize> {
+        self.operator.partition(&self.options.topic, partition).await.followers()
+    }
+
     /// Lets load run for a while; the time is part of what a scenario is.
     pub async fn run_for(&self, time: Duration) {
         tokio::time::sleep(time).await;

@@ -55,7 +55,7 @@ async fn victim(trial: &mut Trial, leads_quorum: bool) -> (usize, i32) {
     let victim = if leads_quorum {
         controller
     } else {
-        let followers = trial.operator.partition(&trial.options.topic, partition).await.followers();
+        let followers = trial.followers(partition).await;
         *trial.dice.pick(&followers)
     };
     trial.step(format!("broker {victim} gets partition {partition}; {controller} leads the quorum"));

@@ -21,7 +21,7 @@ pub(super) fn torn_tail(trial: &mut Trial) -> Steps<'_> {
             trial.breathe().await;
             let partition = trial.any_partition();
             let topic = trial.options.topic.clone();
-            let followers = trial.operator.partition(&topic, partition).await.followers();
+            let followers = trial.followers(partition).await;
             let follower = *trial.dice.pick(&followers);
             trial.kill(follower);
             let bytes = trial.dice.between(1, 5_000);

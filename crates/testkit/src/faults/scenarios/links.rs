@@ -32,7 +32,7 @@ pub(super) fn leader_cut_from_controller(trial: &mut Trial) -> Steps<'_> {
             let controller = trial.operator.controller().await;
             let mut leader = trial.leader(partition).await;
             if leader == controller {
-                let followers = trial.operator.partition(&trial.options.topic, partition).await.followers();
+                let followers = trial.followers(partition).await;
                 leader = *trial.dice.pick(&followers);
                 trial.step(format!("broker {leader}, which does not lead the quorum, gets partition {partition}"));
                 trial.operator.lead_by(&trial.options.topic, partition, leader).await;

@@ -52,8 +52,7 @@ pub(super) fn while_a_follower_hangs(trial: &mut Trial) -> Steps<'_> {
         for _ in 0..2 {
             trial.breathe().await;
             let partition = trial.any_partition();
-            let topic = trial.options.topic.clone();
-            let followers = trial.operator.partition(&topic, partition).await.followers();
+            let followers = trial.followers(partition).await;
             let (leader, hung) = (trial.leader(partition).await, *trial.dice.pick(&followers));
             trial.pause(hung);
             trial.breathe().await;
