@@ -5,22 +5,11 @@
 
 use std::path::PathBuf;
 
-use tokio::sync::Mutex;
 use twinstream_testkit::checker::Kind;
-use twinstream_testkit::faults::{Subject, Trial, by_name};
+use twinstream_testkit::faults::{Subject, Trial, by_name, survives, turn};
 use twinstream_testkit::load::LoadOptions;
 use twinstream_testkit::nemesis::files;
 use twinstream_testkit::{Cluster, ClusterOptions};
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-
-async fn survives(name: &str, seed: u64) {
-    let _turn = ONE_AT_A_TIME.lock().await;
-    // Said first, so that it stands above a panic, too.
-    eprintln!("repeat: cargo xtask faults --only {name} --seed {seed}");
-    let report = by_name(name).run(seed).await;
-    assert!(report.is_good(), "{report}");
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_leaders_are_killed() {
@@ -81,7 +70,7 @@ async fn a_voter_goes_and_comes_while_leaders_of_the_quorum_die() {
 /// acknowledged alone goes when it follows again. A harness that does not see that sees nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_replica_acknowledged_alone_is_found_to_be_lost() {
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = turn().await;
     let mut load = LoadOptions::new("weak", 3);
     load.native_settings =
         [("acks", "1"), ("enable.idempotence", "false")].map(|(name, value)| (name.into(), value.into())).into();
@@ -93,7 +82,7 @@ async fn what_one_replica_acknowledged_alone_is_found_to_be_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_cut_off_from_all_replicas_is_found_to_be_lost() {
     const BYTES: u64 = 1_000;
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = turn().await;
     let cluster = Cluster::start_with(3, ClusterOptions::replicated()).await;
     // Without librdkafka's producer, which would ask for two minutes where the batch before its next one has gone.
     let load = LoadOptions { native_rate: 0, ..LoadOptions::new("robbed", 1) };

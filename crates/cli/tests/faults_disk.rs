@@ -5,23 +5,12 @@
 
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use twinstream_model::ErrorCode;
 use twinstream_testkit::checker::Kind;
-use twinstream_testkit::faults::{Subject, Trial, by_name};
+use twinstream_testkit::faults::{Subject, Trial, survives, turn};
 use twinstream_testkit::load::{Filler, LoadOptions};
 use twinstream_testkit::records::{keys, read_all};
 use twinstream_testkit::{Cluster, ClusterOptions, Operator, wait_until};
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-
-async fn survives(name: &str, seed: u64) {
-    let _turn = ONE_AT_A_TIME.lock().await;
-    // Said first, so that it stands above a panic, too.
-    eprintln!("repeat: cargo xtask faults --only {name} --seed {seed}");
-    let report = by_name(name).run(seed).await;
-    assert!(report.is_good(), "{report}");
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_cut_of_a_leader_loses_nothing() {
@@ -62,7 +51,7 @@ async fn directory_that_fails_or_is_missing_costs_only_its_partitions_their_plac
 /// nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_from_memory_alone_is_found_to_be_lost() {
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = turn().await;
     let cluster = Cluster::start_with(1, ClusterOptions::default().disks(96)).await;
     // Without librdkafka's producer, which would ask for two minutes where the batch before its next one has gone.
     let load = LoadOptions { native_rate: 0, ..LoadOptions::new("memory", 1) };
@@ -93,7 +82,7 @@ async fn fill(filler: &Filler, topic: &str, from: usize, count: usize) -> (Vec<S
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_disk_refuses_records_keeps_the_rest_going_and_recovers_when_there_is_room() {
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = turn().await;
     let options = ClusterOptions::default()
         .small_disks(64)
         .set("log.segment.bytes", "1048576")

@@ -14,9 +14,11 @@ pub mod judge; // how long writers wait, ours beside Kafka
 mod scenarios; // what is broken
 mod subject; // the cluster that suffers
 mod trial; // one run
+mod turns; // as a test, one after the other
 mod watch; // two leaders in one epoch
 
 pub use dice::Dice;
 pub use scenarios::{SCENARIOS, Scenario, by_name};
 pub use subject::Subject;
 pub use trial::{Report, Trial};
+pub use turns::{survives, turn};
