@@ -1,6 +1,7 @@
 //! `cargo xtask bench broker`: builds release binaries of the broker and of the crate `bench`, then starts its program
-//! `bench`, which knows the rows and the targets. Nothing is decided here but names and defaults.
+//! `bench`, which knows the rows, the targets and all arguments.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -16,24 +17,10 @@ pub(crate) enum Bench {
 
 #[derive(Args)]
 pub(crate) struct Broker {
-    /// Whom to take turns with: `kafka`, or another binary of ours, to see what a change did.
-    #[arg(long, value_name = "kafka|FILE")]
-    vs: Option<String>,
-    /// Only these rows; `--rows list` names them.
-    #[arg(long)]
-    rows: Option<String>,
-    /// Runs of each row on each side.
-    #[arg(long, default_value_t = 5)]
-    pairs: usize,
-    /// Factor on all sizes, for a look in between; verdicts are meant for 1.
-    #[arg(long, default_value_t = 1.0)]
-    scale: f64,
-    /// Keep all that was measured in this file.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Measure this binary instead of building one.
-    #[arg(long, value_name = "FILE")]
-    binary: Option<PathBuf>,
+    /// Arguments of the program `bench`, for example `--vs kafka --rows fetch,latency`; `-- --help` tells all. With
+    /// `--binary FILE` that one is measured and none is built.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    arguments: Vec<OsString>,
 }
 
 impl Bench {
@@ -46,29 +33,53 @@ impl Bench {
 impl Broker {
     fn run(&self, root: &Path) -> Result<bool> {
         let mut build = cargo(root, &["build", "--quiet", "--release", "-p", "twinstream-bench"]);
-        if self.binary.is_none() {
+        if !self.names_binary() {
             build.args(["-p", "twinstream"]);
         }
         if !build.status()?.success() {
             return Ok(false);
         }
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let release = target.join("release");
-        let mut run = std::process::Command::new(release.join("bench"));
-        run.arg("--binary").arg(self.binary.clone().unwrap_or_else(|| release.join("twinstream")));
-        run.args(["--pairs", &self.pairs.to_string(), "--scale", &self.scale.to_string()]);
-        if let Some(vs) = &self.vs {
-            run.args(["--vs", vs]);
+        let bench = target.join("release").join("bench");
+        let status = std::process::Command::new(&bench).args(&self.arguments).status();
+        Ok(status.with_context(|| format!("start {}", bench.display()))?.success())
+    }
+
+    fn names_binary(&self) -> bool {
+        let text = self.arguments.iter().filter_map(|argument| argument.to_str());
+        text.into_iter().any(|argument| argument == "--binary" || argument.starts_with("--binary="))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        bench: Bench,
+    }
+
+    fn broker(line: &[&str]) -> Broker {
+        let Bench::Broker(broker) = Line::try_parse_from([&["xtask", "broker"], line].concat()).unwrap().bench;
+        broker
+    }
+
+    #[test]
+    fn arguments_are_handed_on_as_they_are() {
+        for line in [&["--vs", "kafka", "--rows", "fetch,latency"][..], &["--rows", "list"], &["--", "--help"], &[]] {
+            let expected: Vec<&str> = line.iter().copied().filter(|argument| *argument != "--").collect();
+            assert_eq!(broker(line).arguments, expected);
         }
-        match self.rows.as_deref() {
-            Some("list") => _ = run.arg("--list"),
-            Some(rows) => _ = run.args(["--rows", rows]),
-            None => {}
-        }
-        if let Some(json) = &self.json {
-            run.arg("--json").arg(json);
-        }
-        let status = run.status().with_context(|| format!("start {}", release.join("bench").display()))?;
-        Ok(status.success())
+    }
+
+    #[test]
+    fn nothing_is_built_where_a_binary_is_named() {
+        assert!(broker(&["--pairs", "1", "--binary", "x"]).names_binary());
+        assert!(broker(&["--binary=x"]).names_binary());
+        assert!(!broker(&["--vs", "../old/twinstream"]).names_binary());
     }
 }

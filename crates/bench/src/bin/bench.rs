@@ -14,13 +14,13 @@ use twinstream_bench::targets::Row;
 #[derive(Parser)]
 #[command(disable_help_subcommand = true)]
 struct Arguments {
-    /// The binary of ours to measure.
+    /// The binary of ours to measure; `twinstream` beside this one if nothing is said.
     #[arg(long, value_name = "FILE")]
-    binary: PathBuf,
+    binary: Option<PathBuf>,
     /// Whom to compare with: `kafka`, or another binary of ours, which need not meet any target.
     #[arg(long, value_name = "kafka|FILE")]
     vs: Option<String>,
-    /// Rows to run; all if nothing is said.
+    /// Rows to run; all if nothing is said. `list` names them.
     #[arg(long, value_delimiter = ',')]
     rows: Vec<String>,
     /// Runs of each row on each side.
@@ -35,9 +35,6 @@ struct Arguments {
     /// The client program; `load` beside this one if nothing is said.
     #[arg(long, value_name = "FILE")]
     load: Option<PathBuf>,
-    /// Name all rows.
-    #[arg(long)]
-    list: bool,
 }
 
 #[tokio::main]
@@ -53,7 +50,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<bool> {
-    if arguments.list {
+    if arguments.rows == ["list"] {
         for row in Row::ALL {
             println!("{:<15} {}", row.name(), row.what());
         }
@@ -94,18 +91,21 @@ fn options(arguments: &Arguments) -> Result<Options> {
         Some("kafka") => Some(Kind::Kafka),
         Some(path) => Some(Kind::Ours(existing(Path::new(path))?)),
     };
-    let load = match &arguments.load {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("load"),
-    };
     Ok(Options {
         rows,
         pairs: arguments.pairs,
         scale: arguments.scale,
-        ours: existing(&arguments.binary)?,
+        ours: given_or_beside(arguments.binary.as_deref(), "twinstream")?,
         rival,
-        load: existing(&load)?,
+        load: given_or_beside(arguments.load.as_deref(), "load")?,
     })
+}
+
+fn given_or_beside(given: Option<&Path>, name: &str) -> Result<PathBuf> {
+    match given {
+        Some(path) => existing(path),
+        None => existing(&std::env::current_exe()?.with_file_name(name)),
+    }
 }
 
 fn row(name: &str) -> Result<Row> {
