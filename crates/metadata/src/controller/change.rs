@@ -1,6 +1,7 @@
 //! One partition from one state to the next: ISR, ELR, leader, epochs.
 //!
-//! Picture: a verb says what happened ([`Change::leave_isr`], [`Change::set_isr`], [`Change::forget`], [`Change::fail`], [`Change::reassign`]), and
+//! Picture: a verb says what happened ([`Change::leave_isr`], [`Change::set_isr`], [`Change::forget`], [`Change::fail`],
+//! [`Change::come_back`], [`Change::reassign`]), and
 //! [`Change::settle`] draws every consequence in one fixed order: a reassignment that has what it needs completes, a leader is
 //! elected, the ELR follows from the ISR, epochs grow. Nobody else writes these fields.
 //!
@@ -51,6 +52,8 @@ pub(super) struct Change<'a> {
     /// Nodes that are in no ELR any more.
     forgotten: Vec<NodeId>,
     wiped: Vec<NodeId>,
+    /// A new leader epoch, whoever leads.
+    renews_epoch: bool,
 }
 
 /// What comes of a change.
@@ -66,7 +69,7 @@ pub(super) struct Settled {
 
 impl<'a> Change<'a> {
     pub(super) fn of(before: &'a PartitionImage) -> Self {
-        Self { before, next: before.clone(), forgotten: Vec::new(), wiped: Vec::new() }
+        Self { before, next: before.clone(), forgotten: Vec::new(), wiped: Vec::new(), renews_epoch: false }
     }
 
     pub(super) fn leave_isr(&mut self, nodes: &[NodeId]) {
@@ -97,6 +100,12 @@ impl<'a> Change<'a> {
     /// A node's process started anew; whether its disks work now it will say itself.
     pub(super) fn return_online(&mut self, node: NodeId) {
         self.next.offline.retain(|other| *other != node);
+    }
+
+    /// A node's copy was cut and is sound again. What others know of it is over, which takes a new leader epoch to tell.
+    pub(super) fn come_back(&mut self, node: NodeId) {
+        self.return_online(node);
+        self.renews_epoch = true;
     }
 
     /// Starts, changes or ends a reassignment: from the original replicas to `target`. What an earlier reassignment was still
@@ -207,14 +216,15 @@ impl<'a> Change<'a> {
         known.or_else(guess)
     }
 
-    /// A new leader, and replicas that have left, need a new leader epoch: nobody must take the word of the old ones after that.
+    /// A new leader, replicas that have left, and copies that were cut need a new leader epoch: nobody must take the word of the
+    /// old ones after that.
     fn grow_epochs(&mut self) -> Option<()> {
         let (before, next) = (self.before, &mut self.next);
         if before == next {
             return None;
         }
         let somebody_left = before.replicas.iter().any(|node| !next.replicas.contains(node));
-        if next.leader != before.leader || somebody_left {
+        if next.leader != before.leader || somebody_left || self.renews_epoch {
             next.leader_epoch = LeaderEpoch(before.leader_epoch.0 + 1);
         }
         next.partition_epoch = before.partition_epoch + 1;

@@ -17,6 +17,7 @@ mod disks; // copies on failed disks
 mod draft; // a decision under way
 mod elections; // elections by command, and back to the preferred leaders
 mod fencing; // brokers that are gone, and those that are back
+mod holes; // copies that are cut where nobody can fill a hole
 mod isr_changes; // what leaders say about their ISR
 mod partitions; // more partitions
 mod placement; // which broker gets a replica
@@ -35,6 +36,7 @@ pub use self::{
     config_changes::{AlterError, AlterResource, BrokerConfigs, ConfigOperation, ConfigSetting},
     disks::Reported,
     elections::{Balanced, ElectError, ElectionKind, REBALANCED_LEADERS_MAX},
+    holes::{CopyMove, SeenCopy},
     isr_changes::IsrChange,
     partitions::NewPartitions,
     producer_ids::{PRODUCER_ID_BLOCK_LEN, ProducerIdBlock},

@@ -23,14 +23,14 @@ pub struct PartitionImage {
     pub last_known_leader: Option<NodeId>,
     /// `None` while no replica that may lead is up: LEADER_NOT_AVAILABLE to clients.
     pub leader: Option<NodeId>,
-    /// Grows with each change of the leader and when a replica leaves.
+    /// Grows with each change of the leader, when a replica leaves, and when one comes back that cut its log.
     pub leader_epoch: LeaderEpoch,
     /// Grows with every change.
     pub partition_epoch: i32,
     pub adding: Vec<NodeId>,
     pub removing: Vec<NodeId>,
     /// Replicas whose log directory failed while their broker serves on (KIP-112, KIP-858): they lead nothing and are in no
-    /// ISR until the broker starts again.
+    /// ISR until the broker starts again. Also those that stepped aside with a hole, until they come back.
     pub offline: Vec<NodeId>,
 }
 

@@ -5,6 +5,7 @@ mod configs;
 mod disks;
 mod elections;
 mod fencing;
+mod holes;
 mod isr_changes;
 mod many;
 mod model;

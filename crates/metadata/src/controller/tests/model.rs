@@ -80,6 +80,13 @@ enum Step {
     Unregister {
         node: i32,
     },
+    /// A replica finds a hole, steps aside, cuts its log there if it may, and comes back.
+    Hole {
+        topic: usize,
+        node: i32,
+        at: usize,
+        comes_back: bool,
+    },
     DoWhatIsLeft,
 }
 
@@ -122,6 +129,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (topic(), any::<bool>()).prop_map(|(topic, allow)| Step::AllowUnclean { topic, allow }),
         1 => Just(Step::TakeOver),
         1 => node().prop_map(|node| Step::Unregister { node }),
+        3 => (topic(), node(), 0usize..20, any::<bool>())
+            .prop_map(|(topic, node, at, comes_back)| Step::Hole { topic, node, at, comes_back }),
         4 => Just(Step::DoWhatIsLeft),
     ];
     proptest::collection::vec(step, 1..160)
@@ -292,7 +301,29 @@ impl World {
                     self.processes.insert(NodeId(node), false);
                 }
             }
+            Step::Hole { topic, node, at, comes_back } => self.find_hole(topic, NodeId(node), at, comes_back),
             Step::DoWhatIsLeft => self.do_what_is_left(),
+        }
+    }
+
+    fn find_hole(&mut self, topic: usize, node: NodeId, at: usize, comes_back: bool) {
+        let Some(broker) = self.cluster.controller.image().broker(node).filter(|_| self.is_alive(node)) else { return };
+        let epoch = broker.epoch;
+        let seen = self.cluster.seen_copy(TOPICS[topic]);
+        let decision = self.cluster.controller.move_copies(node, epoch, CopyMove::StepAside, &[seen]);
+        self.commit(decision).expect("a registered broker");
+        let partition = self.cluster.first(TOPICS[topic]);
+        let counts = partition.isr.contains(&node) || partition.elr.contains(&node);
+        if counts || !partition.offline.contains(&node) || partition.leader.is_none() {
+            return;
+        }
+        self.log(topic, node).truncate(at);
+        if comes_back {
+            let seen = self.cluster.seen_copy(TOPICS[topic]);
+            let decision = self.cluster.controller.move_copies(node, epoch, CopyMove::ComeBack, &[seen]);
+            self.commit(decision).expect("a registered broker");
+            let after = self.cluster.first(TOPICS[topic]);
+            assert!(after.leader_epoch > partition.leader_epoch && !after.offline.contains(&node));
         }
     }
 
