@@ -144,6 +144,15 @@ impl Checked {
         true
     }
 
+    /// The damage, with which the file ends, reaches up to here now. Returns what it has become.
+    pub(crate) fn resize_damage(&self, known: &Damage, end: u64) -> Damage {
+        let resized = Damage { bytes: known.bytes.start..end, ..known.clone() };
+        let mut pieces = self.pieces.lock();
+        pieces.damage.iter_mut().filter(|damage| *damage == known).for_each(|damage| damage.clone_from(&resized));
+        self.from.fetch_min(end, Ordering::AcqRel);
+        resized
+    }
+
     /// The damage is no more.
     pub(crate) fn clear_damage(&self, gone: &Damage) {
         let mut pieces = self.pieces.lock();

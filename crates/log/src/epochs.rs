@@ -6,6 +6,7 @@
 //!
 //! Invariants: epochs and start offsets both ascend strictly. Not here: who is leader.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use twinstream_model::{LeaderEpoch, Offset};
@@ -52,12 +53,22 @@ impl Epochs {
         true
     }
 
-    /// Puts what a scan of the log from `from` on has found in place of what was known of that stretch.
-    pub(crate) fn rewrite(&mut self, from: Offset, found: &[(LeaderEpoch, Offset)]) {
+    /// Puts what a scan of the log has found in place of what was known from its begin on. What begins in a hole was not
+    /// seen and stays, unless what comes behind the hole contradicts it.
+    pub(crate) fn rewrite(&mut self, found: &[(LeaderEpoch, Offset)], holes: &[Range<Offset>]) {
+        let Some((_, from)) = found.first() else { return };
         let before = (self.entries.clone(), self.saved);
-        self.truncate_end(from);
-        for (epoch, offset) in found {
-            self.note(*epoch, *offset);
+        let fits = |(epoch, start): &&(LeaderEpoch, Offset)| {
+            let behind = found.iter().find(|(_, at)| at > start);
+            *start >= *from
+                && holes.iter().any(|hole| hole.contains(start))
+                && behind.is_none_or(|(behind, _)| epoch <= behind)
+        };
+        let mut all: Vec<_> = before.0.iter().filter(fits).chain(found).copied().collect();
+        all.sort_by_key(|(_, start)| *start);
+        self.truncate_end(*from);
+        for (epoch, offset) in all {
+            self.note(epoch, offset);
         }
         self.saved = before.1 && before.0 == self.entries;
     }
@@ -198,17 +209,36 @@ mod tests {
     #[test]
     fn scan_of_the_log_overrules_the_file() {
         let mut epochs = epochs(&[(1, 0), (2, 10), (3, 20)]);
-        epochs.rewrite(Offset(10), &[(LeaderEpoch(2), Offset(10)), (LeaderEpoch(3), Offset(20))]);
+        epochs.rewrite(&[(LeaderEpoch(2), Offset(10)), (LeaderEpoch(3), Offset(20))], &[]);
         assert!(epochs.saved);
-        epochs.rewrite(Offset(10), &[(LeaderEpoch(2), Offset(10)), (LeaderEpoch(4), Offset(15))]);
+        epochs.rewrite(&[(LeaderEpoch(2), Offset(10)), (LeaderEpoch(4), Offset(15))], &[]);
         assert_eq!(
             epochs.entries,
             [(LeaderEpoch(1), Offset(0)), (LeaderEpoch(2), Offset(10)), (LeaderEpoch(4), Offset(15))]
         );
         assert!(!epochs.saved);
         // The stretch begins in the middle of an epoch.
-        epochs.rewrite(Offset(17), &[(LeaderEpoch(4), Offset(17))]);
+        epochs.rewrite(&[(LeaderEpoch(4), Offset(17))], &[]);
         assert_eq!(epochs.latest(), Some((LeaderEpoch(4), Offset(15))));
+    }
+
+    #[test]
+    fn scan_overrules_the_file_around_a_hole_and_the_file_tells_of_the_hole() {
+        let hole = Offset(10)..Offset(20);
+        let rewritten = |file: &[(i32, i64)], found: &[(i32, i64)]| {
+            let mut epochs = epochs(file);
+            epochs.rewrite(&by(found).entries, std::slice::from_ref(&hole));
+            epochs.entries.iter().map(|(epoch, start)| (epoch.0, start.0)).collect::<Vec<_>>()
+        };
+        // Wrong before the hole, and lacking what is behind it.
+        assert_eq!(rewritten(&[(1, 0), (2, 7)], &[(1, 0), (2, 5), (2, 20), (4, 25)]), [(1, 0), (2, 5), (4, 25)]);
+        // The epoch behind the hole began in it.
+        assert_eq!(rewritten(&[(1, 0), (3, 15)], &[(1, 0), (3, 20)]), [(1, 0), (3, 15)]);
+        assert_eq!(rewritten(&[(1, 0)], &[(1, 0), (3, 20)]), [(1, 0), (3, 20)]);
+        // What the file says of the hole cannot be.
+        assert_eq!(rewritten(&[(1, 0), (5, 15)], &[(1, 0), (3, 20)]), [(1, 0), (3, 20)]);
+        // Nothing is left behind it.
+        assert_eq!(rewritten(&[(1, 0), (2, 12)], &[(1, 0)]), [(1, 0), (2, 12)]);
     }
 
     #[test]

@@ -313,7 +313,11 @@ impl PartitionLog {
         if !active.is_full_for(batch, batch.len as u64, config, self.jitter_ms(&active, config)) {
             return Ok(active);
         }
-        self.roll(writer, batch.base_offset, config)
+        // At the end of the segment before, even if a leader's batch lies behind a gap that compaction left: so a gap between
+        // two files of a log that was never compacted itself tells that something is missing. But offsets have 31 bits.
+        let end = active.next_offset();
+        let reaches = batch.last_offset().0.saturating_sub(end.0) <= i64::from(i32::MAX);
+        self.roll(writer, if reaches { end } else { batch.base_offset }, config)
     }
 
     /// Closes the active segment and begins another at `base`.

@@ -2,8 +2,10 @@
 //!
 //! Picture: a slice that this process has not checked, or that is no longer in memory, is read once in a place where
 //! waiting is allowed; then it may be sent. What turns out to be damaged is marked: reads that touch it fail with
-//! its offsets, all other ranges go on. A repair puts the bytes of another replica in place, and nothing else: the length
-//! of a file and where its batches lie never change by one.
+//! its offsets, all other ranges go on. A repair puts the bytes of another replica in place, and nothing else: where other
+//! batches lie never changes by one, so the bytes have to take exactly the room of the damage. Only where a segment that
+//! takes no more batches ends in damage, nobody knows how much there was; what is put there has to reach exactly up to the
+//! offset at which the next segment begins instead.
 //!
 //! Invariants: damage is marked after a second look, and only if nobody cut the log meanwhile, because a log that is cut
 //! while it is checked looks damaged. No lock is held while it is measured, which may take a second: readers of committed
@@ -11,6 +13,7 @@
 
 use std::sync::Arc;
 
+use twinstream_model::Offset;
 use twinstream_protocol::batch::{BatchHeader, batches, whole_batches};
 
 use super::PartitionLog;
@@ -48,21 +51,35 @@ impl PartitionLog {
         self.segments.load().iter().any(|segment| segment.is_damaged())
     }
 
+    /// Bytes that a repair of this damage has to bring; `None` if that is not known.
+    pub fn room_of(&self, damage: &Damage) -> Option<u64> {
+        (!is_open_ended(&self.segments.load(), damage)).then_some(damage.bytes.end - damage.bytes.start)
+    }
+
     /// Puts the records of another replica in place of damaged ones. They are taken if they are good, are exactly those
-    /// that are missing, and take exactly the room of the damage: replicas are copies of bytes.
+    /// that are missing, and take exactly the room of the damage, if that is known: replicas are copies of bytes.
     pub fn repair(&self, damage: &Damage, records: &[u8]) -> Result<Repaired, LogError> {
         self.check_usable()?;
         let _uncut = self.flushing.lock(); // appends go on: they are far behind, and this waits for the disk
         let segments = self.segments.load_full();
         let holder = segments.iter().find(|segment| segment.base() == damage.base && segment.damage().contains(damage));
         let Some(segment) = holder else { return Ok(Repaired::Gone) };
+        let is_open_ended = is_open_ended(&segments, damage);
         let good = match missing(records, damage) {
             Ok(good) if good.len() as u64 == damage.bytes.end - damage.bytes.start => good,
+            Ok(good) if is_open_ended && end_of(good) == Some(damage.offsets.end) => good,
+            Ok(good) if is_open_ended => {
+                let (wanted, end) = (damage.offsets.end, end_of(good).unwrap_or(damage.offsets.start));
+                return Ok(Repaired::Unfit(format!("its batches end at offset {end}, not at {wanted}")));
+            }
             Ok(good) => return Ok(Repaired::Unfit(format!("it has {} bytes there", good.len()))),
             Err(why) => return Ok(Repaired::Unfit(why)),
         };
         let spliced =
             segment.splice(damage, good, self.behind(segment).as_ref()).map_err(|error| self.poison(error))?;
+        if spliced && is_open_ended {
+            segment.rebuild_indexes("its last batches were had back").map_err(|error| self.poison(error))?;
+        }
         match spliced {
             true => Ok(Repaired::Done),
             false => Ok(Repaired::Unfit("its batches do not fit between ours".to_owned())),
@@ -122,6 +139,17 @@ impl PartitionLog {
             }),
         }
     }
+}
+
+/// Whether the damage is the end of a segment that takes no more batches, so that what was there may have been longer.
+fn is_open_ended(segments: &[Arc<Segment>], damage: &Damage) -> bool {
+    let closed = segments.split_last().map_or(&[][..], |(_, closed)| closed);
+    closed.iter().any(|segment| segment.base() == damage.base && damage.bytes.end >= segment.size())
+}
+
+/// Where the last of these batches ends.
+fn end_of(records: &[u8]) -> Option<Offset> {
+    batches(records).map_while(Result::ok).last().map(|batch| batch.header().next_offset())
 }
 
 /// What became of a repair.

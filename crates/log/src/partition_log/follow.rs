@@ -7,7 +7,7 @@
 //!
 //! A cut is made at batch borders. The offset to cut at comes from a leader's history of epochs and so is a border in
 //! every log that shares this history; should it fall into a batch all the same, the whole batch goes, because what
-//! stays must be the leader's bytes.
+//! stays must be the leader's bytes. So does a hole as a whole: where a batch of it ends, nobody knows.
 //!
 //! Not here: when to cut and where (`twinstream-replication`).
 
@@ -206,6 +206,10 @@ impl PartitionLog {
         let active = &kept[kept.len() - 1];
         active.truncate_to(end, &config)?;
         let end = active.next_offset();
+        if active.ends_in_hole() {
+            active.seal()?;
+            kept.push(Arc::new(Segment::create(&self.place, end, &config)?));
+        }
         self.log_end.store(end.0, Ordering::Release);
         for bounded_by_end in [&self.high_watermark, &self.log_start, &self.recovery_point, &self.indexed_to] {
             bounded_by_end.fetch_min(end.0, Ordering::AcqRel);

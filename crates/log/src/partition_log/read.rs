@@ -142,7 +142,13 @@ impl PartitionLog {
                     self.mark_damage(segment, position, &what)?;
                     met = Some(position);
                 }
-                found => return found,
+                // Indexes that were built anew on the way may have found damage, too.
+                found => {
+                    return match segment.damage_at(wanted.from) {
+                        Some(hole) => Err(ReadError::of(segment, &hole)),
+                        None => found,
+                    };
+                }
             }
         }
     }

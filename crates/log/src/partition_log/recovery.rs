@@ -3,11 +3,14 @@
 //! Every byte from the recovery point on is checked, however the last owner ended; after a power loss from the begin of its
 //! segment on, because the index that leads there need not have been flushed. Segments below are taken as they are and
 //! looked at when somebody comes to them. A torn tail is cut behind the last whole batch; a bad batch with good ones
-//! behind it stays as a hole that is not served (`segment::repair` says when not). Epochs of what was read are compared
-//! with their file. Producers come from the newest readable snapshot plus the headers behind it (see `snapshots`).
+//! behind it, or below the recovery point, stays as a hole that is not served (`segment::repair` says when not). Epochs of
+//! what was read are compared with their file. Producers come from the newest readable snapshot plus the headers behind it
+//! (see `snapshots`).
 //!
 //! Invariants: after opening, every byte of the log belongs to a whole batch or to a hole that is known, as far as it was
-//! read. Damage never keeps a log from being opened. What follows a cut is gone for good before the cut is made.
+//! read. Damage never keeps a log from being opened. What follows a cut is gone for good before the cut is made. A log does
+//! not end below the recovery point, unless nothing but the checkpoint tells that it ever reached there: a replica in sync
+//! that came back with less than it had acknowledged could be elected, and have the others cut theirs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -112,7 +115,7 @@ impl PartitionLog {
         let topic_id = read_topic_id(dir)?;
         let mut listing = tidy(dir)?;
         let place = Place::new(dir, Arc::clone(&opening.files));
-        let (mut segments, scanned) = open_segments(&place, &listing.bases, &partition, &opening)?;
+        let (mut segments, scanned) = open_segments(&place, &listing, &partition, &opening)?;
         let mut end = segments.last().map_or(Offset(0), |segment| segment.next_offset());
         let log_start = opening.log_start_of(&partition, end);
         if end < log_start {
@@ -193,41 +196,51 @@ type ScannedEpochs = Vec<(LeaderEpoch, Offset)>;
 /// not looked at.
 fn open_segments(
     place: &Place,
-    bases: &[Offset],
+    listing: &Listing,
     partition: &TopicPartition,
     opening: &Opening,
 ) -> Result<(Vec<Arc<Segment>>, ScannedEpochs), LogError> {
-    let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(bases.len().max(1));
+    let bases = &listing.bases;
+    let (config, recovery_point) = (&opening.config, opening.recovery_point);
+    let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(bases.len() + 1);
     let mut epochs = ScannedEpochs::new();
-    let mut has_holes = false;
+    let snapshot = listing.snapshots.last().map_or(Offset(0), |newest| *newest);
     for (i, base) in bases.iter().enumerate() {
         let next = bases.get(i + 1).copied();
-        if let Some(next) = next.filter(|next| *next <= opening.recovery_point) {
-            segments.push(Arc::new(Segment::closed(place, *base, next, &opening.config)?));
+        if let Some(next) = next.filter(|next| *next <= recovery_point) {
+            segments.push(Arc::new(Segment::closed(place, *base, next, config)?));
             continue;
         }
-        let epoch = epochs.last().map_or(LeaderEpoch::NONE, |(epoch, _)| *epoch);
-        let found = Found { recovery_point: opening.recovery_point, last_stop: opening.last_stop, next, epoch };
+        let found = Found {
+            recovery_point,
+            last_stop: opening.last_stop,
+            told: snapshot.max(opening.high_watermark),
+            next,
+            adjoins: opening.cleaned_to.is_none() && !config.cleanup.compact,
+            epoch: epochs.last().map_or(LeaderEpoch::NONE, |(epoch, _)| *epoch),
+        };
         let remove_following = || remove_following(&place.dir.read(), &bases[i + 1..]);
-        let (segment, scanned) = Segment::open(place, *base, found, &opening.config, &remove_following)?;
-        has_holes |= scanned.has_holes;
+        let (segment, scanned) = Segment::open(place, *base, found, config, &remove_following)?;
         epochs.extend(scanned.epochs);
         segments.push(Arc::new(segment));
-        if scanned.cut_bytes > 0 {
+        if scanned.ends_in_hole {
+            segments.push(Arc::new(Segment::create(place, recovery_point, config)?));
+            break;
+        }
+        if scanned.is_cut {
             opening.metrics.tails_cut.inc();
             break;
         }
     }
     if segments.is_empty() {
-        segments.push(Arc::new(Segment::create(place, opening.log_start, &opening.config)?));
+        segments.push(Arc::new(Segment::create(place, opening.log_start, config)?));
     }
     let end = segments[segments.len() - 1].next_offset();
-    if end < opening.recovery_point {
-        let lost = opening.recovery_point.0 - end.0;
-        tracing::error!(%partition, lost, log_end = end.0, "records that were on the disk are gone; if this was the only replica, they are lost");
+    if end < recovery_point {
+        let lost = recovery_point.0 - end.0;
+        tracing::error!(%partition, lost, log_end = end.0, "records that were on the disk are gone, or the checkpoint of recovery points is damaged; if this was the only replica, they are lost");
     }
-    // The epochs of a hole are not known, but the file may tell them.
-    Ok((segments, if has_holes { Vec::new() } else { epochs }))
+    Ok((segments, epochs))
 }
 
 /// The files of a log.
@@ -353,9 +366,9 @@ fn load_epochs(dir: &Path, segments: &[Arc<Segment>], end: Offset, scanned: Scan
     let (mut epochs, known) = Epochs::load(dir)?;
     epochs.truncate_end(end);
     if known {
-        if let Some((_, from)) = scanned.first() {
-            epochs.rewrite(*from, &scanned);
-        }
+        // The epochs of a hole are not known, but the file may tell them.
+        let holes: Vec<_> = segments.iter().flat_map(|segment| segment.damage()).map(|hole| hole.offsets).collect();
+        epochs.rewrite(&scanned, &holes);
     } else if segments.iter().any(|segment| segment.size() > 0) {
         tracing::warn!(dir = %dir.display(), "rebuilding the leader epoch checkpoint from the log");
         epochs.clear();

@@ -164,19 +164,36 @@ impl Segment {
         }
     }
 
-    /// Puts good bytes in place of damaged ones; false if they are not good either.
+    /// Puts good bytes in place of damaged ones; false if they do not fit either. At the end of a segment that takes no more
+    /// batches they may be more or fewer.
     pub(crate) fn splice(&self, damage: &Damage, good: &[u8], behind: Option<&BatchHeader>) -> Result<bool, LogError> {
         let file = self.file.get_for_writing()?;
-        file.write_all_at(good, damage.bytes.start).map_err(LogError::io("write", &self.log_path()))?;
+        let path = self.log_path();
+        file.write_all_at(good, damage.bytes.start).map_err(LogError::io("write", &path))?;
+        let end = damage.bytes.start + good.len() as u64;
+        let damage = match end == damage.bytes.end {
+            true => damage.clone(),
+            false => {
+                file.set_len(end).map_err(LogError::io("write", &path))?;
+                self.end_at(damage, end)
+            }
+        };
         self.file.sync()?;
-        self.checked.clear_damage(damage);
-        match self.check(damage.bytes.clone(), behind)? {
-            Verdict::Good(reached) if reached >= damage.bytes.end => Ok(true),
+        self.checked.clear_damage(&damage);
+        match self.check(damage.bytes.start..end, behind)? {
+            Verdict::Good(reached) if reached >= end => Ok(true),
             _ => {
-                self.add_damage(damage.clone(), "what another replica has does not fit");
+                self.add_damage(damage, "what another replica has does not fit");
                 Ok(false)
             }
         }
+    }
+
+    /// Has the damage and the segment end at `end`. Who looks meanwhile sees damage that reaches to the end in any case.
+    fn end_at(&self, damage: &Damage, end: u64) -> Damage {
+        let widest = self.checked.resize_damage(damage, end.max(damage.bytes.end));
+        self.size.store(end, Ordering::Release);
+        self.checked.resize_damage(&widest, end)
     }
 
     /// What the batch at `position` follows: the one before it, if the index leads there.

@@ -102,7 +102,7 @@ impl Segment {
     }
 
     /// Builds the indexes anew from the records, which are all read and checked; damage that is found is marked.
-    pub(super) fn rebuild_indexes(&self, why: &str) -> Result<(), LogError> {
+    pub(crate) fn rebuild_indexes(&self, why: &str) -> Result<(), LogError> {
         let mut inner = self.inner.write();
         tracing::warn!(segment = %self.log_path().display(), why, "rebuilding the indexes of a segment");
         inner.offsets.clear()?;

@@ -7,14 +7,20 @@
 //!   batches   | good | good | hole | good | good | torn
 //!   index       ^entry  ^recovery point           ^ cut here
 //! ```
-//! A batch that is not whole with nothing good behind it is a torn tail and is cut. With good batches behind it, it was
-//! changed on the disk, and is kept as a hole that nobody can read until it is repaired; except that after the machine
-//! went down, what lies behind a hole above the recovery point may be older than the hole, so it is cut, too.
+//! A batch above the recovery point that is not whole, with nothing good behind it, is a torn tail and is cut. With good
+//! batches behind it, it was changed on the disk, and is kept as a hole that nobody can read until it is repaired; except
+//! that after the machine went down, what lies behind a hole above the recovery point may be older than the hole, so it is
+//! cut, too.
+//!
+//! Below the recovery point nothing is torn. If the last batches there are not good, or gone, the segment ends in a hole
+//! that reaches up to the recovery point, and takes no more batches: nobody knows how many bytes were there, so a repair
+//! may give the file another length. Where not a byte is left, [`STAND_IN`] marks the hole for all later looks.
 
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 
 use twinstream_model::{LeaderEpoch, Offset};
-use twinstream_protocol::batch::BatchHeader;
+use twinstream_protocol::batch::{BatchHeader, HEADER_BYTES};
 
 use super::check::{Before, Walk};
 use super::scan::{self, Tail};
@@ -23,13 +29,21 @@ use crate::index::OffsetEntry;
 use crate::open_files::Place;
 use crate::{Damage, LastStop, LogConfig, LogError};
 
+/// What stands in the place of batches that are gone without a trace. It can be taken for no batch, now or at a later start.
+const STAND_IN: [u8; HEADER_BYTES] = [0; HEADER_BYTES];
+
 /// What is known of a segment before it is opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
     pub(crate) recovery_point: Offset,
     pub(crate) last_stop: LastStop,
+    /// Up to where something else than the recovery point tells that the log reached. A checkpoint is text without a
+    /// checksum; a changed digit must not make records out of nothing.
+    pub(crate) told: Offset,
     /// Where the next segment begins, if there is one.
     pub(crate) next: Option<Offset>,
+    /// Whether segments adjoin, so that a gap between two of them is a loss: compaction makes gaps, too.
+    pub(crate) adjoins: bool,
     /// The newest epoch of the segments before it, as far as they were read: the first batch has to fit to it, too.
     pub(crate) epoch: LeaderEpoch,
 }
@@ -37,12 +51,22 @@ pub(crate) struct Found {
 /// What a look at a segment brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scanned {
-    /// Bytes that were cut off its end.
-    pub(crate) cut_bytes: u64,
-    /// The epochs of the batches that were read, from where the first of them begins.
+    /// The log ends here: what came behind was cut.
+    pub(crate) is_cut: bool,
+    /// It ends in a hole behind which nothing is left, so it takes no more batches.
+    pub(crate) ends_in_hole: bool,
+    /// The epochs of the batches that were read, from where the first of them begins. That of the first batch behind a
+    /// hole is there in any case.
     pub(crate) epochs: Vec<(LeaderEpoch, Offset)>,
-    /// Whether some of it could not be read.
-    pub(crate) has_holes: bool,
+}
+
+/// What a batch is that is not good.
+enum Fault {
+    /// Changed on the disk; what follows is good.
+    Hole(Damage),
+    /// Changed on the disk, and nothing that follows can be kept.
+    End(Damage),
+    Torn,
 }
 
 impl Segment {
@@ -59,9 +83,8 @@ impl Segment {
         if found.last_stop != LastStop::Clean {
             segment.doubt();
         }
-        // Indexes tell of offsets in 31 bits, so what claims more than that was never written here.
-        let reach = base.0.saturating_add(i64::from(i32::MAX) + 1);
-        segment.next.store(found.next.map_or(reach, |next| next.0.min(reach)), Ordering::Release);
+        let reach = segment.reach();
+        segment.next.store(found.next.map_or(reach, |next| next.min(reach)).0, Ordering::Release);
         let mut start = match segment.resume(found) {
             Ok(start) => start,
             Err(LogError::Damaged { what, .. }) => {
@@ -171,25 +194,112 @@ impl Segment {
         let size = self.size();
         while walk.reached < size {
             let Some((position, why)) = self.read_on(&mut walk, &mut scanned)? else { break };
-            let may_keep = found.last_stop != LastStop::Unknown || walk.before.next < found.recovery_point;
-            let hole = if may_keep { self.hole_at(position, walk.before, found)? } else { None };
-            match hole {
-                Some(hole) => {
+            match self.judge(position, walk.before, found)? {
+                Fault::Hole(hole) => {
                     walk = Walk::from(hole.bytes.end, Before { next: hole.offsets.end, ..walk.before });
                     self.add_damage(hole, &why);
-                    scanned.has_holes = true;
                 }
-                None => {
-                    scanned.cut_bytes = size - position;
-                    tracing::warn!(segment = %self.log_path().display(), position, cut_bytes = scanned.cut_bytes, why, "cutting a torn tail");
+                Fault::End(hole) => {
+                    self.end_in(hole, before_cut, &why)?;
+                    scanned.ends_in_hole = true;
+                    return Ok(scanned);
+                }
+                Fault::Torn => {
+                    let cut_bytes = size - position;
+                    tracing::warn!(segment = %self.log_path().display(), position, cut_bytes, why, "cutting a torn tail");
                     before_cut()?;
                     self.cut_at(position, walk.before.next)?;
-                    break;
+                    self.next.store(walk.before.next.0, Ordering::Release);
+                    scanned.is_cut = true;
+                    return Ok(scanned);
                 }
             }
         }
         self.next.store(walk.before.next.0, Ordering::Release);
+        self.recover_missing(&mut scanned, found, before_cut)?;
         Ok(scanned)
+    }
+
+    /// What the batch at `position`, which is not good, has to be taken for.
+    fn judge(&self, position: u64, before: Before, found: Found) -> Result<Fault, LogError> {
+        let is_power_loss = found.last_stop == LastStop::Unknown;
+        let was_flushed = before.next < found.recovery_point;
+        if is_power_loss && !was_flushed {
+            return Ok(Fault::Torn);
+        }
+        let Some(hole) = self.measure(position, before, self.extent(), None)? else { return Ok(Fault::Torn) };
+        let is_followed = hole.bytes.end < self.size() || found.next.is_some();
+        let is_newer = is_power_loss && hole.offsets.end > found.recovery_point;
+        Ok(match is_followed && !is_newer {
+            true => Fault::Hole(hole),
+            false if was_flushed && found.recovery_point <= self.reach() => {
+                Fault::End(Damage { bytes: position..self.size(), offsets: before.next..found.recovery_point, ..hole })
+            }
+            false => Fault::Torn,
+        })
+    }
+
+    /// All batches are good; looks whether some are missing behind the last one.
+    fn recover_missing(
+        &self,
+        scanned: &mut Scanned,
+        found: Found,
+        before_cut: &dyn Fn() -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let reached = self.next_offset();
+        let is_gap =
+            found.last_stop == LastStop::Unknown && found.adjoins && found.next.is_some_and(|next| next > reached);
+        let is_short = found.next.is_none() && found.told > reached;
+        let was_flushed = reached < found.recovery_point && found.recovery_point <= self.reach();
+        if was_flushed && (is_gap || is_short) {
+            let size = self.size();
+            let hole = Damage { base: self.base, bytes: size..size, offsets: reached..found.recovery_point };
+            self.end_in(hole, before_cut, "the file ends before records that were on the disk")?;
+            scanned.ends_in_hole = true;
+        } else if is_gap {
+            let next = found.next.map(|next| next.0);
+            tracing::warn!(segment = %self.log_path().display(), end = reached.0, next, "cutting the log behind this segment: what came next was not on the disk");
+            before_cut()?;
+            scanned.is_cut = true;
+        }
+        Ok(())
+    }
+
+    /// Has the segment, and the log, end in a hole that reaches up to the recovery point. Without bytes it begins where
+    /// something is cut off, or missing.
+    fn end_in(
+        &self,
+        mut hole: Damage,
+        before_cut: &dyn Fn() -> Result<(), LogError>,
+        why: &str,
+    ) -> Result<(), LogError> {
+        if hole.bytes.is_empty() {
+            let start = hole.bytes.start;
+            hole.bytes.end = start + STAND_IN.len() as u64;
+            // Before anything goes, so that the log looks whole at no time.
+            let file = self.file.get_for_writing()?;
+            file.write_all_at(&STAND_IN, start).map_err(LogError::io("write", &self.log_path()))?;
+            self.set_len(hole.bytes.end)?;
+            self.inner.write().offsets.keep(|entry| u64::from(entry.position) < start)?;
+        }
+        let relative = hole.offsets.start.0 - self.base.0;
+        self.inner.write().times.keep(|entry| i64::from(entry.relative) < relative)?;
+        self.next.store(hole.offsets.end.0, Ordering::Release);
+        self.add_damage(hole, why);
+        // The segment that begins behind it hides that anything is missing, so this has to be on the disk before.
+        self.seal()?;
+        self.sync()?;
+        before_cut()
+    }
+
+    /// Whether it ends in a hole, so that it can take no batches: nobody knows where they would have to begin.
+    pub(crate) fn ends_in_hole(&self) -> bool {
+        self.checked.damage().last().is_some_and(|hole| hole.bytes.end >= self.size())
+    }
+
+    /// Indexes tell of offsets in 31 bits, so what claims more than that was never written here.
+    fn reach(&self) -> Offset {
+        Offset(self.base.0.saturating_add(i64::from(i32::MAX) + 1))
     }
 
     /// Reads good batches, up to one that is not.
@@ -199,8 +309,9 @@ impl Segment {
         let (mut failure, mut suspect) = (None, None);
         // The last batch is believed when the next one fits to it: its offset and epoch have no checksum.
         let mut last: Option<(u64, BatchHeader, LeaderEpoch)> = None;
+        let mut is_first = true;
         let mut believe = |(position, header, epoch): (u64, BatchHeader, LeaderEpoch)| {
-            if scanned.epochs.is_empty() || header.leader_epoch > epoch {
+            if std::mem::take(&mut is_first) || header.leader_epoch > epoch {
                 scanned.epochs.push((header.leader_epoch, header.base_offset));
             }
             self.index(&mut self.inner.write(), position, &header, self.index_interval)
@@ -228,12 +339,6 @@ impl Segment {
             Tail::Whole => Ok(None),
             Tail::Damaged { position, why } => Ok(Some((suspect.unwrap_or(position), why))),
         }
-    }
-
-    /// The damage at a position, if good batches follow, here or in the next segment.
-    fn hole_at(&self, position: u64, before: Before, found: Found) -> Result<Option<Damage>, LogError> {
-        let damage = self.measure(position, before, self.extent(), None)?;
-        Ok(damage.filter(|damage| damage.bytes.end < self.size() || found.next.is_some()))
     }
 
     /// Cuts the file at a border behind which nothing is good, and the indexes so that they tell of offsets below `next`.

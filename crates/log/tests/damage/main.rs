@@ -146,8 +146,9 @@ fn flipped_byte_of_a_segment_takes_its_batch_and_no_other() {
                         assert_eq!(found[EPOCH.end..], whole[EPOCH.end..]);
                         return;
                     }
-                    // After a power loss what is behind damage may be older than it.
-                    let is_cut = stop == LastStop::Unknown || damaged == last;
+                    // After a power loss what is behind damage may be older than it. After a kill the last batch, above
+                    // the recovery point, may be torn; what lies below cannot.
+                    let is_cut = stop == LastStop::Unknown || damaged == last && stop == LastStop::Killed;
                     let behind = expected.split_off(&damaged);
                     if !is_cut {
                         expected.extend(behind.into_iter().skip(1));
@@ -193,6 +194,11 @@ fn segment_that_ends_early_serves_what_is_left_of_it() {
                         served.batches.keys()
                     );
                     assert!(!served.batches.contains_key(&damaged));
+                    let flushed = bench.original.flushed_at(stop);
+                    if is_active && damaged < flushed {
+                        let end = log.log_end_offset().0;
+                        assert_eq!((end, served.holes.as_slice()), (flushed, &[(damaged, flushed)][..]));
+                    }
                     if !is_active && stop != LastStop::Unknown {
                         // What later segments have stays.
                         let next: i64 = names[i + 1].trim_end_matches(".log").parse().expect("an offset");
