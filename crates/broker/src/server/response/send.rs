@@ -96,13 +96,15 @@ struct Outbox<'a> {
     stream: &'a TcpStream,
     stall_limit: Duration,
     buffer: BytesMut,
+    /// When the answer set out: everything it takes from files was in memory then.
+    begun: Instant,
     /// Sent since others had their turn.
     sent: usize,
 }
 
 impl<'a> Outbox<'a> {
     fn new(stream: &'a TcpStream, stall_limit: Duration, capacity: usize) -> Outbox<'a> {
-        Outbox { stream, stall_limit, buffer: BytesMut::with_capacity(capacity), sent: 0 }
+        Outbox { stream, stall_limit, buffer: BytesMut::with_capacity(capacity), begun: Instant::now(), sent: 0 }
     }
 
     /// Takes a part; `more` says that others follow.
@@ -120,13 +122,14 @@ impl<'a> Outbox<'a> {
         }
         match part {
             ResponsePart::Bytes(bytes) => self.buffer.put_slice(bytes),
-            ResponsePart::File(range) => self.gather(range)?,
+            ResponsePart::File(range) => self.gather(range).await?,
         }
         Ok(())
     }
 
     /// Copies a small range; what is in the page cache does not make the caller wait.
-    fn gather(&mut self, range: &FileRange) -> Result<(), SendError> {
+    async fn gather(&mut self, range: &FileRange) -> Result<(), SendError> {
+        self.look_again(range, range.position..range.position + range.length as u64).await?;
         let start = self.buffer.len();
         self.buffer.resize(start + range.length, 0);
         let mut filled = 0;
@@ -174,15 +177,12 @@ impl<'a> Outbox<'a> {
 
     async fn send_file(&mut self, range: &FileRange) -> Result<(), SendError> {
         let (socket, file) = (self.stream.as_fd(), range.file.as_fd());
-        let begun = Instant::now();
         let mut position = range.position;
         let mut left = range.length;
         while left > 0 {
             self.let_others().await;
             let step = left.min(TURN_BYTES - self.sent);
-            if begun.elapsed() > FRESH_FOR {
-                bring_back(range, position..position + step as u64).await?;
-            }
+            self.look_again(range, position..position + step as u64).await?;
             let sent = self
                 .when_writable(|| {
                     rustix::fs::sendfile(socket, file, Some(&mut position), step).map_err(io::Error::from)
@@ -193,6 +193,14 @@ impl<'a> Outbox<'a> {
             }
             left -= sent;
             self.sent += sent;
+        }
+        Ok(())
+    }
+
+    /// Brings back what may have left memory since the answer set out.
+    async fn look_again(&self, range: &FileRange, bytes: Range<u64>) -> Result<(), SendError> {
+        if self.begun.elapsed() > FRESH_FOR {
+            bring_back(range, bytes).await?;
         }
         Ok(())
     }
@@ -223,3 +231,6 @@ async fn bring_back(range: &FileRange, bytes: Range<u64>) -> io::Result<()> {
     let file = Arc::clone(&range.file);
     tokio::task::spawn_blocking(move || bring_into_memory(&file, &bytes)).await.map_err(io::Error::other)?
 }
+
+#[cfg(test)]
+mod tests;
