@@ -55,7 +55,7 @@ impl PartitionLog {
         at_least_one: bool,
         upper: Offset,
     ) -> Result<ReadResult, ReadError> {
-        self.read_with(Patience::Waits, from, max_bytes, at_least_one, upper)
+        self.read_with(Patience::Waits, Wanted { from, upper, max_bytes, at_least_one })
     }
 
     /// Like [`PartitionLog::read`], but never waits for the disk: `None` if finding the records takes that. Whether their
@@ -67,7 +67,7 @@ impl PartitionLog {
         at_least_one: bool,
         upper: Offset,
     ) -> Result<Option<ReadResult>, ReadError> {
-        match self.read_with(Patience::Refuses, from, max_bytes, at_least_one, upper) {
+        match self.read_with(Patience::Refuses, Wanted { from, upper, max_bytes, at_least_one }) {
             Err(ReadError::Storage(error)) if error.would_wait() => Ok(None),
             read => read.map(Some),
         }
@@ -83,14 +83,8 @@ impl PartitionLog {
         }
     }
 
-    fn read_with(
-        &self,
-        patience: Patience,
-        from: Offset,
-        max_bytes: usize,
-        at_least_one: bool,
-        upper: Offset,
-    ) -> Result<ReadResult, ReadError> {
+    fn read_with(&self, patience: Patience, wanted: Wanted) -> Result<ReadResult, ReadError> {
+        let Wanted { from, upper, .. } = wanted;
         let cuts = self.cuts.seen();
         // The end is read first: segments that are announced with it are then surely visible.
         let end = self.log_end_offset();
@@ -99,7 +93,7 @@ impl PartitionLog {
             return Err(ReadError::OutOfRange { requested: from, start, end });
         }
         let found = match from < upper.min(end) {
-            true => self.find_slice(patience, from, max_bytes, at_least_one, upper.min(end)),
+            true => self.find_slice(patience, Wanted { upper: upper.min(end), ..wanted }),
             false => Ok(None),
         };
         // Nothing, not even an error, of a log that was cut meanwhile: the next read finds the one that there is.
@@ -107,17 +101,9 @@ impl PartitionLog {
         Ok(ReadResult { slice, log_start_offset: start, high_watermark: self.high_watermark(), log_end_offset: end })
     }
 
-    fn find_slice(
-        &self,
-        patience: Patience,
-        from: Offset,
-        max_bytes: usize,
-        at_least_one: bool,
-        upper: Offset,
-    ) -> Result<Option<FileSlice>, ReadError> {
+    fn find_slice(&self, patience: Patience, wanted: Wanted) -> Result<Option<FileSlice>, ReadError> {
         let segments = self.segments.load();
-        let first = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
-        let wanted = Wanted { from, upper, max_bytes, at_least_one };
+        let first = segments.partition_point(|segment| segment.base() <= wanted.from).saturating_sub(1);
         for segment in &segments[first..] {
             match self.find_in(patience, segment, wanted)? {
                 // Nothing of this segment at or behind `from`: the next one goes on (offsets may have gaps).
