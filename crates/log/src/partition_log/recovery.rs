@@ -383,3 +383,6 @@ fn load_epochs(dir: &Path, segments: &[Arc<Segment>], end: Offset, scanned: Scan
     epochs.save()?;
     Ok(epochs)
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,3 +194,6 @@ fn take_due(writer: &mut Writer, now: i64) -> Vec<Vec<std::path::PathBuf>> {
     writer.doomed = waiting;
     due.into_iter().map(|(_, paths): (i64, _)| paths).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicUsize;
 
 use proptest::prelude::*;
 use twinstream_model::LeaderEpoch;
-use twinstream_protocol::batch::{BatchBuilder, BatchView, batches, whole_batches};
+use twinstream_protocol::batch::{BatchBuilder, BatchView};
 
 use super::super::Origin;
 use super::super::tests::{Fixture, NOW, idempotent};
@@ -45,22 +45,9 @@ impl Fixture {
         self.clean_at(NOW)
     }
 
-    /// The batches from the log start on, as a reader of all offsets gets them.
+    /// The batches from the log start on.
     pub(in crate::partition_log) fn batches(&self) -> Vec<Vec<u8>> {
-        let mut found = Vec::new();
-        let mut next = self.log.log_start_offset().0;
-        loop {
-            let bytes = self.read(next);
-            if bytes.is_empty() {
-                return found;
-            }
-            for batch in batches(whole_batches(&bytes).unwrap()) {
-                let batch = batch.unwrap();
-                batch.check_crc().unwrap();
-                next = batch.header().next_offset().0;
-                found.push(batch.bytes().to_vec());
-            }
-        }
+        self.batches_from(self.log.log_start_offset().0)
     }
 
     /// The records of data from the log start on, as `offset:key=value`.

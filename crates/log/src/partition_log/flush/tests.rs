@@ -4,10 +4,8 @@ use std::os::unix::fs::FileExt;
 use twinstream_model::LeaderEpoch;
 
 use super::*;
-use crate::partition_log::tests::{Fixture, NOW, plain, small};
+use crate::partition_log::tests::{EPOCH, Fixture, NOW, plain, small};
 use crate::{AppendError, Origin, validate};
-
-const EPOCH: LeaderEpoch = LeaderEpoch(0);
 
 fn no_room() -> LogError {
     LogError::io("write", Path::new("segment"))(io::Error::from(io::ErrorKind::StorageFull))
@@ -206,4 +204,55 @@ fn flush_under_way_of_a_log_whose_folder_is_removed_speaks_against_nothing() {
     assert!(!log.log.is_poisoned() && log.log.disk().failure().is_none());
     other.fill(1);
     other.log.flush(NOW).unwrap();
+}
+
+#[test]
+fn failed_write_puts_the_log_out_of_use() {
+    let log = Fixture::new(small());
+    log.fill(1);
+    // The next segment cannot be made, because its name is taken by a folder.
+    for i in 2..40 {
+        fs::create_dir(log.dir().join(format!("{i:020}.log"))).unwrap();
+    }
+    let failed = (0..40).find_map(|_| log.append(plain(&[NOW])).err()).unwrap();
+    assert!(matches!(failed, AppendError::Storage(LogError::Io { .. })), "{failed:?}");
+    assert!(log.log.is_poisoned());
+    let end = log.end();
+    assert!(matches!(log.append(plain(&[NOW])), Err(AppendError::Storage(LogError::Poisoned { .. }))));
+    assert_eq!(log.end(), end);
+    assert!(matches!(log.log.flush(NOW), Err(LogError::Poisoned { .. })));
+}
+
+#[test]
+fn flush_moves_the_recovery_point() {
+    let log = Fixture::new(LogConfig { flush_messages: 5, ..LogConfig::default() });
+    log.fill(3);
+    assert_eq!(log.log.recovery_point(), Offset(0));
+    log.fill(3);
+    assert_eq!(log.log.recovery_point(), Offset(6));
+    let log = Fixture::new(LogConfig { flush_ms: 100, ..LogConfig::default() });
+    log.fill(3);
+    assert!(!log.log.maintain(NOW + 99).unwrap().flushed);
+    assert!(log.log.maintain(NOW + 100).unwrap().flushed);
+    assert_eq!(log.log.recovery_point(), Offset(3));
+}
+
+#[test]
+fn rolled_segments_are_flushed_by_maintenance() {
+    let log = Fixture::new(small());
+    for _ in 0..30 {
+        log.fill(1);
+    }
+    log.log.maintain(NOW).unwrap();
+    let point = log.log.recovery_point();
+    assert!(point > Offset(0) && point < Offset(30));
+}
+
+#[test]
+fn closed_and_deleted_logs_take_nothing() {
+    let log = Fixture::new(LogConfig::default());
+    log.fill(1);
+    let renamed = log.log.close_for_deletion("t-0.ab-delete").unwrap();
+    assert!(renamed.join("00000000000000000000.log").exists() && !log.dir().exists());
+    assert!(matches!(log.append(plain(&[NOW])), Err(AppendError::Storage(LogError::Closed))));
 }

@@ -1,10 +1,9 @@
 use twinstream_model::Offset;
 use twinstream_protocol::batch::BatchBuilder;
+use twinstream_protocol::compression::Compression;
 
-use super::super::tests::{Fixture, small};
-use crate::{FileSlice, LogConfig, Readiness, bring_into_memory, is_in_memory, page_cache};
-
-const ALL: Offset = Offset(i64::MAX);
+use super::super::tests::{ALL, EPOCH, Fixture, NOW, plain, small};
+use crate::{FileSlice, LogConfig, ReadError, Readiness, bring_into_memory, is_in_memory, page_cache};
 
 /// Forty batches of three records, in several segments.
 fn small_batches() -> Fixture {
@@ -78,4 +77,66 @@ fn a_slice_that_left_memory_is_cold_until_it_was_made_ready() {
     assert_eq!(slice.readiness(), Readiness::Cold);
     let ready = log.log.make_ready(&slice, slice.len).unwrap();
     assert_eq!((ready.position, ready.readiness()), (slice.position, Readiness::Ready));
+}
+
+#[test]
+fn read_inside_a_batch_returns_the_whole_batch() {
+    let log = Fixture::new(small());
+    for _ in 0..20 {
+        log.fill(5);
+    }
+    for offset in 0..100 {
+        assert_eq!(log.bases(offset)[0], offset / 5 * 5, "offset {offset}");
+    }
+}
+
+#[test]
+fn read_honours_limits_but_returns_a_first_batch_whole() {
+    let log = Fixture::new(LogConfig::default());
+    let one = log.fill(1).bytes;
+    log.fill(1);
+    let len = |max, at_least_one, upper| log.log.read(Offset(0), max, at_least_one, upper).unwrap().len();
+    assert_eq!(len(1, true, ALL), one);
+    assert_eq!(len(1, false, ALL), 0);
+    assert_eq!(len(one + 10, false, ALL), one + 10);
+    assert_eq!(len(1 << 20, true, Offset(1)), one);
+    assert_eq!(len(1 << 20, true, Offset(0)), 0);
+}
+
+#[test]
+fn read_outside_the_log_is_an_error_and_at_its_end_empty() {
+    let log = Fixture::new(LogConfig::default());
+    log.fill(3);
+    assert!(log.log.read(Offset(3), 100, true, ALL).unwrap().is_empty());
+    for offset in [-1, 4] {
+        let result = log.log.read(Offset(offset), 100, true, ALL);
+        assert!(matches!(result, Err(ReadError::OutOfRange { .. })), "{offset}");
+    }
+}
+
+#[test]
+fn offset_for_time_finds_the_record_inside_a_batch() {
+    for codec in Compression::ALL {
+        let log = Fixture::new(small());
+        for i in 0..10 {
+            let times: Vec<i64> = (0..5).map(|j| NOW + i * 50 + j * 10).collect();
+            log.append(plain(&times).with_compression(codec)).unwrap();
+        }
+        let at = |time| log.log.offset_for_time(NOW + time).unwrap().map(|f| (f.offset.0, f.timestamp - NOW));
+        assert_eq!(at(-5), Some((0, 0)));
+        assert_eq!(at(11), Some((2, 20)));
+        assert_eq!(at(230), Some((23, 230)));
+        assert_eq!(at(490), Some((49, 490)));
+        assert_eq!(at(491), None);
+    }
+}
+
+#[test]
+fn max_timestamp_is_a_record_and_not_a_batch() {
+    let log = Fixture::new(LogConfig::default());
+    assert_eq!(log.log.max_timestamp().unwrap(), None);
+    log.append(plain(&[NOW, NOW + 500, NOW + 20])).unwrap();
+    log.append(plain(&[NOW + 30])).unwrap();
+    let found = log.log.max_timestamp().unwrap().unwrap();
+    assert_eq!((found.offset, found.timestamp, found.leader_epoch), (Offset(1), NOW + 500, EPOCH));
 }

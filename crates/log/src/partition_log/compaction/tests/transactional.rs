@@ -1,7 +1,7 @@
 //! Compaction and readers of committed records on logs with transactions.
 
 use twinstream_model::{ProducerEpoch, ProducerId};
-use twinstream_protocol::batch::{NO_SEQUENCE, ProducerStamp};
+use twinstream_protocol::batch::{NO_SEQUENCE, ProducerStamp, batches, whole_batches};
 
 use super::*;
 
