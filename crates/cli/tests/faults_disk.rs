@@ -9,6 +9,7 @@ use twinstream_model::ErrorCode;
 use twinstream_testkit::checker::Kind;
 use twinstream_testkit::faults::{Subject, Trial, survives, turn};
 use twinstream_testkit::load::{Filler, LoadOptions};
+use twinstream_testkit::nemesis::Rule;
 use twinstream_testkit::records::{keys, read_all};
 use twinstream_testkit::{Cluster, ClusterOptions, Operator, wait_until};
 
@@ -60,6 +61,26 @@ async fn what_was_acknowledged_from_memory_alone_is_found_to_be_lost() {
     trial.cut_power(&[1]);
     let report = trial.finish().await;
     assert!(report.verdict.count(Kind::LostWrite) > 0, "{report}");
+}
+
+/// A disk that takes its time is no reason to count it: an acknowledgement that does not wait for it is a promise that a
+/// power cut breaks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledgement_from_disks_waits_for_the_follower_whose_flush_takes_its_time() {
+    let _turn = turn().await;
+    let cluster = Cluster::start_with(3, ClusterOptions::replicated().shims()).await;
+    let operator = Operator::connect(&cluster.bootstrap(), 3).await;
+    operator.create_topic("slow", 1, 3, &[("min.insync.replicas", "3"), ("twinstream.flush", "ack")]).await;
+    let filler = Filler::connect(&cluster.bootstrap()).await;
+    filler.send("slow", "before", 100).await.expect("all disks are well");
+    let leader = operator.leader("slow", 0).await;
+    let shim = cluster.shim(leader % 3 + 1);
+    shim.hold_flushes("/slow-0/");
+    let held = filler.send("slow", "held", 100).await;
+    assert_eq!(held, Err(ErrorCode::RequestTimedOut), "while {} flushes hang", shim.count(Rule::FlushHangs));
+    assert!(shim.count(Rule::FlushHangs) > 0);
+    shim.end(Rule::FlushHangs);
+    filler.send("slow", "after", 100).await.expect("all disks are well again");
 }
 
 const BATCH_BYTES: usize = 512 * 1024;

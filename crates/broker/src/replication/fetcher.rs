@@ -172,7 +172,7 @@ impl Fetcher {
     }
 
     /// What this broker asks for says what it has. Where only what is on the disk counts (`twinstream.flush=ack`), the logs
-    /// that got records are flushed first, all together; one whose disk is slow is left out meanwhile.
+    /// that got records are flushed first, all together; one whose disk is slow is left out meanwhile (`plan` sees to that).
     async fn flush_first(&mut self) {
         let asks = self.fresh.iter().chain(&self.held);
         let owing = asks.filter_map(|key| Some((*key, Arc::clone(&self.tracked.get(key)?.partition))));
@@ -186,11 +186,8 @@ impl Fetcher {
                 partition.until_flushed().await;
             }
         };
-        if tokio::time::timeout(FLUSH_PATIENCE, all).await.is_err() {
-            let until = Instant::now() + FLUSH_PAUSE;
-            let slow = owing.iter().filter(|(_, partition)| partition.owes_flush());
-            self.resting.extend(slow.map(|(key, _)| (*key, until)));
-        }
+        // What is not flushed by then is left out.
+        tokio::time::timeout(FLUSH_PATIENCE, all).await.ok();
     }
 
     /// Waits for mail, or until a partition has rested.

@@ -2,6 +2,7 @@
  *
  * What goes wrong is said by files in the folder SHIM_RULES, which the test makes and removes while the process runs:
  *   fsync-fails    every flush fails with EIO; each is counted by a byte in the file `fsync-failed`
+ *   flush-hangs    flushes of files whose path holds the text of this file begin when the file is gone
  *   writes-short   positional writes take half of their bytes, and every third call is interrupted
  *   writes-full    positional writes take half of their bytes, and the next call finds no room
  * Only files whose path begins with SHIM_BELOW are concerned.
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *rules(void) { return getenv("SHIM_RULES"); }
@@ -52,7 +54,36 @@ static void count(const char *name) {
     close(fd);
 }
 
+/* Whether the rule of this name holds for the file behind a descriptor. */
+static int holds_for(const char *name, int fd) {
+    const char *folder = rules();
+    char path[PATH_MAX], link[64], text[256];
+    if (folder == NULL || snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path) return 0;
+    int rule = open(path, O_RDONLY);
+    if (rule < 0) return 0;
+    ssize_t length = read(rule, text, sizeof text - 1);
+    close(rule);
+    if (length <= 0) return 0;
+    text[length] = 0;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    return strstr(path, text) != NULL;
+}
+
+static void hang(int fd) {
+    int saved = errno;
+    struct timespec pause = {0, 1000000};
+    if (concerns(fd) && holds_for("flush-hangs", fd)) {
+        count("flush-held");
+        while (holds_for("flush-hangs", fd)) nanosleep(&pause, NULL);
+    }
+    errno = saved;
+}
+
 static int flush_fails(int fd) {
+    hang(fd);
     if (!rule("fsync-fails") || !concerns(fd)) return 0;
     count("fsync-failed");
     errno = EIO;

@@ -24,6 +24,8 @@ const SOURCE: &str = include_str!("shim.c");
 pub enum Rule {
     /// Every flush fails with EIO.
     FsyncFails,
+    /// Flushes of some files do not come to an end; see [`Shim::hold_flushes`].
+    FlushHangs,
     /// Writes take half of their bytes, and are interrupted now and then.
     WritesShort,
     /// Writes take half of their bytes, and then there is no room.
@@ -34,6 +36,7 @@ impl Rule {
     fn file(self) -> &'static str {
         match self {
             Self::FsyncFails => "fsync-fails",
+            Self::FlushHangs => "flush-hangs",
             Self::WritesShort => "writes-short",
             Self::WritesFull => "writes-full",
         }
@@ -43,6 +46,7 @@ impl Rule {
     fn count_file(self) -> &'static str {
         match self {
             Self::FsyncFails => "fsync-failed",
+            Self::FlushHangs => "flush-held",
             Self::WritesShort => "write-halved",
             Self::WritesFull => "write-refused",
         }
@@ -85,8 +89,19 @@ impl Shim {
 
     /// From now on this goes wrong.
     pub fn begin(&self, rule: Rule) {
-        let file = self.rules.join(rule.file());
-        fs::write(&file, "").unwrap_or_else(|error| panic!("write {}: {error}", file.display()));
+        self.write(rule, "");
+    }
+
+    /// From now on flushes hang, of files whose path holds `part`; until [`Rule::FlushHangs`] ends.
+    pub fn hold_flushes(&self, part: &str) {
+        self.write(Rule::FlushHangs, part);
+    }
+
+    /// In one step, so that no half of it is read.
+    fn write(&self, rule: Rule, text: &str) {
+        let (file, new) = (self.rules.join(rule.file()), self.rules.join("new"));
+        fs::write(&new, text).unwrap_or_else(|error| panic!("write {}: {error}", new.display()));
+        fs::rename(&new, &file).unwrap_or_else(|error| panic!("rename {}: {error}", new.display()));
     }
 
     /// Does not go wrong any more.

@@ -49,7 +49,12 @@ impl Partition {
         self.log.acknowledges_flushed() && !self.log.is_flushed() && !self.failed.load(Ordering::Acquire)
     }
 
-    /// Waits until it does not. A disk that fails ends the wait, one that hangs does not.
+    /// Whether the leader may not be told how far this log goes, be it that its disk has failed.
+    pub(crate) fn hides_its_end(&self) -> bool {
+        self.log.acknowledges_flushed() && !self.log.is_flushed()
+    }
+
+    /// Waits until it does not owe one. A disk that fails ends the wait, one that hangs does not.
     pub(crate) async fn until_flushed(&self) {
         loop {
             let told = self.flushed.notified();
@@ -97,7 +102,7 @@ impl Partition {
     }
 
     /// Whether the log is out of use, even if its role does not show it yet.
-    pub(in crate::partitions) fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 

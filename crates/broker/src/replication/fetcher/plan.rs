@@ -2,14 +2,17 @@
 //!
 //! Picture: most rounds concern the few partitions that the last answer named. Those, and whatever came, rested long
 //! enough or is held by a throttle, are asked anew where they stand; all others stay in the session as they are.
+//!
+//! Invariant: where only what is on the disk counts, nothing is asked for from an offset that is not; the leader would take
+//! the question for a promise. This is the one place that can ask.
 
 use std::time::{Duration, Instant};
 
 use twinstream_model::TopicPartition;
 
-use super::{Fetcher, Tracked};
+use super::{FLUSH_PAUSE, Fetcher, Tracked};
 use crate::context::Broker;
-use crate::partitions::Question;
+use crate::partitions::{Followed, Question};
 use crate::replication::session::{Key, Wanted};
 
 /// How often it is looked whether what a throttle holds back has joined the ISR: from then on producers wait for it.
@@ -31,16 +34,19 @@ impl Fetcher {
         });
         self.fresh.extend(std::mem::take(&mut self.held));
         for key in std::mem::take(&mut self.fresh) {
-            self.place(key);
+            self.place(key, now);
         }
         let opens = self.ration(now);
         self.resting.values().copied().chain(opens).min()
     }
 
     /// Asks a partition where it stands and puts it into the session, or takes it out.
-    fn place(&mut self, key: Key) {
+    fn place(&mut self, key: Key, now: Instant) {
         if self.resting.contains_key(&key) {
             return self.session.drop(&key);
+        }
+        if self.tracked.get(&key).is_some_and(|tracked| tracked.partition.hides_its_end()) {
+            return self.put_off(key, now);
         }
         let question = self.tracked.get(&key).and_then(|tracked| tracked.partition.question(tracked.epoch));
         let (Some(tracked), Some(question)) = (self.tracked.get_mut(&key), question) else {
@@ -57,6 +63,19 @@ impl Fetcher {
             self.held.insert(key);
         }
         self.session.want(key, wanted(question, self.broker.settings.replication.fetch_bytes_max));
+    }
+
+    /// Leaves out a partition until its log is flushed. One whose disk has failed never is.
+    fn put_off(&mut self, key: Key, now: Instant) {
+        self.session.drop(&key);
+        let Some(tracked) = self.tracked.get(&key) else { return };
+        match tracked.partition.has_failed() {
+            true => self.settle(key, Followed::Failed),
+            false => {
+                tracked.partition.request_flush();
+                self.resting.insert(key, now + FLUSH_PAUSE);
+            }
+        }
     }
 
     /// Throttled partitions share what may go now, or are left out until something may.
