@@ -5,9 +5,11 @@ mod support;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use support::records::{fetch, produce, records_of, values};
+use kafka_protocol::messages::IncrementalAlterConfigsRequest;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use support::records::{batch, fetch, produce, records_of, text, values};
 use support::replicas::{Trio, fetch_in_rack, produce_with, read_all};
-use support::{PATIENCE, comes_true, wait_until};
+use support::{Client, PATIENCE, comes_true, wait_until};
 
 const ALL: i16 = -1;
 const STORAGE_ERROR: i16 = 56;
@@ -138,6 +140,88 @@ async fn damage_that_nobody_can_repair_is_fenced_and_all_else_is_served() {
         log.contains("records on the disk are damaged") && log.contains("cannot be repaired now")
     })
     .await;
+}
+
+const EAGER_CLEANER: [(&str, &str); 2] =
+    [("log.cleaner.backoff.ms", "50"), ("log.cleaner.min.cleanable.ratio", "0.01")];
+const KEYS: usize = 4;
+
+/// A compacted topic on nodes 2, which leads, and 3, of which one is compacted and `node` is not: it has batches that the
+/// other one has no more.
+async fn compacted_but_on(node: i32) -> Trio {
+    let settings = |this: i32| {
+        let mut settings = vec![FAST_SCRUB];
+        match this == node {
+            true => settings.push(("log.cleaner.enable", "false")),
+            false => settings.extend(EAGER_CLEANER),
+        }
+        settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    let trio = Trio::start_with(settings).await;
+    trio.create("t", &[&[2, 3]], &[("segment.ms", "1")]).await;
+    let mut client = trio.client(2).await;
+    alter_topic(&mut client, "t", "cleanup.policy", "compact").await;
+    for (i, value) in expected().into_iter().enumerate() {
+        let key = format!("k{}", i % KEYS);
+        // Each begins a segment of its own.
+        let bytes = batch(1_700_000_000_000 + i as i64 * 100, &[(Some(&key), Some(&value))]);
+        assert_eq!(produce_with(&mut client, "t", 0, ALL, 10_000, bytes).await.error_code, 0);
+    }
+    let other = 5 - node;
+    wait_until("the other replica is compacted", async || !holds(trio.dir(), other, "value-0007")).await;
+    trio
+}
+
+/// The hole is on `node`: it gives up its place, is cut there, and comes back with what the other replica has.
+async fn gives_up_its_place(mut trio: Trio, node: i32) {
+    let other = 5 - node;
+    let (file, at) = find(trio.dir(), node, "value-0007");
+    flip(&file, at);
+    let copied = comes_true(PATIENCE, async || trio.node(node).log().contains("cut a log at a hole")).await;
+    assert!(copied, "node {node} did not give up its place:\n{}", trio.node(node).log());
+    assert!(trio.node(node).log().contains("stepping aside"));
+    wait_until("the replica is in sync again", async || trio.states("t").await[0].isr == [2, 3]).await;
+    let last = expected().len();
+    wait_until("all records are on both", async || {
+        [node, other].iter().all(|node| holds(trio.dir(), *node, &expected()[last - 1]))
+    })
+    .await;
+    assert!(!holds(trio.dir(), node, "value-0007"));
+    trio.node(other).kill();
+    trio.wait_for_leader("t", &[node]).await;
+    let mut client = trio.client(node).await;
+    let seen = read_all(&mut client, "t").await;
+    assert!(expected()[last - KEYS..].iter().all(|newest| seen.contains(newest)), "{seen:?}");
+}
+
+fn holds(dir: &Path, node: i32, text: &str) -> bool {
+    let folder = dir.join(node.to_string()).join("t-0");
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let logs = paths.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.filter_map(|path| std::fs::read(path).ok())
+        .any(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+}
+
+async fn alter_topic(client: &mut Client, topic: &str, name: &str, value: &str) {
+    let config = AlterableConfig::default().with_name(text(name)).with_value(Some(text(value)));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(text(topic))
+        .with_configs(vec![config]);
+    let answer = client.call(IncrementalAlterConfigsRequest::default().with_resources(vec![resource]), 1).await;
+    assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn follower_whose_hole_nobody_can_fill_leaves_and_is_copied_anew_from_there_on() {
+    let trio = compacted_but_on(3).await;
+    gives_up_its_place(trio, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leader_whose_hole_nobody_can_fill_hands_over_and_is_copied_anew_from_there_on() {
+    let trio = compacted_but_on(2).await;
+    gives_up_its_place(trio, 2).await;
 }
 
 fn records_of_ok(data: &kafka_protocol::messages::fetch_response::PartitionData) -> Vec<(i64, String)> {

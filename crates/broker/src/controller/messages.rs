@@ -22,8 +22,8 @@ pub(crate) use self::membership::{
     write_producer_ids,
 };
 pub(crate) use self::partitions::{
-    IsrOutcomes, read_isr_changes, read_isr_outcomes, read_offline, read_reported, write_isr_changes,
-    write_isr_outcomes, write_offline, write_reported,
+    IsrOutcomes, read_copy_moves, read_isr_changes, read_isr_outcomes, read_offline, read_reported, write_copy_moves,
+    write_isr_changes, write_isr_outcomes, write_offline, write_reported,
 };
 
 /// Raft messages in one request.
@@ -46,10 +46,12 @@ pub(crate) enum InternalApi {
     Hello = INTERNAL_API_KEY_MIN + 6,
     /// A broker's copies that it cannot use, because their disk failed.
     ReplicasOffline = INTERNAL_API_KEY_MIN + 7,
+    /// A broker's copies with holes that step aside, or come back.
+    MoveCopies = INTERNAL_API_KEY_MIN + 8,
 }
 
 impl InternalApi {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Raft,
         Self::Register,
         Self::Heartbeat,
@@ -58,6 +60,7 @@ impl InternalApi {
         Self::AlterPartitions,
         Self::Hello,
         Self::ReplicasOffline,
+        Self::MoveCopies,
     ];
 
     /// The layout that this release speaks. Another one is refused: all nodes run the same release, or one next to it that
@@ -89,6 +92,7 @@ impl InternalApi {
             Self::AlterPartitions => "InternalAlterPartitions",
             Self::Hello => "InternalHello",
             Self::ReplicasOffline => "InternalReplicasOffline",
+            Self::MoveCopies => "InternalMoveCopies",
         }
     }
 }

@@ -16,6 +16,7 @@ mod actor; // the active controller
 mod applier; // from committed batches to the image
 mod ask; // questions to the active controller, wherever it is
 mod broker_configs; // which settings change while the broker runs
+mod copies; // copies with holes that nobody could fill
 mod departed; // brokers that stopped serving a moment ago
 mod discovery; // asking around for the leader
 mod effects; // what decisions do to leaders, for the log

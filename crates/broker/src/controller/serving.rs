@@ -213,11 +213,11 @@ pub(super) async fn replicas_offline_here(
     Ok(reported)
 }
 
-fn refused(error: BrokerError) -> Refusal {
+pub(super) fn refused(error: BrokerError) -> Refusal {
     (error.code(), error.to_string())
 }
 
-fn undecided(error: DecideError) -> Refusal {
+pub(super) fn undecided(error: DecideError) -> Refusal {
     (error.code(), error.to_string())
 }
 
@@ -242,7 +242,7 @@ impl Shared {
     }
 
     /// The epoch of this broker's registration, for what only a registered broker may ask.
-    fn registered_epoch(&self) -> Result<i64, ForwardError> {
+    pub(super) fn registered_epoch(&self) -> Result<i64, ForwardError> {
         (*self.broker_epoch.borrow()).ok_or_else(|| ForwardError::Refused {
             code: ErrorCode::CoordinatorLoadInProgress,
             message: "this broker is not registered yet; ask again".to_owned(),

@@ -21,8 +21,9 @@ use twinstream_model::{ErrorCode, NodeId};
 use super::{by_controller, decode};
 use crate::context::{Broker, Principal, RequestContext};
 use crate::controller::messages::{
-    self, Envelope, Forwarded, Hello, InternalApi, Join, read_heartbeat, read_isr_changes, read_offline, read_raft,
-    write_answer, write_heartbeat_answer, write_isr_outcomes, write_producer_ids, write_reported,
+    self, Envelope, Forwarded, Hello, InternalApi, Join, read_copy_moves, read_heartbeat, read_isr_changes,
+    read_offline, read_raft, write_answer, write_heartbeat_answer, write_isr_outcomes, write_producer_ids,
+    write_reported,
 };
 use crate::server::response::encode;
 
@@ -69,6 +70,10 @@ async fn serve(broker: &Arc<Broker>, ctx: &RequestContext, body: &Bytes) -> Outc
         InternalApi::ReplicasOffline => {
             let (epoch, partitions) = read_offline(&mut reader).map_err(malformed)?;
             Ok(write_reported(controller.serve_offline_report(envelope.from, epoch, partitions).await?))
+        }
+        InternalApi::MoveCopies => {
+            let (epoch, wanted, copies) = read_copy_moves(&mut reader).map_err(malformed)?;
+            Ok(write_reported(controller.serve_copy_moves(envelope.from, epoch, wanted, copies).await?))
         }
         InternalApi::Hello => {
             let hello = Hello::read(&mut reader).map_err(malformed)?;

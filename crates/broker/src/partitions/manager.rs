@@ -14,7 +14,7 @@
 mod opening; // logs that the image wants here
 mod strays; // folders that belong to another topic than their name's
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
@@ -88,6 +88,8 @@ pub(crate) struct PartitionManager {
     /// Folders of deleted partitions and when they go.
     doomed: Mutex<Vec<(i64, PathBuf)>>,
     strangers: Strangers,
+    /// Open partitions whose copy here the image takes for out of use.
+    aside: Mutex<BTreeSet<TopicPartition>>,
 }
 
 #[derive(Clone)]
@@ -127,6 +129,7 @@ impl PartitionManager {
             checkpointing: Mutex::default(),
             doomed: Mutex::default(),
             strangers: Strangers::default(),
+            aside: Mutex::default(),
         }
     }
 
@@ -224,6 +227,7 @@ impl PartitionManager {
     }
 
     fn change_role(&self, partition: &Arc<Partition>, wanted: &PartitionImage, image: &Image, now: Instant) {
+        self.note_aside(partition, wanted);
         match partition.take_over(wanted, image, now) {
             RoleChange::None => {}
             RoleChange::Leads => {
@@ -236,6 +240,25 @@ impl PartitionManager {
             }
             RoleChange::Idle => self.replicas.followers.stop(partition),
         }
+    }
+
+    fn note_aside(&self, partition: &Partition, wanted: &PartitionImage) {
+        let mut aside = self.aside.lock();
+        match wanted.offline.contains(&self.node) {
+            true => drop(aside.insert(partition.id().clone())),
+            false => drop(aside.remove(partition.id())),
+        }
+    }
+
+    /// Partitions with a working log whose copy here the image takes for out of use. A log that failed stays so for this run.
+    pub(super) fn aside(&self) -> Vec<Arc<Partition>> {
+        let mut aside = self.aside.lock();
+        if aside.is_empty() {
+            return Vec::new();
+        }
+        let found: Vec<_> = aside.iter().filter_map(|at| self.get(at)).filter(|found| !found.has_failed()).collect();
+        *aside = found.iter().map(|partition| partition.id().clone()).collect();
+        found
     }
 
     /// Hands changed configs to the partitions that are open.

@@ -345,11 +345,12 @@ impl Gate {
     }
 }
 
-/// What the image says of the brokers that have a partition.
-fn standing(image: &Image) -> impl Fn(NodeId) -> Option<Standing> {
+/// What the image says of the brokers that have a partition. One whose copy is out of use may not join.
+fn standing<'i>(image: &'i Image, wanted: &'i PartitionImage) -> impl Fn(NodeId) -> Option<Standing> + 'i {
     |node| {
         let broker = image.broker(node)?;
-        Some(Standing { broker_epoch: broker.epoch, eligible: broker.is_eligible() })
+        let eligible = broker.is_eligible() && !wanted.offline.contains(&node);
+        Some(Standing { broker_epoch: broker.epoch, eligible })
     }
 }
 

@@ -304,6 +304,56 @@ fn old_leader_cuts_what_the_new_one_does_not_have() {
 }
 
 #[test]
+fn log_that_is_cut_at_a_hole_follows_nobody_before_the_next_epoch() {
+    let replica = Replica::new(1);
+    replica.take_over(&Replica::wanted(SECOND, 1, 1, &[SECOND]));
+    let ask = replica.partition.question(LeaderEpoch(1)).unwrap().ask;
+    let heard = Heard::Records { high_watermark: Offset(3), log_start: Offset(0) };
+    for (at, value) in ["a", "b", "c"].into_iter().enumerate() {
+        let ask = replica.partition.question(LeaderEpoch(1)).unwrap().ask;
+        let records = stored(at as i64, 1, &[value]);
+        assert_eq!(replica.partition.heard(&ask, heard, &records, now_ms()), Followed::Goes);
+    }
+    assert!(replica.partition.cut_at_hole(LeaderEpoch(2), Offset(1)).is_none(), "that is not the state it was seen in");
+    assert_eq!(replica.end(), 3);
+    let cut = replica.partition.cut_at_hole(LeaderEpoch(1), Offset(1)).unwrap();
+    assert_eq!((cut.log_end, cut.offsets), (Offset(1), 2));
+    assert_eq!(replica.partition.question(LeaderEpoch(1)), None);
+    // An answer that was under way, and an image without a new leadership.
+    assert_eq!(replica.partition.heard(&ask, heard, &stored(1, 1, &["late"]), now_ms()), Followed::Dropped);
+    replica.take_over(&Replica::wanted(SECOND, 1, 2, &[SECOND]));
+    assert_eq!((replica.end(), replica.partition.question(LeaderEpoch(1))), (1, None));
+    replica.take_over(&Replica::wanted(SECOND, 2, 3, &[SECOND]));
+    assert_eq!(replica.partition.question(LeaderEpoch(2)).unwrap().ask.offset, Offset(1));
+    replica.lead(3);
+    assert!(replica.partition.cut_at_hole(LeaderEpoch(3), Offset(0)).is_none(), "a leader is never cut");
+}
+
+#[test]
+fn copy_that_is_aside_is_not_taken_in_and_what_it_had_before_it_came_back_counts_no_more() {
+    let replica = Replica::new(1);
+    let aside = |epoch, partition_epoch, offline: &[NodeId]| PartitionImage {
+        offline: offline.to_vec(),
+        ..Replica::wanted(SELF, epoch, partition_epoch, &[SELF, SECOND])
+    };
+    replica.take_over(&aside(1, 1, &[THIRD]));
+    replica.append(&["a"]);
+    replica.fetch(THIRD, 1, 1, 1).unwrap();
+    replica.fetch(SECOND, 1, 1, 1).unwrap();
+    assert!(replica.partition.isr_change().is_none(), "it has everything, but it is aside");
+    // It cut its log and came back.
+    replica.take_over(&aside(2, 2, &[]));
+    replica.fetch(SECOND, 2, 1, 1).unwrap();
+    assert!(replica.partition.isr_change().is_none());
+    assert!(replica.fetch(THIRD, 1, 1, 1).is_err(), "a request from before");
+    replica.fetch(THIRD, 2, 0, -1).unwrap();
+    assert!(replica.partition.isr_change().is_none(), "it lags");
+    replica.fetch(THIRD, 2, 1, 1).unwrap();
+    let (_, change) = replica.partition.isr_change().unwrap();
+    assert!(change.isr.iter().any(|(node, _)| *node == THIRD));
+}
+
+#[test]
 fn consumers_may_read_followers_only_if_they_know_how() {
     let replica = Replica::new(1);
     replica.take_over(&Replica::wanted(SECOND, 1, 1, &[SELF, SECOND]));

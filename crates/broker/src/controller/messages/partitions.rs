@@ -2,7 +2,7 @@
 
 use twinstream_metadata::PartitionImage;
 use twinstream_metadata::codec::{DecodeError, Reader, Writer};
-use twinstream_metadata::controller::{IsrChange, Reported};
+use twinstream_metadata::controller::{CopyMove, IsrChange, Reported, SeenCopy};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicId};
 
 /// What became of each change: the partition as it is now, or why it stays as it was.
@@ -12,6 +12,8 @@ pub(crate) type IsrOutcomes = Vec<Result<PartitionImage, ErrorCode>>;
 const CHANGE_BYTES_MIN: usize = 16 + 4 + 4 + 4 + 4;
 /// Topic id and partition.
 const COPY_BYTES: usize = 16 + 4;
+/// Topic id, partition, leader epoch and partition epoch.
+const SEEN_COPY_BYTES: usize = 16 + 4 + 4 + 4;
 /// Node and broker epoch.
 const MEMBER_BYTES: usize = 12;
 
@@ -103,6 +105,36 @@ pub(crate) fn read_offline(reader: &mut Reader<'_>) -> Result<(i64, Vec<(TopicId
     }
     reader.end()?;
     Ok((broker_epoch, partitions))
+}
+
+/// Copies with holes, as the broker with this epoch has seen them.
+pub(crate) fn write_copy_moves(out: &mut Writer, broker_epoch: i64, wanted: CopyMove, copies: &[SeenCopy]) {
+    out.i64(broker_epoch);
+    out.bool(wanted == CopyMove::ComeBack);
+    out.u32(copies.len() as u32);
+    for SeenCopy { topic_id, partition, leader_epoch, partition_epoch } in copies {
+        out.uuid(topic_id.0);
+        out.i32(partition.0);
+        out.i32(leader_epoch.0);
+        out.i32(*partition_epoch);
+    }
+}
+
+pub(crate) fn read_copy_moves(reader: &mut Reader<'_>) -> Result<(i64, CopyMove, Vec<SeenCopy>), DecodeError> {
+    let broker_epoch = reader.i64()?;
+    let wanted = if reader.bool()? { CopyMove::ComeBack } else { CopyMove::StepAside };
+    let count = reader.list_len(SEEN_COPY_BYTES)?;
+    let mut copies = Vec::with_capacity(count);
+    for _ in 0..count {
+        copies.push(SeenCopy {
+            topic_id: TopicId(reader.uuid()?),
+            partition: PartitionIndex(reader.i32()?),
+            leader_epoch: LeaderEpoch(reader.i32()?),
+            partition_epoch: reader.i32()?,
+        });
+    }
+    reader.end()?;
+    Ok((broker_epoch, wanted, copies))
 }
 
 pub(crate) fn write_reported(reported: Reported) -> Vec<u8> {

@@ -1,6 +1,6 @@
 use twinstream_metadata::Endpoint;
 use twinstream_metadata::PartitionImage;
-use twinstream_metadata::controller::{Heartbeat, IsrChange, Registration, Reported};
+use twinstream_metadata::controller::{CopyMove, Heartbeat, IsrChange, Registration, Reported, SeenCopy};
 use twinstream_model::{LeaderEpoch, PartitionIndex, TopicId};
 use uuid::Uuid;
 
@@ -164,6 +164,24 @@ fn report_of_failed_disks_and_its_answer_arrive_as_they_were_sent() {
         assert_eq!(read_reported(&write_reported(reported)), Ok(reported));
     }
     assert!(read_reported(&[]).is_err());
+}
+
+#[test]
+fn copies_that_step_aside_or_come_back_arrive_as_they_were_sent() {
+    let copy = SeenCopy {
+        topic_id: TopicId(Uuid::from_u128(3)),
+        partition: PartitionIndex(4),
+        leader_epoch: LeaderEpoch(5),
+        partition_epoch: 6,
+    };
+    for wanted in [CopyMove::StepAside, CopyMove::ComeBack] {
+        let mut out = Writer::default();
+        write_copy_moves(&mut out, 9, wanted, &[copy, copy]);
+        assert_eq!(read_copy_moves(&mut Reader::new("test", &out.bytes)), Ok((9, wanted, vec![copy, copy])));
+        for end in 0..out.bytes.len() {
+            assert!(read_copy_moves(&mut Reader::new("test", &out.bytes[..end])).is_err(), "cut at {end}");
+        }
+    }
 }
 
 #[test]

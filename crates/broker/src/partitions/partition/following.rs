@@ -1,7 +1,7 @@
 //! A partition that this broker follows: where to fetch, what to do with the answer.
 
-use parking_lot::Mutex;
-use twinstream_log::{AppendError, PartitionLog};
+use parking_lot::{Mutex, RwLockWriteGuard};
+use twinstream_log::{AppendError, PartitionLog, Truncated};
 use twinstream_model::{LeaderEpoch, NodeId, Offset};
 use twinstream_replication::follower::{Ask, FollowerState, Heard, OwnLog, Step};
 
@@ -163,6 +163,22 @@ impl Partition {
                 Followed::Failed
             }
         }
+    }
+
+    /// Ends the log where a hole begins, and the role with it: until the next epoch this replica follows nobody, so that nobody
+    /// hears of it what was true before. File work. The caller knows that nobody counts on this replica. `None` if it has
+    /// another role by now, or the log failed.
+    pub(crate) fn cut_at_hole(&self, epoch: LeaderEpoch, hole: Offset) -> Option<Truncated> {
+        let mut gate = self.gate.write();
+        if gate.epoch != epoch || !matches!(gate.role, Role::Following(_) | Role::Idle) {
+            return None;
+        }
+        gate.role = Role::Idle;
+        let gate = RwLockWriteGuard::downgrade(gate);
+        let cut = self.log.truncate_to(hole.max(self.log.log_start_offset()));
+        drop(gate);
+        self.announce(Event::Changed);
+        cut.map_err(|error| self.fail(&error)).ok()
     }
 
     fn report_cut(&self, ask: &Ask, to: Offset, committed: bool) {

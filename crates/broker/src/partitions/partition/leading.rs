@@ -99,7 +99,7 @@ impl Leading {
         };
         let beyond_elr = beyond_elr(wanted);
         let settings = LeaderSettings { min_insync_replicas: settings.min_insync_replicas.max(beyond_elr), ..settings };
-        let mut state = LeaderState::new(node, &assignment(wanted), positions, settings, standing(image), now);
+        let mut state = LeaderState::new(node, &assignment(wanted), positions, settings, standing(image, wanted), now);
         state.set_flushed(log.acknowledges_flushed().then(|| log.recovery_point()));
         Leading { state: Mutex::new(state), since: now, beyond_elr: AtomicUsize::new(beyond_elr) }
     }
@@ -234,7 +234,7 @@ impl Partition {
         let all = [
             state.set_settings(settings, now),
             state.image_changed(&assignment(wanted), now),
-            state.brokers_changed(standing(image), now),
+            state.brokers_changed(standing(image, wanted), now),
         ];
         drop(state);
         self.set_followers(Some(wanted));
