@@ -4,10 +4,11 @@
 //! that are deleted meanwhile stay readable through their open files. A log that is cut meanwhile is another one, so the
 //! reader gets nothing from it.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use twinstream_model::{LeaderEpoch, Offset};
-use twinstream_protocol::batch::{BatchView, NO_TIMESTAMP};
+use twinstream_protocol::batch::{BatchView, NO_TIMESTAMP, Surveyed};
 
 use super::PartitionLog;
 use crate::page_cache::Patience;
@@ -179,7 +180,8 @@ impl PartitionLog {
         }
     }
 
-    /// The first record of a batch, at or behind `start`, whose timestamp is wanted.
+    /// The first record of a batch, at or behind `start`, whose timestamp is wanted. Compressed records are unpacked piece
+    /// by piece: how much they are is the producer's choice.
     fn record_in(
         &self,
         segment: &Arc<Segment>,
@@ -194,18 +196,16 @@ impl PartitionLog {
             self.mark_damage(segment, found.position, &wrong.to_string())?;
             return Err(self.damaged(segment, found.position));
         }
-        let records = batch.records(self.config.load().decompressed_bytes_max)?;
-        for record in &records {
-            let record = record?;
-            if record.offset >= start && record.timestamp != NO_TIMESTAMP && wanted(record.timestamp) {
-                return Ok(Some(TimestampedOffset {
-                    timestamp: record.timestamp,
-                    offset: record.offset,
-                    leader_epoch: found.header.leader_epoch,
-                }));
+        let mut hit = None;
+        batch.walk(self.config.load().decompressed_bytes_max, &mut |record: Surveyed| {
+            let (offset, timestamp) = (record.offset, found.header.time_of(record.timestamp));
+            if offset < start || timestamp == NO_TIMESTAMP || !wanted(timestamp) {
+                return ControlFlow::Continue(());
             }
-        }
-        Ok(None)
+            hit = Some(TimestampedOffset { timestamp, offset, leader_epoch: found.header.leader_epoch });
+            ControlFlow::Break(())
+        })?;
+        Ok(hit)
     }
 
     /// The largest epoch of at most `epoch` and the offset at which it ended, by Kafka's rules; `None` if the

@@ -201,7 +201,7 @@ pub enum BuildError {
 /// Why a batch could not be packed by another codec.
 #[derive(Debug, Error)]
 pub enum RepackError {
-    #[error("batch has {len} bytes or more when it is packed for this topic, {max} are allowed")]
+    #[error("batch has {len} bytes or more when it is packed anew, {max} are allowed")]
     TooLarge { len: usize, max: usize },
     #[error(transparent)]
     Batch(#[from] BatchError),
@@ -241,20 +241,27 @@ impl BatchView<'_> {
     /// The same batch around other bytes, which are records packed by `codec`.
     fn with_body(&self, body: &[u8], codec: Compression) -> Result<Vec<u8>, BuildError> {
         let attributes = (self.attributes().0 & !Attributes::COMPRESSION_MASK) | codec as i16;
-        let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
-        out.extend_from_slice(&self.bytes()[..HEADER_BYTES]);
-        out.extend_from_slice(body);
-        let length = wire_length(out.len())?;
-        out[super::LENGTH..super::LENGTH + 4].copy_from_slice(&length.to_be_bytes());
-        out[ATTRIBUTES..ATTRIBUTES + 2].copy_from_slice(&attributes.to_be_bytes());
-        seal(&mut out);
-        Ok(out)
+        let mut head = [0; HEADER_BYTES];
+        head.copy_from_slice(&self.bytes()[..HEADER_BYTES]);
+        head[ATTRIBUTES..ATTRIBUTES + 2].copy_from_slice(&attributes.to_be_bytes());
+        Ok(around(&head, body)?)
     }
 
     /// The same batch with its records packed by another codec; `unpacked` are its records as plain bytes.
     pub fn recompress(&self, unpacked: &[u8], to: CompressionSpec) -> Result<Vec<u8>, BuildError> {
         self.with_body(&to.compress(unpacked)?, to.codec)
     }
+}
+
+/// A batch of a header and packed records, with its length and its checksum.
+pub(super) fn around(head: &[u8; HEADER_BYTES], body: &[u8]) -> Result<Vec<u8>, BatchTooLarge> {
+    let length = wire_length(HEADER_BYTES + body.len())?;
+    let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
+    out.extend_from_slice(head);
+    out.extend_from_slice(body);
+    out[super::LENGTH..super::LENGTH + 4].copy_from_slice(&length.to_be_bytes());
+    seal(&mut out);
+    Ok(out)
 }
 
 /// See [`BatchView::emptied`].

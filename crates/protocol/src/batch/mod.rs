@@ -16,13 +16,15 @@
 
 mod builder; // writes a batch
 mod edit; // patches header fields, with or without the checksum
+mod excerpt; // some of the records, in a batch of their own
 mod records; // the records inside
 mod survey; // whether they are sound, without lending them
 
 pub use builder::{BatchBuilder, BatchTooLarge, BuildError, ProducerStamp, RepackError};
 pub use edit::{BatchMut, HeaderMut};
+pub use excerpt::Excerpt;
 pub use records::{Header, Headers, Record, Records};
-pub use survey::Surveyed;
+pub use survey::{Surveyed, Visitor};
 
 use thiserror::Error;
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
@@ -181,7 +183,8 @@ impl<'a> BatchView<'a> {
         builder::emptied(self)
     }
 
-    /// Unpacks the records, which may take up to `limit` bytes.
+    /// Unpacks all records at once, which may take up to `limit` bytes of memory; what a client sent may be packed so well
+    /// that only a small limit is a bound, see [`BatchView::walk`].
     pub fn records(&self, limit: usize) -> Result<Records<'a>, BatchError> {
         Records::decode(self.header(), self.body(), limit)
     }
@@ -227,6 +230,11 @@ impl BatchHeader {
             base_sequence: i32_at(b, BASE_SEQUENCE),
             record_count: i32_at(b, RECORD_COUNT),
         }
+    }
+
+    /// What readers take for the time of a record that has this time of its producer: the broker's, where the batch says so.
+    pub fn time_of(&self, timestamp: i64) -> i64 {
+        if self.attributes.is_log_append_time() { self.max_timestamp } else { timestamp }
     }
 
     /// The codec of the records; an error if the attributes name none.

@@ -126,18 +126,11 @@ impl<'r> RecordIter<'r> {
         Some(Record {
             index: self.index,
             offset: Offset(self.header.base_offset.0.checked_add(i64::from(offset_delta))?),
-            timestamp: self.timestamp(timestamp_delta),
+            timestamp: self.header.time_of(self.header.base_timestamp.wrapping_add(timestamp_delta)),
             key,
             value,
             headers,
         })
-    }
-
-    fn timestamp(&self, delta: i64) -> i64 {
-        match self.header.attributes.is_log_append_time() {
-            true => self.header.max_timestamp,
-            false => self.header.base_timestamp.wrapping_add(delta),
-        }
     }
 }
 

@@ -31,8 +31,11 @@ fn three() -> BatchBuilder {
 
 #[test]
 fn timestamps_and_keys_are_seen_in_every_codec() {
-    let record = |index, timestamp, has_key| Surveyed { index, timestamp, has_key };
-    let expected = [record(0, NOW, true), record(1, NOW + 70_000, false), record(2, NOW - 5, true)];
+    let record = |index: usize, timestamp, has_key, has_value| {
+        let offset = Offset(index as i64);
+        Surveyed { index, offset, timestamp, has_key, has_value }
+    };
+    let expected = [record(0, NOW, true, true), record(1, NOW + 70_000, false, true), record(2, NOW - 5, true, false)];
     for codec in Compression::ALL {
         let batch = three().with_compression(codec).build().unwrap();
         assert_eq!(surveyed(&batch, 1 << 20).unwrap(), expected, "{codec}");
@@ -107,5 +110,45 @@ fn bytes_that_do_not_unpack_are_damaged() {
         batch[HEADER_BYTES..len].fill(0xff);
         let error = surveyed(&batch, 1 << 20).unwrap_err();
         assert!(matches!(error, BatchError::Compression(CompressionError::Damaged { .. })), "{codec}: {error}");
+    }
+}
+
+/// Keys in their pieces.
+#[derive(Default)]
+struct Keys {
+    pieces: Vec<usize>,
+    key: Vec<u8>,
+    seen: Vec<(i64, Vec<u8>)>,
+}
+
+impl Visitor for Keys {
+    fn key(&mut self, piece: &[u8]) {
+        self.pieces.push(piece.len());
+        self.key.extend_from_slice(piece);
+    }
+
+    fn record(&mut self, record: Surveyed) -> ControlFlow<()> {
+        self.seen.push((record.offset.0, std::mem::take(&mut self.key)));
+        if self.seen.len() == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+#[test]
+fn equal_keys_come_in_equal_pieces_wherever_windows_end() {
+    let large: Vec<u8> = (0..2 * WINDOW_BYTES + 77).map(|at| (at % 251) as u8).collect();
+    let mut builder = BatchBuilder::new().with_base_offset(Offset(40));
+    for (delta, fill) in [(0, 0), (2, 5_001), (3, 12_345), (9, 1), (10, 0)] {
+        builder.append_at_delta(delta, NOW, Some(&large), Some(&vec![0; fill]), []);
+    }
+    for codec in Compression::ALL {
+        let batch = builder.clone().with_compression(codec).build().unwrap();
+        let mut keys = Keys::default();
+        BatchView::parse(&batch).unwrap().walk(1 << 20, &mut keys).unwrap();
+        let offsets: Vec<i64> = keys.seen.iter().map(|(offset, _)| *offset).collect();
+        assert_eq!(offsets, [40, 42, 43, 49], "{codec}: gaps are no fault, and a break ends the walk");
+        assert!(keys.seen.iter().all(|(_, key)| *key == large), "{codec}");
+        let each = keys.pieces.len() / 4;
+        assert!(keys.pieces.chunks(each).all(|pieces| *pieces == keys.pieces[..each]), "{codec}: {:?}", keys.pieces);
+        assert!(keys.pieces.iter().all(|piece| *piece <= KEY_PIECE_BYTES), "{codec}");
     }
 }
