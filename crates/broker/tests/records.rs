@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::{ApiKey, DeleteTopicsRequest, FetchRequest};
 use support::records::{
     batch, create_topic, fetch, fetch_request, list_offset, produce, produce_request, records_of, topic_name, values,
@@ -211,6 +213,46 @@ async fn acks_zero_has_no_answer_and_acks_two_is_invalid() {
     client.send(&produce_request("nowhere", 0, 0, values(&["lost"])), 9).await;
     assert!(client.is_closed().await, "a failed request with acks=0 closes the connection");
     broker.stop().await.unwrap();
+}
+
+/// Broker and test share one thread, so the test looks at the logs exactly when the request lets others have their turn.
+#[tokio::test(flavor = "current_thread")]
+async fn a_produce_of_many_partitions_lets_others_have_their_turn_between_them() {
+    for (partitions, bytes, at_once) in [(24, 300_000, 4), (150, 10, 64)] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = TestBroker::start(dir.path(), &[]).await;
+        let mut client = broker.client().await;
+        create_topic(&mut client, "t", partitions, &[]).await;
+        let value = "v".repeat(bytes);
+        let part = |index| PartitionProduceData::default().with_index(index).with_records(Some(values(&[&value])));
+        let mut request = produce_request("t", 0, 1, Bytes::new());
+        request.topic_data[0].partition_data = (0..partitions).map(part).collect();
+        let written = || {
+            let log = |index: i32| dir.path().join(format!("1/t-{index}/{:020}.log", 0));
+            (0..partitions).filter(|index| std::fs::metadata(log(*index)).unwrap().len() > 0).count()
+        };
+
+        let (mut before, mut most) = (0, 0);
+        let mut call = pin!(client.call(request, 9));
+        let answer = loop {
+            let answer = tokio::select! {
+                biased;
+                answer = &mut call => Some(answer),
+                () = tokio::task::yield_now() => None,
+            };
+            let now = written();
+            most = most.max(now - before);
+            before = now;
+            if let Some(answer) = answer {
+                break answer;
+            }
+        };
+        let answered = &answer.responses[0].partition_responses;
+        assert!(answered.iter().map(|answer| (answer.index, answer.error_code)).eq((0..partitions).map(|at| (at, 0))));
+        assert_eq!(before, partitions as usize);
+        assert!(most <= at_once, "{most} of {partitions} partitions in one turn");
+        broker.stop().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,9 @@
 //! connection reads on and the next batches are written while followers fetch these. With acks=0 there is no answer, and a failure
 //! closes the connection, because the client can learn of it in no other way.
 //!
+//! Partitions are appended one after the other, in the order of the request. Between them others have their turn now and
+//! then ([`Turn`]); no partition is bound to its neighbours, as in Kafka, so nothing is half done meanwhile.
+//!
 //! Deviations: transactional batches are refused (INVALID_TXN_STATE). Records are not unpacked unless the topic
 //! asks for it, so that the batch header is believed about the largest timestamp.
 
@@ -47,6 +50,10 @@ const BY_ID_SINCE: i16 = 13;
 const ZSTD_SINCE: i16 = 7;
 const NO_OFFSET: i64 = -1;
 const NO_TIMESTAMP: i64 = -1;
+/// After so much appended in place other tasks have their turn: a frame may hold a hundred megabytes for many partitions.
+const TURN_BYTES: usize = 1 << 20;
+/// What a partition counts at least: an append of few bytes takes as long as copying so many.
+const PARTITION_COSTS: usize = 16 << 10;
 
 pub(crate) async fn handle(
     broker: &Arc<Broker>,
@@ -60,8 +67,9 @@ pub(crate) async fn handle(
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let image = broker.image.load_full();
     let mut topics = Vec::with_capacity(request.topic_data.len());
+    let mut turn = Turn::default();
     for topic in request.topic_data {
-        topics.push(append_topic(broker, ctx, &image, topic, acks).await);
+        topics.push(append_topic(broker, ctx, &image, topic, acks, &mut turn).await);
     }
     if commit::are_settled(&pending_of(&mut topics)) {
         return reply(acks, answer(broker, ctx, topics));
@@ -139,6 +147,22 @@ impl Answer {
     }
 }
 
+/// What a request appended since other tasks had their turn.
+#[derive(Default)]
+struct Turn {
+    bytes: usize,
+}
+
+impl Turn {
+    async fn took(&mut self, bytes: usize) {
+        self.bytes += bytes.max(PARTITION_COSTS);
+        if self.bytes >= TURN_BYTES {
+            self.bytes = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// A topic of the request after its appends.
 struct Produced {
     name: WireTopicName,
@@ -173,15 +197,16 @@ async fn append_topic(
     image: &Image,
     topic: TopicProduceData,
     acks: i16,
+    turn: &mut Turn,
 ) -> Produced {
     let resolved = resolve(image, &topic.name, topic.topic_id, ctx.api_version >= BY_ID_SINCE)
         .and_then(|name| authorize_topic(broker, ctx, Operation::Write, &name).map(|()| name));
     let mut partitions = Vec::with_capacity(topic.partition_data.len());
     for data in topic.partition_data {
         let index = PartitionIndex(data.index);
+        let bytes = data.records.as_ref().map_or(0, Bytes::len);
         let produced = match &resolved {
             Ok(name) => {
-                let bytes = data.records.as_ref().map_or(0, Bytes::len);
                 let produced = append_partition(broker, ctx, image, name, data, acks).await;
                 count(broker, image, name, bytes, &produced);
                 produced
@@ -189,6 +214,7 @@ async fn append_topic(
             Err(code) => Err(Failure::of(*code)),
         };
         partitions.push((index, produced));
+        turn.took(bytes).await;
     }
     Produced { name: topic.name, id: topic.topic_id, resolved: resolved.ok(), partitions }
 }
