@@ -42,6 +42,8 @@ pub fn peer_request(bytes: &[u8]) {
     Forwarded::read(&mut start()).ok();
     messages::read_heartbeat(&mut start()).ok();
     messages::read_isr_changes(&mut start()).ok();
+    messages::read_offline(&mut start()).ok();
+    messages::read_copy_moves(&mut start()).ok();
 }
 
 /// What a node answers.
@@ -52,6 +54,7 @@ pub fn peer_answer(bytes: &[u8]) {
     messages::read_heartbeat_answer(payload).ok();
     messages::read_producer_ids(payload).ok();
     messages::read_isr_outcomes(payload).ok();
+    messages::read_reported(payload).ok();
     messages::read_forwarded_answer(payload).ok();
 }
 

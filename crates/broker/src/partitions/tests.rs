@@ -434,7 +434,14 @@ fn log_that_lost_its_end_says_so_before_others_take_the_offsets() {
     let checkpoint = dirs[0].join("recovery-point-offset-checkpoint");
     assert_eq!(std::fs::read_to_string(&checkpoint).unwrap(), "0\n1\nt 0 2\n");
     let file = std::fs::OpenOptions::new().write(true).open(dirs[0].join("t-0/00000000000000000000.log")).unwrap();
-    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    // One of two batches of the same length goes. Nothing else may tell that it was there, or it would stay as a hole.
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    std::fs::remove_file(dirs[0].join("replication-offset-checkpoint")).unwrap();
+    for entry in std::fs::read_dir(dirs[0].join("t-0")).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.extension().is_some_and(|extension| extension == "snapshot") {
+            std::fs::remove_file(entry).unwrap();
+        }
+    }
     let manager = open(&dirs);
     manager.reconcile(&cluster.image).unwrap();
     assert_eq!(manager.get(&at("t", 0)).unwrap().log().log_end_offset(), Offset(1));
