@@ -2,6 +2,7 @@ use bytes::{BufMut, BytesMut};
 use kafka_protocol::messages::{
     ApiKey, FetchRequest, FetchResponse, MetadataRequest, MetadataResponse, RequestKind, ResponseKind,
 };
+use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use super::*;
 
@@ -200,6 +201,17 @@ fn a_frame_full_of_tiny_elements_is_refused() {
         decode::<MetadataResponse>(full(5_000_000, 10), 0).unwrap_err(),
         ShapeError::TooManyElements(4_000_000).into()
     );
+}
+
+#[test]
+fn a_text_is_no_longer_than_kafka_takes_it() {
+    let rack = |length| FetchRequest::default().with_rack_id(StrBytes::from_string("r".repeat(length)));
+    let check = |length| {
+        let mut body = BytesMut::new();
+        rack(length).encode(&mut body, 12).unwrap();
+        FetchRequest::SHAPE.check(12, &body)
+    };
+    assert_eq!((check(32_767), check(32_768)), (Ok(0), Err(ShapeError::BadLength)));
 }
 
 /// What librdkafka 2.12 sends for `kcat -L`: no topics, two flags, no tags, and three bytes more.

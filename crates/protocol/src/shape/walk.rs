@@ -2,6 +2,8 @@
 
 use super::{Field, Kind, ShapeError};
 
+const TEXT_BYTES_MAX: usize = i16::MAX as usize;
+
 pub(super) struct Walk<'a> {
     pub(super) rest: &'a [u8],
     pub(super) version: i16,
@@ -52,9 +54,10 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Kafka takes no longer text than the classic length can say, in the compact form either.
     fn text(&mut self) -> Result<(), ShapeError> {
         let length = if self.flexible { self.compact_length()? } else { self.short_length()? };
-        self.skip(length)
+        if length > TEXT_BYTES_MAX { Err(ShapeError::BadLength) } else { self.skip(length) }
     }
 
     /// The number of elements of an array. Each takes at least one byte, so a count over the rest is a lie.
