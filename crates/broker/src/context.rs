@@ -15,10 +15,12 @@ use twinstream_model::ErrorCode;
 use crate::auto_create::Complaints;
 use crate::controller::ControllerClient;
 use crate::groups::GroupService;
+use crate::handlers::fetch::WaitRoom;
 use crate::metrics::BrokerMetrics;
 use crate::partitions::{ColdReads, FetchSessions, PartitionManager, ProducerIds};
 use crate::replication::Replication;
 use crate::server::listener::ConnectionLimits;
+use crate::server::warnings::Warnings;
 use crate::settings::Settings;
 
 /// The shared state of one broker process.
@@ -34,6 +36,8 @@ pub(crate) struct Broker {
     pub(crate) replication: Replication,
     /// What consumers and followers fetch incrementally.
     pub(crate) fetch_sessions: FetchSessions,
+    /// Room for long polls of many partitions.
+    pub(crate) fetch_room: WaitRoom,
     /// Reads that wait for a disk.
     pub(crate) cold_reads: ColdReads,
     /// Ids for idempotent producers.
@@ -42,6 +46,8 @@ pub(crate) struct Broker {
     pub(crate) groups: GroupService,
     /// What the log was told about topics that could not be made.
     pub(crate) complaints: Complaints,
+    /// What is said of clients that are refused or cut off.
+    pub(crate) warnings: ClientWarnings,
     /// How many connections may be open, over all listeners.
     pub(crate) connection_limits: Arc<ConnectionLimits>,
     pub(crate) metrics: Arc<BrokerMetrics>,
@@ -50,6 +56,13 @@ pub(crate) struct Broker {
     pub(crate) serving: CancellationToken,
     /// Fires once, when the broker begins to stop: waits end, background jobs return.
     pub(crate) shutdown: CancellationToken,
+}
+
+/// Warnings that a client can cause as often as it likes.
+#[derive(Debug, Default)]
+pub(crate) struct ClientWarnings {
+    pub(crate) refused: Warnings,
+    pub(crate) closed: Warnings,
 }
 
 /// Who acts. Only ANONYMOUS until listeners authenticate.
@@ -79,6 +92,8 @@ pub(crate) struct RequestContext {
     pub(crate) listener: Arc<str>,
     pub(crate) peer: SocketAddr,
     pub(crate) metrics: Arc<BrokerMetrics>,
+    /// Fires when the client has gone: who waits only to answer it gives up.
+    pub(crate) departed: CancellationToken,
 }
 
 impl RequestContext {
@@ -101,6 +116,7 @@ impl RequestContext {
             listener: Arc::clone(&self.listener),
             peer: self.peer,
             metrics: Arc::clone(&self.metrics),
+            departed: self.departed.clone(),
         }
     }
 

@@ -21,10 +21,11 @@ use twinstream_log::OpenFiles;
 use twinstream_metadata::Image;
 
 use crate::auto_create::Complaints;
-use crate::context::Broker;
+use crate::context::{Broker, ClientWarnings};
 use crate::controller::{self, ControllerStart, Membership};
 use crate::follow::{self, Followed};
 use crate::groups::GroupService;
+use crate::handlers::fetch::WaitRoom;
 use crate::metrics::{BrokerMetrics, InSyncFigures, LogFigures, QuorumFigures, watch_quorum};
 use crate::partitions::{
     Cleaner, CleanerMetrics, ColdReads, Directories, FetchSessions, PartitionManager, ProducerIds, watch_failures,
@@ -94,10 +95,12 @@ impl Node {
             partitions,
             replication,
             fetch_sessions: FetchSessions::new(settings.network.fetch_session_slots),
+            fetch_room: WaitRoom::default(),
             cold_reads: ColdReads::new(&metrics.registry),
             producer_ids: ProducerIds::default(),
             groups,
             complaints: Complaints::default(),
+            warnings: ClientWarnings::default(),
             connection_limits: Arc::new(ConnectionLimits::new(settings.network.connections.clone())),
             settings,
             image,

@@ -8,10 +8,14 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, MetadataRequest};
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest, GroupId, JoinGroupRequest,
+    MetadataRequest,
+};
 use kafka_protocol::protocol::StrBytes;
 use support::process::BrokerProcess;
-use support::records::{create_topic, list_offset, produce, produce_request, records_of, values};
+use support::records::{create_topic, fetch_request, list_offset, produce, produce_request, records_of, values};
 use support::{Client, TestBroker, free_port, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -327,5 +331,115 @@ async fn malformed_request_closes_its_connection_after_those_before_it_are_answe
     assert_eq!(produce(&mut other, "t", 0, values(&["after"])).await.base_offset, 1);
     let data = support::records::fetch(&mut other, "t", 0, 0).await;
     assert_eq!(records_of(&data).into_iter().map(|(_, value)| value).collect::<Vec<_>>(), ["before", "after"]);
+    broker.stop().await.unwrap();
+}
+
+/// A poll that waits for a record as long as the broker lets it.
+fn long_poll(topic: &str) -> FetchRequest {
+    fetch_request(topic, 0, 0).with_max_wait_ms(i32::MAX)
+}
+
+fn join(group: &str) -> JoinGroupRequest {
+    let protocol = JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str("range"));
+    JoinGroupRequest::default()
+        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+        .with_session_timeout_ms(300_000)
+        .with_rebalance_timeout_ms(300_000)
+        .with_protocol_type(StrBytes::from_static_str("consumer"))
+        .with_protocols(vec![protocol])
+}
+
+async fn members(client: &mut Client, group: &str) -> usize {
+    let group = GroupId(StrBytes::from_string(group.to_owned()));
+    client.call(DescribeGroupsRequest::default().with_groups(vec![group]), 4).await.groups[0].members.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_leave_while_they_wait_give_their_connections_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[("max.connections.per.ip", "7")]).await;
+    let mut bystander = broker.client().await;
+    create_topic(&mut bystander, "t", 1, &[]).await;
+    let find = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
+    wait_until("the group is here", async || {
+        bystander.call(find.clone(), 3).await.error_code == OK && bystander.call(join("g"), 3).await.error_code == OK
+    })
+    .await;
+    // Two wait for records, two have sent another request behind that, two wait for the member that is there.
+    let mut waiting = Vec::new();
+    for place in 0..6 {
+        let mut client = broker.client().await;
+        match place {
+            0 | 1 => client.send(&long_poll("t"), 11).await,
+            2 | 3 => {
+                client.send(&long_poll("t"), 11).await;
+                client.send(&api_versions(), 3).await;
+            }
+            _ => client.send(&join("g"), 3).await,
+        }
+        waiting.push(client);
+    }
+    wait_until("two more have joined", async || members(&mut bystander, "g").await == 3).await;
+    drop(waiting);
+    let mut others = Vec::new();
+    wait_until("six others are served at the same time", async || {
+        let mut other = broker.client().await;
+        if is_served(&mut other).await {
+            others.push(other);
+        }
+        others.len() == 6
+    })
+    .await;
+    assert_eq!(members(&mut bystander, "g").await, 3, "members stay until their session ends, as in Kafka");
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_behind_one_that_waits_are_answered_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    let (mut client, mut bystander) = (broker.client().await, broker.client().await);
+    create_topic(&mut bystander, "t", 1, &[]).await;
+    client.send(&long_poll("t"), 11).await;
+    let many = 200;
+    for _ in 0..many {
+        client.send(&api_versions(), 3).await;
+    }
+    assert_eq!(produce(&mut bystander, "t", 0, values(&["v"])).await.error_code, OK);
+    let fetched = client.next_frame().await.unwrap();
+    assert!(fetched.windows(1).any(|byte| byte == b"v"), "the record is in the first answer");
+    for number in 0..many {
+        assert!(client.next_frame().await.is_ok(), "answer {number}");
+    }
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_requests_that_wait_keep_no_producer_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[("queued.max.request.bytes", "16000000")]).await;
+    let mut bystander = broker.client().await;
+    create_topic(&mut bystander, "quiet", 1, &[]).await;
+    create_topic(&mut bystander, "t", 1, &[]).await;
+    let padded = long_poll("quiet").with_unknown_tagged_field(99, Bytes::from(vec![7; 6_000_000]));
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let mut client = broker.client().await;
+        client.send(&padded, 12).await;
+        client.send(&api_versions(), 3).await;
+        waiting.push(client);
+    }
+    for number in 0..20 {
+        let record = values(&[&format!("{number}"), &"x".repeat(500_000)]);
+        assert_eq!(produce(&mut bystander, "t", 0, record).await.error_code, OK);
+    }
+    // Each of the three is larger than the lane of large requests without records. None holds it while it waits.
+    let large = MetadataRequest::default().with_topics(Some(Vec::new()));
+    let large = large.with_unknown_tagged_field(99, Bytes::from(vec![7; 1_000_000]));
+    assert_eq!(bystander.call(large, 12).await.topics.len(), 0);
+    assert_eq!(produce(&mut bystander, "quiet", 0, values(&["v"])).await.error_code, OK);
+    for client in &mut waiting {
+        assert!(client.next_frame().await.is_ok() && client.next_frame().await.is_ok());
+    }
     broker.stop().await.unwrap();
 }

@@ -15,6 +15,9 @@
 //! A follower is answered early also when it does not know the newest high watermark or log start, so that a record is
 //! readable on followers, and safe from a new leader's ignorance, one round trip after it is committed.
 //!
+//! A poll that waits holds nothing of the request's frame, finds room for its partitions (`room`), and ends when its client
+//! has gone.
+//!
 //! What is sent has been checked by this process and is in memory: `sendfile` on the runtime's threads waits for no disk
 //! and passes no damage on. Other records are brought in first (`cold`).
 //!
@@ -25,6 +28,7 @@ mod follower; // a replica of the cluster asks
 mod preferred; // the replica that a consumer should read
 mod read; // one pass of a consumer over the partitions
 mod reader; // who asks
+mod room; // for long polls of many partitions
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +45,7 @@ use twinstream_protocol::fetch::{
 use self::cold::Brought;
 use self::read::{Limits, Pass, Round, Target};
 use self::reader::Reader;
+pub(crate) use self::room::WaitRoom;
 use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::partitions::{Ask, Key, Plan, Position, Told, TopicKey, Wait, now_ms};
 use crate::server::response::{FileRange, IntoResponse, Response, ResponsePart};
@@ -102,9 +107,10 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
         takes_zstd: ctx.api_version >= ZSTD_SINCE,
     };
     let round = Round { broker, ctx, consumer, limits };
-    let wait = wait_of(broker, &request);
+    let (wait, min_bytes) = (wait_of(broker, &request), size(request.min_bytes));
+    drop(request);
     let targets = read::targets(broker, ctx, &plan.partitions);
-    let pass = read_enough(round, &targets, size(request.min_bytes), wait).await;
+    let pass = read_enough(round, &targets, min_bytes, wait).await;
     Fetched(to_answer(broker, ctx, &plan, targets, pass))
 }
 
@@ -121,7 +127,7 @@ pub(crate) fn error_response(ctx: &RequestContext, request: FetchRequest, code: 
 }
 
 /// How long a request waits for records: not longer than an idle connection is kept, because a client that vanished
-/// meanwhile is not noticed before its answer is sent.
+/// without a close is not noticed before its answer is sent.
 fn wait_of(broker: &Broker, request: &FetchRequest) -> Duration {
     let wanted = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     wanted.min(broker.settings.network.connections_idle_max)
@@ -158,12 +164,13 @@ fn ask_of(ctx: &RequestContext, request: &FetchRequest) -> Ask {
     ask
 }
 
-/// Passes over the partitions until there is enough to answer, the wait is over or the broker stops.
+/// Passes over the partitions until there is enough to answer, the wait is over, the client has gone or the broker stops.
 async fn read_enough<'a>(round: Round<'a>, targets: &'a [Target], min_bytes: usize, wait: Duration) -> Pass {
     let pass = read_once(&round, targets, min_bytes).await;
     if wait.is_zero() || targets.is_empty() || pass.is_enough(min_bytes) {
         return pass;
     }
+    let Some(_room) = round.broker.fetch_room.enter(targets.len()) else { return pass };
     let deadline = Instant::now() + wait;
     let shutdown = round.broker.shutdown.clone();
     let bell = Wait::on(targets.iter().filter_map(|target| target.watched()));
@@ -177,6 +184,7 @@ async fn read_enough<'a>(round: Round<'a>, targets: &'a [Target], min_bytes: usi
             () = bell.rung() => {}
             () = tokio::time::sleep_until(deadline) => return read_once(&round, targets, min_bytes).await,
             () = shutdown.cancelled() => return pass,
+            () = round.ctx.departed.cancelled() => return pass,
         }
     }
 }

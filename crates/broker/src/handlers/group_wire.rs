@@ -70,6 +70,22 @@ pub(super) async fn call(
     broker.groups.call(&image, group, request).await
 }
 
+/// As [`call`], for what waits for other members. Who has gone waits no longer; the member stays in the group until its
+/// session or the rebalance ends, as in Kafka.
+pub(super) async fn call_while_there(
+    broker: &Broker,
+    ctx: &RequestContext,
+    operation: Operation,
+    group: &GroupId,
+    request: Request,
+) -> Result<Answer, ErrorCode> {
+    tokio::select! {
+        biased;
+        answer = call(broker, ctx, operation, group, request) => answer,
+        () = ctx.departed.cancelled() => Err(ErrorCode::NetworkException),
+    }
+}
+
 /// An answer of another kind than its request: the shard broke its contract.
 pub(super) fn mismatched(answer: &Answer) -> ErrorCode {
     tracing::error!(?answer, "group coordinator answered another question");

@@ -15,6 +15,7 @@ use kafka_protocol::messages::{
     CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest, ElectLeadersRequest,
     IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest, RemoveRaftVoterRequest, UnregisterBrokerRequest,
 };
+use tokio_util::sync::CancellationToken;
 use twinstream_metadata::codec::Reader;
 use twinstream_model::{ErrorCode, NodeId};
 
@@ -123,6 +124,7 @@ async fn execute(broker: &Arc<Broker>, peer: SocketAddr, forwarded: Forwarded) -
         listener: forwarded.listener.into(),
         peer,
         metrics: Arc::clone(&broker.metrics),
+        departed: CancellationToken::new(),
     };
     let body = forwarded.body;
     macro_rules! run {

@@ -4,7 +4,7 @@
 //! (KIP-394); v5 static members (KIP-345); v6 flexible; v7 protocol type in the answer (KIP-559); v8 reason
 //! (KIP-800); v9 skip-assignment (KIP-814).
 //!
-//! The answer may take a whole rebalance; the connection waits, as in Kafka.
+//! The answer may take a whole rebalance; the connection waits, as in Kafka, while its client is there.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use twinstream_coordinator::group::{Answer, Generation, Join, JoinAnswer, Protoc
 use twinstream_model::ErrorCode;
 use uuid::Uuid;
 
-use super::group_wire::{call, group_id, instance_id, kept_bytes, member_id, mismatched, text, wire};
+use super::group_wire::{call_while_there, group_id, instance_id, kept_bytes, member_id, mismatched, text, wire};
 use crate::context::{Broker, Operation, RequestContext};
 
 const REBALANCE_TIMEOUT_SINCE: i16 = 1;
@@ -26,7 +26,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     let group = group_id(&request.group_id);
     let member = member_id(&request.member_id);
     let join = Request::Join(parse(ctx, request));
-    let answer = match call(broker, ctx, Operation::Read, &group, join).await {
+    let answer = match call_while_there(broker, ctx, Operation::Read, &group, join).await {
         Ok(Answer::Join(answer)) => answer,
         Ok(other) => JoinAnswer::failed(member, mismatched(&other)),
         Err(error) => JoinAnswer::failed(member, error),

@@ -37,6 +37,7 @@ use twinstream_protocol::shape::{self, DecodeError, Shaped};
 
 use crate::context::{Broker, RequestContext};
 use crate::controller::messages::{InternalApi, write_answer};
+use crate::server::memory::Reservation;
 use crate::server::response::{IntoResponse, Promise, Response, ResponsePart};
 
 mod by_controller; // what the APIs share that the active controller answers
@@ -58,7 +59,7 @@ mod metadata;
 // records and offsets
 mod delete_records;
 mod describe_log_dirs;
-mod fetch;
+pub(crate) mod fetch;
 mod init_producer_id;
 mod list_offsets;
 mod offset_for_leader_epoch;
@@ -123,18 +124,22 @@ macro_rules! handlers {
             $( Served { key: ApiKey::$api as i16, name: stringify!($api), min: $min, max: $max }, )*
         ];
 
-        /// Serves one request whose header named a row of the table and a version inside its range.
+        /// Serves one request whose header named a row of the table and a version inside its range. `memory` is what
+        /// its frame takes, if that still counts.
         pub(crate) async fn dispatch(
             broker: &Arc<Broker>,
             ctx: &RequestContext,
             body: Bytes,
+            memory: Option<Reservation>,
         ) -> Result<Response, DispatchError> {
             $(
                 if ctx.api_key == ApiKey::$api as i16 {
                     let request: $request = decode(ctx, body.clone())?;
+                    let held = held_while_handled(ctx.api_key, body, memory);
                     let response = match contained(ctx, $module::handle(broker, ctx, request)).await {
                         Some(answer) => answer.into_response(ctx),
                         None => {
+                            let Some((body, _memory)) = held else { return Ok(Response::Close) };
                             let request: $request = decode(ctx, body)?;
                             $module::error_response(ctx, request, ErrorCode::UnknownServerError).into_response(ctx)
                         }
@@ -213,6 +218,19 @@ pub(crate) fn served(api_key: i16) -> Option<Served> {
 /// Whether the request comes from another node of the cluster, not from a client.
 pub(crate) fn is_internal(api_key: i16) -> bool {
     api_key >= INTERNAL_API_KEY_MIN
+}
+
+/// Whether a request may wait as long as its client likes, for records or for the other members of its group. Its handler
+/// takes what it needs out of the request before it waits, and gives up when the client has gone.
+pub(crate) fn waits_for_others(api_key: i16) -> bool {
+    [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup].into_iter().any(|api| api as i16 == api_key)
+}
+
+/// The frame of a request, which a panic of the handler needs once more. A large one of a request that may wait goes at
+/// once, and its share of memory with it; after a panic the connection is closed.
+fn held_while_handled(api_key: i16, body: Bytes, memory: Option<Reservation>) -> Option<(Bytes, Option<Reservation>)> {
+    let is_large = memory.as_ref().is_some_and(|memory| !memory.is_small());
+    (!is_large || !waits_for_others(api_key)).then_some((body, memory))
 }
 
 /// Serves a request of another node. Our own layouts have flexible headers, as the newest ones of Kafka.

@@ -9,7 +9,7 @@ use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 use twinstream_coordinator::group::{Answer, Generation, Request, Sync, SyncAnswer};
 use twinstream_model::ErrorCode;
 
-use super::group_wire::{call, group_id, instance_id, kept_bytes, member_id, mismatched, text, wire};
+use super::group_wire::{call_while_there, group_id, instance_id, kept_bytes, member_id, mismatched, text, wire};
 use crate::context::{Broker, Operation, RequestContext};
 
 pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: SyncGroupRequest) -> SyncGroupResponse {
@@ -24,7 +24,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
         protocol: request.protocol_name.as_ref().map(text),
         assignments: assignments.map(|a| (member_id(&a.member_id), kept_bytes(&a.assignment))).collect(),
     };
-    let answer = match call(broker, ctx, Operation::Read, &group, Request::Sync(sync)).await {
+    let answer = match call_while_there(broker, ctx, Operation::Read, &group, Request::Sync(sync)).await {
         Ok(Answer::Sync(answer)) => answer,
         Ok(other) => SyncAnswer::failed(mismatched(&other)),
         Err(error) => SyncAnswer::failed(error),

@@ -9,8 +9,11 @@
 //! time, so that a producer with acks=all waits a round trip between brokers for each; ours does not. Any other request
 //! waits until all promises are kept, so what it sees does not depend on how fast followers are.
 //!
+//! While a request waits for others (see `handlers::waits_for_others`) or for the broker to be ready, a client that closes
+//! is noticed (see `departure`), so that nothing waits for nobody.
+//!
 //! Invariants: answers leave in the order of the requests; the request's share of memory is given back before its
-//! answer is written, that of a small one which may wait before it does (see `memory`); at shutdown the requests in hand
+//! answer is written, that of one which may wait for others before it does (see `memory`); at shutdown the requests in hand
 //! are answered, then the connection closes; a client that always has another request ready lets others have their turn,
 //! see [`Turn`].
 
@@ -23,9 +26,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use twinstream_model::ErrorCode;
 use twinstream_protocol::frame::decode_request_header;
 
+use super::departure::departed;
 use super::frame::{Frame, FrameError, FrameReader, HeaderStart};
 use super::memory::{RequestMemory, Reservation};
 use super::response::{self, IntoResponse, Promise, Response, SendError};
@@ -60,7 +65,9 @@ enum ConnectionError {
     Stopping,
     #[error("the broker is not ready yet, and others wait for the memory of the request")]
     NotReady,
-    #[error("failed request with acks=0")]
+    #[error("the client closed while its request waited")]
+    Departed,
+    #[error("a request failed that has no answer")]
     FailedSilently,
 }
 
@@ -69,6 +76,7 @@ impl ConnectionError {
     fn is_ordinary(&self) -> bool {
         match self {
             Self::Frame(FrameError::Idle(_) | FrameError::Io(_))
+            | Self::Departed
             | Self::FailedSilently
             | Self::Stopping
             | Self::NotReady => true,
@@ -94,11 +102,12 @@ pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream, peer: SocketAd
         principal: Principal::anonymous(),
         settings,
         promised: VecDeque::new(),
+        departed: CancellationToken::new(),
     };
     match connection.run().await {
         Ok(()) => tracing::debug!(%peer, "connection closed"),
         Err(error) if error.is_ordinary() => tracing::debug!(%peer, %error, "connection closed"),
-        Err(error) => tracing::warn!(%peer, listener = %connection.settings.listener, %error, "connection closed"),
+        Err(error) => connection.warn(&error),
     }
 }
 
@@ -111,6 +120,8 @@ struct Connection {
     reader: FrameReader,
     /// Answers that are owed, oldest first.
     promised: VecDeque<Promised>,
+    /// Fires when the client was seen to have gone.
+    departed: CancellationToken,
 }
 
 /// A request whose answer is not known yet, or must wait for those before it.
@@ -192,12 +203,17 @@ impl Connection {
             ctx.count_error(ErrorCode::UnsupportedVersion);
             self.api_versions_fallback(&ctx)?
         } else if handlers::is_internal(ctx.api_key) {
-            handlers::dispatch_internal(&self.broker, &ctx, bytes).await
+            let response = handlers::dispatch_internal(&self.broker, &ctx, bytes).await;
+            drop(memory);
+            response
         } else {
             self.until_serving(&ctx, memory.as_ref()).await?;
-            handlers::dispatch(&self.broker, &ctx, bytes).await?
+            let handling = handlers::dispatch(&self.broker, &ctx, bytes, memory);
+            match handlers::waits_for_others(ctx.api_key) {
+                true => watched(&self.stream, &self.departed, handling).await?,
+                false => handling.await?,
+            }
         };
-        drop(memory);
         match response {
             Response::Later(answer) => self.promised.push_back(Promised { ctx, started, answer }),
             ready if self.promised.is_empty() => self.answer(&ctx, started, ready).await?,
@@ -236,11 +252,21 @@ impl Connection {
             tokio::select! {
                 () = self.broker.serving.cancelled() => return Ok(()),
                 () = self.broker.shutdown.cancelled() => return Err(ConnectionError::Stopping),
+                () = departed(&self.stream) => return Err(ConnectionError::Departed),
                 () = tokio::time::sleep(WANTED_INTERVAL) => {}
             }
             if memory.is_some_and(Reservation::is_wanted) {
                 return Err(ConnectionError::NotReady);
             }
+        }
+    }
+
+    /// Says why the connection ends, unless that was said too often just now.
+    fn warn(&self, error: &ConnectionError) {
+        let (peer, listener) = (self.peer, &self.settings.listener);
+        match self.broker.warnings.closed.admit(Instant::now()) {
+            Some(left_out) => tracing::warn!(%peer, %listener, %error, left_out, "connection closed"),
+            None => tracing::debug!(%peer, %listener, %error, "connection closed"),
         }
     }
 
@@ -275,6 +301,7 @@ impl Connection {
             listener: Arc::clone(&self.settings.listener),
             peer: self.peer,
             metrics: Arc::clone(&self.broker.metrics),
+            departed: self.departed.clone(),
         }
     }
 
@@ -320,6 +347,17 @@ async fn first_kept(promised: &mut VecDeque<Promised>) -> Result<Response, Strin
         Some(first) => handlers::kept(&first.ctx, &mut first.answer).await,
         None => std::future::pending().await,
     }
+}
+
+/// Waits for a handler, and tells it when the client has gone. It is not given up: it knows best how to end.
+async fn watched<T>(stream: &TcpStream, gone: &CancellationToken, handling: impl Future<Output = T>) -> T {
+    let mut handling = pin!(handling);
+    tokio::select! {
+        biased;
+        done = &mut handling => return done,
+        () = departed(stream) => gone.cancel(),
+    }
+    handling.await
 }
 
 fn is_unknown_api_versions(ctx: &RequestContext) -> bool {

@@ -17,14 +17,23 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use kafka_protocol::messages::ApiKey;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::memory::{Incoming, RequestMemory, Reservation};
+use super::memory::{Cargo, Incoming, RequestMemory, Reservation};
+use crate::controller::messages::InternalApi;
 
 /// One read asks for at least this much, so that small requests arrive whole in one system call.
 const READ_STEP: usize = 16 * 1024;
+
+/// Largest frame of an API that carries no records. A Fetch of 100,000 partitions is 5 MB; what a group's members say of
+/// themselves must fit into a record of the offsets topic, 1 MB by default.
+const WITHOUT_RECORDS_MAX: usize = 16 * 1024 * 1024;
+
+/// What a node adds to a client's request when it forwards it.
+const ENVELOPE_MAX: usize = 64 * 1024;
 
 /// How often a frame that does not get on is looked at, whether others wait for its memory.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -53,6 +62,10 @@ pub(crate) enum FrameError {
     NotKafka(&'static str),
     #[error("request of {length} bytes is over socket.request.max.bytes={limit}")]
     TooLarge { length: i64, limit: usize },
+    #[error(
+        "request of {length} bytes has api key {api_key}, which carries no records and is bounded by {limit} bytes"
+    )]
+    TooLargeForApi { length: usize, api_key: i16, limit: usize },
     #[error("request of {0} bytes is too short for a header")]
     TooShort(usize),
     #[error(transparent)]
@@ -81,7 +94,11 @@ impl FrameReader {
                 return Ok(None);
             }
             let length = self.checked_length()?;
-            self.incoming = Some(Incoming::new(length, self.memory.reserve(length).await));
+            let cargo = match self.memory.is_small(length) {
+                true => Cargo::NoRecords,
+                false => self.cargo_of_large(stream, length).await?,
+            };
+            self.incoming = Some(Incoming::new(length, self.memory.reserve(length, cargo).await));
         }
         let whole = 4 + self.incoming.as_ref().map_or(0, |incoming| incoming.length);
         if !self.fill(stream, whole, whole).await? {
@@ -91,6 +108,24 @@ impl FrameReader {
         self.buffer.advance(4);
         let bytes = self.buffer.split_to(length).freeze();
         Ok(Some(Frame { bytes, memory }))
+    }
+
+    /// What a large frame carries, which its API key tells; without records it may be only so large.
+    async fn cargo_of_large(&mut self, stream: &mut TcpStream, length: usize) -> Result<Cargo, FrameError> {
+        if !self.fill(stream, 4 + 2, READ_STEP).await? {
+            return Err(FrameError::Truncated { got: 0, wanted: 4 + length });
+        }
+        let api_key = i16::from_be_bytes([self.buffer[4], self.buffer[5]]);
+        let limit = match InternalApi::from_key(api_key) {
+            _ if api_key == ApiKey::Produce as i16 => return Ok(Cargo::Records),
+            Some(InternalApi::Raft) => return Ok(Cargo::Records),
+            Some(_) => WITHOUT_RECORDS_MAX + ENVELOPE_MAX,
+            None => WITHOUT_RECORDS_MAX,
+        };
+        match length <= limit {
+            true => Ok(Cargo::NoRecords),
+            false => Err(FrameError::TooLargeForApi { length, api_key, limit }),
+        }
     }
 
     fn checked_length(&self) -> Result<usize, FrameError> {

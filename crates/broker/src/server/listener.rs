@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -125,7 +125,11 @@ fn admit(
         Ok(admission) => admission,
         Err(refusal) => {
             broker.metrics.connection_refused();
-            tracing::warn!(%peer, listener = %settings.listener, %refusal, "connection refused");
+            let listener = &settings.listener;
+            match broker.warnings.refused.admit(Instant::now()) {
+                Some(left_out) => tracing::warn!(%peer, %listener, %refusal, left_out, "connection refused"),
+                None => tracing::debug!(%peer, %listener, %refusal, "connection refused"),
+            }
             return;
         }
     };

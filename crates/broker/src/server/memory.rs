@@ -1,12 +1,13 @@
 //! The bytes of requests that may be in memory at once, over all connections (`queued.max.request.bytes`).
 //!
-//! Picture: two lanes. A frame takes its whole length out of its lane before its body is read and gives it back when the
-//! request is served; who finds the lane full waits in line while its bytes stay in the socket, which holds back the
+//! Picture: three lanes. A frame takes its whole length out of its lane before its body is read and gives it back when
+//! the request is served; who finds the lane full waits in line while its bytes stay in the socket, which holds back the
 //! client. Small frames have a lane of their own, so that heartbeats, fetches and commits pass however many large
-//! produce requests queue.
+//! produce requests queue. Large frames without records have one, too, so that they keep no producer out.
 //!
 //! A small request other than Produce counts only until it has been read: it may wait long for what it asks for (records,
-//! the other members of its group), and a few hundred of those that wait must not keep everybody else out.
+//! the other members of its group), and a few hundred of those that wait must not keep everybody else out. A large one
+//! that may wait so counts until it has been decoded, and its frame goes with it (`handlers::waits_for_others`).
 //!
 //! Invariants: the lanes together never hold more than the bound; each lane is first come, first served; a connection
 //! reads one frame at a time, so no client gets more than a place in the line per connection. Taking the whole length at
@@ -25,7 +26,7 @@ use tokio::time::Instant;
 /// Frames up to this size take the lane of small frames. Requests without records are rarely larger.
 const SMALL_MAX: usize = 64 * 1024;
 
-/// The lane of small frames has this share of the bound.
+/// The lane of small frames has this share of the bound, and so has the one of large frames without records.
 const SMALL_SHARE: u32 = 8;
 
 /// A frame may take this long whatever its speed: a batch of a megabyte at 2 Mbit/s.
@@ -38,7 +39,16 @@ const BYTES_PER_SECOND_MIN: u64 = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct RequestMemory {
     small: Arc<Lane>,
-    large: Arc<Lane>,
+    bare: Arc<Lane>,
+    records: Arc<Lane>,
+}
+
+/// What a frame carries, which tells the lane of a large one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cargo {
+    /// Records of producers or of the metadata quorum.
+    Records,
+    NoRecords,
 }
 
 #[derive(Debug)]
@@ -60,13 +70,25 @@ impl RequestMemory {
     pub(crate) fn new(total_bytes: u64) -> Self {
         let total = u32::try_from(total_bytes).unwrap_or(u32::MAX);
         let small = total / SMALL_SHARE;
-        Self { small: Lane::new(true, small), large: Lane::new(false, total - small) }
+        Self {
+            small: Lane::new(true, small),
+            bare: Lane::new(false, small),
+            records: Lane::new(false, total - 2 * small),
+        }
+    }
+
+    /// Whether a frame of this size goes among the small ones, whatever it carries.
+    pub(crate) fn is_small(&self, frame_length: usize) -> bool {
+        frame_length <= SMALL_MAX.min(self.small.total as usize)
     }
 
     /// Waits until a frame of this size may be held. A frame larger than its lane takes all of it.
-    pub(crate) async fn reserve(&self, frame_length: usize) -> Reservation {
-        let fits_small = frame_length <= SMALL_MAX.min(self.small.total as usize);
-        let lane = if fits_small { &self.small } else { &self.large };
+    pub(crate) async fn reserve(&self, frame_length: usize, cargo: Cargo) -> Reservation {
+        let lane = match cargo {
+            _ if self.is_small(frame_length) => &self.small,
+            Cargo::Records => &self.records,
+            Cargo::NoRecords => &self.bare,
+        };
         let wanted = u32::try_from(frame_length).unwrap_or(u32::MAX).min(lane.total);
         let permit = match Arc::clone(&lane.free).try_acquire_many_owned(wanted) {
             Ok(permit) => permit,

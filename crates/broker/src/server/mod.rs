@@ -2,12 +2,15 @@
 //!
 //! Picture: a [`listener`] accepts sockets within its limits and gives each to a [`connection`] task, which reads one
 //! [`frame`] after the other within the bound of request [`memory`], hands it to the handler table and writes the
-//! [`response`], which may be a [`promise`] while it reads the next.
+//! [`response`], which may be a [`promise`] while it reads the next. While a handler waits, [`departure`] notices that the
+//! client has gone.
 
 pub(crate) mod bind;
 pub(crate) mod connection;
+mod departure;
 pub(crate) mod frame;
 pub(crate) mod listener;
 pub(crate) mod memory;
 mod promise;
 pub(crate) mod response;
+pub(crate) mod warnings;

@@ -94,7 +94,8 @@ pub(super) async fn handle(
         bytes_max: size(request.max_bytes).min(broker.settings.network.fetch_bytes_max),
         wait: wait_of(broker, &request),
     };
-    let pass = read_enough(broker, follower, &mut session, limits).await;
+    drop(request);
+    let pass = read_enough(broker, ctx, follower, &mut session, limits).await;
     let answer = to_answer(broker, ctx, follower, &mut session, pass);
     sessions.put_back(session);
     answer
@@ -135,8 +136,14 @@ fn find(broker: &Broker, image: &Image, (topic, partition): ReplicaKey) -> Resul
     }
 }
 
-/// Passes until there is enough to send, the wait is over or the broker stops.
-async fn read_enough(broker: &Arc<Broker>, follower: Follower, session: &mut ReplicaSession, limits: Limits) -> Pass {
+/// Passes until there is enough to send, the wait is over, the follower has gone or the broker stops.
+async fn read_enough(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    follower: Follower,
+    session: &mut ReplicaSession,
+    limits: Limits,
+) -> Pass {
     let deadline = Instant::now() + limits.wait;
     let (shutdown, replaced) = (broker.shutdown.clone(), session.replaced());
     let mut pass = look(broker, follower, session, Intake::Asks, limits, &Brought::default());
@@ -174,6 +181,7 @@ async fn read_enough(broker: &Arc<Broker>, follower: Follower, session: &mut Rep
             () = tokio::time::sleep_until(until.into()) => {}
             () = shutdown.cancelled() => return pass,
             () = replaced.cancelled() => return pass,
+            () = ctx.departed.cancelled() => return pass,
         }
     }
 }

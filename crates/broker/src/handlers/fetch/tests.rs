@@ -21,6 +21,7 @@ fn context(version: i16) -> RequestContext {
         listener: "PLAINTEXT".into(),
         peer: ([127, 0, 0, 1], 1).into(),
         metrics: Arc::new(BrokerMetrics::new(Arc::default(), NodeId(1))),
+        departed: Default::default(),
     }
 }
 

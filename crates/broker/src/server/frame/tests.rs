@@ -63,6 +63,32 @@ async fn oversize_negative_and_tiny_lengths_are_refused() {
 }
 
 #[tokio::test]
+async fn large_frames_without_records_are_refused_before_they_take_memory() {
+    let header = |length: usize, api_key: i16| [&(length as i32).to_be_bytes()[..], &api_key.to_be_bytes()].concat();
+    let refused = async |length, api_key| {
+        let (mut client, mut server) = pair().await;
+        let memory = RequestMemory::new(1 << 28);
+        let mut reader = FrameReader::new(100 << 20, memory.clone(), IDLE);
+        client.write_all(&header(length, api_key)).await.unwrap();
+        drop(client);
+        let error = reader.next(&mut server).await.err().unwrap();
+        matches!(error, FrameError::TooLargeForApi { .. }).then(|| error.to_string())
+    };
+    let error = refused(75 << 20, ApiKey::JoinGroup as i16).await.unwrap();
+    assert!(error.contains("api key 11") && error.contains("16777216"), "{error}");
+    assert!(refused(WITHOUT_RECORDS_MAX + 1, ApiKey::Fetch as i16).await.is_some());
+    assert!(refused(75 << 20, InternalApi::Forward as i16).await.is_some());
+    for (length, api_key) in [
+        (WITHOUT_RECORDS_MAX, ApiKey::Fetch as i16),
+        (75 << 20, ApiKey::Produce as i16),
+        (WITHOUT_RECORDS_MAX + 1000, InternalApi::Forward as i16),
+        (60 << 20, InternalApi::Raft as i16),
+    ] {
+        assert_eq!(refused(length, api_key).await, None, "{length} bytes of {api_key}");
+    }
+}
+
+#[tokio::test]
 async fn http_and_tls_clients_are_named() {
     assert!(refused(b"GET / HTTP/1.1\r\n").await.to_string().contains("HTTP"));
     assert!(refused(&[0x16, 0x03, 0x01, 0x02, 0x00]).await.to_string().contains("TLS"));
@@ -111,5 +137,5 @@ async fn a_read_that_is_given_up_goes_on_where_it_was() {
     }
     assert_eq!(reader.next(&mut server).await.unwrap().unwrap().bytes, vec![5; 600]);
     // Its share of memory was taken once and is given back.
-    drop(memory.reserve(4096).await);
+    drop(memory.reserve(4096, Cargo::Records).await);
 }

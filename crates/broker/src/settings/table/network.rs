@@ -17,7 +17,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("The protocol by which other brokers connect, when no listener name is given."),
     Setting::new("socket.request.max.bytes", Kind::Int, Some("104857600"))
         .at_least(1)
-        .effect("Largest request; a larger one closes its connection."),
+        .effect("Largest request; a larger one closes its connection, and so does one of more than 16 MiB that brings no records."),
     Setting::new("socket.listen.backlog.size", Kind::Int, Some("50"))
         .at_least(1)
         .effect("Connections that may wait to be accepted."),
@@ -55,7 +55,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_least(1)
         .no_such_part("A connection has one request in work, and at most 16 that wait for followers; queued.max.request.bytes bounds them together."),
     Setting::new("queued.max.request.bytes", Kind::Long, Some("268435456"))
-        .effect("Bytes of requests in memory at most, over all connections; more wait in the sockets. An eighth is for requests of up to 64 KiB, which count only until they are read unless they bring records."),
+        .effect("Bytes of requests in memory at most, over all connections; more wait in the sockets. An eighth is for requests of up to 64 KiB, which count only until they are read unless they bring records; another eighth for larger ones without records."),
     Setting::new("num.network.threads", Kind::Int, Some("3"))
         .at_least(1)
         .no_such_part("One runtime with a thread per processor serves all sockets."),
