@@ -9,6 +9,7 @@
 mod check; // bytes that are not known to be good are checked
 mod find; // batches by offset and by time
 mod flush; // to the disk
+mod fresh; // what was appended a moment ago
 mod load; // what indexes tell, and building them anew
 mod repair; // after a crash, and cutting
 mod scan; // walks over the batches of a file
@@ -31,14 +32,17 @@ use crate::page_cache::Patience;
 use crate::reserve::Reserved;
 use crate::{FileSlice, LogConfig, LogError};
 
+use self::fresh::Fresh;
+
 pub(crate) use check::Verdict;
+pub(crate) use fresh::Moment;
 pub(crate) use repair::Found;
 
 /// Batches whose place is remembered: more than appends between two fetches of a follower that keeps up.
 const RECENT_MAX: usize = 32;
 
-/// Bytes of log that index entries in memory may stand for, if the batches are so large that they are few. After a crash
-/// the entries of what has reached the disk meanwhile are made again from the records.
+/// Bytes of log that index entries in memory may stand for between two flushes, if the batches are so large that they are
+/// few. What lies behind the recovery point is read again after a crash, with them or without.
 const UNWRITTEN_MAX: u64 = 8 << 20;
 
 /// Where a batch lies in a segment, and what it is.
@@ -61,6 +65,7 @@ pub(crate) struct Segment {
     checked: Checked,
     /// Disk space ahead of its end.
     reserved: Reserved,
+    fresh: Fresh,
     /// Whether `inner` tells what the indexes tell; a closed segment is looked at when somebody comes to it.
     loaded: AtomicBool,
     loading: Mutex<()>,
@@ -136,6 +141,7 @@ impl Segment {
             index_interval: config.index_interval_bytes,
             checked: Checked::from(size),
             reserved: Reserved::default(),
+            fresh: Fresh::default(),
             loaded: AtomicBool::new(true),
             loading: Mutex::new(()),
             inner: RwLock::new(inner),
@@ -217,6 +223,7 @@ impl Segment {
         if let Some(last) = batches.last() {
             self.next.store(last.next_offset().0, Ordering::Release);
         }
+        self.fresh.appended(start, Moment::now()); // before the size, so that who sees the bytes sees it
         self.size.store(position, Ordering::Release);
         drop(inner); // who holds it sees the two as they belong together
         Ok(())

@@ -9,8 +9,8 @@
 //! In the common case, nothing but more records, that is one `fdatasync` of one file.
 //!
 //! Invariants: the recovery point moves only after all that lies below it is on the disk: records, the epochs that they
-//! brought, the names of the files and of the folder. The index of the segment that grows may lag behind: a segment that
-//! reaches beyond the recovery point is indexed anew. A write or flush that failed takes the whole directory out of use
+//! brought, the names of the files and of the folder. The index of the segment that grows is handed to the system, so that a
+//! start after a kill reads nothing below the recovery point, but not flushed: after a power loss it is made anew. A write or flush that failed takes the whole directory out of use
 //! and is never tried again, because the kernel may drop what it could not write and report the error only once. A write
 //! for which there was no room is taken back to the last byte, and nothing is out of use.
 
@@ -23,6 +23,7 @@ use twinstream_model::Offset;
 
 use super::{METADATA_FILE, PartitionLog, Writer, snapshots};
 use crate::files::{self, SNAPSHOT};
+use crate::producers::Producers;
 use crate::segment::Segment;
 use crate::{Disk, LogConfig, LogError, directory};
 
@@ -36,6 +37,14 @@ pub struct FlushMark {
     /// Segments below were full.
     full_to: Offset,
     cuts: Option<u64>,
+}
+
+/// What a flush has to bring to the disk.
+struct Taken {
+    segments: Arc<Vec<Arc<Segment>>>,
+    end: Offset,
+    /// The state of producers at `end`, if there is to be a snapshot of it.
+    producers: Option<Producers>,
 }
 
 /// Where a log stood before a write, so that the write can be taken back.
@@ -70,25 +79,30 @@ impl PartitionLog {
     pub fn flush(&self, now: i64) -> Result<Offset, LogError> {
         self.check_usable()?;
         let _alone = self.flushing.lock();
-        let (segments, end) = self.take_unflushed(now);
-        self.flush_segments(&segments, end)
+        let Taken { segments, end, producers } = self.take_unflushed(now);
+        let flushed = self.flush_segments(&segments, end)?;
+        self.save_snapshot(producers, end); // nobody waits for it
+        Ok(flushed)
     }
 
     /// What a flush that begins now has to bring to the disk; from here on it is counted anew. The caller holds `flushing`.
-    fn take_unflushed(&self, now: i64) -> (Arc<Vec<Arc<Segment>>>, Offset) {
+    fn take_unflushed(&self, now: i64) -> Taken {
         let mut writer = self.writer.lock();
         writer.unflushed_records = 0;
         writer.last_flush_ms = now;
         self.unflushed.take();
-        let (segments, end) = (self.segments.load_full(), self.log_end_offset());
-        if writer.snapshots.is_due() {
-            let producers = writer.producers.clone();
-            drop(writer); // a file is made without anybody waiting who appends
-            snapshots::save(&producers, &self.dir.read(), end);
+        let producers = writer.snapshots.is_due().then(|| writer.producers.clone());
+        Taken { segments: self.segments.load_full(), end: self.log_end_offset(), producers }
+    }
+
+    /// Writes the snapshot of producers that a flush found due. Nobody who appends waits while a file is made; a folder that
+    /// is about to be renamed does. The caller holds `flushing`.
+    fn save_snapshot(&self, producers: Option<Producers>, end: Offset) {
+        let Some(producers) = producers else { return };
+        if snapshots::save(&producers, &self.dir.read(), end) {
             let surplus = self.writer.lock().snapshots.saved(end);
             snapshots::remove(&self.dir.read(), &surplus);
         }
-        (segments, end)
     }
 
     /// The whole file system is about to be flushed by somebody: hands it what is still held back, and notes how far the log
@@ -97,10 +111,12 @@ impl PartitionLog {
         self.check_usable()?;
         let _alone = self.flushing.lock();
         let cuts = self.cuts.seen();
-        let (segments, end) = self.take_unflushed(now);
+        let Taken { segments, end, producers } = self.take_unflushed(now);
+        self.save_snapshot(producers, end);
         let Some((growing, full)) = segments.split_last().filter(|_| end > self.recovery_point()) else {
             return Ok(None);
         };
+        growing.write_out()?;
         let indexed = Offset(self.indexed_to.load(Ordering::Acquire));
         for segment in full.iter().filter(|segment| segment.next_offset() > indexed) {
             segment.write_out()?;
@@ -140,6 +156,7 @@ impl PartitionLog {
             segment.sync()?;
         }
         if growing.base() < end {
+            growing.write_out()?;
             growing.sync_records()?;
         }
         let mut new_names = self.new_names.swap(false, Ordering::AcqRel);

@@ -58,8 +58,9 @@ impl Snapshots {
         self.bytes_since += bytes;
         if self.bytes_since >= DISTANCE_BYTES_MAX {
             self.bytes_since = 0;
-            save(producers, dir, end);
-            remove(dir, &self.saved(end));
+            if save(producers, dir, end) {
+                remove(dir, &self.saved(end));
+            }
         }
     }
 
@@ -94,11 +95,14 @@ impl Snapshots {
     }
 }
 
-/// Writes a snapshot between segments. A failure costs the next start some reading.
-pub(super) fn save(producers: &Producers, dir: &Path, end: Offset) {
-    if let Err(error) = producers.save(&files::offset_file(dir, end, SNAPSHOT)) {
+/// Writes a snapshot between segments; whether that worked. A failure costs the next start some reading.
+#[must_use]
+pub(super) fn save(producers: &Producers, dir: &Path, end: Offset) -> bool {
+    let saved = producers.save(&files::offset_file(dir, end, SNAPSHOT));
+    if let Err(error) = &saved {
         tracing::warn!(error = %error.chain(), "cannot write a producer snapshot");
     }
+    saved.is_ok()
 }
 
 /// Removes snapshots between segments.

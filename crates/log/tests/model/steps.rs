@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use tempfile::TempDir;
 use twinstream_log::{
-    CleanerLimits, CleanupPolicy, FullSpeed, LastStop, LogConfig, LogMetrics, Opening, Origin, PartitionLog, ReadError,
+    CleanerLimits, CleanupPolicy, FlushMark, FullSpeed, LastStop, LogConfig, LogMetrics, Opening, Origin, PartitionLog,
+    ReadError,
 };
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicId};
 use twinstream_protocol::batch::{BatchBuilder, BatchMut, BatchView, ProducerStamp, batches};
@@ -64,6 +65,9 @@ pub(crate) enum Step {
         behind: i64,
     },
     Flush,
+    /// The flush of the whole file system that goes on in the background, its two ends.
+    BeginFlush,
+    EndFlush,
     Restart,
     /// The process is killed; the last write may be cut short by some bytes.
     Crash {
@@ -108,6 +112,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(keys, gap, epochs)| Step::Follow { keys, gap, epochs }),
         1 => (0i64..20).prop_map(|behind| Step::RestartAt { behind }),
         1 => Just(Step::Flush),
+        2 => Just(Step::BeginFlush),
+        2 => Just(Step::EndFlush),
         1 => (0u64..300).prop_map(|torn| Step::Crash { torn }),
         2 => (0usize..=100, after).prop_map(|(left_percent, after)| Step::PowerLoss { left_percent, after }),
         1 => prop_oneof![Just("index"), Just("timeindex"), Just("snapshot"), Just("txnindex")]
@@ -124,6 +130,8 @@ pub(crate) struct Subject {
     next_transaction: i64,
     /// Up to here the log was committed when it was compacted last.
     decided: i64,
+    /// The flush that is under way, and up to where what it brings to the disk is in the log still.
+    flushing: Option<(FlushMark, i64)>,
     /// Sequences of open transactions.
     sequences: std::collections::BTreeMap<i64, i32>,
 }
@@ -137,7 +145,7 @@ impl Subject {
         let opening = Opening::fresh(config(), LogMetrics::new(), BEGIN);
         let log = PartitionLog::create(&dir, TopicId(Uuid::from_u128(1)), opening).expect("a new log");
         let (model, sequences) = (Model::default(), std::collections::BTreeMap::new());
-        Subject { _root: root, dir, log, model, now: BEGIN, next_transaction: 0, decided: 0, sequences }
+        Subject { _root: root, dir, log, model, now: BEGIN, next_transaction: 0, decided: 0, flushing: None, sequences }
     }
 
     pub(crate) fn apply(&mut self, step: &Step) {
@@ -179,6 +187,11 @@ impl Subject {
                 self.sequences.clear();
             }
             Step::Flush => assert_eq!(self.log.flush(self.now).expect("a sound log").0, self.model.end),
+            Step::BeginFlush => {
+                let mark = self.log.begin_flush(self.now).expect("a sound log");
+                self.flushing = mark.map(|mark| (mark, self.model.end));
+            }
+            Step::EndFlush => self.end_flush(),
             Step::Crash { torn } => self.crash(*torn),
             Step::PowerLoss { left_percent, after } => self.power_loss(*left_percent, *after),
             Step::LoseHints { extension } => {
@@ -194,6 +207,18 @@ impl Subject {
                 }
             }
         }
+    }
+
+    /// A log that was cut meanwhile must not take what came since for flushed.
+    fn end_flush(&mut self) {
+        let Some((mark, on_disk)) = self.flushing.take() else { return };
+        let before = self.log.recovery_point().0;
+        self.log.end_flush(mark);
+        let after = self.log.recovery_point().0;
+        assert!(
+            (before..=before.max(on_disk)).contains(&after),
+            "{after} counts as flushed, {on_disk} is, {before} was"
+        );
     }
 
     fn append(&mut self, records: &[(u8, Option<u16>)], codec: Compression) {
@@ -357,6 +382,9 @@ impl Subject {
     /// The log ends here now.
     fn take_cut(&mut self, end: i64) {
         self.model.cut(end);
+        if let Some((_, on_disk)) = &mut self.flushing {
+            *on_disk = end.min(*on_disk);
+        }
         // What is left of open transactions may have lost its last batch: nobody goes on with them.
         self.sequences.clear();
     }
@@ -375,6 +403,7 @@ impl Subject {
             ..Opening::fresh(config(), LogMetrics::new(), self.now)
         };
         self.log = PartitionLog::open(&self.dir, opening).expect("a log that was sound");
+        self.flushing = None; // it was the earlier process's
         self.log.advance_high_watermark(ALL);
     }
 

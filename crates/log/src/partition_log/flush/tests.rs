@@ -35,6 +35,24 @@ fn fail_after(log: &PartitionLog, batches: usize, error: LogError) -> LogError {
 }
 
 #[test]
+fn start_after_a_kill_reads_nothing_below_what_was_flushed() {
+    for in_background in [false, true] {
+        let log = Fixture::new(LogConfig::default());
+        for _ in 0..4 {
+            let mut batch = twinstream_protocol::batch::BatchBuilder::new();
+            batch.append(NOW, None, Some(&vec![7; 1_000_000]), []);
+            log.log.append(&batch.build().unwrap(), Origin::Client, EPOCH, NOW).unwrap();
+        }
+        match in_background {
+            true => log.log.end_flush(log.log.begin_flush(NOW).unwrap().unwrap()),
+            false => _ = log.log.flush(NOW).unwrap(),
+        }
+        let indexed = fs::metadata(log.active_file().with_extension("index")).unwrap().len();
+        assert_eq!((log.log.recovery_point(), indexed), (Offset(4), 3 * 8), "in the background: {in_background}");
+    }
+}
+
+#[test]
 fn append_without_room_is_taken_back_to_the_last_byte() {
     for batches in [0, 1, 2] {
         let log = Fixture::new(small());
