@@ -3,6 +3,7 @@
 //! A power cut is the shutdown ioctl of an ext4 in a file, failing calls come from a library that is loaded before the C
 //! library, and a full disk is a small tmpfs. Longer runs: `cargo xtask faults --only NAME --seed N`.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use twinstream_model::ErrorCode;
@@ -99,6 +100,36 @@ async fn fill(filler: &Filler, topic: &str, from: usize, count: usize) -> (Vec<S
         }
     }
     (acknowledged, None)
+}
+
+/// Fills the disk of the first broker but for so many bytes.
+fn take_room(cluster: &Cluster, but: u64) {
+    let path = cluster.data(1).join("of-somebody-else");
+    let mut file = std::fs::File::create(&path).expect("a file beside the logs");
+    let piece = vec![0; 1 << 20];
+    while file.write_all(&piece).is_ok() {}
+    let size = file.metadata().expect("its size").len();
+    file.set_len(size - but).expect("room to leave");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn disk_that_somebody_else_fills_keeps_its_last_bytes_for_what_the_cluster_needs() {
+    let _turn = turn().await;
+    let options = ClusterOptions::default().small_disks(64).set("offsets.topic.num.partitions", "1");
+    let cluster = Cluster::start_with(1, options).await;
+    let operator = Operator::connect(&cluster.bootstrap(), 1).await;
+    operator.create_topic("kept", 1, 1, &[]).await;
+    let filler = Filler::connect(&cluster.bootstrap()).await;
+    filler.commit("readers", "kept").await.expect("offsets are committed on a disk with room");
+    let (kept, refused) = fill(&filler, "kept", 0, 4).await;
+    assert_eq!(refused, None);
+    // A sixteenth of the disk, 4 MiB, is held back; so much and half of it again are left.
+    take_room(&cluster, 6 << 20);
+    let (more, refused) = fill(&filler, "kept", 100, BATCHES_MAX).await;
+    assert_eq!(refused, Some(ErrorCode::KafkaStorageError), "after {} batches", more.len());
+    filler.commit("readers", "kept").await.expect("offsets are committed on a full disk");
+    operator.create_topic("another", 1, 1, &[]).await;
+    assert_eq!(read_all(&cluster.bootstrap(), "kept").await.len(), kept.len() + more.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

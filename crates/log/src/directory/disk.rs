@@ -25,10 +25,11 @@ use parking_lot::Mutex;
 
 use crate::LogError;
 
-/// Bytes that are appended between two looks at the free space, where there is plenty.
-const LOOK_EVERY_MAX: i64 = 64 << 20;
-/// Of what is free, this part may be appended before the next look: others write there, too.
-const LOOK_SHARE: i64 = 16;
+/// Of the reserve, this part may be appended between two looks at the free space: somebody else may have filled the disk
+/// since the last.
+const LOOK_SHARE: u64 = 4;
+/// Bytes between two looks, where the reserve is smaller than that.
+const LOOK_EVERY_MIN: i64 = 256 << 10;
 /// No more than this part of a file system is held back.
 const RESERVE_SHARE_MAX: u64 = 16;
 
@@ -140,7 +141,8 @@ impl Disk {
             return Err(self.note_full(LogError::Reserve { dir: self.path.clone(), free, reserve }));
         }
         let room = i64::try_from(free - reserve).unwrap_or(i64::MAX);
-        self.until_look.store(LOOK_EVERY_MAX.min(room / LOOK_SHARE), Ordering::Relaxed);
+        let step = i64::try_from(reserve / LOOK_SHARE).unwrap_or(i64::MAX).max(LOOK_EVERY_MIN);
+        self.until_look.store(step.min(room / 2), Ordering::Relaxed);
         self.note_room();
         Ok(())
     }
