@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-
 use bytes::Buf;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse};
 use kafka_protocol::protocol::{Decodable, StrBytes};
@@ -147,12 +145,11 @@ async fn a_stop_ends_waiting_fetches_with_an_answer() {
     let broker = TestBroker::start(dir.path(), &[]).await;
     let mut client = broker.client().await;
     create_topic(&mut client, "t", 1, &[]).await;
-    client.send(&fetch_request("t", 0, 0).with_max_wait_ms(25_000), 11).await;
+    // Far longer than a stop waits for connections before it drops them without an answer.
+    client.send(&fetch_request("t", 0, 0).with_max_wait_ms(600_000), 11).await;
     let mut idle = broker.client().await;
     assert_eq!(idle.call(api_versions(), 3).await.error_code, 0);
-    let started = Instant::now();
     broker.stop().await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(4), "stopped after {:?}", started.elapsed());
     assert!(client.answer_body(0).await.is_ok(), "the request in hand is answered");
     assert!(client.is_closed().await && idle.is_closed().await);
 }
