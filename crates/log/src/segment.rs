@@ -24,6 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use twinstream_model::Offset;
 use twinstream_protocol::batch::{BatchHeader, BatchView, NO_TIMESTAMP};
 
+use self::fresh::Fresh;
 use crate::checked::Checked;
 use crate::files::{self, DELETED, INDEX, LOG, TIME_INDEX};
 use crate::index::{Entry, Index, OffsetEntry, TimeEntry};
@@ -31,8 +32,6 @@ use crate::open_files::{Handle, Place};
 use crate::page_cache::Patience;
 use crate::reserve::Reserved;
 use crate::{FileSlice, LogConfig, LogError};
-
-use self::fresh::Fresh;
 
 pub(crate) use check::Verdict;
 pub(crate) use fresh::Moment;

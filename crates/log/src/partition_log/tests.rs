@@ -21,7 +21,16 @@ pub(super) struct Fixture {
 
 impl Fixture {
     pub(super) fn new(config: LogConfig) -> Fixture {
-        let root = tempfile::tempdir().unwrap();
+        Fixture::within(tempfile::tempdir().unwrap(), config)
+    }
+
+    /// Beside the program, where it was built: unlike the folder for temporary files that is no file system in memory.
+    pub(super) fn on_disk(config: LogConfig) -> Fixture {
+        let program = std::env::current_exe().unwrap();
+        Fixture::within(tempfile::tempdir_in(program.parent().unwrap()).unwrap(), config)
+    }
+
+    fn within(root: TempDir, config: LogConfig) -> Fixture {
         let opening = Opening::fresh(config.clone(), LogMetrics::new(), NOW);
         let log = PartitionLog::create(&root.path().join("t-0"), TopicId(Uuid::from_u128(7)), opening).unwrap();
         Fixture { root, config, log }

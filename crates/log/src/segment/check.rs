@@ -23,8 +23,6 @@ use crate::index::{Index, OffsetEntry, TimeEntry};
 use crate::page_cache::Patience;
 use crate::{LogError, files};
 
-/// What was appended last is in the page cache without asking.
-const FRESH_BYTES: u64 = 256 << 10;
 /// Bytes that are read at once in search of the next good batch.
 const SEARCH_BYTES: usize = 1 << 20;
 /// Where the magic byte of a batch lies.
@@ -56,11 +54,6 @@ pub(crate) enum Verdict {
 impl Segment {
     pub(crate) fn is_checked(&self, bytes: &Range<u64>) -> bool {
         self.checked.covers(bytes)
-    }
-
-    /// Whether this lies so near the end that it was appended a moment ago.
-    pub(crate) fn is_fresh(&self, position: u64) -> bool {
-        position + FRESH_BYTES >= self.size.load(Ordering::Acquire)
     }
 
     /// Reads and checks whole batches from `bytes.start`, a border, until `bytes.end` is reached. What is good is noted.
