@@ -224,6 +224,29 @@ async fn leader_whose_hole_nobody_can_fill_hands_over_and_is_copied_anew_from_th
     gives_up_its_place(trio, 2).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn folder_with_the_id_of_another_topic_is_put_aside_and_the_replica_is_copied_anew() {
+    let mut trio = Trio::start(&[NO_SCRUB]).await;
+    filled(&trio, &[2, 3]).await;
+    assert_eq!(trio.node(3).terminate(), Some(0));
+    let identity = trio.dir().join("3/t-0/partition.metadata");
+    std::fs::write(&identity, "version: 0\ntopic_id: AbCdEfGhIjKlMnOpQrStUQ").unwrap();
+    trio.restart(3).await;
+    trio.wait_for_isr("t", &[2, 3]).await;
+    let mut client = trio.client(3).await;
+    wait_until("node 3 serves all records", async || {
+        let data = fetch_in_rack(&mut client, "t", 0, "here").await;
+        records_of_ok(&data).len() == RECORDS + 1
+    })
+    .await;
+    let names = || std::fs::read_dir(trio.dir().join("3")).unwrap().map(|entry| entry.unwrap().file_name());
+    let stray = names().find(|name| name.to_string_lossy().ends_with("-stray")).expect("the folder is kept");
+    assert!(stray.to_string_lossy().starts_with("t-0."), "{stray:?}");
+    let kept = std::fs::read(trio.dir().join("3").join(stray).join("00000000000000000000.log")).unwrap();
+    assert!(kept.windows(10).any(|window| window == b"value-0039"));
+    assert!(trio.node(3).log().contains("was put aside"));
+}
+
 fn records_of_ok(data: &kafka_protocol::messages::fetch_response::PartitionData) -> Vec<(i64, String)> {
     if data.error_code == 0 { records_of(data) } else { Vec::new() }
 }
