@@ -18,7 +18,8 @@
 //!
 //! Invariants: C1 nothing at or behind the last stable offset and nothing of the active segment is touched. C2 bytes
 //! that fail their checksum are not copied; the cleaning ends there. C3 what a producer wrote last stays, if only as an
-//! empty batch, so that a log that is read again knows the same sequences and epochs.
+//! empty batch, so that a log that is read again knows the same sequences and epochs. C4 memory is bounded by settings
+//! and stored sizes, never by what records unpack to.
 
 pub(crate) mod copy; // reads, decides, writes
 pub(crate) mod groups; // which segments become one
@@ -101,6 +102,9 @@ pub enum CleanError {
     Superseded,
     #[error("{} is damaged at position {position}: {why}", path.display())]
     Damaged { path: PathBuf, position: u64, why: String },
+    /// Readers get the batch as ever: its checksum is right.
+    #[error("batch at position {position} of {} cannot be compacted: {why}", path.display())]
+    Unworkable { path: PathBuf, position: u64, why: String },
     #[error("segment {} spans more offsets than a segment may, it cannot be compacted", path.display())]
     Overflow { path: PathBuf },
     /// The compacted segment could not be written; other errors of files are those of reading.

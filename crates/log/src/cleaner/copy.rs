@@ -4,15 +4,16 @@
 //! no part of the log.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use twinstream_model::{Offset, ProducerId};
-use twinstream_protocol::batch::{BatchHeader, BatchView};
+use twinstream_protocol::batch::{BatchHeader, BatchView, Surveyed, Visitor};
 
 use super::keep::{Counts, Kept, Rules};
-use super::offset_map::OffsetMap;
-use super::source::{Found, Source, damaged};
+use super::offset_map::{KeyHasher, OffsetMap};
+use super::source::{Found, Source, unworkable};
 use super::transactions::CleanedTransactions;
 use super::{CleanError, Cleaned, CleanerLimits, Pace};
 use crate::producers::LastRecord;
@@ -103,16 +104,17 @@ impl<'a> Cleaning<'a> {
             now: job.now,
             delete_retention_ms: job.config.delete_retention_ms,
             unpacked_max: job.config.decompressed_bytes_max,
+            io_bytes: job.limits.io_bytes,
         };
         let mut source = Source::new(segment, 0, job.limits.io_bytes, job.pace)?;
         while let Some(Found { batch, position, is_last: ends_segment }) = source.next()? {
             let kept = rules.judge(&batch, is_last && ends_segment, &mut self.transactions, &mut self.counts);
-            match kept.map_err(|error| damaged(segment, position, error.to_string()))? {
+            match kept.map_err(|error| unworkable(segment, position, error))? {
                 Kept::Nothing => {}
                 Kept::AsItIs => out.push(batch.bytes(), batch.header())?,
                 Kept::Rewritten(bytes) => {
                     let header = BatchView::parse(&bytes).map(|batch| batch.header());
-                    out.push(&bytes, header.map_err(|error| damaged(segment, position, error.to_string()))?)?;
+                    out.push(&bytes, header.map_err(|error| unworkable(segment, position, error))?)?;
                 }
             }
             if out.bytes.len() >= job.limits.io_bytes {
@@ -146,15 +148,13 @@ fn read_keys(
     let mut source = Source::new(segment, position, job.limits.io_bytes, job.pace)?;
     while let Some(Found { batch, position, .. }) = source.next()? {
         let header = batch.header();
-        let broken = |error: twinstream_protocol::batch::BatchError| damaged(segment, position, error.to_string());
+        let broken = |error| unworkable(segment, position, error);
         if !header.attributes.is_control() && !transactions.is_aborted(&header) {
-            let records = batch.records(job.config.decompressed_bytes_max).map_err(broken)?;
-            for record in &records {
-                let record = record.map_err(broken)?;
-                let Some(key) = record.key.filter(|_| record.offset >= first_dirty) else { continue };
-                if !map.put(key, record.offset) {
-                    return Ok(false);
-                }
+            let hasher = map.hasher();
+            let mut keys = Keys { map, hasher, first_dirty, is_full: false };
+            batch.walk(job.config.decompressed_bytes_max, &mut keys).map_err(broken)?;
+            if keys.is_full {
+                return Ok(false);
             }
         } else if header.attributes.is_control() {
             let marker = crate::transactions::Marker::of(&batch).map_err(broken)?;
@@ -163,6 +163,30 @@ fn read_keys(
         map.reached(header.last_offset());
     }
     Ok(true)
+}
+
+/// Puts the keys of a batch into the map.
+struct Keys<'a> {
+    map: &'a mut OffsetMap,
+    /// Of the present record's key.
+    hasher: KeyHasher,
+    first_dirty: Offset,
+    is_full: bool,
+}
+
+impl Visitor for Keys<'_> {
+    fn key(&mut self, piece: &[u8]) {
+        self.hasher.write(piece);
+    }
+
+    fn record(&mut self, record: Surveyed) -> ControlFlow<()> {
+        let hasher = std::mem::replace(&mut self.hasher, self.map.hasher());
+        if record.has_key && record.offset >= self.first_dirty && !self.map.put(hasher.finish(), record.offset) {
+            self.is_full = true;
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Batches on their way into the new segment.

@@ -10,20 +10,27 @@
 //!   then its header stays, for the sequences and for the log's offsets.
 //!
 //! Offsets, timestamps, codec, producer and epoch of what stays are as before.
+//!
+//! Memory does not follow what a batch unpacks to, which is its producer's choice: a first walk over the records notes
+//! which stay, one bit for each, and a second one packs them anew on the way, where that is needed.
+
+mod choice; // which records stay
 
 use std::collections::HashMap;
 
 use thiserror::Error;
 use twinstream_model::{Offset, ProducerId};
-use twinstream_protocol::batch::{
-    BatchBuilder, BatchError, BatchHeader, BatchView, BuildError, ProducerStamp, Record, Records,
-};
-use twinstream_protocol::compression::{Compression, CompressionSpec};
+use twinstream_protocol::batch::{BatchError, BatchHeader, BatchView, Excerpt, RepackError};
 
-use super::offset_map::OffsetMap;
+use super::offset_map::{KeyHash, OffsetMap};
 use super::transactions::CleanedTransactions;
 use crate::producers::LastRecord;
 use crate::transactions::Marker;
+use choice::Choice;
+
+/// A batch that lost records may be larger than before: it is packed by its codec's default level, its producer may have
+/// used a higher one. One that grows by more than this factor cannot be compacted.
+const PACKED_GROWTH_MAX: usize = 4;
 
 /// What the decision hangs on besides the batch.
 #[derive(Debug)]
@@ -32,8 +39,10 @@ pub(super) struct Rules<'a> {
     pub(super) producers: &'a HashMap<ProducerId, LastRecord>,
     pub(super) now: i64,
     pub(super) delete_retention_ms: i64,
-    /// What a batch may unpack to.
+    /// What a batch may unpack to. Bounds the time that it takes, not memory.
     pub(super) unpacked_max: usize,
+    /// What is written at once. A batch may grow up to here in any case.
+    pub(super) io_bytes: usize,
 }
 
 /// What stays of a batch.
@@ -50,7 +59,7 @@ pub(super) enum JudgeError {
     #[error(transparent)]
     Batch(#[from] BatchError),
     #[error("records cannot be packed again: {0}")]
-    Build(#[from] BuildError),
+    Repack(#[from] RepackError),
     #[error("offset {0} of a record is not in its place")]
     Disorder(Offset),
 }
@@ -100,10 +109,8 @@ impl Rules<'_> {
             _ if header.record_count == 0 => (Kept::Nothing, 0),
             (true, Some(horizon)) if horizon <= self.now => (Kept::Nothing, 0),
             (true, None) => {
-                let records = batch.records(self.unpacked_max)?;
-                let all = records.iter().collect::<Result<Vec<_>, _>>()?;
-                let stays = all.len() as u64;
-                (Kept::Rewritten(rewrite(&header, &all, Some(self.new_horizon()))?), stays)
+                let all = self.excerpt(batch, &|_| true, Some(self.new_horizon()))?;
+                (Kept::Rewritten(all), u64::from(header.record_count.unsigned_abs()))
             }
             _ => (Kept::AsItIs, u64::from(header.record_count.unsigned_abs())),
         })
@@ -111,41 +118,49 @@ impl Rules<'_> {
 
     fn judge_records(&self, batch: &BatchView<'_>, counts: &mut Counts) -> Result<(Kept, u64), JudgeError> {
         let header = batch.header();
-        let records: Records<'_> = batch.records(self.unpacked_max)?;
-        let mut stay: Vec<Record<'_>> = Vec::new();
-        let mut all = 0usize;
-        for record in &records {
-            let record = record?;
-            all += 1;
-            counts.without_key += u64::from(record.key.is_none());
-            if self.stays(&header, &record) {
-                stay.push(record);
-            }
-        }
-        if stay.is_empty() {
+        let mut choice = Choice::new(self, &header);
+        batch.walk(self.unpacked_max, &mut choice)?;
+        let chosen = choice.made();
+        counts.without_key += chosen.without_key;
+        if chosen.stays == 0 {
             return Ok((Kept::Nothing, 0));
         }
         // A cleaning that ends inside of a batch has not reached the tombstones behind: their time would run before the
         // older records of their keys are gone, and a reader could miss them (in Kafka he can).
         let is_reached = self.map.latest().is_some_and(|latest| header.last_offset() <= latest);
-        let has_tombstone = stay.iter().any(|record| record.value.is_none());
-        let needs_horizon = is_reached && has_tombstone && header.delete_horizon().is_none();
-        let stays = stay.len() as u64;
-        if stay.len() == all && !needs_horizon {
-            return Ok((Kept::AsItIs, stays));
+        let needs_horizon = is_reached && chosen.has_tombstone && header.delete_horizon().is_none();
+        if chosen.stays == chosen.records && !needs_horizon {
+            return Ok((Kept::AsItIs, chosen.stays));
+        }
+        if let Some(offset) = chosen.out_of_place {
+            return Err(JudgeError::Disorder(offset));
         }
         let horizon = header.delete_horizon().or(needs_horizon.then(|| self.new_horizon()));
-        Ok((Kept::Rewritten(rewrite(&header, &stay, horizon)?), stays))
+        let left = self.excerpt(batch, &|index| chosen.has(index), horizon)?;
+        Ok((Kept::Rewritten(left), chosen.stays))
     }
 
-    fn stays(&self, header: &BatchHeader, record: &Record<'_>) -> bool {
-        if self.map.latest().is_none_or(|latest| record.offset > latest) {
+    /// Whether a record stays, by its key and whether it is a tombstone.
+    fn stays(&self, header: &BatchHeader, offset: Offset, key: Option<KeyHash>, is_tombstone: bool) -> bool {
+        if self.map.latest().is_none_or(|latest| offset > latest) {
             return true;
         }
-        let Some(key) = record.key else { return false };
-        let is_newest = self.map.get(key).is_none_or(|newest| record.offset >= newest);
-        let may_go = record.value.is_none() && header.delete_horizon().is_some_and(|horizon| horizon <= self.now);
+        let Some(key) = key else { return false };
+        let is_newest = self.map.get(key).is_none_or(|newest| offset >= newest);
+        let may_go = is_tombstone && header.delete_horizon().is_some_and(|horizon| horizon <= self.now);
         is_newest && !may_go
+    }
+
+    /// The batch with some of its records only, and with a delete horizon.
+    fn excerpt(
+        &self,
+        batch: &BatchView<'_>,
+        stays: &dyn Fn(usize) -> bool,
+        horizon: Option<i64>,
+    ) -> Result<Vec<u8>, JudgeError> {
+        let len_max = batch.len().max(self.io_bytes).saturating_mul(PACKED_GROWTH_MAX);
+        let wanted = Excerpt { stays, horizon, unpacked_max: self.unpacked_max, len_max };
+        Ok(batch.excerpt(&wanted)?)
     }
 
     fn is_last_of_producer(&self, header: &BatchHeader) -> bool {
@@ -158,43 +173,6 @@ impl Rules<'_> {
     fn new_horizon(&self) -> i64 {
         self.now.saturating_add(self.delete_retention_ms)
     }
-}
-
-/// The batch with these of its records only, and with a delete horizon.
-fn rewrite(header: &BatchHeader, records: &[Record<'_>], horizon: Option<i64>) -> Result<Vec<u8>, JudgeError> {
-    let codec = header.attributes.compression().unwrap_or(Compression::None);
-    let mut builder = BatchBuilder::new()
-        .with_base_offset(header.base_offset)
-        .with_leader_epoch(header.leader_epoch)
-        .with_compression(CompressionSpec { codec, level: None });
-    if header.is_idempotent() {
-        let (id, epoch, base_sequence) = (header.producer_id, header.producer_epoch, header.base_sequence);
-        builder = builder.with_producer(ProducerStamp { id, epoch, base_sequence });
-    }
-    if header.attributes.is_transactional() {
-        builder = builder.with_transactional();
-    }
-    if header.attributes.is_control() {
-        builder = builder.with_control();
-    }
-    if header.attributes.is_log_append_time() {
-        builder = builder.with_log_append_time(header.max_timestamp);
-    }
-    if let Some(horizon) = horizon {
-        builder = builder.with_delete_horizon(horizon);
-    }
-    let mut due = header.base_offset;
-    for record in records {
-        if record.offset < due || record.offset > header.last_offset() {
-            return Err(JudgeError::Disorder(record.offset));
-        }
-        due = record.offset.next();
-        let delta = (record.offset.0 - header.base_offset.0) as i32;
-        let headers = record.headers.iter().map(|header| (header.key, header.value));
-        builder.append_at_delta(delta, record.timestamp, record.key, record.value, headers);
-    }
-    builder.end_at_delta(header.last_offset_delta);
-    Ok(builder.build()?)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!
 //! Invariants: never fuller than the load factor, so every search ends; offsets of a key only grow.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
 use twinstream_model::Offset;
 
@@ -14,6 +14,24 @@ use twinstream_model::Offset;
 type Slot = [u64; 3];
 
 pub(super) const SLOT_BYTES: usize = size_of::<Slot>();
+
+/// What the map knows of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KeyHash([u64; 2]);
+
+/// A key that comes in pieces; equal keys must come in equal ones.
+#[derive(Clone, Debug)]
+pub(super) struct KeyHasher([DefaultHasher; 2]);
+
+impl KeyHasher {
+    pub(super) fn write(&mut self, piece: &[u8]) {
+        self.0.iter_mut().for_each(|hasher| hasher.write(piece));
+    }
+
+    pub(super) fn finish(&self) -> KeyHash {
+        KeyHash([self.0[0].finish(), self.0[1].finish()])
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct OffsetMap {
@@ -42,8 +60,8 @@ impl OffsetMap {
 
     /// Notes a record; false if the map is full and does not know the key.
     #[must_use]
-    pub(super) fn put(&mut self, key: &[u8], offset: Offset) -> bool {
-        let hash = self.hash(key);
+    pub(super) fn put(&mut self, key: KeyHash, offset: Offset) -> bool {
+        let hash = key.0;
         let at = self.find(hash);
         if self.slots[at][2] == 0 {
             if self.used == self.used_max {
@@ -58,8 +76,8 @@ impl OffsetMap {
     }
 
     /// The newest offset of a key.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Offset> {
-        let found = self.slots[self.find(self.hash(key))][2];
+    pub(super) fn get(&self, key: KeyHash) -> Option<Offset> {
+        let found = self.slots[self.find(key.0)][2];
         (found != 0).then(|| Offset((found - 1) as i64))
     }
 
@@ -77,8 +95,17 @@ impl OffsetMap {
         self.used as f64 / self.used_max as f64
     }
 
-    fn hash(&self, key: &[u8]) -> [u64; 2] {
-        [self.hashers[0].hash_one(key), self.hashers[1].hash_one(key)]
+    /// For a key of this map.
+    pub(super) fn hasher(&self) -> KeyHasher {
+        KeyHasher([self.hashers[0].build_hasher(), self.hashers[1].build_hasher()])
+    }
+
+    /// A key that comes in one piece.
+    #[cfg(test)]
+    pub(super) fn hash(&self, key: &[u8]) -> KeyHash {
+        let mut hasher = self.hasher();
+        hasher.write(key);
+        hasher.finish()
     }
 
     /// The slot of a hash, or the empty one where it belongs.
@@ -103,25 +130,25 @@ mod tests {
     fn newest_offset_of_each_key_is_found() {
         let mut map = OffsetMap::new(1 << 20, 1_000, 0.9);
         for offset in 0..1_000i64 {
-            assert!(map.put(&(offset % 300).to_be_bytes(), Offset(offset)));
+            assert!(map.put(map.hash(&(offset % 300).to_be_bytes()), Offset(offset)));
         }
-        assert!(map.put(&5i64.to_be_bytes(), Offset(3)), "an older offset");
+        assert!(map.put(map.hash(&5i64.to_be_bytes()), Offset(3)), "an older offset");
         for key in 0..300i64 {
             let newest = (0..1_000).rev().find(|offset| offset % 300 == key).unwrap();
-            assert_eq!(map.get(&key.to_be_bytes()), Some(Offset(newest)));
+            assert_eq!(map.get(map.hash(&key.to_be_bytes())), Some(Offset(newest)));
         }
-        assert_eq!((map.get(b"other"), map.latest()), (None, Some(Offset(999))));
+        assert_eq!((map.get(map.hash(b"other")), map.latest()), (None, Some(Offset(999))));
     }
 
     #[test]
     fn full_map_takes_known_keys_only() {
         let mut map = OffsetMap::new(10 * SLOT_BYTES, u64::MAX / 4, 0.5);
         for key in 0..5u8 {
-            assert!(map.put(&[key], Offset(0)));
+            assert!(map.put(map.hash(&[key]), Offset(0)));
         }
-        assert!(!map.put(&[5], Offset(7)));
-        assert!(map.put(&[4], Offset(9)));
-        assert_eq!((map.get(&[4]), map.get(&[5]), map.utilization()), (Some(Offset(9)), None, 1.0));
+        assert!(!map.put(map.hash(&[5]), Offset(7)));
+        assert!(map.put(map.hash(&[4]), Offset(9)));
+        assert_eq!((map.get(map.hash(&[4])), map.get(map.hash(&[5])), map.utilization()), (Some(Offset(9)), None, 1.0));
     }
 
     #[test]
@@ -129,6 +156,6 @@ mod tests {
         assert_eq!(OffsetMap::new(1 << 30, 9, 0.9).slots.len(), 11);
         assert_eq!(OffsetMap::new(1 << 20, u64::MAX, 0.9).slots.len(), (1 << 20) / SLOT_BYTES);
         let mut smallest = OffsetMap::new(0, 0, 0.9);
-        assert!(smallest.put(b"a", Offset(0)) && !smallest.put(b"b", Offset(1)));
+        assert!(smallest.put(smallest.hash(b"a"), Offset(0)) && !smallest.put(smallest.hash(b"b"), Offset(1)));
     }
 }

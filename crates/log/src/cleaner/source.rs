@@ -3,6 +3,7 @@
 //! Reads go in large pieces into one buffer, which grows to a batch that is larger. A batch that is cut, out of order or
 //! fails its checksum is an error that names the place: compaction must not give damaged bytes a new checksum.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -122,4 +123,9 @@ impl<'a> Source<'a> {
 
 pub(super) fn damaged(segment: &Segment, position: u64, why: String) -> CleanError {
     CleanError::Damaged { path: segment.log_path(), position, why }
+}
+
+/// For a batch that is as its producer sent it, and cannot be worked with.
+pub(super) fn unworkable(segment: &Segment, position: u64, why: impl Display) -> CleanError {
+    CleanError::Unworkable { path: segment.log_path(), position, why: why.to_string() }
 }

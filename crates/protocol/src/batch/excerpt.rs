@@ -11,8 +11,8 @@ use std::io::{self, BufRead, Write};
 
 use super::survey::{Fault, Walk, window};
 use super::{
-    ATTRIBUTES, Attributes, BASE_TIMESTAMP, BatchError, BatchHeader, BatchView, BuildError, HEADER_BYTES,
-    MAX_TIMESTAMP, NO_TIMESTAMP, RECORD_COUNT, RepackError,
+    ATTRIBUTES, Attributes, BASE_TIMESTAMP, BatchHeader, BatchView, BuildError, HEADER_BYTES, MAX_TIMESTAMP,
+    NO_TIMESTAMP, RECORD_COUNT, RepackError,
 };
 use crate::compression::{Compression, CompressionSpec, Packer};
 use crate::varint;

@@ -2,7 +2,8 @@ use super::*;
 use crate::transactions::Outcome;
 use crate::txn_index::AbortedEntry;
 use twinstream_model::{LeaderEpoch, ProducerEpoch};
-use twinstream_protocol::batch::Attributes;
+use twinstream_protocol::batch::{Attributes, BatchBuilder, ProducerStamp};
+use twinstream_protocol::compression::Compression;
 
 const NOW: i64 = 1_000_000;
 const RETENTION: i64 = 5_000;
@@ -75,7 +76,7 @@ fn shown(kept: &Kept, original: &[u8]) -> String {
 fn map(keys: &[(&str, i64)], latest: i64) -> OffsetMap {
     let mut map = OffsetMap::new(1 << 16, 100, 0.9);
     for (key, offset) in keys {
-        assert!(map.put(key.as_bytes(), Offset(*offset)));
+        assert!(map.put(map.hash(key.as_bytes()), Offset(*offset)));
     }
     map.reached(Offset(latest));
     map
@@ -102,6 +103,7 @@ impl Case {
             now: self.now,
             delete_retention_ms: RETENTION,
             unpacked_max: 1 << 20,
+            io_bytes: 1 << 16,
         };
         let batch = BatchView::parse(bytes).unwrap();
         rules.judge(&batch, self.is_last, &mut self.transactions, &mut Counts::default()).unwrap()
@@ -254,6 +256,7 @@ fn records_out_of_order_are_an_error_and_no_panic() {
         now: NOW,
         delete_retention_ms: RETENTION,
         unpacked_max: 1 << 20,
+        io_bytes: 1 << 16,
     };
     let batch = BatchView::parse(&bytes).unwrap();
     let judged = rules.judge(&batch, false, &mut CleanedTransactions::default(), &mut Counts::default());

@@ -1,5 +1,5 @@
 use super::*;
-use crate::batch::{BatchBuilder, ProducerStamp, Record};
+use crate::batch::{BatchBuilder, BatchError, ProducerStamp, Record};
 use crate::compression::CompressionError;
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
