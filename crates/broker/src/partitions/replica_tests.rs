@@ -409,6 +409,22 @@ async fn leader_commits_what_is_on_its_disk() {
 }
 
 #[tokio::test]
+async fn flush_that_panicked_ends_the_wait_for_it() {
+    let replica = Replica::new(1);
+    acknowledge_flushed(&replica);
+    replica.take_over(&Replica::wanted(SELF, 1, 1, &[SELF]));
+    let log = replica.partition.log();
+    let written = log.append(&batch(0, &["a"]), Origin::Client, LeaderEpoch(1), now_ms());
+    assert_eq!(written.unwrap().base_offset, Offset(0));
+    assert!(replica.partition.owes_flush(), "nobody was asked to flush it");
+    twinstream_log::Flush::panicked(&*replica.partition, "flushing it panicked: no reason");
+    replica.partition.until_flushed().await;
+    assert!(replica.partition.has_failed());
+    let refused = log.append(&batch(0, &["b"]), Origin::Client, LeaderEpoch(1), now_ms()).unwrap_err();
+    assert!(refused.to_string().contains("flushing it panicked: no reason"), "{refused}");
+}
+
+#[tokio::test]
 async fn followers_count_only_with_the_leaders_own_flush() {
     let replica = Replica::new(1);
     acknowledge_flushed(&replica);

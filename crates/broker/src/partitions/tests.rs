@@ -1,5 +1,6 @@
 //! The manager on real folders: what an image makes of them, and what is left after a stop or a crash.
 
+mod aborted; // transactions whose index lost entries
 mod strays; // folders of other topics
 
 use std::path::{Path, PathBuf};
