@@ -7,6 +7,12 @@
 //! offsets are local and none is tiered. Consumers hear of what is committed, those that read committed transactions only
 //! up to the last stable offset; a new leader that does not know yet how much that is answers OFFSET_NOT_AVAILABLE
 //! (KIP-207). Replicas, and tools that ask as one (-2), hear of all.
+//!
+//! To find a record by its time a batch may have to be unpacked, which takes as long as its producer wants within the
+//! topic's limit, so few look-ups run at once and the others stand in line. The partitions of a request take their turns
+//! one after the other.
+
+mod turns; // few at once
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,9 +23,10 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use twinstream_metadata::Image;
 use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicName};
 
-use super::log_wire::{authorize_topic, blocking, partition_here};
+use super::log_wire::{authorize_topic, partition_here};
 use crate::context::{Broker, Operation, RequestContext};
 use crate::partitions::{Partition, Served, read_code};
+use turns::TURNS;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -146,7 +153,7 @@ async fn list_partition(
         LATEST_TIERED => Ok(Found::NOTHING),
         timestamp => {
             let version = ctx.api_version;
-            blocking(move || by_time(&partition, timestamp, asker).map_err(|code| known_code(code, version))).await
+            TURNS.run(move || by_time(&partition, timestamp, asker).map_err(|code| known_code(code, version))).await
         }
     }
 }
