@@ -63,8 +63,12 @@ async fn connect(bootstrap: &str) -> RawClient {
 }
 
 async fn filled(cluster: &Cluster, replicas: i16) {
+    filled_with(cluster, replicas, &[]).await;
+}
+
+async fn filled_with(cluster: &Cluster, replicas: i16, configs: &[(&str, &str)]) {
     let operator = Operator::connect(&cluster.bootstrap(), cluster.size()).await;
-    operator.create_topic(TOPIC, 1, replicas, &[]).await;
+    operator.create_topic(TOPIC, 1, replicas, configs).await;
     let client = connect(&cluster.bootstrap()).await;
     for offset in 0..RECORDS {
         let mut builder = BatchBuilder::new();
@@ -257,4 +261,54 @@ async fn replica_has_back_what_it_lost_while_it_was_down_and_while_it_runs() {
         let log = cluster.broker(broker).log_text();
         assert!(!log.contains("panicked"), "{log}");
     }
+}
+
+/// Waits until a checkpoint of a broker says that the partition reached its end.
+async fn wait_for_checkpoint(cluster: &Cluster, broker: usize, file: &str) {
+    let path = cluster.data(broker).join(file);
+    let line = format!("{TOPIC} 0 {RECORDS}");
+    let what = format!("{file} of broker {broker} says {line:?}");
+    wait_until(&what, PATIENCE, || async {
+        fs::read_to_string(&path).unwrap_or_default().lines().any(|found| found == line)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_replica_has_back_the_end_of_its_log_that_had_been_on_the_disk() {
+    let settings = options(ClusterOptions::replicated())
+        .set("log.flush.offset.checkpoint.interval.ms", "100")
+        .set("replica.high.watermark.checkpoint.interval.ms", "100");
+    let mut cluster = Cluster::start_with(3, settings).await;
+    filled_with(&cluster, 3, &[("flush.messages", "1")]).await;
+    let operator = Operator::connect(&cluster.bootstrap(), 3).await;
+    operator.wait_whole(TOPIC, 1).await;
+    let victim = operator.leader(TOPIC, 0).await;
+    // The last two are gone without a trace. From then on the segment is closed: the last record changes, then it and a part
+    // of the one before it are gone.
+    for damage in 0..3 {
+        wait_for_checkpoint(&cluster, victim, "recovery-point-offset-checkpoint").await;
+        wait_for_checkpoint(&cluster, victim, "replication-offset-checkpoint").await;
+        let (file, before_last) = place(&cluster, victim, RECORDS - 2);
+        let (same, last) = place(&cluster, victim, RECORDS - 1);
+        assert_eq!(file, same, "both are in the last segment");
+        let whole = fs::read(&file).expect("a file");
+        let batch_bytes = last - before_last;
+        cluster.broker(victim).kill();
+        match damage {
+            0 => cut(&file, whole.len() as u64 - 2 * batch_bytes),
+            1 => flip(&file, last + 70),
+            _ => cut(&file, last - batch_bytes / 2),
+        }
+        cluster.broker(victim).start().await;
+        wait_for_log(&mut cluster, victim, REPAIRED, damage + 1).await;
+        wait_for_bytes(&file, &whole).await;
+        operator.wait_whole(TOPIC, 1).await;
+    }
+    let client = connect(&cluster.bootstrap()).await;
+    let what = "a leader serves every record";
+    let leader = wait_until_some(what, PATIENCE, || async { client.leader(&partition()).await.ok() }).await;
+    wait_refused(&client, usize::try_from(leader.0).expect("a broker"), &[]).await;
+    let log = cluster.broker(victim).log_text();
+    assert!(!log.contains("panicked") && !log.contains("cutting a torn tail"), "{log}");
 }
