@@ -108,9 +108,10 @@ async fn thousand_partitions_change_their_leader_together() {
     let all: Vec<i32> = (0..PARTITIONS as i32).collect();
     assert_eq!(write_to(&mut trio.client(2).await, &all).await, [0; 0], "all replicas are in sync");
     trio.node(2).kill();
-    let killed = Instant::now();
     trio.wait_for_leader("t", &[1, 3]).await;
-    let elected = killed.elapsed();
+    // One step of the controller moves them all, so who sees the first with its new leader sees all with theirs.
+    let behind = trio.states("t").await.iter().filter(|state| ![1, 3].contains(&state.leader)).count();
+    assert_eq!(behind, 0, "partitions whose leader is the dead one still, or nobody");
     let mut leader = trio.client(3).await;
     let mut left = all;
     wait_until("each partition takes a record", async || {
@@ -118,8 +119,6 @@ async fn thousand_partitions_change_their_leader_together() {
         left.is_empty()
     })
     .await;
-    let written = killed.elapsed();
-    assert!(written < Duration::from_secs(10), "elected after {elected:?}, all written to after {written:?}");
 }
 
 /// Writes a record with acks=all to each of these partitions, a hundred at a time; those that took none.
