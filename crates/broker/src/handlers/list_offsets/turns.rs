@@ -76,7 +76,7 @@ mod tests {
     async fn request_that_goes_away_keeps_its_turn_until_its_work_has_ended() {
         let turns = Arc::new(Turns::new(1));
         let (begun, has_begun) = tokio::sync::oneshot::channel();
-        let (end, may_end) = std::sync::mpsc::channel::<()>();
+        let (end, may_end) = std::sync::mpsc::sync_channel::<()>(1);
         let gone = tokio::spawn({
             let turns = Arc::clone(&turns);
             let work = move || {
