@@ -27,7 +27,7 @@ pub use python::{Python, python};
 const VARIABLE: &str = "TWINSTREAM_JUDGES_FILE";
 
 /// Says which judge did not run and ends the test.
-pub(crate) fn missing(judge: &str, install: &str) -> ! {
+pub fn missing(judge: &str, install: &str) -> ! {
     if let Some(path) = std::env::var_os(VARIABLE) {
         let executable = std::env::current_exe().expect("path of the running test");
         let thread = std::thread::current();
