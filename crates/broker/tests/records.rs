@@ -41,6 +41,15 @@ async fn what_was_produced_is_fetched_and_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn internal_topics_take_no_records_of_clients() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut client) = broker_with(&dir, "__consumer_offsets", &[]).await;
+    let answer = produce(&mut client, "__consumer_offsets", 0, values(&["no record of a coordinator"])).await;
+    assert_eq!(answer.error_code, 17, "INVALID_TOPIC_EXCEPTION");
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_inside_a_batch_returns_the_whole_batch() {
     let dir = tempfile::tempdir().unwrap();
     let (broker, mut client) = broker_with(&dir, "t", &[]).await;

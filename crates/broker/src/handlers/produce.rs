@@ -50,6 +50,8 @@ const BY_ID_SINCE: i16 = 13;
 const ZSTD_SINCE: i16 = 7;
 const NO_OFFSET: i64 = -1;
 const NO_TIMESTAMP: i64 = -1;
+/// Who may write to internal topics: Kafka's tools say that they are this client when they have to.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
 /// After so much appended in place other tasks have their turn: a frame may hold a hundred megabytes for many partitions.
 const TURN_BYTES: usize = 1 << 20;
 /// What a partition counts at least: an append of few bytes takes as long as copying so many.
@@ -200,7 +202,8 @@ async fn append_topic(
     turn: &mut Turn,
 ) -> Produced {
     let resolved = resolve(image, &topic.name, topic.topic_id, ctx.api_version >= BY_ID_SINCE)
-        .and_then(|name| authorize_topic(broker, ctx, Operation::Write, &name).map(|()| name));
+        .and_then(|name| authorize_topic(broker, ctx, Operation::Write, &name).map(|()| name))
+        .and_then(|name| may_write(ctx, &name).map(|()| name));
     let mut partitions = Vec::with_capacity(topic.partition_data.len());
     for data in topic.partition_data {
         let index = PartitionIndex(data.index);
@@ -217,6 +220,15 @@ async fn append_topic(
         turn.took(bytes).await;
     }
     Produced { name: topic.name, id: topic.topic_id, resolved: resolved.ok(), partitions }
+}
+
+/// What coordinators write is not for clients to add to, as in Kafka: one batch that they cannot read keeps the groups of its
+/// partition from coming back.
+fn may_write(ctx: &RequestContext, name: &TopicName) -> Result<(), ErrorCode> {
+    match name.is_internal() && ctx.client_id.as_deref() != Some(ADMIN_CLIENT_ID) {
+        true => Err(ErrorCode::InvalidTopicException),
+        false => Ok(()),
+    }
 }
 
 impl Answer {
