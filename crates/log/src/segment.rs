@@ -60,6 +60,8 @@ pub(crate) struct Segment {
     next: AtomicI64,
     /// Bytes of log between two entries of indexes that are built anew.
     index_interval: u32,
+    /// Of a closed segment: nothing was compacted away between it and the next.
+    adjoins: bool,
     /// What of it this process knows to be good, or damaged.
     checked: Checked,
     /// Disk space ahead of its end.
@@ -138,6 +140,7 @@ impl Segment {
             size: AtomicU64::new(size),
             next: AtomicI64::new(base.0),
             index_interval: config.index_interval_bytes,
+            adjoins: false,
             checked: Checked::from(size),
             reserved: Reserved::default(),
             fresh: Fresh::default(),

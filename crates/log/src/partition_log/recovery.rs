@@ -204,11 +204,12 @@ fn open_segments(
     let (config, recovery_point) = (&opening.config, opening.recovery_point);
     let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(bases.len() + 1);
     let mut epochs = ScannedEpochs::new();
+    let adjoins = opening.cleaned_to.is_none() && !config.cleanup.compact;
     let snapshot = listing.snapshots.last().map_or(Offset(0), |newest| *newest);
     for (i, base) in bases.iter().enumerate() {
         let next = bases.get(i + 1).copied();
         if let Some(next) = next.filter(|next| *next <= recovery_point) {
-            segments.push(Arc::new(Segment::closed(place, *base, next, config)?));
+            segments.push(Arc::new(Segment::closed(place, *base, next, adjoins, config)?));
             continue;
         }
         let found = Found {
@@ -216,7 +217,7 @@ fn open_segments(
             last_stop: opening.last_stop,
             told: snapshot.max(opening.high_watermark),
             next,
-            adjoins: opening.cleaned_to.is_none() && !config.cleanup.compact,
+            adjoins,
             epoch: epochs.last().map_or(LeaderEpoch::NONE, |(epoch, _)| *epoch),
         };
         let remove_following = || remove_following(&place.dir.read(), &bases[i + 1..]);

@@ -20,17 +20,25 @@ use crate::files::{INDEX, LOG, TIME_INDEX};
 use crate::index::{Index, TimeEntry};
 use crate::open_files::{Handle, Place};
 use crate::page_cache::Patience;
-use crate::{LogConfig, LogError};
+use crate::{Damage, LogConfig, LogError};
 
 /// Bytes of log behind the last entry of an index that are no sign of lost entries: what one append may bring.
 const UNINDEXED_MAX: u64 = 4 << 20;
 
 impl Segment {
     /// A segment of which nothing is read until somebody comes to it. All its offsets lie below `next`.
-    pub(crate) fn closed(place: &Place, base: Offset, next: Offset, config: &LogConfig) -> Result<Segment, LogError> {
+    /// `adjoins` says that nothing was compacted away, so that its last record lies right before `next`.
+    pub(crate) fn closed(
+        place: &Place,
+        base: Offset,
+        next: Offset,
+        adjoins: bool,
+        config: &LogConfig,
+    ) -> Result<Segment, LogError> {
         let mut segment = Segment::unread(place, base, config)?;
         *segment.loaded.get_mut() = false;
         *segment.next.get_mut() = next.0;
+        segment.adjoins = adjoins;
         Ok(segment)
     }
 
@@ -53,17 +61,19 @@ impl Segment {
         if self.loaded.load(Ordering::Acquire) {
             return Ok(());
         }
-        match self.read_indexes() {
+        let mut told = None;
+        match self.read_indexes(&mut told) {
             Ok(()) => {}
             Err(LogError::Damaged { what, .. }) => self.rebuild_indexes(&what)?,
             Err(error) => return Err(error),
         }
+        self.mark_missing_end(told)?;
         self.loaded.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Reads the ends of the indexes of a closed segment. What does not fit the records is [`LogError::Damaged`].
-    fn read_indexes(&self) -> Result<(), LogError> {
+    /// Reads the ends of the indexes of a closed segment, and tells the newest offset in them. What does not fit the records is [`LogError::Damaged`].
+    fn read_indexes(&self, told: &mut Option<Offset>) -> Result<(), LogError> {
         let size = self.size();
         let damaged = |what: &str| Err(LogError::damaged(&self.log_path(), format!("index {what}")));
         let (last, known) = {
@@ -72,6 +82,8 @@ impl Segment {
             inner.times.read()?;
             let last = inner.times.last();
             inner.take_times(self.base, last);
+            let relative = inner.offsets.last().map(|entry| entry.relative).max(last.map(|entry| entry.relative));
+            *told = relative.map(|relative| Offset(self.base.0 + i64::from(relative)));
             (inner.offsets.last(), inner.max_timestamp)
         };
         let from = last.map_or(0, |entry| u64::from(entry.position));
@@ -99,6 +111,51 @@ impl Segment {
             _ if newest > known => damaged("of timestamps ends too early"),
             _ => Ok(()),
         }
+    }
+
+    /// A file that was cut right between two batches looks whole, and the gap before the next one like what a compaction left.
+    /// But its indexes were made when it was whole: where nothing was compacted, a gap and an index that tells of records in it
+    /// mean that they are gone.
+    fn mark_missing_end(&self, told: Option<Offset>) -> Result<(), LogError> {
+        let next = self.next_offset();
+        let Some(told) = told.filter(|_| self.adjoins && !self.checked.is_damaged()) else { return Ok(()) };
+        let last = self.inner.read().offsets.last();
+        let from = last.map_or(0, |entry| u64::from(entry.position));
+        let (mut reached, mut newest, mut adjoins) = (self.base, None::<TimeEntry>, true);
+        let walked = self.walk(from, self.size(), Patience::Waits, |at, header| {
+            // An offset that was changed leaves a gap, too, and is found by its neighbours.
+            adjoins &= match last.filter(|_| at == from) {
+                Some(last) => header.last_offset() == Offset(self.base.0 + i64::from(last.relative)),
+                None => header.base_offset == reached,
+            };
+            reached = header.next_offset();
+            if newest.is_none_or(|newest| header.max_timestamp > newest.timestamp) {
+                newest =
+                    Some(TimeEntry { timestamp: header.max_timestamp, relative: self.relative(header.last_offset()) });
+            }
+            ControlFlow::Continue(())
+        });
+        match walked {
+            Err(LogError::DamagedBatch { .. }) => return Ok(()), // as above
+            walked => walked?,
+        }
+        if !adjoins || !(reached..next).contains(&told) {
+            return Ok(());
+        }
+        let size = self.size();
+        let relative = reached.0 - self.base.0;
+        {
+            let mut inner = self.inner.write();
+            inner.times.keep(|entry| i64::from(entry.relative) < relative)?;
+            let last = inner.times.last();
+            (inner.max_timestamp, inner.max_timestamp_offset) = (NO_TIMESTAMP, self.base);
+            inner.take_times(self.base, last);
+            if newest.is_some_and(|newest| newest.timestamp > inner.max_timestamp) {
+                inner.take_times(self.base, newest);
+            }
+        }
+        let hole = Damage { base: self.base, bytes: size..size, offsets: reached..next };
+        self.end_in(hole, &|| Ok(()), "the file ends before records that its indexes tell of")
     }
 
     /// Builds the indexes anew from the records, which are all read and checked; damage that is found is marked.

@@ -267,7 +267,7 @@ impl Segment {
 
     /// Has the segment, and the log, end in a hole that reaches up to the recovery point. Without bytes it begins where
     /// something is cut off, or missing.
-    fn end_in(
+    pub(super) fn end_in(
         &self,
         mut hole: Damage,
         before_cut: &dyn Fn() -> Result<(), LogError>,

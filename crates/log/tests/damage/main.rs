@@ -209,6 +209,7 @@ fn segment_that_ends_early_serves_what_is_left_of_it() {
                             served.batches.keys()
                         );
                         assert_eq!(log.log_end_offset().0, bench.original.end);
+                        assert_eq!(served.holes, [(damaged, next)], "cut at {len}");
                     }
                     goes_on(&log, &served);
                 });

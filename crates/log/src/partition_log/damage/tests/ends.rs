@@ -21,6 +21,12 @@ fn cut_file(file: &std::path::Path, len: u64) {
     std::fs::OpenOptions::new().write(true).open(file).unwrap().set_len(len).unwrap();
 }
 
+/// The bytes of the batch at an offset.
+fn one_batch(log: &Fixture, offset: i64) -> Vec<u8> {
+    let (file, position, len) = place(log, offset);
+    std::fs::read(file).unwrap()[position as usize..(position + len) as usize].to_vec()
+}
+
 const STOPS: [LastStop; 3] = [LastStop::Clean, LastStop::Killed, LastStop::Unknown];
 
 /// What each offset tells of damage.
@@ -97,6 +103,33 @@ fn batches_missing_from_the_end_of_a_file_are_a_hole_that_a_repair_fills_to_its_
             let log = log.close();
             assert_eq!(readable(&log).len(), 41, "{case}");
             assert_eq!(log.log.offset_for_time(NOW + 198).unwrap().unwrap().offset, Offset(198), "{case}");
+        }
+    }
+}
+
+#[test]
+fn closed_segment_cut_between_batches_is_no_gap_of_a_compaction() {
+    let healthy = filled();
+    let second = healthy.log.segments()[1].base().0;
+    let third = healthy.log.segments()[2].base().0;
+    for lost_from in (second..third).step_by(RECORDS as usize) {
+        let (_, position, _) = place(&healthy, lost_from);
+        for last_stop in STOPS {
+            let case = format!("cut at {lost_from}, {last_stop:?}");
+            let log = reopened_flushed(filled(), last_stop, |log| cut_file(&place(log, lost_from).0, position));
+            assert_eq!(hole(&log, third - 1), Some((lost_from, third)), "{case}");
+            let lost: Vec<i64> = (lost_from..third).step_by(RECORDS as usize).collect();
+            assert_eq!(readable(&log), expected_without(&lost), "{case}");
+            // The next start sees it as well.
+            let log = reopened_flushed(log, last_stop, |_| {});
+            assert_eq!(hole(&log, lost_from), Some((lost_from, third)), "{case}");
+            let damage = log.log.damage();
+            let bytes: Vec<u8> = lost.iter().flat_map(|offset| one_batch(&healthy, *offset)).collect();
+            assert_eq!(log.log.repair(&damage[0], &bytes).unwrap(), Repaired::Done, "{case}");
+            assert_eq!(readable(&log), expected_without(&[]), "{case}");
+            for offset in [lost_from - 1, lost_from, third - 1, third] {
+                assert_eq!(log.log.offset_for_time(NOW + offset).unwrap().unwrap().offset, Offset(offset), "{case}");
+            }
         }
     }
 }
