@@ -75,6 +75,11 @@ impl Numbers {
         self.0.next()
     }
 
+    /// An index of the log. One beyond the signed numbers that offsets are was never written, and could not be counted on from.
+    pub(super) fn index(&mut self) -> Option<u64> {
+        self.one().filter(|index| i64::try_from(*index).is_ok_and(|index| index < i64::MAX))
+    }
+
     pub(super) fn list(&mut self) -> Option<Vec<u64>> {
         let length = self.one()?;
         if length > self.0.len() as u64 {

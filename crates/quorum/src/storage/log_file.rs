@@ -197,7 +197,7 @@ fn read_base(numbers: Vec<u64>) -> Option<Base> {
     let mut numbers = Numbers::new(numbers);
     let owner = numbers.one()?;
     let directory = Uuid::from_u64_pair(numbers.one()?, numbers.one()?);
-    let (index, term) = (numbers.one()?, numbers.one()?);
+    let (index, term) = (numbers.index()?, numbers.one()?);
     numbers.end()?;
     Some(Base { owner, directory, index, term })
 }

@@ -110,7 +110,7 @@ fn read(path: &Path) -> Result<(SnapshotFile, Vec<u8>), StorageError> {
 
 fn read_facts(path: &Path, numbers: Vec<u64>) -> Option<SnapshotFile> {
     let mut numbers = Numbers::new(numbers);
-    let (index, term, has_state) = (numbers.one()?, numbers.one()?, numbers.one()? == 1);
+    let (index, term, has_state) = (numbers.index()?, numbers.one()?, numbers.one()? == 1);
     let members = Membership { voters: read_map(&numbers.list()?)?, learners: read_map(&numbers.list()?)? };
     numbers.end()?;
     Some(SnapshotFile { path: path.to_owned(), index, term, members, has_state })
