@@ -5,7 +5,7 @@
 //! from memory that never goes away, without a copy; only failures are told of, unless acknowledgements are asked for; a
 //! reader sees records where librdkafka holds them.
 //! Invariants: the queue is librdkafka's and bounded (`librdkafka.queue.buffering.max.messages`); a full one holds the
-//! sender back. Calls block, so they belong on threads of the caller and never on an async runtime.
+//! sender back until an eighth of it has gone. Calls block, so they belong on threads of the caller and never on an async runtime.
 //! Not here: keys, headers, groups, transactions, retries of what librdkafka gave up.
 
 use std::ffi::CString;
@@ -30,6 +30,11 @@ use crate::settings::{ClientSettings, table::Scope};
 
 /// How long [`BulkProducer::finish`] sleeps between two looks at the queue.
 const FINISH_POLL: Duration = Duration::from_micros(500);
+/// How long a sender that found the queue full sleeps between two looks at it.
+const FULL_POLL: Duration = Duration::from_micros(500);
+/// A full queue takes records again when this part of it has gone. librdkafka itself wakes a sender for each single record that
+/// goes, which then takes its place: two threads that do nothing but wake each other.
+const FULL_SHARE: i32 = 8;
 /// Records that one [`BulkConsumer::poll`] hands out at most.
 const POLL_RECORDS: usize = 4_096;
 
@@ -109,13 +114,33 @@ impl BulkProducer {
 
     /// Puts a record into the queue; waits while that is full. The bytes are not copied.
     pub fn send(&self, partition: PartitionIndex, payload: &'static [u8], mark: usize) -> Result<(), ClientError> {
+        loop {
+            match self.try_send(partition, payload, mark) {
+                Ok(()) => return Ok(()),
+                Err(RDKafkaErrorCode::QueueFull) => self.wait_for_room(),
+                Err(code) => {
+                    let what = format!("produce to {}-{partition}", self.name);
+                    return Err(ClientError::native(what, Some(code), &code.to_string()));
+                }
+            }
+        }
+    }
+
+    fn wait_for_room(&self) {
+        let full = self.producer.in_flight_count();
+        while self.producer.in_flight_count() > full - full / FULL_SHARE {
+            std::thread::sleep(FULL_POLL);
+        }
+    }
+
+    fn try_send(&self, partition: PartitionIndex, payload: &'static [u8], mark: usize) -> Result<(), RDKafkaErrorCode> {
         // SAFETY: the topic handle lives as long as self, and the payload for ever, which is what librdkafka needs
         // without F_COPY and F_FREE: it only reads it until the record is delivered.
         let code = unsafe {
             native::rd_kafka_produce(
                 self.topic.0,
                 partition.0,
-                native::RD_KAFKA_MSG_F_BLOCK,
+                0,
                 payload.as_ptr().cast_mut().cast(),
                 payload.len(),
                 std::ptr::null(),
@@ -127,9 +152,7 @@ impl BulkProducer {
             return Ok(());
         }
         // SAFETY: reads the calling thread's last error, which the call above has set.
-        let code: RDKafkaErrorCode = unsafe { native::rd_kafka_last_error() }.into();
-        let what = format!("produce to {}-{partition}", self.name);
-        Err(ClientError::native(what, Some(code), &code.to_string()))
+        Err(unsafe { native::rd_kafka_last_error() }.into())
     }
 
     /// Waits until nothing is queued or in flight.
