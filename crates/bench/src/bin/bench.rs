@@ -29,7 +29,7 @@ struct Arguments {
     /// Factor on all sizes, for a look in between; verdicts are meant for 1.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// Where to write all that was measured.
+    /// Where to keep all that was measured; `bench.json` beside this program if nothing is said.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// The client program; `load` beside this one if nothing is said.
@@ -71,10 +71,13 @@ async fn run(arguments: Arguments) -> Result<bool> {
         }
     };
     println!("{}", report.text());
-    if let Some(path) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-    }
+    let kept = match &arguments.json {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("bench.json"),
+    };
+    let text = serde_json::to_string_pretty(&report)?;
+    std::fs::write(&kept, text).with_context(|| format!("write {}", kept.display()))?;
+    println!("all that was measured: {}", kept.display());
     Ok(report.is_good())
 }
 

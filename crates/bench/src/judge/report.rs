@@ -89,6 +89,25 @@ impl Report {
             && self.rows.iter().flat_map(|row| &row.metrics).all(|metric| metric.verdict != Verdict::Missed)
     }
 
+    /// Why no verdict about the whole table can be had from this.
+    fn is_part(&self) -> Option<String> {
+        let mut reasons = Vec::new();
+        if self.rows.len() < Row::ALL.len() {
+            reasons.push(format!("{} of {} rows", self.rows.len(), Row::ALL.len()));
+        }
+        if self.pairs < PAIRS_MIN {
+            reasons.push(format!("{} pairs, not {PAIRS_MIN}", self.pairs));
+        }
+        if self.scale < 1.0 {
+            reasons.push(format!("sizes times {}", self.scale));
+        }
+        let metrics = || self.rows.iter().flat_map(|row| &row.metrics);
+        if metrics().any(|metric| metric.verdict == Verdict::NotCompared) {
+            reasons.push("ratios to Apache Kafka were not measured".to_owned());
+        }
+        (!reasons.is_empty()).then(|| reasons.join(", "))
+    }
+
     /// The whole table.
     pub fn text(&self) -> String {
         let mut text = format!(
@@ -108,6 +127,9 @@ impl Report {
         for failure in &self.failures {
             let _never_fails = writeln!(text, "{:<15} FAILED: {}", failure.row, failure.reason);
         }
+        if let Some(why) = self.is_part() {
+            let _never_fails = writeln!(text, "not the whole table: {why}");
+        }
         let missed = self.rows.iter().flat_map(|row| row.metrics.iter().map(move |metric| (row.row, metric)));
         let missed: Vec<String> = missed
             .filter(|(_, metric)| metric.verdict == Verdict::Missed)
@@ -120,6 +142,9 @@ impl Report {
         text
     }
 }
+
+/// Fewer pairs say little on a machine that others use.
+const PAIRS_MIN: usize = 5;
 
 const HEAD: &str = "row             metric                             ours (min .. max)                  \
                     rival (min .. max)            ratio (min .. max)  target    verdict";
