@@ -128,7 +128,8 @@ impl BulkProducer {
 
     fn wait_for_room(&self) {
         let full = self.producer.in_flight_count();
-        while self.producer.in_flight_count() > full - full / FULL_SHARE {
+        let enough = full - (full / FULL_SHARE).max(1);
+        while self.producer.in_flight_count() > enough {
             std::thread::sleep(FULL_POLL);
         }
     }
