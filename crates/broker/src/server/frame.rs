@@ -63,7 +63,8 @@ pub(crate) enum FrameError {
     #[error("request of {length} bytes is over socket.request.max.bytes={limit}")]
     TooLarge { length: i64, limit: usize },
     #[error(
-        "request of {length} bytes has api key {api_key}, which carries no records and is bounded by {limit} bytes"
+        "request of {length} bytes has api key {api_key}, which carries no records and is bounded by {limit} bytes; \
+         ask for fewer topics, partitions or groups at a time"
     )]
     TooLargeForApi { length: usize, api_key: i16, limit: usize },
     #[error("request of {0} bytes is too short for a header")]

@@ -57,7 +57,7 @@ pub(super) async fn give_up_from(broker: &Arc<Broker>, partition: &Arc<Partition
             tracing::warn!(
                 partition = %partition.id(),
                 hole = hole.0,
-                "no in-sync replica has damaged records in the form in which they are missing here, stepping aside to copy all behind them anew"
+                "no in-sync replica has the damaged records in the same batches, so they cannot be filled in: stepping aside, to copy the log anew from there on"
             );
             move_copy(broker, partition, known, CopyMove::StepAside).await;
         }
