@@ -9,10 +9,11 @@
 //! In the common case, nothing but more records, that is one `fdatasync` of one file.
 //!
 //! Invariants: the recovery point moves only after all that lies below it is on the disk: records, the epochs that they
-//! brought, the names of the files and of the folder. The index of the segment that grows is handed to the system, so that a
-//! start after a kill reads nothing below the recovery point, but not flushed: after a power loss it is made anew. A write or flush that failed takes the whole directory out of use
-//! and is never tried again, because the kernel may drop what it could not write and report the error only once. A write
-//! for which there was no room is taken back to the last byte, and nothing is out of use.
+//! brought, the names of the files and of the folder. The index of the segment that grows is handed to the system if there
+//! is room, so that a start after a kill reads nothing below the recovery point, but not flushed: after a power loss it
+//! is made anew. A write or flush that failed takes the whole directory out of use and is never tried again, because the
+//! kernel may drop what it could not write and report the error only once. A write for which there was no room is taken
+//! back to the last byte, and nothing is out of use.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -116,7 +117,7 @@ impl PartitionLog {
         let Some((growing, full)) = segments.split_last().filter(|_| end > self.recovery_point()) else {
             return Ok(None);
         };
-        growing.write_out()?;
+        growing.offer_index()?;
         let indexed = Offset(self.indexed_to.load(Ordering::Acquire));
         for segment in full.iter().filter(|segment| segment.next_offset() > indexed) {
             segment.write_out()?;
@@ -156,7 +157,7 @@ impl PartitionLog {
             segment.sync()?;
         }
         if growing.base() < end {
-            growing.write_out()?;
+            growing.offer_index()?;
             growing.sync_records()?;
         }
         let mut new_names = self.new_names.swap(false, Ordering::AcqRel);

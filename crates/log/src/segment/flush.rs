@@ -6,6 +6,18 @@ use super::Segment;
 use crate::{LogConfig, LogError};
 
 impl Segment {
+    /// Hands the index entries of a segment that still grows to the system, if there is room. They are hints: without them a
+    /// start after a kill reads more, and the next flush tries again.
+    pub(crate) fn offer_index(&self) -> Result<(), LogError> {
+        match self.write_out() {
+            Err(error) if error.is_passing() => {
+                tracing::debug!(error = %error.chain(), "index entries stay in memory");
+                Ok(())
+            }
+            written => written,
+        }
+    }
+
     /// Waits until the records written so far are on the disk. The indexes of a segment that still grows need not be: what
     /// they tell of records behind the recovery point is built anew.
     pub(crate) fn sync_records(&self) -> Result<(), LogError> {

@@ -53,6 +53,29 @@ fn start_after_a_kill_reads_nothing_below_what_was_flushed() {
 }
 
 #[test]
+fn flush_that_finds_no_room_for_index_entries_is_a_flush_nevertheless() {
+    for in_background in [false, true] {
+        let log = Fixture::new(LogConfig { segment_bytes: 2_500_000, ..LogConfig::default() });
+        let append = || {
+            let mut batch = twinstream_protocol::batch::BatchBuilder::new();
+            batch.append(NOW, None, Some(&vec![7; 1_000_000]), []);
+            log.log.append(&batch.build().unwrap(), Origin::Client, EPOCH, NOW).unwrap();
+        };
+        append();
+        append();
+        // The index of the next segment takes no byte.
+        std::os::unix::fs::symlink("/dev/full", log.dir().join("00000000000000000002.index")).unwrap();
+        append();
+        append();
+        match in_background {
+            true => log.log.end_flush(log.log.begin_flush(NOW).unwrap().unwrap()),
+            false => _ = log.log.flush(NOW).unwrap(),
+        }
+        assert_eq!((log.log.recovery_point(), log.log.disk().failure()), (Offset(4), None), "{in_background}");
+    }
+}
+
+#[test]
 fn append_without_room_is_taken_back_to_the_last_byte() {
     for batches in [0, 1, 2] {
         let log = Fixture::new(small());
