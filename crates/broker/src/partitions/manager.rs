@@ -16,6 +16,7 @@ mod strays; // folders that belong to another topic than their name's
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
@@ -90,6 +91,8 @@ pub(crate) struct PartitionManager {
     strangers: Strangers,
     /// Open partitions whose copy here the image takes for out of use.
     aside: Mutex<BTreeSet<TopicPartition>>,
+    /// Partitions that joined the set with damage.
+    joined_damaged: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -130,6 +133,7 @@ impl PartitionManager {
             doomed: Mutex::default(),
             strangers: Strangers::default(),
             aside: Mutex::default(),
+            joined_damaged: AtomicU64::new(0),
         }
     }
 
@@ -156,6 +160,12 @@ impl PartitionManager {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// More than before means that a partition of the set has damage that it had not. Recovery counts a partition's
+    /// before that is in the set, so one that joins with damage counts once more.
+    pub(crate) fn damage_found(&self) -> u64 {
+        self.directories.files().damage_found() + self.joined_damaged.load(Ordering::Acquire)
     }
 
     /// The partition of this name, if it is open here.

@@ -61,7 +61,7 @@ pub(crate) async fn run(broker: Arc<Broker>) {
             () = broker.shutdown.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let found = broker.partitions.directories().files().damage_found();
+        let found = broker.partitions.damage_found();
         let aside = broker.partitions.aside();
         if found == seen && retries.is_empty() && aside.is_empty() {
             continue;

@@ -147,6 +147,9 @@ impl PartitionManager {
             partition.set_leader_settings(newest.leader, Instant::now());
         }
         self.open.write().insert(at, Entry { partition: Arc::clone(&partition), dir });
+        if partition.log().is_damaged() {
+            self.joined_damaged.fetch_add(1, Ordering::AcqRel);
+        }
         self.change_role(&partition, image, &seen, Instant::now());
     }
 }
