@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use support::process::BrokerProcess;
-use support::{Client, PATIENCE, free_port, holds_for, wait_until};
+use support::{Client, free_port, holds_for, wait_until};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -199,9 +199,9 @@ async fn voters_wait_for_each_other_and_say_for_whom() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_controller_is_replaced_at_once() {
-    // A session and an election timeout so long that only the closed connection can tell.
+    // A session and an election timeout so much longer than this test is patient that only the closed connection can tell.
     let mut cluster = Cluster::new(3, 3);
-    let slow = [("broker.session.timeout.ms", "60000"), ("controller.quorum.election.timeout.ms", "30000")];
+    let slow = [("broker.session.timeout.ms", "600000"), ("controller.quorum.election.timeout.ms", "600000")];
     for node in 1..=3 {
         cluster.launch(node, if node == 1 { &slow[..1] } else { &slow });
     }
@@ -211,7 +211,6 @@ async fn a_killed_controller_is_replaced_at_once() {
     let leader = cluster.leader(1).await;
     let survivor = if leader == 1 { 2 } else { 1 };
     let mut client = cluster.client(survivor).await;
-    let killed = Instant::now();
     cluster.kill(leader);
     wait_until("the new controller decides", async || {
         let code = create(&mut client, "after").await;
@@ -220,8 +219,6 @@ async fn a_killed_controller_is_replaced_at_once() {
         code != REQUEST_TIMED_OUT
     })
     .await;
-    // The aim is 100 ms; tests share the machine.
-    assert!(killed.elapsed() < Duration::from_secs(5), "took {:?}", killed.elapsed());
     let fenced = format!("broker is gone, fenced node={leader}");
     let new_leader = cluster.leader(survivor).await;
     assert_ne!(new_leader, leader);
@@ -359,14 +356,13 @@ async fn a_voter_of_another_cluster_is_refused_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_of_voters_that_stops_as_one_does_not_wait_long() {
+async fn a_cluster_of_voters_that_stops_as_one_waits_for_nobody() {
     let mut cluster = Cluster::start(3, 3).await;
-    let started = Instant::now();
     for node in cluster.nodes.values() {
         node.signal_to_stop();
     }
     for node in cluster.nodes.values_mut() {
         assert_eq!(node.outcome().await, Some(0), "{}", node.log());
+        assert!(!node.log().contains("did not let this broker go in time"), "{}", node.log());
     }
-    assert!(started.elapsed() < PATIENCE / 3, "took {:?}", started.elapsed());
 }

@@ -14,6 +14,9 @@ use support::records::{
 use support::{Client, TestBroker};
 use twinstream_protocol::batch::BatchBuilder;
 
+/// A fetch that waits so long is answered because it was woken, or the test fails.
+const LONGER_THAN_ANY_CALL_MS: i32 = 600_000;
+
 async fn broker_with(dir: &tempfile::TempDir, topic: &str, configs: &[(&str, &str)]) -> (TestBroker, Client) {
     let broker = TestBroker::start(dir.path(), &[]).await;
     let mut client = broker.client().await;
@@ -82,11 +85,9 @@ async fn a_fetch_waits_for_records_and_is_woken_by_them() {
     let dir = tempfile::tempdir().unwrap();
     let (broker, mut client) = broker_with(&dir, "t", &[]).await;
     let mut producer = broker.client().await;
-    let waiting = fetch_request("t", 0, 0).with_max_wait_ms(20_000);
-    let started = Instant::now();
+    let waiting = fetch_request("t", 0, 0).with_max_wait_ms(LONGER_THAN_ANY_CALL_MS);
     let (answer, _) = tokio::join!(client.call(waiting, 11), produce(&mut producer, "t", 0, values(&["late"])));
     assert_eq!(records_of(&answer.responses[0].partitions[0]), [(0, "late".to_owned())]);
-    assert!(started.elapsed() < Duration::from_secs(10), "woken, not timed out");
     let idle = fetch_request("t", 0, 1).with_max_wait_ms(50);
     let started = Instant::now();
     assert!(records_of(&client.call(idle, 11).await.responses[0].partitions[0]).is_empty());
@@ -99,14 +100,12 @@ async fn a_waiting_fetch_hears_at_once_that_its_topic_is_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let (broker, mut client) = broker_with(&dir, "t", &[]).await;
     let mut admin = broker.client().await;
-    let waiting = fetch_request("t", 0, 0).with_max_wait_ms(20_000);
+    let waiting = fetch_request("t", 0, 0).with_max_wait_ms(LONGER_THAN_ANY_CALL_MS);
     let delete = DeleteTopicsRequest::default().with_topic_names(vec![topic_name("t")]).with_timeout_ms(1_000);
-    let started = Instant::now();
     let (answer, deleted) = tokio::join!(client.call(waiting, 11), admin.call(delete, 4));
     assert_eq!(deleted.responses[0].error_code, 0);
     let code = answer.responses[0].partitions[0].error_code;
     assert!([3, 6].contains(&code), "unknown topic or not the leader, not {code}");
-    assert!(started.elapsed() < Duration::from_secs(10), "woken, not timed out");
     broker.stop().await.unwrap();
 }
 

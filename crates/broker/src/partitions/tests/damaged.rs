@@ -31,7 +31,9 @@ fn damaged(cluster: &Cluster) -> (TempDir, Vec<PathBuf>) {
     let manager = open(&dirs);
     manager.reconcile(&cluster.image).unwrap();
     manager.directories().identity().reported.store(true, Ordering::Release);
-    (0..3).for_each(|_| drop(append(&manager.get(&at("t", 0)).unwrap(), &["a value"])));
+    for _ in 0..3 {
+        append(&manager.get(&at("t", 0)).unwrap(), &["a value"]);
+    }
     manager.close();
     let path = dirs[0].join("t-0/00000000000000000000.log");
     let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
