@@ -171,6 +171,10 @@ text! {
     GroupId
 }
 text! {
+    /// `transactional.id` of a producer: survives its restarts, so that a new instance fences the one before it.
+    TransactionalId
+}
+text! {
     /// The identity of a cluster, usually 22 characters of url-safe base64.
     ClusterId
 }

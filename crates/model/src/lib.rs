@@ -12,7 +12,9 @@ mod ids;
 mod topic;
 
 pub use error_code::ErrorCode;
-pub use ids::{ClusterId, GroupId, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
+pub use ids::{
+    ClusterId, GroupId, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId, TransactionalId,
+};
 pub use topic::{InvalidTopicName, TOPIC_NAME_LEN_MAX, TopicName, TopicPartition};
 
 #[cfg(test)]
