@@ -85,6 +85,11 @@ impl Writer {
         }
     }
 
+    pub fn blob(&mut self, value: &[u8]) {
+        self.u32(value.len() as u32);
+        self.bytes.extend_from_slice(value);
+    }
+
     pub fn i32_list(&mut self, values: impl ExactSizeIterator<Item = i32>) {
         self.u32(values.len() as u32);
         for value in values {
@@ -169,6 +174,11 @@ impl<'a> Reader<'a> {
         let bytes = self.take(length)?;
         let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8 { what: self.what })?;
         Ok(text.to_owned())
+    }
+
+    pub fn blob(&mut self) -> Result<Vec<u8>, DecodeError> {
+        let length = self.u32()? as usize;
+        self.take(length).map(<[u8]>::to_vec)
     }
 
     pub fn text_option(&mut self) -> Result<Option<String>, DecodeError> {

@@ -17,10 +17,14 @@
 pub mod codec; // how bytes are laid out; internal requests between nodes use it, too
 pub mod configs; // topic configs: names, types, defaults, bounds
 pub mod controller; // what to do about a request
+pub mod features; // which levels of behaviour the cluster may have
 mod image; // what the cluster looks like now
 mod record; // what is written down
 
 pub use codec::DecodeError;
 pub use controller::Controller;
-pub use image::{BrokerImage, ConfigResource, Image, PartitionImage, ReplayError, SnapshotError, TopicImage};
+pub use image::{
+    BrokerImage, ConfigResource, Image, PartitionImage, QuotaEntity, QuotaEntityType, QuotaValue, ReplayError,
+    ScramCredential, ScramMechanism, ScramUser, SnapshotError, TopicImage,
+};
 pub use record::{BatchBytes, Endpoint, RECORD_BATCH_BYTES_MAX, Record, decode_batch, encode_batch};

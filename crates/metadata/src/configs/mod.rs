@@ -1,4 +1,4 @@
-//! Topic configs: which there are, what a value may be, and what a topic ends up with.
+//! Configs of topics, groups and subscriptions to client metrics: which there are, what a value may be, what counts in the end.
 //!
 //! Picture: [`TOPIC_CONFIGS`] is one table with name, type, default, broker twin, bounds, text and fate. [`check`] holds a set of
 //! values against it; [`effective`] picks the value that counts: the topic's own, else the broker's twin, else the default.
@@ -7,6 +7,8 @@
 //! a value that would promise something harmful that we do not do (tiered storage) is refused, too.
 //! Not here: broker settings, which the broker has its own table for.
 
+pub mod client_metrics; // what subscriptions may say
+pub mod groups; // what groups may say
 mod names; // the nearest known name
 mod table; // every topic config
 mod value; // types and bounds

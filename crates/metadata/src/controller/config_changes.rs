@@ -1,4 +1,4 @@
-//! Changing the configs of topics and brokers.
+//! Changing the configs of topics, brokers, groups and subscriptions to client metrics.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::{
     rules::is_about_leaders,
 };
 use crate::{
-    configs::{self, ConfigError, Kind, format_list, parse_list},
+    configs::{self, ConfigError, Kind, client_metrics, format_list, groups, parse_list},
     image::{ConfigResource, Image},
     record::Record,
 };
@@ -66,6 +66,11 @@ pub enum AlterError {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Broker(String),
+    /// A rule of groups or of subscriptions to client metrics.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    Refused(String),
     #[error("config {0} is no list, so nothing can be appended to it or subtracted from it")]
     NotAList(String),
     #[error("no value was given for config {0}")]
@@ -78,10 +83,21 @@ impl AlterError {
         match self {
             Self::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
             Self::UnknownBroker(_) => ErrorCode::BrokerIdNotRegistered,
-            Self::DuplicateResource | Self::DuplicateName(_) | Self::Broker(_) | Self::NoValue(_) => {
-                ErrorCode::InvalidRequest
-            }
-            Self::Config(_) | Self::NotAList(_) => ErrorCode::InvalidConfig,
+            Self::DuplicateResource
+            | Self::DuplicateName(_)
+            | Self::Broker(_)
+            | Self::Refused(_)
+            | Self::NoValue(_) => ErrorCode::InvalidRequest,
+            Self::Config(_) | Self::Invalid(_) | Self::NotAList(_) => ErrorCode::InvalidConfig,
+        }
+    }
+}
+
+impl From<client_metrics::Refusal> for AlterError {
+    fn from(refusal: client_metrics::Refusal) -> Self {
+        match refusal {
+            client_metrics::Refusal::Request(message) => Self::Refused(message),
+            client_metrics::Refusal::Config(message) => Self::Invalid(message),
         }
     }
 }
@@ -179,8 +195,10 @@ fn incremental(
             None => new.remove(&setting.name),
         };
     }
-    if matches!(change.resource, ConfigResource::Topic(_)) {
-        configs::check_together(&new, defaults)?;
+    match &change.resource {
+        ConfigResource::Topic(_) => configs::check_together(&new, defaults)?,
+        ConfigResource::Group(_) => groups::check_together(&new, defaults).map_err(AlterError::Invalid)?,
+        _ => {}
     }
     Ok(difference(&change.resource, &old, &new))
 }
@@ -225,6 +243,10 @@ fn next_value(
 fn known(resource: &ConfigResource, name: &str) -> Result<(), AlterError> {
     match resource {
         ConfigResource::Topic(_) if configs::find(name).is_none() => Err(configs::unknown(name).into()),
+        ConfigResource::Group(_) if groups::find(name).is_none() => Err(AlterError::Invalid(groups::unknown(name))),
+        ConfigResource::ClientMetrics(_) if client_metrics::find(name).is_none() => {
+            Err(client_metrics::unknown(name).into())
+        }
         _ => Ok(()),
     }
 }
@@ -237,7 +259,11 @@ fn check_value(
 ) -> Result<String, AlterError> {
     match resource {
         ConfigResource::Topic(_) => Ok(configs::check_value(name, Some(value))?),
-        _ => broker.check(resource, name, value).map_err(AlterError::Broker),
+        ConfigResource::Group(_) => groups::check_value(name, value).map_err(AlterError::Invalid),
+        ConfigResource::ClientMetrics(_) => Ok(client_metrics::check_value(name, value)?),
+        ConfigResource::Broker(_) | ConfigResource::BrokerDefault => {
+            broker.check(resource, name, value).map_err(AlterError::Broker)
+        }
     }
 }
 
@@ -256,7 +282,13 @@ fn list_default(
             }
             Ok(configs::broker_candidates(config, defaults).swap_remove(0).value)
         }
-        _ => broker.list_default(name).ok_or_else(not_a_list),
+        ConfigResource::Group(_) => known(resource, name).and(Err(not_a_list())),
+        ConfigResource::ClientMetrics(_) => {
+            known(resource, name)?;
+            let list = client_metrics::find(name).filter(|config| config.kind == Kind::List);
+            list.map(|config| config.default.to_owned()).ok_or_else(not_a_list)
+        }
+        ConfigResource::Broker(_) | ConfigResource::BrokerDefault => broker.list_default(name).ok_or_else(not_a_list),
     }
 }
 
@@ -270,7 +302,9 @@ fn edit_list(
 ) -> Result<String, AlterError> {
     let is_list = match resource {
         ConfigResource::Topic(_) => configs::find(name).is_some_and(|config| config.kind == Kind::List),
-        _ => broker.list_default(name).is_some(),
+        ConfigResource::Group(_) => false,
+        ConfigResource::ClientMetrics(_) => client_metrics::find(name).is_some_and(|config| config.kind == Kind::List),
+        ConfigResource::Broker(_) | ConfigResource::BrokerDefault => broker.list_default(name).is_some(),
     };
     if !is_list {
         return Err(AlterError::NotAList(name.to_owned()));

@@ -12,10 +12,12 @@
 mod brokers; // registration, heartbeats, leaving
 mod brokers_up; // which brokers may lead
 mod change; // one partition from one state to the next
+mod client_quotas; // how much clients may ask for, as it is stored
 mod config_changes; // set, delete, append, subtract
 mod disks; // copies on failed disks
 mod draft; // a decision under way
 mod elections; // elections by command, and back to the preferred leaders
+mod features; // levels of behaviour
 mod fencing; // brokers that are gone, and those that are back
 mod holes; // copies that are cut where nobody can fill a hole
 mod isr_changes; // what leaders say about their ISR
@@ -24,28 +26,33 @@ mod placement; // which broker gets a replica
 mod producer_ids; // blocks of ids
 mod reassignments; // partitions that move to other brokers
 mod rules; // what a topic wants of its leaders
+mod scram; // credentials, as they are stored
 mod sessions; // who was heard of and when
 mod topics; // create and delete
 
 use std::time::{Duration, Instant};
 
-use twinstream_model::{NodeId, TopicPartition};
+use twinstream_model::{ClusterId, NodeId, TopicPartition};
 
 pub use self::{
     brokers::{BrokerError, Heartbeat, HeartbeatAnswer, Registered, Registration, ReplicaLoss},
+    client_quotas::{QuotaAlteration, QuotaError},
     config_changes::{AlterError, AlterResource, BrokerConfigs, ConfigOperation, ConfigSetting},
     disks::Reported,
     elections::{Balanced, ElectError, ElectionKind, REBALANCED_LEADERS_MAX},
+    features::{FeatureError, FeatureUpdate, UpgradeType},
     holes::{CopyMove, SeenCopy},
     isr_changes::IsrChange,
     partitions::NewPartitions,
     producer_ids::{PRODUCER_ID_BLOCK_LEN, ProducerIdBlock},
     reassignments::ReassignError,
+    scram::{ScramAnswers, ScramDeletion, ScramError, ScramKeys, ScramUpsertion},
     topics::{CreatedTopic, DeleteTarget, DeletedTopic, NewTopic, TopicError},
 };
 use self::{draft::Draft, rules::Policy, sessions::Sessions};
 use crate::{
     configs::BrokerDefaults,
+    features::served,
     image::{Image, ReplayError},
     record::{RECORD_BATCH_BYTES_MAX, Record},
 };
@@ -165,6 +172,18 @@ impl Controller {
     /// Who led before, and when this node last heard of it: should that node hang, its session has begun then.
     pub fn previous_leader(&mut self, node_id: NodeId, last_heard: Instant) {
         self.sessions.heard_last(node_id, last_heard);
+    }
+
+    /// What the log of a new cluster begins with: its id, the newest level of every feature, its range of producer ids.
+    pub fn found_cluster(&self, cluster_id: ClusterId) -> Decision<()> {
+        let mut draft = self.draft();
+        let next_producer_id = producer_ids::range_of(&cluster_id).start;
+        draft.push(Record::ClusterId { cluster_id });
+        for feature in served() {
+            draft.push(Record::FeatureLevel { name: feature.name.to_owned(), level: feature.max });
+        }
+        draft.push(Record::ProducerIds { node_id: NodeId::NONE, broker_epoch: -1, next_producer_id });
+        draft.decide(())
     }
 
     /// The image with everything decided so far.

@@ -9,6 +9,8 @@
 //! Not here: deciding (see `controller`), default values of configs (see `configs`).
 
 mod partition; // one partition
+mod quotas; // whom a client quota is for
+mod scram; // what checks a password
 mod snapshot; // an image as records, and back
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -17,10 +19,15 @@ use thiserror::Error;
 use twinstream_model::{ClusterId, NodeId, PartitionIndex, TopicId, TopicName};
 use uuid::Uuid;
 
-use crate::record::{Endpoint, Record};
+use crate::{
+    features,
+    record::{Endpoint, Record},
+};
 
 pub use partition::PartitionImage;
 pub(crate) use partition::{has_duplicates, without};
+pub use quotas::{QuotaEntity, QuotaEntityType, QuotaValue};
+pub use scram::{ScramCredential, ScramMechanism, ScramUser};
 pub use snapshot::SnapshotError;
 
 /// What a config belongs to.
@@ -30,6 +37,10 @@ pub enum ConfigResource {
     Broker(NodeId),
     /// Kafka's broker resource with the empty name: the default of all brokers.
     BrokerDefault,
+    /// A consumer group, whether or not there is one.
+    Group(String),
+    /// A subscription to metrics of clients (KIP-714).
+    ClientMetrics(String),
 }
 
 /// One registered broker.
@@ -103,9 +114,14 @@ pub enum ReplayError {
     EpochBack { what: String, from: i64, to: i64 },
     #[error("broker {0} is not registered with this epoch")]
     UnknownBroker(NodeId),
+    #[error(
+        "feature {name} has level {level}, which this release does not serve; start the release that set it, or a later one"
+    )]
+    UnknownFeature { name: String, level: i16 },
 }
 
 type Configs = BTreeMap<String, String>;
+type Quotas = BTreeMap<String, QuotaValue>;
 
 /// The cluster's metadata at one point of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,6 +131,9 @@ pub struct Image {
     topics: Arc<BTreeMap<TopicName, Arc<TopicImage>>>,
     names: Arc<BTreeMap<TopicId, TopicName>>,
     configs: Arc<BTreeMap<ConfigResource, Arc<Configs>>>,
+    features: Arc<BTreeMap<String, i16>>,
+    client_quotas: Arc<BTreeMap<QuotaEntity, Arc<Quotas>>>,
+    scram_credentials: Arc<BTreeMap<ScramUser, Arc<ScramCredential>>>,
     next_producer_id: i64,
     next_broker_epoch: i64,
 }
@@ -179,6 +198,32 @@ impl Image {
     /// Every resource that has configs, in a fixed order.
     pub fn config_resources(&self) -> impl Iterator<Item = &ConfigResource> {
         self.configs.keys()
+    }
+
+    /// The finalized level of a feature; its lowest one when nobody set any.
+    pub fn feature_level(&self, name: &str) -> i16 {
+        let lowest = || features::find(name).map_or(0, |feature| feature.min);
+        self.features.get(name).copied().unwrap_or_else(lowest)
+    }
+
+    /// Every entity that has quotas, in a fixed order.
+    pub fn client_quotas(&self) -> impl Iterator<Item = (&QuotaEntity, impl Iterator<Item = (&str, QuotaValue)>)> {
+        self.client_quotas
+            .iter()
+            .map(|(entity, quotas)| (entity, quotas.iter().map(|(key, value)| (key.as_str(), *value))))
+    }
+
+    pub fn client_quota(&self, entity: &QuotaEntity, key: &str) -> Option<QuotaValue> {
+        self.client_quotas.get(entity)?.get(key).copied()
+    }
+
+    /// Every SCRAM credential, by user and mechanism.
+    pub fn scram_credentials(&self) -> impl Iterator<Item = (&ScramUser, &ScramCredential)> {
+        self.scram_credentials.iter().map(|(user, credential)| (user, &**credential))
+    }
+
+    pub fn scram_credential(&self, user: &ScramUser) -> Option<&ScramCredential> {
+        self.scram_credentials.get(user).map(|credential| &**credential)
     }
 
     /// The first producer id that nobody has.
@@ -272,6 +317,19 @@ impl Image {
             Record::ProducerIds { next_producer_id, .. } => {
                 no_way_back("producer ids", self.next_producer_id, *next_producer_id)?;
                 self.next_producer_id = *next_producer_id;
+                Ok(())
+            }
+            Record::FeatureLevel { name, level } => self.apply_feature(name, *level),
+            Record::ClientQuota { entity, key, value } => {
+                self.apply_quota(entity, key, *value);
+                Ok(())
+            }
+            Record::ScramCredential { user, credential } => {
+                let all = Arc::make_mut(&mut self.scram_credentials);
+                match credential {
+                    Some(credential) => all.insert(user.clone(), Arc::new(credential.clone())),
+                    None => all.remove(user),
+                };
                 Ok(())
             }
         }
@@ -382,6 +440,32 @@ impl Image {
                 Arc::make_mut(configs).remove(name);
                 if configs.is_empty() {
                     all.remove(resource);
+                }
+            }
+        }
+    }
+
+    fn apply_feature(&mut self, name: &str, level: i16) -> Result<(), ReplayError> {
+        let is_known = features::find(name).is_some_and(|feature| feature.supports(level));
+        if !is_known {
+            return Err(ReplayError::UnknownFeature { name: name.to_owned(), level });
+        }
+        Arc::make_mut(&mut self.features).insert(name.to_owned(), level);
+        Ok(())
+    }
+
+    fn apply_quota(&mut self, entity: &QuotaEntity, key: &str, value: Option<QuotaValue>) {
+        let all = Arc::make_mut(&mut self.client_quotas);
+        match value {
+            Some(value) => {
+                let quotas = all.entry(entity.clone()).or_default();
+                Arc::make_mut(quotas).insert(key.to_owned(), value);
+            }
+            None => {
+                let Some(quotas) = all.get_mut(entity) else { return };
+                Arc::make_mut(quotas).remove(key);
+                if quotas.is_empty() {
+                    all.remove(entity);
                 }
             }
         }

@@ -70,6 +70,8 @@ impl Image {
     pub(super) fn to_records(&self) -> Vec<Record> {
         let mut records = Vec::new();
         records.extend(self.cluster_id().map(|cluster_id| Record::ClusterId { cluster_id: cluster_id.clone() }));
+        let features = self.features.iter();
+        records.extend(features.map(|(name, level)| Record::FeatureLevel { name: name.clone(), level: *level }));
         self.broker_records(&mut records);
         self.topic_records(&mut records);
         for resource in self.config_resources() {
@@ -77,6 +79,17 @@ impl Image {
                 let (name, value) = (name.to_owned(), Some(value.to_owned()));
                 records.push(Record::Config { resource: resource.clone(), name, value });
             }
+        }
+        for (entity, quotas) in self.client_quotas() {
+            records.extend(quotas.map(|(key, value)| Record::ClientQuota {
+                entity: entity.clone(),
+                key: key.to_owned(),
+                value: Some(value),
+            }));
+        }
+        for (user, credential) in self.scram_credentials() {
+            let credential = Some(credential.clone());
+            records.push(Record::ScramCredential { user: user.clone(), credential });
         }
         if self.next_producer_id > 0 {
             let next_producer_id = self.next_producer_id;

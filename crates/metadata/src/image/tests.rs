@@ -1,7 +1,10 @@
 use twinstream_model::LeaderEpoch;
 
 use super::*;
-use crate::record::{decode_batch, encode_batch};
+use crate::{
+    features::{ELIGIBLE_LEADER_REPLICAS_VERSION, METADATA_VERSION},
+    record::{decode_batch, encode_batch},
+};
 
 fn name(text: &str) -> TopicName {
     TopicName::parse(text).expect("a legal name")
@@ -56,6 +59,24 @@ fn config(resource: ConfigResource, value: Option<&str>) -> Record {
     Record::Config { resource, name: "retention.ms".into(), value: value.map(str::to_owned) }
 }
 
+fn alice() -> QuotaEntity {
+    QuotaEntity { parts: [(QuotaEntityType::User, Some("alice".to_owned()))].into() }
+}
+
+fn quota(key: &str, value: Option<f64>) -> Record {
+    Record::ClientQuota { entity: alice(), key: key.into(), value: value.map(QuotaValue) }
+}
+
+fn credential(iterations: Option<i32>) -> Record {
+    let credential =
+        |iterations| ScramCredential { salt: vec![1], stored_key: vec![2], server_key: vec![3], iterations };
+    Record::ScramCredential { user: scram_user(), credential: iterations.map(credential) }
+}
+
+fn scram_user() -> ScramUser {
+    ScramUser { name: "alice".into(), mechanism: ScramMechanism::Sha512 }
+}
+
 fn sample() -> Image {
     let mut image = Image::default();
     image
@@ -70,6 +91,11 @@ fn sample() -> Image {
             config(ConfigResource::Topic(name("a")), Some("5")),
             config(ConfigResource::BrokerDefault, Some("6")),
             Record::ProducerIds { node_id: NodeId(1), broker_epoch: 0, next_producer_id: 3000 },
+            Record::FeatureLevel { name: METADATA_VERSION.into(), level: 30 },
+            config(ConfigResource::Group("readers".into()), Some("7")),
+            quota("producer_byte_rate", Some(1000.0)),
+            quota("request_percentage", Some(12.5)),
+            credential(Some(4096)),
         ])
         .expect("records that fit");
     image.check_invariants().expect("a sound image");
@@ -93,6 +119,47 @@ fn a_removed_topic_takes_its_configs_along() {
     image.apply(&Record::Topic { name: name("a"), topic_id: id(2) }).expect("the name is free");
     assert_eq!(image.config(&ConfigResource::Topic(name("a")), "retention.ms"), None);
     assert_eq!(image.config(&ConfigResource::BrokerDefault, "retention.ms"), Some("6"));
+}
+
+#[test]
+fn an_entity_without_quotas_is_not_listed() {
+    let mut image = sample();
+    assert_eq!(image.client_quota(&alice(), "request_percentage"), Some(QuotaValue(12.5)));
+    image.apply(&quota("request_percentage", None)).expect("a quota that is there");
+    assert_eq!(image.client_quotas().count(), 1);
+    image.apply(&quota("producer_byte_rate", None)).expect("a quota that is there");
+    assert_eq!(image.client_quotas().count(), 0);
+}
+
+#[test]
+fn a_removed_credential_is_gone() {
+    let mut image = sample();
+    assert_eq!(image.scram_credential(&scram_user()).map(|found| found.iterations), Some(4096));
+    image.apply(&credential(None)).expect("a credential that is there");
+    assert_eq!(image.scram_credentials().count(), 0);
+}
+
+#[test]
+fn a_secret_is_not_in_what_is_printed_for_debugging() {
+    let printed = format!("{:?}", credential(Some(4096)));
+    assert!(printed.contains("iterations: 4096") && !printed.contains("key"), "{printed}");
+}
+
+#[test]
+fn a_feature_that_nobody_set_has_its_lowest_level() {
+    let image = Image::default();
+    assert_eq!(image.feature_level(ELIGIBLE_LEADER_REPLICAS_VERSION), 1);
+    assert_eq!(image.feature_level("no.such.feature"), 0);
+}
+
+#[test]
+fn a_feature_level_of_a_newer_release_is_not_replayed() {
+    let mut image = sample();
+    for (name, level) in [(METADATA_VERSION, 31), ("share.version", 1), (METADATA_VERSION, -1)] {
+        let error = image.apply(&Record::FeatureLevel { name: name.into(), level }).unwrap_err();
+        assert!(error.to_string().contains("a later one"), "{error}");
+    }
+    assert_eq!(image, sample());
 }
 
 #[test]
@@ -163,7 +230,7 @@ fn a_config_without_value_is_back_to_its_default() {
     let mut image = sample();
     image.apply(&config(ConfigResource::Topic(name("a")), None)).expect("configs always fit");
     image.apply(&config(ConfigResource::Broker(NodeId(7)), None)).expect("removing nothing is fine");
-    assert_eq!(image.config_resources().count(), 1);
+    assert_eq!(image.config_resources().count(), 2);
 }
 
 #[test]

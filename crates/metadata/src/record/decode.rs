@@ -5,7 +5,10 @@ use twinstream_model::{ClusterId, LeaderEpoch, NodeId, PartitionIndex, TopicId, 
 use super::{BATCH_VERSION, Endpoint, RECORD_HEADER_BYTES, Record, kind};
 use crate::{
     codec::{DecodeError, Reader},
-    image::{ConfigResource, PartitionImage},
+    image::{
+        ConfigResource, PartitionImage, QuotaEntity, QuotaEntityType, QuotaValue, ScramCredential, ScramMechanism,
+        ScramUser,
+    },
 };
 
 /// Reads a batch. An error means damage or a newer release: nothing of the batch may be applied.
@@ -62,6 +65,9 @@ fn name_of(kind: u16) -> Result<&'static str, DecodeError> {
         kind::CONFIG => "config record",
         kind::PRODUCER_IDS => "producer id record",
         kind::UNREGISTER_BROKER => "broker removal record",
+        kind::FEATURE_LEVEL => "feature level record",
+        kind::CLIENT_QUOTA => "client quota record",
+        kind::SCRAM_CREDENTIAL => "scram credential record",
         kind => return Err(DecodeError::UnknownKind { kind }),
     })
 }
@@ -102,7 +108,7 @@ fn decode_fields(kind: u16, version: u16, reader: &mut Reader<'_>) -> Result<Rec
         },
         kind::REMOVE_TOPIC => Record::RemoveTopic { topic_id: TopicId(reader.uuid()?) },
         kind::CONFIG => {
-            let resource = decode_resource(reader)?;
+            let resource = decode_resource(version, reader)?;
             Record::Config { resource, name: reader.text()?, value: reader.text_option()? }
         }
         kind::PRODUCER_IDS => Record::ProducerIds {
@@ -110,6 +116,16 @@ fn decode_fields(kind: u16, version: u16, reader: &mut Reader<'_>) -> Result<Rec
             broker_epoch: reader.i64()?,
             next_producer_id: reader.i64()?,
         },
+        kind::FEATURE_LEVEL => Record::FeatureLevel { name: reader.text()?, level: reader.u16()? as i16 },
+        kind::CLIENT_QUOTA => Record::ClientQuota {
+            entity: decode_quota_entity(reader)?,
+            key: reader.text()?,
+            value: match reader.bool()? {
+                true => Some(QuotaValue(f64::from_bits(reader.i64()? as u64))),
+                false => None,
+            },
+        },
+        kind::SCRAM_CREDENTIAL => decode_scram(reader)?,
         kind => return Err(DecodeError::UnknownKind { kind }),
     })
 }
@@ -193,11 +209,51 @@ fn decode_partition(version: u16, reader: &mut Reader<'_>) -> Result<PartitionIm
     })
 }
 
-fn decode_resource(reader: &mut Reader<'_>) -> Result<ConfigResource, DecodeError> {
+fn decode_resource(version: u16, reader: &mut Reader<'_>) -> Result<ConfigResource, DecodeError> {
     Ok(match reader.u8()? {
         1 => ConfigResource::Topic(decode_topic_name(reader)?),
         2 => ConfigResource::Broker(NodeId(reader.i32()?)),
         3 => ConfigResource::BrokerDefault,
+        4 if version >= 2 => ConfigResource::Group(reader.text()?),
+        5 if version >= 2 => ConfigResource::ClientMetrics(reader.text()?),
         other => return Err(reader.bad_value(i64::from(other))),
     })
+}
+
+/// The parts stand in the order of their types, each once.
+fn decode_quota_entity(reader: &mut Reader<'_>) -> Result<QuotaEntity, DecodeError> {
+    let count = reader.list_len(2)?;
+    let mut entity = QuotaEntity::default();
+    for _ in 0..count {
+        let kind = match reader.u8()? {
+            1 => QuotaEntityType::User,
+            2 => QuotaEntityType::ClientId,
+            3 => QuotaEntityType::Ip,
+            other => return Err(reader.bad_value(i64::from(other))),
+        };
+        if entity.parts.last_key_value().is_some_and(|(last, _)| *last >= kind) {
+            return Err(reader.bad_value(kind as i64));
+        }
+        entity.parts.insert(kind, reader.text_option()?);
+    }
+    match entity.parts.is_empty() {
+        true => Err(reader.bad_value(0)),
+        false => Ok(entity),
+    }
+}
+
+fn decode_scram(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
+    let name = reader.text()?;
+    let code = reader.u8()?;
+    let mechanism = ScramMechanism::from_code(code as i8).ok_or_else(|| reader.bad_value(i64::from(code)))?;
+    let credential = match reader.bool()? {
+        true => Some(ScramCredential {
+            salt: reader.blob()?,
+            stored_key: reader.blob()?,
+            server_key: reader.blob()?,
+            iterations: reader.i32()?,
+        }),
+        false => None,
+    };
+    Ok(Record::ScramCredential { user: ScramUser { name, mechanism }, credential })
 }

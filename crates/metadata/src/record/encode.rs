@@ -5,7 +5,7 @@ use twinstream_model::NodeId;
 use super::{BATCH_VERSION, BatchBytes, Record, kind};
 use crate::{
     codec::Writer,
-    image::{ConfigResource, PartitionImage},
+    image::{ConfigResource, PartitionImage, QuotaEntity, QuotaEntityType, ScramCredential},
 };
 
 /// Writes a batch.
@@ -49,6 +49,9 @@ fn kind_of(record: &Record) -> u16 {
         Record::RemoveTopic { .. } => kind::REMOVE_TOPIC,
         Record::Config { .. } => kind::CONFIG,
         Record::ProducerIds { .. } => kind::PRODUCER_IDS,
+        Record::FeatureLevel { .. } => kind::FEATURE_LEVEL,
+        Record::ClientQuota { .. } => kind::CLIENT_QUOTA,
+        Record::ScramCredential { .. } => kind::SCRAM_CREDENTIAL,
     }
 }
 
@@ -85,6 +88,27 @@ fn encode_fields(record: &Record, out: &mut Writer) {
             out.i32(node_id.0);
             out.i64(*broker_epoch);
             out.i64(*next_producer_id);
+        }
+        Record::FeatureLevel { name, level } => {
+            out.text(name);
+            out.u16(*level as u16);
+        }
+        Record::ClientQuota { entity, key, value } => {
+            encode_quota_entity(entity, out);
+            out.text(key);
+            out.bool(value.is_some());
+            if let Some(value) = value {
+                out.i64(value.0.to_bits() as i64);
+            }
+        }
+        Record::ScramCredential { user, credential } => {
+            out.text(&user.name);
+            out.u8(user.mechanism as u8);
+            out.bool(credential.is_some());
+            if let Some(ScramCredential { salt, stored_key, server_key, iterations }) = credential {
+                [salt, stored_key, server_key].into_iter().for_each(|bytes| out.blob(bytes));
+                out.i32(*iterations);
+            }
         }
     }
 }
@@ -144,5 +168,25 @@ fn encode_resource(resource: &ConfigResource, out: &mut Writer) {
             out.i32(node_id.0);
         }
         ConfigResource::BrokerDefault => out.u8(3),
+        ConfigResource::Group(group) => {
+            out.u8(4);
+            out.text(group);
+        }
+        ConfigResource::ClientMetrics(subscription) => {
+            out.u8(5);
+            out.text(subscription);
+        }
+    }
+}
+
+fn encode_quota_entity(entity: &QuotaEntity, out: &mut Writer) {
+    out.u32(entity.parts.len() as u32);
+    for (kind, name) in &entity.parts {
+        out.u8(match kind {
+            QuotaEntityType::User => 1,
+            QuotaEntityType::ClientId => 2,
+            QuotaEntityType::Ip => 3,
+        });
+        out.text_option(name.as_deref());
     }
 }

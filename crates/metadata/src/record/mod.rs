@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 pub(crate) use self::encode::encoded_len;
 pub use self::{decode::decode_batch, encode::encode_batch};
-use crate::image::{ConfigResource, PartitionImage};
+use crate::image::{ConfigResource, PartitionImage, QuotaEntity, QuotaValue, ScramCredential, ScramUser};
 
 /// The encoded form of one batch.
 pub type BatchBytes = Vec<u8>;
@@ -108,6 +108,22 @@ pub enum Record {
         broker_epoch: i64,
         next_producer_id: i64,
     },
+    /// A feature is at this level from now on, in the whole cluster.
+    FeatureLevel {
+        name: String,
+        level: i16,
+    },
+    /// A client quota is set, or with no value removed.
+    ClientQuota {
+        entity: QuotaEntity,
+        key: String,
+        value: Option<QuotaValue>,
+    },
+    /// A user's credential is set, or without one removed.
+    ScramCredential {
+        user: ScramUser,
+        credential: Option<ScramCredential>,
+    },
 }
 
 /// The numbers of the record kinds and the newest version of each.
@@ -122,13 +138,16 @@ mod kind {
     pub(super) const CONFIG: u16 = 8;
     pub(super) const PRODUCER_IDS: u16 = 9;
     pub(super) const UNREGISTER_BROKER: u16 = 10;
+    pub(super) const FEATURE_LEVEL: u16 = 11;
+    pub(super) const CLIENT_QUOTA: u16 = 12;
+    pub(super) const SCRAM_CREDENTIAL: u16 = 13;
 
     /// Version 2 came with replication: directories, shutting down, ELR, reassignment. Version 3 of partitions with replicas
-    /// on failed disks.
+    /// on failed disks, version 2 of configs with groups and client metrics.
     pub(super) fn newest_version(kind: u16) -> u16 {
         match kind {
             PARTITION | PARTITION_CHANGE => 3,
-            REGISTER_BROKER | FENCE_BROKER => 2,
+            REGISTER_BROKER | FENCE_BROKER | CONFIG => 2,
             _ => 1,
         }
     }

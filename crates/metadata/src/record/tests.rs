@@ -3,14 +3,19 @@ use twinstream_model::LeaderEpoch;
 use uuid::Uuid;
 
 use super::*;
-use crate::codec::DecodeError;
+use crate::{
+    codec::DecodeError,
+    image::{QuotaEntityType, ScramMechanism},
+};
 
 /// `name hex` per line: the bytes of each record of [`samples_v1`] in version 1. Never changed, only added to.
 const GOLDEN_V1: &str = include_str!("golden_v1.txt");
 /// The bytes of each record of [`samples_v2`], each kind in the newest version of its time. Never changed.
 const GOLDEN_V2: &str = include_str!("golden_v2.txt");
-/// The bytes of each record of [`samples`], each kind in its newest version. Never changed, only added to.
+/// The bytes of each record of [`samples_v3`], each kind in the newest version of its time. Never changed.
 const GOLDEN_V3: &str = include_str!("golden_v3.txt");
+/// The bytes of each record of [`samples`], each kind in its newest version. Never changed, only added to.
+const GOLDEN_V4: &str = include_str!("golden_v4.txt");
 
 fn topic_id() -> TopicId {
     TopicId(Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10))
@@ -82,9 +87,35 @@ fn samples_v2() -> Vec<(&'static str, Record)> {
     samples_with(&[])
 }
 
+/// What the bytes of version 3 read as: it knew of no features, quotas and credentials.
+fn samples_v3() -> Vec<(&'static str, Record)> {
+    samples_with(&[3])
+}
+
 /// One record of each kind, with nothing at its default.
 fn samples() -> Vec<(&'static str, Record)> {
-    samples_with(&[3])
+    let config = |resource| Record::Config { resource, name: "interval.ms".into(), value: Some("5000".into()) };
+    let both = [(QuotaEntityType::User, Some("alice".to_owned())), (QuotaEntityType::ClientId, None)];
+    let clients = QuotaEntity { parts: both.into() };
+    let address = QuotaEntity { parts: [(QuotaEntityType::Ip, Some("10.0.0.1".to_owned()))].into() };
+    let quota = |entity, key: &str, value| Record::ClientQuota { entity, key: key.into(), value };
+    let credential =
+        ScramCredential { salt: vec![1, 2], stored_key: vec![3; 4], server_key: vec![5; 3], iterations: 8192 };
+    let scram = |mechanism, credential| Record::ScramCredential {
+        user: ScramUser { name: "alice".into(), mechanism },
+        credential,
+    };
+    let mut samples = samples_v3();
+    samples.extend([
+        ("config_group", config(ConfigResource::Group("readers".into()))),
+        ("config_client_metrics", config(ConfigResource::ClientMetrics("basic".into()))),
+        ("feature_level", Record::FeatureLevel { name: "metadata.version".into(), level: 30 }),
+        ("client_quota", quota(clients, "producer_byte_rate", Some(QuotaValue(1024.5)))),
+        ("client_quota_removed", quota(address, "connection_creation_rate", None)),
+        ("scram_credential", scram(ScramMechanism::Sha256, Some(credential))),
+        ("scram_credential_removed", scram(ScramMechanism::Sha512, None)),
+    ]);
+    samples
 }
 
 fn samples_with(offline_nodes: &[i32]) -> Vec<(&'static str, Record)> {
@@ -136,12 +167,14 @@ fn unhex(text: &str) -> Vec<u8> {
 fn bytes_of_every_record_kind_stay_as_released() {
     let written: String =
         samples().into_iter().map(|(name, record)| format!("{name} {}\n", hex(&encode_batch(&[record])))).collect();
-    assert_eq!(written, GOLDEN_V3);
+    assert_eq!(written, GOLDEN_V4);
 }
 
 #[test]
 fn released_bytes_still_read_as_the_same_records() {
-    for (golden, samples) in [(GOLDEN_V1, samples_v1()), (GOLDEN_V2, samples_v2()), (GOLDEN_V3, samples())] {
+    let released =
+        [(GOLDEN_V1, samples_v1()), (GOLDEN_V2, samples_v2()), (GOLDEN_V3, samples_v3()), (GOLDEN_V4, samples())];
+    for (golden, samples) in released {
         assert_eq!(golden.lines().count(), samples.len());
         for line in golden.lines() {
             let (name, bytes) = line.split_once(' ').expect("two words");

@@ -64,3 +64,27 @@ fn replacing_configs_drops_what_is_not_named() {
     assert_eq!(cluster.config("a", "retention.ms"), None);
     assert_eq!(cluster.config("a", "retention.bytes"), Some("2"));
 }
+
+#[test]
+fn groups_and_subscriptions_have_rules_of_their_own() {
+    use ConfigOperation::{Append, Delete, Set};
+    let mut cluster = Cluster::of(1);
+    let group = || ConfigResource::Group("readers".into());
+    let session = "consumer.session.timeout.ms";
+    cluster.alter(group(), &[(session, Set, Some("50000"))]).expect("a good value");
+    assert_eq!(cluster.controller.image().config(&group(), session), Some("50000"));
+    for (name, value) in [(session, "60001"), ("retention.ms", "1"), ("consumer.heartbeat.interval.ms", "50001")] {
+        let error = cluster.alter(group(), &[(name, Set, Some(value))]).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidConfig, "{name}={value}");
+    }
+    assert_eq!(cluster.alter(group(), &[(session, Append, Some("1"))]).unwrap_err().code(), ErrorCode::InvalidConfig);
+    cluster.alter(group(), &[(session, Delete, None)]).expect("it is set");
+    assert_eq!(cluster.controller.image().config_resources().count(), 0);
+
+    let basic = || ConfigResource::ClientMetrics("basic".into());
+    cluster.alter(basic(), &[("metrics", Append, Some("a.,b."))]).expect("a list");
+    cluster.alter(basic(), &[("metrics", Append, Some("c."))]).expect("a list");
+    assert_eq!(cluster.controller.image().config(&basic(), "metrics"), Some("a.,b.,c."));
+    let error = cluster.alter(basic(), &[("interval.ms", Set, Some("1"))]).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidRequest);
+}

@@ -4,12 +4,15 @@ mod brokers;
 mod configs;
 mod disks;
 mod elections;
+mod features;
 mod fencing;
 mod holes;
 mod isr_changes;
 mod many;
 mod model;
+mod quotas;
 mod reassignments;
+mod scram;
 mod topics;
 
 use std::time::{Duration, Instant};
