@@ -2,17 +2,22 @@
 //! comment is its name in Kafka's message files.
 
 use kafka_protocol::messages::{
-    AddRaftVoterResponse, AlterConfigsResponse, AlterPartitionReassignmentsResponse, ApiKey, ApiVersionsResponse,
-    CreatePartitionsResponse, CreateTopicsResponse, DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse,
-    DescribeClusterResponse, DescribeConfigsResponse, DescribeGroupsResponse, DescribeLogDirsResponse,
-    DescribeQuorumResponse, DescribeTopicPartitionsResponse, ElectLeadersResponse, FetchResponse,
-    FindCoordinatorResponse, HeartbeatResponse, IncrementalAlterConfigsResponse, InitProducerIdResponse,
-    JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse, ListOffsetsResponse, ListPartitionReassignmentsResponse,
-    MetadataResponse, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse,
-    ProduceResponse, RemoveRaftVoterResponse, SyncGroupResponse, UnregisterBrokerResponse,
+    AddOffsetsToTxnResponse, AddPartitionsToTxnResponse, AddRaftVoterResponse, AlterClientQuotasResponse,
+    AlterConfigsResponse, AlterPartitionReassignmentsResponse, AlterUserScramCredentialsResponse, ApiKey,
+    ApiVersionsResponse, CreateAclsResponse, CreatePartitionsResponse, CreateTopicsResponse, DeleteAclsResponse,
+    DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse, DescribeAclsResponse,
+    DescribeClientQuotasResponse, DescribeClusterResponse, DescribeConfigsResponse, DescribeGroupsResponse,
+    DescribeLogDirsResponse, DescribeProducersResponse, DescribeQuorumResponse, DescribeTopicPartitionsResponse,
+    DescribeTransactionsResponse, DescribeUserScramCredentialsResponse, ElectLeadersResponse, EndTxnResponse,
+    FetchResponse, FindCoordinatorResponse, HeartbeatResponse, IncrementalAlterConfigsResponse, InitProducerIdResponse,
+    JoinGroupResponse, LeaveGroupResponse, ListConfigResourcesResponse, ListGroupsResponse, ListOffsetsResponse,
+    ListPartitionReassignmentsResponse, ListTransactionsResponse, MetadataResponse, OffsetCommitResponse,
+    OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse, ProduceResponse, RemoveRaftVoterResponse,
+    SaslAuthenticateResponse, SaslHandshakeResponse, SyncGroupResponse, TxnOffsetCommitResponse,
+    UnregisterBrokerResponse, UpdateFeaturesResponse, WriteTxnMarkersResponse,
 };
 
-use super::{NEVER, Shape, Shaped, array, blob, fixed, items, option, shapes, structure, text};
+use super::{NEVER, Shape, Shaped, array, blob, fixed, items, option, shapes, structure, text, texts};
 
 /// Elements of all arrays of one answer together: metadata of 200,000 partitions with five replicas each has 2.3
 /// million.
@@ -516,6 +521,123 @@ shapes! {
         fixed(2), // error_code
         text(), // error_message
     ];
+    SaslHandshakeResponse: SaslHandshake, 0, 1, NEVER, &[
+        fixed(2), // error_code
+        texts(), // mechanisms
+    ];
+    SaslAuthenticateResponse: SaslAuthenticate, 0, 2, 2, &[
+        fixed(2), // error_code
+        text(), // error_message
+        blob(), // auth_bytes
+        fixed(8).since(1), // session_lifetime_ms
+    ];
+    DescribeAclsResponse: DescribeAcls, 1, 3, 2, &[
+        fixed(4), // throttle_time_ms
+        fixed(2), // error_code
+        text(), // error_message
+        array(&[ // resources
+            fixed(1), // resource_type
+            text(), // resource_name
+            fixed(1), // pattern_type
+            array(&[ // acls
+                text(), // principal
+                text(), // host
+                fixed(1), // operation
+                fixed(1), // permission_type
+            ]),
+        ]),
+    ];
+    CreateAclsResponse: CreateAcls, 1, 3, 2, &[
+        fixed(4), // throttle_time_ms
+        array(&[ // results
+            fixed(2), // error_code
+            text(), // error_message
+        ]),
+    ];
+    DeleteAclsResponse: DeleteAcls, 1, 3, 2, &[
+        fixed(4), // throttle_time_ms
+        array(&[ // filter_results
+            fixed(2), // error_code
+            text(), // error_message
+            array(&[ // matching_acls
+                fixed(2), // error_code
+                text(), // error_message
+                fixed(1), // resource_type
+                text(), // resource_name
+                fixed(1), // pattern_type
+                text(), // principal
+                text(), // host
+                fixed(1), // operation
+                fixed(1), // permission_type
+            ]),
+        ]),
+    ];
+    DescribeClientQuotasResponse: DescribeClientQuotas, 0, 1, 1, &[
+        fixed(4), // throttle_time_ms
+        fixed(2), // error_code
+        text(), // error_message
+        array(&[ // entries
+            array(&[ // entity
+                text(), // entity_type
+                text(), // entity_name
+            ]),
+            array(&[ // values
+                text(), // key
+                fixed(8), // value
+            ]),
+        ]),
+    ];
+    AlterClientQuotasResponse: AlterClientQuotas, 0, 1, 1, &[
+        fixed(4), // throttle_time_ms
+        array(&[ // entries
+            fixed(2), // error_code
+            text(), // error_message
+            array(&[ // entity
+                text(), // entity_type
+                text(), // entity_name
+            ]),
+        ]),
+    ];
+    DescribeUserScramCredentialsResponse: DescribeUserScramCredentials, 0, 0, 0, &[
+        fixed(4), // throttle_time_ms
+        fixed(2), // error_code
+        text(), // error_message
+        array(&[ // results
+            text(), // user
+            fixed(2), // error_code
+            text(), // error_message
+            array(&[ // credential_infos
+                fixed(1), // mechanism
+                fixed(4), // iterations
+            ]),
+        ]),
+    ];
+    AlterUserScramCredentialsResponse: AlterUserScramCredentials, 0, 0, 0, &[
+        fixed(4), // throttle_time_ms
+        array(&[ // results
+            text(), // user
+            fixed(2), // error_code
+            text(), // error_message
+        ]),
+    ];
+    UpdateFeaturesResponse: UpdateFeatures, 0, 2, 0, &[
+        fixed(4), // throttle_time_ms
+        fixed(2), // error_code
+        text(), // error_message
+        array(&[ // results
+            text(), // feature
+            fixed(2), // error_code
+            text(), // error_message
+        ]).until(1),
+    ];
+    ListConfigResourcesResponse: ListConfigResources, 0, 1, 0, &[
+        fixed(4), // throttle_time_ms
+        fixed(2), // error_code
+        array(&[ // config_resources
+            text(), // resource_name
+            fixed(1).since(1), // resource_type
+        ]),
+    ];
     DescribeTopicPartitionsResponse: DescribeTopicPartitions, 0, 0, 0, &[
         fixed(4), // throttle_time_ms
         array(&[ // topics
@@ -545,6 +667,106 @@ shapes! {
         fixed(4), // throttle_time_ms
         fixed(2), // error_code
         text(), // error_message
+    ];
+    AddPartitionsToTxnResponse: AddPartitionsToTxn, 0, 5, 3, &[
+        fixed(4), // throttle_time_ms
+        fixed(2).since(4), // error_code
+        array(&[ // results_by_transaction
+            text(), // transactional_id
+            array(&[ // topic_results
+                text(), // name
+                array(&[ // results_by_partition
+                    fixed(4), // partition_index
+                    fixed(2), // partition_error_code
+                ]),
+            ]),
+        ])
+        .since(4),
+        array(&[ // results_by_topic_v3_and_below
+            text(), // name
+            array(&[ // results_by_partition
+                fixed(4), // partition_index
+                fixed(2), // partition_error_code
+            ]),
+        ])
+        .until(3),
+    ];
+    AddOffsetsToTxnResponse: AddOffsetsToTxn, 0, 4, 3, &[
+        fixed(4), // throttle_time_ms
+        fixed(2), // error_code
+    ];
+    EndTxnResponse: EndTxn, 0, 5, 3, &[
+        fixed(4), // throttle_time_ms
+        fixed(2), // error_code
+        fixed(8).since(5), // producer_id
+        fixed(2).since(5), // producer_epoch
+    ];
+    DescribeTransactionsResponse: DescribeTransactions, 0, 0, 0, &[
+        fixed(4), // throttle_time_ms
+        array(&[ // transaction_states
+            fixed(2), // error_code
+            text(), // transactional_id
+            text(), // transaction_state
+            fixed(4), // transaction_timeout_ms
+            fixed(8), // transaction_start_time_ms
+            fixed(8), // producer_id
+            fixed(2), // producer_epoch
+            array(&[ // topics
+                text(), // topic
+                items(4), // partitions
+            ]),
+        ]),
+    ];
+    ListTransactionsResponse: ListTransactions, 0, 2, 0, &[
+        fixed(4), // throttle_time_ms
+        fixed(2), // error_code
+        texts(), // unknown_state_filters
+        array(&[ // transaction_states
+            text(), // transactional_id
+            fixed(8), // producer_id
+            text(), // transaction_state
+        ]),
+    ];
+    WriteTxnMarkersResponse: WriteTxnMarkers, 1, 1, 1, &[
+        array(&[ // markers
+            fixed(8), // producer_id
+            array(&[ // topics
+                text(), // name
+                array(&[ // partitions
+                    fixed(4), // partition_index
+                    fixed(2), // error_code
+                ]),
+            ]),
+        ]),
+    ];
+    TxnOffsetCommitResponse: TxnOffsetCommit, 0, 5, 3, &[
+        fixed(4), // throttle_time_ms
+        array(&[ // topics
+            text(), // name
+            array(&[ // partitions
+                fixed(4), // partition_index
+                fixed(2), // error_code
+            ]),
+        ]),
+    ];
+    DescribeProducersResponse: DescribeProducers, 0, 0, 0, &[
+        fixed(4), // throttle_time_ms
+        array(&[ // topics
+            text(), // name
+            array(&[ // partitions
+                fixed(4), // partition_index
+                fixed(2), // error_code
+                text(), // error_message
+                array(&[ // active_producers
+                    fixed(8), // producer_id
+                    fixed(4), // producer_epoch
+                    fixed(4), // last_sequence
+                    fixed(8), // last_timestamp
+                    fixed(4), // coordinator_epoch
+                    fixed(8), // current_txn_start_offset
+                ]),
+            ]),
+        ]),
     ];
     RemoveRaftVoterResponse: RemoveRaftVoter, 0, 0, 0, &[
         fixed(4), // throttle_time_ms

@@ -2,14 +2,18 @@
 //! Kafka's message files. `since` and `until` are versions; NEVER means that no version is flexible.
 
 use kafka_protocol::messages::{
-    AddRaftVoterRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiKey, ApiVersionsRequest,
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AddRaftVoterRequest, AlterClientQuotasRequest,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterUserScramCredentialsRequest, ApiKey,
+    ApiVersionsRequest, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest,
+    DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
     DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
-    DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, DescribeTransactionsRequest,
+    DescribeUserScramCredentialsRequest, ElectLeadersRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest,
     HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest,
-    SyncGroupRequest, UnregisterBrokerRequest,
+    ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
+    ListTransactionsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
+    SyncGroupRequest, TxnOffsetCommitRequest, UnregisterBrokerRequest, UpdateFeaturesRequest, WriteTxnMarkersRequest,
 };
 
 use super::{NEVER, Shape, Shaped, array, blob, fixed, items, option, shapes, structure, text, texts};
@@ -344,6 +348,96 @@ shapes! {
     UnregisterBrokerRequest: UnregisterBroker, 0, 0, 0, &[
         fixed(4), // broker_id
     ];
+    SaslHandshakeRequest: SaslHandshake, 0, 1, NEVER, &[
+        text(), // mechanism
+    ];
+    SaslAuthenticateRequest: SaslAuthenticate, 0, 2, 2, &[
+        blob(), // auth_bytes
+    ];
+    DescribeAclsRequest: DescribeAcls, 1, 3, 2, &[
+        fixed(1), // resource_type_filter
+        text(), // resource_name_filter
+        fixed(1), // pattern_type_filter
+        text(), // principal_filter
+        text(), // host_filter
+        fixed(1), // operation
+        fixed(1), // permission_type
+    ];
+    CreateAclsRequest: CreateAcls, 1, 3, 2, &[
+        array(&[
+            fixed(1), // resource_type
+            text(), // resource_name
+            fixed(1), // resource_pattern_type
+            text(), // principal
+            text(), // host
+            fixed(1), // operation
+            fixed(1), // permission_type
+        ]),
+    ];
+    DeleteAclsRequest: DeleteAcls, 1, 3, 2, &[
+        array(&[
+            fixed(1), // resource_type_filter
+            text(), // resource_name_filter
+            fixed(1), // pattern_type_filter
+            text(), // principal_filter
+            text(), // host_filter
+            fixed(1), // operation
+            fixed(1), // permission_type
+        ]),
+    ];
+    DescribeClientQuotasRequest: DescribeClientQuotas, 0, 1, 1, &[
+        array(&[
+            text(), // entity_type
+            fixed(1), // match_type
+            text(), // match
+        ]),
+        fixed(1), // strict
+    ];
+    AlterClientQuotasRequest: AlterClientQuotas, 0, 1, 1, &[
+        array(&[
+            array(&[
+                text(), // entity_type
+                text(), // entity_name
+            ]),
+            array(&[
+                text(), // key
+                fixed(8), // value
+                fixed(1), // remove
+            ]),
+        ]),
+        fixed(1), // validate_only
+    ];
+    DescribeUserScramCredentialsRequest: DescribeUserScramCredentials, 0, 0, 0, &[
+        array(&[
+            text(), // name
+        ]),
+    ];
+    AlterUserScramCredentialsRequest: AlterUserScramCredentials, 0, 0, 0, &[
+        array(&[
+            text(), // name
+            fixed(1), // mechanism
+        ]),
+        array(&[
+            text(), // name
+            fixed(1), // mechanism
+            fixed(4), // iterations
+            blob(), // salt
+            blob(), // salted_password
+        ]),
+    ];
+    UpdateFeaturesRequest: UpdateFeatures, 0, 2, 0, &[
+        fixed(4), // timeout_ms
+        array(&[
+            text(), // feature
+            fixed(2), // max_version_level
+            fixed(1).until(0), // allow_downgrade
+            fixed(1).since(1), // upgrade_type
+        ]),
+        fixed(1).since(1), // validate_only
+    ];
+    ListConfigResourcesRequest: ListConfigResources, 0, 1, 0, &[
+        items(1).since(1), // resource_types
+    ];
     AddRaftVoterRequest: AddRaftVoter, 0, 0, 0, &[
         text(), // cluster_id
         fixed(4), // timeout_ms
@@ -353,6 +447,84 @@ shapes! {
             text(), // name
             text(), // host
             fixed(2), // port
+        ]),
+    ];
+    AddPartitionsToTxnRequest: AddPartitionsToTxn, 0, 5, 3, &[
+        array(&[ // transactions
+            text(), // transactional_id
+            fixed(8), // producer_id
+            fixed(2), // producer_epoch
+            fixed(1), // verify_only
+            array(&[
+                text(), // name
+                items(4), // partitions
+            ]),
+        ])
+        .since(4),
+        text().until(3), // v3_and_below_transactional_id
+        fixed(8).until(3), // v3_and_below_producer_id
+        fixed(2).until(3), // v3_and_below_producer_epoch
+        array(&[ // v3_and_below_topics
+            text(), // name
+            items(4), // partitions
+        ])
+        .until(3),
+    ];
+    AddOffsetsToTxnRequest: AddOffsetsToTxn, 0, 4, 3, &[
+        text(), // transactional_id
+        fixed(8), // producer_id
+        fixed(2), // producer_epoch
+        text(), // group_id
+    ];
+    EndTxnRequest: EndTxn, 0, 5, 3, &[
+        text(), // transactional_id
+        fixed(8), // producer_id
+        fixed(2), // producer_epoch
+        fixed(1), // committed
+    ];
+    DescribeTransactionsRequest: DescribeTransactions, 0, 0, 0, &[
+        texts(), // transactional_ids
+    ];
+    ListTransactionsRequest: ListTransactions, 0, 2, 0, &[
+        texts(), // state_filters
+        items(8), // producer_id_filters
+        fixed(8).since(1), // duration_filter
+        text().since(2), // transactional_id_pattern
+    ];
+    WriteTxnMarkersRequest: WriteTxnMarkers, 1, 1, 1, &[
+        array(&[
+            fixed(8), // producer_id
+            fixed(2), // producer_epoch
+            fixed(1), // transaction_result
+            array(&[
+                text(), // name
+                items(4), // partition_indexes
+            ]),
+            fixed(4), // coordinator_epoch
+        ]),
+    ];
+    TxnOffsetCommitRequest: TxnOffsetCommit, 0, 5, 3, &[
+        text(), // transactional_id
+        text(), // group_id
+        fixed(8), // producer_id
+        fixed(2), // producer_epoch
+        fixed(4).since(3), // generation_id
+        text().since(3), // member_id
+        text().since(3), // group_instance_id
+        array(&[
+            text(), // name
+            array(&[
+                fixed(4), // partition_index
+                fixed(8), // committed_offset
+                fixed(4).since(2), // committed_leader_epoch
+                text(), // committed_metadata
+            ]),
+        ]),
+    ];
+    DescribeProducersRequest: DescribeProducers, 0, 0, 0, &[
+        array(&[
+            text(), // name
+            items(4), // partition_indexes
         ]),
     ];
     RemoveRaftVoterRequest: RemoveRaftVoter, 0, 0, 0, &[
