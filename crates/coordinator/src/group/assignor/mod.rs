@@ -9,6 +9,10 @@
 //!
 //! Not here: how members get from the old assignment to the new one (`consumer::reconcile`).
 
+mod board;
+mod range;
+mod uniform;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -16,6 +20,8 @@ use twinstream_model::{TopicId, TopicName};
 
 use super::consumer::record::Partitions;
 use super::request::{InstanceId, MemberId};
+pub use range::Range;
+pub use uniform::Uniform;
 
 /// The work to share.
 #[derive(Clone, Debug, Default)]
@@ -54,3 +60,14 @@ pub trait Assignor {
 
     fn assign(&self, spec: &GroupSpec) -> Assignment;
 }
+
+/// The assignors of Kafka, by name, with the one first that a group gets whose members name none.
+pub const ASSIGNORS: [&(dyn Assignor + Sync); 2] = [&Uniform, &Range];
+
+/// The assignor of that name, if there is one.
+pub fn assignor(name: &str) -> Option<&'static (dyn Assignor + Sync)> {
+    ASSIGNORS.into_iter().find(|assignor| assignor.name() == name)
+}
+
+#[cfg(test)]
+mod tests;
