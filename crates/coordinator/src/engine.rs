@@ -7,7 +7,7 @@
 //! handle_request ─▶ decide ─▶ records? ─▶ poll_append ─▶ (the driver appends) ─▶ handle_appended ─▶ replay ─▶ stored
 //! handle_timeout ─▶ expire ─┘     │no                                        └▶ handle_append_failed ─▶ not_stored
 //!                                 ▼
-//!                     answers wait for handle_committed ─▶ poll_answer
+//!         answers and effects wait for handle_committed ─▶ poll_answer, poll_effect
 //! ```
 //!
 //! Invariants:
@@ -18,9 +18,12 @@
 //! - E3 Answers leave in the order in which they were decided.
 //! - E4 No answer waits for its commit longer than the time limit (Kafka's `offsets.commit.timeout.ms`); then it
 //!   leaves as a failure that says nothing about the outcome: the records may be committed later.
+//! - E5 An effect leaves when an answer would, but waits for its commit as long as that takes. Effects of records
+//!   that were not stored are dropped, and so are all that are left when the shard moves away: what stored state
+//!   says is unfinished, `loaded` asks for again.
 //!
 //! The driver calls, after each `handle_*`: `poll_append` until `None` (append, then `handle_appended` or
-//! `handle_append_failed`), `poll_event`, `poll_answer`, then sleeps until `poll_deadline`.
+//! `handle_append_failed`), `poll_event`, `poll_answer`, `poll_effect`, then sleeps until `poll_deadline`.
 //!
 //! Not here: encoding, the log, tasks. The number of answers that wait is bounded by the driver: one per
 //! connection that has a request here.
@@ -55,6 +58,8 @@ pub trait Shard {
     type Event;
     /// What is left to do when the records of a decision are in the log, or could not be stored.
     type Then;
+    /// Something to be done outside of the shard, once it is decided for good; [`NoEffect`] if there is nothing.
+    type Effect;
 
     /// Decides a request. May change volatile state, never what is stored.
     fn decide(&mut self, now: Now, token: Token, request: Self::Request) -> Decision<Self>;
@@ -74,7 +79,7 @@ pub trait Shard {
     /// Turns an answer whose records could not be stored into its failure.
     fn failed(answer: Self::Answer, error: ErrorCode) -> Self::Answer;
 
-    /// Everything that the log held was replayed: arm deadlines.
+    /// Everything that the log held was replayed: arm deadlines, and have done again what is unfinished.
     fn loaded(&mut self, now: Now) -> Decision<Self>;
 
     /// Answers all that is parked inside, because the shard moves away.
@@ -86,17 +91,22 @@ pub trait Shard {
     fn record_bytes(record: &Self::Record) -> usize;
 }
 
+/// The effect of a shard that does nothing but store and answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoEffect {}
+
 /// What a shard wants done.
 pub struct Decision<S: Shard + ?Sized> {
     pub records: Vec<S::Record>,
     pub answers: Vec<(Token, S::Answer)>,
     pub events: Vec<S::Event>,
     pub then: Option<S::Then>,
+    pub effects: Vec<S::Effect>,
 }
 
 impl<S: Shard + ?Sized> Default for Decision<S> {
     fn default() -> Self {
-        Decision { records: Vec::new(), answers: Vec::new(), events: Vec::new(), then: None }
+        Decision { records: Vec::new(), answers: Vec::new(), events: Vec::new(), then: None, effects: Vec::new() }
     }
 }
 
@@ -112,6 +122,7 @@ struct Append<S: Shard> {
     records: VecDeque<S::Record>,
     chunk_len: usize, // how many of the first records the driver is asked to append now
     answers: Vec<(Token, S::Answer)>,
+    effects: Vec<S::Effect>,
     then: Option<S::Then>,
 }
 
@@ -132,6 +143,8 @@ pub struct Engine<S: Shard> {
     commit_timeout_ms: u64,
     waiting: VecDeque<Waiting<S::Answer>>, // invariant: offsets ascend, and so do deadlines
     ready: VecDeque<(Token, S::Answer)>,
+    waiting_effects: VecDeque<(Offset, S::Effect)>, // invariant: offsets ascend
+    ready_effects: VecDeque<S::Effect>,
     events: VecDeque<S::Event>,
 }
 
@@ -146,6 +159,8 @@ impl<S: Shard> Engine<S> {
             commit_timeout_ms,
             waiting: VecDeque::new(),
             ready: VecDeque::new(),
+            waiting_effects: VecDeque::new(),
+            ready_effects: VecDeque::new(),
             events: VecDeque::new(),
         }
     }
@@ -225,9 +240,12 @@ impl<S: Shard> Engine<S> {
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.offset <= self.committed) {
             self.ready.push_back((waiting.token, waiting.answer));
         }
+        while let Some((_, effect)) = self.waiting_effects.pop_front_if(|(offset, _)| *offset <= self.committed) {
+            self.ready_effects.push_back(effect);
+        }
     }
 
-    /// The shard moves away: every answer that is still owed becomes `error`.
+    /// The shard moves away: every answer that is still owed becomes `error`, and no effect leaves.
     pub fn handle_unload(&mut self, error: ErrorCode) {
         let in_flight = self.append.take().map(|append| append.answers).unwrap_or_default();
         let waiting = self.waiting.drain(..).map(|waiting| (waiting.token, waiting.answer));
@@ -235,11 +253,18 @@ impl<S: Shard> Engine<S> {
             self.ready.push_back((token, S::failed(answer, error)));
         }
         self.ready.extend(self.shard.unload(error));
+        self.waiting_effects.clear();
+        self.ready_effects.clear();
     }
 
     /// The next answer that may leave.
     pub fn poll_answer(&mut self) -> Option<(Token, S::Answer)> {
         self.ready.pop_front()
+    }
+
+    /// The next effect that may leave.
+    pub fn poll_effect(&mut self) -> Option<S::Effect> {
+        self.ready_effects.pop_front()
     }
 
     /// The next thing to log.
@@ -262,21 +287,24 @@ impl<S: Shard> Engine<S> {
         self.events.extend(decision.events);
         if decision.records.is_empty() {
             debug_assert!(decision.then.is_none(), "a decision without records has nothing to wait for");
-            self.hold(now, decision.answers);
+            self.hold(now, decision.answers, decision.effects);
             return;
         }
-        let records = VecDeque::from(decision.records);
+        let Decision { records, answers, effects, then, .. } = decision;
+        let records = VecDeque::from(records);
         let chunk_len = chunk_len::<S>(&records);
-        self.append = Some(Append { records, chunk_len, answers: decision.answers, then: decision.then });
+        self.append = Some(Append { records, chunk_len, answers, effects, then });
     }
 
     fn finish(&mut self, now: Now, error: Option<ErrorCode>) {
         let Some(append) = self.append.take() else { return };
-        let answers = match error {
-            None => append.answers,
-            Some(error) => append.answers.into_iter().map(|(t, a)| (t, S::failed(a, error))).collect(),
-        };
-        self.hold(now, answers);
+        match error {
+            None => self.hold(now, append.answers, append.effects),
+            Some(error) => {
+                let failed = append.answers.into_iter().map(|(token, answer)| (token, S::failed(answer, error)));
+                self.hold(now, failed.collect(), Vec::new());
+            }
+        }
         if let Some(then) = append.then {
             let decision = match error {
                 None => self.shard.stored(now, then),
@@ -286,13 +314,20 @@ impl<S: Shard> Engine<S> {
         }
     }
 
-    fn hold(&mut self, now: Now, answers: Vec<(Token, S::Answer)>) {
+    fn hold(&mut self, now: Now, answers: Vec<(Token, S::Answer)>, effects: Vec<S::Effect>) {
         let due_ms = now.monotonic_ms.saturating_add(self.commit_timeout_ms);
         for (token, answer) in answers {
             if self.log_end <= self.committed {
                 self.ready.push_back((token, answer));
             } else {
                 self.waiting.push_back(Waiting { offset: self.log_end, due_ms, token, answer });
+            }
+        }
+        for effect in effects {
+            if self.log_end <= self.committed {
+                self.ready_effects.push_back(effect);
+            } else {
+                self.waiting_effects.push_back((self.log_end, effect));
             }
         }
     }
@@ -309,6 +344,25 @@ fn chunk_len<S: Shard>(records: &VecDeque<S::Record>) -> usize {
         bytes <= APPEND_BYTES_MAX
     });
     fits.count().max(usize::from(!records.is_empty()))
+}
+
+/// What a client is told when the log refused our records: clients know these codes from Kafka, and each
+/// tells them to look for the coordinator again, to retry, or that it is no use.
+pub(crate) fn append_error(error: ErrorCode) -> ErrorCode {
+    match error {
+        ErrorCode::UnknownTopicOrPartition
+        | ErrorCode::NotEnoughReplicas
+        | ErrorCode::NotEnoughReplicasAfterAppend
+        | ErrorCode::RequestTimedOut => ErrorCode::CoordinatorNotAvailable,
+        ErrorCode::NotLeaderOrFollower
+        | ErrorCode::FencedLeaderEpoch
+        | ErrorCode::UnknownLeaderEpoch
+        | ErrorCode::KafkaStorageError => ErrorCode::NotCoordinator,
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge | ErrorCode::InvalidFetchSize => {
+            ErrorCode::UnknownServerError
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]

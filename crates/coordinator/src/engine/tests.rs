@@ -21,11 +21,13 @@ impl Shard for Sum {
     type Record = i64;
     type Event = String;
     type Then = &'static str;
+    type Effect = i64; // an odd sum, to be told to the world
 
     fn decide(&mut self, _now: Now, token: Token, steps: Vec<i64>) -> Decision<Self> {
         let sum = self.value + steps.iter().sum::<i64>();
         let then = (!steps.is_empty()).then_some("steps");
-        Decision { records: steps, answers: vec![(token, Answer::Value(sum))], events: vec![], then }
+        let effects = odd(sum);
+        Decision { records: steps, answers: vec![(token, Answer::Value(sum))], events: vec![], then, effects }
     }
 
     fn expire(&mut self, now: Now) -> Option<Decision<Self>> {
@@ -50,7 +52,7 @@ impl Shard for Sum {
     }
 
     fn loaded(&mut self, _now: Now) -> Decision<Self> {
-        Decision::default()
+        Decision { effects: odd(self.value), ..Decision::default() }
     }
 
     fn unload(&mut self, error: ErrorCode) -> Vec<(Token, Answer)> {
@@ -64,6 +66,10 @@ impl Shard for Sum {
     fn record_bytes(_record: &i64) -> usize {
         1
     }
+}
+
+fn odd(sum: i64) -> Vec<i64> {
+    if sum % 2 == 0 { Vec::new() } else { vec![sum] }
 }
 
 const COMMIT_TIMEOUT_MS: u64 = 50;
@@ -189,4 +195,47 @@ fn answer_that_waits_too_long_for_its_commit_fails_and_the_next_ones_keep_their_
     engine.handle_committed(Offset(1));
     assert_eq!(engine.poll_answer(), Some((Token(2), Answer::Value(3))), "what was committed late stays in the state");
     assert_eq!(engine.poll_deadline(), None);
+}
+
+#[test]
+fn effect_leaves_when_its_records_are_committed_however_long_that_takes() {
+    let mut engine = loaded(Sum::default());
+    engine.handle_request(NOW, Token(1), vec![3]);
+    assert_eq!(engine.poll_effect(), None);
+    engine.handle_appended(NOW, Offset(0));
+    assert_eq!(engine.poll_effect(), None, "the log could lose it");
+    let late = Now { monotonic_ms: NOW.monotonic_ms + COMMIT_TIMEOUT_MS, ..NOW };
+    assert!(engine.handle_timeout(late), "the answer gives up");
+    assert_eq!(engine.poll_effect(), None);
+    engine.handle_committed(Offset(1));
+    assert_eq!(engine.poll_effect(), Some(3));
+    engine.handle_request(NOW, Token(2), vec![]);
+    assert_eq!(engine.poll_effect(), Some(3), "nothing to wait for");
+    assert_eq!(engine.poll_effect(), None);
+}
+
+#[test]
+fn effect_of_refused_records_is_dropped() {
+    let mut engine = loaded(Sum::default());
+    engine.handle_request(NOW, Token(1), vec![3]);
+    engine.handle_append_failed(NOW, ErrorCode::KafkaStorageError);
+    engine.handle_committed(Offset(9));
+    assert_eq!(engine.poll_effect(), None);
+}
+
+#[test]
+fn unloading_drops_effects_and_loading_asks_for_them_again() {
+    let mut engine = loaded(Sum::default());
+    engine.handle_request(NOW, Token(1), vec![3]);
+    engine.handle_appended(NOW, Offset(0));
+    engine.handle_committed(Offset(1));
+    engine.handle_unload(ErrorCode::NotCoordinator);
+    assert_eq!(engine.poll_effect(), None);
+
+    let mut next = Engine::new(Sum::default(), COMMIT_TIMEOUT_MS);
+    next.load(Offset(0), &3);
+    next.handle_loaded(NOW, Offset(1), Offset(0));
+    assert_eq!(next.poll_effect(), None, "what it loaded is not committed in its own leadership");
+    next.handle_committed(Offset(1));
+    assert_eq!(next.poll_effect(), Some(3));
 }

@@ -5,22 +5,17 @@
 //! version of their layout. Written: offset commits as version 4, or 1 when the commit names its own
 //! retention; group metadata as version 3. Read: every version that Kafka 4.3 reads (0 to 4 of both).
 //!
-//! A kind of record that we do not know may come from a newer release and is skipped by the loader, with a
-//! warning, as Kafka does. A *value* newer than we know under a key that we do know is refused: to skip it
-//! would mean to lose an offset silently.
-
-mod cursor;
+//! What is not known is treated as `crate::codec` says.
 
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use thiserror::Error;
 use twinstream_model::{GroupId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
 use uuid::Uuid;
 
-use self::cursor::{Reader, Writer};
 use super::record::{CommittedOffset, GroupMetadata, OffsetKey, Record, StoredMember};
 use super::request::{Generation, InstanceId, MemberId};
+use crate::codec::{DecodeError, EncodeError, Encoded, Reader, Writer};
 
 const OFFSET_COMMIT_KEY_LEGACY: i16 = 0;
 const OFFSET_COMMIT_KEY: i16 = 1;
@@ -33,38 +28,6 @@ const GROUP_METADATA_VALUE_MAX: i16 = 4;
 const FLEXIBLE_FROM: i16 = 4; // of both values
 
 const TAG_TOPIC_ID: u32 = 0; // of OffsetCommitValue
-
-/// Why bytes are no record.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum DecodeError {
-    #[error("record of kind {0} is not known to this release")]
-    UnknownKind(i16),
-    #[error(
-        "{what} has version {version}, this release reads up to {max}: it was written by a newer release, \
-         start that one"
-    )]
-    UnknownVersion { what: &'static str, version: i16, max: i16 },
-    #[error("record without a key")]
-    NoKey,
-    #[error("{what} ends early or is malformed")]
-    Malformed { what: &'static str },
-}
-
-/// Why a record cannot be written.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{field} has {len} bytes, the record format allows {max}")]
-pub struct EncodeError {
-    pub field: &'static str,
-    pub len: usize,
-    pub max: usize,
-}
-
-/// The bytes of a record; a value of `None` is a tombstone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded {
-    pub key: Bytes,
-    pub value: Option<Bytes>,
-}
 
 pub fn encode(record: &Record) -> Result<Encoded, EncodeError> {
     match record {

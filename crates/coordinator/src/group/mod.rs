@@ -23,6 +23,7 @@ mod member;
 mod offsets; // commit, fetch, delete, expiry
 mod rebalance; // prepare, complete, and the deadlines between
 mod record;
+pub mod regex; // patterns, in the dialect of RE2/J
 mod request;
 mod state;
 pub(crate) mod subscription;
@@ -32,7 +33,7 @@ use std::collections::BTreeMap;
 
 use twinstream_model::{ErrorCode, GroupId, Offset};
 
-pub use codec::{DecodeError, EncodeError, Encoded, decode, encode};
+pub use codec::{decode, encode};
 pub use config::GroupConfig;
 pub use record::{CommittedOffset, GroupMetadata, OffsetKey, Record, StoredMember};
 pub use request::{
@@ -42,7 +43,8 @@ pub use request::{
     SyncAnswer,
 };
 
-use crate::engine::{Now, Shard, Token};
+pub use crate::codec::{DecodeError, EncodeError, Encoded};
+use crate::engine::{NoEffect, Now, Shard, Token, append_error};
 use crate::{Deadlines, engine};
 use state::Group;
 
@@ -189,6 +191,7 @@ impl Shard for GroupShard {
     type Record = Record;
     type Event = Event;
     type Then = Then;
+    type Effect = NoEffect;
 
     fn decide(&mut self, now: Now, token: Token, request: Request) -> Decision {
         match request {
@@ -282,25 +285,6 @@ impl Shard for GroupShard {
 
     fn record_bytes(record: &Record) -> usize {
         record.approximate_bytes()
-    }
-}
-
-/// What a client is told when the log refused our records: clients know these codes from Kafka, and each
-/// tells them to look for the coordinator again, to retry, or that it is no use.
-fn append_error(error: ErrorCode) -> ErrorCode {
-    match error {
-        ErrorCode::UnknownTopicOrPartition
-        | ErrorCode::NotEnoughReplicas
-        | ErrorCode::NotEnoughReplicasAfterAppend
-        | ErrorCode::RequestTimedOut => ErrorCode::CoordinatorNotAvailable,
-        ErrorCode::NotLeaderOrFollower
-        | ErrorCode::FencedLeaderEpoch
-        | ErrorCode::UnknownLeaderEpoch
-        | ErrorCode::KafkaStorageError => ErrorCode::NotCoordinator,
-        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge | ErrorCode::InvalidFetchSize => {
-            ErrorCode::UnknownServerError
-        }
-        other => other,
     }
 }
 

@@ -326,6 +326,11 @@ impl TransactionState {
         matches!(self, TransactionState::PrepareCommit | TransactionState::PrepareAbort)
     }
 
+    /// Whether records have this state.
+    pub(super) fn is_stored(self) -> bool {
+        !matches!(self, TransactionState::Dead | TransactionState::PrepareEpochFence)
+    }
+
     /// Whether there is no transaction, so that the id may be forgotten after a while.
     pub fn is_idle(self) -> bool {
         matches!(self, TransactionState::Empty | TransactionState::CompleteCommit | TransactionState::CompleteAbort)
