@@ -253,13 +253,16 @@ pub(crate) async fn kept(ctx: &RequestContext, promise: &mut Promise<Response>) 
 }
 
 /// Runs a handler. `None` if it panicked, which is logged and counted and costs nobody else anything.
-async fn contained<T>(ctx: &RequestContext, handling: impl Future<Output = T>) -> Option<T> {
-    // Boxed, so that an idle connection does not carry the largest handler's state.
-    match Box::pin(AssertUnwindSafe(handling).catch_unwind()).await {
-        Ok(answer) => Some(answer),
-        Err(panic) => {
-            report_panic(ctx, panic.as_ref());
-            None
+fn contained<T>(ctx: &RequestContext, handling: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+    // Boxed here and not behind the first await, so that an idle connection does not carry the largest handler's state.
+    let handling = Box::pin(AssertUnwindSafe(handling).catch_unwind());
+    async move {
+        match handling.await {
+            Ok(answer) => Some(answer),
+            Err(panic) => {
+                report_panic(ctx, panic.as_ref());
+                None
+            }
         }
     }
 }

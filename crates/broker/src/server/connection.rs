@@ -19,7 +19,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -208,7 +208,7 @@ impl Connection {
             response
         } else {
             self.until_serving(&ctx, memory.as_ref()).await?;
-            let handling = handlers::dispatch(&self.broker, &ctx, bytes, memory);
+            let handling = pin!(handlers::dispatch(&self.broker, &ctx, bytes, memory));
             match handlers::waits_for_others(ctx.api_key) {
                 true => watched(&self.stream, &self.departed, handling).await?,
                 false => handling.await?,
@@ -350,8 +350,11 @@ async fn first_kept(promised: &mut VecDeque<Promised>) -> Result<Response, Strin
 }
 
 /// Waits for a handler, and tells it when the client has gone. It is not given up: it knows best how to end.
-async fn watched<T>(stream: &TcpStream, gone: &CancellationToken, handling: impl Future<Output = T>) -> T {
-    let mut handling = pin!(handling);
+async fn watched<T>(
+    stream: &TcpStream,
+    gone: &CancellationToken,
+    mut handling: Pin<&mut impl Future<Output = T>>,
+) -> T {
     tokio::select! {
         biased;
         done = &mut handling => return done,
