@@ -14,8 +14,7 @@ use support::records::{
     topic_name, values,
 };
 use support::{Client, TestBroker};
-use twinstream_model::{ProducerEpoch, ProducerId};
-use twinstream_protocol::batch::{BatchBuilder, BatchMut, ProducerStamp};
+use twinstream_protocol::batch::BatchMut;
 use uuid::Uuid;
 
 async fn broker_with(dir: &tempfile::TempDir, topic: &str, configs: &[(&str, &str)]) -> (TestBroker, Client) {
@@ -196,12 +195,6 @@ async fn transactions_are_refused_plainly() {
     let (broker, mut client) = broker_with(&dir, "t", &[]).await;
     assert_eq!(client.call(init_producer_id(Some("tx"), 60_000), 4).await.error_code, 42);
     assert_eq!(client.call(init_producer_id(Some("tx"), 1_000_000_000), 4).await.error_code, 50);
-    let stamp = ProducerStamp { id: ProducerId(1), epoch: ProducerEpoch(0), base_sequence: 0 };
-    let mut builder = BatchBuilder::new().with_producer(stamp).with_transactional();
-    builder.append(1_700_000_000_000, None, Some(b"v"), []);
-    let answer = produce(&mut client, "t", 0, builder.build().unwrap().into()).await;
-    assert_eq!(answer.error_code, 48);
-    assert!(answer.error_message.unwrap().contains("transactional"));
     broker.stop().await.unwrap();
 }
 

@@ -119,8 +119,12 @@ pub enum AppendError {
     InvalidBatch(String),
     #[error("{} of the records are not valid: {}", faults.len(), faults.first().map_or("", |f| f.message))]
     InvalidRecords { kind: RecordFaultKind, faults: Vec<RecordFault> },
-    #[error("transactional records are not supported yet, produce without a transactional id")]
-    Transactional,
+    #[error("producer {id} has no transaction of epoch {epoch} that is open in this partition and was not found to belong to one, abort the transaction and begin it again")]
+    NotInTransaction { id: ProducerId, epoch: ProducerEpoch },
+    #[error("producer {id} has a transaction open in this partition, so its records must be transactional")]
+    OutsideTransaction { id: ProducerId },
+    #[error("marker for producer {id} is of coordinator epoch {found}, the log has seen epoch {current}")]
+    CoordinatorFenced { id: ProducerId, found: i32, current: i32 },
     #[error("producer {id} of epoch {epoch} sent sequence {found}, expected was {expected}")]
     OutOfOrderSequence { id: ProducerId, epoch: ProducerEpoch, expected: i32, found: i32 },
     #[error("producer {id} sent epoch {epoch}, the log has seen epoch {current}")]

@@ -26,6 +26,7 @@ mod flusher;
 mod index;
 mod metrics;
 mod open_files;
+mod origin;
 mod page_cache;
 mod partition_log;
 mod producers;
@@ -48,12 +49,14 @@ pub use error::{AppendError, LogError, ReadError, RecordFault, RecordFaultKind};
 pub use flusher::{Flush, Flusher};
 pub use metrics::LogMetrics;
 pub use open_files::OpenFiles;
+pub use origin::{MarkerEpoch, Origin};
 pub use page_cache::{bring_into_memory, is_in_memory};
 pub use partition_log::FlushMark;
 pub use partition_log::{
-    Appended, FollowerAppended, Identity, Maintained, Opening, Origin, PartitionLog, ReadResult, Repaired,
+    Appended, FollowerAppended, Identity, Maintained, Opening, PartitionLog, ReadResult, Repaired,
     TimestampedOffset, Truncated, compare_identity, write_identity,
 };
+pub use producers::{ActiveProducer, Applicant, VerificationGuard};
 pub use scrub::{ScrubCursor, Scrubbed};
 pub use slice::{FileSlice, Readiness};
 pub use transactions::AbortedTransaction;

@@ -20,6 +20,7 @@ mod flush; // to the disk, and what follows when that fails
 mod follow; // a follower's appends and cuts
 mod identity; // which topic a folder belongs to
 mod isolation; // readers of committed records
+mod producing; // what is known of producers
 mod read; // readers: by offset, by time, by epoch
 mod recovery; // opening a folder
 mod retention; // old segments go, deleted files go
@@ -40,12 +41,12 @@ use crate::directory::Unflushed;
 use crate::epochs::Epochs;
 use crate::metrics::LogMetrics;
 use crate::open_files::Place;
-use crate::producers::Producers;
+use crate::producers::{Producers, Verifications};
 use crate::segment::Segment;
 use crate::transactions::Transactions;
 use crate::txn_index::TxnIndexes;
 use crate::validate::{self, Prepared};
-use crate::{AppendError, Disk, LogConfig, LogError};
+use crate::{AppendError, Disk, LogConfig, LogError, Origin};
 
 use cuts::Cuts;
 pub use damage::Repaired;
@@ -59,15 +60,6 @@ use snapshots::Snapshots;
 
 /// Ties a folder to a topic id, in Kafka's format.
 pub(crate) const METADATA_FILE: &str = "partition.metadata";
-
-/// Who wrote the records of an append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A producer: everything is checked.
-    Client,
-    /// A coordinator of this broker: may write control batches and several batches at once.
-    Coordinator,
-}
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +121,7 @@ pub struct PartitionLog {
 #[derive(Debug)]
 struct Writer {
     producers: Producers,
+    verifications: Verifications,
     snapshots: Snapshots,
     unflushed_records: i64,
     last_flush_ms: i64,
@@ -208,10 +201,10 @@ impl PartitionLog {
         let mut batches = validate::prepare(records, origin, &config, now)?;
         let mut writer = self.writer.lock();
         self.check_usable()?;
-        if let Some(repeated) = self.check_sequences(&writer.producers, &batches)? {
+        if let Some(repeated) = self.check_producers(&writer, &batches, origin)? {
             return Ok(repeated);
         }
-        if origin == Origin::Client {
+        if origin.is_client() {
             self.check_room(records.len())?;
         }
         let base_offset = self.log_end_offset();
@@ -253,27 +246,6 @@ impl PartitionLog {
         writer.unflushed_records += records;
         self.unflushed.add(bytes as u64);
         writer.unflushed_records >= config.flush_messages
-    }
-
-    fn check_sequences(
-        &self,
-        producers: &Producers,
-        batches: &[Prepared<'_>],
-    ) -> Result<Option<Appended>, AppendError> {
-        for batch in batches {
-            if let Some(repeated) = producers.check(&batch.header)? {
-                return Ok(Some(Appended {
-                    base_offset: repeated.base_offset(),
-                    last_offset: repeated.last_offset,
-                    log_append_time: batch.header.attributes.is_log_append_time().then_some(repeated.timestamp),
-                    log_start_offset: self.log_start_offset(),
-                    duplicate: true,
-                    bytes: 0,
-                    records: 0,
-                }));
-            }
-        }
-        Ok(None)
     }
 
     /// Writes batches that have their offsets. All go into one segment if they fit, else batch by batch.

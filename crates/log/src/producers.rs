@@ -6,12 +6,15 @@
 //! `.snapshot` file.
 //!
 //! A producer may have one transaction open; its first batch and its marker are noted on the way, so that whoever replays
-//! knows of every transaction that begins and ends.
+//! knows of every transaction that begins and ends. A batch that would begin one needs the word of its coordinator
+//! (`verification`), else a batch that was long on its way would begin a transaction that nobody ends.
 //!
-//! Invariants: the batches of an entry are consecutive; a producer with an open transaction is not forgotten. Not here:
-//! what open transactions mean to readers (`transactions`), the wire codes of refusals.
+//! Invariants: the batches of an entry are consecutive; a producer with an open transaction is not forgotten; an epoch, of
+//! a producer or of the coordinator that ends its transactions, never goes back. Not here: what open transactions mean to
+//! readers (`transactions`), the wire codes of refusals.
 
 mod snapshot; // the file format
+mod verification; // producers that wait for the word of their coordinator
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -20,7 +23,10 @@ use twinstream_model::{Offset, ProducerEpoch, ProducerId};
 use twinstream_protocol::batch::{BatchHeader, NO_SEQUENCE, NO_TIMESTAMP, add_sequence};
 
 use crate::transactions::{Completed, Marker, Step};
-use crate::{AppendError, LogError};
+use crate::{AppendError, LogError, MarkerEpoch, Origin};
+
+pub(crate) use verification::{Verification, Verifications};
+pub use verification::{Applicant, VerificationGuard};
 
 /// Batches that a producer may have in flight, so also the repetitions that can reach us.
 const BATCHES_REMEMBERED: usize = 5;
@@ -59,6 +65,21 @@ pub(crate) struct LastRecord {
     pub(crate) epoch: ProducerEpoch,
 }
 
+/// A producer as an operator sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    /// [`NO_SEQUENCE`] if it wrote nothing in its epoch.
+    pub last_sequence: i32,
+    /// Of its newest batch or marker.
+    pub last_timestamp: i64,
+    /// Of the newest marker, -1 without one.
+    pub coordinator_epoch: i32,
+    /// Where its open transaction begins.
+    pub open_since: Option<Offset>,
+}
+
 /// A batch that was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Remembered {
@@ -93,31 +114,80 @@ impl Remembered {
 }
 
 impl Producers {
-    /// Decides about a batch that has no offset yet: new (`None`), a repetition, or refused.
-    pub(crate) fn check(&self, header: &BatchHeader) -> Result<Option<Remembered>, AppendError> {
-        // Markers and what coordinators write have no sequence.
-        if !header.is_idempotent() || header.base_sequence == NO_SEQUENCE {
-            return Ok(None);
+    /// Decides about a batch of records that has no offset yet: new (`None`), a repetition, or refused. `verification` is
+    /// what its producer waits for.
+    pub(crate) fn check(
+        &self,
+        header: &BatchHeader,
+        origin: Origin,
+        verification: Option<&Verification>,
+    ) -> Result<Option<Remembered>, AppendError> {
+        let known = self.entries.get(&header.producer_id);
+        if let Some(producer) = known {
+            producer.check_epoch(header)?;
+            if let Some(repeated) = producer.find_repeated(header) {
+                return Ok(Some(*repeated));
+            }
         }
-        let Some(producer) = self.entries.get(&header.producer_id) else {
-            return Ok(None); // Nothing is known any more, so any sequence may be the next one (KIP-360).
+        if header.attributes.is_transactional() {
+            check_transaction(known, header, origin, verification)?;
+        }
+        // What coordinators write has no sequence.
+        if header.base_sequence != NO_SEQUENCE {
+            check_sequence(known, header, verification)?;
+        }
+        match known {
+            Some(producer) if producer.open.is_some() && !header.attributes.is_transactional() => {
+                Err(AppendError::OutsideTransaction { id: header.producer_id })
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Decides about the end of a transaction.
+    pub(crate) fn check_marker(
+        &self,
+        header: &BatchHeader,
+        marker: Option<Marker>,
+        origin: Origin,
+    ) -> Result<(), AppendError> {
+        let Some(producer) = self.entries.get(&header.producer_id) else { return Ok(()) };
+        producer.check_epoch(header)?;
+        // Whoever loads the transaction anew, or did not hear the answer, writes the marker again (KAFKA-19999).
+        let is_repeated = producer.open.is_none();
+        let is_newer = header.producer_epoch > producer.epoch;
+        if origin == Origin::Marker(MarkerEpoch::Newer) && !is_newer && !is_repeated {
+            return Err(producer.stale(header));
+        }
+        match marker {
+            Some(marker) if marker.coordinator_epoch < producer.coordinator_epoch => {
+                let (found, current) = (marker.coordinator_epoch, producer.coordinator_epoch);
+                Err(AppendError::CoordinatorFenced { id: header.producer_id, found, current })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the producer's transaction is open. One of a newer epoch is not the one that is known.
+    pub(crate) fn has_open(&self, id: ProducerId, epoch: ProducerEpoch) -> Result<bool, AppendError> {
+        match self.entries.get(&id) {
+            Some(producer) if epoch < producer.epoch => {
+                Err(AppendError::InvalidProducerEpoch { id, epoch, current: producer.epoch })
+            }
+            known => Ok(known.is_some_and(|producer| producer.is_open_in(epoch))),
+        }
+    }
+
+    pub(crate) fn active(&self) -> Vec<ActiveProducer> {
+        let view = |(id, producer): (&ProducerId, &Producer)| ActiveProducer {
+            id: *id,
+            epoch: producer.epoch,
+            last_sequence: producer.batches.back().map_or(NO_SEQUENCE, |batch| batch.last_sequence),
+            last_timestamp: producer.timestamp,
+            coordinator_epoch: producer.coordinator_epoch,
+            open_since: producer.open,
         };
-        if header.producer_epoch < producer.epoch {
-            return Err(AppendError::InvalidProducerEpoch {
-                id: header.producer_id,
-                epoch: header.producer_epoch,
-                current: producer.epoch,
-            });
-        }
-        if header.producer_epoch > producer.epoch {
-            return expect_sequence(header, 0).map(|()| None);
-        }
-        if let Some(repeated) = producer.batches.iter().find(|batch| batch.repeats(header)) {
-            return Ok(Some(*repeated));
-        }
-        let last = producer.batches.back().map_or(NO_SEQUENCE, |batch| batch.last_sequence);
-        let expected = if last == NO_SEQUENCE { 0 } else { add_sequence(last, 1) };
-        expect_sequence(header, expected).map(|()| None)
+        self.entries.iter().map(view).collect()
     }
 
     /// Takes in a batch that stands in the log, with the marker if it is a control batch that has one. Returns what it
@@ -249,10 +319,70 @@ impl Producer {
         Some(Step::Ended(Completed { producer_id, first, last, outcome: marker.outcome }))
     }
 
+    fn check_epoch(&self, header: &BatchHeader) -> Result<(), AppendError> {
+        if header.producer_epoch < self.epoch { Err(self.stale(header)) } else { Ok(()) }
+    }
+
+    fn stale(&self, header: &BatchHeader) -> AppendError {
+        let (id, epoch) = (header.producer_id, header.producer_epoch);
+        AppendError::InvalidProducerEpoch { id, epoch, current: self.epoch }
+    }
+
+    fn find_repeated(&self, header: &BatchHeader) -> Option<&Remembered> {
+        let may_repeat = header.base_sequence != NO_SEQUENCE && header.producer_epoch == self.epoch;
+        self.batches.iter().find(|batch| may_repeat && batch.repeats(header))
+    }
+
+    fn is_open_in(&self, epoch: ProducerEpoch) -> bool {
+        self.open.is_some() && self.epoch == epoch
+    }
+
     fn last_heard(&self) -> i64 {
         match self.heard_ms {
             NEVER_HEARD => self.timestamp,
             heard => heard,
+        }
+    }
+}
+
+/// A batch of a transaction needs one that is open here, or the word of its coordinator that it may begin one.
+fn check_transaction(
+    known: Option<&Producer>,
+    header: &BatchHeader,
+    origin: Origin,
+    verification: Option<&Verification>,
+) -> Result<(), AppendError> {
+    let is_allowed = match origin {
+        Origin::Unverified | Origin::Coordinator => true,
+        Origin::Verified(guard) => verification.is_some_and(|waiting| waiting.guard == guard),
+        Origin::Client | Origin::Marker(_) => false,
+    };
+    match is_allowed || known.is_some_and(|producer| producer.is_open_in(header.producer_epoch)) {
+        true => Ok(()),
+        false => Err(AppendError::NotInTransaction { id: header.producer_id, epoch: header.producer_epoch }),
+    }
+}
+
+fn check_sequence(
+    known: Option<&Producer>,
+    header: &BatchHeader,
+    verification: Option<&Verification>,
+) -> Result<(), AppendError> {
+    let has_batches = known.is_some_and(|producer| !producer.batches.is_empty());
+    match verification {
+        // Each transaction has an epoch of its own and begins at 0, whatever was forgotten.
+        Some(waiting) if waiting.adds && !has_batches => expect_sequence(header, 0)?,
+        Some(waiting) if header.base_sequence > waiting.lowest_sequence => {
+            expect_sequence(header, waiting.lowest_sequence)?;
+        }
+        _ => {}
+    }
+    match known {
+        None => Ok(()), // nothing is known any more, so any sequence may be the next one (KIP-360)
+        Some(producer) if header.producer_epoch > producer.epoch => expect_sequence(header, 0),
+        Some(producer) => {
+            let last = producer.batches.back().map_or(NO_SEQUENCE, |batch| batch.last_sequence);
+            expect_sequence(header, if last == NO_SEQUENCE { 0 } else { add_sequence(last, 1) })
         }
     }
 }

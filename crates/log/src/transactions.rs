@@ -43,6 +43,13 @@ pub(crate) struct Marker {
 }
 
 impl Marker {
+    /// The marker of the bytes of a control batch.
+    pub(crate) fn in_batch(bytes: &[u8]) -> Result<Option<Marker>, BatchError> {
+        let batch = BatchView::parse(bytes)?;
+        batch.check_crc()?;
+        Marker::of(&batch)
+    }
+
     /// The marker of a control batch; `None` if compaction has emptied the batch, or if it is of another kind.
     pub(crate) fn of(batch: &BatchView<'_>) -> Result<Option<Marker>, BatchError> {
         let records = batch.records(MARKER_BYTES_MAX)?;

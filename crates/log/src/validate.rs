@@ -37,7 +37,7 @@ pub(crate) fn prepare<'a>(
 ) -> Result<Vec<Prepared<'a>>, AppendError> {
     let mut prepared = Vec::with_capacity(1);
     for batch in batches(records) {
-        if origin == Origin::Client && !prepared.is_empty() {
+        if origin.is_client() && !prepared.is_empty() {
             return Err(AppendError::SeveralBatches);
         }
         prepared.push(prepare_batch(batch?, origin, config, now)?);
@@ -67,10 +67,10 @@ fn prepare_batch<'a>(
     check_size(batch.len(), config)?;
     batch.check_crc()?;
     check_header(&batch.header(), origin)?;
-    let looks = origin == Origin::Client && records::must_look(batch, config, now);
+    let looks = origin.is_client() && records::must_look(batch, config, now);
     let latest = if looks { Some(records::check(batch, config, now)?) } else { None };
     let mut prepared = match config.compression {
-        Some(to) if batch.attributes().compression() != Some(to.codec) && origin == Origin::Client => {
+        Some(to) if batch.attributes().compression() != Some(to.codec) && origin.is_client() => {
             repacked(batch, to, config)?
         }
         _ => borrow(batch),
@@ -141,7 +141,7 @@ fn check_header(header: &BatchHeader, origin: Origin) -> Result<(), AppendError>
     if header.attributes.compression().is_none() {
         return invalid(format!("compression type of attributes {:#06x} is not known", header.attributes.0));
     }
-    if origin != Origin::Client {
+    if !origin.is_client() {
         return Ok(());
     }
     if header.base_offset.0 != 0 {
@@ -150,8 +150,8 @@ fn check_header(header: &BatchHeader, origin: Origin) -> Result<(), AppendError>
     if header.attributes.is_control() {
         return invalid("clients may not write control batches".to_owned());
     }
-    if header.attributes.is_transactional() {
-        return Err(AppendError::Transactional);
+    if header.attributes.is_transactional() && !header.is_idempotent() {
+        return invalid("transactional batch has no producer id".to_owned());
     }
     if header.is_idempotent() && (header.producer_id.0 < 0 || header.producer_epoch.0 < 0 || header.base_sequence < 0) {
         return invalid(format!(

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use twinstream_model::Offset;
-use twinstream_protocol::batch::{BatchHeader, BatchView};
+use twinstream_protocol::batch::BatchHeader;
 
 use super::snapshots::{self, Restored, Restoring};
 use super::{PartitionLog, ReadResult, Writer};
@@ -162,6 +162,7 @@ impl PartitionLog {
             return Ok(());
         }
         let marker = if header.attributes.is_control() { marker_in(&bytes()) } else { None };
+        writer.verifications.wrote(header);
         match writer.producers.replay(header, marker) {
             None => Ok(()),
             Some(step) => {
@@ -251,8 +252,7 @@ pub(super) fn agrees(segments: &[Arc<Segment>], entries: &[AbortedEntry]) -> Res
 /// The marker of a control batch. One that cannot be read leaves its transaction open: readers of committed records wait
 /// there rather than see what may have been aborted.
 fn marker_in(bytes: &[u8]) -> Option<Marker> {
-    let found = BatchView::parse(bytes).and_then(|batch| batch.check_crc().and_then(|()| Marker::of(&batch)));
-    found.unwrap_or_else(|error| {
+    Marker::in_batch(bytes).unwrap_or_else(|error| {
         tracing::error!(%error, "marker of a transaction is damaged, its records are held back from readers of committed ones");
         None
     })

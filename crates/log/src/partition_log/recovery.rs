@@ -33,6 +33,7 @@ use crate::epochs::Epochs;
 use crate::files::{self, CLEANED, DELETED, INDEX, LOG, SNAPSHOT, SWAP, TIME_INDEX, TXN_INDEX};
 use crate::metrics::LogMetrics;
 use crate::open_files::Place;
+use crate::producers::Verifications;
 use crate::segment::{Found, Segment};
 use crate::transactions::Transactions;
 use crate::txn_index::{AbortedEntry, TxnIndexes};
@@ -162,6 +163,7 @@ impl PartitionLog {
             disk: opening.disk,
             writer: Mutex::new(Writer {
                 producers: restored.producers,
+                verifications: Verifications::default(),
                 snapshots: restored.snapshots,
                 unflushed_records: 0,
                 last_flush_ms: opening.now,

@@ -45,10 +45,12 @@ impl PartitionLog {
         self.retain(now, &self.config(), Claim::ByConfig)
     }
 
-    /// Forgets producers that were silent for too long.
+    /// Forgets producers that were silent for too long, unless they have a transaction open.
     pub fn expire_producers(&self, now: i64) {
         let before = now.saturating_sub(self.config.load().producer_expiry_ms);
-        self.writer.lock().producers.expire(before);
+        let mut writer = self.writer.lock();
+        writer.producers.expire(before);
+        writer.verifications.expire(before);
     }
 
     /// Flushes closed segments and what is older than `flush.ms`, and removes renamed files whose time has come.

@@ -20,6 +20,10 @@ fn batch(id: i64, epoch: i16, sequence: i32, records: i32, offset: i64) -> Batch
     }
 }
 
+fn check(producers: &Producers, header: &BatchHeader) -> Result<Option<Remembered>, AppendError> {
+    producers.check(header, Origin::Client, None)
+}
+
 fn after(batches: &[BatchHeader]) -> Producers {
     let mut producers = Producers::default();
     for batch in batches {
@@ -31,8 +35,8 @@ fn after(batches: &[BatchHeader]) -> Producers {
 #[test]
 fn next_sequence_is_new_and_a_gap_is_refused() {
     let producers = after(&[batch(1, 0, 0, 10, 0)]);
-    assert_eq!(producers.check(&batch(1, 0, 10, 1, -1)).unwrap(), None);
-    let error = producers.check(&batch(1, 0, 12, 1, -1)).unwrap_err();
+    assert_eq!(check(&producers, &batch(1, 0, 10, 1, -1)).unwrap(), None);
+    let error = check(&producers, &batch(1, 0, 12, 1, -1)).unwrap_err();
     assert!(matches!(error, AppendError::OutOfOrderSequence { expected: 10, found: 12, .. }));
 }
 
@@ -41,34 +45,34 @@ fn any_of_the_last_five_batches_is_recognised_again() {
     let batches: Vec<_> = (0..7).map(|i| batch(1, 0, i * 3, 3, i64::from(i) * 100)).collect();
     let producers = after(&batches);
     for old in &batches[2..] {
-        let found = producers.check(old).unwrap().unwrap();
+        let found = check(&producers, old).unwrap().unwrap();
         assert_eq!((found.base_offset(), found.last_offset), (old.base_offset, old.last_offset()));
     }
-    producers.check(&batches[1]).unwrap_err();
+    check(&producers, &batches[1]).unwrap_err();
 }
 
 #[test]
 fn unknown_producer_may_start_anywhere() {
-    assert_eq!(Producers::default().check(&batch(1, 3, 77, 2, -1)).unwrap(), None);
+    assert_eq!(check(&Producers::default(), &batch(1, 3, 77, 2, -1)).unwrap(), None);
 }
 
 #[test]
 fn newer_epoch_starts_at_zero_and_fences_the_older() {
     let mut producers = after(&[batch(1, 4, 0, 5, 0)]);
-    assert!(matches!(producers.check(&batch(1, 5, 3, 1, -1)), Err(AppendError::OutOfOrderSequence { .. })));
-    assert_eq!(producers.check(&batch(1, 5, 0, 1, -1)).unwrap(), None);
+    assert!(matches!(check(&producers, &batch(1, 5, 3, 1, -1)), Err(AppendError::OutOfOrderSequence { .. })));
+    assert_eq!(check(&producers, &batch(1, 5, 0, 1, -1)).unwrap(), None);
     producers.replay(&batch(1, 5, 0, 1, 5), None);
-    assert!(matches!(producers.check(&batch(1, 4, 5, 1, -1)), Err(AppendError::InvalidProducerEpoch { .. })));
+    assert!(matches!(check(&producers, &batch(1, 4, 5, 1, -1)), Err(AppendError::InvalidProducerEpoch { .. })));
 }
 
 #[test]
 fn sequence_wraps_inside_a_batch_and_between_batches() {
     let wrapping = batch(1, 0, i32::MAX - 1, 4, 10); // MAX-1, MAX, 0, 1
     let producers = after(&[wrapping]);
-    assert_eq!(producers.check(&batch(1, 0, 2, 1, -1)).unwrap(), None);
-    assert!(producers.check(&wrapping).unwrap().is_some());
+    assert_eq!(check(&producers, &batch(1, 0, 2, 1, -1)).unwrap(), None);
+    assert!(check(&producers, &wrapping).unwrap().is_some());
     let producers = after(&[batch(1, 0, i32::MAX, 1, 10)]);
-    assert_eq!(producers.check(&batch(1, 0, 0, 1, -1)).unwrap(), None);
+    assert_eq!(check(&producers, &batch(1, 0, 0, 1, -1)).unwrap(), None);
 }
 
 #[test]
@@ -99,8 +103,8 @@ fn snapshot_has_kafkas_bytes_and_reads_back() {
     );
     assert_eq!(hex, format!("0001{:08x}{body}", crc32c::crc32c(&bytes[6..])));
     let loaded = Producers::load(&path).unwrap();
-    assert!(loaded.check(&batch(7, 2, 5, 3, -1)).unwrap().is_some());
-    assert_eq!(loaded.check(&batch(7, 2, 8, 1, -1)).unwrap(), None);
+    assert!(check(&loaded, &batch(7, 2, 5, 3, -1)).unwrap().is_some());
+    assert_eq!(check(&loaded, &batch(7, 2, 8, 1, -1)).unwrap(), None);
 }
 
 #[test]
@@ -170,8 +174,8 @@ fn marker_of_a_newer_epoch_fences_and_keeps_the_producer_known() {
     producers.replay(&marker(1, 4, 5), ABORT);
     let known = LastRecord { last_data: None, epoch: ProducerEpoch(4) };
     assert_eq!(producers.last_records()[&ProducerId(1)], known);
-    assert!(matches!(producers.check(&batch(1, 3, 5, 1, -1)), Err(AppendError::InvalidProducerEpoch { .. })));
-    assert_eq!(producers.check(&batch(1, 4, 0, 1, -1)).unwrap(), None);
+    assert!(matches!(check(&producers, &batch(1, 3, 5, 1, -1)), Err(AppendError::InvalidProducerEpoch { .. })));
+    assert_eq!(check(&producers, &batch(1, 4, 0, 1, -1)).unwrap(), None);
 }
 
 #[test]
@@ -186,4 +190,108 @@ fn snapshot_keeps_open_transactions_and_producers_of_whom_only_a_marker_is_known
     assert_eq!(loaded, producers);
     assert_eq!(loaded.open_transactions().collect::<Vec<_>>(), [(Offset(10), ProducerId(1))]);
     assert_eq!(loaded.last_records()[&ProducerId(2)].last_data, None);
+}
+
+fn in_transaction(mut batch: BatchHeader) -> BatchHeader {
+    batch.attributes = Attributes(1 << 4);
+    batch
+}
+
+fn ending(id: i64, epoch: i16) -> BatchHeader {
+    BatchHeader { attributes: Attributes(3 << 4), base_sequence: NO_SEQUENCE, ..batch(id, epoch, 0, 1, 90) }
+}
+
+fn end(coordinator_epoch: i32) -> Option<Marker> {
+    Some(Marker { outcome: crate::transactions::Outcome::Commit, coordinator_epoch })
+}
+
+const NEWER: Origin = Origin::Marker(MarkerEpoch::Newer);
+const NOT_OLDER: Origin = Origin::Marker(MarkerEpoch::NotOlder);
+
+#[test]
+fn transaction_begins_with_its_guard_only_and_goes_on_without() {
+    let mut producers = Producers::default();
+    let mut waiting = Verifications::default();
+    let first = in_transaction(batch(1, 0, 0, 2, 0));
+    let applicant = |epoch| Applicant {
+        producer_id: ProducerId(1),
+        epoch: ProducerEpoch(epoch),
+        base_sequence: 0,
+        adds: false,
+    };
+    assert!(matches!(check(&producers, &first), Err(AppendError::NotInTransaction { .. })));
+    assert_eq!(producers.check(&first, Origin::Unverified, None).unwrap(), None);
+    let guard = waiting.begin(&applicant(0), 0);
+    let ask = |producers: &Producers, waiting: &Verifications, batch: &BatchHeader| {
+        producers.check(batch, Origin::Verified(guard), waiting.get(ProducerId(1)))
+    };
+    assert_eq!(ask(&producers, &waiting, &first).unwrap(), None);
+    producers.replay(&first, None);
+    waiting.wrote(&first);
+    let second = in_transaction(batch(1, 0, 2, 1, 2));
+    assert_eq!(check(&producers, &second).unwrap(), None);
+    assert!(matches!(check(&producers, &batch(1, 0, 2, 1, 2)), Err(AppendError::OutsideTransaction { .. })));
+    producers.replay(&ending(1, 0), end(3));
+    assert!(matches!(check(&producers, &second), Err(AppendError::NotInTransaction { .. })));
+    assert!(matches!(ask(&producers, &waiting, &second), Err(AppendError::NotInTransaction { .. })));
+    assert!(check(&producers, &first).unwrap().is_some(), "what was appended is answered as then");
+}
+
+#[test]
+fn lower_sequence_that_waits_keeps_higher_ones_out() {
+    let mut waiting = Verifications::default();
+    let applicant = |sequence, adds| Applicant {
+        producer_id: ProducerId(1),
+        epoch: ProducerEpoch(0),
+        base_sequence: sequence,
+        adds,
+    };
+    waiting.begin(&applicant(4, false), 0);
+    let guard = waiting.begin(&applicant(6, false), 0);
+    let ask = |waiting: &Verifications, guard, sequence| {
+        let header = in_transaction(batch(1, 0, sequence, 2, 0));
+        Producers::default().check(&header, Origin::Verified(guard), waiting.get(ProducerId(1)))
+    };
+    assert!(matches!(ask(&waiting, guard, 6), Err(AppendError::OutOfOrderSequence { expected: 4, .. })));
+    assert_eq!(ask(&waiting, guard, 4).unwrap(), None);
+    let mut waiting = Verifications::default();
+    let guard = waiting.begin(&applicant(4, true), 0);
+    assert!(matches!(ask(&waiting, guard, 4), Err(AppendError::OutOfOrderSequence { expected: 0, .. })));
+}
+
+#[test]
+fn markers_of_older_epochs_are_refused_and_those_of_the_same_one_by_version() {
+    let mut producers = after(&[in_transaction(batch(1, 5, 0, 1, 0))]);
+    let ask = |producers: &Producers, epoch, origin| producers.check_marker(&ending(1, epoch), end(7), origin);
+    for origin in [NEWER, NOT_OLDER, Origin::Coordinator] {
+        assert!(matches!(ask(&producers, 4, origin), Err(AppendError::InvalidProducerEpoch { .. })));
+        ask(&producers, 6, origin).unwrap();
+    }
+    ask(&producers, 5, NOT_OLDER).unwrap();
+    assert!(matches!(ask(&producers, 5, NEWER), Err(AppendError::InvalidProducerEpoch { .. })));
+    producers.replay(&ending(1, 6), end(7));
+    ask(&producers, 6, NEWER).expect("the same marker once more");
+    let older = producers.check_marker(&ending(1, 6), end(6), NEWER);
+    assert!(matches!(older, Err(AppendError::CoordinatorFenced { found: 6, current: 7, .. })));
+    ask(&producers, 0, NEWER).unwrap_err();
+    producers.check_marker(&ending(2, 0), end(0), NEWER).expect("nothing is known of this producer");
+}
+
+#[test]
+fn epoch_after_a_marker_begins_at_sequence_zero() {
+    let mut producers = after(&[in_transaction(batch(1, 5, 0, 3, 0))]);
+    producers.replay(&ending(1, 6), end(0));
+    let ask = |sequence| producers.check(&in_transaction(batch(1, 6, sequence, 1, 4)), Origin::Unverified, None);
+    assert!(matches!(ask(3), Err(AppendError::OutOfOrderSequence { expected: 0, .. })));
+    assert_eq!(ask(0).unwrap(), None);
+}
+
+#[test]
+fn producer_with_an_open_transaction_outlives_its_time() {
+    let mut producers = after(&[in_transaction(batch(1, 0, 0, 1, 0)), batch(2, 0, 0, 1, 1)]);
+    producers.expire(i64::MAX);
+    assert_eq!(producers.active().iter().map(|active| (active.id.0, active.open_since)).collect::<Vec<_>>(), [(1, Some(Offset(0)))]);
+    producers.replay(&ending(1, 0), end(0));
+    producers.expire(i64::MAX);
+    assert_eq!(producers.len(), 0);
 }

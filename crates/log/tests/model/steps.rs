@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use tempfile::TempDir;
 use twinstream_log::{
-    CleanerLimits, CleanupPolicy, FlushMark, FullSpeed, LastStop, LogConfig, LogMetrics, Opening, Origin, PartitionLog,
+    AppendError, Applicant, CleanerLimits, CleanupPolicy, FlushMark, FullSpeed, LastStop, LogConfig, LogMetrics,
+    MarkerEpoch, Opening, Origin, PartitionLog,
     ReadError,
 };
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicId};
@@ -243,7 +244,11 @@ impl Subject {
         let stamp = ProducerStamp { id: ProducerId(id), epoch: ProducerEpoch(0), base_sequence: *sequence };
         *sequence += records.len() as i32;
         let batch = self.batch(BatchBuilder::new().with_producer(stamp).with_transactional(), records);
-        self.log.append(&batch, Origin::Coordinator, LeaderEpoch(self.model.epoch), self.now).expect("a sound batch");
+        let (producer_id, epoch) = (stamp.id, stamp.epoch);
+        let applicant = Applicant { producer_id, epoch, base_sequence: stamp.base_sequence, adds: false };
+        let guard = self.log.begin_verification(&applicant, self.now).expect("a sound log");
+        let origin = guard.map_or(Origin::Client, Origin::Verified);
+        self.log.append(&batch, origin, LeaderEpoch(self.model.epoch), self.now).expect("a sound batch");
         self.model.append(&whats(records), Some(id));
         self.log.advance_high_watermark(ALL);
     }
@@ -251,16 +256,27 @@ impl Subject {
     fn end(&mut self, pick: usize, commit: bool) {
         let open: Vec<i64> = self.model.open().into_keys().collect();
         let Some(id) = open.get(pick.checked_rem(open.len()).unwrap_or(0)) else { return };
-        self.sequences.remove(id);
+        let sequence = self.sequences.remove(id);
         let stamp = ProducerStamp { id: ProducerId(*id), epoch: ProducerEpoch(0), base_sequence: -1 };
         let mut builder = BatchBuilder::new().with_producer(stamp).with_transactional().with_control();
         // version 0, type 0 is an abort and 1 a commit; coordinator epoch 0
         builder.append(BEGIN + self.model.end, Some(&[0, 0, 0, u8::from(commit)]), Some(&[0; 6]), []);
         let batch = builder.build().expect("a small batch");
-        self.log.append(&batch, Origin::Coordinator, LeaderEpoch(self.model.epoch), self.now).expect("a marker");
+        let origin = Origin::Marker(MarkerEpoch::NotOlder);
+        self.log.append(&batch, origin, LeaderEpoch(self.model.epoch), self.now).expect("a marker");
+        if let Some(base_sequence) = sequence {
+            self.come_late(ProducerStamp { base_sequence, ..stamp });
+        }
         let what = if commit { What::Commit } else { What::Abort };
         self.model.append(&[what], Some(*id));
         self.log.advance_high_watermark(ALL);
+    }
+
+    /// A batch of a transaction that has just ended finds no way in, whatever it knew before.
+    fn come_late(&mut self, stamp: ProducerStamp) {
+        let batch = self.batch(BatchBuilder::new().with_producer(stamp).with_transactional(), &[(0, Some(0))]);
+        let refused = self.log.append(&batch, Origin::Client, LeaderEpoch(self.model.epoch), self.now);
+        assert!(matches!(refused, Err(AppendError::NotInTransaction { .. })), "{refused:?}");
     }
 
     fn follow(&mut self, keys: &[u8], gap: i64, epochs: i32) {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use twinstream_log::{AppendError, Appended, Origin, PartitionLog, ReadError};
+use twinstream_log::{AppendError, Appended, Applicant, Origin, PartitionLog, ReadError, VerificationGuard};
 use twinstream_metadata::controller::IsrChange;
 use twinstream_metadata::{Image, PartitionImage};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset};
@@ -155,6 +155,18 @@ impl Partition {
         drop(gate);
         self.note_appended();
         Ok(led)
+    }
+
+    /// A client has a transactional batch for this partition. `None` if its transaction is open here, else what its
+    /// append has to come with once the coordinator was asked.
+    pub(crate) fn begin_verification(
+        &self,
+        applicant: &Applicant,
+        now: i64,
+    ) -> Result<Option<VerificationGuard>, AppendRefused> {
+        let gate = self.gate.read();
+        gate.leading().map_err(AppendRefused::NotLeader)?;
+        Ok(self.log.begin_verification(applicant, now)?)
     }
 
     /// How far the records below `end` are, that were appended in `epoch`.
