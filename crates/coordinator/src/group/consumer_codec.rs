@@ -42,13 +42,7 @@ const STATE_UNKNOWN: i8 = 127;
 pub(super) fn is_consumer_kind(kind: i16) -> bool {
     matches!(
         kind,
-        GROUP_KEY
-            | TOPIC_METADATA_KEY
-            | MEMBER_KEY
-            | TARGET_KEY
-            | TARGET_MEMBER_KEY
-            | CURRENT_KEY
-            | REGEX_KEY
+        GROUP_KEY | TOPIC_METADATA_KEY | MEMBER_KEY | TARGET_KEY | TARGET_MEMBER_KEY | CURRENT_KEY | REGEX_KEY
     )
 }
 
@@ -189,10 +183,7 @@ fn write_member(writer: &mut Writer<'_>, value: &MemberValue) -> Result<(), Enco
     writer.string("regular expression", value.regex.as_deref().unwrap_or_default())?;
     writer.i32(value.rebalance_timeout_ms);
     writer.nullable_string("server assignor", value.assignor.as_deref())?;
-    match &value.classic {
-        None => writer.tagged_fields(&[]),
-        Some(classic) => writer.tagged_fields(&[(TAG_CLASSIC_MEMBER, &classic_member(classic)?)]),
-    }
+    writer.tagged_fields(&[(TAG_CLASSIC_MEMBER, &classic_member(value.classic.as_ref())?)]);
     Ok(())
 }
 
@@ -217,10 +208,15 @@ fn read_member(bytes: &[u8]) -> Result<MemberValue, DecodeError> {
     Ok(MemberValue { instance, rack, client_id, client_host, topics, regex, rebalance_timeout_ms, assignor, classic })
 }
 
-/// A struct that may be absent starts with a byte that says that it is not.
-fn classic_member(classic: &ClassicMember) -> Result<BytesMut, EncodeError> {
+/// A struct that may be absent starts with a number that says whether it is there. Kafka writes the field also where
+/// it is not.
+fn classic_member(classic: Option<&ClassicMember>) -> Result<BytesMut, EncodeError> {
     let mut out = BytesMut::new();
     let mut writer = Writer::new(&mut out, true);
+    let Some(classic) = classic else {
+        writer.varint(0);
+        return Ok(out);
+    };
     writer.varint(1);
     writer.i32(classic.session_timeout_ms);
     writer.array_len(Some(classic.protocols.len()));
@@ -350,7 +346,11 @@ fn read_epochs(field: &[u8], what: &'static str) -> Result<Vec<Epoch>, DecodeErr
 }
 
 /// A topic with its partitions; the tagged fields of the struct are the caller's.
-fn write_topic<'a>(writer: &mut Writer<'_>, topic: TopicId, partitions: impl ExactSizeIterator<Item = &'a PartitionIndex>) {
+fn write_topic<'a>(
+    writer: &mut Writer<'_>,
+    topic: TopicId,
+    partitions: impl ExactSizeIterator<Item = &'a PartitionIndex>,
+) {
     writer.uuid(topic.0);
     writer.array_len(Some(partitions.len()));
     for partition in partitions {

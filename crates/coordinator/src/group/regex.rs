@@ -17,8 +17,8 @@ use std::sync::Arc;
 use thiserror::Error;
 use twinstream_model::TopicName;
 
-use translate::translate;
 pub use translate::Fault;
+use translate::translate;
 
 /// How large a compiled pattern may become. An alternation of a thousand topic names takes a tenth of it.
 const COMPILED_BYTES_MAX: usize = 4 << 20;

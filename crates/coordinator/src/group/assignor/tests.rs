@@ -117,7 +117,8 @@ fn uniform_leaves_an_old_double_ownership_with_one_member() {
 fn uniform_levels_subscribers_of_a_topic_whatever_else_they_want() {
     let spec = group(&[6, 6]).member("a", &[0, 1]).member("b", &[0]);
     let spec = spec.having("a", &[(0, &[0, 1, 2, 3, 4, 5])]);
-    let expected: &[(&str, &[(usize, &[i32])])] = &[("a", &[(1, &[0, 1, 2, 3, 4, 5])]), ("b", &[(0, &[0, 1, 2, 3, 4, 5])])];
+    let expected: &[(&str, &[(usize, &[i32])])] =
+        &[("a", &[(1, &[0, 1, 2, 3, 4, 5])]), ("b", &[(0, &[0, 1, 2, 3, 4, 5])])];
     check(&Uniform, &spec, expected);
 }
 

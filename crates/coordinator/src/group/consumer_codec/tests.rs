@@ -96,10 +96,8 @@ fn plain_member() -> MemberValue {
 }
 
 fn whole_member() -> MemberValue {
-    let protocol = |name: &str, metadata: &'static [u8]| Protocol {
-        name: name.into(),
-        metadata: Bytes::from_static(metadata),
-    };
+    let protocol =
+        |name: &str, metadata: &'static [u8]| Protocol { name: name.into(), metadata: Bytes::from_static(metadata) };
     MemberValue {
         instance: Some("one".into()),
         rack: Some("r1".into()),
@@ -202,19 +200,21 @@ fn state_of_a_newer_release_is_unknown() {
 
 #[test]
 fn unknown_tagged_fields_of_a_newer_writer_are_passed_over() {
-    for (name, record) in [
-        ("group", group(Some(GroupValue { epoch: Epoch(10), metadata_hash: 0 }))),
-        ("target", target(Some(TargetValue { epoch: Epoch(10), timestamp_ms: 0 }))),
-        ("member", member(Some(plain_member()))),
-        ("target-member", target_member(Some(partitions(&[(A, &[0, 2]), (B, &[1])])))),
-        ("current", current(Some(moving()))),
-        ("regex", regex(Some(matched()))),
+    const NONE: &[u8] = b"\x00";
+    const NO_CLASSIC_MEMBER: &[u8] = b"\x01\x00\x01\x00";
+    for (name, tags, record) in [
+        ("group", NONE, group(Some(GroupValue { epoch: Epoch(10), metadata_hash: 0 }))),
+        ("target", NONE, target(Some(TargetValue { epoch: Epoch(10), timestamp_ms: 0 }))),
+        ("member", NO_CLASSIC_MEMBER, member(Some(plain_member()))),
+        ("target-member", NONE, target_member(Some(partitions(&[(A, &[0, 2]), (B, &[1])])))),
+        ("current", NONE, current(Some(moving()))),
+        ("regex", NONE, regex(Some(matched()))),
     ] {
         let (key, value) = kafkas(name);
-        let mut value = value.unwrap();
-        assert_eq!(value.pop(), Some(0), "{name} ends with the number of its tagged fields");
-        value.extend(b"\x01\x09\x03new");
-        assert_eq!(read(&key, Some(&value)), Ok(record), "{name}");
+        let value = value.unwrap();
+        let head = value.strip_suffix(tags).unwrap_or_else(|| panic!("{name} ends with its tagged fields"));
+        let newer = [head, &[tags[0] + 1], &tags[1..], b"\x09\x03new"].concat();
+        assert_eq!(read(&key, Some(&newer)), Ok(record), "{name}");
     }
 }
 

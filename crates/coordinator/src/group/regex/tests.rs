@@ -7,9 +7,8 @@ use super::*;
 
 const JUDGED_BY_RE2: &str = include_str!("../../../testdata/kafka/topic-patterns.txt");
 
-const TOPICS: [&str; 12] = [
-    "orders", "orders.eu", "orders-2024", "Prices", "a", "aa", "aaa", "__consumer_offsets", "x_y", "1.5", "K", "b",
-];
+const TOPICS: [&str; 12] =
+    ["orders", "orders.eu", "orders-2024", "Prices", "a", "aa", "aaa", "__consumer_offsets", "x_y", "1.5", "K", "b"];
 
 fn pattern(text: &str) -> Result<TopicPattern, InvalidPattern> {
     TopicPattern::parse(&text.into())
