@@ -64,7 +64,7 @@ pub fn format(input: &[u8]) -> String {
     if line.is_empty() { "-".to_owned() } else { line }
 }
 
-fn parse(line: &str) -> Result<Vec<u8>> {
+pub(crate) fn parse(line: &str) -> Result<Vec<u8>> {
     let hex = line.split('#').next().unwrap_or_default().trim();
     if hex == "-" {
         return Ok(Vec::new());

@@ -60,6 +60,7 @@ pub const TARGETS: &[Target] = &[
     bytes("lz4", network::lz4),
     bytes("zstd", network::zstd),
     bytes("group-member", network::group_member),
+    Target { len_max: 256, ..bytes("topic-pattern", twinstream_coordinator::fuzzing::topic_pattern) },
     bytes("avro-record", network::avro_record),
     bytes("avro-schema", network::avro_schema),
     bytes("converter", twinstream_connect::fuzzing::converters),

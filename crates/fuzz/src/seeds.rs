@@ -3,14 +3,18 @@
 //! `corpus seed` adds them to the files. A decoder that learns a new version gets an example here.
 
 use kafka_protocol::messages::{
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest,
+    ListTransactionsRequest,
+};
+use kafka_protocol::messages::{
     AddRaftVoterRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest,
     CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
     DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
-    DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
     HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
     ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest,
     OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest,
-    SyncGroupRequest, UnregisterBrokerRequest,
+    SyncGroupRequest, TxnOffsetCommitRequest, UnregisterBrokerRequest, WriteTxnMarkersRequest,
 };
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, BrokerId, FetchResponse, MetadataResponse, ResponseKind, api_versions_response,
@@ -24,7 +28,7 @@ use twinstream_protocol::compression::{Compression, CompressionSpec};
 use twinstream_protocol::frame::{INTERNAL_API_KEY_MIN, RequestHeader, encode_request_header, encode_response_header};
 use twinstream_protocol::shape;
 
-use crate::files;
+use crate::{corpus, files};
 
 /// The time of all examples.
 pub(crate) const NOW: i64 = 1_700_000_000_000;
@@ -80,6 +84,9 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             b"\0\0\0\0\0\x02\0\x01a\0\x01b\xff\xff\xff\xff".to_vec(),
             b"\0\0\0\x0ehttp://a:8083/\0\0\0\0\0\0\0\x07".to_vec(),
         ],
+        "topic-pattern" => [r"(?i:orders)\.(eu|us)+", r"[^\d[:alpha:]\pL-z]{2,3}?", r"\Qa.b\E|\x{41}\101(?P<n>.)$"]
+            .map(|text| text.as_bytes().to_vec())
+            .into(),
         "avro-record" => vec![avro_record()],
         "avro-schema" => vec![AVRO.as_bytes().to_vec(), b"\"string\"".to_vec(), br#"{"type":"int"}"#.to_vec()],
         "converter" => converter_values(),
@@ -102,7 +109,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "quorum-snapshot" => {
             sealed(quorum_folder().into_iter().filter(|(name, _)| name.starts_with("snapshot-")).map(|(_, b)| b))
         }
-        "metadata-records" => golden_lines(&[METADATA_V1, METADATA_V2]),
+        "metadata-records" => golden_lines(&[METADATA_V1, METADATA_V2, METADATA_V4]),
         "metadata-snapshot" => metadata_snapshots(),
         "group-records" => group_records(),
         "registry-records" => vec![REGISTRY.as_bytes().to_vec()],
@@ -113,6 +120,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
 
 const METADATA_V1: &str = include_str!("../../metadata/src/record/golden_v1.txt");
 const METADATA_V2: &str = include_str!("../../metadata/src/record/golden_v2.txt");
+const METADATA_V4: &str = include_str!("../../metadata/src/record/golden_v4.txt");
 const QUORUM_LOG: &str = include_str!("../../quorum/src/storage/golden_log_v2.txt");
 const QUORUM_SNAPSHOT: &str = include_str!("../../quorum/src/storage/golden_snapshot_v2.txt");
 
@@ -187,7 +195,9 @@ fn requests() -> Vec<Vec<u8>> {
         AlterConfigsRequest DescribeLogDirsRequest CreatePartitionsRequest DeleteGroupsRequest ElectLeadersRequest
         IncrementalAlterConfigsRequest AlterPartitionReassignmentsRequest ListPartitionReassignmentsRequest
         OffsetDeleteRequest DescribeQuorumRequest DescribeClusterRequest UnregisterBrokerRequest
-        DescribeTopicPartitionsRequest AddRaftVoterRequest RemoveRaftVoterRequest
+        DescribeTopicPartitionsRequest AddRaftVoterRequest RemoveRaftVoterRequest WriteTxnMarkersRequest
+        DescribeProducersRequest TxnOffsetCommitRequest AddPartitionsToTxnRequest AddOffsetsToTxnRequest EndTxnRequest
+        DescribeTransactionsRequest ListTransactionsRequest
     }
     let produce = b"\0\0\0\x09\0\0\0\x01\0\x01c\0\0\xff\xff\0\0\x05\xdc\x02\x02t\x02\0\0\0\0\x05abcd\0\0\0";
     all.push(produce.to_vec());
@@ -382,7 +392,18 @@ fn group_records() -> Vec<Vec<u8>> {
         ),
     ];
     let record = |(key, value): &(&[u8], &[u8])| [&[key.len() as u8][..], key, &[1], value].concat();
-    values.iter().map(record).chain([[&[group.len() as u8][..], group, &[0]].concat()]).collect()
+    let classic = values.iter().map(record).chain([[&[group.len() as u8][..], group, &[0]].concat()]);
+    classic.chain(CONSUMER_GROUPS.lines().map(consumer_group_record)).collect()
+}
+
+const CONSUMER_GROUPS: &str = include_str!("../../coordinator/testdata/kafka/consumer-records.txt");
+
+/// A line of a name, the key and the value, which is a dash in a tombstone.
+fn consumer_group_record(line: &str) -> Vec<u8> {
+    let fields: Vec<&str> = line.split(' ').collect();
+    let bytes = |at: usize| corpus::parse(fields[at]).expect("hexadecimal");
+    let (key, value, there) = (bytes(1), bytes(2), u8::from(fields[2] != "-"));
+    [&[key.len() as u8][..], &key, &[there], &value].concat()
 }
 
 /// With the byte in front that asks for good checksums, and with the one that does not.
