@@ -3,6 +3,7 @@
 //! The reader never trusts a length: what is not there is [`DecodeError::Malformed`].
 
 use bytes::{BufMut, Bytes, BytesMut};
+use uuid::Uuid;
 
 use super::{DecodeError, EncodeError};
 
@@ -35,6 +36,10 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn i64(&mut self) -> Result<i64, DecodeError> {
         Ok(i64::from_be_bytes(self.array()?))
+    }
+
+    pub(crate) fn uuid(&mut self) -> Result<Uuid, DecodeError> {
+        Ok(Uuid::from_bytes(self.array()?))
     }
 
     pub(crate) fn string(&mut self) -> Result<String, DecodeError> {
@@ -168,6 +173,10 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn i64(&mut self, value: i64) {
         self.out.put_i64(value);
+    }
+
+    pub(crate) fn uuid(&mut self, value: Uuid) {
+        self.out.put_slice(value.as_bytes());
     }
 
     pub(crate) fn string(&mut self, field: &'static str, text: &str) -> Result<(), EncodeError> {

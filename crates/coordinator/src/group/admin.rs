@@ -3,15 +3,14 @@
 use twinstream_model::{ErrorCode, GroupId};
 
 use super::request::{
-    Answer, CommitAnswer, DeleteOffsetsAnswer, Description, FetchAnswer, GroupState, JoinAnswer, LeaveAnswer,
+    Answer, CommitAnswer, DeleteOffsetsAnswer, Description, FetchAnswer, GroupKind, GroupState, JoinAnswer, LeaveAnswer,
     ListFilter, Listing, SyncAnswer,
 };
+use super::consumer::ConsumerHeartbeatAnswer;
 use super::state::Group;
-use super::{Decision, Event, GroupShard, Record, offsets};
+use super::subscription::CONSUMER_PROTOCOL_TYPE;
+use super::{Decision, Event, GroupShard, Record};
 use crate::Token;
-
-/// The only kind of group here; `ListGroups` can filter by it.
-pub(super) const GROUP_TYPE: &str = "classic";
 
 impl GroupShard {
     pub(super) fn describe(&self, token: Token, id: &GroupId) -> Decision {
@@ -20,26 +19,43 @@ impl GroupShard {
     }
 
     pub(super) fn list(&self, token: Token, filter: &ListFilter) -> Decision {
-        let listings = self.groups.values().filter(|group| is_wanted(group, filter)).map(|group| Listing {
+        let classic = self.groups.values().map(|group| Listing {
             group: group.id.clone(),
             protocol_type: group.protocol_type.clone(),
-            state: group.state,
+            kind: GroupKind::Classic,
+            state: group.state.name(),
         });
+        let consumer = self.consumers.iter().map(|(id, group)| Listing {
+            group: id.clone(),
+            protocol_type: Some(CONSUMER_PROTOCOL_TYPE.into()),
+            kind: GroupKind::Consumer,
+            state: group.state().name(),
+        });
+        let listings = classic.chain(consumer).filter(|listing| is_wanted(listing, filter));
         Decision::answer(token, Answer::List(listings.collect()))
     }
 
     pub(super) fn delete(&self, token: Token, id: GroupId) -> Decision {
         let refuse = |error| Decision::answer(token, Answer::Delete(error));
-        let Some(group) = self.groups.get(&id) else { return refuse(ErrorCode::GroupIdNotFound) };
-        if !group.is_in(GroupState::Empty) {
+        let Some(of_group) = self.group_tombstones(&id) else { return refuse(ErrorCode::GroupIdNotFound) };
+        if of_group.is_empty() {
             return refuse(ErrorCode::NonEmptyGroup);
         }
         let mut decision = Decision::answer(token, Answer::Delete(ErrorCode::None));
-        decision.records = offsets::all_tombstones(group);
+        decision.records = self.all_tombstones(&id);
         decision.events.push(Event::Deleted { group: id.clone(), offsets: decision.records.len() });
         // Last, so that a replay that ends between the two still knows the group.
-        decision.records.push(Record::GroupMetadata { group: id, value: None });
+        decision.records.extend(of_group);
         decision
+    }
+
+    /// What deletes a group but not its offsets; nothing if it still has members, `None` if there is no such group.
+    pub(super) fn group_tombstones(&self, id: &GroupId) -> Option<Vec<Record>> {
+        if let Some(group) = self.consumers.get(id) {
+            return Some(Self::delete_consumer_group(id, group).unwrap_or_default());
+        }
+        let is_empty = self.groups.get(id)?.is_in(GroupState::Empty);
+        Some(if is_empty { vec![Record::GroupMetadata { group: id.clone(), value: None }] } else { Vec::new() })
     }
 }
 
@@ -49,11 +65,11 @@ fn describe_group(group: &Group) -> Description {
     Description { state: group.state, protocol_type: group.protocol_type.clone(), protocol, members }
 }
 
-fn is_wanted(group: &Group, filter: &ListFilter) -> bool {
+fn is_wanted(listing: &Listing, filter: &ListFilter) -> bool {
     let matches = |wanted: &[String], actual: &str| {
         wanted.is_empty() || wanted.iter().any(|w| w.trim().eq_ignore_ascii_case(actual))
     };
-    matches(&filter.states, group.state.name()) && matches(&filter.types, GROUP_TYPE)
+    matches(&filter.states, listing.state) && matches(&filter.types, listing.kind.name())
 }
 
 impl Answer {
@@ -65,8 +81,16 @@ impl Answer {
             Answer::Heartbeat(_) => Answer::Heartbeat(error),
             Answer::Leave(_) => Answer::Leave(LeaveAnswer { error, members: Vec::new() }),
             Answer::CommitOffsets(_) => Answer::CommitOffsets(CommitAnswer { error, offsets: Vec::new() }),
+            Answer::CommitTransactionalOffsets(_) | Answer::Unverified(_) => {
+                Answer::CommitTransactionalOffsets(CommitAnswer { error, offsets: Vec::new() })
+            }
+            Answer::EndTransaction(_) => Answer::EndTransaction(error),
             Answer::FetchOffsets(_) => Answer::FetchOffsets(FetchAnswer { error, topics: Vec::new() }),
             Answer::DeleteOffsets(_) => Answer::DeleteOffsets(DeleteOffsetsAnswer { error, topics: Vec::new() }),
+            Answer::ConsumerHeartbeat(_) => {
+                Answer::ConsumerHeartbeat(ConsumerHeartbeatAnswer::failed(error, None))
+            }
+            Answer::ConsumerDescribe(_) => Answer::ConsumerDescribe(Err(error)),
             Answer::Describe(_) => Answer::Describe(Err(error)),
             Answer::List(_) => Answer::List(Vec::new()),
             Answer::Delete(_) => Answer::Delete(error),

@@ -1,9 +1,12 @@
 //! Records of `__consumer_offsets` to bytes and back, byte-compatible with Kafka 4.3.
 //!
 //! Keys start with a 16-bit number that names the kind of record: 0 and 1 are offset commits (the layout is
-//! the same), 2 is group metadata; 3 and above belong to the newer group protocols. Values start with the
+//! the same), 2 is group metadata; those of consumer groups are in `consumer_codec`. Values start with the
 //! version of their layout. Written: offset commits as version 4, or 1 when the commit names its own
 //! retention; group metadata as version 3. Read: every version that Kafka 4.3 reads (0 to 4 of both).
+//!
+//! What a transaction commits is stored like any other commit: its batch says that it belongs to a transaction, and a
+//! control batch how that ended.
 //!
 //! What is not known is treated as `crate::codec` says.
 
@@ -13,9 +16,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use twinstream_model::{GroupId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
 use uuid::Uuid;
 
+use super::consumer_codec;
 use super::record::{CommittedOffset, GroupMetadata, OffsetKey, Record, StoredMember};
 use super::request::{Generation, InstanceId, MemberId};
 use crate::codec::{DecodeError, EncodeError, Encoded, Reader, Writer};
+use crate::transaction::Producer;
 
 const OFFSET_COMMIT_KEY_LEGACY: i16 = 0;
 const OFFSET_COMMIT_KEY: i16 = 1;
@@ -26,6 +31,10 @@ const OFFSET_COMMIT_VALUE_WITH_EXPIRY: i16 = 1; // the only version that has the
 const GROUP_METADATA_VALUE_WRITTEN: i16 = 3;
 const GROUP_METADATA_VALUE_MAX: i16 = 4;
 const FLEXIBLE_FROM: i16 = 4; // of both values
+
+const MARKER_VERSION: i16 = 0; // of key and value of a control record
+const MARKER_ABORT: i16 = 0;
+const MARKER_COMMIT: i16 = 1;
 
 const TAG_TOPIC_ID: u32 = 0; // of OffsetCommitValue
 
@@ -38,6 +47,11 @@ pub fn encode(record: &Record) -> Result<Encoded, EncodeError> {
             key: group_metadata_key(group)?,
             value: value.as_ref().map(group_metadata_value).transpose()?,
         }),
+        Record::TransactionalCommit { key, value, .. } => {
+            Ok(Encoded { key: offset_commit_key(key)?, value: Some(offset_commit_value(value)?) })
+        }
+        Record::Consumer(record) => consumer_codec::encode(record),
+        Record::TransactionMarker { commit, coordinator_epoch, .. } => Ok(marker(*commit, *coordinator_epoch)),
     }
 }
 
@@ -54,8 +68,41 @@ pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, Decode
             let value = value.map(read_group_metadata_value).transpose()?;
             Ok(Record::GroupMetadata { group, value })
         }
+        kind if consumer_codec::is_consumer_kind(kind) => {
+            consumer_codec::decode(kind, &mut reader, value).map(Record::Consumer)
+        }
         kind => Err(DecodeError::UnknownKind(kind)),
     }
+}
+
+/// The record of a control batch; `None` if it is of another kind than the end of a transaction.
+pub fn decode_marker(
+    producer: Producer,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+) -> Result<Option<Record>, DecodeError> {
+    // Newer versions of both only add fields (KIP-98), so the version is not looked at.
+    let mut key = Reader::new(key.ok_or(DecodeError::NoKey)?, "key of a transaction marker");
+    key.i16()?;
+    let commit = match key.i16()? {
+        MARKER_ABORT => false,
+        MARKER_COMMIT => true,
+        _ => return Ok(None),
+    };
+    let mut value = Reader::new(value.unwrap_or_default(), "transaction marker");
+    value.i16()?;
+    let coordinator_epoch = value.i32()?;
+    Ok(Some(Record::TransactionMarker { producer, commit, coordinator_epoch }))
+}
+
+fn marker(commit: bool, coordinator_epoch: i32) -> Encoded {
+    let mut key = BytesMut::new();
+    key.put_i16(MARKER_VERSION);
+    key.put_i16(if commit { MARKER_COMMIT } else { MARKER_ABORT });
+    let mut value = BytesMut::new();
+    value.put_i16(MARKER_VERSION);
+    value.put_i32(coordinator_epoch);
+    Encoded { key: key.freeze(), value: Some(value.freeze()) }
 }
 
 fn offset_commit_key(key: &OffsetKey) -> Result<Bytes, EncodeError> {

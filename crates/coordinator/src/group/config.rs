@@ -1,5 +1,7 @@
 //! The settings of the group shard; names and defaults are Kafka's.
 
+use super::consumer::ConsumerGroupConfig;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
     /// `group.initial.rebalance.delay.ms`
@@ -16,6 +18,8 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`
     pub offsets_retention_check_interval_ms: u64,
+    /// `group.consumer.*`
+    pub consumer: ConsumerGroupConfig,
 }
 
 impl Default for GroupConfig {
@@ -28,6 +32,7 @@ impl Default for GroupConfig {
             offset_metadata_bytes_max: 4_096,
             offsets_retention_ms: 10_080 * 60_000,
             offsets_retention_check_interval_ms: 600_000,
+            consumer: ConsumerGroupConfig::default(),
         }
     }
 }

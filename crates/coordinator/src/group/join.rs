@@ -50,6 +50,9 @@ impl GroupShard {
         if !bounds.contains(&join.session_timeout_ms) {
             return refuse(ErrorCode::InvalidSessionTimeout);
         }
+        if self.consumers.contains_key(&join.group) {
+            return self.join_consumer_group(token, join);
+        }
         if !self.groups.contains_key(&join.group) {
             if !join.member.is_unknown() {
                 return refuse(ErrorCode::UnknownMemberId);
@@ -216,7 +219,7 @@ fn return_static(
     fresh: MemberId,
 ) {
     if group.is_in(GroupState::Stable) {
-        let mut next = group.sketch();
+        let mut next = group.clone();
         next.replace_static(&former, &fresh);
         let mut probe = join.clone();
         probe.member = fresh.clone();
@@ -268,10 +271,9 @@ fn store_replacement(cx: &mut Context<'_>, replacement: Replacement) {
 }
 
 pub(super) fn finish_replacement(cx: &mut Context<'_>, group: &mut Group, replacement: Replacement) {
-    let Replacement { group: mut next, token, instance, former, member, former_leader, can_skip_assignment } =
+    let Replacement { group: next, token, instance, former, member, former_leader, can_skip_assignment } =
         replacement;
     fence(cx, group, &instance, &former, &member);
-    next.offsets = std::mem::take(&mut group.offsets);
     *group = next;
     let Some(known) = group.members.get(&member) else { return };
     cx.renew_session(&group.id, &member, known.session_timeout_ms);

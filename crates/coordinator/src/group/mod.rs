@@ -12,41 +12,59 @@
 //! assignments are those of the last stored record. G3 a parked token is answered exactly once.
 //! G4 every member of a group that is not excused (`Member::is_excused_from_heartbeat`) has a deadline.
 //!
-//! Not here: wire versions (`handlers` of the broker), bytes (`codec`), the newer group protocol of KIP-848.
+//! Groups of the newer protocol (KIP-848) are a table of their own, see [`consumer`]; offsets are the same for both.
+//!
+//! Not here: wire versions (`handlers` of the broker), bytes (`codec`).
 
 mod admin; // describe, list, delete
+pub mod assignor; // who is to own what in a consumer group
 mod codec;
 mod config;
+pub(crate) mod consumer; // groups of the newer protocol
+mod consumer_codec;
 mod join; // who may come in
 mod leave; // heartbeat and leave
 mod member;
+mod offset_book; // what counts and what is pending
 mod offsets; // commit, fetch, delete, expiry
 mod rebalance; // prepare, complete, and the deadlines between
 mod record;
-pub mod regex; // patterns, in the dialect of RE2/J
+pub mod regex; // subscriptions by pattern
 mod request;
 mod state;
 pub(crate) mod subscription;
 mod sync; // who gets what
+mod topic_hash;
+mod topics; // the cluster as groups see it
+mod transactions; // offsets of transactions, and markers
 
 use std::collections::BTreeMap;
 
 use twinstream_model::{ErrorCode, GroupId, Offset};
 
-pub use codec::{decode, encode};
+pub use codec::{decode, decode_marker, encode};
 pub use config::GroupConfig;
-pub use record::{CommittedOffset, GroupMetadata, OffsetKey, Record, StoredMember};
-pub use request::{
-    Answer, CommitAnswer, CommitOffsets, DeleteOffsets, DeleteOffsetsAnswer, DescribedMember, Description, FetchAnswer,
-    FetchOffsets, FetchedOffset, Generation, GroupState, Heartbeat, InstanceId, Join, JoinAnswer, JoinedMember, Leave,
-    LeaveAnswer, LeavingMember, LeftMember, ListFilter, Listing, MemberId, OffsetToCommit, Protocol, Request, Sync,
-    SyncAnswer,
+pub use consumer::{
+    ClassicMember, ConsumerDescription, ConsumerGroupConfig, ConsumerGroupState, ConsumerHeartbeat, ConsumerHeartbeatAnswer,
+    ConsumerRecord, CurrentValue, DescribedConsumer, Epoch, GroupOverrides, GroupValue, MemberState, MemberValue,
+    MigrationPolicy, OwnedPartitions, Partitions, RegexValue, TargetValue,
 };
+pub use record::{BatchKind, CommittedOffset, GroupMetadata, OffsetKey, Record, StoredMember};
+pub use request::{
+    Answer, CommitAnswer, CommitOffsets, CommitTransactionalOffsets, DeleteOffsets, DeleteOffsetsAnswer, DescribedMember, Description, EndTransaction, FetchAnswer,
+    FetchOffsets, FetchedOffset, Generation, GroupKind, GroupState, Heartbeat, InstanceId, Join, JoinAnswer, JoinedMember, Leave,
+    LeaveAnswer, LeavingMember, LeftMember, ListFilter, Listing, MemberId, OffsetToCommit, Protocol, Request, Sync,
+    SyncAnswer, TransactionGuard, Verification,
+};
+pub use topics::{TopicFacts, Topics};
 
 pub use crate::codec::{DecodeError, EncodeError, Encoded};
 use crate::engine::{NoEffect, Now, Shard, Token, append_error};
 use crate::{Deadlines, engine};
+use consumer::ConsumerGroup;
+use offset_book::OffsetBook;
 use state::Group;
+use transactions::Endings;
 
 /// The shard's kind of decision.
 pub type Decision = engine::Decision<GroupShard>;
@@ -54,6 +72,9 @@ pub type Decision = engine::Decision<GroupShard>;
 /// All groups of one partition of `__consumer_offsets`.
 pub struct GroupShard {
     groups: BTreeMap<GroupId, Group>,
+    consumers: BTreeMap<GroupId, ConsumerGroup>,
+    offsets: OffsetBook,
+    endings: Endings,
     deadlines: Deadlines<Timer>,
     config: GroupConfig,
 }
@@ -67,6 +88,8 @@ pub(crate) enum Timer {
     JoinPhase(GroupId),
     /// Members that have not asked for their assignment are out.
     SyncPhase(GroupId),
+    /// A member of a consumer group must have given back what is not its own any more.
+    Rebalance(GroupId, MemberId),
     /// Old offsets are looked for.
     Expiry,
 }
@@ -79,6 +102,10 @@ pub enum Then {
     ReplaceStatic(Box<join::Replacement>),
     /// Nobody is left.
     Empty(GroupId),
+    /// Nothing but to see that members of a consumer group whose removal was not stored are removed later.
+    RemoveConsumers(GroupId, Vec<MemberId>),
+    /// Let the first member into a classic group; the empty consumer group of that name is gone.
+    Join(Box<(Token, Join)>),
 }
 
 /// What an operator may want to read in the log.
@@ -91,6 +118,8 @@ pub enum Event {
     MemberFailed { group: GroupId, member: MemberId, reason: &'static str },
     MemberLeft { group: GroupId, member: MemberId, reason: String },
     StaticMemberFenced { group: GroupId, instance: InstanceId, old: MemberId, new: MemberId },
+    NewGroupEpoch { group: GroupId, epoch: Epoch, members: usize },
+    NewTarget { group: GroupId, epoch: Epoch, members: usize, assignor: &'static str },
     NotStored { group: GroupId, what: &'static str, error: ErrorCode },
     OffsetsExpired { offsets: usize, groups: usize },
     Deleted { group: GroupId, offsets: usize },
@@ -137,7 +166,14 @@ impl Context<'_> {
 
 impl GroupShard {
     pub fn new(config: GroupConfig) -> GroupShard {
-        GroupShard { groups: BTreeMap::new(), deadlines: Deadlines::default(), config }
+        GroupShard {
+            groups: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+            offsets: OffsetBook::default(),
+            endings: Endings::default(),
+            deadlines: Deadlines::default(),
+            config,
+        }
     }
 
     /// How many groups the shard knows, by state; for metrics.
@@ -151,11 +187,13 @@ impl GroupShard {
 
     /// How many offsets are committed, over all groups; for metrics.
     pub fn offset_count(&self) -> usize {
-        self.groups.values().flat_map(|g| g.offsets.values()).map(BTreeMap::len).sum()
+        self.offsets.len()
     }
 
     /// Panics if the books of any group do not add up; for tests and simulation.
     pub fn check_invariants(&self) {
+        self.offsets.check_invariants();
+        self.check_consumers();
         for group in self.groups.values() {
             group.check_invariants();
             self.check_sessions(group);
@@ -200,8 +238,12 @@ impl Shard for GroupShard {
             Request::Heartbeat(heartbeat) => self.heartbeat(now, token, &heartbeat),
             Request::Leave(leave) => self.leave(now, token, leave),
             Request::CommitOffsets(commit) => self.commit_offsets(now, token, commit),
+            Request::CommitTransactionalOffsets(commit) => self.commit_transactional_offsets(now, token, commit),
+            Request::EndTransaction(end) => self.end_transaction(token, end),
             Request::FetchOffsets(fetch) => self.fetch_offsets(token, fetch),
             Request::DeleteOffsets(delete) => self.delete_offsets(token, delete),
+            Request::ConsumerHeartbeat(heartbeat) => self.consumer_heartbeat(now, token, &heartbeat),
+            Request::ConsumerDescribe(group) => self.consumer_describe(token, &group),
             Request::Describe(group) => self.describe(token, &group),
             Request::List(filter) => self.list(token, &filter),
             Request::Delete(group) => self.delete(token, group),
@@ -214,11 +256,18 @@ impl Shard for GroupShard {
         Some(self.fire(now, timer))
     }
 
-    fn replay(&mut self, _offset: Offset, record: &Record) {
+    fn replay(&mut self, offset: Offset, record: &Record) {
+        self.endings.saw(offset);
         match record {
-            Record::OffsetCommit { key, value: Some(value) } => self.replay_commit(key, value),
-            Record::OffsetCommit { key, value: None } => self.replay_offset_tombstone(key),
+            Record::OffsetCommit { key, value: Some(value) } => self.replay_commit(offset, key, value),
+            Record::OffsetCommit { key, value: None } => self.offsets.replay_tombstone(key),
+            Record::TransactionalCommit { producer, key, value } => {
+                self.replay_pending(offset, *producer, key, value);
+            }
+            Record::TransactionMarker { producer, commit, .. } => self.replay_marker(offset, *producer, *commit),
+            Record::Consumer(record) => self.replay_consumer(record),
             Record::GroupMetadata { group, value: Some(value) } => {
+                self.forget_consumer_group(group);
                 self.groups.entry(group.clone()).or_insert_with(|| Group::new(group.clone())).adopt(value);
             }
             Record::GroupMetadata { group, value: None } => self.replay_group_tombstone(group),
@@ -227,6 +276,11 @@ impl Shard for GroupShard {
 
     fn stored(&mut self, now: Now, then: Then) -> Decision {
         let decision = match then {
+            Then::RemoveConsumers(..) => None,
+            Then::Join(join) => {
+                let (token, join) = *join;
+                Some(self.join(now, token, join))
+            }
             Then::Stabilize(group) => self.with_group(now, &group, sync::hand_out),
             Then::Empty(group) => self.with_group(now, &group, |cx, group| {
                 cx.event(Event::Emptied { group: group.id.clone(), generation: group.generation });
@@ -242,6 +296,11 @@ impl Shard for GroupShard {
     fn not_stored(&mut self, now: Now, then: Then, error: ErrorCode) -> Decision {
         let error = append_error(error);
         let decision = match then {
+            Then::RemoveConsumers(id, members) => Some(self.keep_consumers(now, &id, &members, error)),
+            Then::Join(join) => {
+                let (token, join) = *join;
+                Some(Decision::answer(token, Answer::Join(JoinAnswer::failed(join.member, error))))
+            }
             Then::Stabilize(id) => self.with_group(now, &id, |cx, group| sync::withdraw(cx, group, error)),
             Then::Empty(id) => self.with_group(now, &id, |cx, group| rebalance::empty_anyway(cx, group, error)),
             Then::ReplaceStatic(replacement) => {
@@ -257,12 +316,15 @@ impl Shard for GroupShard {
     }
 
     fn loaded(&mut self, now: Now) -> Decision {
+        self.endings.loaded(now.wall_ms);
         let mut cx = Context { now, config: &self.config, deadlines: &mut self.deadlines, out: Decision::default() };
         for group in self.groups.values_mut() {
             rebalance::resume(&mut cx, group);
         }
         cx.set_deadline(Timer::Expiry, cx.config.offsets_retention_check_interval_ms);
-        cx.out
+        let decision = cx.out;
+        self.resume_consumers(now);
+        decision
     }
 
     fn unload(&mut self, error: ErrorCode) -> Vec<(Token, Answer)> {
@@ -275,6 +337,9 @@ impl Shard for GroupShard {
             answers.extend(sync.map(|t| (t, Answer::Sync(SyncAnswer::failed(error)))));
         }
         self.groups.clear();
+        self.consumers.clear();
+        self.offsets = OffsetBook::default();
+        self.endings = Endings::default();
         self.deadlines = Deadlines::default();
         answers
     }

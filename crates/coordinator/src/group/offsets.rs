@@ -3,27 +3,47 @@
 //! A commit is fenced like a heartbeat, but a *simple* group (assigned by hand, no members) commits with
 //! generation -1 and no member id. A group whose state is Completing answers REBALANCE_IN_PROGRESS: the
 //! member knows the new generation and must not commit what it may have lost.
+//!
+//! What a transaction has committed and no marker has decided on (`offset_book`) counts as in Kafka: it is not served, and
+//! who wants stable offsets is told to wait (UNSTABLE_OFFSET_COMMIT); it keeps the offset before it and its group from
+//! expiring; deleting an offset, a topic or a group deletes it too, and the marker then finds nothing.
 
-use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicName};
+use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TopicName};
 
 use super::record::{CommittedOffset, OffsetKey};
 use super::request::{
     CommitAnswer, CommitOffsets, DeleteOffsets, DeleteOffsetsAnswer, FetchAnswer, FetchOffsets, FetchedOffset,
-    Generation, GroupState, OffsetToCommit,
+    Generation, GroupState, InstanceId, MemberId, OffsetToCommit,
 };
+use super::consumer::ConsumerGroup;
 use super::state::Group;
 use super::{Answer, Decision, Event, GroupShard, Record, Timer};
 use crate::{Now, Token};
 
+/// Who commits, as far as a group checks it.
+pub(crate) struct Committer<'a> {
+    pub(super) generation: Generation,
+    pub(super) member: &'a MemberId,
+    pub(super) instance: Option<&'a InstanceId>,
+    pub(super) is_transactional: bool,
+    /// OffsetCommit version 9 and later.
+    pub(super) knows_member_epochs: bool,
+    pub(super) offsets: &'a [OffsetToCommit],
+}
+
 impl GroupShard {
     pub(super) fn commit_offsets(&mut self, now: Now, token: Token, commit: CommitOffsets) -> Decision {
-        let error = match self.groups.get(&commit.group) {
-            Some(group) => check_commit(group, &commit).err(),
-            None if commit.generation < Generation(0) => None, // creates a simple group
-            None if commit.knows_group_id_not_found => Some(ErrorCode::GroupIdNotFound),
-            None => Some(ErrorCode::IllegalGeneration),
+        let committer = Committer {
+            generation: commit.generation,
+            member: &commit.member,
+            instance: commit.instance.as_ref(),
+            is_transactional: false,
+            knows_member_epochs: commit.knows_group_id_not_found,
+            offsets: &commit.offsets,
         };
-        if let Some(error) = error {
+        if let Err(error) = self.check_commit(&commit.group, &committer) {
+            let is_unknown_word = error == ErrorCode::GroupIdNotFound && !commit.knows_group_id_not_found;
+            let error = if is_unknown_word { ErrorCode::IllegalGeneration } else { error };
             let answer = CommitAnswer { error, offsets: Vec::new() };
             return Decision::answer(token, Answer::CommitOffsets(answer));
         }
@@ -31,19 +51,36 @@ impl GroupShard {
         let mut decision = Decision::default();
         let mut offsets = Vec::with_capacity(commit.offsets.len());
         for offset in commit.offsets {
-            if utf16_len(&offset.metadata) > self.config.offset_metadata_bytes_max {
+            if self.is_metadata_too_large(&offset) {
                 offsets.push(ErrorCode::OffsetMetadataTooLarge);
                 continue;
             }
             offsets.push(ErrorCode::None);
-            let key =
-                OffsetKey { group: commit.group.clone(), topic: offset.topic.clone(), partition: offset.partition };
+            let key = offset.key(&commit.group);
             let value = Some(committed(offset, now.wall_ms, commit.retention_ms));
             decision.records.push(Record::OffsetCommit { key, value });
         }
         let answer = CommitAnswer { error: ErrorCode::None, offsets };
         decision.answers.push((token, Answer::CommitOffsets(answer)));
         decision
+    }
+
+    /// Whether a group takes this commit. GROUP_ID_NOT_FOUND if there is no such group and a member of it commits;
+    /// without a generation the commit creates a simple group.
+    pub(super) fn check_commit(&self, group: &GroupId, committer: &Committer<'_>) -> Result<(), ErrorCode> {
+        if let Some(group) = self.consumers.get(group) {
+            return group.check_commit(committer);
+        }
+        match self.groups.get(group) {
+            Some(group) => check_committer(group, committer),
+            None if committer.generation < Generation(0) => Ok(()),
+            None => Err(ErrorCode::GroupIdNotFound),
+        }
+    }
+
+    /// Kafka bounds `offset.metadata.max.bytes` by Java's string length, which counts UTF-16 units.
+    pub(super) fn is_metadata_too_large(&self, offset: &OffsetToCommit) -> bool {
+        offset.metadata.encode_utf16().count() > self.config.offset_metadata_bytes_max
     }
 
     /// A commit is a sign of life.
@@ -56,19 +93,33 @@ impl GroupShard {
     }
 
     pub(super) fn fetch_offsets(&self, token: Token, fetch: FetchOffsets) -> Decision {
-        let group = self.groups.get(&fetch.group);
-        let topics = match fetch.partitions {
-            Some(topics) => topics
-                .into_iter()
-                .map(|(topic, partitions)| {
-                    let known = group.and_then(|g| g.offsets.get(&topic));
-                    let offset_of = |p: PartitionIndex| fetched(p, known.and_then(|o| o.get(&p)));
-                    let offsets = partitions.into_iter().map(offset_of).collect();
-                    (topic, offsets)
-                })
-                .collect(),
-            None => group.map(every_offset).unwrap_or_default(),
+        let group = &fetch.group;
+        let consumers = self.consumers.get(group);
+        if let Some(Err(error)) = consumers.map(|group| group.check_fetch(fetch.member.as_ref(), fetch.epoch)) {
+            return Decision::answer(token, Answer::FetchOffsets(FetchAnswer { error, topics: Vec::new() }));
+        }
+        let fetched = |topic: &TopicName, partition: PartitionIndex, known: Option<&CommittedOffset>| {
+            if fetch.require_stable && self.offsets.is_pending(group, topic, partition) {
+                return FetchedOffset::nothing(partition, ErrorCode::UnstableOffsetCommit);
+            }
+            known.map_or(FetchedOffset::nothing(partition, ErrorCode::None), |known| found(partition, known))
         };
+        let mut topics: Vec<(TopicName, Vec<FetchedOffset>)> = Vec::new();
+        match &fetch.partitions {
+            Some(wanted) => topics.extend(wanted.iter().map(|(topic, partitions)| {
+                let offset_of = |p: &PartitionIndex| fetched(topic, *p, self.offsets.get(group, topic, *p));
+                (topic.clone(), partitions.iter().map(offset_of).collect())
+            })),
+            None => {
+                for (topic, partition, known) in self.offsets.of_group(group) {
+                    let offset = fetched(topic, partition, Some(known));
+                    match topics.last_mut() {
+                        Some((last, offsets)) if last == topic => offsets.push(offset),
+                        _ => topics.push((topic.clone(), vec![offset])),
+                    }
+                }
+            }
+        }
         Decision::answer(token, Answer::FetchOffsets(FetchAnswer { error: ErrorCode::None, topics }))
     }
 
@@ -77,25 +128,30 @@ impl GroupShard {
             let answer = DeleteOffsetsAnswer { error, topics: Vec::new() };
             Decision::answer(token, Answer::DeleteOffsets(answer))
         };
-        if delete.group.as_str().is_empty() {
-            return refuse(ErrorCode::InvalidGroupId);
+        let id = &delete.group;
+        let (classic, consumers) = (self.groups.get(id), self.consumers.get(id));
+        if classic.is_none() && consumers.is_none() {
+            return refuse(ErrorCode::GroupIdNotFound);
         }
-        let Some(group) = self.groups.get(&delete.group) else { return refuse(ErrorCode::GroupIdNotFound) };
-        if !group.is_in(GroupState::Empty) && !group.is_consumer_group() {
+        if classic.is_some_and(|group| !group.is_in(GroupState::Empty) && !group.is_consumer_group()) {
             // Whether it still uses the topic cannot be known.
             return refuse(ErrorCode::NonEmptyGroup);
         }
         let mut decision = Decision::default();
         let mut topics = Vec::with_capacity(delete.topics.len());
         for (topic, partitions) in delete.topics {
-            if group.is_subscribed_to(&topic) {
+            let is_in_use = classic.is_some_and(|group| group.is_subscribed_to(&topic))
+                || consumers.is_some_and(|group| group.is_subscribed_to(topic.as_str()));
+            if is_in_use {
                 topics.push(ErrorCode::GroupSubscribedToTopic);
                 continue;
             }
             topics.push(ErrorCode::None);
-            let committed = group.offsets.get(&topic);
-            let known = partitions.into_iter().filter(|p| committed.is_some_and(|c| c.contains_key(p)));
-            decision.records.extend(known.map(|partition| tombstone(group, &topic, partition)));
+            let is_known = |p: &PartitionIndex| {
+                self.offsets.get(id, &topic, *p).is_some() || self.offsets.is_pending(id, &topic, *p)
+            };
+            let known = partitions.into_iter().filter(is_known);
+            decision.records.extend(known.map(|partition| tombstone(id, &topic, partition)));
         }
         let answer = DeleteOffsetsAnswer { error: ErrorCode::None, topics };
         decision.answers.push((token, Answer::DeleteOffsets(answer)));
@@ -104,12 +160,8 @@ impl GroupShard {
 
     pub(super) fn forget_topics(&self, token: Token, topics: &[TopicName]) -> Decision {
         let mut decision = Decision::answer(token, Answer::ForgetTopics(ErrorCode::None));
-        for group in self.groups.values() {
-            for topic in topics {
-                let partitions = group.offsets.get(topic).into_iter().flat_map(|o| o.keys());
-                decision.records.extend(partitions.map(|partition| tombstone(group, topic, *partition)));
-            }
-        }
+        let keys = topics.iter().flat_map(|topic| self.offsets.keys_of_topic(topic));
+        decision.records.extend(keys.map(|key| Record::OffsetCommit { key, value: None }));
         decision
     }
 
@@ -119,14 +171,19 @@ impl GroupShard {
         self.deadlines.set(Timer::Expiry, now.monotonic_ms.saturating_add(interval_ms));
         let mut decision = Decision::default();
         let (mut offsets, mut groups) = (0, 0);
-        for group in self.groups.values() {
-            let expired = expired_offsets(group, now.wall_ms, self.config.offsets_retention_ms);
-            let is_all = expired.len() == group.offsets.values().map(|o| o.len()).sum::<usize>();
+        let classic = self.groups.values().map(|group| {
+            (&group.id, self.expired_offsets(group, now.wall_ms), group.is_deserted())
+        });
+        let consumers = self.consumers.iter().map(|(id, group)| {
+            (id, self.expired_consumer_offsets(id, group, now.wall_ms), group.is_empty())
+        });
+        for (id, expired, is_deserted) in classic.chain(consumers) {
+            let is_all = expired.len() == self.offsets.of_group(id).count();
             offsets += expired.len();
-            decision.records.extend(expired.into_iter().map(|(topic, p)| tombstone(group, topic, p)));
-            if is_all && group.is_deserted() {
+            decision.records.extend(expired.into_iter().map(|(topic, p)| tombstone(id, topic, p)));
+            if is_all && is_deserted && !self.offsets.has_pending(id) {
                 groups += 1;
-                decision.records.push(Record::GroupMetadata { group: group.id.clone(), value: None });
+                decision.records.extend(self.group_tombstones(id).unwrap_or_default());
             }
         }
         if offsets + groups > 0 {
@@ -135,43 +192,96 @@ impl GroupShard {
         decision
     }
 
-    pub(super) fn replay_commit(&mut self, key: &OffsetKey, value: &CommittedOffset) {
-        let group = self.groups.entry(key.group.clone()).or_insert_with(|| Group::new(key.group.clone()));
-        group.offsets.entry(key.topic.clone()).or_default().insert(key.partition, value.clone());
+    /// Kafka's rules: a group with members keeps what it is subscribed to, and everything unless it is a stable
+    /// consumer group whose subscriptions are known; an empty group's retention starts when it became empty, a
+    /// simple group's with each commit. What a transaction is about to replace stays.
+    fn expired_offsets(&self, group: &Group, now_ms: i64) -> Vec<(&TopicName, PartitionIndex)> {
+        let is_simple = group.protocol_type.is_none();
+        let since_empty = match group.state {
+            _ if is_simple => None,
+            GroupState::Empty => group.state_since_ms,
+            GroupState::Stable if group.is_consumer_group() && group.subscribed.is_some() => None,
+            _ => return Vec::new(),
+        };
+        let retention_ms = self.config.offsets_retention_ms;
+        let is_expired = |offset: &CommittedOffset| match offset.expire_timestamp_ms {
+            Some(at) => now_ms >= at,
+            None => now_ms.saturating_sub(since_empty.unwrap_or(offset.commit_timestamp_ms)) >= retention_ms,
+        };
+        self.offsets
+            .of_group(&group.id)
+            .filter(|(topic, _, offset)| !group.is_subscribed_to(topic) && is_expired(offset))
+            .filter(|(topic, partition, _)| !self.offsets.is_pending(&group.id, topic, *partition))
+            .map(|(topic, partition, _)| (topic, partition))
+            .collect()
     }
 
-    pub(super) fn replay_offset_tombstone(&mut self, key: &OffsetKey) {
-        let Some(group) = self.groups.get_mut(&key.group) else { return };
-        let Some(partitions) = group.offsets.get_mut(&key.topic) else { return };
-        partitions.remove(&key.partition);
-        if partitions.is_empty() {
-            group.offsets.remove(&key.topic);
+    /// A consumer group keeps what it is subscribed to; for the rest each commit has its own retention.
+    fn expired_consumer_offsets(
+        &self,
+        id: &GroupId,
+        group: &ConsumerGroup,
+        now_ms: i64,
+    ) -> Vec<(&TopicName, PartitionIndex)> {
+        let is_expired = |offset: &CommittedOffset| match offset.expire_timestamp_ms {
+            Some(at) => now_ms >= at,
+            None => now_ms.saturating_sub(offset.commit_timestamp_ms) >= self.config.offsets_retention_ms,
+        };
+        self.offsets
+            .of_group(id)
+            .filter(|(topic, _, offset)| is_expired(offset) && !group.is_subscribed_to(topic.as_str()))
+            .filter(|(topic, partition, _)| !self.offsets.is_pending(id, topic, *partition))
+            .map(|(topic, partition, _)| (topic, partition))
+            .collect()
+    }
+
+    /// What deletes all that a group has committed, in transactions that are open, too.
+    pub(super) fn all_tombstones(&self, group: &GroupId) -> Vec<Record> {
+        let partitions = self.offsets.partitions_of_group(group).into_iter();
+        partitions.map(|(topic, partition)| tombstone(group, topic, partition)).collect()
+    }
+
+    pub(super) fn replay_commit(&mut self, at: Offset, key: &OffsetKey, value: &CommittedOffset) {
+        self.ensure_group(&key.group);
+        self.offsets.replay_commit(at, key, value);
+    }
+
+    /// Whoever commits without a group gets a simple one.
+    pub(super) fn ensure_group(&mut self, group: &GroupId) {
+        if !self.groups.contains_key(group) && !self.consumers.contains_key(group) {
+            self.groups.insert(group.clone(), Group::new(group.clone()));
         }
     }
 }
 
-fn check_commit(group: &Group, commit: &CommitOffsets) -> Result<(), ErrorCode> {
-    let is_empty = group.is_in(GroupState::Empty);
-    if commit.generation < Generation(0) && is_empty {
+fn check_committer(group: &Group, committer: &Committer<'_>) -> Result<(), ErrorCode> {
+    let Committer { generation, member, instance, is_transactional, .. } = *committer;
+    if generation < Generation(0) && group.is_in(GroupState::Empty) {
         return Ok(());
     }
-    let names_a_member = !commit.member.is_unknown() || commit.instance.is_some();
-    if commit.generation >= Generation(0) || names_a_member {
-        group.check_member(&commit.member, commit.instance.as_ref())?;
-        if commit.generation != group.generation {
+    let names_a_member = !member.is_unknown() || instance.is_some();
+    if generation >= Generation(0) || names_a_member {
+        group.check_member(member, instance)?;
+        if generation != group.generation {
             return Err(ErrorCode::IllegalGeneration);
         }
-    } else {
-        // No generation, no member: only groups without members take that.
+    } else if !is_transactional {
+        // No generation, no member: only groups without members take that. Older transactional clients say no more.
         return Err(ErrorCode::UnknownMemberId);
     }
-    if group.is_in(GroupState::CompletingRebalance) {
+    if group.is_in(GroupState::CompletingRebalance) && !is_transactional {
         return Err(ErrorCode::RebalanceInProgress);
     }
     Ok(())
 }
 
-fn committed(offset: OffsetToCommit, now_ms: i64, retention_ms: Option<i64>) -> CommittedOffset {
+impl OffsetToCommit {
+    pub(super) fn key(&self, group: &GroupId) -> OffsetKey {
+        OffsetKey { group: group.clone(), topic: self.topic.clone(), partition: self.partition }
+    }
+}
+
+pub(super) fn committed(offset: OffsetToCommit, now_ms: i64, retention_ms: Option<i64>) -> CommittedOffset {
     CommittedOffset {
         offset: offset.offset,
         leader_epoch: offset.leader_epoch,
@@ -182,61 +292,23 @@ fn committed(offset: OffsetToCommit, now_ms: i64, retention_ms: Option<i64>) -> 
     }
 }
 
-fn fetched(partition: PartitionIndex, known: Option<&CommittedOffset>) -> FetchedOffset {
-    match known {
-        Some(known) => FetchedOffset {
-            partition,
-            offset: known.offset,
-            leader_epoch: known.leader_epoch,
-            metadata: known.metadata.clone(),
-        },
-        None => FetchedOffset { partition, offset: Offset::NONE, leader_epoch: LeaderEpoch::NONE, metadata: "".into() },
+fn found(partition: PartitionIndex, known: &CommittedOffset) -> FetchedOffset {
+    FetchedOffset {
+        partition,
+        offset: known.offset,
+        leader_epoch: known.leader_epoch,
+        metadata: known.metadata.clone(),
+        error: ErrorCode::None,
     }
 }
 
-fn every_offset(group: &Group) -> Vec<(TopicName, Vec<FetchedOffset>)> {
-    let topic = |(topic, offsets): (&TopicName, &std::collections::BTreeMap<_, _>)| {
-        (topic.clone(), offsets.iter().map(|(partition, known)| fetched(*partition, Some(known))).collect())
-    };
-    group.offsets.iter().map(topic).collect()
+impl FetchedOffset {
+    fn nothing(partition: PartitionIndex, error: ErrorCode) -> FetchedOffset {
+        FetchedOffset { partition, offset: Offset::NONE, leader_epoch: LeaderEpoch::NONE, metadata: "".into(), error }
+    }
 }
 
-fn tombstone(group: &Group, topic: &TopicName, partition: PartitionIndex) -> Record {
-    let key = OffsetKey { group: group.id.clone(), topic: topic.clone(), partition };
+fn tombstone(group: &GroupId, topic: &TopicName, partition: PartitionIndex) -> Record {
+    let key = OffsetKey { group: group.clone(), topic: topic.clone(), partition };
     Record::OffsetCommit { key, value: None }
-}
-
-pub(super) fn all_tombstones(group: &Group) -> Vec<Record> {
-    let partitions = group.offsets.iter().flat_map(|(topic, o)| o.keys().map(move |p| (topic, *p)));
-    partitions.map(|(topic, partition)| tombstone(group, topic, partition)).collect()
-}
-
-/// Kafka's rules: a group with members keeps what it is subscribed to, and everything unless it is a stable
-/// consumer group whose subscriptions are known; an empty group's retention starts when it became empty, a
-/// simple group's with each commit.
-fn expired_offsets(group: &Group, now_ms: i64, retention_ms: i64) -> Vec<(&TopicName, PartitionIndex)> {
-    let is_simple = group.protocol_type.is_none();
-    let since_empty = match group.state {
-        _ if is_simple => None,
-        GroupState::Empty => group.state_since_ms,
-        GroupState::Stable if group.is_consumer_group() && group.subscribed.is_some() => None,
-        _ => return Vec::new(),
-    };
-    let is_expired = |offset: &CommittedOffset| match offset.expire_timestamp_ms {
-        Some(at) => now_ms >= at,
-        None => now_ms.saturating_sub(since_empty.unwrap_or(offset.commit_timestamp_ms)) >= retention_ms,
-    };
-    group
-        .offsets
-        .iter()
-        .filter(|(topic, _)| !group.is_subscribed_to(topic))
-        .flat_map(|(topic, offsets)| offsets.iter().map(move |(partition, offset)| (topic, *partition, offset)))
-        .filter(|(_, _, offset)| is_expired(offset))
-        .map(|(topic, partition, _)| (topic, partition))
-        .collect()
-}
-
-/// Kafka bounds `offset.metadata.max.bytes` by Java's string length, which counts UTF-16 units.
-fn utf16_len(text: &str) -> usize {
-    text.encode_utf16().count()
 }

@@ -21,6 +21,10 @@ use crate::Now;
 impl GroupShard {
     pub(super) fn fire(&mut self, now: Now, timer: Timer) -> Decision {
         let decision = match timer {
+            Timer::Session(group, member) if self.consumers.contains_key(&group) => {
+                Some(self.consumer_is_silent(&group, &member))
+            }
+            Timer::Rebalance(group, member) => Some(self.consumer_is_overdue(&group, &member)),
             Timer::Session(group, member) => {
                 self.with_group(now, &group, |cx, group| session_is_over(cx, group, &member))
             }
@@ -33,17 +37,15 @@ impl GroupShard {
 
     /// A deleted group leaves no deadlines behind.
     pub(super) fn replay_group_tombstone(&mut self, id: &GroupId) {
-        let Some(mut group) = self.groups.remove(id) else { return };
+        let Some(group) = self.groups.remove(id) else { return };
         for member in group.members.keys().chain(&group.pending_joins) {
             self.deadlines.cancel(&Timer::Session(id.clone(), member.clone()));
         }
         self.deadlines.cancel(&Timer::JoinPhase(id.clone()));
         self.deadlines.cancel(&Timer::SyncPhase(id.clone()));
-        if !group.offsets.is_empty() {
+        if !self.offsets.partitions_of_group(id).is_empty() {
             // Deleting a group deletes its offsets first. If some came later, they are those of a simple group.
-            let mut simple = Group::new(id.clone());
-            simple.offsets = std::mem::take(&mut group.offsets);
-            self.groups.insert(id.clone(), simple);
+            self.ensure_group(id);
         }
     }
 }

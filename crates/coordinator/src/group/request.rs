@@ -11,6 +11,9 @@ use bytes::Bytes;
 use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
 use uuid::Uuid;
 
+use super::consumer::{ConsumerDescription, ConsumerHeartbeat, ConsumerHeartbeatAnswer, Epoch};
+use crate::transaction::{Producer, TransactionVersion};
+
 macro_rules! member_text {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -87,8 +90,15 @@ pub enum Request {
     Heartbeat(Heartbeat),
     Leave(Leave),
     CommitOffsets(CommitOffsets),
+    /// TxnOffsetCommit.
+    CommitTransactionalOffsets(CommitTransactionalOffsets),
+    /// A marker for this partition of `__consumer_offsets`.
+    EndTransaction(EndTransaction),
     FetchOffsets(FetchOffsets),
     DeleteOffsets(DeleteOffsets),
+    /// Boxed, for it is much larger than the others.
+    ConsumerHeartbeat(Box<ConsumerHeartbeat>),
+    ConsumerDescribe(GroupId),
     Describe(GroupId),
     List(ListFilter),
     Delete(GroupId),
@@ -104,8 +114,14 @@ pub enum Answer {
     Heartbeat(ErrorCode),
     Leave(LeaveAnswer),
     CommitOffsets(CommitAnswer),
+    CommitTransactionalOffsets(CommitAnswer),
+    /// To a commit whose producer has no transaction open here: ask the transaction's coordinator, then ask again.
+    Unverified(TransactionGuard),
+    EndTransaction(ErrorCode),
     FetchOffsets(FetchAnswer),
     DeleteOffsets(DeleteOffsetsAnswer),
+    ConsumerHeartbeat(ConsumerHeartbeatAnswer),
+    ConsumerDescribe(Result<ConsumerDescription, ErrorCode>),
     Describe(Result<Description, ErrorCode>),
     List(Vec<Listing>),
     Delete(ErrorCode),
@@ -237,15 +253,59 @@ pub struct CommitOffsets {
     pub instance: Option<InstanceId>,
     /// Versions 2 to 4 may name their own retention.
     pub retention_ms: Option<i64>,
-    /// Version 9 and later say GROUP_ID_NOT_FOUND where older ones say ILLEGAL_GENERATION.
+    /// Version 9 and later say GROUP_ID_NOT_FOUND where older ones say ILLEGAL_GENERATION, and may come from members of
+    /// consumer groups, whose epoch is the generation.
     pub knows_group_id_not_found: bool,
     pub offsets: Vec<OffsetToCommit>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CommitTransactionalOffsets {
+    pub group: GroupId,
+    pub producer: Producer,
+    pub verification: Verification,
+    /// As in [`CommitOffsets`]; versions before 3 name no member (KIP-447).
+    pub generation: Generation,
+    pub member: MemberId,
+    pub instance: Option<InstanceId>,
+    pub offsets: Vec<OffsetToCommit>,
+}
+
+/// What the caller knows of the transaction (KIP-890). Only asked for while the transaction has nothing here yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// Nothing yet.
+    Missing,
+    /// Since the guard, the transaction's coordinator has said that this partition belongs to the transaction.
+    LookedUp(TransactionGuard),
+    /// Since the guard, it has added this partition to the transaction. Then every transaction has its own epoch.
+    Added(TransactionGuard),
+    /// `transaction.partition.verification.enable=false`
+    SwitchedOff,
+}
+
+/// The moment at which a caller began to verify a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionGuard {
+    pub(super) loaded_ms: i64,
+    pub(super) log_end: Offset,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct EndTransaction {
+    pub producer: Producer,
+    pub commit: bool,
+    /// Of the transaction's coordinator; an older one than the log knows is fenced.
+    pub coordinator_epoch: i32,
+    pub version: TransactionVersion,
 }
 
 #[derive(Clone, Debug)]
 pub struct OffsetToCommit {
     pub topic: TopicName,
     pub topic_id: TopicId,
+    /// The id of the topic that has this name now; not stored.
+    pub topic_now: TopicId,
     pub partition: PartitionIndex,
     pub offset: Offset,
     pub leader_epoch: LeaderEpoch,
@@ -262,8 +322,13 @@ pub struct CommitAnswer {
 #[derive(Clone, Debug)]
 pub struct FetchOffsets {
     pub group: GroupId,
+    /// Version 9 and later may say who asks, which consumer groups check.
+    pub member: Option<MemberId>,
+    pub epoch: Epoch,
     /// `None` asks for every offset of the group.
     pub partitions: Option<Vec<(TopicName, Vec<PartitionIndex>)>>,
+    /// An offset that a transaction is about to replace is an error (KIP-447).
+    pub require_stable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -279,6 +344,8 @@ pub struct FetchedOffset {
     pub offset: Offset,
     pub leader_epoch: LeaderEpoch,
     pub metadata: Arc<str>,
+    /// UNSTABLE_OFFSET_COMMIT, or none.
+    pub error: ErrorCode,
 }
 
 #[derive(Clone, Debug)]
@@ -325,7 +392,26 @@ pub struct ListFilter {
 pub struct Listing {
     pub group: GroupId,
     pub protocol_type: Option<Arc<str>>,
-    pub state: GroupState,
+    pub kind: GroupKind,
+    /// Kafka's name of the state, of either kind.
+    pub state: &'static str,
+}
+
+/// Which protocol a group speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupKind {
+    Classic,
+    Consumer,
+}
+
+impl GroupKind {
+    /// Kafka's name of the kind.
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupKind::Classic => "classic",
+            GroupKind::Consumer => "consumer",
+        }
+    }
 }
 
 /// The state of a classic group.

@@ -1,4 +1,4 @@
-//! One classic group: its members, its generation, its offsets, and the questions one can ask of them.
+//! One classic group: its members, its generation, and the questions one can ask of them.
 //!
 //! Picture: a room. Members knock (pending), come in (members), agree on a way to share work (protocol) and
 //! get their share from one of them (the leader). The functions here keep the room's books; who may come in
@@ -12,15 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use twinstream_model::{ErrorCode, GroupId, PartitionIndex, TopicName};
+use twinstream_model::{ErrorCode, GroupId, TopicName};
 
 use super::member::Member;
-use super::record::{CommittedOffset, GroupMetadata};
+use super::record::GroupMetadata;
 use super::request::{Generation, GroupState, InstanceId, MemberId, Protocol};
 use super::subscription::{CONSUMER_PROTOCOL_TYPE, subscribed_topics};
 use crate::Token;
-
-pub(crate) type Offsets = BTreeMap<TopicName, BTreeMap<PartitionIndex, CommittedOffset>>;
 
 /// How the first rebalance of a group waits for more members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +48,6 @@ pub(crate) struct Group {
     pub(crate) subscribed: Option<BTreeSet<Arc<str>>>,
     pub(crate) initial_delay: Option<InitialDelay>,
     pub(crate) new_member_in_initial_delay: bool,
-    pub(crate) offsets: Offsets,
     awaiting_joins: usize,
 }
 
@@ -72,7 +69,6 @@ impl Group {
             subscribed: None,
             initial_delay: None,
             new_member_in_initial_delay: false,
-            offsets: Offsets::new(),
             awaiting_joins: 0,
         }
     }
@@ -323,14 +319,6 @@ impl Group {
             self.new_member_in_initial_delay = false;
         }
         self.subscribed = self.compute_subscribed();
-    }
-
-    /// A copy to try a change on. Without the offsets, which may be many and do not depend on members.
-    pub(crate) fn sketch(&mut self) -> Group {
-        let offsets = std::mem::take(&mut self.offsets);
-        let sketch = self.clone();
-        self.offsets = offsets;
-        sketch
     }
 
     /// Panics if the books do not add up; for tests and simulation.

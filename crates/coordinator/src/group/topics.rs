@@ -16,12 +16,13 @@ pub trait Topics: fmt::Debug + Send + Sync {
     /// Grows whenever anything that this view tells may have changed; equal versions tell the same.
     fn version(&self) -> u64;
 
+    /// The id of a topic that exists.
+    fn id(&self, name: &str) -> Option<TopicId>;
+
     fn topic(&self, name: &str) -> Option<TopicFacts>;
 
-    fn name(&self, id: TopicId) -> Option<TopicName>;
-
     /// Every topic's name, in any order; for regular expressions.
-    fn for_each_name(&self, visit: &mut dyn FnMut(&str));
+    fn for_each_name(&self, visit: &mut dyn FnMut(&TopicName));
 }
 
 /// What an assignment needs to know of one topic.

@@ -4,7 +4,7 @@
 use kafka_protocol::messages::{
     AddOffsetsToTxnResponse, AddPartitionsToTxnResponse, AddRaftVoterResponse, AlterClientQuotasResponse,
     AlterConfigsResponse, AlterPartitionReassignmentsResponse, AlterUserScramCredentialsResponse, ApiKey,
-    ApiVersionsResponse, CreateAclsResponse, CreatePartitionsResponse, CreateTopicsResponse, DeleteAclsResponse,
+    ApiVersionsResponse, CreateAclsResponse, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatResponse, CreatePartitionsResponse, CreateTopicsResponse, DeleteAclsResponse,
     DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse, DescribeAclsResponse,
     DescribeClientQuotasResponse, DescribeClusterResponse, DescribeConfigsResponse, DescribeGroupsResponse,
     DescribeLogDirsResponse, DescribeProducersResponse, DescribeQuorumResponse, DescribeTopicPartitionsResponse,
@@ -245,6 +245,58 @@ shapes! {
                 blob(), // member_assignment
             ]),
             fixed(4).since(3), // authorized_operations
+        ]),
+    ];
+    ConsumerGroupHeartbeatResponse: ConsumerGroupHeartbeat, 0, 1, 0, &[
+        fixed(4), // throttle_time_ms
+        fixed(2), // error_code
+        text(), // error_message
+        text(), // member_id
+        fixed(4), // member_epoch
+        fixed(4), // heartbeat_interval_ms
+        option(&[ // assignment
+            array(&[ // topic_partitions
+                fixed(16), // topic_id
+                items(4), // partitions
+            ]),
+        ]),
+    ];
+    ConsumerGroupDescribeResponse: ConsumerGroupDescribe, 0, 1, 0, &[
+        fixed(4), // throttle_time_ms
+        array(&[ // groups
+            fixed(2), // error_code
+            text(), // error_message
+            text(), // group_id
+            text(), // group_state
+            fixed(4), // group_epoch
+            fixed(4), // assignment_epoch
+            text(), // assignor_name
+            array(&[ // members
+                text(), // member_id
+                text(), // instance_id
+                text(), // rack_id
+                fixed(4), // member_epoch
+                text(), // client_id
+                text(), // client_host
+                texts(), // subscribed_topic_names
+                text(), // subscribed_topic_regex
+                structure(&[ // assignment
+                    array(&[ // topic_partitions
+                        fixed(16), // topic_id
+                        text(), // topic_name
+                        items(4), // partitions
+                    ]),
+                ]),
+                structure(&[ // target_assignment
+                    array(&[ // topic_partitions
+                        fixed(16), // topic_id
+                        text(), // topic_name
+                        items(4), // partitions
+                    ]),
+                ]),
+                fixed(1).since(1), // member_type
+            ]),
+            fixed(4), // authorized_operations
         ]),
     ];
     ListGroupsResponse: ListGroups, 0, 5, 3, &[

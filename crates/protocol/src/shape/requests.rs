@@ -4,7 +4,7 @@
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AddRaftVoterRequest, AlterClientQuotasRequest,
     AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterUserScramCredentialsRequest, ApiKey,
-    ApiVersionsRequest, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest,
+    ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest,
     DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
     DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
     DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, DescribeTransactionsRequest,
@@ -255,6 +255,25 @@ shapes! {
     DescribeGroupsRequest: DescribeGroups, 0, 6, 5, &[
         texts(), // groups
         fixed(1).since(3), // include_authorized_operations
+    ];
+    ConsumerGroupHeartbeatRequest: ConsumerGroupHeartbeat, 0, 1, 0, &[
+        text(), // group_id
+        text(), // member_id
+        fixed(4), // member_epoch
+        text(), // instance_id
+        text(), // rack_id
+        fixed(4), // rebalance_timeout_ms
+        texts(), // subscribed_topic_names
+        text().since(1), // subscribed_topic_regex
+        text(), // server_assignor
+        array(&[ // topic_partitions
+            fixed(16), // topic_id
+            items(4), // partitions
+        ]),
+    ];
+    ConsumerGroupDescribeRequest: ConsumerGroupDescribe, 0, 1, 0, &[
+        texts(), // group_ids
+        fixed(1), // include_authorized_operations
     ];
     ListGroupsRequest: ListGroups, 0, 5, 3, &[
         texts().since(4), // states_filter

@@ -139,7 +139,7 @@ fn unknown_tagged_fields_of_a_newer_writer_are_passed_over() {
 
 #[test]
 fn newer_kinds_and_versions_are_named() {
-    assert_eq!(decode(Some(b"\x00\x03\x00\x02g1"), Some(b"")), Err(DecodeError::UnknownKind(3)));
+    assert_eq!(decode(Some(b"\x00\x09\x00\x02g1"), Some(b"")), Err(DecodeError::UnknownKind(9)));
     assert_eq!(decode(None, Some(b"")), Err(DecodeError::NoKey));
     let error = decode(Some(OFFSET_KEY_V1), Some(b"\x00\x05rest")).unwrap_err();
     assert_eq!(error, DecodeError::UnknownVersion { what: "offset commit value", version: 5, max: 4 });

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use twinstream_model::{GroupId, PartitionIndex, TopicId};
 
 use super::super::request::{InstanceId, MemberId, Protocol};
@@ -49,7 +48,7 @@ pub enum ConsumerRecord {
     /// Kind 3: the group exists and has this epoch.
     Group { group: GroupId, value: Option<GroupValue> },
     /// Kind 4, of Kafka before 4.1: what was known of the subscribed topics. Read and ignored; only its tombstone
-    /// is ever written, so that compaction can drop it.
+    /// is ever written, when the group is deleted.
     TopicMetadata { group: GroupId },
     /// Kind 5: a member and what it wants.
     Member { group: GroupId, member: MemberId, value: Option<MemberValue> },
@@ -133,4 +132,59 @@ pub struct RegexValue {
     /// Of the metadata image that it was resolved against.
     pub version: i64,
     pub timestamp_ms: i64,
+}
+
+impl ConsumerRecord {
+    pub fn group(&self) -> &GroupId {
+        match self {
+            ConsumerRecord::Group { group, .. }
+            | ConsumerRecord::TopicMetadata { group }
+            | ConsumerRecord::Member { group, .. }
+            | ConsumerRecord::Target { group, .. }
+            | ConsumerRecord::TargetMember { group, .. }
+            | ConsumerRecord::Current { group, .. }
+            | ConsumerRecord::Regex { group, .. } => group,
+        }
+    }
+
+    pub(crate) fn is_tombstone(&self) -> bool {
+        match self {
+            ConsumerRecord::TopicMetadata { .. } => true,
+            ConsumerRecord::Group { value, .. } => value.is_none(),
+            ConsumerRecord::Member { value, .. } => value.is_none(),
+            ConsumerRecord::Target { value, .. } => value.is_none(),
+            ConsumerRecord::TargetMember { value, .. } => value.is_none(),
+            ConsumerRecord::Current { value, .. } => value.is_none(),
+            ConsumerRecord::Regex { value, .. } => value.is_none(),
+        }
+    }
+
+    /// Roughly how many bytes the record takes in the log; exact enough to bound a batch.
+    pub(crate) fn approximate_bytes(&self) -> usize {
+        const FIXED: usize = 96; // record framing, ids, versions, lengths, numbers
+        const PER_TOPIC: usize = 24;
+        const PER_PARTITION: usize = 9; // with its epoch
+        let owned = |partitions: &OwnedPartitions| {
+            partitions.values().map(|partitions| PER_TOPIC + PER_PARTITION * partitions.len()).sum::<usize>()
+        };
+        let texts = |texts: &BTreeSet<Arc<str>>| texts.iter().map(|text| text.len() + 4).sum::<usize>();
+        let rest = match self {
+            ConsumerRecord::Member { value: Some(value), .. } => {
+                let protocols = value.classic.iter().flat_map(|classic| &classic.protocols);
+                let classic = protocols.map(|protocol| protocol.name.len() + protocol.metadata.len() + 8).sum::<usize>();
+                texts(&value.topics) + value.client_id.len() + value.client_host.len() + classic
+            }
+            ConsumerRecord::TargetMember { value: Some(value), .. } => {
+                value.values().map(|partitions| PER_TOPIC + PER_PARTITION * partitions.len()).sum()
+            }
+            ConsumerRecord::Current { value: Some(value), .. } => {
+                owned(&value.assigned) + owned(&value.pending_revocation)
+            }
+            ConsumerRecord::Regex { regex, value, .. } => {
+                regex.len() + value.as_ref().map_or(0, |value| texts(&value.topics))
+            }
+            _ => 0,
+        };
+        FIXED + self.group().as_str().len() + rest
+    }
 }

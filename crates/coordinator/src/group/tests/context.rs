@@ -13,7 +13,7 @@ const WALL_MS_AT_START: i64 = 1_000_000;
 
 pub(super) struct TestContext {
     pub(super) engine: Engine<GroupShard>,
-    pub(super) log: Vec<Encoded>,
+    pub(super) log: Vec<(BatchKind, Encoded)>,
     pub(super) config: GroupConfig,
     pub(super) now_ms: u64,
     /// What the log says to the next appends.
@@ -66,7 +66,7 @@ impl TestContext {
     }
 
     pub(super) fn answer(&mut self, wanted: Token) -> Option<Answer> {
-        self.happenings.iter().find_map(|h| match h {
+        self.happenings.iter().rev().find_map(|h| match h {
             Happening::Answered(token, answer) if *token == wanted => Some(answer.clone()),
             _ => None,
         })
@@ -86,8 +86,8 @@ impl TestContext {
     /// Forgets everything but the log and loads it again.
     pub(super) fn restart(&mut self) {
         let mut engine = Engine::new(GroupShard::new(self.config.clone()), u64::MAX);
-        for (offset, record) in self.log.iter().enumerate() {
-            let record = decode(Some(&record.key), record.value.as_deref()).expect("decode our own record");
+        for (offset, (batch, record)) in self.log.iter().enumerate() {
+            let record = read(*batch, record);
             engine.load(Offset(offset as i64), &record);
         }
         let end = Offset(self.log.len() as i64);
@@ -129,7 +129,7 @@ impl TestContext {
     fn append(&mut self, records: Vec<Record>) {
         let base = Offset(self.log.len() as i64);
         for record in records {
-            self.log.push(encode(&record).expect("encode"));
+            self.log.push((record.batch_kind(), encode(&record).expect("encode")));
             self.happenings.push(Happening::Appended(record));
         }
         self.engine.handle_appended(now(self.now_ms), base);
@@ -143,6 +143,17 @@ impl TestContext {
             self.happenings.push(Happening::Event(event));
         }
     }
+}
+
+/// Reads a stored record as a loader does.
+pub(super) fn read(batch: BatchKind, record: &Encoded) -> Record {
+    let (key, value) = (Some(&record.key[..]), record.value.as_deref());
+    let read = match batch {
+        BatchKind::Plain => decode(key, value),
+        BatchKind::Transactional(producer) => decode(key, value).map(|record| record.in_transaction(producer)),
+        BatchKind::Marker(producer) => decode_marker(producer, key, value).map(|marker| marker.expect("a marker")),
+    };
+    read.expect("decode our own record")
 }
 
 pub(super) fn now(ms: u64) -> Now {
@@ -183,6 +194,7 @@ pub(super) fn offset_to_commit(name: &str, partition: i32, offset: i64, metadata
     OffsetToCommit {
         topic: topic(name),
         topic_id: TopicId::NONE,
+        topic_now: TopicId::NONE,
         partition: PartitionIndex(partition),
         offset: Offset(offset),
         leader_epoch: LeaderEpoch(0),

@@ -4,26 +4,28 @@
 //! a comment. `UPDATE_TRACES=1 cargo test -p twinstream-coordinator` rewrites the traces: commit only changes
 //! that you understand. Member ids are shown short: `A-1` is client id `A` with the first fresh id.
 //!
-//! Commands: `set KEY=N`, `join`, `sync`, `heartbeat`, `leave`, `commit`, `fetch`, `delete-offsets`, `describe`,
-//! `list`, `delete`, `forget`, `advance MS`, `restart`, `appends-fail CODE|never`, `hold-commits`, `commit-all`.
+//! Commands: `set KEY=N`, `join`, `sync`, `heartbeat`, `leave`, `commit`, `txn-commit`, `end-txn commit|abort`, `fetch`,
+//! `delete-offsets`, `describe`, `list`, `delete`, `forget`, `advance MS`, `restart`, `appends-fail CODE|never`,
+//! `hold-commits`, `commit-all`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use bytes::Bytes;
-use twinstream_model::{ErrorCode, PartitionIndex, TopicName};
+use twinstream_model::{ErrorCode, PartitionIndex, ProducerEpoch, ProducerId, TopicName};
 use uuid::Uuid;
 
 use super::super::*;
 use super::context::{Happening, TestContext, offset_to_commit, protocol, text, topic};
 use crate::Token;
+use crate::transaction::{Producer, TransactionVersion};
 
 #[test]
 fn scripts_give_their_traces() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
-    let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
-    let mut scripts: Vec<_> = entries.filter(|path| path.is_file()).collect();
+    let files = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let mut scripts: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "txt")).collect();
     scripts.sort();
     assert!(!scripts.is_empty());
     for path in scripts {
@@ -39,7 +41,7 @@ fn scripts_give_their_traces() {
 
 /// Runs the commands of a script and returns it with fresh traces.
 fn replay_script(script: &str) -> String {
-    let mut runner = Runner { context: TestContext::new(GroupConfig::default()), asked: BTreeMap::new() };
+    let mut runner = Runner { context: TestContext::new(GroupConfig::default()), asked: BTreeMap::new(), guard: None };
     let mut out = String::new();
     let mut in_trace = false;
     for line in script.lines() {
@@ -61,6 +63,8 @@ fn replay_script(script: &str) -> String {
 struct Runner {
     context: TestContext,
     asked: BTreeMap<Token, String>,
+    /// What the last answer to an unverified commit said.
+    guard: Option<TransactionGuard>,
 }
 
 /// The `key=value` words of a command; the other words in order.
@@ -101,6 +105,22 @@ impl<'a> Words<'a> {
 
     fn generation(&self) -> Generation {
         Generation(self.number("gen", -1) as i32)
+    }
+
+    /// `7/0` is producer 7 in epoch 0.
+    fn producer(&self) -> Producer {
+        let (id, epoch) = self.get("producer").unwrap().split_once('/').unwrap();
+        Producer { id: ProducerId(id.parse().unwrap()), epoch: ProducerEpoch(epoch.parse().unwrap()) }
+    }
+
+    fn offsets(&self) -> Vec<OffsetToCommit> {
+        let offset = |word: &str| {
+            let (at, offset) = word.split_once('@').unwrap();
+            let (name, partition) = at.split_once('/').unwrap();
+            let metadata = self.get("metadata").unwrap_or("");
+            offset_to_commit(name, partition.parse().unwrap(), offset.parse().unwrap(), metadata)
+        };
+        self.list("offsets").into_iter().map(offset).collect()
     }
 
     /// `orders/0,orders/1` as topics with partitions.
@@ -187,20 +207,29 @@ impl Runner {
                 instance: words.instance(),
                 retention_ms: words.get("retention").map(|r| r.parse().unwrap()),
                 knows_group_id_not_found: words.number("v", 9) >= 9,
-                offsets: words
-                    .list("offsets")
-                    .into_iter()
-                    .map(|w| {
-                        let (at, offset) = w.split_once('@').unwrap();
-                        let (name, partition) = at.split_once('/').unwrap();
-                        let metadata = words.get("metadata").unwrap_or("");
-                        offset_to_commit(name, partition.parse().unwrap(), offset.parse().unwrap(), metadata)
-                    })
-                    .collect(),
+                offsets: words.offsets(),
+            }),
+            "txn-commit" => Request::CommitTransactionalOffsets(CommitTransactionalOffsets {
+                group,
+                producer: words.producer(),
+                verification: self.verification(words),
+                generation: words.generation(),
+                member: words.member(),
+                instance: words.instance(),
+                offsets: words.offsets(),
+            }),
+            "end-txn" => Request::EndTransaction(EndTransaction {
+                producer: words.producer(),
+                commit: client == "commit",
+                coordinator_epoch: 0,
+                version: if words.number("tv", 1) == 2 { TransactionVersion::V2 } else { TransactionVersion::V0 },
             }),
             "fetch" => Request::FetchOffsets(FetchOffsets {
                 group,
+                member: None,
+                epoch: Epoch(-1),
                 partitions: words.get("of").map(|_| words.partitions("of")),
+                require_stable: words.number("stable", 0) == 1,
             }),
             "delete-offsets" => Request::DeleteOffsets(DeleteOffsets { group, topics: words.partitions("of") }),
             "describe" => Request::Describe(group),
@@ -211,6 +240,15 @@ impl Runner {
             "delete" => Request::Delete(group),
             "forget" => Request::ForgetTopics(words.list("topics").into_iter().map(topic).collect()),
             _ => panic!("unknown command {verb}"),
+        }
+    }
+
+    fn verification(&self, words: &Words<'_>) -> Verification {
+        match (words.get("verified"), self.guard) {
+            (Some("off"), _) => Verification::SwitchedOff,
+            (Some("looked-up"), Some(guard)) => Verification::LookedUp(guard),
+            (Some("added"), Some(guard)) => Verification::Added(guard),
+            _ => Verification::Missing,
         }
     }
 
@@ -249,6 +287,9 @@ impl Runner {
                 }
                 Happening::Event(event) => format!("event: {event:?}"),
                 Happening::Answered(token, answer) => {
+                    if let Answer::Unverified(guard) = &answer {
+                        self.guard = Some(*guard);
+                    }
                     let asked = self.asked.get(&token).map_or("?", String::as_str);
                     format!("{asked} -> {}", show_answer(&answer))
                 }
@@ -302,6 +343,14 @@ fn show_record(record: &Record) -> String {
             let value = value.unwrap_or("gone".to_owned());
             format!("offset {} {}/{} = {value}", key.group, key.topic, key.partition)
         }
+        Record::TransactionalCommit { producer, key, value } => format!(
+            "offset {} {}/{} = {} {:?} if {}/{} commits",
+            key.group, key.topic, key.partition, value.offset, value.metadata, producer.id, producer.epoch
+        ),
+        Record::TransactionMarker { producer, commit, .. } => {
+            format!("{} of {}/{}", if *commit { "commit" } else { "abort" }, producer.id, producer.epoch)
+        }
+        Record::Consumer(record) => format!("{record:?}"),
         Record::GroupMetadata { group, value: None } => format!("group {group} gone"),
         Record::GroupMetadata { group, value: Some(v) } => {
             let members: Vec<String> = v.members.iter().map(show_stored).collect();
@@ -334,20 +383,26 @@ fn show_answer(answer: &Answer) -> String {
         ),
         Answer::Sync(a) if a.error.is_error() => a.error.name().to_owned(),
         Answer::Sync(a) => format!("{} share {}", a.protocol.as_deref().unwrap_or("none"), show_bytes(&a.assignment)),
-        Answer::Heartbeat(error) | Answer::Delete(error) | Answer::ForgetTopics(error) => error.name().to_owned(),
+        Answer::Heartbeat(error)
+        | Answer::Delete(error)
+        | Answer::ForgetTopics(error)
+        | Answer::EndTransaction(error) => error.name().to_owned(),
+        Answer::Unverified(_) => "unverified".to_owned(),
+        Answer::ConsumerHeartbeat(answer) => format!("{answer:?}"),
+        Answer::ConsumerDescribe(description) => format!("{description:?}"),
         Answer::Leave(a) => {
             let members: Vec<String> =
                 a.members.iter().map(|m| format!("{:?}:{}", m.member.as_str(), m.error.name())).collect();
             format!("{} [{}]", a.error.name(), members.join(", "))
         }
-        Answer::CommitOffsets(a) => {
+        Answer::CommitOffsets(a) | Answer::CommitTransactionalOffsets(a) => {
             let offsets: Vec<&str> = a.offsets.iter().map(|e| e.name()).collect();
             format!("{} [{}]", a.error.name(), offsets.join(", "))
         }
         Answer::FetchOffsets(a) => {
             let offsets = a.topics.iter().flat_map(|(t, o)| o.iter().map(move |o| (t, o)));
             let offsets: Vec<String> =
-                offsets.map(|(t, o)| format!("{t}/{}={} {:?}", o.partition, o.offset, o.metadata)).collect();
+                offsets.map(|(t, o)| format!("{t}/{}={}", o.partition, show_offset(o))).collect();
             format!("{} [{}]", a.error.name(), offsets.join(", "))
         }
         Answer::DeleteOffsets(a) => {
@@ -373,6 +428,13 @@ fn show_answer(answer: &Answer) -> String {
             let groups: Vec<String> = listings.iter().map(|l| format!("{} {}", l.group, l.state)).collect();
             format!("[{}]", groups.join(", "))
         }
+    }
+}
+
+fn show_offset(offset: &FetchedOffset) -> String {
+    match offset.error {
+        ErrorCode::None => format!("{} {:?}", offset.offset, offset.metadata),
+        error => error.name().to_owned(),
     }
 }
 

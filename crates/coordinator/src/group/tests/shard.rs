@@ -115,7 +115,8 @@ fn offset_metadata_over_the_bound_fails_alone() {
     let Answer::CommitOffsets(answer) = context.ask(Request::CommitOffsets(commit)) else { panic!() };
     assert_eq!(answer.offsets, [ErrorCode::OffsetMetadataTooLarge, ErrorCode::None, ErrorCode::None]);
     context.restart();
-    let fetch = FetchOffsets { group: "g".into(), partitions: None };
+    let (member, epoch) = (None, Epoch(-1));
+    let fetch = FetchOffsets { group: "g".into(), partitions: None, require_stable: false, member, epoch };
     let Answer::FetchOffsets(answer) = context.ask(Request::FetchOffsets(fetch)) else { panic!() };
     let offsets: Vec<(Offset, usize)> =
         answer.topics[0].1.iter().map(|o| (o.offset, o.metadata.chars().count())).collect();

@@ -1,0 +1,285 @@
+//! The doors of the group shard to consumer groups: requests, deadlines, replay, loading.
+//!
+//! A group id is that of a classic group or of a consumer group, never of both. An empty classic group, and one that
+//! only holds offsets, makes way for a consumer group of the same name.
+
+use std::collections::BTreeMap;
+
+use twinstream_model::{ErrorCode, GroupId};
+
+use super::super::request::{Answer, GroupState, Join, JoinAnswer, MemberId};
+use super::super::{Decision, Event, GroupShard, Record, Then, Timer};
+use super::heartbeat::{Outcome, beat, check_request};
+use super::leave::{delete, farewell, leaving_member, remove, step_out};
+use super::record::{ConsumerRecord, Epoch, MemberState};
+use super::request::{ConsumerGroupState, ConsumerHeartbeat, ConsumerHeartbeatAnswer, Refusal};
+use super::state::{Consumer, ConsumerGroup};
+use super::describe;
+use crate::{Now, Token};
+
+impl GroupShard {
+    pub(crate) fn consumer_heartbeat(&mut self, now: Now, token: Token, heartbeat: &ConsumerHeartbeat) -> Decision {
+        let decided = check_request(heartbeat, &self.config.consumer).and_then(|()| match heartbeat.epoch {
+            Epoch::LEAVING | Epoch::AWAY => self.consumer_leave(heartbeat),
+            _ => self.consumer_beat(now, heartbeat),
+        });
+        let (mut decision, answer) = decided.unwrap_or_else(|Refusal { error, message }| {
+            (Decision::default(), ConsumerHeartbeatAnswer::failed(error, Some(message)))
+        });
+        decision.answers.push((token, Answer::ConsumerHeartbeat(answer)));
+        decision
+    }
+
+    fn consumer_beat(
+        &mut self,
+        now: Now,
+        heartbeat: &ConsumerHeartbeat,
+    ) -> Result<(Decision, ConsumerHeartbeatAnswer), Refusal> {
+        let mut decision = Decision::default();
+        let founded;
+        let group = match self.consumers.get(&heartbeat.group) {
+            Some(group) => group,
+            None => {
+                founded = self.found_consumer_group(heartbeat, &mut decision)?;
+                &founded
+            }
+        };
+        let outcome = beat(now, &self.config.consumer, group, heartbeat)?;
+        Ok(self.conclude_beat(now, heartbeat, decision, outcome))
+    }
+
+    fn conclude_beat(
+        &mut self,
+        now: Now,
+        heartbeat: &ConsumerHeartbeat,
+        mut decision: Decision,
+        outcome: Outcome,
+    ) -> (Decision, ConsumerHeartbeatAnswer) {
+        let id = &heartbeat.group;
+        decision.records.extend(outcome.records.into_iter().map(Record::Consumer));
+        decision.events.extend(outcome.events);
+        let session_timeout_ms = heartbeat.overrides.session_timeout_ms;
+        let session_timeout_ms = session_timeout_ms.unwrap_or(self.config.consumer.session_timeout_ms);
+        self.arm(now, Timer::Session(id.clone(), outcome.member.clone()), session_timeout_ms);
+        let overdue = Timer::Rebalance(id.clone(), outcome.member);
+        match outcome.rebalance_timeout_ms {
+            Some(Some(timeout_ms)) => self.arm(now, overdue, timeout_ms),
+            Some(None) => self.deadlines.cancel(&overdue),
+            None => (),
+        }
+        if let Some(group) = self.consumers.get_mut(id) {
+            group.seen = outcome.seen;
+        }
+        (decision, outcome.answer)
+    }
+
+    pub(super) fn arm(&mut self, now: Now, timer: Timer, after_ms: i32) {
+        self.deadlines.set(timer, now.monotonic_ms.saturating_add(after_ms.max(0) as u64));
+    }
+
+    /// The group that a first member finds. A classic group that has members stays what it is.
+    fn found_consumer_group(
+        &self,
+        heartbeat: &ConsumerHeartbeat,
+        decision: &mut Decision,
+    ) -> Result<ConsumerGroup, Refusal> {
+        let id = &heartbeat.group;
+        if heartbeat.epoch != Epoch::JOINING {
+            return Err(Refusal::new(ErrorCode::GroupIdNotFound, format!("Consumer group {id} not found.")));
+        }
+        let Some(classic) = self.groups.get(id) else { return Ok(ConsumerGroup::default()) };
+        if classic.is_in(GroupState::Empty) {
+            decision.records.push(Record::GroupMetadata { group: id.clone(), value: None });
+            return Ok(ConsumerGroup::default());
+        }
+        Err(Refusal::new(ErrorCode::GroupIdNotFound, format!("Group {id} is not a consumer group.")))
+    }
+
+    fn consumer_leave(
+        &mut self,
+        heartbeat: &ConsumerHeartbeat,
+    ) -> Result<(Decision, ConsumerHeartbeatAnswer), Refusal> {
+        let id = &heartbeat.group;
+        let not_found = || Refusal::new(ErrorCode::GroupIdNotFound, format!("Consumer group {id} not found."));
+        let group = self.consumers.get(id).ok_or_else(not_found)?;
+        let member = leaving_member(group, heartbeat)?;
+        if heartbeat.epoch == Epoch::AWAY {
+            let records = step_out(id, group, &member).into_iter().map(Record::Consumer).collect();
+            self.deadlines.cancel(&Timer::Rebalance(id.clone(), member));
+            return Ok((Decision { records, ..Decision::default() }, farewell(heartbeat)));
+        }
+        let mut decision = self.remove_consumers(id, &[member.clone()], Some(heartbeat));
+        let reason = "the client asked to leave".to_owned();
+        decision.events.push(Event::MemberLeft { group: id.clone(), member, reason });
+        Ok((decision, farewell(heartbeat)))
+    }
+
+    pub(super) fn remove_consumers(
+        &mut self,
+        id: &GroupId,
+        members: &[MemberId],
+        heartbeat: Option<&ConsumerHeartbeat>,
+    ) -> Decision {
+        let Some(group) = self.consumers.get_mut(id) else { return Decision::default() };
+        let cluster = heartbeat.map(|heartbeat| &*heartbeat.cluster);
+        let records = remove(id, group, members, cluster).into_iter().map(Record::Consumer).collect();
+        if cluster.is_none() {
+            group.seen.version = None;
+        }
+        let then = Some(Then::RemoveConsumers(id.clone(), members.to_vec()));
+        Decision { records, then, ..Decision::default() }
+    }
+
+    /// The records that remove members were not stored: they are still in, and their time must be up again some day.
+    pub(crate) fn keep_consumers(&mut self, now: Now, id: &GroupId, members: &[MemberId], error: ErrorCode) -> Decision {
+        for member in members {
+            let Some(known) = self.consumers.get(id).and_then(|group| group.members.get(member)).cloned() else { continue };
+            let session = Timer::Session(id.clone(), member.clone());
+            if self.deadlines.get(&session).is_none() {
+                self.resume_consumer(now, id, member, &known);
+            }
+        }
+        let event = Event::NotStored { group: id.clone(), what: "the removal of members", error };
+        Decision { events: vec![event], ..Decision::default() }
+    }
+
+    pub(crate) fn consumer_is_silent(&mut self, id: &GroupId, member: &MemberId) -> Decision {
+        self.fail_consumer(id, member, "session timed out")
+    }
+
+    /// The member may have gone on meanwhile: then its deadline was of another step.
+    pub(crate) fn consumer_is_overdue(&mut self, id: &GroupId, member: &MemberId) -> Decision {
+        let known = self.consumers.get(id).and_then(|group| group.members.get(member));
+        if known.is_none_or(|known| known.current.state != MemberState::UnrevokedPartitions) {
+            return Decision::default();
+        }
+        self.fail_consumer(id, member, "did not give partitions back within its rebalance timeout")
+    }
+
+    pub(super) fn fail_consumer(&mut self, id: &GroupId, member: &MemberId, reason: &'static str) -> Decision {
+        let Some(group) = self.consumers.get(id) else { return Decision::default() };
+        if !group.members.contains_key(member) {
+            return Decision::default();
+        }
+        let mut decision = self.remove_consumers(id, std::slice::from_ref(member), None);
+        decision.events.push(Event::MemberFailed { group: id.clone(), member: member.clone(), reason });
+        decision
+    }
+
+    pub(crate) fn consumer_describe(&self, token: Token, id: &GroupId) -> Decision {
+        let group = self.consumers.get(id);
+        let description = group.map(|group| describe::describe(group, &self.config.consumer));
+        Decision::answer(token, Answer::ConsumerDescribe(description.ok_or(ErrorCode::GroupIdNotFound)))
+    }
+
+    /// The records that delete a consumer group, without its offsets; `None` if it still has members.
+    pub(crate) fn delete_consumer_group(id: &GroupId, group: &ConsumerGroup) -> Option<Vec<Record>> {
+        group.is_empty().then(|| delete(id, group).into_iter().map(Record::Consumer).collect())
+    }
+
+    pub(crate) fn replay_consumer(&mut self, record: &ConsumerRecord) {
+        let id = record.group();
+        if !self.consumers.contains_key(id) {
+            if record.is_tombstone() {
+                return;
+            }
+            self.forget_classic(id);
+        }
+        let group = self.consumers.entry(id.clone()).or_default();
+        let is_alive = group.replay(record);
+        if let ConsumerRecord::Member { member, value: None, .. } = record {
+            self.forget_timers(id, member);
+        }
+        if !is_alive {
+            self.forget_consumer_group(id);
+        }
+    }
+
+    /// What was committed for the group stays, as that of a simple group.
+    pub(crate) fn forget_consumer_group(&mut self, id: &GroupId) {
+        let Some(group) = self.consumers.remove(id) else { return };
+        for member in group.members.keys() {
+            self.forget_timers(id, member);
+        }
+        if !self.offsets.partitions_of_group(id).is_empty() {
+            self.ensure_group(id);
+        }
+    }
+
+    fn forget_timers(&mut self, id: &GroupId, member: &MemberId) {
+        let names = || (id.clone(), member.clone());
+        let of = |timer: fn(GroupId, MemberId) -> Timer| timer(names().0, names().1);
+        for timer in [of(Timer::Session), of(Timer::Rebalance)] {
+            self.deadlines.cancel(&timer);
+        }
+    }
+
+    /// A group without members that a consumer group takes the place of.
+    fn forget_classic(&mut self, id: &GroupId) {
+        let Some(classic) = self.groups.remove(id) else { return };
+        for member in classic.members.keys().chain(&classic.pending_joins) {
+            self.deadlines.cancel(&Timer::Session(id.clone(), member.clone()));
+        }
+        self.deadlines.cancel(&Timer::JoinPhase(id.clone()));
+        self.deadlines.cancel(&Timer::SyncPhase(id.clone()));
+    }
+
+    /// After loading: members have a full session to be heard of, and their full time to give partitions back.
+    pub(crate) fn resume_consumers(&mut self, now: Now) {
+        let everybody: Vec<(GroupId, MemberId, Consumer)> = self
+            .consumers
+            .iter()
+            .flat_map(|(id, group)| group.members.iter().map(|(m, member)| (id.clone(), m.clone(), member.clone())))
+            .collect();
+        for (id, member, known) in everybody {
+            self.resume_consumer(now, &id, &member, &known);
+        }
+    }
+
+    fn resume_consumer(&mut self, now: Now, id: &GroupId, member: &MemberId, known: &Consumer) {
+        let classic = known.value.classic.as_ref().map(|classic| classic.session_timeout_ms);
+        let timeout_ms = classic.unwrap_or(self.config.consumer.session_timeout_ms);
+        self.arm(now, Timer::Session(id.clone(), member.clone()), timeout_ms);
+        if known.current.state == MemberState::UnrevokedPartitions && !known.speaks_classic() {
+            self.arm(now, Timer::Rebalance(id.clone(), member.clone()), known.value.rebalance_timeout_ms);
+        }
+    }
+
+    /// How many consumer groups the shard knows, by state; for metrics.
+    pub fn count_consumer_groups(&self) -> BTreeMap<ConsumerGroupState, usize> {
+        let mut counts = BTreeMap::new();
+        for group in self.consumers.values() {
+            *counts.entry(group.state()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// U3, and the books of each group.
+    pub(crate) fn check_consumers(&self) {
+        for (id, group) in &self.consumers {
+            assert!(!self.groups.contains_key(id), "group {id} is of both protocols");
+            group.check_invariants();
+            for member in group.members.keys() {
+                let session = Timer::Session(id.clone(), member.clone());
+                assert!(self.deadlines.get(&session).is_some(), "group {id}: {member} has no session");
+            }
+        }
+    }
+}
+
+/// What a classic member finds at the door of a consumer group.
+impl GroupShard {
+    /// A group without members makes way; with members it stays what it is.
+    pub(crate) fn join_consumer_group(&mut self, token: Token, join: Join) -> Decision {
+        let empty = self.consumers.get(&join.group).and_then(|group| Self::delete_consumer_group(&join.group, group));
+        match empty {
+            Some(records) => {
+                Decision { records, then: Some(Then::Join(Box::new((token, join)))), ..Decision::default() }
+            }
+            None => {
+                let answer = JoinAnswer::failed(join.member, ErrorCode::InconsistentGroupProtocol);
+                Decision::answer(token, Answer::Join(answer))
+            }
+        }
+    }
+}
