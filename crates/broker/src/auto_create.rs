@@ -18,8 +18,9 @@ use parking_lot::Mutex;
 use twinstream_model::{ErrorCode, TopicName};
 
 use crate::context::{Broker, RequestContext};
-use crate::groups;
+use crate::groups::OFFSETS_TOPIC;
 use crate::handlers::create_topics;
+use crate::transactions::TRANSACTIONS_TOPIC;
 
 /// The version in which the broker asks itself.
 const CREATE_TOPICS_VERSION: i16 = 7;
@@ -61,11 +62,19 @@ impl Complaints {
 /// Creates topics that do not exist yet, as `num.partitions` and the other defaults say, and waits for their leaders.
 /// What fails is logged; who asked sees it from the topic's absence.
 pub(crate) async fn create(broker: &Arc<Broker>, ctx: &RequestContext, names: Vec<TopicName>) {
-    let (offsets, others): (Vec<TopicName>, Vec<TopicName>) =
-        names.into_iter().partition(|name| name.as_str() == groups::OFFSETS_TOPIC);
-    let mut created = Vec::new();
-    if !offsets.is_empty() && groups::create_offsets_topic(broker, ctx).await {
-        created.extend(offsets);
+    let (mut created, mut others) = (Vec::new(), Vec::new());
+    for name in names {
+        let exists = match name.as_str() {
+            OFFSETS_TOPIC => broker.groups.create_topic(broker, ctx).await,
+            TRANSACTIONS_TOPIC => broker.transactions.create_topic(broker, ctx).await,
+            _ => {
+                others.push(name);
+                continue;
+            }
+        };
+        if exists {
+            created.push(name);
+        }
     }
     if !others.is_empty() {
         created.extend(create_plain(broker, ctx, &others).await);
@@ -73,6 +82,11 @@ pub(crate) async fn create(broker: &Arc<Broker>, ctx: &RequestContext, names: Ve
     if !created.is_empty() {
         wait_for_leaders(broker, &created).await;
     }
+}
+
+/// Creates an internal topic, if need be, and waits for its leaders.
+pub(crate) async fn create_internal(broker: &Arc<Broker>, ctx: &RequestContext, name: &str) {
+    create(broker, ctx, TopicName::parse(name).into_iter().collect()).await;
 }
 
 /// Asks for the topics and returns those that exist then.

@@ -13,6 +13,7 @@ use twinstream_metadata::Image;
 use twinstream_model::ErrorCode;
 
 use crate::auto_create::Complaints;
+use crate::broker_calls::BrokerCalls;
 use crate::controller::ControllerClient;
 use crate::groups::GroupService;
 use crate::handlers::fetch::WaitRoom;
@@ -22,6 +23,7 @@ use crate::replication::Replication;
 use crate::server::listener::ConnectionLimits;
 use crate::server::warnings::Warnings;
 use crate::settings::Settings;
+use crate::transactions::TransactionService;
 
 /// The shared state of one broker process.
 pub(crate) struct Broker {
@@ -42,8 +44,12 @@ pub(crate) struct Broker {
     pub(crate) cold_reads: ColdReads,
     /// Ids for idempotent producers.
     pub(crate) producer_ids: ProducerIds,
+    /// Questions to other brokers.
+    pub(crate) calls: BrokerCalls,
     /// The groups that this broker coordinates.
     pub(crate) groups: GroupService,
+    /// The transactions that this broker coordinates.
+    pub(crate) transactions: TransactionService,
     /// What the log was told about topics that could not be made.
     pub(crate) complaints: Complaints,
     /// What is said of clients that are refused or cut off.
@@ -91,6 +97,9 @@ pub(crate) struct RequestContext {
     /// Name of the listener that took the connection.
     pub(crate) listener: Arc<str>,
     pub(crate) peer: SocketAddr,
+    /// Which connection it came over; a client that connects anew has a higher number. `None` if another node sent it on,
+    /// or this broker asks itself.
+    pub(crate) connection: Option<u64>,
     pub(crate) metrics: Arc<BrokerMetrics>,
     /// Fires when the client has gone: who waits only to answer it gives up.
     pub(crate) departed: CancellationToken,
@@ -115,8 +124,26 @@ impl RequestContext {
             principal: Principal::anonymous(),
             listener: Arc::clone(&self.listener),
             peer: self.peer,
+            connection: None,
             metrics: Arc::clone(&self.metrics),
             departed: self.departed.clone(),
+        }
+    }
+
+    /// A request that the broker makes on its own behalf.
+    pub(crate) fn of_broker(broker: &Broker, api: ApiKey, api_name: &'static str, api_version: i16) -> Self {
+        Self {
+            api_key: api as i16,
+            api_name,
+            api_version,
+            correlation_id: 0,
+            client_id: Some(format!("broker-{}", broker.settings.node.id)),
+            principal: Principal::anonymous(),
+            listener: broker.settings.network.inter_broker_listener.as_str().into(),
+            peer: SocketAddr::from(([127, 0, 0, 1], 0)),
+            connection: None,
+            metrics: Arc::clone(&broker.metrics),
+            departed: CancellationToken::new(),
         }
     }
 
@@ -181,7 +208,7 @@ impl Resource<'_> {
             Self::Topic(_) => {
                 &[O::Read, O::Write, O::Create, O::Describe, O::Delete, O::Alter, O::DescribeConfigs, O::AlterConfigs]
             }
-            Self::Group(_) => &[O::Read, O::Describe, O::Delete],
+            Self::Group(_) => &[O::Read, O::Describe, O::Delete, O::DescribeConfigs, O::AlterConfigs],
             Self::TransactionalId(_) => &[O::Describe, O::Write],
         }
     }

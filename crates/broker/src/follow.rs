@@ -1,10 +1,10 @@
-//! Keeps partitions and groups in line with the image.
+//! Keeps partitions and coordinators in line with the image.
 //!
-//! Picture: one task that looks at the newest image, gives open partitions their roles, starts and stops group shards,
+//! Picture: one task that looks at the newest image, gives open partitions their roles, starts and stops shards of coordinators,
 //! forgets what belonged to deleted topics, and waits for the next image. Images that come while it works are seen as
 //! one. Logs that an image wants here are opened beside it; then it says how far it has come.
 //!
-//! Invariants: logs are opened before a group shard may want one; only this task hands images over, so there is one
+//! Invariants: logs are opened before a shard may want one; only this task hands images over, so there is one
 //! order of events; nothing is led on the word of an image that does not know this run of the process. A data directory
 //! of another cluster ends the broker; a log that cannot be opened costs its partition only.
 
@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use twinstream_metadata::Image;
-use twinstream_model::TopicName;
+use twinstream_model::{LeaderEpoch, TopicName, TopicPartition};
 
 use crate::BrokerError;
 use crate::context::Broker;
+use crate::coordinators::ShardLog;
 use crate::partitions::{LedPartition, PartitionsError};
 use crate::reconfigure;
 
@@ -82,7 +83,7 @@ async fn run(broker: Arc<Broker>, reached: watch::Sender<u64>) -> Result<(), Bro
                         Err(PartitionsError::Open { .. } | PartitionsError::Stranger { .. }) => opening.try_again_later(),
                         Err(error) => return Err(error.into()),
                     }
-                    follow_groups(&broker, &before);
+                    follow_coordinators(&broker, &before);
                     reached.send_replace(index);
                 }
             }
@@ -95,22 +96,24 @@ fn led_elsewhere(broker: &Broker, image: &Image) -> Arc<Image> {
     Arc::new(image.without_leaderships_of(broker.settings.node.id))
 }
 
-/// Hands an image to the partitions that are open and to the groups.
+/// Hands an image to the partitions that are open and to the coordinators.
 async fn take_over(broker: &Arc<Broker>, before: &Image, image: &Arc<Image>) -> Result<(), PartitionsError> {
     let (partitions, wanted) = (Arc::clone(&broker.partitions), Arc::clone(image));
     unwind(tokio::task::spawn_blocking(move || partitions.take_over(&wanted)).await)?;
-    follow_groups(broker, image);
+    follow_coordinators(broker, image);
     for topic in deleted_topics(before, image) {
         broker.metrics.topics.forget(topic.as_str());
     }
     Ok(())
 }
 
-fn follow_groups(broker: &Arc<Broker>, image: &Image) {
-    broker.groups.reconcile(image, |at, epoch| {
+fn follow_coordinators(broker: &Arc<Broker>, image: &Image) {
+    let open = |at: &TopicPartition, epoch: LeaderEpoch| -> Option<Arc<dyn ShardLog>> {
         let partition = broker.partitions.led(at, epoch)?;
         Some(Arc::new(LedPartition::new(partition, epoch)))
-    });
+    };
+    broker.groups.reconcile(image, open);
+    broker.transactions.reconcile(image, open);
 }
 
 /// A panic of a blocking task goes on here.

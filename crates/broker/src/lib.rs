@@ -1,17 +1,19 @@
 //! The broker: Kafka's protocol on sockets, partitions on disk, groups and metadata behind it.
 //!
 //! Picture: [`server`] cuts connections into requests, [`handlers`] has one file per Kafka API and the one table of
-//! them, `partitions` owns the logs, `groups` runs the group coordinator, `controller` speaks to the metadata quorum.
+//! them, `partitions` owns the logs, `groups` and `transactions` run the coordinators, `controller` speaks to the metadata quorum.
 //! Everything meets in [`context::Broker`], which `startup` builds and [`run`] serves until it is told to stop.
 //!
 //! Invariants: no bytes from the network can stop the process; a request is answered or its connection closed; a
 //! setting has an effect, or the log says at start that it has none.
 
 mod auto_create; // topics that come into being by themselves
+mod broker_calls; // questions to other brokers
 mod context; // what a handler sees
 mod controller; // the metadata quorum, and who decides
+mod coordinators; // what the coordinators of groups and transactions share
 mod error; // why a broker does not start, or stops
-mod follow; // partitions and groups in line with the image
+mod follow; // partitions and coordinators in line with the image
 mod format; // log directories for a cluster id
 #[doc(hidden)]
 pub mod fuzzing; // decoders as functions of bytes
@@ -24,6 +26,8 @@ mod replication; // fetching from leaders, in-sync replicas, throttles
 mod server; // sockets, frames, responses
 mod settings; // server.properties and its one table
 mod startup; // from settings to a serving broker, and back
+mod transactions; // the transaction coordinator
+mod verification; // whether partitions belong to a transaction
 
 use std::path::PathBuf;
 

@@ -19,5 +19,9 @@ pub(crate) fn take_over(broker: &Broker, before: &Image, image: &Image) {
     let live = LiveSettings::new(&broker.settings, image);
     broker.connection_limits.set(live.connection_bounds());
     broker.replication.fetchers.resize(live.integer("num.replica.fetchers", broker.settings.replication.fetchers));
+    let strangers = live.strange_cordons();
+    if !strangers.is_empty() {
+        tracing::warn!(directories = ?strangers, "cordoned.log.dirs names directories that are not in log.dirs of this broker");
+    }
     tracing::debug!("took settings over that were altered at run time");
 }

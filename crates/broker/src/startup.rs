@@ -21,6 +21,7 @@ use twinstream_log::OpenFiles;
 use twinstream_metadata::Image;
 
 use crate::auto_create::Complaints;
+use crate::broker_calls::BrokerCalls;
 use crate::context::{Broker, ClientWarnings};
 use crate::controller::{self, ControllerStart, Membership};
 use crate::follow::{self, Followed};
@@ -36,6 +37,7 @@ use crate::server::connection::ConnectionSettings;
 use crate::server::listener::{ConnectionLimits, DRAIN_LIMIT, accept_loop};
 use crate::server::memory::RequestMemory;
 use crate::settings::{NetworkSettings, Settings, sources};
+use crate::transactions::TransactionService;
 use crate::{BrokerError, BrokerOptions};
 
 pub(crate) async fn run(options: BrokerOptions, mut shutdown: watch::Receiver<bool>) -> Result<(), BrokerError> {
@@ -90,6 +92,7 @@ impl Node {
         metrics.registry.declare(InSyncFigures::new(Arc::clone(&image), Arc::clone(&settings)));
         metrics.registry.declare(LogFigures::new(Arc::clone(&partitions)));
         let groups = GroupService::new(&settings, &metrics.registry, controller.session());
+        let transactions = TransactionService::new(&settings, &metrics.registry, controller.session());
         let broker = Arc::new(Broker {
             controller,
             partitions,
@@ -98,7 +101,9 @@ impl Node {
             fetch_room: WaitRoom::default(),
             cold_reads: ColdReads::new(&metrics.registry),
             producer_ids: ProducerIds::default(),
+            calls: BrokerCalls::default(),
             groups,
+            transactions,
             complaints: Complaints::default(),
             warnings: ClientWarnings::default(),
             connection_limits: Arc::new(ConnectionLimits::new(settings.network.connections.clone())),
@@ -125,6 +130,7 @@ impl Node {
         let compaction = CleanerMetrics::new(&broker.metrics.registry);
         Cleaner::new(Arc::clone(&broker.partitions), compaction).start(&self.background, &broker.shutdown);
         broker.replication.start(broker, &self.background);
+        broker.transactions.start(broker, &self.background);
         self.background.spawn(watch_quorum(Arc::clone(broker)));
         let (following, followed) = follow::start(Arc::clone(broker));
         let following = self.background.spawn(following);
@@ -172,6 +178,7 @@ impl Node {
         }
         broker.shutdown.cancel();
         broker.groups.stop();
+        broker.transactions.stop();
         drain(&self.connections).await;
         self.background.close();
         self.background.wait().await;

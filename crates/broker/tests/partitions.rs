@@ -190,15 +190,6 @@ async fn idempotent_producers_get_ids_and_their_repetitions_the_old_offset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn transactions_are_refused_plainly() {
-    let dir = tempfile::tempdir().unwrap();
-    let (broker, mut client) = broker_with(&dir, "t", &[]).await;
-    assert_eq!(client.call(init_producer_id(Some("tx"), 60_000), 4).await.error_code, 42);
-    assert_eq!(client.call(init_producer_id(Some("tx"), 1_000_000_000), 4).await.error_code, 50);
-    broker.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn records_in_a_shape_that_is_not_served_are_refused_with_the_right_code() {
     let dir = tempfile::tempdir().unwrap();
     let (broker, mut client) = broker_with(&dir, "t", &[]).await;

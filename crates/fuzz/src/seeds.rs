@@ -8,7 +8,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::messages::{
     AddRaftVoterRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest,
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
     DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
     DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
     HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
@@ -197,7 +197,7 @@ fn requests() -> Vec<Vec<u8>> {
         OffsetDeleteRequest DescribeQuorumRequest DescribeClusterRequest UnregisterBrokerRequest
         DescribeTopicPartitionsRequest AddRaftVoterRequest RemoveRaftVoterRequest WriteTxnMarkersRequest
         DescribeProducersRequest TxnOffsetCommitRequest AddPartitionsToTxnRequest AddOffsetsToTxnRequest EndTxnRequest
-        DescribeTransactionsRequest ListTransactionsRequest
+        DescribeTransactionsRequest ListTransactionsRequest ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest
     }
     let produce = b"\0\0\0\x09\0\0\0\x01\0\x01c\0\0\xff\xff\0\0\x05\xdc\x02\x02t\x02\0\0\0\0\x05abcd\0\0\0";
     all.push(produce.to_vec());

@@ -20,8 +20,8 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use twinstream_metadata::controller::{ControllerSettings, Decision, Effects};
-use twinstream_metadata::{Controller, Image, RECORD_BATCH_BYTES_MAX, Record, encode_batch};
+use twinstream_metadata::controller::{ControllerSettings, Decision};
+use twinstream_metadata::{Controller, Image, RECORD_BATCH_BYTES_MAX, encode_batch};
 use twinstream_model::ClusterId;
 use twinstream_quorum::{ProposeError, QuorumHandle};
 use uuid::Uuid;
@@ -204,8 +204,9 @@ impl Actor {
         let known = self.inputs.identity.cluster.get().or(self.inputs.first_cluster_id.as_ref()).cloned();
         let cluster_id = known.unwrap_or_else(|| ClusterId::from_uuid(Uuid::new_v4()));
         tracing::info!(%cluster_id, "new cluster");
-        let records = vec![Record::ClusterId { cluster_id }];
-        self.write(Decision { records, answer: (), effects: Effects::default() }, Box::new(|_| ()));
+        let Some(controller) = self.controller.as_ref() else { return };
+        let decision = controller.found_cluster(cluster_id);
+        self.write(decision, Box::new(|_| ()));
     }
 
     fn obey(&mut self, Waiting { verb, refused }: Waiting) {

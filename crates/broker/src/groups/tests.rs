@@ -1,118 +1,36 @@
 //! The life of shards on a log in memory: loading, serving, resigning, what survives.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::BoxFuture;
-use parking_lot::Mutex;
-use tokio::sync::watch;
 use twinstream_coordinator::group::*;
 use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
-use twinstream_protocol::batch::{BatchBuilder, BatchMut, BatchView};
+use twinstream_protocol::batch::BatchBuilder;
 use twinstream_telemetry::Metrics;
 use uuid::Uuid;
 
-use super::log::ShardLog;
+use super::kind::GroupKind;
 use super::metrics::GroupMetrics;
-use super::shard::{ShardHandle, ShardSettings};
-
-/// A log of whole batches; what it commits is the test's choice.
-struct MemoryLog {
-    batches: Mutex<Vec<Vec<u8>>>,
-    end: Mutex<Offset>,
-    committed: watch::Sender<Offset>,
-    commits: Mutex<bool>,
-    refuses: Mutex<Option<ErrorCode>>,
-}
-
-impl MemoryLog {
-    fn new() -> Arc<MemoryLog> {
-        Arc::new(MemoryLog {
-            batches: Mutex::default(),
-            end: Mutex::new(Offset(0)),
-            committed: watch::Sender::new(Offset(0)),
-            commits: Mutex::new(true),
-            refuses: Mutex::default(),
-        })
-    }
-
-    fn commit(&self) {
-        self.committed.send_replace(*self.end.lock());
-    }
-}
-
-impl ShardLog for MemoryLog {
-    fn append(&self, mut batch: Vec<u8>) -> Result<Offset, ErrorCode> {
-        if let Some(error) = *self.refuses.lock() {
-            return Err(error);
-        }
-        let mut end = self.end.lock();
-        let base = *end;
-        BatchMut::parse(&mut batch).unwrap().set_base_offset(base);
-        *end = BatchView::parse(&batch).unwrap().last_offset().next();
-        drop(end);
-        self.batches.lock().push(batch);
-        if *self.commits.lock() {
-            self.commit();
-        }
-        Ok(base)
-    }
-
-    fn read(&self, from: Offset, _bytes_max: usize) -> Result<Bytes, ErrorCode> {
-        let batches = self.batches.lock();
-        let batch = batches.iter().find(|b| BatchView::parse(b).unwrap().last_offset() >= from);
-        Ok(batch.map(|b| Bytes::copy_from_slice(b)).unwrap_or_default())
-    }
-
-    fn start(&self) -> Offset {
-        Offset(0)
-    }
-
-    fn end(&self) -> Offset {
-        *self.end.lock()
-    }
-
-    fn committed(&self) -> Offset {
-        *self.committed.borrow()
-    }
-
-    fn committed_beyond(&self, seen: Offset) -> BoxFuture<'_, ()> {
-        let mut committed = self.committed.subscribe();
-        async move {
-            committed.wait_for(|now| *now > seen).await.ok();
-        }
-        .boxed()
-    }
-}
-
-fn partition() -> TopicPartition {
-    TopicPartition::new(TopicName::parse("__consumer_offsets").unwrap(), 0)
-}
+use crate::coordinators::memory_log::{MemoryLog, wait_until};
+use crate::coordinators::{ShardHandle, ShardLog};
 
 fn config() -> GroupConfig {
     GroupConfig { initial_rebalance_delay_ms: 0, ..GroupConfig::default() }
 }
 
-fn settings() -> ShardSettings {
-    ShardSettings {
-        group: config(),
-        commit_timeout: Duration::from_secs(60),
-        metrics: GroupMetrics::new(&Metrics::new()),
-    }
+fn kind() -> GroupKind {
+    GroupKind { group: config(), commit_timeout: Duration::from_secs(60), metrics: GroupMetrics::new(&Metrics::new()) }
 }
 
-fn shard(log: &Arc<MemoryLog>) -> ShardHandle {
-    ShardHandle::start(partition(), log.clone(), settings())
+pub(super) fn shard(log: &Arc<MemoryLog>) -> ShardHandle<GroupKind> {
+    shard_of(kind(), log)
 }
 
-async fn wait_until(mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not in time");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+fn shard_of(kind: GroupKind, log: &Arc<MemoryLog>) -> ShardHandle<GroupKind> {
+    let partition = TopicPartition::new(TopicName::parse("__consumer_offsets").unwrap(), 0);
+    ShardHandle::start(kind, partition, LeaderEpoch(0), log.clone())
 }
 
 fn commit(offset: i64) -> Request {
@@ -126,6 +44,7 @@ fn commit(offset: i64) -> Request {
         offsets: vec![OffsetToCommit {
             topic: TopicName::parse("orders").unwrap(),
             topic_id: TopicId::NONE,
+            topic_now: TopicId::NONE,
             partition: PartitionIndex(0),
             offset: Offset(offset),
             leader_epoch: LeaderEpoch(0),
@@ -135,7 +54,13 @@ fn commit(offset: i64) -> Request {
 }
 
 fn fetch() -> Request {
-    Request::FetchOffsets(FetchOffsets { group: "g".into(), partitions: None })
+    Request::FetchOffsets(FetchOffsets {
+        group: "g".into(),
+        member: None,
+        epoch: Epoch(-1),
+        partitions: None,
+        require_stable: false,
+    })
 }
 
 fn offset_of(answer: Result<Answer, ErrorCode>) -> Option<(Offset, String)> {
@@ -208,11 +133,7 @@ async fn new_shard_says_nothing_before_the_records_of_its_predecessor_are_commit
 #[tokio::test]
 async fn commit_that_no_follower_confirms_is_answered_in_time() {
     let log = MemoryLog::new();
-    let shard = ShardHandle::start(
-        partition(),
-        log.clone(),
-        ShardSettings { commit_timeout: Duration::from_millis(20), ..settings() },
-    );
+    let shard = shard_of(GroupKind { commit_timeout: Duration::from_millis(20), ..kind() }, &log);
     shard.call(fetch()).await.unwrap(); // it has loaded
     *log.commits.lock() = false;
     let answer = shard.call(commit(5)).await;
@@ -239,7 +160,7 @@ async fn refused_append_is_an_error_that_clients_understand() {
 async fn parked_join_hears_when_the_shard_resigns_and_later_calls_too() {
     let log = MemoryLog::new();
     let slow = GroupConfig { initial_rebalance_delay_ms: 60_000, ..GroupConfig::default() };
-    let shard = ShardHandle::start(partition(), log, ShardSettings { group: slow, ..settings() });
+    let shard = shard_of(GroupKind { group: slow, ..kind() }, &log);
     shard.call(Request::Describe("g".into())).await.unwrap(); // it has loaded
     let mut joining = Box::pin(shard.call(join("g")));
     assert!(joining.as_mut().now_or_never().is_none());
@@ -266,7 +187,7 @@ async fn records_of_newer_kinds_are_skipped_and_newer_values_stop_the_load() {
         batch.append(0, Some(key), Some(value), []);
         log.append(batch.build().unwrap()).unwrap()
     };
-    append(b"\x00\x05\x00\x01g", b"\x00\x00"); // a consumer group's record of KIP-848
+    append(b"\x00\x63\x00\x01g", b"\x00\x00"); // a record of a protocol to come
     let lives = shard(&log);
     assert_eq!(offset_of(lives.call(fetch()).await), None);
     lives.call(commit(7)).await.unwrap();
@@ -308,7 +229,7 @@ async fn unknown_group_is_not_found_and_not_created_by_asking() {
 async fn counts_are_shown_and_taken_back_with_the_shard() {
     let (log, registry) = (MemoryLog::new(), Metrics::new());
     let metrics = GroupMetrics::new(&registry);
-    let shard = ShardHandle::start(partition(), log, ShardSettings { metrics, ..settings() });
+    let shard = shard_of(GroupKind { metrics, ..kind() }, &log);
     shard.call(commit(5)).await.unwrap();
     let shows = |line: &str| registry.render().unwrap().lines().any(|l| l == line);
     wait_until(|| shows("kafka_coordinator_group_groupmetadatamanager_numoffsets 1")).await;

@@ -8,23 +8,29 @@
 //! A version that we do not know is answered in v0 form with UNSUPPORTED_VERSION and our ranges, so that a newer
 //! client can step down (KIP-511). The response header is v0 always.
 //!
-//! No feature is advertised: transactions v2, consumer groups of KIP-848 and share groups are switched on by
-//! finalized features, and none of them is served yet.
+//! Features come from the metadata: supported levels are those of this release, finalized ones those of the cluster, with
+//! the last replayed entry of the metadata log as their epoch. Clients before v4 cannot read a supported level 0, so
+//! features that begin there are left out for them (KAFKA-17492).
 
 use std::sync::Arc;
 
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
+use twinstream_metadata::{Image, features};
 use twinstream_model::ErrorCode;
 
 use crate::context::{Broker, RequestContext};
 use crate::handlers::SERVED;
+use crate::handlers::config_view::text;
 
 /// The first version that carries the client's software name.
 const SOFTWARE_NAME_SINCE: i16 = 3;
+/// The first version whose clients can read a supported level 0.
+const LEVEL_ZERO_SINCE: i16 = 4;
+const NO_EPOCH: i64 = -1;
 
 pub(crate) async fn handle(
-    _broker: &Arc<Broker>,
+    broker: &Arc<Broker>,
     ctx: &RequestContext,
     request: ApiVersionsRequest,
 ) -> ApiVersionsResponse {
@@ -34,7 +40,9 @@ pub(crate) async fn handle(
         ctx.count_error(ErrorCode::InvalidRequest);
         return answer(ErrorCode::InvalidRequest);
     }
-    answer(ErrorCode::None)
+    // The count first: the image may be newer than it, never older.
+    let epoch = broker.controller.applied();
+    with_features(answer(ErrorCode::None), ctx.api_version, &broker.image.load(), epoch)
 }
 
 pub(crate) fn error_response(
@@ -55,7 +63,29 @@ fn answer(code: ErrorCode) -> ApiVersionsResponse {
     ApiVersionsResponse::default()
         .with_error_code(code.code())
         .with_api_keys(api_keys)
-        .with_finalized_features_epoch(-1)
+        .with_finalized_features_epoch(NO_EPOCH)
+}
+
+/// Adds what this release supports and, once the metadata is known, what the cluster has.
+fn with_features(answer: ApiVersionsResponse, version: i16, image: &Image, epoch: u64) -> ApiVersionsResponse {
+    let shown = features::served().filter(|feature| feature.min > 0 || version >= LEVEL_ZERO_SINCE);
+    let supported = shown.map(|feature| {
+        SupportedFeatureKey::default()
+            .with_name(text(feature.name))
+            .with_min_version(feature.min)
+            .with_max_version(feature.max)
+    });
+    let answer = answer.with_supported_features(supported.collect());
+    if image.cluster_id().is_none() {
+        return answer;
+    }
+    let levels = features::served().map(|feature| (feature.name, image.feature_level(feature.name)));
+    let finalized = levels.filter(|(_, level)| *level > 0).map(|(name, level)| {
+        FinalizedFeatureKey::default().with_name(text(name)).with_min_version_level(level).with_max_version_level(level)
+    });
+    answer
+        .with_finalized_features(finalized.collect())
+        .with_finalized_features_epoch(i64::try_from(epoch).unwrap_or(i64::MAX))
 }
 
 fn advertised() -> Vec<ApiVersion> {

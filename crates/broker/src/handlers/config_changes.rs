@@ -6,7 +6,7 @@ use twinstream_metadata::ConfigResource;
 use twinstream_metadata::controller::{AlterResource, ConfigSetting, Mode};
 use twinstream_model::{ErrorCode, NodeId, TopicName};
 
-use super::config_view::{BROKER, BROKER_LOGGER, TOPIC};
+use super::config_view::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::controller::{DecideError, DynamicBrokerConfigs};
 
@@ -66,6 +66,10 @@ fn check(broker: &Broker, ctx: &RequestContext, wanted: Wanted) -> Result<AlterR
             let topic = Resource::Topic(name.as_str());
             (broker.authorize(ctx, Operation::AlterConfigs, topic), ErrorCode::TopicAuthorizationFailed)
         }
+        ConfigResource::Group(name) => {
+            let group = Resource::Group(name);
+            (broker.authorize(ctx, Operation::AlterConfigs, group), ErrorCode::GroupAuthorizationFailed)
+        }
         _ => {
             let cluster = Resource::Cluster;
             (broker.authorize(ctx, Operation::AlterConfigs, cluster), ErrorCode::ClusterAuthorizationFailed)
@@ -94,6 +98,10 @@ fn resource(wanted: &Wanted) -> Result<ConfigResource, (ErrorCode, String)> {
         BROKER_LOGGER => {
             Err(invalid("log levels change with IncrementalAlterConfigs, one by one (KIP-412)".to_owned()))
         }
+        GROUP if name.is_empty() => Err(invalid("Default group resources are not allowed.".to_owned())),
+        GROUP => Ok(ConfigResource::Group(name.to_owned())),
+        CLIENT_METRICS if name.is_empty() => Err(invalid("Subscription name can't be empty".to_owned())),
+        CLIENT_METRICS => Ok(ConfigResource::ClientMetrics(name.to_owned())),
         other => Err(invalid(format!("configs of resource type {other} are not served by this release"))),
     }
 }

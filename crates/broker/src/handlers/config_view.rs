@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use kafka_protocol::protocol::StrBytes;
+use twinstream_metadata::configs::client_metrics::CLIENT_METRICS_CONFIGS;
+use twinstream_metadata::configs::groups::GROUP_CONFIGS;
 use twinstream_metadata::configs::{self, Candidate, Source, TOPIC_CONFIGS, TopicConfig};
 use twinstream_metadata::{ConfigResource, Image};
 use twinstream_model::{NodeId, TopicName};
@@ -18,6 +20,8 @@ use crate::settings::table::{self, Kind, Setting};
 pub(crate) const TOPIC: i8 = 2;
 pub(crate) const BROKER: i8 = 4;
 pub(crate) const BROKER_LOGGER: i8 = 8;
+pub(crate) const CLIENT_METRICS: i8 = 16;
+pub(crate) const GROUP: i8 = 32;
 
 /// Kafka's sources of a config value.
 const DYNAMIC_TOPIC: i8 = 1;
@@ -26,6 +30,8 @@ const DYNAMIC_DEFAULT_BROKER: i8 = 3;
 const STATIC_BROKER: i8 = 4;
 const DEFAULT: i8 = 5;
 const DYNAMIC_BROKER_LOGGER: i8 = 6;
+const DYNAMIC_CLIENT_METRICS: i8 = 7;
+const DYNAMIC_GROUP: i8 = 8;
 
 /// Name, value and source of what could count.
 type Synonym = (Cow<'static, str>, Option<String>, i8);
@@ -83,6 +89,53 @@ fn topic_config(config: &'static TopicConfig, candidates: Vec<Candidate>) -> Sho
     }
 }
 
+/// Every config of a group, whether or not there is one of this name.
+pub(crate) fn of_group(settings: &Settings, image: &Image, group: &str) -> Vec<ShownConfig> {
+    let resource = ConfigResource::Group(group.to_owned());
+    let shown = |config: &'static configs::groups::GroupConfig| {
+        let own = image.config(&resource, config.name).map(str::to_owned);
+        let twin = config.twin.and_then(table::find);
+        let default = || vec![(config.name.into(), Some(config.default.to_owned()), DEFAULT)];
+        let inherited = twin.map_or_else(default, |twin| synonyms(settings, image, settings.node.id, twin));
+        let own = own.map(|value| (config.name.into(), Some(value), DYNAMIC_GROUP));
+        let synonyms: Vec<Synonym> = own.into_iter().chain(inherited).collect();
+        let counts = synonyms.first();
+        ShownConfig {
+            name: config.name.into(),
+            value: Some(counts.and_then(|synonym| synonym.1.clone()).unwrap_or_else(|| config.default.to_owned())),
+            source: counts.map_or(DEFAULT, |synonym| synonym.2),
+            read_only: false,
+            sensitive: false,
+            synonyms,
+            kind: config.kind.code(),
+            doc: config.doc,
+        }
+    };
+    GROUP_CONFIGS.iter().map(shown).collect()
+}
+
+/// Every config of a subscription to metrics of clients, whether or not there is one of this name.
+pub(crate) fn of_client_metrics(image: &Image, subscription: &str) -> Vec<ShownConfig> {
+    let resource = ConfigResource::ClientMetrics(subscription.to_owned());
+    let shown = |config: &'static configs::client_metrics::ClientMetricsConfig| {
+        let own = image.config(&resource, config.name);
+        let source = if own.is_some() { DYNAMIC_CLIENT_METRICS } else { DEFAULT };
+        let synonym = |value: &str| (config.name.into(), Some(value.to_owned()), DYNAMIC_CLIENT_METRICS);
+        ShownConfig {
+            name: config.name.into(),
+            value: Some(own.unwrap_or(config.default).to_owned()),
+            source,
+            read_only: false,
+            sensitive: false,
+            synonyms: own.map(synonym).into_iter().collect(),
+            kind: config.kind.code(),
+            doc: config.doc,
+        }
+    };
+    CLIENT_METRICS_CONFIGS.iter().map(shown).collect()
+}
+
+/// Every setting of this broker.
 /// Every setting of this broker.
 pub(crate) fn of_broker(settings: &Settings, image: &Image, node: NodeId) -> Vec<ShownConfig> {
     table::all().map(|setting| broker_setting(settings, image, node, setting)).collect()

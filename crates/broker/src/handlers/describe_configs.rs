@@ -4,7 +4,7 @@
 //!
 //! Answers every config with its default, not only those that are set. A broker knows its own settings only, so a question about
 //! another broker is INVALID_REQUEST, as in Kafka; the empty broker name means what was set on the default of all brokers.
-//! Deviations: client metrics and groups have no configs yet and are INVALID_REQUEST.
+//! Groups and subscriptions to client metrics show all their configs under any name (KIP-848, KIP-714).
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use kafka_protocol::messages::describe_configs_response::{
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use twinstream_model::{ErrorCode, TopicName};
 
-use super::config_view::{self, BROKER, BROKER_LOGGER, ShownConfig, TOPIC, text};
+use super::config_view::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, ShownConfig, TOPIC, text};
 use crate::context::{Broker, Operation, RequestContext, Resource};
 
 pub(crate) async fn handle(
@@ -59,9 +59,18 @@ fn describe(
             }
             Ok(config_view::of_topic(&broker.settings, &image, &topic))
         }
-        BROKER | BROKER_LOGGER if !broker.authorize(ctx, Operation::DescribeConfigs, Resource::Cluster) => {
+        GROUP if !broker.authorize(ctx, Operation::DescribeConfigs, Resource::Group(name)) => {
+            Err(denied(ErrorCode::GroupAuthorizationFailed))
+        }
+        BROKER | BROKER_LOGGER | CLIENT_METRICS if !broker.authorize(ctx, Operation::DescribeConfigs, Resource::Cluster) => {
             Err(denied(ErrorCode::ClusterAuthorizationFailed))
         }
+        GROUP | CLIENT_METRICS if name.is_empty() => {
+            let what = if resource.resource_type == GROUP { "Group" } else { "Client metrics subscription" };
+            Err((ErrorCode::InvalidRequest, format!("{what} name must not be empty")))
+        }
+        GROUP => Ok(config_view::of_group(&broker.settings, &image, name)),
+        CLIENT_METRICS => Ok(config_view::of_client_metrics(&image, name)),
         BROKER if name.is_empty() => Ok(config_view::of_all_brokers(&image)),
         BROKER | BROKER_LOGGER => {
             let node: i32 = name.parse().map_err(|_| {

@@ -3,24 +3,26 @@
 //! v1 key type, error message, throttle time; v3 flexible; v4 many keys (KIP-699); v5 is v4 for transactions of
 //! KIP-890; v6 share groups (KIP-932).
 //!
-//! The first question for a group brings `__consumer_offsets` into being. Unlike Kafka we wait for it (a
-//! bounded time) instead of sending the client round again.
-//! Deviation: transactions and share groups are not served, their key types are INVALID_REQUEST with a message,
-//! which ends a transactional producer's `initTransactions` with that text instead of retries without end.
+//! The first question for a group brings `__consumer_offsets` into being, the first for a transactional id
+//! `__transaction_state`. Unlike Kafka we wait for it (a bounded time) instead of sending the client round again.
+//! Deviation: share groups are not served, their key type is INVALID_REQUEST with a message.
 
 use std::sync::Arc;
 
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
-use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, NodeId, TopicName};
+use twinstream_metadata::{Image, TopicImage};
+use twinstream_model::{ErrorCode, NodeId, TopicName, TransactionalId};
 
 use super::group_wire::{authorize_group, wire};
 use super::topic_view::reachable;
+use super::transaction_wire::authorize_transaction;
 use crate::auto_create;
 use crate::context::{Broker, Operation, RequestContext};
-use crate::groups::{OFFSETS_TOPIC, offsets_topic, partition_of};
+use crate::coordinators::partition_of;
+use crate::groups::OFFSETS_TOPIC;
+use crate::transactions::TRANSACTIONS_TOPIC;
 
 const MANY_KEYS_SINCE: i16 = 4;
 const KEY_TYPE_GROUP: i8 = 0;
@@ -49,8 +51,10 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
-    if request.key_type == KEY_TYPE_GROUP && offsets_topic(&broker.image.load()).is_none() {
-        auto_create::create(broker, ctx, TopicName::parse(OFFSETS_TOPIC).into_iter().collect()).await;
+    if let Some(name) = internal_topic(request.key_type)
+        && topic_in(&broker.image.load(), name).is_none()
+    {
+        auto_create::create_internal(broker, ctx, name).await;
     }
     let image = broker.image.load_full();
     let find = |key: &StrBytes| find(broker, ctx, &image, request.key_type, key.as_str());
@@ -74,11 +78,9 @@ pub(crate) fn error_response(
 }
 
 fn find(broker: &Broker, ctx: &RequestContext, image: &Image, key_type: i8, key: &str) -> Result<Found, NotFound> {
-    if key_type != KEY_TYPE_GROUP {
-        return Err(not_served(key_type));
-    }
-    authorize_group(broker, ctx, Operation::Describe, key)?;
-    let topic = offsets_topic(image).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+    let name = internal_topic(key_type).ok_or_else(|| not_served(key_type))?;
+    authorize(broker, ctx, key_type, key)?;
+    let topic = topic_in(image, name).ok_or(ErrorCode::CoordinatorNotAvailable)?;
     let partition = partition_of(key, topic.partitions.len() as i32);
     let leader = topic.partition(partition).and_then(|partition| partition.leader);
     let leader = leader.ok_or(ErrorCode::CoordinatorNotAvailable)?;
@@ -86,12 +88,29 @@ fn find(broker: &Broker, ctx: &RequestContext, image: &Image, key_type: i8, key:
     Ok(Found { node: leader, host: endpoint.host.clone(), port: i32::from(endpoint.port) })
 }
 
+/// The topic whose leaders coordinate keys of this type, if they are served.
+fn internal_topic(key_type: i8) -> Option<&'static str> {
+    match key_type {
+        KEY_TYPE_GROUP => Some(OFFSETS_TOPIC),
+        KEY_TYPE_TRANSACTION => Some(TRANSACTIONS_TOPIC),
+        _ => None,
+    }
+}
+
+fn topic_in<'a>(image: &'a Image, name: &str) -> Option<&'a Arc<TopicImage>> {
+    image.topic(&TopicName::parse(name).ok()?)
+}
+
+fn authorize(broker: &Broker, ctx: &RequestContext, key_type: i8, key: &str) -> Result<(), ErrorCode> {
+    match key_type {
+        KEY_TYPE_TRANSACTION => authorize_transaction(broker, ctx, Operation::Describe, &TransactionalId::from(key)),
+        _ => authorize_group(broker, ctx, Operation::Describe, key),
+    }
+}
+
 fn not_served(key_type: i8) -> NotFound {
-    let what = match key_type {
-        KEY_TYPE_TRANSACTION => "transactions are".to_owned(),
-        other => format!("coordinator key type {other} is"),
-    };
-    NotFound { code: ErrorCode::InvalidRequest, message: format!("{what} not served by this release, see GAPS.md") }
+    let message = format!("coordinator key type {key_type} is not served by this release, see GAPS.md");
+    NotFound { code: ErrorCode::InvalidRequest, message }
 }
 
 fn single(ctx: &RequestContext, found: Result<Found, NotFound>) -> FindCoordinatorResponse {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use kafka_protocol::messages::{GroupId as WireGroupId, TopicName as WireTopicName};
 use kafka_protocol::protocol::StrBytes;
 use twinstream_coordinator::group::{Answer, InstanceId, MemberId, Request};
-use twinstream_model::{ErrorCode, GroupId, TopicName};
+use twinstream_metadata::Image;
+use twinstream_model::{ErrorCode, GroupId, PartitionIndex, TopicId, TopicName};
 
 use crate::context::{Broker, Operation, RequestContext, Resource};
 
@@ -84,6 +85,23 @@ pub(super) async fn call_while_there(
         answer = call(broker, ctx, operation, group, request) => answer,
         () = ctx.departed.cancelled() => Err(ErrorCode::NetworkException),
     }
+}
+
+/// The topic of an offset that a client commits and its id, if the client may and the partition exists.
+pub(super) fn topic_to_commit(
+    broker: &Broker,
+    ctx: &RequestContext,
+    image: &Image,
+    topic: &WireTopicName,
+    partition: PartitionIndex,
+) -> Result<(TopicName, TopicId), ErrorCode> {
+    if !broker.authorize(ctx, Operation::Read, Resource::Topic(topic.as_str())) {
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
+    let name = TopicName::parse(topic.as_str()).map_err(|_| ErrorCode::UnknownTopicOrPartition)?;
+    let known = image.topic(&name).filter(|topic| topic.partition(partition).is_some());
+    let id = known.ok_or(ErrorCode::UnknownTopicOrPartition)?.id;
+    Ok((name, id))
 }
 
 /// An answer of another kind than its request: the shard broke its contract.

@@ -1,21 +1,25 @@
 //! InitProducerId (key 22), versions 0-5.
 //!
-//! v2 flexible; v3 the producer's last id and epoch (KIP-360); v4 PRODUCER_FENCED; v5 TRANSACTION_ABORTABLE.
+//! v2 flexible; v3 the producer's last id and epoch (KIP-360); v4 PRODUCER_FENCED; v5 TRANSACTION_ABORTABLE (KIP-890).
+//! v6 (two-phase commit, KIP-939) is not stable in Kafka either.
 //!
 //! Idempotent producers get an id of their own and epoch 0, whatever id they had; ids come from blocks of the
 //! controller. While no block can be had the answer is COORDINATOR_LOAD_IN_PROGRESS, upon which every client asks
-//! again without looking for a coordinator.
-//!
-//! Deviations: transactional ids are refused with INVALID_REQUEST, upon which clients fail at once instead of
-//! trying until their time is over. A transaction timeout out of bounds is INVALID_TRANSACTION_TIMEOUT as in Kafka.
+//! again without looking for a coordinator. Those with a transactional id are initialized by its coordinator, which
+//! fences the one before and aborts what it left behind.
 
 use std::sync::Arc;
 
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId as WireProducerId};
-use twinstream_model::{ErrorCode, ProducerId};
+use twinstream_coordinator::transaction::{Answer, InitProducerId, Producer, Request};
+use twinstream_model::{ErrorCode, ProducerEpoch, TransactionalId};
 
+use super::transaction_wire::{call, fenced_for, mismatched, producer, refused, transactional_id};
 use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::transactions::fresh_producer_id;
 
+const PRODUCER_FENCED_SINCE: i16 = 4;
+const NO_ID: i64 = -1;
 const NO_EPOCH: i16 = -1;
 
 pub(crate) async fn handle(
@@ -23,8 +27,14 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: InitProducerIdRequest,
 ) -> InitProducerIdResponse {
-    match give(broker, ctx, &request).await {
-        Ok(id) => InitProducerIdResponse::default().with_producer_id(WireProducerId(id.0)).with_producer_epoch(0),
+    let given = match &request.transactional_id {
+        Some(id) => initialize(broker, ctx, &transactional_id(id), &request).await,
+        None => give(broker, ctx, &request).await,
+    };
+    match given {
+        Ok(producer) => InitProducerIdResponse::default()
+            .with_producer_id(WireProducerId(producer.id.0))
+            .with_producer_epoch(producer.epoch.0),
         Err(code) => error_response(ctx, request, code),
     }
 }
@@ -34,46 +44,48 @@ pub(crate) fn error_response(
     _request: InitProducerIdRequest,
     code: ErrorCode,
 ) -> InitProducerIdResponse {
+    let code = fenced_for(ctx, PRODUCER_FENCED_SINCE, code);
     ctx.count_error(code);
     InitProducerIdResponse::default()
         .with_error_code(code.code())
-        .with_producer_id(WireProducerId(ProducerId::NONE.0))
-        .with_producer_epoch(NO_EPOCH)
+        .with_producer_id(WireProducerId(Producer::NONE.id.0))
+        .with_producer_epoch(Producer::NONE.epoch.0)
 }
 
-async fn give(broker: &Broker, ctx: &RequestContext, request: &InitProducerIdRequest) -> Result<ProducerId, ErrorCode> {
-    if let Some(id) = &request.transactional_id {
-        return Err(refuse_transactional(broker, ctx, id.as_str(), request.transaction_timeout_ms));
-    }
+/// A producer without transactions.
+async fn give(broker: &Broker, ctx: &RequestContext, request: &InitProducerIdRequest) -> Result<Producer, ErrorCode> {
     if !broker.authorize(ctx, Operation::IdempotentWrite, Resource::Cluster) {
         return Err(ErrorCode::ClusterAuthorizationFailed);
     }
-    let allocate = || async {
-        broker.controller.allocate_producer_ids().await.map_err(|error| {
-            tracing::warn!(%error, "no producer ids from the controller");
-            ErrorCode::CoordinatorLoadInProgress
-        })
-    };
-    broker.producer_ids.next(allocate).await
+    known_producer(request)?;
+    let id = fresh_producer_id(broker).await?;
+    Ok(Producer { id, epoch: ProducerEpoch(0) })
 }
 
-fn refuse_transactional(broker: &Broker, ctx: &RequestContext, id: &str, timeout_ms: i32) -> ErrorCode {
-    if !broker.authorize(ctx, Operation::Write, Resource::TransactionalId(id)) {
-        return ErrorCode::TransactionalIdAuthorizationFailed;
+/// A producer with a transactional id.
+async fn initialize(
+    broker: &Broker,
+    ctx: &RequestContext,
+    id: &TransactionalId,
+    request: &InitProducerIdRequest,
+) -> Result<Producer, ErrorCode> {
+    let init = InitProducerId {
+        transactional_id: id.clone(),
+        timeout_ms: request.transaction_timeout_ms,
+        producer: known_producer(request)?,
+        fresh: None,
+    };
+    match call(broker, ctx, Operation::Write, id, Request::InitProducerId(init)).await? {
+        Answer::InitProducerId(producer) => producer.map_err(refused),
+        other => Err(mismatched(&other)),
     }
-    if id.is_empty() {
-        return ErrorCode::InvalidRequest;
-    }
-    let timeout_max = broker.settings.transactions.timeout_max.as_millis();
-    match u128::try_from(timeout_ms) {
-        Ok(timeout) if timeout > 0 && timeout <= timeout_max => {
-            tracing::warn!(
-                transactional_id = id,
-                client = ctx.client_id(),
-                "transactions are not served by this release, see GAPS.md"
-            );
-            ErrorCode::InvalidRequest
-        }
-        _ => ErrorCode::InvalidTransactionTimeout,
+}
+
+/// What the producer has and wants to go on with.
+fn known_producer(request: &InitProducerIdRequest) -> Result<Option<Producer>, ErrorCode> {
+    match (request.producer_id.0, request.producer_epoch) {
+        (NO_ID, NO_EPOCH) => Ok(None),
+        (NO_ID, _) | (_, NO_EPOCH) => Err(ErrorCode::InvalidRequest),
+        (_, epoch) => Ok(Some(producer(request.producer_id, epoch))),
     }
 }

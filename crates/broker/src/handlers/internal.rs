@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    AddRaftVoterRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiKey, CreatePartitionsRequest,
+    AddRaftVoterRequest, AlterClientQuotasRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest,
+    AlterUserScramCredentialsRequest, ApiKey, UpdateFeaturesRequest, CreatePartitionsRequest,
     CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest, ElectLeadersRequest,
     IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest, RemoveRaftVoterRequest, UnregisterBrokerRequest,
 };
@@ -123,6 +124,7 @@ async fn execute(broker: &Arc<Broker>, peer: SocketAddr, forwarded: Forwarded) -
         principal: Principal { kind: forwarded.principal_kind.into(), name: forwarded.principal_name.into() },
         listener: forwarded.listener.into(),
         peer,
+        connection: None,
         metrics: Arc::clone(&broker.metrics),
         departed: CancellationToken::new(),
     };
@@ -149,6 +151,9 @@ async fn execute(broker: &Arc<Broker>, peer: SocketAddr, forwarded: Forwarded) -
         AlterPartitionReassignments => AlterPartitionReassignmentsRequest,
         ListPartitionReassignments => ListPartitionReassignmentsRequest,
         UnregisterBroker => UnregisterBrokerRequest,
+        AlterClientQuotas => AlterClientQuotasRequest,
+        AlterUserScramCredentials => AlterUserScramCredentialsRequest,
+        UpdateFeatures => UpdateFeaturesRequest,
         DescribeQuorum => DescribeQuorumRequest,
         AddRaftVoter => AddRaftVoterRequest,
         RemoveRaftVoter => RemoveRaftVoterRequest,

@@ -15,9 +15,6 @@ use twinstream_model::ErrorCode;
 use super::group_wire::{wire, wire_group};
 use crate::context::{Broker, Operation, RequestContext, Resource};
 
-/// The only type of group so far.
-const GROUP_TYPE: &str = "classic";
-
 pub(crate) async fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,
@@ -46,6 +43,6 @@ fn listed(listing: &Listing) -> ListedGroup {
     ListedGroup::default()
         .with_group_id(wire_group(&listing.group))
         .with_protocol_type(wire(listing.protocol_type.as_deref().unwrap_or("")))
-        .with_group_state(wire(listing.state.name()))
-        .with_group_type(wire(GROUP_TYPE))
+        .with_group_state(wire(listing.state))
+        .with_group_type(wire(listing.kind.name()))
 }

@@ -22,14 +22,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use kafka_protocol::messages::{
-    AddRaftVoterRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiKey, ApiVersionsRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest, ListTransactionsRequest,
+    AddRaftVoterRequest, AlterClientQuotasRequest, AlterUserScramCredentialsRequest, CreateAclsRequest, DeleteAclsRequest,
+    DescribeAclsRequest, DescribeClientQuotasRequest, DescribeUserScramCredentialsRequest, ListConfigResourcesRequest,
+    SaslAuthenticateRequest, SaslHandshakeRequest, UpdateFeaturesRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiKey, ApiVersionsRequest,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest,
     CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
     DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
-    DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
     HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
     ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest,
     OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, RemoveRaftVoterRequest,
-    SyncGroupRequest, UnregisterBrokerRequest,
+    SyncGroupRequest, TxnOffsetCommitRequest, UnregisterBrokerRequest, WriteTxnMarkersRequest,
 };
 use twinstream_model::ErrorCode;
 use twinstream_protocol::frame::INTERNAL_API_KEY_MIN;
@@ -47,6 +51,7 @@ mod group_wire; // what the group APIs share
 mod log_wire; // what the APIs over partitions share
 mod loggers; // log levels as configs
 mod topic_view; // how a partition looks to a client
+mod transaction_wire; // what the transaction APIs share
 
 mod internal; // requests of other nodes
 
@@ -55,15 +60,20 @@ pub(crate) mod api_versions;
 mod describe_cluster;
 mod describe_topic_partitions;
 mod metadata;
+mod sasl_authenticate;
+mod sasl_handshake;
+mod update_features;
 
 // records and offsets
 mod delete_records;
 mod describe_log_dirs;
+mod describe_producers;
 pub(crate) mod fetch;
 mod init_producer_id;
 mod list_offsets;
 mod offset_for_leader_epoch;
 mod produce;
+pub(crate) mod write_txn_markers;
 
 // where leaders and replicas are
 mod alter_partition_reassignments;
@@ -83,8 +93,20 @@ pub(crate) mod create_topics;
 mod delete_topics;
 mod describe_configs;
 mod incremental_alter_configs;
+mod list_config_resources;
+
+// who may do what, and how much
+mod alter_client_quotas;
+mod alter_user_scram_credentials;
+mod create_acls;
+mod delete_acls;
+mod describe_acls;
+mod describe_client_quotas;
+mod describe_user_scram_credentials;
 
 // groups
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod delete_groups;
 mod describe_groups;
 mod find_coordinator;
@@ -96,6 +118,14 @@ mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod sync_group;
+mod txn_offset_commit;
+
+// transactions
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
+mod describe_transactions;
+mod end_txn;
+mod list_transactions;
 
 /// One row of the table: an API key with the versions that we serve.
 #[derive(Clone, Copy, Debug)]
@@ -182,15 +212,25 @@ handlers! {
     SyncGroup 0..=5, SyncGroupRequest => sync_group;
     DescribeGroups 0..=6, DescribeGroupsRequest => describe_groups;
     ListGroups 0..=5, ListGroupsRequest => list_groups;
+    SaslHandshake 0..=1, SaslHandshakeRequest => sasl_handshake;
     ApiVersions 0..=4, ApiVersionsRequest => api_versions;
     CreateTopics 2..=7, CreateTopicsRequest => create_topics;
     DeleteTopics 1..=6, DeleteTopicsRequest => delete_topics;
     DeleteRecords 0..=2, DeleteRecordsRequest => delete_records;
     InitProducerId 0..=5, InitProducerIdRequest => init_producer_id;
     OffsetForLeaderEpoch 2..=4, OffsetForLeaderEpochRequest => offset_for_leader_epoch;
+    AddPartitionsToTxn 0..=5, AddPartitionsToTxnRequest => add_partitions_to_txn;
+    AddOffsetsToTxn 0..=4, AddOffsetsToTxnRequest => add_offsets_to_txn;
+    EndTxn 0..=5, EndTxnRequest => end_txn;
+    WriteTxnMarkers 1..=1, WriteTxnMarkersRequest => write_txn_markers;
+    TxnOffsetCommit 0..=5, TxnOffsetCommitRequest => txn_offset_commit;
+    DescribeAcls 1..=3, DescribeAclsRequest => describe_acls;
+    CreateAcls 1..=3, CreateAclsRequest => create_acls;
+    DeleteAcls 1..=3, DeleteAclsRequest => delete_acls;
     DescribeConfigs 1..=4, DescribeConfigsRequest => describe_configs;
     AlterConfigs 0..=2, AlterConfigsRequest => alter_configs;
     DescribeLogDirs 1..=4, DescribeLogDirsRequest => describe_log_dirs;
+    SaslAuthenticate 0..=2, SaslAuthenticateRequest => sasl_authenticate;
     CreatePartitions 0..=3, CreatePartitionsRequest => create_partitions;
     DeleteGroups 0..=2, DeleteGroupsRequest => delete_groups;
     ElectLeaders 0..=2, ElectLeadersRequest => elect_leaders;
@@ -198,9 +238,20 @@ handlers! {
     AlterPartitionReassignments 0..=1, AlterPartitionReassignmentsRequest => alter_partition_reassignments;
     ListPartitionReassignments 0..=0, ListPartitionReassignmentsRequest => list_partition_reassignments;
     OffsetDelete 0..=0, OffsetDeleteRequest => offset_delete;
+    DescribeClientQuotas 0..=1, DescribeClientQuotasRequest => describe_client_quotas;
+    AlterClientQuotas 0..=1, AlterClientQuotasRequest => alter_client_quotas;
+    DescribeUserScramCredentials 0..=0, DescribeUserScramCredentialsRequest => describe_user_scram_credentials;
+    AlterUserScramCredentials 0..=0, AlterUserScramCredentialsRequest => alter_user_scram_credentials;
     DescribeQuorum 0..=2, DescribeQuorumRequest => describe_quorum;
+    UpdateFeatures 0..=2, UpdateFeaturesRequest => update_features;
     DescribeCluster 0..=2, DescribeClusterRequest => describe_cluster;
+    DescribeProducers 0..=0, DescribeProducersRequest => describe_producers;
     UnregisterBroker 0..=0, UnregisterBrokerRequest => unregister_broker;
+    DescribeTransactions 0..=0, DescribeTransactionsRequest => describe_transactions;
+    ListTransactions 0..=2, ListTransactionsRequest => list_transactions;
+    ConsumerGroupHeartbeat 0..=1, ConsumerGroupHeartbeatRequest => consumer_group_heartbeat;
+    ConsumerGroupDescribe 0..=1, ConsumerGroupDescribeRequest => consumer_group_describe;
+    ListConfigResources 0..=1, ListConfigResourcesRequest => list_config_resources;
     DescribeTopicPartitions 0..=0, DescribeTopicPartitionsRequest => describe_topic_partitions;
     AddRaftVoter 0..=0, AddRaftVoterRequest => add_raft_voter;
     RemoveRaftVoter 0..=0, RemoveRaftVoterRequest => remove_raft_voter;

@@ -12,10 +12,10 @@ use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponseParti
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use twinstream_coordinator::group::{Answer, CommitAnswer, CommitOffsets, Generation, OffsetToCommit, Request};
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
+use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId};
 
-use super::group_wire::{authorize_group, call, group_id, instance_id, member_id, mismatched, text};
-use crate::context::{Broker, Operation, RequestContext, Resource};
+use super::group_wire::{authorize_group, call, group_id, instance_id, member_id, mismatched, text, topic_to_commit};
+use crate::context::{Broker, Operation, RequestContext};
 
 const RETENTION_TIME_UNTIL: i16 = 4;
 const RETENTION_OF_THE_BROKER: i64 = -1;
@@ -70,14 +70,11 @@ fn check(
     topic: &OffsetCommitRequestTopic,
     partition: &OffsetCommitRequestPartition,
 ) -> Result<OffsetToCommit, ErrorCode> {
-    if !broker.authorize(ctx, Operation::Read, Resource::Topic(topic.name.as_str())) {
-        return Err(ErrorCode::TopicAuthorizationFailed);
-    }
-    let name = TopicName::parse(topic.name.as_str()).map_err(|_| ErrorCode::UnknownTopicOrPartition)?;
     let index = PartitionIndex(partition.partition_index);
-    image.partition(&name, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let (topic, topic_now) = topic_to_commit(broker, ctx, image, &topic.name, index)?;
     Ok(OffsetToCommit {
-        topic: name,
+        topic,
+        topic_now,
         topic_id: TopicId::NONE, // what Kafka stores for commits by name
         partition: index,
         offset: Offset(partition.committed_offset),

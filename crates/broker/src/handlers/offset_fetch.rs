@@ -1,11 +1,11 @@
 //! OffsetFetch (key 9), versions 1-9.
 //!
 //! v2 null asks for every offset, top-level error; v3 throttle time; v5 leader epoch (KIP-320); v6 flexible;
-//! v7 require-stable (KIP-447); v8 many groups (KIP-709); v9 member id and epoch, which only groups of KIP-848
-//! check. v10 (topic ids) is newer than our codec.
+//! v7 require-stable (KIP-447); v8 many groups (KIP-709); v9 member id and epoch, which consumer
+//! groups check (KIP-848). v10 (topic ids) is newer than our codec.
 //!
-//! require-stable is always met: an answer waits until all that it may have seen is committed, and there are no
-//! transactional offsets yet.
+//! An answer waits until all that it may have seen is committed. With require-stable an offset that an open transaction is
+//! about to replace is UNSTABLE_OFFSET_COMMIT, upon which clients ask again.
 
 use std::sync::Arc;
 
@@ -18,19 +18,26 @@ use kafka_protocol::messages::offset_fetch_response::{
 use kafka_protocol::messages::{
     GroupId as WireGroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName as WireTopicName,
 };
-use twinstream_coordinator::group::{Answer, FetchOffsets, FetchedOffset, Request};
+use kafka_protocol::protocol::StrBytes;
+use twinstream_coordinator::group::{Answer, Epoch, FetchOffsets, FetchedOffset, Request};
 use twinstream_model::{ErrorCode, PartitionIndex, TopicName};
 
-use super::group_wire::{call, group_id, mismatched, wire, wire_topic};
+use super::group_wire::{call, group_id, member_id, mismatched, wire, wire_topic};
 use crate::context::{Broker, Operation, RequestContext, Resource};
 
 const TOP_LEVEL_ERROR_SINCE: i16 = 2;
 const MANY_GROUPS_SINCE: i16 = 8;
 
+/// The member epoch of who is no member.
+const NOBODY: i32 = -1;
+
 /// What one group is asked for; `None` for every offset.
 struct Wanted {
     group: WireGroupId,
+    member: Option<StrBytes>,
+    epoch: i32,
     topics: Option<Vec<(WireTopicName, Vec<i32>)>>,
+    require_stable: bool,
 }
 
 /// One partition of the answer, before it takes the shape of a version.
@@ -66,16 +73,25 @@ pub(crate) fn error_response(
 }
 
 fn wanted(ctx: &RequestContext, request: OffsetFetchRequest) -> Vec<Wanted> {
+    let require_stable = request.require_stable;
     if ctx.api_version >= MANY_GROUPS_SINCE {
         let topics_of = |group: OffsetFetchRequestGroup| {
             let topics = group.topics?.into_iter().map(|topic| (topic.name, topic.partition_indexes));
             Some(topics.collect())
         };
         let groups = request.groups.into_iter();
-        return groups.map(|group| Wanted { group: group.group_id.clone(), topics: topics_of(group) }).collect();
+        return groups
+            .map(|group| Wanted {
+                group: group.group_id.clone(),
+                member: group.member_id.clone(),
+                epoch: group.member_epoch,
+                topics: topics_of(group),
+                require_stable,
+            })
+            .collect();
     }
     let topics = request.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
-    vec![Wanted { group: request.group_id, topics }]
+    vec![Wanted { group: request.group_id, member: None, epoch: NOBODY, topics, require_stable }]
 }
 
 async fn fetch(broker: &Arc<Broker>, ctx: &RequestContext, wanted: Wanted) -> FoundGroup {
@@ -89,7 +105,13 @@ async fn fetch(broker: &Arc<Broker>, ctx: &RequestContext, wanted: Wanted) -> Fo
         });
         known.collect()
     });
-    let request = Request::FetchOffsets(FetchOffsets { group: group.clone(), partitions });
+    let request = Request::FetchOffsets(FetchOffsets {
+        group: group.clone(),
+        member: wanted.member.as_ref().map(member_id),
+        epoch: Epoch(wanted.epoch),
+        partitions,
+        require_stable: wanted.require_stable,
+    });
     let answer = match call(broker, ctx, Operation::Describe, &group, request).await {
         Ok(Answer::FetchOffsets(answer)) if answer.error.is_none() => answer,
         Ok(Answer::FetchOffsets(answer)) => return failed(ctx, wanted, answer.error),
@@ -131,7 +153,7 @@ impl From<FetchedOffset> for Found {
             offset: fetched.offset.0,
             leader_epoch: fetched.leader_epoch.0,
             metadata: fetched.metadata.to_string(),
-            error: ErrorCode::None,
+            error: fetched.error,
         }
     }
 }
@@ -139,6 +161,8 @@ impl From<FetchedOffset> for Found {
 fn respond(ctx: &RequestContext, mut groups: Vec<FoundGroup>) -> OffsetFetchResponse {
     for group in &groups {
         ctx.count_error(group.error);
+        let of_partitions = group.topics.iter().flat_map(|(_, found)| found);
+        of_partitions.for_each(|found| ctx.count_error(found.error));
     }
     if ctx.api_version >= MANY_GROUPS_SINCE {
         return OffsetFetchResponse::default().with_groups(groups.into_iter().map(group_answer).collect());

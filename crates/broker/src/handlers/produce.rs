@@ -1,7 +1,8 @@
 //! Produce (key 0), versions 3-13; advertised from 0.
 //!
 //! v3 record format 2; v5 log start offset; v7 zstd; v8 errors of single records (KIP-467); v9 flexible;
-//! v10 hints where the leader is (KIP-951); v11, v12 transactions without AddPartitionsToTxn; v13 topic ids.
+//! v10 hints where the leader is (KIP-951); v11 TRANSACTION_ABORTABLE (KIP-890); v12 transactions without
+//! AddPartitionsToTxn; v13 topic ids.
 //!
 //! librdkafka switches compression off unless versions from 0 on are advertised (KAFKA-18659); a request of
 //! version 0 to 2 cannot be decoded and closes its connection, as with Kafka.
@@ -16,10 +17,14 @@
 //! Partitions are appended one after the other, in the order of the request. Between them others have their turn now and
 //! then ([`Turn`]); no partition is bound to its neighbours, as in Kafka, so nothing is half done meanwhile.
 //!
-//! Deviations: transactional batches are refused (INVALID_TXN_STATE). Records are not unpacked unless the topic
-//! asks for it, so that the batch header is believed about the largest timestamp.
+//! The first batch of a transaction in a partition is appended when its coordinator says that the partition belongs to the
+//! transaction (see `transactional`); the connection waits for that, so that the batches of a producer stay in their order.
+//!
+//! Deviations: records are not unpacked unless the topic asks for it, so that the batch header is believed about the
+//! largest timestamp.
 
-mod commit; // waiting for the high watermark
+pub(super) mod commit; // waiting for the high watermark
+mod transactional; // transactions are looked up first
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +44,7 @@ use twinstream_protocol::batch::BatchHeader;
 use twinstream_protocol::compression::Compression;
 
 use self::commit::Pending;
+use self::transactional::Admissions;
 use super::log_wire::{LeaderHint, authorize_topic, blocking, leader_hint, partition_here, resolve};
 use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::partitions::{AppendRefused, Led, Partition, append_code, now_ms};
@@ -68,10 +74,15 @@ pub(crate) async fn handle(
     }
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let image = broker.image.load_full();
+    let mut admissions = match transactional::admit(broker, ctx, &image, &request).await {
+        Ok(admissions) => admissions,
+        Err(code) => return reply(acks, every_partition(ctx, request, code)),
+    };
     let mut topics = Vec::with_capacity(request.topic_data.len());
     let mut turn = Turn::default();
-    for topic in request.topic_data {
-        topics.push(append_topic(broker, ctx, &image, topic, acks, &mut turn).await);
+    for (place, topic) in request.topic_data.into_iter().enumerate() {
+        let admissions = Admitted { all: &mut admissions, topic: place };
+        topics.push(append_topic(broker, ctx, &image, topic, acks, admissions, &mut turn).await);
     }
     if commit::are_settled(&pending_of(&mut topics)) {
         return reply(acks, answer(broker, ctx, topics));
@@ -199,18 +210,22 @@ async fn append_topic(
     image: &Image,
     topic: TopicProduceData,
     acks: i16,
+    mut admitted: Admitted<'_>,
     turn: &mut Turn,
 ) -> Produced {
     let resolved = resolve(image, &topic.name, topic.topic_id, ctx.api_version >= BY_ID_SINCE)
         .and_then(|name| authorize_topic(broker, ctx, Operation::Write, &name).map(|()| name))
         .and_then(|name| may_write(ctx, &name).map(|()| name));
     let mut partitions = Vec::with_capacity(topic.partition_data.len());
-    for data in topic.partition_data {
+    for (place, data) in topic.partition_data.into_iter().enumerate() {
         let index = PartitionIndex(data.index);
         let bytes = data.records.as_ref().map_or(0, Bytes::len);
         let produced = match &resolved {
             Ok(name) => {
-                let produced = append_partition(broker, ctx, image, name, data, acks).await;
+                let produced = match admitted.take(place) {
+                    Ok(origin) => append_partition(broker, ctx, image, name, data, origin, acks).await,
+                    Err(refused) => Err(refused),
+                };
                 count(broker, image, name, bytes, &produced);
                 produced
             }
@@ -220,6 +235,18 @@ async fn append_topic(
         turn.took(bytes).await;
     }
     Produced { name: topic.name, id: topic.topic_id, resolved: resolved.ok(), partitions }
+}
+
+/// What was decided about the partitions of one topic.
+struct Admitted<'a> {
+    all: &'a mut Admissions,
+    topic: usize,
+}
+
+impl Admitted<'_> {
+    fn take(&mut self, partition: usize) -> Result<Origin, Failure> {
+        self.all.take((self.topic, partition))
+    }
 }
 
 /// What coordinators write is not for clients to add to, as in Kafka: one batch that they cannot read keeps the groups of its
@@ -301,6 +328,7 @@ async fn append_partition(
     image: &Image,
     topic: &TopicName,
     data: PartitionProduceData,
+    origin: Origin,
     acks: i16,
 ) -> Result<Outcome, Failure> {
     let partition = partition_here(broker, image, topic, PartitionIndex(data.index)).map_err(Failure::of)?;
@@ -313,7 +341,7 @@ async fn append_partition(
     if ctx.api_version < ZSTD_SINCE && is_zstd(&records) {
         return Err(Failure::of(ErrorCode::UnsupportedCompressionType));
     }
-    let Led { appended, epoch } = append(Arc::clone(&partition), records, acks == ALL).await?;
+    let Led { appended, epoch } = append(Arc::clone(&partition), records, origin, acks == ALL).await?;
     let pending = (acks == ALL).then(|| Pending::new(partition, epoch, appended.last_offset));
     Ok(Outcome { appended, pending })
 }
@@ -343,10 +371,15 @@ fn is_zstd(records: &[u8]) -> bool {
 
 /// Appends in place, because a write to the page cache is shorter than a change of threads; only what may take long
 /// (the topic waits for the disk or wants a look into compressed records, or there are many bytes) is done elsewhere.
-async fn append(partition: Arc<Partition>, records: Bytes, need_isr: bool) -> Result<Led, AppendRefused> {
+async fn append(
+    partition: Arc<Partition>,
+    records: Bytes,
+    origin: Origin,
+    need_isr: bool,
+) -> Result<Led, AppendRefused> {
     let now = now_ms();
     let takes_long = partition.log().append_takes_long(&records, now);
-    let append = move || partition.append(&records, Origin::Client, LeaderEpoch::NONE, need_isr, now);
+    let append = move || partition.append(&records, origin, LeaderEpoch::NONE, need_isr, now);
     if takes_long { blocking(append).await } else { append() }
 }
 

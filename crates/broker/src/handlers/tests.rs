@@ -17,6 +17,7 @@ fn context() -> RequestContext {
         principal: Principal::anonymous(),
         listener: "PLAINTEXT".into(),
         peer: ([127, 0, 0, 1], 1).into(),
+        connection: None,
         metrics: Arc::new(BrokerMetrics::new(Arc::default(), NodeId(1))),
         departed: Default::default(),
     }

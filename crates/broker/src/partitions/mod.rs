@@ -26,7 +26,7 @@ mod producer_ids; // ids for idempotent producers
 pub(crate) mod repair; // damaged records, from another replica
 mod replica_sessions; // where followers stand
 mod scrub; // data at rest is read again
-mod shard_log; // what the group coordinator needs of a partition
+mod shard_log; // what a coordinator needs of a partition
 mod waiters; // who waits for records
 
 pub(crate) use cleaner::{Cleaner, CleanerMetrics};

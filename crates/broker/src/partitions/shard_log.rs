@@ -1,4 +1,4 @@
-//! A partition of `__consumer_offsets` as the group coordinator's shard sees it.
+//! A partition of an internal topic as its coordinator's shard sees it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,7 +10,7 @@ use twinstream_model::{ErrorCode, LeaderEpoch, Offset};
 use twinstream_protocol::batch::whole_batches;
 
 use super::{Interest, Partition, Wait, append_code, now_ms, read_code};
-use crate::groups::ShardLog;
+use crate::coordinators::ShardLog;
 
 /// The partition during one leadership.
 ///

@@ -19,7 +19,7 @@ use twinstream_protocol::compression::Compression;
 use uuid::Uuid;
 
 use super::*;
-use crate::groups::ShardLog;
+use crate::coordinators::ShardLog;
 use crate::settings::{Settings, sources};
 
 const NODE: NodeId = NodeId(1);

@@ -59,14 +59,14 @@ pub(crate) enum FetchError {
 
 /// Bounds of one connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// How long nothing may be heard.
-    pub(super) silence_max: Duration,
+    pub(crate) silence_max: Duration,
     /// Largest answer.
-    pub(super) answer_bytes_max: usize,
+    pub(crate) answer_bytes_max: usize,
 }
 
-pub(super) struct Connection {
+pub(crate) struct Connection {
     address: String,
     client_id: String,
     stream: TcpStream,
@@ -76,7 +76,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(address: &str, client_id: String, limits: Limits) -> Result<Self, FetchError> {
+    pub(crate) async fn open(address: &str, client_id: String, limits: Limits) -> Result<Self, FetchError> {
         let failed = |source| FetchError::Connect { address: address.to_owned(), source };
         let connecting = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await;
         let stream = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
@@ -87,7 +87,7 @@ impl Connection {
 
     /// Sends a request and waits for its answer. Whoever drops the future must drop the connection, too; whoever drops
     /// the answer before the next request lets its memory be used again.
-    pub(super) async fn ask<R>(&mut self, request: &R, version: i16) -> Result<R::Response, FetchError>
+    pub(crate) async fn ask<R>(&mut self, request: &R, version: i16) -> Result<R::Response, FetchError>
     where
         R: Request<Response: Shaped>,
     {

@@ -11,7 +11,7 @@
 //!
 //! Not here: serving the fetches of followers (`handlers::fetch`), who leads (`controller`).
 
-mod connection; // one Fetch out, one answer back
+pub(crate) mod connection; // one request out, one answer back
 mod fetcher; // one task per leader and connection
 mod fetchers; // which partition is fetched by which task
 mod isr; // changes of in-sync sets on their way to the controller

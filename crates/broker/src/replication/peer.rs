@@ -109,7 +109,8 @@ fn request(stretch: &Stretch, from: Offset) -> FetchRequest {
         .with_topics(vec![FetchTopic::default().with_topic_id(stretch.topic.0).with_partitions(vec![partition])])
 }
 
-fn address(settings: &Settings, image: &Image, node: NodeId) -> Option<String> {
+/// Where a broker listens for the other brokers, if the metadata knows it.
+pub(crate) fn address(settings: &Settings, image: &Image, node: NodeId) -> Option<String> {
     let endpoint = image.broker(node)?.endpoint(&settings.network.inter_broker_listener)?;
     let host = &endpoint.host;
     Some(match host.contains(':') {

@@ -92,13 +92,22 @@ const PROMISES_MAX: usize = 16;
 /// How often a request that waits for the broker to be ready looks whether others wait for its memory.
 const WANTED_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Who is at the other end, and the number of the connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: SocketAddr,
+    pub(crate) number: u64,
+}
+
 /// Serves one connection until it ends, and logs why if somebody should know.
-pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream, peer: SocketAddr, settings: ConnectionSettings) {
+pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream, client: Client, settings: ConnectionSettings) {
+    let Client { peer, number } = client;
     let mut connection = Connection {
         reader: FrameReader::new(settings.request_bytes_max, settings.memory.clone(), settings.idle_limit),
         broker,
         stream,
         peer,
+        number,
         principal: Principal::anonymous(),
         settings,
         promised: VecDeque::new(),
@@ -115,6 +124,7 @@ struct Connection {
     broker: Arc<Broker>,
     stream: TcpStream,
     peer: SocketAddr,
+    number: u64,
     principal: Principal,
     settings: ConnectionSettings,
     reader: FrameReader,
@@ -300,6 +310,7 @@ impl Connection {
             principal: self.principal.clone(),
             listener: Arc::clone(&self.settings.listener),
             peer: self.peer,
+            connection: Some(self.number),
             metrics: Arc::clone(&self.broker.metrics),
             departed: self.departed.clone(),
         }

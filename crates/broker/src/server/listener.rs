@@ -1,14 +1,15 @@
 //! A listener: accepts connections within its limits.
 //!
 //! Invariants: at most `max.connections` connections per broker and `max.connections.per.ip` per address are open;
-//! a connection over a limit is closed at once and counted. When the broker stops, no new connection is accepted and
+//! a connection over a limit is closed at once and counted. More than `max.connection.creation.rate` per second wait to be
+//! accepted; a listener that only nodes use is not held up by it. When the broker stops, no new connection is accepted and
 //! the open ones get [`DRAIN_LIMIT`] to finish the request in hand.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -16,7 +17,8 @@ use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, ConnectionSettings};
+use super::connection::{self, Client, ConnectionSettings};
+use super::pace::Pace;
 use crate::context::Broker;
 use crate::settings::connections::ConnectionBounds;
 
@@ -32,12 +34,17 @@ pub(crate) struct ConnectionLimits {
     bounds: ArcSwap<ConnectionBounds>,
     total: AtomicUsize,
     per_ip: Mutex<HashMap<IpAddr, usize>>,
+    /// How many were admitted so far, over all listeners.
+    admitted: AtomicU64,
+    pace: Pace,
 }
 
 /// One admitted connection; gives its place back when dropped.
 pub(crate) struct Admission {
     limits: Arc<ConnectionLimits>,
     ip: IpAddr,
+    /// Later connections of a client have higher numbers.
+    number: u64,
 }
 
 /// Why a connection was not admitted.
@@ -51,7 +58,24 @@ pub(crate) enum Refusal {
 
 impl ConnectionLimits {
     pub(crate) fn new(bounds: ConnectionBounds) -> Self {
-        Self { bounds: ArcSwap::from_pointee(bounds), total: AtomicUsize::new(0), per_ip: Mutex::default() }
+        Self {
+            bounds: ArcSwap::from_pointee(bounds),
+            total: AtomicUsize::new(0),
+            per_ip: Mutex::default(),
+            admitted: AtomicU64::new(0),
+            pace: Pace::default(),
+        }
+    }
+
+    /// Waits until a new connection may be taken in.
+    async fn keep_pace(&self) {
+        loop {
+            let rate = self.bounds.load().rate_max;
+            match self.pace.take(rate, Instant::now()) {
+                Ok(()) => return,
+                Err(wait) => tokio::time::sleep(wait).await,
+            }
+        }
     }
 
     /// Changes the limits for connections that are still to come; open ones stay.
@@ -73,7 +97,8 @@ impl ConnectionLimits {
         }
         per_ip.insert(ip, open + 1);
         self.total.fetch_add(1, Ordering::Relaxed);
-        Ok(Admission { limits: Arc::clone(self), ip })
+        let number = self.admitted.fetch_add(1, Ordering::Relaxed);
+        Ok(Admission { limits: Arc::clone(self), ip, number })
     }
 }
 
@@ -98,6 +123,8 @@ pub(crate) async fn accept_loop(
     tasks: TaskTracker,
 ) {
     let shutdown = broker.shutdown.clone();
+    let network = &broker.settings.network;
+    let only_nodes = network.listeners.len() > 1 && *settings.listener == *network.inter_broker_listener;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -105,7 +132,16 @@ pub(crate) async fn accept_loop(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => admit(&broker, stream, peer, &settings, &tasks),
+            Ok((stream, peer)) => {
+                if !only_nodes {
+                    tokio::select! {
+                        biased;
+                        () = shutdown.cancelled() => return,
+                        () = broker.connection_limits.keep_pace() => {}
+                    }
+                }
+                admit(&broker, stream, peer, &settings, &tasks);
+            }
             Err(error) => {
                 tracing::warn!(listener = %settings.listener, %error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_RETRY).await;
@@ -141,7 +177,7 @@ fn admit(
     let (broker, settings) = (Arc::clone(broker), settings.clone());
     tasks.spawn(async move {
         let metrics = Arc::clone(&broker.metrics);
-        connection::serve(broker, stream, peer, settings).await;
+        connection::serve(broker, stream, Client { peer, number: admission.number }, settings).await;
         metrics.connection_closed();
         drop(admission);
     });

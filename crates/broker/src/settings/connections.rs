@@ -1,4 +1,4 @@
-//! How many connections may be open.
+//! How many connections may be open, and how fast they may come.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,6 +7,7 @@ use super::values::{SettingsError, Values};
 
 pub(super) const MAX: &str = "max.connections";
 pub(super) const PER_IP: &str = "max.connections.per.ip";
+pub(super) const RATE: &str = "max.connection.creation.rate";
 pub(super) const OVERRIDES: &str = "max.connections.per.ip.overrides";
 
 /// Over all listeners.
@@ -15,6 +16,8 @@ pub(crate) struct ConnectionBounds {
     pub(crate) max: usize,
     pub(crate) per_ip_max: usize,
     pub(crate) per_ip_overrides: HashMap<IpAddr, usize>,
+    /// New ones per second; the largest number of 32 bits for no limit.
+    pub(crate) rate_max: u32,
 }
 
 impl ConnectionBounds {
@@ -24,6 +27,7 @@ impl ConnectionBounds {
             max: values.size(MAX)?,
             per_ip_max: values.size(PER_IP)?,
             per_ip_overrides: overrides.map_err(|allowed| values.malformed(OVERRIDES, allowed))?,
+            rate_max: values.integer(RATE)?,
         })
     }
 }

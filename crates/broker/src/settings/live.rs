@@ -14,6 +14,10 @@ use twinstream_model::NodeId;
 use super::connections::{self, ConnectionBounds};
 use super::{Settings, table};
 
+pub(super) const CORDONED: &str = "cordoned.log.dirs";
+/// Instead of a list of directories.
+const ALL_DIRS: &str = "*";
+
 /// The settings of this broker as they are with an image.
 pub(crate) struct LiveSettings<'a> {
     settings: &'a Settings,
@@ -42,6 +46,11 @@ impl<'a> LiveSettings<'a> {
         self.altered(name).and_then(|text| text.trim().parse().ok()).unwrap_or(or)
     }
 
+    /// As [`LiveSettings::integer`], for settings that are true or false.
+    pub(crate) fn flag(&self, name: &str, or: bool) -> bool {
+        self.altered(name).and_then(|text| text.trim().to_ascii_lowercase().parse().ok()).unwrap_or(or)
+    }
+
     pub(crate) fn connection_bounds(&self) -> ConnectionBounds {
         let start = &self.settings.network.connections;
         let overrides = self.altered(connections::OVERRIDES).and_then(|text| connections::parse_overrides(text).ok());
@@ -49,7 +58,27 @@ impl<'a> LiveSettings<'a> {
             max: self.integer(connections::MAX, start.max),
             per_ip_max: self.integer(connections::PER_IP, start.per_ip_max),
             per_ip_overrides: overrides.unwrap_or_else(|| start.per_ip_overrides.clone()),
+            rate_max: self.integer(connections::RATE, start.rate_max),
         }
+    }
+
+    /// What is named there and is no log directory of this broker.
+    pub(crate) fn strange_cordons(&self) -> Vec<&str> {
+        let dirs: Vec<String> = self.settings.log.dirs.iter().map(|dir| dir.display().to_string()).collect();
+        strange_cordons(self.cordoned(), &dirs)
+    }
+
+    fn cordoned(&self) -> &str {
+        self.altered(CORDONED).or_else(|| self.settings.text(CORDONED)).unwrap_or("")
+    }
+
+    /// Which of the log directories, in the order of `log.dirs`, get no new partitions (KIP-1066).
+    pub(crate) fn cordoned_dirs(&self) -> Vec<bool> {
+        let named = items(self.cordoned());
+        let is_cordoned = |dir: &std::path::PathBuf| {
+            named.iter().any(|name| *name == ALL_DIRS || std::path::Path::new(name) == dir.as_path())
+        };
+        self.settings.log.dirs.iter().map(is_cordoned).collect()
     }
 
     /// What was set while the broker runs, if it still fits.
@@ -58,6 +87,16 @@ impl<'a> LiveSettings<'a> {
         let mut texts = resources.iter().filter_map(|resource| self.image.config(resource, name));
         texts.find(|text| table::find(name).is_some_and(|setting| setting.check(text).is_ok()))
     }
+}
+
+fn items(text: &str) -> Vec<&str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
+}
+
+/// The items of `cordoned.log.dirs` that are none of these directories.
+pub(super) fn strange_cordons<'t>(text: &'t str, dirs: &[String]) -> Vec<&'t str> {
+    let is_strange = |item: &&str| *item != ALL_DIRS && !dirs.iter().any(|dir| dir == item);
+    items(text).into_iter().filter(is_strange).collect()
 }
 
 /// Checks a value that somebody wants to set at run time beyond what the table says. The error says what is allowed.

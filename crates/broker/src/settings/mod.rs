@@ -16,8 +16,10 @@ pub(crate) mod values; // checked texts by name
 
 mod cleaner; // compaction
 mod replication; // how replicas follow their leaders
+mod transactions; // the transaction coordinator
 mod typed;
 
 pub(crate) use cleaner::CleanerSettings;
-pub(crate) use typed::{BalanceSettings, NetworkSettings, OffsetsSettings, Settings};
+pub(crate) use typed::{BalanceSettings, ConsumerGroupSettings, NetworkSettings, OffsetsSettings, Settings};
+pub(crate) use transactions::TransactionSettings;
 pub(crate) use values::SettingsError;

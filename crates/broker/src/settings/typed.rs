@@ -10,8 +10,10 @@ use twinstream_model::{ClusterId, NodeId};
 use super::cleaner::CleanerSettings;
 use super::connections::ConnectionBounds;
 use super::listeners::{self, AdvertisedListener, Listener, Voter};
+use super::live;
 use super::replication::ReplicationSettings;
 use super::sources::Given;
+use super::transactions::TransactionSettings;
 use super::values::{SettingsError, Values};
 
 /// Everything that the broker was told, checked.
@@ -125,13 +127,27 @@ pub(crate) struct LogSettings {
     pub(crate) producer_id_check_interval: Duration,
 }
 
-/// Classic consumer groups.
+/// Groups of both protocols.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupSettings {
     pub(crate) initial_rebalance_delay: Duration,
     pub(crate) session_timeout_min: Duration,
     pub(crate) session_timeout_max: Duration,
     pub(crate) size_max: usize,
+    pub(crate) consumer: ConsumerGroupSettings,
+}
+
+/// Consumer groups of KIP-848.
+#[derive(Clone, Debug)]
+pub(crate) struct ConsumerGroupSettings {
+    pub(crate) session_timeout: Duration,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) size_max: usize,
+    pub(crate) assignors: Vec<String>,
+    /// Kafka's name of the policy, in any case.
+    pub(crate) migration_policy: String,
+    pub(crate) assignment_interval: Duration,
+    pub(crate) regex_refresh_interval: Duration,
 }
 
 /// Committed offsets and their topic.
@@ -145,12 +161,6 @@ pub(crate) struct OffsetsSettings {
     pub(crate) retention: Duration,
     pub(crate) retention_check_interval: Duration,
     pub(crate) metadata_bytes_max: usize,
-}
-
-/// What producers may ask for.
-#[derive(Clone, Debug)]
-pub(crate) struct TransactionSettings {
-    pub(crate) timeout_max: Duration,
 }
 
 impl Settings {
@@ -171,7 +181,7 @@ impl Settings {
             cleaner: CleanerSettings::new(&values)?,
             groups: GroupSettings::new(&values)?,
             offsets: OffsetsSettings::new(&values)?,
-            transactions: TransactionSettings { timeout_max: values.millis("transaction.max.timeout.ms")? },
+            transactions: TransactionSettings::new(&values)?,
             node,
             log,
             values,
@@ -301,6 +311,10 @@ impl LogSettings {
         if dirs.is_empty() {
             return Err(values.malformed("log.dirs", "at least one directory"));
         }
+        if let Some(stranger) = live::strange_cordons(values.text(live::CORDONED).unwrap_or(""), &dirs).first() {
+            let named = live::CORDONED;
+            return Err(SettingsError::Contradiction(format!("{named} names {stranger}, which is none of log.dirs")));
+        }
         Ok(Self {
             dirs: dirs.into_iter().map(PathBuf::from).collect(),
             retention_check_interval: values.millis("log.retention.check.interval.ms")?,
@@ -331,6 +345,21 @@ impl GroupSettings {
             session_timeout_min: values.millis("group.min.session.timeout.ms")?,
             session_timeout_max: values.millis("group.max.session.timeout.ms")?,
             size_max: values.size("group.max.size")?,
+            consumer: ConsumerGroupSettings::new(values)?,
+        })
+    }
+}
+
+impl ConsumerGroupSettings {
+    fn new(values: &Values) -> Result<Self, SettingsError> {
+        Ok(Self {
+            session_timeout: values.millis("group.consumer.session.timeout.ms")?,
+            heartbeat_interval: values.millis("group.consumer.heartbeat.interval.ms")?,
+            size_max: values.size("group.consumer.max.size")?,
+            assignors: values.list("group.consumer.assignors"),
+            migration_policy: values.text("group.consumer.migration.policy").unwrap_or_default().to_owned(),
+            assignment_interval: values.millis("group.consumer.assignment.interval.ms")?,
+            regex_refresh_interval: values.millis("group.consumer.regex.refresh.interval.ms")?,
         })
     }
 }

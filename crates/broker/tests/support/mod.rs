@@ -8,6 +8,7 @@
 pub mod process;
 pub mod records;
 pub mod replicas;
+pub mod transactions;
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -1,7 +1,8 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use twinstream_metadata::ConfigResource;
+use twinstream_metadata::controller::Effects;
+use twinstream_metadata::{ConfigResource, Record};
 use twinstream_model::NodeId;
 use twinstream_quorum::QuorumOptions;
 

@@ -21,17 +21,17 @@ use crate::partitions::{Commitment, Interest, Partition, Wait};
 const PATIENCE_WITHOUT_SESSION: Duration = Duration::from_millis(500);
 
 /// Records that were appended and are on their way to being committed.
-pub(super) struct Pending {
-    pub(super) partition: Arc<Partition>,
-    pub(super) epoch: LeaderEpoch,
+pub(in crate::handlers) struct Pending {
+    pub(in crate::handlers) partition: Arc<Partition>,
+    pub(in crate::handlers) epoch: LeaderEpoch,
     /// Behind the last record.
-    pub(super) end: Offset,
+    pub(in crate::handlers) end: Offset,
     /// `None` until it is known.
-    pub(super) outcome: Option<ErrorCode>,
+    pub(in crate::handlers) outcome: Option<ErrorCode>,
 }
 
 impl Pending {
-    pub(super) fn new(partition: Arc<Partition>, epoch: LeaderEpoch, last_offset: Offset) -> Pending {
+    pub(in crate::handlers) fn new(partition: Arc<Partition>, epoch: LeaderEpoch, last_offset: Offset) -> Pending {
         let mut pending = Pending { partition, epoch, end: last_offset.next(), outcome: None };
         pending.look();
         pending
@@ -49,12 +49,12 @@ impl Pending {
     }
 }
 
-pub(super) fn are_settled(pending: &[&mut Pending]) -> bool {
+pub(in crate::handlers) fn are_settled(pending: &[&mut Pending]) -> bool {
     pending.iter().all(|pending| pending.outcome.is_some())
 }
 
 /// Waits until each has an outcome, at most until `deadline`.
-pub(super) async fn settle(broker: &Broker, pending: &mut [&mut Pending], deadline: Instant) {
+pub(in crate::handlers) async fn settle(broker: &Broker, pending: &mut [&mut Pending], deadline: Instant) {
     if are_settled(pending) {
         return;
     }

@@ -77,6 +77,7 @@ impl PartitionManager {
 
     fn wanted(&self, image: &Image) -> Vec<Wanted> {
         let mut load: Vec<usize> = vec![0; self.directories.len()];
+        let cordoned = LiveSettings::new(&self.settings, image).cordoned_dirs();
         self.open.read().values().for_each(|entry| load[entry.dir] += 1);
         let mut wanted = Vec::new();
         for topic in self.topics_here(image) {
@@ -89,7 +90,7 @@ impl PartitionManager {
                 let config = config.get_or_insert_with(|| TopicConfig::of(&self.settings, image, &topic.name));
                 let holder = self.directories.holder(&at);
                 let usable = (0..load.len()).filter(|dir| self.directories.works(*dir));
-                let emptiest = usable.min_by_key(|dir| load[*dir]);
+                let emptiest = usable.min_by_key(|dir| (cordoned[*dir], load[*dir]));
                 let may_make = self.directories.may_make(topic.id, index);
                 let Some(dir) = holder.or(emptiest.filter(|_| may_make)).filter(|dir| self.directories.works(*dir))
                 else {

@@ -1,7 +1,7 @@
 use super::*;
 
 fn bounds(max: usize, per_ip_max: usize) -> ConnectionBounds {
-    ConnectionBounds { max, per_ip_max, per_ip_overrides: HashMap::new() }
+    ConnectionBounds { max, per_ip_max, per_ip_overrides: HashMap::new(), rate_max: i32::MAX as u32 }
 }
 
 fn limits(total: usize, per_ip: usize) -> Arc<ConnectionLimits> {

@@ -55,3 +55,19 @@ fn limits_of_connections_follow_the_image() {
     assert_eq!((altered.max, altered.per_ip_overrides[&here]), (9, 2));
     assert!(check("max.connections.per.ip.overrides", "somewhere").is_err());
 }
+
+#[test]
+fn cordoned_directories_are_those_that_are_named() {
+    let settings = settings(&[("log.dirs", "/a,/b,/c"), ("cordoned.log.dirs", "/b")]);
+    let named = |value: &str| {
+        let image = image(&[(ConfigResource::Broker(NODE), "cordoned.log.dirs", value)]);
+        let live = LiveSettings::new(&settings, &image);
+        (live.cordoned_dirs(), live.strange_cordons().len())
+    };
+    let start = LiveSettings::new(&settings, &image(&[])).cordoned_dirs();
+    assert_eq!(start, [false, true, false]);
+    assert_eq!(named("/a, /c"), (vec![true, false, true], 0));
+    assert_eq!(named("*"), (vec![true, true, true], 0));
+    assert_eq!(named(""), (vec![false, false, false], 0), "lifted at run time");
+    assert_eq!(named("/d"), (vec![false, false, false], 1));
+}

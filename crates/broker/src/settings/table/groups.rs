@@ -18,7 +18,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Members of a group at most."),
     Setting::new("group.coordinator.rebalance.protocols", Kind::List, Some("classic,consumer,streams"))
         .one_of(&["consumer", "classic", "share", "streams"])
-        .not_yet("Group protocols that are served; so far it is classic."),
+        .not_yet("Group protocols that are served; so far classic and consumer, whatever it says."),
     Setting::new("group.coordinator.append.linger.ms", Kind::Int, Some("-1"))
         .at_least(-1)
         .no_such_part("Group records are appended as they come."),
@@ -59,42 +59,43 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Longest metadata text of a committed offset."),
     Setting::new("group.consumer.assignment.interval.ms", Kind::Int, Some("1000"))
         .at_least(0)
-        .not_yet("Consumer groups of KIP-848: assignment interval in milliseconds."),
+        .effect("Time between two target assignments of a consumer group at least, where the group has no own value."),
     Setting::new("group.consumer.assignors", Kind::List, Some("uniform,range"))
-        .not_yet("Consumer groups of KIP-848: assignors."),
+        .one_of(&["uniform", "range"])
+        .effect("Assignors that members of consumer groups may choose; the first is for groups whose members choose none."),
     Setting::new("group.consumer.heartbeat.interval.ms", Kind::Int, Some("5000"))
         .at_least(1)
-        .not_yet("Consumer groups of KIP-848: heartbeat interval in milliseconds."),
+        .effect("How often members of consumer groups send heartbeats, where the group has no own value."),
     Setting::new("group.consumer.max.assignment.interval.ms", Kind::Int, Some("15000"))
         .at_least(0)
-        .not_yet("Consumer groups of KIP-848: max assignment interval in milliseconds."),
+        .effect("Largest consumer.assignment.interval.ms of a group."),
     Setting::new("group.consumer.max.heartbeat.interval.ms", Kind::Int, Some("15000"))
         .at_least(1)
-        .not_yet("Consumer groups of KIP-848: max heartbeat interval in milliseconds."),
+        .effect("Largest consumer.heartbeat.interval.ms of a group."),
     Setting::new("group.consumer.max.session.timeout.ms", Kind::Int, Some("60000"))
         .at_least(1)
-        .not_yet("Consumer groups of KIP-848: max session timeout in milliseconds."),
+        .effect("Largest consumer.session.timeout.ms of a group."),
     Setting::new("group.consumer.max.size", Kind::Int, Some("2147483647"))
         .at_least(1)
-        .not_yet("Consumer groups of KIP-848: max size."),
+        .effect("Members of a consumer group at most."),
     Setting::new("group.consumer.migration.policy", Kind::String, Some("bidirectional"))
         .one_of_any_case(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"])
         .not_yet("Consumer groups of KIP-848: migration policy."),
     Setting::new("group.consumer.min.assignment.interval.ms", Kind::Int, Some("0"))
         .at_least(0)
-        .not_yet("Consumer groups of KIP-848: min assignment interval in milliseconds."),
+        .effect("Smallest consumer.assignment.interval.ms of a group."),
     Setting::new("group.consumer.min.heartbeat.interval.ms", Kind::Int, Some("5000"))
         .at_least(1)
-        .not_yet("Consumer groups of KIP-848: min heartbeat interval in milliseconds."),
+        .effect("Smallest consumer.heartbeat.interval.ms of a group."),
     Setting::new("group.consumer.min.session.timeout.ms", Kind::Int, Some("45000"))
         .at_least(1)
-        .not_yet("Consumer groups of KIP-848: min session timeout in milliseconds."),
+        .effect("Smallest consumer.session.timeout.ms of a group."),
     Setting::new("group.consumer.regex.refresh.interval.ms", Kind::Int, Some("600000"))
         .at_least(10000)
-        .not_yet("Consumer groups of KIP-848: regex refresh interval in milliseconds."),
+        .effect("How often the regular expressions of consumer groups are resolved at least; new topics are looked for more often."),
     Setting::new("group.consumer.session.timeout.ms", Kind::Int, Some("45000"))
         .at_least(1)
-        .not_yet("Consumer groups of KIP-848: session timeout in milliseconds."),
+        .effect("Without a heartbeat for this long a member of a consumer group is removed, where the group has no own value."),
     Setting::new("group.share.assignment.interval.ms", Kind::Int, Some("1000"))
         .at_least(0)
         .not_yet("Share groups: assignment interval in milliseconds."),

@@ -59,7 +59,8 @@ pub(crate) struct Setting {
     pub(crate) bounds: Bounds,
     pub(crate) fate: Fate,
     pub(crate) doc: &'static str,
-    /// Whether a change takes effect while the broker runs. The twins of topic configs do without this mark.
+    /// Whether a change takes effect while the broker runs, or would if there were such a part. The twins of topic configs
+    /// do without this mark.
     pub(crate) at_run_time: bool,
 }
 
@@ -100,7 +101,7 @@ impl Setting {
         Self { fate: Fate::NoSuchPart, doc, ..self }
     }
 
-    /// A change takes effect while the broker runs.
+    /// It may be changed while the broker runs.
     const fn at_run_time(self) -> Self {
         Self { at_run_time: true, ..self }
     }

@@ -42,7 +42,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_run_time(),
     Setting::new("max.connection.creation.rate", Kind::Int, Some("2147483647"))
         .at_least(0)
-        .not_yet("New connections per second at most."),
+        .effect("New connections per second at most, over all listeners but one that only nodes use; more wait to be accepted.")
+        .at_run_time(),
     Setting::new("connections.max.idle.ms", Kind::Long, Some("600000"))
         .at_least(-1)
         .effect("A connection without a request for this long is closed."),
@@ -58,13 +59,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Bytes of requests in memory at most, over all connections; more wait in the sockets. An eighth is for requests of up to 64 KiB, which count only until they are read unless they bring records; another eighth for larger ones without records."),
     Setting::new("num.network.threads", Kind::Int, Some("3"))
         .at_least(1)
-        .no_such_part("One runtime with a thread per processor serves all sockets."),
+        .no_such_part("One runtime with a thread per processor serves all sockets.")
+        .at_run_time(),
     Setting::new("num.io.threads", Kind::Int, Some("8"))
         .at_least(1)
-        .no_such_part("One runtime with a thread per processor serves all requests."),
+        .no_such_part("One runtime with a thread per processor serves all requests.")
+        .at_run_time(),
     Setting::new("background.threads", Kind::Int, Some("10"))
         .at_least(1)
-        .no_such_part("Background work runs in the same runtime."),
+        .no_such_part("Background work runs in the same runtime.")
+        .at_run_time(),
     Setting::new("fetch.max.bytes", Kind::Int, Some("57671680"))
         .at_least(1024)
         .effect("Most bytes of records in one fetch response."),

@@ -19,38 +19,39 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Longest transaction that a producer may ask for."),
     Setting::new("transactional.id.expiration.ms", Kind::Int, Some("604800000"))
         .at_least(1)
-        .not_yet("How long a silent transactional id is kept."),
+        .effect("How long a transactional id that nobody uses is kept."),
     Setting::new("transaction.state.log.num.partitions", Kind::Int, Some("50"))
         .at_least(1)
-        .not_yet("Partitions of the transaction log."),
+        .effect("Partitions of `__transaction_state` when it is created."),
     Setting::new("transaction.state.log.replication.factor", Kind::Short, Some("3"))
         .at_least(1)
-        .not_yet("Replicas of the transaction log."),
+        .effect("Replicas of `__transaction_state` when it is created; until so many brokers are there, transactions have to wait."),
     Setting::new("transaction.state.log.min.isr", Kind::Int, Some("2"))
         .at_least(1)
-        .not_yet("min.insync.replicas of the transaction log."),
+        .effect("min.insync.replicas of `__transaction_state` when it is created."),
     Setting::new("transaction.state.log.segment.bytes", Kind::Int, Some("104857600"))
         .at_least(1)
-        .not_yet("Segment size of the transaction log."),
+        .effect("segment.bytes of `__transaction_state` when it is created."),
     Setting::new("transaction.state.log.load.buffer.size", Kind::Int, Some("5242880"))
         .at_least(1)
         .no_such_part("The transaction log is loaded through the ordinary read path."),
     Setting::new("transaction.abort.timed.out.transaction.cleanup.interval.ms", Kind::Int, Some("10000"))
         .at_least(1)
-        .not_yet("How often overdue transactions are aborted."),
+        .effect("How late a transaction that has run out of time may be aborted."),
     Setting::new("transaction.remove.expired.transaction.cleanup.interval.ms", Kind::Int, Some("3600000"))
         .at_least(1)
-        .not_yet("How often silent transactional ids are dropped."),
+        .effect("How often transactional ids that nobody uses are looked for."),
     Setting::new("transaction.partition.verification.enable", Kind::Boolean, Some("true"))
-        .not_yet("Ask the coordinator before a transactional append."),
+        .effect("Ask the coordinator before the first append of a transaction, for producers that speak the protocol before transaction version 2.")
+        .at_run_time(),
     Setting::new("transaction.two.phase.commit.enable", Kind::Boolean, Some("false"))
         .not_yet("Allow transactions that an outside system commits."),
     Setting::new("add.partitions.to.txn.retry.backoff.ms", Kind::Int, Some("20"))
         .at_least(1)
-        .not_yet("Pause before a retry of adding partitions to a transaction."),
+        .effect("Pause before a partition is added to a transaction once more because the one before has not ended yet."),
     Setting::new("add.partitions.to.txn.retry.backoff.max.ms", Kind::Int, Some("100"))
         .at_least(0)
-        .not_yet("Longest such pause."),
+        .effect("How long that is tried before the producer has to send again."),
     Setting::new("quota.window.num", Kind::Int, Some("11"))
         .at_least(1)
         .not_yet("Windows over which quotas are measured."),
@@ -76,7 +77,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("alter.config.policy.class.name", Kind::Class, None)
         .refused("A class that judges config changes.", "Java classes cannot be loaded"),
     Setting::new("metric.reporters", Kind::List, Some("org.apache.kafka.common.metrics.JmxReporter"))
-        .no_such_part("Metrics are served in Prometheus' format on twinstream.metrics.listener."),
+        .no_such_part("Metrics are served in Prometheus' format on twinstream.metrics.listener.")
+        .at_run_time(),
     Setting::new("kafka.metrics.reporters", Kind::List, Some(""))
         .no_such_part("Metrics are served in Prometheus' format on twinstream.metrics.listener."),
     Setting::new("kafka.metrics.polling.interval.secs", Kind::Int, Some("10"))

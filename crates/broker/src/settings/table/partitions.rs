@@ -9,7 +9,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("log.dir", Kind::List, Some("/tmp/kafka-logs"))
         .effect("Directory of partition logs when log.dirs is not set."),
     Setting::new("cordoned.log.dirs", Kind::List, Some(""))
-        .not_yet("Directories that get no new partitions."),
+        .effect("Directories of log.dirs that get no new partitions, or * for all of them. A partition that the controller places here goes into one of them nevertheless when there is no other directory.")
+        .at_run_time(),
     Setting::new("log.dir.failure.timeout.ms", Kind::Long, Some("30000"))
         .at_least(1)
         .effect("Time after which a broker with a failed directory stops, when it cannot tell the controller."),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use twinstream_model::{ErrorCode, Offset};
 
-/// One partition of `__consumer_offsets` that this broker leads.
+/// One partition of an internal topic that this broker leads.
 pub(crate) trait ShardLog: Send + Sync + 'static {
     /// Appends one record batch and says where it went. Offsets within the batch follow each other.
     fn append(&self, batch: Vec<u8>) -> Result<Offset, ErrorCode>;

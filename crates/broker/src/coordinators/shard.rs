@@ -1,7 +1,7 @@
 //! One shard's task: a mailbox, the engine, the partition's log, and one sleep until the next deadline.
 //!
 //! Picture: the driver of [`twinstream_coordinator::Engine`]. It hands requests in, appends what the engine asks
-//! for, and sends answers to whoever waits for them.
+//! for, sends answers to whoever waits for them, and passes effects on to its [`Kind`].
 //!
 //! Invariants: a shard serves only when everything that its log held is committed in its own leadership: the leader
 //! before it may have answered from records that this broker's high watermark does not cover yet
@@ -9,9 +9,10 @@
 //! process does not fail members whose heartbeats are already here. Every request is answered: by the shard, or
 //! with NOT_COORDINATOR when the shard moves away. A shard that panics is logged as an error and loaded anew.
 //!
-//! Not here: which shards exist (`mod`), what a request means (`twinstream_coordinator::group`).
+//! Not here: which shards exist (`shards`), what a request means (`twinstream_coordinator`).
 
 use std::collections::HashMap;
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,14 +22,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use twinstream_coordinator::group::{Answer, Event, GroupConfig, GroupShard, Record, Request, encode};
-use twinstream_coordinator::{Engine, Now, Token};
-use twinstream_model::{ErrorCode, Offset, TopicPartition};
-use twinstream_protocol::batch::BatchBuilder;
+use twinstream_coordinator::{Engine, Now, Shard, Token};
+use twinstream_model::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
 
+use super::kind::Kind;
 use super::loader::{self, LoadError};
 use super::log::ShardLog;
-use super::metrics::{GroupMetrics, Share};
 
 /// Requests that wait for one shard; a connection whose request finds the mailbox full waits with it.
 const MAILBOX_REQUESTS_MAX: usize = 1_024;
@@ -49,10 +48,13 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before a shard that panicked is loaded again, so that a lasting cause does not spin.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
+type RequestOf<K> = <<K as Kind>::Shard as Shard>::Request;
+type AnswerOf<K> = <<K as Kind>::Shard as Shard>::Answer;
+
 /// A request on its way to a shard.
-struct Letter {
-    request: Request,
-    reply: oneshot::Sender<Answer>,
+struct Letter<K: Kind> {
+    request: RequestOf<K>,
+    reply: oneshot::Sender<AnswerOf<K>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,37 +65,73 @@ enum Phase {
     Failed,
 }
 
-/// How shards behave and where they are counted.
-#[derive(Clone, Debug)]
-pub(super) struct ShardSettings {
-    pub(super) group: GroupConfig,
-    /// How long an answer waits for its commit.
-    pub(super) commit_timeout: Duration,
-    pub(super) metrics: GroupMetrics,
+/// Which leadership of which partition a shard belongs to, and the way back to it for who carries out its effects.
+pub(crate) struct Site<K: Kind> {
+    pub(crate) partition: TopicPartition,
+    pub(crate) epoch: LeaderEpoch,
+    /// Fires when the shard moves away: what it wanted done is the business of the next one.
+    pub(crate) resigned: CancellationToken,
+    mailbox: mpsc::WeakSender<Letter<K>>,
+}
+
+impl<K: Kind> Clone for Site<K> {
+    fn clone(&self) -> Self {
+        Site {
+            partition: self.partition.clone(),
+            epoch: self.epoch,
+            resigned: self.resigned.clone(),
+            mailbox: self.mailbox.clone(),
+        }
+    }
+}
+
+impl<K: Kind> fmt::Debug for Site<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} in epoch {}", K::NAME, self.partition, self.epoch.0)
+    }
+}
+
+impl<K: Kind> Site<K> {
+    /// Tells the shard how an effect went, and waits for what it says.
+    pub(crate) async fn tell(&self, request: RequestOf<K>) -> Result<AnswerOf<K>, ErrorCode> {
+        let mailbox = self.mailbox.upgrade().ok_or(ErrorCode::NotCoordinator)?;
+        ask::<K>(&mailbox, request).await
+    }
+}
+
+async fn ask<K: Kind>(mailbox: &mpsc::Sender<Letter<K>>, request: RequestOf<K>) -> Result<AnswerOf<K>, ErrorCode> {
+    let (reply, answer) = oneshot::channel();
+    let sent = mailbox.send(Letter { request, reply }).await;
+    sent.map_err(|_| ErrorCode::NotCoordinator)?;
+    answer.await.map_err(|_| ErrorCode::NotCoordinator)
 }
 
 /// The service's end of a shard.
-#[derive(Debug)]
-pub(super) struct ShardHandle {
-    mailbox: mpsc::Sender<Letter>,
+pub(crate) struct ShardHandle<K: Kind> {
+    mailbox: mpsc::Sender<Letter<K>>,
     phase: watch::Receiver<Phase>,
     stop: CancellationToken,
 }
 
-impl ShardHandle {
+impl<K: Kind> ShardHandle<K> {
     /// Starts the shard's task; loading begins at once.
-    pub(super) fn start(partition: TopicPartition, log: Arc<dyn ShardLog>, settings: ShardSettings) -> ShardHandle {
+    pub(crate) fn start(
+        kind: K,
+        partition: TopicPartition,
+        epoch: LeaderEpoch,
+        log: Arc<dyn ShardLog>,
+    ) -> ShardHandle<K> {
         let (mailbox, letters) = mpsc::channel(MAILBOX_REQUESTS_MAX);
         let (entering, phase) = watch::channel(Phase::Loading);
         let stop = CancellationToken::new();
-        let task = ShardTask { partition, log, settings, phase: entering, stop: stop.clone(), letters };
-        tokio::spawn(task.run());
+        let site = Site { partition, epoch, resigned: stop.clone(), mailbox: mailbox.downgrade() };
+        tokio::spawn(ShardTask { kind, site, log, phase: entering, letters }.run());
         ShardHandle { mailbox, phase, stop }
     }
 
     /// Asks the shard and waits for its answer, which for a join may take a whole rebalance. While the shard loads,
     /// waits for it a moment.
-    pub(super) async fn call(&self, request: Request) -> Result<Answer, ErrorCode> {
+    pub(crate) async fn call(&self, request: RequestOf<K>) -> Result<AnswerOf<K>, ErrorCode> {
         let mut phase = self.phase.clone();
         let loaded = phase.wait_for(|phase| *phase != Phase::Loading);
         let phase = match tokio::time::timeout(LOAD_PATIENCE, loaded).await {
@@ -108,57 +146,54 @@ impl ShardHandle {
     }
 
     /// Like `call`, but waits while the shard loads.
-    pub(super) async fn call_when_loaded(&self, request: Request) -> Result<Answer, ErrorCode> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.mailbox.send(Letter { request, reply }).await;
-        sent.map_err(|_| ErrorCode::NotCoordinator)?;
-        answer.await.map_err(|_| ErrorCode::NotCoordinator)
+    pub(crate) async fn call_when_loaded(&self, request: RequestOf<K>) -> Result<AnswerOf<K>, ErrorCode> {
+        ask::<K>(&self.mailbox, request).await
     }
 
     /// Resigns: what is parked is answered with NOT_COORDINATOR.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
 }
 
-impl Drop for ShardHandle {
+impl<K: Kind> Drop for ShardHandle<K> {
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
-struct ShardTask {
-    partition: TopicPartition,
+struct ShardTask<K: Kind> {
+    kind: K,
+    site: Site<K>,
     log: Arc<dyn ShardLog>,
-    settings: ShardSettings,
     phase: watch::Sender<Phase>,
-    stop: CancellationToken,
-    letters: mpsc::Receiver<Letter>,
+    letters: mpsc::Receiver<Letter<K>>,
 }
 
-impl ShardTask {
+impl<K: Kind> ShardTask<K> {
     async fn run(mut self) {
-        while !self.stop.is_cancelled() {
+        while !self.site.resigned.is_cancelled() {
             let lived = AssertUnwindSafe(self.live()).catch_unwind().await;
+            let partition = &self.site.partition;
             match lived {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) => {
                     self.set_phase(Phase::Failed);
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    error!(partition = %self.partition, %error, cause, "group coordinator cannot load its partition");
-                    self.stop.cancelled().await;
+                    error!(coordinator = K::NAME, %partition, %error, cause, "coordinator cannot load its partition");
+                    self.site.resigned.cancelled().await;
                 }
                 Err(_) => {
                     self.set_phase(Phase::Loading);
-                    error!(partition = %self.partition, "group coordinator shard panicked, loading it again");
+                    error!(coordinator = K::NAME, %partition, "coordinator shard panicked, loading it again");
                     tokio::select! {
                         () = tokio::time::sleep(RESTART_PAUSE) => (),
-                        () = self.stop.cancelled() => (),
+                        () = self.site.resigned.cancelled() => (),
                     }
                 }
             }
         }
-        debug!(partition = %self.partition, "group coordinator shard resigned");
+        debug!(coordinator = K::NAME, partition = %self.site.partition, "coordinator shard resigned");
     }
 
     /// Loads and serves until told to stop.
@@ -171,15 +206,17 @@ impl ShardTask {
             clock,
             replies: HashMap::new(),
             next_token: 0,
-            counted: self.settings.metrics.share(),
+            counted: self.kind.share(),
             count_at: None,
+            kind: self.kind.clone(),
+            site: self.site.clone(),
         };
         driver.drive();
         self.set_phase(Phase::Active);
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => break,
+                () = self.site.resigned.cancelled() => break,
                 letter = self.letters.recv() => match letter {
                     Some(letter) => driver.serve(letter),
                     None => break, // nobody can ask any more
@@ -199,17 +236,16 @@ impl ShardTask {
 
     /// Reads the whole log on a thread that may block, and waits until all of it is committed. `None` if stopped
     /// meanwhile.
-    async fn load(&self, clock: Clock) -> Result<Option<Engine<GroupShard>>, LoadError> {
-        let (log, partition, config) = (self.log.clone(), self.partition.clone(), self.settings.group.clone());
-        let commit_timeout_ms = self.settings.commit_timeout.as_millis() as u64;
+    async fn load(&self, clock: Clock) -> Result<Option<Engine<K::Shard>>, LoadError> {
+        let (log, partition, kind) = (self.log.clone(), self.site.partition.clone(), self.kind.clone());
         let loading = tokio::task::spawn_blocking(move || {
-            let mut engine = Engine::new(GroupShard::new(config), commit_timeout_ms);
-            let (end, loaded) = loader::load(&mut engine, &*log, &partition)?;
+            let mut engine = Engine::new(kind.shard(), kind.commit_timeout().as_millis() as u64);
+            let (end, loaded) = loader::load::<K>(&mut engine, &*log, &partition)?;
             Ok((engine, end, loaded))
         });
         let loaded = tokio::select! {
             loaded = loading => loaded,
-            () = self.stop.cancelled() => return Ok(None),
+            () = self.site.resigned.cancelled() => return Ok(None),
         };
         let (mut engine, end, loaded) = match loaded {
             Ok(loaded) => loaded?,
@@ -221,13 +257,13 @@ impl ShardTask {
         let read_ms = clock.now().monotonic_ms;
         tokio::select! {
             () = self.committed_up_to(end) => (),
-            () = self.stop.cancelled() => return Ok(None),
+            () = self.site.resigned.cancelled() => return Ok(None),
         }
         engine.handle_loaded(clock.now(), end, self.log.committed());
-        let (partition, records, bytes) = (&self.partition, loaded.records, loaded.bytes);
+        let (partition, records, bytes) = (&self.site.partition, loaded.records, loaded.bytes);
         if records > 0 {
             let elapsed_ms = clock.now().monotonic_ms;
-            info!(%partition, records, bytes, read_ms, elapsed_ms, "loaded group coordinator shard");
+            info!(coordinator = K::NAME, %partition, records, bytes, read_ms, elapsed_ms, "loaded coordinator shard");
         }
         Ok(Some(engine))
     }
@@ -246,13 +282,13 @@ impl ShardTask {
         };
         tokio::pin!(all);
         if tokio::time::timeout(COMMIT_PATIENCE, &mut all).await.is_err() {
-            let (partition, committed) = (&self.partition, self.log.committed());
+            let (partition, committed) = (&self.site.partition, self.log.committed());
             warn!(
-                %partition, log_end = %end, high_watermark = %committed,
-                "group coordinator waits until its log is committed: too few replicas are in sync, start their brokers"
+                coordinator = K::NAME, %partition, log_end = %end, high_watermark = %committed,
+                "coordinator waits until its log is committed: too few replicas are in sync, start their brokers"
             );
             all.await;
-            info!(%partition, log_end = %end, "log of the group coordinator is committed now");
+            info!(coordinator = K::NAME, %partition, log_end = %end, "log of the coordinator is committed now");
         }
     }
 
@@ -278,20 +314,22 @@ impl Clock {
     }
 }
 
-struct Driver {
-    engine: Engine<GroupShard>,
+struct Driver<K: Kind> {
+    engine: Engine<K::Shard>,
     log: Arc<dyn ShardLog>,
     clock: Clock,
     /// One per request that is not answered yet, so at most one per connection.
-    replies: HashMap<Token, oneshot::Sender<Answer>>,
+    replies: HashMap<Token, oneshot::Sender<AnswerOf<K>>>,
     next_token: u64,
-    counted: Share,
+    counted: K::Share,
     /// When to count next, if something has happened since.
     count_at: Option<Instant>,
+    kind: K,
+    site: Site<K>,
 }
 
-impl Driver {
-    fn serve(&mut self, letter: Letter) {
+impl<K: Kind> Driver<K> {
+    fn serve(&mut self, letter: Letter<K>) {
         self.next_token += 1;
         let token = Token(self.next_token);
         self.replies.insert(token, letter.reply);
@@ -322,25 +360,28 @@ impl Driver {
     fn drive(&mut self) {
         while let Some(records) = self.engine.poll_append() {
             let now = self.clock.now();
-            let appended = batch_of(records, now.wall_ms).and_then(|batch| self.log.append(batch));
+            let appended = K::batch(records, now.wall_ms).and_then(|batch| self.log.append(batch));
             match appended {
                 Ok(base) => self.engine.handle_appended(now, base),
                 Err(error) => {
-                    warn!(error = error.name(), "group records could not be stored");
+                    warn!(coordinator = K::NAME, error = error.name(), "records could not be stored");
                     self.engine.handle_append_failed(now, error);
                 }
             }
         }
         self.engine.handle_committed(self.log.committed());
         while let Some(event) = self.engine.poll_event() {
-            log_event(event);
+            self.kind.log_event(event);
+        }
+        while let Some(effect) = self.engine.poll_effect() {
+            self.kind.carry_out(effect, &self.site);
         }
         self.count_at.get_or_insert_with(|| Instant::now() + COUNT_INTERVAL);
         self.send_answers();
     }
 
     fn count(&mut self) {
-        self.counted.update(self.engine.shard());
+        K::count(&mut self.counted, self.engine.shard());
         self.count_at = None;
     }
 
@@ -374,45 +415,5 @@ impl Driver {
             Some(at) => tokio::time::sleep_until(self.clock.start + Duration::from_millis(at)).await,
             None => std::future::pending().await,
         }
-    }
-}
-
-fn batch_of(records: &[Record], timestamp_ms: i64) -> Result<Vec<u8>, ErrorCode> {
-    let mut batch = BatchBuilder::new();
-    for record in records {
-        let encoded = encode(record).map_err(|error| {
-            warn!(%error, "group record cannot be encoded");
-            ErrorCode::InvalidRequest
-        })?;
-        batch.append(timestamp_ms, Some(&encoded.key), encoded.value.as_deref(), []);
-    }
-    batch.build().map_err(|error| {
-        warn!(%error, "group records do not make a batch");
-        ErrorCode::RecordListTooLarge
-    })
-}
-
-fn log_event(event: Event) {
-    match event {
-        Event::Rebalancing { group, generation, reason } => {
-            info!(%group, generation = generation.0, reason, "group starts to rebalance");
-        }
-        Event::GenerationStarted { group, generation, members } => {
-            debug!(%group, generation = generation.0, members, "group has a new generation");
-        }
-        Event::Stabilized { group, generation, members } => {
-            info!(%group, generation = generation.0, members, "group is stable");
-        }
-        Event::Emptied { group, generation } => info!(%group, generation = generation.0, "group is empty"),
-        Event::MemberFailed { group, member, reason } => info!(%group, %member, reason, "member is out of the group"),
-        Event::MemberLeft { group, member, reason } => info!(%group, %member, reason, "member left the group"),
-        Event::StaticMemberFenced { group, instance, old, new } => {
-            info!(%group, %instance, %old, %new, "static member is back under a new id, the old one is fenced");
-        }
-        Event::NotStored { group, what, error } => {
-            warn!(%group, what, error = error.name(), "group state could not be stored");
-        }
-        Event::OffsetsExpired { offsets, groups } => info!(offsets, groups, "expired offsets and groups"),
-        Event::Deleted { group, offsets } => info!(%group, offsets, "deleting group"),
     }
 }

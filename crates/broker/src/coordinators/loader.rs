@@ -1,25 +1,26 @@
-//! Replays a partition of `__consumer_offsets` into a shard.
+//! Replays a partition of an internal topic into a shard.
 //!
-//! Records of a kind that this release does not know (they belong to newer group protocols) are skipped with one
-//! warning per kind, as Kafka does. Anything else that cannot be read stops the load: to serve a group without
-//! some of its offsets would make its consumers start over or skip data.
+//! Records of a kind that this release does not know (they belong to newer protocols) are skipped with one
+//! warning per kind, as Kafka does. Anything else that cannot be read stops the load: to coordinate without some of
+//! what was stored would make consumers start over or skip data, and transactions end both ways.
 
 use std::collections::BTreeMap;
+use std::error::Error as StdError;
 
 use thiserror::Error;
 use tracing::warn;
 use twinstream_coordinator::Engine;
-use twinstream_coordinator::group::{DecodeError, GroupShard, decode};
 use twinstream_model::{ErrorCode, Offset, TopicPartition};
 use twinstream_protocol::batch::{BatchError, BatchView, batches, whole_batches};
 
+use super::kind::Kind;
 use super::log::ShardLog;
 
 /// How much of the log is in memory at once while loading, besides a batch that is larger.
 const READ_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bound of one batch after decompression; Kafka's coordinators write batches of at most 1 MiB.
-const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Why a shard could not be loaded.
 #[derive(Debug, Error)]
@@ -29,9 +30,16 @@ pub(crate) enum LoadError {
     #[error("batch at offset {offset} is broken")]
     Batch { offset: Offset, source: BatchError },
     #[error("record at offset {offset} cannot be used")]
-    Record { offset: Offset, source: DecodeError },
+    Record { offset: Offset, source: Box<dyn StdError + Send + Sync> },
     #[error("log ends at {found}, expected {expected}")]
     Short { found: Offset, expected: Offset },
+}
+
+/// Why one record could not be replayed.
+pub(crate) enum RecordError {
+    /// Of a kind that a newer release writes.
+    UnknownKind(i16),
+    Broken(Box<dyn StdError + Send + Sync>),
 }
 
 /// What the log held; for the log line.
@@ -39,13 +47,15 @@ pub(crate) enum LoadError {
 pub(crate) struct Loaded {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
+    /// Records that were skipped, by the number of their kind.
     skipped: BTreeMap<i16, u64>,
-    transactional: u64,
+    /// Records of transactions that were skipped.
+    pub(crate) transactional: u64,
 }
 
 /// Replays everything that the log held when the load began, and returns up to where.
-pub(crate) fn load(
-    engine: &mut Engine<GroupShard>,
+pub(super) fn load<K: Kind>(
+    engine: &mut Engine<K::Shard>,
     log: &dyn ShardLog,
     partition: &TopicPartition,
 ) -> Result<(Offset, Loaded), LoadError> {
@@ -58,7 +68,8 @@ pub(crate) fn load(
         let broken = |source| LoadError::Batch { offset: before, source };
         for batch in batches(whole_batches(&bytes).map_err(broken)?) {
             let batch = batch.map_err(broken)?;
-            replay_batch(engine, &batch, at, &mut loaded)?;
+            batch.check_crc().map_err(|source| LoadError::Batch { offset: batch.base_offset(), source })?;
+            K::replay(engine, &batch, at, &mut loaded)?;
             at = at.max(batch.last_offset().next());
         }
         if at == before {
@@ -70,30 +81,23 @@ pub(crate) fn load(
     Ok((end, loaded))
 }
 
-fn replay_batch(
-    engine: &mut Engine<GroupShard>,
+/// Hands the records of a batch, their keys and values, to `replay` one by one.
+pub(crate) fn replay_records(
     batch: &BatchView<'_>,
     from: Offset,
     loaded: &mut Loaded,
+    mut replay: impl FnMut(Offset, Option<&[u8]>, Option<&[u8]>) -> Result<(), RecordError>,
 ) -> Result<(), LoadError> {
     let broken = |source| LoadError::Batch { offset: batch.base_offset(), source };
-    batch.check_crc().map_err(broken)?;
-    if batch.attributes().is_control() {
-        return Ok(());
-    }
-    if batch.attributes().is_transactional() {
-        loaded.transactional += batch.record_count().max(0) as u64;
-        return Ok(());
-    }
     for record in &batch.records(BATCH_BYTES_MAX).map_err(broken)? {
         let record = record.map_err(broken)?;
         if record.offset < from {
             continue; // the log starts inside this batch
         }
-        match decode(record.key, record.value) {
-            Ok(decoded) => engine.load(record.offset, &decoded),
-            Err(DecodeError::UnknownKind(kind)) => *loaded.skipped.entry(kind).or_default() += 1,
-            Err(source) => return Err(LoadError::Record { offset: record.offset, source }),
+        match replay(record.offset, record.key, record.value) {
+            Ok(()) => {}
+            Err(RecordError::UnknownKind(kind)) => *loaded.skipped.entry(kind).or_default() += 1,
+            Err(RecordError::Broken(source)) => return Err(LoadError::Record { offset: record.offset, source }),
         }
         loaded.records += 1;
     }
@@ -107,7 +111,7 @@ impl Loaded {
         }
         if self.transactional > 0 {
             let records = self.transactional;
-            warn!(%partition, records, "skipped offsets of transactions, which this release does not serve");
+            warn!(%partition, records, "skipped records of transactions, which do not belong here");
         }
     }
 }
