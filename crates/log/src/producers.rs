@@ -259,6 +259,16 @@ impl Producers {
         self.entries.iter().filter_map(|(id, producer)| Some((producer.open?, *id)))
     }
 
+    /// Ends the transactions from before `at` that are not open in the state `known` of then; where they begin.
+    pub(crate) fn settle(&mut self, known: &Producers, at: Offset) -> Vec<Offset> {
+        let mut settled = Vec::new();
+        for (id, producer) in &mut self.entries {
+            let open_then = known.entries.get(id).and_then(|producer| producer.open);
+            settled.extend(producer.open.take_if(|first| *first < at && Some(*first) != open_then));
+        }
+        settled
+    }
+
     /// What each producer wrote last.
     pub(crate) fn last_records(&self) -> HashMap<ProducerId, LastRecord> {
         let last = |producer: &Producer| LastRecord {

@@ -134,6 +134,13 @@ impl Transactions {
         undecided.open.keys().next().copied().unwrap_or(completed.last.next())
     }
 
+    /// A transaction that was taken for open has ended long ago.
+    pub(crate) fn settled(&self, first: Offset) {
+        let mut undecided = self.undecided.lock();
+        undecided.open.remove(&first);
+        self.announce(&undecided);
+    }
+
     /// Begins anew with what is open.
     pub(crate) fn reset(&self, open: impl IntoIterator<Item = (Offset, ProducerId)>) {
         let mut undecided = self.undecided.lock();

@@ -148,9 +148,10 @@ impl Restoring<'_> {
     pub(super) fn restore(self, mut snapshots: Vec<Offset>) -> Result<Restored, LogError> {
         let Restoring { dir, segments, start, end, rebuild_from, transactions, indexes } = self;
         let count = snapshots.len();
-        let newest = newest(dir, &mut snapshots, end, end.min(rebuild_from))?;
+        let last = if rebuild_from < end { newest(dir, &mut snapshots, end, end)? } else { None };
+        let first = newest(dir, &mut snapshots, end, end.min(rebuild_from))?;
         let mut removed = snapshots.len() < count;
-        let (mut producers, from) = newest.unwrap_or_else(|| (Producers::default(), start));
+        let (mut producers, from) = first.unwrap_or_else(|| (Producers::default(), start));
         let is_partial = producers.len() > 0;
         transactions.reset(producers.open_transactions());
         let mut followed = Followed { producers: &mut producers, transactions, indexes };
@@ -160,6 +161,10 @@ impl Restoring<'_> {
                 segment.around_damage(|| segment.locate(from))?.map_or(segment.size(), |found| found.position);
             bytes_since += segment.size() - position;
             followed.replay(dir, segment, position, from)?;
+        }
+        // Compaction may have taken a marker that an older snapshot still waits for.
+        if let Some((known, at)) = last.filter(|(_, at)| *at > from) {
+            producers.settle(&known, at).into_iter().for_each(|first| transactions.settled(first));
         }
         if is_partial {
             widen(&mut producers, segments)?;

@@ -295,3 +295,17 @@ fn producer_with_an_open_transaction_outlives_its_time() {
     producers.expire(i64::MAX);
     assert_eq!(producers.len(), 0);
 }
+
+#[test]
+fn transaction_whose_marker_is_gone_is_settled_by_what_was_known_behind_it() {
+    let mut older = after(&[in_transaction(batch(1, 0, 0, 1, 0)), in_transaction(batch(2, 0, 0, 1, 1))]);
+    let mut newer = older.clone();
+    newer.replay(&ending(1, 0), end(0));
+    newer.replay(&in_transaction(batch(1, 0, 1, 1, 91)), None);
+    // The marker of the first one was compacted away; what came behind the newer state is replayed in any case.
+    older.replay(&in_transaction(batch(3, 0, 0, 1, 100)), None);
+    assert_eq!(older.settle(&newer, Offset(95)), [Offset(0)]);
+    let mut open: Vec<_> = older.open_transactions().map(|(first, id)| (first.0, id.0)).collect();
+    open.sort_unstable();
+    assert_eq!(open, [(1, 2), (100, 3)]);
+}
