@@ -160,14 +160,16 @@ async fn new_leader_knows_the_open_transactions_and_their_aborted_ones() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn marker_waits_for_the_replicas_in_sync() {
-    let settings = [UNVERIFIED, ("min.insync.replicas", "2")];
+    let settings = [UNVERIFIED, ("min.insync.replicas", "2"), ("request.timeout.ms", "2000")];
     let mut trio = Trio::start(&settings).await;
     trio.create("t", &[&[2, 3]], &[]).await;
     let mut client = trio.client(2).await;
     produce_in(&mut client, "tx", "t", 0, transactional(1, 0, 0, &["a"])).await;
     trio.node(3).kill();
     trio.wait_for_isr("t", &[2]).await;
-    assert_eq!(end_transaction(&mut client, End::commit(1, 0), "t", 0).await, 19);
+    // Refused, or appended in vain by a leader that hears of the loss only now.
+    let code = end_transaction(&mut client, End::commit(1, 0), "t", 0).await;
+    assert!([7, 19, 20].contains(&code), "{code}");
     trio.restart(3).await;
     trio.wait_for_isr("t", &[2, 3]).await;
     assert_eq!(end_transaction(&mut client, End::commit(1, 0), "t", 0).await, 0);

@@ -90,38 +90,42 @@ pub async fn end_transaction(client: &mut Client, end: End, topic: &str, partiti
     answer.markers[0].topics[0].partitions[0].error_code
 }
 
-/// What one fetch of a reader of committed records finds: the last stable offset and the values, in which transactions that
-/// were aborted are left out as clients do.
+/// What a reader of committed records finds: the last stable offset and the values, in which transactions that were aborted
+/// are left out as clients do.
 pub async fn read_committed(client: &mut Client, topic: &str, partition: i32) -> (i64, Vec<String>) {
-    let request = fetch_request(topic, partition, 0).with_isolation_level(1);
-    let answer = client.call(request, 11).await.responses.remove(0).partitions.remove(0);
-    assert_eq!(answer.error_code, 0, "{answer:?}");
-    let mut aborted: Vec<(i64, i64)> = answer
-        .aborted_transactions
-        .unwrap_or_default()
-        .iter()
-        .map(|aborted| (aborted.first_offset, aborted.producer_id.0))
-        .collect();
-    aborted.sort_unstable();
-    let mut aborting: Vec<i64> = Vec::new();
-    let mut seen = Vec::new();
-    for batch in batches(&answer.records.unwrap_or_default()).map_while(Result::ok) {
-        let header = batch.header();
-        while aborted.first().is_some_and(|(first, _)| *first <= header.last_offset().0) {
-            aborting.push(aborted.remove(0).1);
+    let (mut next, mut seen, mut aborting) = (0, Vec::new(), Vec::new());
+    loop {
+        let request = fetch_request(topic, partition, next).with_isolation_level(1);
+        let answer = client.call(request, 11).await.responses.remove(0).partitions.remove(0);
+        assert_eq!(answer.error_code, 0, "{answer:?}");
+        let mut aborted: Vec<(i64, i64)> = answer
+            .aborted_transactions
+            .unwrap_or_default()
+            .iter()
+            .map(|aborted| (aborted.first_offset, aborted.producer_id.0))
+            .collect();
+        aborted.sort_unstable();
+        for batch in batches(&answer.records.unwrap_or_default()).map_while(Result::ok) {
+            let header = batch.header();
+            next = header.next_offset().0;
+            while aborted.first().is_some_and(|(first, _)| *first <= header.last_offset().0) {
+                aborting.push(aborted.remove(0).1);
+            }
+            if header.attributes.is_control() {
+                aborting.retain(|id| *id != header.producer_id.0);
+                continue;
+            }
+            if header.attributes.is_transactional() && aborting.contains(&header.producer_id.0) {
+                continue;
+            }
+            for record in &batch.records(1 << 20).unwrap() {
+                seen.push(String::from_utf8(record.unwrap().value.unwrap_or_default().to_vec()).unwrap());
+            }
         }
-        if header.attributes.is_control() {
-            aborting.retain(|id| *id != header.producer_id.0);
-            continue;
-        }
-        if header.attributes.is_transactional() && aborting.contains(&header.producer_id.0) {
-            continue;
-        }
-        for record in &batch.records(1 << 20).unwrap() {
-            seen.push(String::from_utf8(record.unwrap().value.unwrap_or_default().to_vec()).unwrap());
+        if next >= answer.last_stable_offset {
+            return (answer.last_stable_offset, seen);
         }
     }
-    (answer.last_stable_offset, seen)
 }
 
 pub async fn describe_producers(client: &mut Client, topic: &str, partition: i32) -> PartitionResponse {
