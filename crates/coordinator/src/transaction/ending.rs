@@ -196,7 +196,7 @@ fn judge_v2(stored: &TransactionMetadata, request: &EndTxn, now: Now) -> Result<
     match means {
         Means::LastEnd if has_ended_so => Ok(Verdict::Done(stored.producer)),
         Means::ThisEnd if stored.state == TransactionState::Ongoing || !request.commit => {
-            let next_id = next_producer_id(stored.producer, request.fresh)?;
+            let next_id = id_after(stored.producer, request.fresh)?;
             Ok(Verdict::Ending(stored.ending(request.commit, request.version, next_id, now.wall_ms)))
         }
         _ => Err(Refusal::Error(ErrorCode::InvalidTxnState)),
@@ -204,7 +204,10 @@ fn judge_v2(stored: &TransactionMetadata, request: &EndTxn, now: Now) -> Result<
 }
 
 fn meaning(stored: &TransactionMetadata, producer: Producer) -> Result<Means, ErrorCode> {
-    let is_over = matches!(stored.state, TransactionState::CompleteCommit | TransactionState::CompleteAbort);
+    // The epoch must come from an end. Otherwise it belongs to a producer of an older protocol that was initialized
+    // since, and to tell it to the one before would make two of them.
+    let is_over = matches!(stored.state, TransactionState::CompleteCommit | TransactionState::CompleteAbort)
+        && stored.client_version.bumps_epoch();
     let has_new_id =
         stored.producer.epoch == ProducerEpoch(0) && stored.previous_producer_id == producer.id && producer.is_last();
     if stored.producer.id != producer.id && !has_new_id {
@@ -221,7 +224,7 @@ fn meaning(stored: &TransactionMetadata, producer: Producer) -> Result<Means, Er
 }
 
 /// The id with which a producer goes on that ends its last transaction with the present one.
-fn next_producer_id(producer: Producer, fresh: Option<ProducerId>) -> Result<Option<ProducerId>, Refusal> {
+pub(super) fn id_after(producer: Producer, fresh: Option<ProducerId>) -> Result<Option<ProducerId>, Refusal> {
     if !producer.is_exhausted() {
         return Ok(None);
     }

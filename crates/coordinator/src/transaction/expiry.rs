@@ -44,7 +44,7 @@ impl TransactionShard {
     pub(super) fn abort_timed_out(&mut self, now: Now, id: TransactionalId) -> Decision {
         let running = self.transactions.get(&id).filter(|t| t.stored.state == TransactionState::Ongoing);
         let Some(transaction) = running else { return Decision::default() };
-        let next = transaction.stored.fenced(self.config.version, now.wall_ms);
+        let next = transaction.stored.fenced(self.config.version, None, now.wall_ms);
         let mut decision = self.begin_end(now, &id, next);
         decision.events.push(Event::TimedOut {
             transactional_id: id.clone(),

@@ -4,8 +4,9 @@
 //! left open is aborted first. A producer that wants to go on after an error names what it has (KIP-360) and is
 //! refused if it is not the newest.
 
-use twinstream_model::{ErrorCode, ProducerEpoch};
+use twinstream_model::{ErrorCode, ProducerEpoch, ProducerId};
 
+use super::ending::id_after;
 use super::record::TransactionMetadata;
 use super::request::{Answer, InitProducerId, Producer, Refusal, TransactionState};
 use super::{Decision, Event, TransactionShard};
@@ -61,11 +62,23 @@ impl TransactionShard {
             return Err(Refusal::Error(ErrorCode::ProducerFenced));
         }
         if stored.state == TransactionState::Ongoing {
-            return Ok(Verdict::Fenced(stored.fenced(self.config.version, now.wall_ms)));
+            return self.fence(now, stored, request.fresh).map(Verdict::Fenced);
         }
         next_producer(stored, request).map(|(producer, last_epoch)| {
             Verdict::Initialized(stored.initialized(producer, last_epoch, request.timeout_ms, now.wall_ms))
         })
+    }
+
+    /// A `V2` producer may take the abort for its own and go on, so it needs an epoch that it may have.
+    fn fence(
+        &self,
+        now: Now,
+        stored: &TransactionMetadata,
+        fresh: Option<ProducerId>,
+    ) -> Result<TransactionMetadata, Refusal> {
+        let version = self.config.version;
+        let next_id = if version.bumps_epoch() { id_after(stored.producer, fresh)? } else { None };
+        Ok(stored.fenced(version, next_id, now.wall_ms))
     }
 }
 

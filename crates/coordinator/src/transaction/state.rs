@@ -172,11 +172,17 @@ impl TransactionMetadata {
     }
 
     /// The coordinator aborts the transaction and fences its producer: another one takes its place, or time is
-    /// up. `server_version` is that of the cluster, since no client asks.
-    pub(super) fn fenced(&self, server_version: TransactionVersion, now_ms: i64) -> TransactionMetadata {
+    /// up. `server_version` is that of the cluster, since no client asks. Without a `next_producer_id` a `V2` producer
+    /// with the last epoch cannot take the abort for its own.
+    pub(super) fn fenced(
+        &self,
+        server_version: TransactionVersion,
+        next_producer_id: Option<ProducerId>,
+        now_ms: i64,
+    ) -> TransactionMetadata {
         let mut next = self.follow(TransactionState::PrepareAbort, now_ms);
         next.producer.epoch = self.producer.epoch_above();
-        next.next_producer_id = ProducerId::NONE;
+        next.next_producer_id = next_producer_id.unwrap_or(ProducerId::NONE);
         if server_version.bumps_epoch() {
             // As if the producer had aborted itself, so that its own late abort is taken for a repeated one.
             next.last_epoch = self.producer.epoch;

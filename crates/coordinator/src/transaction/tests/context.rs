@@ -219,14 +219,25 @@ impl TestContext {
     }
 
     pub(super) fn report(&mut self, markers: &WriteMarkers, partitions: BTreeSet<TopicPartition>) -> ErrorCode {
+        self.report_any(markers, partitions).expect("committed")
+    }
+
+    /// Like `report`; `None` if the answer waits for its commit.
+    pub(super) fn report_any(
+        &mut self,
+        markers: &WriteMarkers,
+        partitions: BTreeSet<TopicPartition>,
+    ) -> Option<ErrorCode> {
         let report = MarkersWritten {
             transactional_id: markers.transactional_id.clone(),
             producer: markers.producer,
             partitions,
         };
-        let answer = self.ask(Request::MarkersWritten(report));
-        let Answer::MarkersWritten(error) = answer else { panic!("{answer:?}") };
-        error
+        let token = self.request(Request::MarkersWritten(report));
+        match self.answer(token)? {
+            Answer::MarkersWritten(error) => Some(error),
+            answer => panic!("{answer:?}"),
+        }
     }
 
     pub(super) fn describe(&mut self, id: &str) -> Result<Description, ErrorCode> {

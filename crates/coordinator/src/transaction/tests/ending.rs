@@ -349,3 +349,16 @@ fn level_of_the_cluster_decides_how_a_producer_is_fenced() {
     let markers = context.effects.pop_front().unwrap();
     assert_eq!((markers.version, markers.producer), (V2, above(producer, 1)));
 }
+
+#[test]
+fn end_of_an_older_client_is_not_taken_for_that_of_a_fenced_new_one() {
+    let mut context = TestContext::new();
+    let fenced = context.init("payments"); // speaks the new protocol
+    let current = context.init("payments"); // speaks the old one
+    for commit in [true, false] {
+        context.add("payments", current, &[0]);
+        context.end(V0, "payments", current, commit).unwrap();
+        context.write_markers();
+        assert_eq!(context.end(V2, "payments", fenced, commit), Err(ErrorCode::ProducerFenced), "not {current}");
+    }
+}

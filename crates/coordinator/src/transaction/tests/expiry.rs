@@ -20,7 +20,7 @@ fn transaction_that_takes_too_long_is_aborted_at_the_next_look() {
         let timed_out = Event::TimedOut { transactional_id: "payments".into(), producer, timeout_ms: TIMEOUT_MS };
         assert!(context.events.contains(&timed_out));
         context.write_markers();
-        assert_eq!(context.end(version, "payments", producer, true).is_err(), true);
+        assert!(context.end(version, "payments", producer, true).is_err());
         assert_eq!(context.state("payments"), TransactionState::CompleteAbort);
     }
 }

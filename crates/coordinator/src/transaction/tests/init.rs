@@ -172,3 +172,20 @@ fn refused_record_initializes_nobody() {
     context.append_error = None;
     assert_eq!(context.describe("payments"), Err(ErrorCode::TransactionalIdNotFound));
 }
+
+#[test]
+fn fenced_producer_with_the_last_epoch_goes_on_with_another_id() {
+    let mut context = TestContext::of_version(V2);
+    let first = context.init("payments");
+    let last = context.wear_out("payments", i16::MAX - 1);
+    context.add_by(V2, "payments", last, &[0]);
+    let refused = context.ask(init("payments", None, None));
+    assert_eq!(refused, Answer::InitProducerId(Err(Refusal::NeedsProducerId)));
+    assert_eq!(context.state("payments"), TransactionState::Ongoing);
+    assert_eq!(context.try_init("payments", None), Err(ErrorCode::ConcurrentTransactions));
+    context.write_markers();
+    let renewed = context.end(V2, "payments", last, false).unwrap();
+    assert_ne!(renewed.id, first.id);
+    assert_eq!(renewed.epoch, ProducerEpoch(0));
+    assert_eq!(context.init("payments"), above(renewed, 1), "until the other one takes its place");
+}
