@@ -3,8 +3,7 @@
 //! `corpus seed` adds them to the files. A decoder that learns a new version gets an example here.
 
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest,
-    ListTransactionsRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AlterClientQuotasRequest, AlterUserScramCredentialsRequest, CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeClientQuotasRequest, DescribeTransactionsRequest, DescribeUserScramCredentialsRequest, EndTxnRequest, ListConfigResourcesRequest, ListTransactionsRequest, SaslAuthenticateRequest, SaslHandshakeRequest, UpdateFeaturesRequest,
 };
 use kafka_protocol::messages::{
     AddRaftVoterRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest,
@@ -198,6 +197,9 @@ fn requests() -> Vec<Vec<u8>> {
         DescribeTopicPartitionsRequest AddRaftVoterRequest RemoveRaftVoterRequest WriteTxnMarkersRequest
         DescribeProducersRequest TxnOffsetCommitRequest AddPartitionsToTxnRequest AddOffsetsToTxnRequest EndTxnRequest
         DescribeTransactionsRequest ListTransactionsRequest ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest
+        AlterClientQuotasRequest AlterUserScramCredentialsRequest CreateAclsRequest DeleteAclsRequest DescribeAclsRequest
+        DescribeClientQuotasRequest DescribeUserScramCredentialsRequest ListConfigResourcesRequest SaslAuthenticateRequest
+        SaslHandshakeRequest UpdateFeaturesRequest
     }
     let produce = b"\0\0\0\x09\0\0\0\x01\0\x01c\0\0\xff\xff\0\0\x05\xdc\x02\x02t\x02\0\0\0\0\x05abcd\0\0\0";
     all.push(produce.to_vec());
@@ -369,7 +371,10 @@ fn metadata_snapshots() -> Vec<Vec<u8>> {
 fn group_records() -> Vec<Vec<u8>> {
     let commit = b"\x00\x01\x00\x02g1\x00\x06orders\x00\x00\x00\x07";
     let group = b"\x00\x02\x00\x02g1";
-    let values: [(&[u8], &[u8]); 5] = [
+    let marker = b"\x00\x00\x00\x00\x00\x09";
+    let values: [(&[u8], &[u8]); 7] = [
+        (b"\x00\x00\x00\x00", marker),
+        (b"\x00\x00\x00\x01", marker),
         (
             commit,
             b"\x00\x04\x00\x00\x00\x00\x00\x00\x00\x2a\x00\x00\x00\x03\x05note\x00\x00\x00\x00\x00\x00\x03\xe8\x00",

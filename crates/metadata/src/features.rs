@@ -37,10 +37,10 @@ pub struct Feature {
 /// Every feature, by name. One whose newest level is 0 is not served yet and not shown to clients.
 pub const FEATURES: &[Feature] = &[
     Feature { name: ELIGIBLE_LEADER_REPLICAS_VERSION, min: 1, max: 1 },
-    Feature { name: GROUP_VERSION, min: 0, max: 0 },
+    Feature { name: GROUP_VERSION, min: 0, max: 1 },
     Feature { name: KRAFT_VERSION, min: 1, max: 1 },
     Feature { name: METADATA_VERSION, min: KAFKA_4_3, max: KAFKA_4_3 },
-    Feature { name: TRANSACTION_VERSION, min: 0, max: 0 },
+    Feature { name: TRANSACTION_VERSION, min: 0, max: 2 },
 ];
 
 impl Feature {

@@ -2,6 +2,8 @@
 //!
 //! v1 subscriptions by regular expression, and the member chooses its id (KIP-848, KIP-1082).
 //!
+//! A cluster whose `group.version` is 0 answers UNSUPPORTED_VERSION.
+//!
 //! Where Kafka resolves expressions beside and lets members wait for a heartbeat, we resolve them at once.
 
 use std::collections::BTreeSet;
@@ -11,6 +13,7 @@ use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions 
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use twinstream_coordinator::group::{Answer, ConsumerHeartbeat, ConsumerHeartbeatAnswer, Epoch, Partitions, Request};
+use twinstream_metadata::features::GROUP_VERSION;
 use twinstream_model::{ErrorCode, PartitionIndex, TopicId};
 use uuid::Uuid;
 
@@ -18,6 +21,7 @@ use super::group_wire::{call, group_id, instance_id, member_id, mismatched, text
 use crate::context::{Broker, Operation, RequestContext, Resource};
 
 const OWN_MEMBER_ID_SINCE: i16 = 1;
+const GROUP_VERSION_WITH_CONSUMERS: i16 = 1;
 const TIMEOUT_AS_BEFORE: i32 = -1;
 
 pub(crate) async fn handle(
@@ -27,6 +31,9 @@ pub(crate) async fn handle(
 ) -> ConsumerGroupHeartbeatResponse {
     if !may_describe_topics(broker, ctx, &request) {
         return failed(ctx, ErrorCode::TopicAuthorizationFailed, None);
+    }
+    if broker.image.load().feature_level(GROUP_VERSION) < GROUP_VERSION_WITH_CONSUMERS {
+        return failed(ctx, ErrorCode::UnsupportedVersion, None);
     }
     let group = group_id(&request.group_id);
     let heartbeat = parse(broker, ctx, request);
