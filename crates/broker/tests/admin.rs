@@ -324,7 +324,9 @@ async fn every_broker_setting_is_described_and_static_ones_are_read_only() {
         (BROKER, "one", INVALID_REQUEST),
         (TOPIC, "gone", UNKNOWN_TOPIC_OR_PARTITION),
         (TOPIC, "bad name", INVALID_TOPIC),
-        (32, "group", INVALID_REQUEST),
+        (32, "", INVALID_REQUEST),
+        (16, "", INVALID_REQUEST),
+        (3, "nothing", INVALID_REQUEST),
     ] {
         assert_eq!(describe(&mut client, kind, resource).await.error_code, code, "{kind} {resource}");
     }
@@ -383,8 +385,10 @@ async fn broker_settings_change_only_where_they_take_effect() {
     assert_eq!(value(&mut client, TOPIC, "a", "retention.ms").await, ("8".to_owned(), 2));
     assert_eq!(value(&mut client, BROKER, "1", "log.retention.ms").await, ("8".to_owned(), 2));
     assert_eq!(value(&mut client, BROKER, "", "log.retention.ms").await, ("7".to_owned(), 3));
+    let without_part = change(&mut client, BROKER, "1", &[("num.network.threads", SET, Some("4"))]).await;
+    assert_eq!(without_part, ok, "Kafka takes it at run time, too");
     for (setting, value, hint) in [
-        ("num.network.threads", "1", "nothing to change"),
+        ("socket.receive.buffer.bytes", "1", "nothing to change"),
         ("listeners", "1", "restart"),
         ("no.such.setting", "1", "unknown broker setting"),
         ("max.connections", "many", "a whole number"),

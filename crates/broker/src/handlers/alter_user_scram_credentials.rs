@@ -46,7 +46,8 @@ impl ByController for AlterUserScramCredentialsRequest {
 
     fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> AlterUserScramCredentialsResponse {
         let deleted = self.deletions.iter().map(|deletion| deletion.name.as_str());
-        let mut users: Vec<&str> = deleted.chain(self.upsertions.iter().map(|upsertion| upsertion.name.as_str())).collect();
+        let mut users: Vec<&str> =
+            deleted.chain(self.upsertions.iter().map(|upsertion| upsertion.name.as_str())).collect();
         users.sort_unstable();
         users.dedup();
         let results = users.into_iter().map(|user| result(ctx, user, code, Some(message)));
@@ -60,15 +61,16 @@ fn deletions(request: &AlterUserScramCredentialsRequest) -> Vec<ScramDeletion> {
 }
 
 fn upsertions(request: &AlterUserScramCredentialsRequest) -> Vec<ScramUpsertion> {
-    let upsertion = |upsertion: &kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredentialUpsertion| {
-        ScramUpsertion {
-            user: upsertion.name.to_string(),
-            mechanism: upsertion.mechanism,
-            iterations: upsertion.iterations,
-            salt: upsertion.salt.to_vec(),
-            salted_password: upsertion.salted_password.to_vec(),
-        }
-    };
+    let upsertion =
+        |upsertion: &kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredentialUpsertion| {
+            ScramUpsertion {
+                user: upsertion.name.to_string(),
+                mechanism: upsertion.mechanism,
+                iterations: upsertion.iterations,
+                salt: upsertion.salt.to_vec(),
+                salted_password: upsertion.salted_password.to_vec(),
+            }
+        };
     request.upsertions.iter().map(upsertion).collect()
 }
 

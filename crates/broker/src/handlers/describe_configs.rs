@@ -62,7 +62,9 @@ fn describe(
         GROUP if !broker.authorize(ctx, Operation::DescribeConfigs, Resource::Group(name)) => {
             Err(denied(ErrorCode::GroupAuthorizationFailed))
         }
-        BROKER | BROKER_LOGGER | CLIENT_METRICS if !broker.authorize(ctx, Operation::DescribeConfigs, Resource::Cluster) => {
+        BROKER | BROKER_LOGGER | CLIENT_METRICS
+            if !broker.authorize(ctx, Operation::DescribeConfigs, Resource::Cluster) =>
+        {
             Err(denied(ErrorCode::ClusterAuthorizationFailed))
         }
         GROUP | CLIENT_METRICS if name.is_empty() => {

@@ -49,9 +49,8 @@ pub(crate) fn error_response(
 fn by_user(image: &Image) -> BTreeMap<&str, Vec<CredentialInfo>> {
     let mut users: BTreeMap<&str, Vec<CredentialInfo>> = BTreeMap::new();
     for (user, credential) in image.scram_credentials() {
-        let info = CredentialInfo::default()
-            .with_mechanism(user.mechanism.code())
-            .with_iterations(credential.iterations);
+        let info =
+            CredentialInfo::default().with_mechanism(user.mechanism.code()).with_iterations(credential.iterations);
         users.entry(&user.name).or_default().push(info);
     }
     users

@@ -38,7 +38,8 @@ pub(crate) async fn handle(
     let mut listed = Vec::new();
     for kind in ALL.into_iter().filter(|kind| wanted.contains(kind)) {
         let names = names(&image, &ctx.listener, kind);
-        listed.extend(names.iter().map(|name| Listed::default().with_resource_name(text(name)).with_resource_type(kind)));
+        listed
+            .extend(names.iter().map(|name| Listed::default().with_resource_name(text(name)).with_resource_type(kind)));
     }
     ListConfigResourcesResponse::default().with_config_resources(listed)
 }
