@@ -1,0 +1,167 @@
+//! Transactions of clients as they are, while brokers are killed: readers of committed records see all of a transaction or
+//! nothing, once.
+//!
+//! librdkafka speaks the first protocol of transactions, Java's producer the second one (KIP-890) where the cluster has
+//! `transaction.version=2`.
+
+mod outcomes;
+
+use std::collections::BTreeMap;
+use std::process::Output;
+use std::time::Duration;
+
+use outcomes::{Outcome, Seen, Told};
+use twinstream_client::{Admin, NewTopic};
+use twinstream_testkit::peer::{self, Kafka};
+use twinstream_testkit::records::{client_settings, topic_name};
+use twinstream_testkit::{Cluster, ClusterOptions, SETTLES_WITHIN, wait_until};
+
+const SCRIPT: &str = include_str!("../judges/transactions.py");
+const PARTITIONS: i32 = 3;
+const WRITERS: usize = 3;
+/// How long writers write, at least; brokers are killed meanwhile.
+const WRITES_FOR: Duration = Duration::from_secs(20);
+const KILL_EVERY: Duration = Duration::from_secs(4);
+/// What the copier copies.
+const MESSAGES: &str = "3000";
+const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
+const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
+
+struct Bench {
+    cluster: Cluster,
+    bootstrap: String,
+    admin: Admin,
+}
+
+impl Bench {
+    async fn start() -> Bench {
+        let options = ClusterOptions::replicated()
+            .set("transaction.state.log.num.partitions", "6")
+            .set("transaction.state.log.replication.factor", "3")
+            .set("transaction.state.log.min.isr", "2");
+        let cluster = Cluster::start_with(3, options).await;
+        let bootstrap = cluster.bootstrap();
+        let admin = Admin::connect(&client_settings(&bootstrap, &[])).await.expect("an admin client");
+        Bench { cluster, bootstrap, admin }
+    }
+
+    async fn create(&self, topic: &str, partitions: i32) {
+        let topic = NewTopic::new(topic_name(topic), partitions, 3);
+        self.admin.create_topic(&topic).await.expect("a topic with three replicas");
+    }
+
+    /// Kills one broker after the other and starts it again, until the condition holds.
+    async fn kill_until(&mut self, mut done: impl FnMut() -> bool) {
+        for kill in 0.. {
+            tokio::time::sleep(KILL_EVERY).await;
+            if done() {
+                return;
+            }
+            self.until_in_sync().await;
+            let id = kill % self.cluster.size() + 1;
+            eprintln!("killing broker {id}");
+            self.cluster.broker(id).kill();
+            tokio::time::sleep(KILL_EVERY / 4).await;
+            self.cluster.broker(id).start().await;
+        }
+    }
+
+    async fn until_in_sync(&self) {
+        wait_until("everything is in sync", SETTLES_WITHIN, || async {
+            let Ok(topics) = self.admin.topics().await else { return false };
+            let mut partitions = topics.values().flat_map(|topic| topic.partitions.values());
+            partitions.all(|partition| partition.leader.is_some() && partition.isr.len() == partition.replicas.len())
+        })
+        .await;
+    }
+}
+
+fn text(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// No broker leads a partition with a transaction that its coordinator does not know.
+fn assert_none_hangs(kafka: &Kafka, bootstrap: &str) {
+    for broker in ["1", "2", "3"] {
+        let arguments = ["--bootstrap-server", bootstrap, "find-hanging", "--broker-id", broker];
+        let found = kafka.text(TRANSACTIONS, &[&arguments[..], &["--max-transaction-timeout", "1"]].concat());
+        assert_eq!(found.lines().filter(|line| !line.trim().is_empty()).count(), 1, "only the header:\n{found}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_of_librdkafka_are_whole_whatever_is_killed() {
+    let (python, kafka) = (peer::python(), peer::kafka());
+    let mut bench = Bench::start().await;
+    bench.create("ledger", PARTITIONS).await;
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let (python, bootstrap) = (python.clone(), bench.bootstrap.clone());
+            let (id, seconds) = (format!("writer-{writer}"), WRITES_FOR.as_secs().to_string());
+            let arguments = move || python.run(SCRIPT, &["write", &bootstrap, "ledger", &id, &seconds]);
+            tokio::task::spawn_blocking(arguments)
+        })
+        .collect();
+    bench.kill_until(|| writers.iter().all(|writer| writer.is_finished())).await;
+    let mut told = Told::default();
+    for writer in writers {
+        let output = writer.await.expect("a writer");
+        let (out, log) = text(&output);
+        assert!(output.status.success(), "a writer failed:\n{log}");
+        told.add(&out);
+    }
+    let seen = Seen::read(&python.text(SCRIPT, &["read", &bench.bootstrap, "ledger"]));
+    assert_eq!(told.faults(&seen), Vec::<String>::new());
+    let [committed, aborted, unknown] =
+        [Outcome::Committed, Outcome::Aborted, Outcome::Unknown].map(|outcome| told.count(outcome));
+    eprintln!("{committed} committed, {aborted} aborted, {unknown} without an answer");
+    assert!(committed > 20 && aborted > 5, "{committed} committed, {aborted} aborted");
+    assert_none_hangs(&kafka, &bench.bootstrap);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kafkas_copier_copies_every_message_once_whatever_is_killed() {
+    let kafka = peer::kafka();
+    let mut bench = Bench::start().await;
+    bench.create("in", 2).await;
+    bench.create("out", 2).await;
+    let produce = ["--bootstrap-server", &bench.bootstrap, "--topic", "in", "--max-messages", MESSAGES];
+    kafka.text("org.apache.kafka.tools.VerifiableProducer", &produce);
+    let copiers: Vec<_> = ["0", "1"]
+        .map(|partition| {
+            let (kafka, bootstrap) = (kafka.clone(), bench.bootstrap.clone());
+            tokio::task::spawn_blocking(move || {
+                let id = format!("copier-{partition}");
+                let from = ["--input-topic", "in", "--input-partition", partition, "--output-topic", "out"];
+                let by = ["--transactional-id", &id, "--consumer-group", "copiers", "--transaction-size", "50"];
+                let how = ["--broker-list", &bootstrap, "--enable-random-aborts", "--transaction-timeout", "20000"];
+                kafka.run(COPIER, &[&from[..], &by[..], &how[..]].concat())
+            })
+        })
+        .into();
+    bench.kill_until(|| copiers.iter().all(|copier| copier.is_finished())).await;
+    for copier in copiers {
+        let output = copier.await.expect("a copier");
+        let (out, log) = text(&output);
+        assert!(output.status.success(), "a copier failed:\n{log}\n{}", out.lines().last().unwrap_or(""));
+    }
+    bench.until_in_sync().await;
+    let (from, to) = (read_committed(&kafka, &bench.bootstrap, "in"), read_committed(&kafka, &bench.bootstrap, "out"));
+    assert_eq!(from.values().map(Vec::len).sum::<usize>().to_string(), MESSAGES);
+    assert_eq!(from, to, "each partition is copied once, in order");
+    assert_none_hangs(&kafka, &bench.bootstrap);
+}
+
+/// The values of each partition in their order, as Kafka's consumer sees them.
+fn read_committed(kafka: &Kafka, bootstrap: &str, topic: &str) -> BTreeMap<String, Vec<String>> {
+    let read = ["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning", "--timeout-ms", "10000"];
+    let committed = ["--isolation-level", "read_committed", "--formatter-property", "print.partition=true"];
+    let text = kafka.text("org.apache.kafka.tools.consumer.ConsoleConsumer", &[&read[..], &committed].concat());
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text.lines() {
+        let Some((partition, value)) = line.split_once('\t') else { continue };
+        found.entry(partition.to_owned()).or_default().push(value.to_owned());
+    }
+    found
+}
