@@ -4,7 +4,9 @@
 //! is a tombstone. Their keys and values are JSON or hexadecimal-free binary that may hold anything but a line feed.
 
 use twinstream_coordinator::group::{self, GroupMetadata, Record};
+use twinstream_coordinator::transaction::Producer;
 use twinstream_metadata::{Image, decode_batch, encode_batch};
+use twinstream_model::{ProducerEpoch, ProducerId};
 
 /// One entry of the quorum's log, and what replaying it into an empty image does.
 pub(crate) fn metadata_records(bytes: &[u8]) {
@@ -32,6 +34,12 @@ pub(crate) fn group_records(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first() else { return };
     let Some((key, rest)) = rest.split_at_checked(usize::from(*length)) else { return };
     let value = rest.split_first().and_then(|(there, value)| (*there != 0).then_some(value));
+    let producer = Producer { id: ProducerId(7), epoch: ProducerEpoch(0) };
+    if let Ok(Some(marker)) = group::decode_marker(producer, Some(key), value) {
+        let encoded = group::encode(&marker).expect("a marker has no text that could be too long");
+        let again = group::decode_marker(producer, Some(&encoded.key), encoded.value.as_deref());
+        assert_eq!(again, Ok(Some(marker)), "what was read is written as such");
+    }
     let Ok(record) = group::decode(Some(key), value) else { return };
     if let Record::GroupMetadata { value: Some(GroupMetadata { members, .. }), .. } = &record {
         assert!(members.len() <= bytes.len());

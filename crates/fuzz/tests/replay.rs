@@ -71,6 +71,7 @@ replays! {
     lz4_unpacks_within_its_bound "lz4";
     zstd_unpacks_within_its_bound "zstd";
     members_describe_themselves_or_are_refused "group-member";
+    topic_patterns_translate_or_are_refused "topic-pattern";
     avro_decodes_or_is_refused "avro-record";
     avro_schemas_parse_or_are_refused "avro-schema";
     converters_convert_or_refuse "converter";

@@ -6,9 +6,7 @@
 //! Invariant: the records of one decision make one batch, so they are of one kind and of one producer.
 
 use twinstream_coordinator::Engine;
-use twinstream_coordinator::group::{
-    BatchKind, DecodeError, GroupShard, Record, decode, decode_marker, encode,
-};
+use twinstream_coordinator::group::{BatchKind, DecodeError, GroupShard, Record, decode, decode_marker, encode};
 use twinstream_coordinator::transaction::Producer;
 use twinstream_model::{ErrorCode, Offset};
 use twinstream_protocol::batch::{BatchBuilder, BatchView, NO_SEQUENCE, ProducerStamp};

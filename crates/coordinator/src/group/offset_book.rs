@@ -40,7 +40,12 @@ pub(crate) struct OffsetBook {
 }
 
 impl OffsetBook {
-    pub(crate) fn get(&self, group: &GroupId, topic: &TopicName, partition: PartitionIndex) -> Option<&CommittedOffset> {
+    pub(crate) fn get(
+        &self,
+        group: &GroupId,
+        topic: &TopicName,
+        partition: PartitionIndex,
+    ) -> Option<&CommittedOffset> {
         self.ledger.get(group, topic, partition).map(|kept| &kept.value)
     }
 
@@ -87,7 +92,13 @@ impl OffsetBook {
         self.ledger.insert(key, Kept { value: value.clone(), record });
     }
 
-    pub(crate) fn replay_pending(&mut self, record: Offset, producer: Producer, key: &OffsetKey, value: &CommittedOffset) {
+    pub(crate) fn replay_pending(
+        &mut self,
+        record: Offset,
+        producer: Producer,
+        key: &OffsetKey,
+        value: &CommittedOffset,
+    ) {
         let tray = self.trays.entry(producer.id).or_insert(Tray { epoch: producer.epoch, offsets: BTreeMap::new() });
         tray.epoch = producer.epoch;
         tray.offsets.insert(key.clone(), Kept { value: value.clone(), record });

@@ -10,12 +10,12 @@
 
 use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TopicName};
 
+use super::consumer::ConsumerGroup;
 use super::record::{CommittedOffset, OffsetKey};
 use super::request::{
     CommitAnswer, CommitOffsets, DeleteOffsets, DeleteOffsetsAnswer, FetchAnswer, FetchOffsets, FetchedOffset,
     Generation, GroupState, InstanceId, MemberId, OffsetToCommit,
 };
-use super::consumer::ConsumerGroup;
 use super::state::Group;
 use super::{Answer, Decision, Event, GroupShard, Record, Timer};
 use crate::{Now, Token};
@@ -171,12 +171,14 @@ impl GroupShard {
         self.deadlines.set(Timer::Expiry, now.monotonic_ms.saturating_add(interval_ms));
         let mut decision = Decision::default();
         let (mut offsets, mut groups) = (0, 0);
-        let classic = self.groups.values().map(|group| {
-            (&group.id, self.expired_offsets(group, now.wall_ms), group.is_deserted())
-        });
-        let consumers = self.consumers.iter().map(|(id, group)| {
-            (id, self.expired_consumer_offsets(id, group, now.wall_ms), group.is_empty())
-        });
+        let classic = self
+            .groups
+            .values()
+            .map(|group| (&group.id, self.expired_offsets(group, now.wall_ms), group.is_deserted()));
+        let consumers = self
+            .consumers
+            .iter()
+            .map(|(id, group)| (id, self.expired_consumer_offsets(id, group, now.wall_ms), group.is_empty()));
         for (id, expired, is_deserted) in classic.chain(consumers) {
             let is_all = expired.len() == self.offsets.of_group(id).count();
             offsets += expired.len();

@@ -198,13 +198,7 @@ impl GroupShard {
         decision
     }
 
-    pub(super) fn replay_pending(
-        &mut self,
-        at: Offset,
-        producer: Producer,
-        key: &OffsetKey,
-        value: &CommittedOffset,
-    ) {
+    pub(super) fn replay_pending(&mut self, at: Offset, producer: Producer, key: &OffsetKey, value: &CommittedOffset) {
         self.ensure_group(&key.group);
         self.offsets.replay_pending(at, producer, key, value);
     }

@@ -121,18 +121,22 @@ async fn transactions_in_a_log_of_apache_kafka_are_loaded_as_it_would() {
     let partitions = (0..3).map(PartitionIndex).collect();
     let answer = shard.call(fetch("fixture", partitions)).await;
     let Ok(Answer::FetchOffsets(answer)) = answer else { panic!("{answer:?}") };
-    let found: Vec<_> =
-        answer.topics[0].1.iter().map(|found| (found.offset.0, &*found.metadata, found.leader_epoch.0, found.error)).collect();
+    let found: Vec<_> = answer.topics[0]
+        .1
+        .iter()
+        .map(|found| (found.offset.0, &*found.metadata, found.leader_epoch.0, found.error))
+        .collect();
     let unstable = ErrorCode::UnstableOffsetCommit;
-    assert_eq!(found, [
-        (10, "committed", 3, ErrorCode::None),
-        (6, "plain", 3, ErrorCode::None),
-        (-1, "", -1, unstable)
-    ]);
+    assert_eq!(
+        found,
+        [(10, "committed", 3, ErrorCode::None), (6, "plain", 3, ErrorCode::None), (-1, "", -1, unstable)]
+    );
     let producer = Producer { id: ProducerId(2), epoch: ProducerEpoch(1) };
     let version = TransactionVersion::V2;
     let end = Request::EndTransaction(EndTransaction { producer, commit: true, coordinator_epoch: 0, version });
     assert_eq!(shard.call(end).await, Ok(Answer::EndTransaction(ErrorCode::None)));
-    let Ok(Answer::FetchOffsets(answer)) = shard.call(fetch("fixture", vec![PartitionIndex(2)])).await else { panic!() };
+    let Ok(Answer::FetchOffsets(answer)) = shard.call(fetch("fixture", vec![PartitionIndex(2)])).await else {
+        panic!()
+    };
     assert_eq!((answer.topics[0].1[0].offset, &*answer.topics[0].1[0].metadata), (Offset(7), "open"));
 }
