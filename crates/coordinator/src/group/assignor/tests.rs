@@ -4,12 +4,16 @@ use uuid::Uuid;
 
 use super::*;
 
+/// Partitions of the topic with that number.
+type Share<'a> = (usize, &'a [i32]);
+type Shares<'a> = [(&'a str, &'a [Share<'a>])];
+
 /// The topic with that number.
 fn topic(number: usize) -> TopicId {
     TopicId(Uuid::from_u128(number as u128 + 1))
 }
 
-fn partitions(of: &[(usize, &[i32])]) -> Arc<Partitions> {
+fn partitions(of: &[Share<'_>]) -> Arc<Partitions> {
     let all = of.iter().map(|(number, of)| (topic(*number), of.iter().map(|index| PartitionIndex(*index)).collect()));
     Arc::new(all.collect())
 }
@@ -35,7 +39,7 @@ impl GroupSpec {
         spec
     }
 
-    fn having(mut self, id: &str, assigned: &[(usize, &[i32])]) -> GroupSpec {
+    fn having(mut self, id: &str, assigned: &[Share<'_>]) -> GroupSpec {
         self.members.get_mut(&MemberId::from(id)).unwrap().assigned = partitions(assigned);
         self
     }
@@ -51,7 +55,7 @@ impl GroupSpec {
     }
 }
 
-fn check(assignor: &dyn Assignor, spec: &GroupSpec, expected: &[(&str, &[(usize, &[i32])])]) {
+fn check(assignor: &dyn Assignor, spec: &GroupSpec, expected: &Shares<'_>) {
     let expected: Assignment = expected.iter().map(|(id, of)| (MemberId::from(*id), partitions(of))).collect();
     assert_eq!(assignor.assign(spec), expected);
 }
@@ -86,8 +90,7 @@ fn topic_that_is_not_there_any_more_is_passed_over() {
 #[test]
 fn uniform_deals_each_topic_around() {
     let spec = group(&[4, 2]).member("a", &[0, 1]).member("b", &[0, 1]);
-    let expected: &[(&str, &[(usize, &[i32])])] =
-        &[("a", &[(0, &[0, 2]), (1, &[0])]), ("b", &[(0, &[1, 3]), (1, &[1])])];
+    let expected: &Shares<'_> = &[("a", &[(0, &[0, 2]), (1, &[0])]), ("b", &[(0, &[1, 3]), (1, &[1])])];
     check(&Uniform, &spec, expected);
 }
 
@@ -101,8 +104,7 @@ fn uniform_gives_the_odd_partition_to_whoever_has_it() {
 #[test]
 fn uniform_takes_a_share_of_every_topic_for_a_newcomer() {
     let spec = group(&[4, 4]).member("a", &[0, 1]).having("a", &[(0, &[0, 1, 2, 3]), (1, &[0, 1, 2, 3])]);
-    let expected: &[(&str, &[(usize, &[i32])])] =
-        &[("a", &[(0, &[0, 1]), (1, &[0, 1])]), ("b", &[(0, &[2, 3]), (1, &[2, 3])])];
+    let expected: &Shares<'_> = &[("a", &[(0, &[0, 1]), (1, &[0, 1])]), ("b", &[(0, &[2, 3]), (1, &[2, 3])])];
     check(&Uniform, &spec.member("b", &[0, 1]), expected);
 }
 
@@ -117,8 +119,7 @@ fn uniform_leaves_an_old_double_ownership_with_one_member() {
 fn uniform_levels_subscribers_of_a_topic_whatever_else_they_want() {
     let spec = group(&[6, 6]).member("a", &[0, 1]).member("b", &[0]);
     let spec = spec.having("a", &[(0, &[0, 1, 2, 3, 4, 5])]);
-    let expected: &[(&str, &[(usize, &[i32])])] =
-        &[("a", &[(1, &[0, 1, 2, 3, 4, 5])]), ("b", &[(0, &[0, 1, 2, 3, 4, 5])])];
+    let expected: &Shares<'_> = &[("a", &[(1, &[0, 1, 2, 3, 4, 5])]), ("b", &[(0, &[0, 1, 2, 3, 4, 5])])];
     check(&Uniform, &spec, expected);
 }
 
@@ -137,16 +138,14 @@ fn unchanged_share_is_the_same_allocation() {
 #[test]
 fn range_gives_the_same_partitions_of_equal_topics() {
     let spec = group(&[3, 3]).member("a", &[0, 1]).member("b", &[0, 1]);
-    let expected: &[(&str, &[(usize, &[i32])])] =
-        &[("a", &[(0, &[0, 1]), (1, &[0, 1])]), ("b", &[(0, &[2]), (1, &[2])])];
+    let expected: &Shares<'_> = &[("a", &[(0, &[0, 1]), (1, &[0, 1])]), ("b", &[(0, &[2]), (1, &[2])])];
     check(&Range, &spec, expected);
 }
 
 #[test]
 fn range_cuts_each_topic_among_its_subscribers() {
     let spec = group(&[3, 3]).member("a", &[0, 1]).member("b", &[0]).member("c", &[1]);
-    let expected: &[(&str, &[(usize, &[i32])])] =
-        &[("a", &[(0, &[0, 1]), (1, &[0, 1])]), ("b", &[(0, &[2])]), ("c", &[(1, &[2])])];
+    let expected: &Shares<'_> = &[("a", &[(0, &[0, 1]), (1, &[0, 1])]), ("b", &[(0, &[2])]), ("c", &[(1, &[2])])];
     check(&Range, &spec, expected);
 }
 
