@@ -6,13 +6,17 @@
 //!                    all partitions have their marker ─▶ CompleteCommit or CompleteAbort
 //! ```
 //!
-//! The producer is answered as soon as the outcome is committed; until the transaction is complete it hears
-//! CONCURRENT_TRANSACTIONS when it wants to begin the next one.
+//! The producer is answered as soon as the outcome is committed; until the transaction is complete the next one cannot
+//! begin.
 
-use twinstream_model::{ErrorCode, ProducerEpoch, ProducerId, TransactionalId};
+use std::collections::BTreeSet;
+
+use twinstream_model::{ErrorCode, ProducerEpoch, ProducerId, TopicPartition, TransactionalId};
 
 use super::record::TransactionMetadata;
-use super::request::{Answer, Effect, EndTxn, MarkersWritten, Producer, Refusal, TransactionState, WriteMarkers};
+use super::request::{
+    Answer, Effect, EndTxn, MarkersWritten, Producer, Refusal, TransactionState, TransactionVersion, WriteMarkers,
+};
 use super::state::{RequestKind, Transaction};
 use super::{Decision, Event, Then, Timer, TransactionShard};
 use crate::{Now, Token};
@@ -32,7 +36,7 @@ impl TransactionShard {
         match self.judge_end(now, request) {
             Ok(Verdict::Done(producer)) => Decision::answer(token, Answer::EndTxn(Ok(producer))),
             Ok(Verdict::Ending(next)) => {
-                let producer = next.completed(now.wall_ms).producer; // what it goes on with
+                let producer = next.producer_after();
                 let mut decision = self.begin_end(now, &request.transactional_id, next);
                 decision.answers.push((token, Answer::EndTxn(Ok(producer))));
                 decision
@@ -92,8 +96,8 @@ impl TransactionShard {
         decision
     }
 
-    pub(super) fn completed(&self, id: TransactionalId) -> Decision {
-        let mut decision = Decision::default();
+    pub(super) fn completed(&mut self, now: Now, id: TransactionalId) -> Decision {
+        let mut decision = self.extend_by_waiting(now, &id);
         if let Some(transaction) = self.transactions.get(&id) {
             let stored = &transaction.stored;
             decision.events.push(Event::Completed { transactional_id: id, state: stored.state });
@@ -126,11 +130,7 @@ fn is_awaited(transaction: &Transaction, report: &MarkersWritten) -> bool {
     transaction.stored.state.is_ending() && transaction.stored.producer == report.producer
 }
 
-fn write_markers(
-    id: &TransactionalId,
-    ending: &TransactionMetadata,
-    partitions: std::collections::BTreeSet<twinstream_model::TopicPartition>,
-) -> Effect {
+fn write_markers(id: &TransactionalId, ending: &TransactionMetadata, partitions: BTreeSet<TopicPartition>) -> Effect {
     Effect::WriteMarkers(WriteMarkers {
         transactional_id: id.clone(),
         producer: ending.producer,
@@ -155,7 +155,7 @@ fn judge_v0(transaction: &mut Transaction, request: &EndTxn, now: Now) -> Result
     }
     match stored.state {
         TransactionState::Ongoing => {
-            let next = stored.ending(request.commit, super::TransactionVersion::V0, None, now.wall_ms);
+            let next = stored.ending(request.commit, TransactionVersion::V0, None, now.wall_ms);
             Ok(Verdict::Ending(next))
         }
         TransactionState::CompleteCommit if request.commit => Ok(Verdict::Done(stored.producer)),

@@ -68,6 +68,7 @@ pub struct InitProducerId {
     pub fresh: Option<ProducerId>,
 }
 
+/// While the transaction before is ending, partitions wait for it a moment.
 #[derive(Clone, Debug)]
 pub struct AddPartitions {
     pub transactional_id: TransactionalId,
