@@ -100,7 +100,7 @@ impl TransactionService {
     /// Tells every shard at which level the feature is; those that load hear it afterwards.
     fn set_version(&self, level: i16) {
         let Some(version) = TransactionVersion::from_level(level) else { return };
-        info!(level, "transaction.version is");
+        info!(level, "the cluster has another transaction.version");
         for handle in self.shards.handles() {
             tokio::spawn(async move {
                 match handle.call_when_loaded(Request::SetVersion(version)).await {
