@@ -347,4 +347,6 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 #[cfg(test)]
+mod gaps; // each API beside Kafka's
+#[cfg(test)]
 mod tests;
