@@ -6,8 +6,8 @@
 //!                    all partitions have their marker ─▶ CompleteCommit or CompleteAbort
 //! ```
 //!
-//! The producer is answered as soon as the outcome is committed; until the transaction is complete the next one cannot
-//! begin.
+//! The producer is answered as soon as the outcome is committed; until the transaction is complete it hears
+//! CONCURRENT_TRANSACTIONS when it wants to begin the next one. [`Event::Completed`] is when to ask again.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ impl TransactionShard {
         match self.judge_end(now, request) {
             Ok(Verdict::Done(producer)) => Decision::answer(token, Answer::EndTxn(Ok(producer))),
             Ok(Verdict::Ending(next)) => {
-                let producer = next.producer_after();
+                let producer = next.completed(now.wall_ms).producer; // what it goes on with
                 let mut decision = self.begin_end(now, &request.transactional_id, next);
                 decision.answers.push((token, Answer::EndTxn(Ok(producer))));
                 decision
@@ -96,8 +96,8 @@ impl TransactionShard {
         decision
     }
 
-    pub(super) fn completed(&mut self, now: Now, id: TransactionalId) -> Decision {
-        let mut decision = self.extend_by_waiting(now, &id);
+    pub(super) fn completed(&self, id: TransactionalId) -> Decision {
+        let mut decision = Decision::default();
         if let Some(transaction) = self.transactions.get(&id) {
             let stored = &transaction.stored;
             decision.events.push(Event::Completed { transactional_id: id, state: stored.state });

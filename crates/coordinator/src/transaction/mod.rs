@@ -5,8 +5,8 @@
 //! this shard first and markers in the partitions then. Nobody else decides: markers only repeat what is stored.
 //!
 //! Each transition is one record with the whole state of the id, so loading means to take the newest one. Volatile
-//! are the deadlines, how many markers of an ending transaction are written, which partitions wait for its end, and on
-//! which connections older clients were heard.
+//! are the deadlines, how many markers of an ending transaction are written, and on which connections older
+//! clients were heard.
 //!
 //! Invariants: T1 of one producer id the epoch never goes back, and no producer is ever given an epoch twice, or one
 //! that a marker was written with (but by its own end of the transaction). T2 an outcome that is committed never
@@ -61,8 +61,6 @@ enum Timer {
     Timeout(TransactionalId),
     /// All markers are written, and the record that says so shall be stored.
     Complete(TransactionalId),
-    /// Partitions have waited too long for the end of the transaction before theirs.
-    Waiting(TransactionalId),
     /// Ids that nobody uses are looked for.
     Expiry,
 }
@@ -127,8 +125,6 @@ impl TransactionShard {
             transaction.check_invariants();
             let has_clock = self.deadlines.get(&Timer::Timeout(id.clone())).is_some();
             let runs = transaction.stored.state == TransactionState::Ongoing;
-            let has_limit = self.deadlines.get(&Timer::Waiting(id.clone())).is_some();
-            assert!(has_limit != transaction.waiting.is_empty(), "{id}: limit {has_limit}");
             assert!(has_clock == (runs && transaction.stored.timeout_ms != i32::MAX), "{id}: clock {has_clock}");
         }
     }
@@ -167,7 +163,6 @@ impl Shard for TransactionShard {
         let decision = match self.deadlines.pop_due(now.monotonic_ms)? {
             Timer::Timeout(id) => self.abort_timed_out(now, id),
             Timer::Complete(id) => self.complete(now, &id),
-            Timer::Waiting(id) => self.refuse_waiting(&id),
             Timer::Expiry => self.expire_ids(now),
         };
         Some(decision)
@@ -196,7 +191,7 @@ impl Shard for TransactionShard {
                 self.start_clock(now, id);
                 Decision::default()
             }
-            Then::Complete(id) => self.completed(now, id),
+            Then::Complete(id) => self.completed(id),
             Then::Abort(_) => Decision::default(),
         }
     }
@@ -220,13 +215,10 @@ impl Shard for TransactionShard {
         decision
     }
 
-    fn unload(&mut self, error: ErrorCode) -> Vec<(Token, Answer)> {
-        let waiting = self.transactions.values_mut().flat_map(|transaction| transaction.waiting.drain(..));
-        let failed = AddPartitionsAnswer::all(error);
-        let answers = waiting.map(|(token, _)| (token, Answer::AddPartitions(failed.clone()))).collect();
+    fn unload(&mut self, _error: ErrorCode) -> Vec<(Token, Answer)> {
         self.transactions.clear();
         self.deadlines = Deadlines::default();
-        answers
+        Vec::new() // nothing is ever parked
     }
 
     fn next_deadline(&self) -> Option<u64> {

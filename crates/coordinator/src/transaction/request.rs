@@ -68,7 +68,6 @@ pub struct InitProducerId {
     pub fresh: Option<ProducerId>,
 }
 
-/// While the transaction before is ending, partitions wait for it a moment.
 #[derive(Clone, Debug)]
 pub struct AddPartitions {
     pub transactional_id: TransactionalId,

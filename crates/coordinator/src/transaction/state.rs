@@ -13,8 +13,7 @@ use std::collections::BTreeSet;
 use twinstream_model::{ProducerEpoch, ProducerId, TopicPartition};
 
 use super::record::{Layout, TransactionMetadata};
-use super::request::{AddPartitions, Connection, Producer, TransactionState, TransactionVersion};
-use crate::Token;
+use super::request::{Connection, Producer, TransactionState, TransactionVersion};
 
 /// The last epoch that a producer is given.
 const EPOCH_MAX: i16 = i16::MAX - 1;
@@ -26,8 +25,6 @@ pub(super) struct Transaction {
     pub(super) stored: TransactionMetadata,
     /// Volatile. Whose marker is not known to be written; empty unless the transaction is ending.
     pub(super) unmarked: BTreeSet<TopicPartition>,
-    /// Volatile. Partitions of the next transaction that wait until this one has ended.
-    pub(super) waiting: Vec<(Token, AddPartitions)>,
     /// Volatile.
     pub(super) heard: Heard,
 }
@@ -49,8 +46,7 @@ pub(super) enum RequestKind {
 
 impl Transaction {
     pub(super) fn new(stored: TransactionMetadata) -> Transaction {
-        let mut transaction =
-            Transaction { stored, unmarked: BTreeSet::new(), waiting: Vec::new(), heard: Heard::default() };
+        let mut transaction = Transaction { stored, unmarked: BTreeSet::new(), heard: Heard::default() };
         transaction.unmarked = transaction.to_mark();
         transaction
     }
@@ -83,7 +79,6 @@ impl Transaction {
         }
         assert!(self.unmarked.is_subset(&stored.partitions), "{self:?}");
         assert!(stored.state.is_ending() || self.unmarked.is_empty(), "{self:?}");
-        assert!(stored.state.is_ending() || self.waiting.is_empty(), "{self:?}");
     }
 }
 
@@ -206,18 +201,12 @@ impl TransactionMetadata {
             _ => TransactionState::CompleteAbort,
         };
         let mut next = self.follow(state, now_ms);
-        next.producer = self.producer_after();
+        if self.next_producer_id != ProducerId::NONE {
+            next.producer = Producer { id: self.next_producer_id, epoch: ProducerEpoch(0) };
+        }
         next.next_producer_id = ProducerId::NONE;
         next.partitions = BTreeSet::new();
         next
-    }
-
-    /// The pair with which the producer goes on when its transaction is over.
-    pub(super) fn producer_after(&self) -> Producer {
-        match self.next_producer_id {
-            ProducerId::NONE => self.producer,
-            id => Producer { id, epoch: ProducerEpoch(0) },
-        }
     }
 
     /// The present state in another one's name; what an arrow does not change stays.

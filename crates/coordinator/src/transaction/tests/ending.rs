@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use twinstream_model::{ErrorCode, ProducerEpoch};
 
 use super::super::*;
-use super::context::{TIMEOUT_MS, TestContext, WAIT_MS_MAX, above, adding, ending, partition};
+use super::context::{TIMEOUT_MS, TestContext, above, adding, ending, partition};
 use TransactionVersion::{V0, V2};
 
 fn begun(version: TransactionVersion, partitions: &[i32]) -> (TestContext, Producer) {
@@ -361,66 +361,4 @@ fn end_of_an_older_client_is_not_taken_for_that_of_a_fenced_new_one() {
         context.write_markers();
         assert_eq!(context.end(V2, "payments", fenced, commit), Err(ErrorCode::ProducerFenced), "not {current}");
     }
-}
-
-#[test]
-fn partitions_of_the_next_transaction_wait_for_the_end_of_the_one_before() {
-    for version in [V0, V2] {
-        let (mut context, producer) = begun(version, &[0]);
-        let next = context.end(version, "payments", producer, true).unwrap();
-        let add =
-            |partition| Request::AddPartitions(AddPartitions { version, ..adding("payments", next, &[partition]) });
-        let tokens = [context.request(add(1)), context.request(add(2))];
-        assert!(tokens.iter().all(|token| context.answer(*token).is_none()));
-        let records = context.log.len();
-        context.write_markers();
-        for token in tokens {
-            let added = Answer::AddPartitions(AddPartitionsAnswer::all(ErrorCode::None));
-            assert_eq!(context.answer(token), Some(added));
-        }
-        assert_eq!(context.log.len(), records + 2, "one that it is over, one for all that waited");
-        assert_eq!(context.newest("payments").partitions, [partition(1), partition(2)].into());
-        context.advance(TIMEOUT_MS as u64 + 10_000);
-        assert_eq!(context.state("payments"), TransactionState::PrepareAbort, "its time has begun");
-    }
-}
-
-#[test]
-fn partitions_do_not_wait_for_ever() {
-    let (mut context, producer) = begun(V2, &[0]);
-    let next = context.end(V2, "payments", producer, true).unwrap();
-    let token =
-        context.request(Request::AddPartitions(AddPartitions { version: V2, ..adding("payments", next, &[1]) }));
-    context.advance(WAIT_MS_MAX - 1);
-    assert_eq!(context.answer(token), None);
-    context.advance(1);
-    let refused = Answer::AddPartitions(AddPartitionsAnswer::all(ErrorCode::ConcurrentTransactions));
-    assert_eq!(context.answer(token), Some(refused));
-    context.write_markers();
-    assert_eq!(context.state("payments"), TransactionState::CompleteCommit);
-}
-
-#[test]
-fn only_so_many_wait_and_nobody_who_could_not_go_on() {
-    let (mut context, producer) = begun(V2, &[0]);
-    let next = context.end(V2, "payments", producer, true).unwrap();
-    let add = |producer| Request::AddPartitions(AddPartitions { version: V2, ..adding("payments", producer, &[1]) });
-    let refused = Some(Answer::AddPartitions(AddPartitionsAnswer::all(ErrorCode::ConcurrentTransactions)));
-    let token = context.request(add(producer));
-    assert_eq!(context.answer(token), refused, "its epoch is over");
-    let waiting: Vec<_> = (0..64).map(|_| context.request(add(next))).collect();
-    let token = context.request(add(next));
-    assert_eq!(context.answer(token), refused);
-    assert!(waiting.into_iter().all(|token| context.answer(token).is_none()));
-}
-
-#[test]
-fn partitions_that_wait_are_answered_when_the_coordinator_moves() {
-    let (mut context, producer) = begun(V2, &[0]);
-    let next = context.end(V2, "payments", producer, true).unwrap();
-    let token =
-        context.request(Request::AddPartitions(AddPartitions { version: V2, ..adding("payments", next, &[1]) }));
-    context.restart();
-    let failed = Answer::AddPartitions(AddPartitionsAnswer::all(ErrorCode::NotCoordinator));
-    assert_eq!(context.answer(token), Some(failed));
 }
