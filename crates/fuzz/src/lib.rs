@@ -78,6 +78,7 @@ pub const TARGETS: &[Target] = &[
     bytes("metadata-records", stored::metadata_records),
     bytes("metadata-snapshot", stored::metadata_snapshot),
     bytes("group-records", stored::group_records),
+    bytes("transaction-records", stored::transaction_records),
     bytes("registry-records", stored::registry_records),
     bytes("connect-records", stored::connect_records),
 ];

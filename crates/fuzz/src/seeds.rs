@@ -111,6 +111,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "metadata-records" => golden_lines(&[METADATA_V1, METADATA_V2, METADATA_V4]),
         "metadata-snapshot" => metadata_snapshots(),
         "group-records" => group_records(),
+        "transaction-records" => transaction_records(),
         "registry-records" => vec![REGISTRY.as_bytes().to_vec()],
         "connect-records" => vec![CONNECT.as_bytes().to_vec()],
         _ => Vec::new(),
@@ -409,6 +410,25 @@ fn consumer_group_record(line: &str) -> Vec<u8> {
     let bytes = |at: usize| corpus::parse(fields[at]).expect("hexadecimal");
     let (key, value, there) = (bytes(1), bytes(2), u8::from(fields[2] != "-"));
     [&[key.len() as u8][..], &key, &[there], &value].concat()
+}
+
+fn transaction_records() -> Vec<Vec<u8>> {
+    let key = b"\x00\x00\x00\x08payments";
+    let values: [&[u8]; 3] = [
+        b"\x00\x00\x00\x00\x00\x00\x00\x00\x03\xe8\x00\x07\x00\x00\xea\x60\x01\
+        \x00\x00\x00\x02\x00\x06orders\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x05\
+        \x00\x06prices\x00\x00\x00\x01\x00\x00\x00\x02\
+        \x00\x00\x00\x00\x00\x00\x07\xd0\x00\x00\x00\x00\x00\x00\x03\xe8",
+        b"\x00\x01\x00\x00\x00\x00\x00\x00\x03\xe8\x7f\xff\x00\x00\xea\x60\x02\
+        \x02\x07orders\x02\x00\x00\x00\x05\x00\
+        \x00\x00\x00\x00\x00\x00\x07\xd0\x00\x00\x00\x00\x00\x00\x03\xe8\
+        \x03\x00\x08\x00\x00\x00\x00\x00\x00\x03\xe8\x01\x08\x00\x00\x00\x00\x00\x00\x03\xe9\x02\x02\x00\x02",
+        b"\x00\x01\x00\x00\x00\x00\x00\x00\x03\xe8\x00\x00\x00\x00\xea\x60\x00\x00\
+        \x00\x00\x00\x00\x00\x00\x07\xd0\xff\xff\xff\xff\xff\xff\xff\xff\x00",
+    ];
+    let head = [&[key.len() as u8][..], key].concat();
+    let stored = values.iter().map(|value| [&head[..], &[1], value].concat());
+    stored.chain([[&head[..], &[0]].concat()]).collect()
 }
 
 /// With the byte in front that asks for good checksums, and with the one that does not.

@@ -4,7 +4,7 @@
 //! is a tombstone. Their keys and values are JSON or hexadecimal-free binary that may hold anything but a line feed.
 
 use twinstream_coordinator::group::{self, GroupMetadata, Record};
-use twinstream_coordinator::transaction::Producer;
+use twinstream_coordinator::transaction::{self, Producer};
 use twinstream_metadata::{Image, decode_batch, encode_batch};
 use twinstream_model::{ProducerEpoch, ProducerId};
 
@@ -46,6 +46,19 @@ pub(crate) fn group_records(bytes: &[u8]) {
     }
     if let Ok(encoded) = group::encode(&record) {
         let again = group::decode(Some(&encoded.key), encoded.value.as_deref());
+        assert_eq!(again.as_ref(), Ok(&record), "what was read is written as such");
+    }
+}
+
+/// A record of `__transaction_state`, laid out like those of groups.
+pub(crate) fn transaction_records(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first() else { return };
+    let Some((key, rest)) = rest.split_at_checked(usize::from(*length)) else { return };
+    let value = rest.split_first().and_then(|(there, value)| (*there != 0).then_some(value));
+    let Ok(record) = transaction::decode(Some(key), value) else { return };
+    assert!(record.value.iter().all(|value| value.partitions.len() <= bytes.len()));
+    if let Ok(encoded) = transaction::encode(&record) {
+        let again = transaction::decode(Some(&encoded.key), encoded.value.as_deref());
         assert_eq!(again.as_ref(), Ok(&record), "what was read is written as such");
     }
 }

@@ -89,6 +89,7 @@ replays! {
     metadata_records_decode_or_are_refused "metadata-records";
     metadata_snapshots_decode_or_are_refused "metadata-snapshot";
     group_records_decode_or_are_refused "group-records";
+    transaction_records_decode_or_are_refused "transaction-records";
     schema_records_replay_or_are_refused "registry-records";
     connect_records_replay_or_are_refused "connect-records";
 }
