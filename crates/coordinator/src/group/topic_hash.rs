@@ -19,9 +19,6 @@ use super::topics::TopicFacts;
 /// The version of the layout.
 const MAGIC: u8 = 0;
 
-/// The hash of a topic that does not exist.
-pub(crate) const NO_TOPIC: i64 = 0;
-
 pub(crate) fn topic_hash(name: &TopicName, topic: &TopicFacts) -> i64 {
     let (high, low) = topic.id.0.as_u64_pair();
     let mut bytes = vec![MAGIC];
@@ -39,7 +36,7 @@ pub(crate) fn topic_hash(name: &TopicName, topic: &TopicFacts) -> i64 {
     XxHash3_64::oneshot(&bytes) as i64
 }
 
-/// The hash of a group from those of its topics, in the order of their names.
+/// The hash of a group from those of its topics that exist, in the order of their names; 0 if there are none.
 pub(crate) fn group_hash(topics: impl IntoIterator<Item = i64>) -> i64 {
     let bytes: Vec<u8> = topics.into_iter().flat_map(i64::to_le_bytes).collect();
     if bytes.is_empty() { 0 } else { XxHash3_64::oneshot(&bytes) as i64 }

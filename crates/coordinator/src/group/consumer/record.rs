@@ -30,6 +30,9 @@ impl Epoch {
     /// In requests and of a stored member: a static member that left and will be back (KIP-345).
     pub const AWAY: Epoch = Epoch(-2);
 
+    /// Of a group before its first member; that brings the second epoch, as in Kafka.
+    pub(crate) const UNBORN: Epoch = Epoch(1);
+
     /// The epoch after this one. After two billion changes it starts over, which members notice as being fenced.
     pub fn next(self) -> Epoch {
         Epoch(self.0.checked_add(1).unwrap_or(1))

@@ -18,7 +18,7 @@ use super::record::{
 };
 use super::request::ConsumerGroupState;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct ConsumerGroup {
     pub(crate) epoch: Epoch,
     pub(crate) metadata_hash: i64,
@@ -96,6 +96,21 @@ fn owns_nothing(epoch: Epoch) -> CurrentValue {
         state: MemberState::Stable,
         assigned: OwnedPartitions::new(),
         pending_revocation: OwnedPartitions::new(),
+    }
+}
+
+impl Default for ConsumerGroup {
+    fn default() -> ConsumerGroup {
+        ConsumerGroup {
+            epoch: Epoch::UNBORN,
+            metadata_hash: 0,
+            target: Target::default(),
+            members: BTreeMap::new(),
+            static_members: BTreeMap::new(),
+            regexes: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            seen: Seen::default(),
+        }
     }
 }
 

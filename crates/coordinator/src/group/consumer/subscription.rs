@@ -12,7 +12,7 @@ use twinstream_model::{ErrorCode, TopicId, TopicName};
 use super::super::Event;
 use super::super::regex::TopicPattern;
 use super::super::request::MemberId;
-use super::super::topic_hash::{NO_TOPIC, group_hash, topic_hash};
+use super::super::topic_hash::{group_hash, topic_hash};
 use super::super::topics::Topics;
 use super::heartbeat::Beat;
 use super::record::{ConsumerRecord, Epoch, GroupValue, MemberValue, RegexValue};
@@ -84,7 +84,7 @@ impl Beat<'_> {
     /// The group's epoch after this heartbeat. It is raised when a subscription changed, and when the topics behind the
     /// subscriptions did.
     pub(super) fn update_epoch(&mut self, has_new_subscription: bool) -> Epoch {
-        let must_bump = has_new_subscription || self.group.epoch == Epoch(0);
+        let must_bump = has_new_subscription || self.group.epoch == Epoch::UNBORN;
         let version = self.heartbeat.cluster.version();
         if !must_bump && self.seen.version == Some(version) {
             return self.group.epoch;
@@ -125,12 +125,12 @@ fn resolve(regexes: &BTreeSet<Arc<str>>, cluster: &dyn Topics) -> BTreeMap<Arc<s
     resolved
 }
 
-fn hash_of(name: &str, cluster: &dyn Topics) -> i64 {
-    let topic = TopicName::parse(name).ok().zip(cluster.topic(name));
-    topic.map_or(NO_TOPIC, |(name, facts)| topic_hash(&name, &facts))
+fn hash_of(name: &str, cluster: &dyn Topics) -> Option<i64> {
+    let (name, facts) = TopicName::parse(name).ok().zip(cluster.topic(name))?;
+    Some(topic_hash(&name, &facts))
 }
 
-/// The hash of every topic that anybody subscribes to (KIP-1101).
+/// The hash of every topic that anybody subscribes to and that exists (KIP-1101).
 pub(super) fn metadata_hash<'a>(
     members: impl Iterator<Item = (&'a MemberId, &'a Consumer)>,
     regexes: &'a BTreeMap<Arc<str>, RegexValue>,
@@ -138,5 +138,5 @@ pub(super) fn metadata_hash<'a>(
 ) -> i64 {
     let names: BTreeSet<&Arc<str>> =
         members.flat_map(|(_, member)| ConsumerGroup::topics_of(&member.value, regexes)).collect();
-    group_hash(names.into_iter().map(|name| hash_of(name, cluster)))
+    group_hash(names.into_iter().filter_map(|name| hash_of(name, cluster)))
 }

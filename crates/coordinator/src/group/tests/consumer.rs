@@ -48,7 +48,7 @@ fn the_first_member_gets_everything_at_once() {
     let (mut context, cluster) = (context(), TestCluster::of(&[("orders", 3)]));
     let mut client = Client::new("a", &["orders", "unborn"]);
     assert_eq!(client.beat(&mut context, &cluster), ErrorCode::None);
-    assert_eq!((client.epoch, count(&client.owned)), (Epoch(1), 3));
+    assert_eq!((client.epoch, count(&client.owned)), (Epoch(2), 3));
     let description = context.describe_consumers();
     assert_eq!((description.state, &*description.assignor), (ConsumerGroupState::Stable, "uniform"));
 }
@@ -84,11 +84,11 @@ fn members_that_come_one_after_the_other_cost_one_assignment() {
         assert_eq!(client.beat(&mut context, &cluster), ErrorCode::None);
     }
     let description = context.describe_consumers();
-    assert_eq!((description.epoch, description.target_epoch), (Epoch(3), Epoch(1)));
+    assert_eq!((description.epoch, description.target_epoch), (Epoch(4), Epoch(2)));
     assert_eq!(description.state, ConsumerGroupState::Assigning);
     settle(&mut context, &cluster, &mut clients);
     assert_eq!(clients.iter().map(|client| count(&client.owned)).collect::<Vec<_>>(), [2, 2, 2]);
-    assert_eq!(context.describe_consumers().target_epoch, Epoch(3));
+    assert_eq!(context.describe_consumers().target_epoch, Epoch(4));
 }
 
 #[test]
