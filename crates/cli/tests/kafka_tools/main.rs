@@ -2,6 +2,7 @@
 //!
 //! What these tests expect of texts is what the tools print against Apache Kafka 4.3.1 itself.
 
+mod admin; // features, quotas, credentials, configs of groups
 mod bench; // a cluster and the tools
 mod movement; // reassignments and elections
 mod quorum; // the metadata quorum and its members
