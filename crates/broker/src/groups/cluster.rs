@@ -46,6 +46,10 @@ impl Topics for ClusterView {
         })
     }
 
+    fn name(&self, id: TopicId) -> Option<TopicName> {
+        Some(self.image.topic_by_id(id)?.name.clone())
+    }
+
     fn for_each_name(&self, visit: &mut dyn FnMut(&TopicName)) {
         self.image.topics().for_each(|topic| visit(&topic.name));
     }

@@ -83,6 +83,7 @@ fn join(group: &str) -> Request {
         reason: None,
         requires_member_id: false,
         can_skip_assignment: false,
+        cluster: None,
         fresh_id: Uuid::from_u128(1),
     })
 }

@@ -25,7 +25,7 @@ const SKIP_ASSIGNMENT_SINCE: i16 = 9;
 pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: JoinGroupRequest) -> JoinGroupResponse {
     let group = group_id(&request.group_id);
     let member = member_id(&request.member_id);
-    let join = Request::Join(parse(ctx, request));
+    let join = Request::Join(parse(broker, ctx, request));
     let answer = match call_while_there(broker, ctx, Operation::Read, &group, join).await {
         Ok(Answer::Join(answer)) => answer,
         Ok(other) => JoinAnswer::failed(member, mismatched(&other)),
@@ -38,7 +38,7 @@ pub(crate) fn error_response(ctx: &RequestContext, request: JoinGroupRequest, co
     respond(ctx, JoinAnswer::failed(member_id(&request.member_id), code))
 }
 
-fn parse(ctx: &RequestContext, request: JoinGroupRequest) -> Join {
+fn parse(broker: &Broker, ctx: &RequestContext, request: JoinGroupRequest) -> Join {
     let has_rebalance_timeout = ctx.api_version >= REBALANCE_TIMEOUT_SINCE;
     let protocols = request.protocols.iter();
     Join {
@@ -57,6 +57,7 @@ fn parse(ctx: &RequestContext, request: JoinGroupRequest) -> Join {
         reason: request.reason.as_ref().map(text),
         requires_member_id: ctx.api_version >= MEMBER_ID_REQUIRED_SINCE,
         can_skip_assignment: ctx.api_version >= SKIP_ASSIGNMENT_SINCE,
+        cluster: Some(broker.groups.cluster()),
         fresh_id: Uuid::new_v4(),
     }
 }

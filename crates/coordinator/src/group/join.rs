@@ -51,7 +51,7 @@ impl GroupShard {
             return refuse(ErrorCode::InvalidSessionTimeout);
         }
         if self.consumers.contains_key(&join.group) {
-            return self.join_consumer_group(token, join);
+            return self.join_consumer_group(now, token, join);
         }
         if !self.groups.contains_key(&join.group) {
             if !join.member.is_unknown() {

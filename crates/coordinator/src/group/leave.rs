@@ -14,6 +14,9 @@ impl GroupShard {
         if heartbeat.group.as_str().is_empty() {
             return refuse(ErrorCode::InvalidGroupId);
         }
+        if self.consumers.contains_key(&heartbeat.group) {
+            return self.heartbeat_consumer_group(now, token, heartbeat);
+        }
         let decision = self.with_group(now, &heartbeat.group, |cx, group| {
             let error = beat(cx, group, heartbeat).err().unwrap_or(ErrorCode::None);
             cx.answer(token, Answer::Heartbeat(error));
@@ -25,6 +28,9 @@ impl GroupShard {
         if leave.group.as_str().is_empty() {
             let answer = LeaveAnswer { error: ErrorCode::InvalidGroupId, members: Vec::new() };
             return Decision::answer(token, Answer::Leave(answer));
+        }
+        if self.consumers.contains_key(&leave.group) {
+            return self.leave_consumer_group(now, token, &leave);
         }
         let decision = self.with_group(now, &leave.group, |cx, group| {
             let members = leave_group(cx, group, &leave.members);

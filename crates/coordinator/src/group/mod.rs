@@ -39,6 +39,7 @@ mod topics; // the cluster as groups see it
 mod transactions; // offsets of transactions, and markers
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use twinstream_model::{ErrorCode, GroupId, Offset};
 
@@ -73,6 +74,8 @@ pub type Decision = engine::Decision<GroupShard>;
 pub struct GroupShard {
     groups: BTreeMap<GroupId, Group>,
     consumers: BTreeMap<GroupId, ConsumerGroup>,
+    /// The newest view of the cluster that came with a request; names topics where none came.
+    cluster: Option<Arc<dyn Topics>>,
     offsets: OffsetBook,
     endings: Endings,
     deadlines: Deadlines<Timer>,
@@ -90,6 +93,10 @@ pub(crate) enum Timer {
     SyncPhase(GroupId),
     /// A member of a consumer group must have given back what is not its own any more.
     Rebalance(GroupId, MemberId),
+    /// A classic member of a consumer group must have joined again.
+    MemberJoin(GroupId, MemberId),
+    /// A classic member of a consumer group must have asked for its assignment.
+    MemberSync(GroupId, MemberId),
     /// Old offsets are looked for.
     Expiry,
 }
@@ -104,6 +111,10 @@ pub enum Then {
     Empty(GroupId),
     /// Nothing but to see that members of a consumer group whose removal was not stored are removed later.
     RemoveConsumers(GroupId, Vec<MemberId>),
+    /// Arm the sessions of a classic group that has become a consumer group.
+    Upgrade(GroupId),
+    /// Let a consumer group rebalance that has become a classic one, for these members have gone.
+    Downgrade(GroupId, Vec<MemberId>),
     /// Let the first member into a classic group; the empty consumer group of that name is gone.
     Join(Box<(Token, Join)>),
 }
@@ -169,6 +180,7 @@ impl GroupShard {
         GroupShard {
             groups: BTreeMap::new(),
             consumers: BTreeMap::new(),
+            cluster: None,
             offsets: OffsetBook::default(),
             endings: Endings::default(),
             deadlines: Deadlines::default(),
@@ -277,6 +289,8 @@ impl Shard for GroupShard {
     fn stored(&mut self, now: Now, then: Then) -> Decision {
         let decision = match then {
             Then::RemoveConsumers(..) => None,
+            Then::Upgrade(id) => Some(self.finish_upgrade(now, &id)),
+            Then::Downgrade(id, _) => Some(self.finish_downgrade(now, &id)),
             Then::Join(join) => {
                 let (token, join) = *join;
                 Some(self.join(now, token, join))
@@ -296,7 +310,13 @@ impl Shard for GroupShard {
     fn not_stored(&mut self, now: Now, then: Then, error: ErrorCode) -> Decision {
         let error = append_error(error);
         let decision = match then {
-            Then::RemoveConsumers(id, members) => Some(self.keep_consumers(now, &id, &members, error)),
+            Then::RemoveConsumers(id, members) | Then::Downgrade(id, members) => {
+                Some(self.keep_consumers(now, &id, &members, error))
+            }
+            Then::Upgrade(group) => {
+                let event = Event::NotStored { group, what: "the change to the consumer protocol", error };
+                Some(Decision { events: vec![event], ..Decision::default() })
+            }
             Then::Join(join) => {
                 let (token, join) = *join;
                 Some(Decision::answer(token, Answer::Join(JoinAnswer::failed(join.member, error))))

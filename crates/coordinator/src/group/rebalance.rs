@@ -22,9 +22,15 @@ impl GroupShard {
     pub(super) fn fire(&mut self, now: Now, timer: Timer) -> Decision {
         let decision = match timer {
             Timer::Session(group, member) if self.consumers.contains_key(&group) => {
-                Some(self.consumer_is_silent(&group, &member))
+                Some(self.consumer_is_silent(now, &group, &member))
             }
-            Timer::Rebalance(group, member) => Some(self.consumer_is_overdue(&group, &member)),
+            Timer::Rebalance(group, member) => Some(self.consumer_is_overdue(now, &group, &member)),
+            Timer::MemberJoin(group, member) => {
+                Some(self.fail_consumer(now, &group, &member, "did not join again within its rebalance timeout"))
+            }
+            Timer::MemberSync(group, member) => {
+                Some(self.fail_consumer(now, &group, &member, "did not ask for its assignment within its rebalance timeout"))
+            }
             Timer::Session(group, member) => {
                 self.with_group(now, &group, |cx, group| session_is_over(cx, group, &member))
             }

@@ -12,6 +12,7 @@ use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, 
 use uuid::Uuid;
 
 use super::consumer::{ConsumerDescription, ConsumerHeartbeat, ConsumerHeartbeatAnswer, Epoch};
+use super::topics::Topics;
 use crate::transaction::{Producer, TransactionVersion};
 
 macro_rules! member_text {
@@ -144,6 +145,8 @@ pub struct Join {
     pub requires_member_id: bool,
     /// Version 9 and later (KIP-814): a leader that only came back may be told not to assign anew.
     pub can_skip_assignment: bool,
+    /// The cluster as it is now; only a group that is on its way between the protocols asks for it.
+    pub cluster: Option<Arc<dyn Topics>>,
     /// Randomness from the outside for a new member id.
     pub fresh_id: Uuid,
 }

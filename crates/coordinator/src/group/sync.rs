@@ -20,6 +20,9 @@ impl GroupShard {
         if sync.group.as_str().is_empty() {
             return refuse(ErrorCode::InvalidGroupId);
         }
+        if self.consumers.contains_key(&sync.group) {
+            return self.sync_consumer_group(now, token, &sync);
+        }
         let id = sync.group.clone();
         let decision = self.with_group(now, &id, |cx, group| match check(group, &sync) {
             Ok(()) => sync_group(cx, group, token, sync),

@@ -3,6 +3,7 @@
 mod consumer; // claims about groups of the newer protocol
 mod consumer_context; // a cluster, and clients that obey
 mod consumer_history; // random histories of them
+mod consumer_migration; // groups on their way between the protocols
 mod context; // a shard, its log and its clock
 mod script; // reads and checks testdata
 mod shard; // claims in Rust

@@ -21,6 +21,8 @@ pub trait Topics: fmt::Debug + Send + Sync {
 
     fn topic(&self, name: &str) -> Option<TopicFacts>;
 
+    fn name(&self, id: TopicId) -> Option<TopicName>;
+
     /// Every topic's name, in any order; for regular expressions.
     fn for_each_name(&self, visit: &mut dyn FnMut(&TopicName));
 }

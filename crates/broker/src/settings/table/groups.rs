@@ -80,7 +80,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Members of a consumer group at most."),
     Setting::new("group.consumer.migration.policy", Kind::String, Some("bidirectional"))
         .one_of_any_case(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"])
-        .not_yet("Consumer groups of KIP-848: migration policy."),
+        .effect("Which way a group with members may go between the classic and the consumer protocol."),
     Setting::new("group.consumer.min.assignment.interval.ms", Kind::Int, Some("0"))
         .at_least(0)
         .effect("Smallest consumer.assignment.interval.ms of a group."),

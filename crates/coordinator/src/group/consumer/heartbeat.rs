@@ -14,7 +14,7 @@ use super::super::Event;
 use super::super::request::{InstanceId, MemberId};
 use super::config::ConsumerGroupConfig;
 use super::reconcile::{Step, without_epochs};
-use super::record::{ConsumerRecord, Epoch, MemberState, OwnedPartitions, Partitions, RegexValue};
+use super::record::{ClassicMember, ConsumerRecord, Epoch, MemberState, OwnedPartitions, Partitions, RegexValue};
 use super::request::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, Refusal};
 use super::state::{Consumer, ConsumerGroup, Seen};
 use crate::Now;
@@ -39,6 +39,8 @@ pub(super) struct Beat<'a> {
     pub(super) id: MemberId,
     /// The static member whose place this one takes.
     pub(super) replaced: Option<MemberId>,
+    /// What it brought with its JoinGroup, if it speaks the classic protocol.
+    pub(super) classic: Option<ClassicMember>,
     pub(super) before: Consumer,
     pub(super) after: Consumer,
     pub(super) regexes: Cow<'a, BTreeMap<Arc<str>, RegexValue>>,
@@ -97,14 +99,7 @@ pub(super) fn beat(
     group: &ConsumerGroup,
     heartbeat: &ConsumerHeartbeat,
 ) -> Result<Outcome, Refusal> {
-    let mut beat = Beat::start(now, config, group, heartbeat)?;
-    beat.update_member();
-    let has_new_names = beat.after.value.topics != beat.before.value.topics;
-    let has_new_regex = beat.update_regexes()?;
-    let epoch = beat.update_epoch(has_new_names || has_new_regex);
-    let (target_epoch, target) = beat.update_target(epoch);
-    let rebalance_timeout_ms = beat.reconcile(target_epoch, &target, has_new_names || has_new_regex)?;
-    Ok(beat.finish(rebalance_timeout_ms))
+    Beat::start(now, config, group, heartbeat)?.take_steps()
 }
 
 impl<'a> Beat<'a> {
@@ -127,20 +122,43 @@ impl<'a> Beat<'a> {
             Some(instance) => find_static(group, heartbeat, &id, instance)?,
             None => (find_dynamic(group, heartbeat, &id)?, None),
         };
-        Ok(Beat {
+        Ok(Beat::new(now, config, group, heartbeat, (id, replaced), before))
+    }
+
+    /// For a member that was found: its id, that of the member whose place it takes, and what it is until now.
+    pub(super) fn new(
+        now: Now,
+        config: &'a ConsumerGroupConfig,
+        group: &'a ConsumerGroup,
+        heartbeat: &'a ConsumerHeartbeat,
+        (id, replaced): (MemberId, Option<MemberId>),
+        before: Consumer,
+    ) -> Beat<'a> {
+        Beat {
             now,
             config,
             group,
             heartbeat,
             id,
             replaced,
+            classic: None,
             after: before.clone(),
             before,
             regexes: Cow::Borrowed(&group.regexes),
             records: Vec::new(),
             events: Vec::new(),
             seen: group.seen,
-        })
+        }
+    }
+
+    pub(super) fn take_steps(mut self) -> Result<Outcome, Refusal> {
+        self.update_member();
+        let has_new_names = self.after.value.topics != self.before.value.topics;
+        let has_new_regex = self.update_regexes()?;
+        let epoch = self.update_epoch(has_new_names || has_new_regex);
+        let (target_epoch, target) = self.update_target(epoch);
+        let rebalance_timeout_ms = self.reconcile(target_epoch, &target, has_new_names || has_new_regex)?;
+        Ok(self.finish(rebalance_timeout_ms))
     }
 
     pub(super) fn group_id(&self) -> GroupId {
@@ -180,7 +198,7 @@ impl<'a> Beat<'a> {
         }
         value.client_id = heartbeat.client_id.clone();
         value.client_host = heartbeat.client_host.clone();
-        value.classic = None;
+        value.classic = self.classic.clone();
 
         let is_new = !self.group.members.contains_key(&self.id);
         if let Some(replaced) = self.replaced.clone().filter(|replaced| *replaced != self.id) {

@@ -20,10 +20,13 @@
 //!
 //! Not here: how partitions are shared (`assignor`), bytes (`consumer_codec`), what expressions mean (`regex`).
 
+mod classic; // members that speak the classic protocol
 mod config;
 mod describe;
+mod embedded; // what such members say of topics
 mod heartbeat;
 mod leave; // and being removed
+mod migrate; // from the classic protocol and back
 mod offsets; // who may commit and fetch
 mod reconcile;
 pub(crate) mod record;

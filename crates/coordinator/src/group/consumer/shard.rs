@@ -7,20 +7,20 @@ use std::collections::BTreeMap;
 
 use twinstream_model::{ErrorCode, GroupId};
 
-use super::super::request::{Answer, GroupState, Join, JoinAnswer, MemberId};
+use super::super::request::{Answer, GroupState, MemberId};
 use super::super::{Decision, Event, GroupShard, Record, Then, Timer};
 use super::heartbeat::{Outcome, beat, check_request};
 use super::leave::{delete, farewell, leaving_member, remove, step_out};
 use super::record::{ConsumerRecord, Epoch, MemberState};
 use super::request::{ConsumerGroupState, ConsumerHeartbeat, ConsumerHeartbeatAnswer, Refusal};
 use super::state::{Consumer, ConsumerGroup};
-use super::describe;
+use super::{describe, migrate};
 use crate::{Now, Token};
 
 impl GroupShard {
     pub(crate) fn consumer_heartbeat(&mut self, now: Now, token: Token, heartbeat: &ConsumerHeartbeat) -> Decision {
         let decided = check_request(heartbeat, &self.config.consumer).and_then(|()| match heartbeat.epoch {
-            Epoch::LEAVING | Epoch::AWAY => self.consumer_leave(heartbeat),
+            Epoch::LEAVING | Epoch::AWAY => self.consumer_leave(now, heartbeat),
             _ => self.consumer_beat(now, heartbeat),
         });
         let (mut decision, answer) = decided.unwrap_or_else(|Refusal { error, message }| {
@@ -36,6 +36,7 @@ impl GroupShard {
         heartbeat: &ConsumerHeartbeat,
     ) -> Result<(Decision, ConsumerHeartbeatAnswer), Refusal> {
         let mut decision = Decision::default();
+        self.cluster = Some(heartbeat.cluster.clone());
         let founded;
         let group = match self.consumers.get(&heartbeat.group) {
             Some(group) => group,
@@ -45,6 +46,9 @@ impl GroupShard {
             }
         };
         let outcome = beat(now, &self.config.consumer, group, heartbeat)?;
+        if decision.then.is_some() {
+            self.send_away_classics(&heartbeat.group, &mut decision);
+        }
         Ok(self.conclude_beat(now, heartbeat, decision, outcome))
     }
 
@@ -77,7 +81,7 @@ impl GroupShard {
         self.deadlines.set(timer, now.monotonic_ms.saturating_add(after_ms.max(0) as u64));
     }
 
-    /// The group that a first member finds. A classic group that has members stays what it is.
+    /// The group that a first member finds. A classic group that has members may become it.
     fn found_consumer_group(
         &self,
         heartbeat: &ConsumerHeartbeat,
@@ -92,11 +96,15 @@ impl GroupShard {
             decision.records.push(Record::GroupMetadata { group: id.clone(), value: None });
             return Ok(ConsumerGroup::default());
         }
-        Err(Refusal::new(ErrorCode::GroupIdNotFound, format!("Group {id} is not a consumer group.")))
+        let (records, group) = migrate::upgrade(classic, heartbeat, &self.config.consumer)?;
+        decision.records.extend(records);
+        decision.then = Some(Then::Upgrade(id.clone()));
+        Ok(group)
     }
 
     fn consumer_leave(
         &mut self,
+        now: Now,
         heartbeat: &ConsumerHeartbeat,
     ) -> Result<(Decision, ConsumerHeartbeatAnswer), Refusal> {
         let id = &heartbeat.group;
@@ -108,18 +116,25 @@ impl GroupShard {
             self.deadlines.cancel(&Timer::Rebalance(id.clone(), member));
             return Ok((Decision { records, ..Decision::default() }, farewell(heartbeat)));
         }
-        let mut decision = self.remove_consumers(id, &[member.clone()], Some(heartbeat));
+        let mut decision = self.remove_consumers(now, id, &[member.clone()], Some(heartbeat));
         let reason = "the client asked to leave".to_owned();
         decision.events.push(Event::MemberLeft { group: id.clone(), member, reason });
         Ok((decision, farewell(heartbeat)))
     }
 
+    /// Removes members. If only classic ones stay, the group may become a classic group again.
     pub(super) fn remove_consumers(
         &mut self,
+        now: Now,
         id: &GroupId,
         members: &[MemberId],
         heartbeat: Option<&ConsumerHeartbeat>,
     ) -> Decision {
+        let may_downgrade =
+            self.consumers.get(id).is_some_and(|group| migrate::may_downgrade_without(group, members, &self.config));
+        if may_downgrade && let Some(decision) = self.downgrade_without(now, id, members) {
+            return decision;
+        }
         let Some(group) = self.consumers.get_mut(id) else { return Decision::default() };
         let cluster = heartbeat.map(|heartbeat| &*heartbeat.cluster);
         let records = remove(id, group, members, cluster).into_iter().map(Record::Consumer).collect();
@@ -133,9 +148,7 @@ impl GroupShard {
     /// The records that remove members were not stored: they are still in, and their time must be up again some day.
     pub(crate) fn keep_consumers(&mut self, now: Now, id: &GroupId, members: &[MemberId], error: ErrorCode) -> Decision {
         for member in members {
-            let Some(known) = self.consumers.get(id).and_then(|group| group.members.get(member)).cloned() else { continue };
-            let session = Timer::Session(id.clone(), member.clone());
-            if self.deadlines.get(&session).is_none() {
+            if let Some(known) = self.consumers.get(id).and_then(|group| group.members.get(member)).cloned() {
                 self.resume_consumer(now, id, member, &known);
             }
         }
@@ -143,25 +156,31 @@ impl GroupShard {
         Decision { events: vec![event], ..Decision::default() }
     }
 
-    pub(crate) fn consumer_is_silent(&mut self, id: &GroupId, member: &MemberId) -> Decision {
-        self.fail_consumer(id, member, "session timed out")
+    pub(crate) fn consumer_is_silent(&mut self, now: Now, id: &GroupId, member: &MemberId) -> Decision {
+        self.fail_consumer(now, id, member, "session timed out")
     }
 
     /// The member may have gone on meanwhile: then its deadline was of another step.
-    pub(crate) fn consumer_is_overdue(&mut self, id: &GroupId, member: &MemberId) -> Decision {
+    pub(crate) fn consumer_is_overdue(&mut self, now: Now, id: &GroupId, member: &MemberId) -> Decision {
         let known = self.consumers.get(id).and_then(|group| group.members.get(member));
         if known.is_none_or(|known| known.current.state != MemberState::UnrevokedPartitions) {
             return Decision::default();
         }
-        self.fail_consumer(id, member, "did not give partitions back within its rebalance timeout")
+        self.fail_consumer(now, id, member, "did not give partitions back within its rebalance timeout")
     }
 
-    pub(super) fn fail_consumer(&mut self, id: &GroupId, member: &MemberId, reason: &'static str) -> Decision {
+    pub(crate) fn fail_consumer(
+        &mut self,
+        now: Now,
+        id: &GroupId,
+        member: &MemberId,
+        reason: &'static str,
+    ) -> Decision {
         let Some(group) = self.consumers.get(id) else { return Decision::default() };
         if !group.members.contains_key(member) {
             return Decision::default();
         }
-        let mut decision = self.remove_consumers(id, std::slice::from_ref(member), None);
+        let mut decision = self.remove_consumers(now, id, std::slice::from_ref(member), None);
         decision.events.push(Event::MemberFailed { group: id.clone(), member: member.clone(), reason });
         decision
     }
@@ -209,7 +228,7 @@ impl GroupShard {
     fn forget_timers(&mut self, id: &GroupId, member: &MemberId) {
         let names = || (id.clone(), member.clone());
         let of = |timer: fn(GroupId, MemberId) -> Timer| timer(names().0, names().1);
-        for timer in [of(Timer::Session), of(Timer::Rebalance)] {
+        for timer in [of(Timer::Session), of(Timer::Rebalance), of(Timer::MemberJoin), of(Timer::MemberSync)] {
             self.deadlines.cancel(&timer);
         }
     }
@@ -224,24 +243,28 @@ impl GroupShard {
         self.deadlines.cancel(&Timer::SyncPhase(id.clone()));
     }
 
-    /// After loading: members have a full session to be heard of, and their full time to give partitions back.
+    /// After loading: members have a full session to be heard of, and their full time to give partitions back. What has a
+    /// deadline keeps it.
     pub(crate) fn resume_consumers(&mut self, now: Now) {
-        let everybody: Vec<(GroupId, MemberId, Consumer)> = self
-            .consumers
-            .iter()
-            .flat_map(|(id, group)| group.members.iter().map(|(m, member)| (id.clone(), m.clone(), member.clone())))
-            .collect();
-        for (id, member, known) in everybody {
-            self.resume_consumer(now, &id, &member, &known);
-        }
+        let groups: Vec<GroupId> = self.consumers.keys().cloned().collect();
+        groups.iter().for_each(|id| self.resume_group(now, id));
+    }
+
+    pub(super) fn resume_group(&mut self, now: Now, id: &GroupId) {
+        let members = self.consumers.get(id).map(|group| group.members.clone()).unwrap_or_default();
+        members.iter().for_each(|(member, known)| self.resume_consumer(now, id, member, known));
     }
 
     fn resume_consumer(&mut self, now: Now, id: &GroupId, member: &MemberId, known: &Consumer) {
+        let (session, rebalance) = (Timer::Session(id.clone(), member.clone()), Timer::Rebalance(id.clone(), member.clone()));
         let classic = known.value.classic.as_ref().map(|classic| classic.session_timeout_ms);
         let timeout_ms = classic.unwrap_or(self.config.consumer.session_timeout_ms);
-        self.arm(now, Timer::Session(id.clone(), member.clone()), timeout_ms);
-        if known.current.state == MemberState::UnrevokedPartitions && !known.speaks_classic() {
-            self.arm(now, Timer::Rebalance(id.clone(), member.clone()), known.value.rebalance_timeout_ms);
+        if self.deadlines.get(&session).is_none() {
+            self.arm(now, session, timeout_ms);
+        }
+        let must_revoke = known.current.state == MemberState::UnrevokedPartitions && !known.speaks_classic();
+        if must_revoke && self.deadlines.get(&rebalance).is_none() {
+            self.arm(now, rebalance, known.value.rebalance_timeout_ms);
         }
     }
 
@@ -262,23 +285,6 @@ impl GroupShard {
             for member in group.members.keys() {
                 let session = Timer::Session(id.clone(), member.clone());
                 assert!(self.deadlines.get(&session).is_some(), "group {id}: {member} has no session");
-            }
-        }
-    }
-}
-
-/// What a classic member finds at the door of a consumer group.
-impl GroupShard {
-    /// A group without members makes way; with members it stays what it is.
-    pub(crate) fn join_consumer_group(&mut self, token: Token, join: Join) -> Decision {
-        let empty = self.consumers.get(&join.group).and_then(|group| Self::delete_consumer_group(&join.group, group));
-        match empty {
-            Some(records) => {
-                Decision { records, then: Some(Then::Join(Box::new((token, join)))), ..Decision::default() }
-            }
-            None => {
-                let answer = JoinAnswer::failed(join.member, ErrorCode::InconsistentGroupProtocol);
-                Decision::answer(token, Answer::Join(answer))
             }
         }
     }

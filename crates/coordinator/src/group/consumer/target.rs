@@ -40,13 +40,14 @@ impl Beat<'_> {
         (epoch, mine)
     }
 
-    /// The target assignment before is too young (KIP-1263). The first one of a group never waits.
+    /// The target assignment before is too young (KIP-1263). The first one of a group never waits; neither does a classic
+    /// member, which would join again and again until it is told something new.
     fn must_wait(&self) -> bool {
         let target = &self.group.target;
         let age_ms = self.now.wall_ms.saturating_sub(target.timestamp_ms);
         let interval_ms = self.heartbeat.overrides.assignment_interval_ms;
         let interval_ms = interval_ms.unwrap_or(self.config.assignment_interval_ms);
-        target.epoch > Epoch(0) && (0..interval_ms).contains(&age_ms)
+        target.epoch > Epoch(0) && self.classic.is_none() && (0..interval_ms).contains(&age_ms)
     }
 
     /// What most members name; a tie goes to what stands first in the configuration, as does a group that names none.

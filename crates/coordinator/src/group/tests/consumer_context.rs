@@ -62,6 +62,10 @@ impl Topics for TestCluster {
         Some(TopicFacts { id, partitions, racks: Vec::new() })
     }
 
+    fn name(&self, id: TopicId) -> Option<TopicName> {
+        self.topics.iter().find(|(_, (known, _))| *known == id).map(|(name, _)| topic(name))
+    }
+
     fn for_each_name(&self, visit: &mut dyn FnMut(&TopicName)) {
         self.topics.keys().for_each(|name| visit(&topic(name)));
     }

@@ -273,6 +273,7 @@ impl Runner {
             reason: None,
             requires_member_id: version >= 4,
             can_skip_assignment: version >= 9,
+            cluster: None,
             fresh_id: self.context.fresh_id(),
         }
     }

@@ -21,6 +21,7 @@ fn join(context: &mut TestContext, client: &str, member: &MemberId) -> Join {
         reason: None,
         requires_member_id: true,
         can_skip_assignment: true,
+        cluster: None,
         fresh_id: context.fresh_id(),
     }
 }

@@ -1,0 +1,328 @@
+//! Claims about groups on their way between the classic and the newer protocol.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use twinstream_model::{ErrorCode, PartitionIndex, TopicId};
+
+use super::super::*;
+use super::consumer_context::{Client, TestCluster, count};
+use super::context::{TestContext, offset_to_commit};
+use crate::Token;
+
+/// A consumer of the classic protocol that only knows `range` and reads `orders`.
+#[derive(Clone, Debug)]
+struct Classic {
+    id: MemberId,
+    generation: Generation,
+    /// Of `orders`.
+    owned: BTreeSet<i32>,
+    fresh: u128,
+}
+
+impl Classic {
+    fn new(fresh: u128) -> Classic {
+        Classic { id: MemberId::default(), generation: Generation::NONE, owned: BTreeSet::new(), fresh }
+    }
+
+    /// Version 1 of the subscription, which tells what the member owns.
+    fn subscription(&self) -> Bytes {
+        let mut bytes = b"\x00\x01\x00\x00\x00\x01\x00\x06orders\xff\xff\xff\xff".to_vec();
+        bytes.extend(b"\x00\x00\x00\x01\x00\x06orders");
+        bytes.extend((self.owned.len() as i32).to_be_bytes());
+        self.owned.iter().for_each(|partition| bytes.extend(partition.to_be_bytes()));
+        bytes.into()
+    }
+
+    fn join(&self, cluster: &TestCluster) -> Request {
+        Request::Join(Join {
+            group: "g".into(),
+            member: self.id.clone(),
+            instance: None,
+            client_id: "classic".into(),
+            client_host: "/127.0.0.1".into(),
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: 30_000,
+            protocol_type: "consumer".into(),
+            protocols: vec![Protocol { name: "range".into(), metadata: self.subscription() }],
+            reason: None,
+            requires_member_id: false,
+            can_skip_assignment: true,
+            cluster: Some(Arc::new(cluster.clone())),
+            fresh_id: uuid::Uuid::from_u128(self.fresh),
+        })
+    }
+
+    fn sync(&self, assignments: Vec<(MemberId, Bytes)>) -> Request {
+        Request::Sync(Sync {
+            group: "g".into(),
+            generation: self.generation,
+            member: self.id.clone(),
+            instance: None,
+            protocol_type: Some("consumer".into()),
+            protocol: Some("range".into()),
+            assignments,
+        })
+    }
+
+    fn heartbeat(&self, context: &mut TestContext) -> ErrorCode {
+        let heartbeat =
+            Heartbeat { group: "g".into(), generation: self.generation, member: self.id.clone(), instance: None };
+        match context.ask(Request::Heartbeat(heartbeat)) {
+            Answer::Heartbeat(error) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn joined(&mut self, answer: &Answer) -> ErrorCode {
+        let Answer::Join(answer) = answer else { panic!("{answer:?}") };
+        if answer.error.is_error() {
+            return answer.error;
+        }
+        (self.id, self.generation) = (answer.member.clone(), answer.generation);
+        ErrorCode::None
+    }
+
+    fn synced(&mut self, answer: &Answer) -> ErrorCode {
+        let Answer::Sync(answer) = answer else { panic!("{answer:?}") };
+        if answer.error.is_none() {
+            self.owned = partitions_in(&answer.assignment);
+        }
+        answer.error
+    }
+
+    /// One round in a consumer group: a heartbeat, and what it asks for.
+    fn beat(&mut self, context: &mut TestContext, cluster: &TestCluster) {
+        match self.heartbeat(context) {
+            ErrorCode::None => return,
+            ErrorCode::RebalanceInProgress => (),
+            ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration => {
+                (self.id, self.generation) = (MemberId::default(), Generation::NONE);
+                self.owned.clear();
+            }
+            other => panic!("{other:?}"),
+        }
+        let answer = context.ask(self.join(cluster));
+        assert_eq!(self.joined(&answer), ErrorCode::None);
+        let answer = context.ask(self.sync(Vec::new()));
+        match self.synced(&answer) {
+            ErrorCode::None | ErrorCode::RebalanceInProgress => (),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The partitions of `orders` in an assignment of the consumer protocol.
+fn partitions_in(assignment: &[u8]) -> BTreeSet<i32> {
+    let number = |at: usize| i32::from_be_bytes(assignment[at..at + 4].try_into().unwrap());
+    if number(2) == 0 {
+        return BTreeSet::new();
+    }
+    assert_eq!(&assignment[6..14], b"\x00\x06orders");
+    (0..number(14) as usize).map(|i| number(18 + 4 * i)).collect()
+}
+
+fn assignment(partitions: &[i32]) -> Bytes {
+    let mut bytes = b"\x00\x01\x00\x00\x00\x01\x00\x06orders".to_vec();
+    bytes.extend((partitions.len() as i32).to_be_bytes());
+    partitions.iter().for_each(|partition| bytes.extend(partition.to_be_bytes()));
+    bytes.extend((-1i32).to_be_bytes());
+    bytes.into()
+}
+
+/// Two classic members that own two partitions of `orders` each.
+fn classic_group(context: &mut TestContext, cluster: &TestCluster) -> [Classic; 2] {
+    let mut members = [Classic::new(1), Classic::new(2)];
+    let joins: Vec<Token> = members.iter().map(|member| context.request(member.join(cluster))).collect();
+    context.advance(10_000);
+    for (member, join) in members.iter_mut().zip(&joins) {
+        let answer = context.answer(*join).expect("the join phase is over");
+        assert_eq!(member.joined(&answer), ErrorCode::None);
+    }
+    share(context, &mut members, &[&[0, 1], &[2, 3]]);
+    members
+}
+
+/// The leader assigns.
+fn share(context: &mut TestContext, members: &mut [Classic], shares: &[&[i32]]) {
+    let all: Vec<(MemberId, Bytes)> =
+        members.iter().zip(shares).map(|(member, share)| (member.id.clone(), assignment(share))).collect();
+    let syncs: Vec<Token> = members.iter().map(|member| context.request(member.sync(all.clone()))).collect();
+    for (member, sync) in members.iter_mut().zip(syncs) {
+        let answer = context.answer(sync).expect("the leader has assigned");
+        assert_eq!(member.synced(&answer), ErrorCode::None);
+    }
+}
+
+fn settle(context: &mut TestContext, cluster: &TestCluster, classics: &mut [Classic], consumers: &mut [Client]) {
+    for _ in 0..8 {
+        context.advance(2_000);
+        classics.iter_mut().for_each(|member| member.beat(context, cluster));
+        for client in consumers.iter_mut() {
+            client.beat(context, cluster);
+        }
+        check_owners(classics, consumers);
+    }
+}
+
+/// Nobody owns what somebody else owns.
+fn check_owners(classics: &[Classic], consumers: &[Client]) -> usize {
+    let of_consumers = consumers.iter().flat_map(|client| client.owned.values().flatten().map(|p| p.0));
+    let all: Vec<i32> = classics.iter().flat_map(|member| member.owned.iter().copied()).chain(of_consumers).collect();
+    let distinct: BTreeSet<i32> = all.iter().copied().collect();
+    assert_eq!(all.len(), distinct.len(), "{classics:?} {consumers:?}");
+    all.len()
+}
+
+#[test]
+fn a_classic_group_goes_up_when_a_member_of_the_newer_protocol_comes() {
+    let (mut context, cluster) = (TestContext::new(GroupConfig::default()), TestCluster::of(&[("orders", 6)]));
+    let mut classics = classic_group(&mut context, &cluster);
+    let mut clients = [Client::new("new", &["orders"])];
+    assert_eq!(clients[0].beat(&mut context, &cluster), ErrorCode::None);
+    assert!(clients[0].epoch.0 > classics[0].generation.0, "the generation goes on as epoch");
+    assert_eq!(classics[0].heartbeat(&mut context), ErrorCode::RebalanceInProgress);
+    context.restart();
+    settle(&mut context, &cluster, &mut classics, &mut clients);
+    assert_eq!(check_owners(&classics, &clients), 6);
+    assert_eq!(classics.each_ref().map(|member| member.owned.len()), [2, 2]);
+    assert_eq!(count(&clients[0].owned), 2);
+    let description = context.describe_consumers();
+    assert_eq!(description.state, ConsumerGroupState::Stable);
+    assert_eq!(description.members.iter().filter(|member| member.speaks_classic).count(), 2);
+}
+
+#[test]
+fn a_group_goes_back_when_its_last_member_of_the_newer_protocol_leaves() {
+    let (mut context, cluster) = (TestContext::new(GroupConfig::default()), TestCluster::of(&[("orders", 6)]));
+    let mut classics = classic_group(&mut context, &cluster);
+    let mut clients = [Client::new("new", &["orders"])];
+    clients[0].beat(&mut context, &cluster);
+    settle(&mut context, &cluster, &mut classics, &mut clients);
+    let epoch = clients[0].epoch;
+    assert_eq!(clients[0].leave(&mut context, &cluster, Epoch::LEAVING), ErrorCode::None);
+
+    assert_eq!(context.ask(Request::ConsumerDescribe("g".into())), Answer::ConsumerDescribe(Err(ErrorCode::GroupIdNotFound)));
+    for member in &classics {
+        assert_eq!(member.heartbeat(&mut context), ErrorCode::RebalanceInProgress);
+    }
+    let joins: Vec<Token> = classics.iter().map(|member| context.request(member.join(&cluster))).collect();
+    for (member, join) in classics.iter_mut().zip(joins) {
+        let answer = context.answer(join).expect("everybody has joined");
+        assert_eq!(member.joined(&answer), ErrorCode::None);
+        assert!(member.generation.0 > epoch.0, "the epoch goes on as generation");
+    }
+    share(&mut context, &mut classics, &[&[0, 1, 2], &[3, 4, 5]]);
+    context.restart();
+    assert_eq!(classics[0].heartbeat(&mut context), ErrorCode::None);
+}
+
+#[test]
+fn a_group_goes_back_when_its_last_member_of_the_newer_protocol_falls_silent() {
+    let (mut context, cluster) = (TestContext::new(GroupConfig::default()), TestCluster::of(&[("orders", 6)]));
+    let mut classics = classic_group(&mut context, &cluster);
+    let mut clients = [Client::new("new", &["orders"])];
+    clients[0].beat(&mut context, &cluster);
+    settle(&mut context, &cluster, &mut classics, &mut clients);
+    for _ in 0..9 {
+        context.advance(5_000);
+        classics.iter().for_each(|member| {
+            member.heartbeat(&mut context);
+        });
+    }
+    let Answer::Describe(Ok(description)) = context.ask(Request::Describe("g".into())) else { panic!("not classic") };
+    assert_eq!(description.state, GroupState::PreparingRebalance);
+}
+
+#[test]
+fn members_that_wait_in_the_classic_group_are_sent_to_the_new_one() {
+    let (mut context, cluster) = (TestContext::new(GroupConfig::default()), TestCluster::of(&[("orders", 6)]));
+    let mut early = Classic::new(1);
+    let join = context.request(early.join(&cluster));
+    let mut client = Client::new("new", &["orders"]);
+    assert_eq!(client.beat(&mut context, &cluster), ErrorCode::None);
+    let Some(Answer::Join(answer)) = context.answer(join) else { panic!("still parked") };
+    assert_eq!(answer.error, ErrorCode::RebalanceInProgress);
+    early.id = answer.member;
+    let answer = context.ask(early.join(&cluster));
+    assert_eq!(early.joined(&answer), ErrorCode::None);
+    let answer = context.ask(early.sync(Vec::new()));
+    assert_eq!(early.synced(&answer), ErrorCode::None);
+    settle(&mut context, &cluster, std::slice::from_mut(&mut early), std::slice::from_mut(&mut client));
+    assert_eq!((early.owned.len(), count(&client.owned)), (3, 3));
+}
+
+#[test]
+fn the_policy_and_the_protocol_decide_whether_a_group_goes_up() {
+    let cluster = TestCluster::of(&[("orders", 6)]);
+    let mut config = GroupConfig::default();
+    config.consumer.migration = MigrationPolicy::Downgrade;
+    let mut context = TestContext::new(config);
+    classic_group(&mut context, &cluster);
+    assert_eq!(Client::new("new", &["orders"]).beat(&mut context, &cluster), ErrorCode::GroupIdNotFound);
+
+    let mut context = TestContext::new(GroupConfig::default());
+    let Request::Join(join) = Classic::new(1).join(&cluster) else { unreachable!() };
+    context.request(Request::Join(Join { protocol_type: "connect".into(), ..join }));
+    assert_eq!(Client::new("new", &["orders"]).beat(&mut context, &cluster), ErrorCode::GroupIdNotFound);
+}
+
+#[test]
+fn change_that_cannot_be_stored_leaves_a_classic_group() {
+    let (mut context, cluster) = (TestContext::new(GroupConfig::default()), TestCluster::of(&[("orders", 6)]));
+    let classics = classic_group(&mut context, &cluster);
+    context.append_error = Some(ErrorCode::NotEnoughReplicas);
+    let mut client = Client::new("new", &["orders"]);
+    assert_eq!(client.beat(&mut context, &cluster), ErrorCode::CoordinatorNotAvailable);
+    context.append_error = None;
+    assert_eq!(classics[0].heartbeat(&mut context), ErrorCode::None);
+    assert_eq!(client.beat(&mut context, &cluster), ErrorCode::None);
+}
+
+#[test]
+fn classic_members_commit_with_their_generation_and_leave_by_their_own_request() {
+    let (mut context, cluster) = (TestContext::new(GroupConfig::default()), TestCluster::of(&[("orders", 6)]));
+    let mut classics = classic_group(&mut context, &cluster);
+    let mut clients = [Client::new("new", &["orders"])];
+    clients[0].beat(&mut context, &cluster);
+    settle(&mut context, &cluster, &mut classics, &mut clients);
+    let mut commit = |generation: i32| {
+        let mut offset = offset_to_commit("orders", 5, 7, "");
+        offset.topic_now = cluster.id("orders").unwrap_or(TopicId::NONE);
+        offset.partition = PartitionIndex(*classics[0].owned.first().expect("owns something"));
+        let (group, member) = ("g".into(), classics[0].id.clone());
+        let (instance, retention_ms, offsets) = (None, None, vec![offset]);
+        let (generation, knows_group_id_not_found) = (Generation(generation), false);
+        let commit =
+            CommitOffsets { group, member, instance, generation, retention_ms, knows_group_id_not_found, offsets };
+        let Answer::CommitOffsets(answer) = context.ask(Request::CommitOffsets(commit)) else { panic!() };
+        answer.error
+    };
+    assert_eq!(commit(classics[0].generation.0), ErrorCode::None);
+    assert_eq!(commit(classics[0].generation.0 + 1), ErrorCode::IllegalGeneration);
+
+    let leaving = |id: &MemberId| LeavingMember { member: id.clone(), instance: None, reason: None };
+    let members = vec![leaving(&classics[0].id), leaving(&clients[0].id), leaving(&classics[0].id)];
+    let Answer::Leave(answer) = context.ask(Request::Leave(Leave { group: "g".into(), members })) else { panic!() };
+    let unknown = ErrorCode::UnknownMemberId;
+    assert_eq!(answer.members.iter().map(|left| left.error).collect::<Vec<_>>(), [ErrorCode::None, unknown, unknown]);
+    settle(&mut context, &cluster, &mut classics[1..], &mut clients);
+    assert_eq!(check_owners(&classics[1..], &clients), 6);
+}
+
+#[test]
+fn classic_member_that_does_not_come_back_is_removed() {
+    let (mut context, cluster) = (TestContext::new(GroupConfig::default()), TestCluster::of(&[("orders", 6)]));
+    let classics = classic_group(&mut context, &cluster);
+    let mut client = Client::new("new", &["orders"]);
+    client.beat(&mut context, &cluster);
+    for _ in 0..8 {
+        context.advance(5_000);
+        client.beat(&mut context, &cluster);
+        classics[0].heartbeat(&mut context); // hears that it should join, and does not
+    }
+    client.beat(&mut context, &cluster);
+    assert_eq!(context.describe_consumers().members.len(), 1, "one was silent, one did not join");
+    assert_eq!(count(&client.owned), 6);
+}
