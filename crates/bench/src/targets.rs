@@ -94,6 +94,11 @@ const REQUESTS: &[Metric] = &[
     metric("rate", Unit::PerSecond, Goal::RatioAtLeastOrClientLimit(2.0)),
     metric("p99", Unit::Microseconds, Goal::None),
 ];
+const COMMITS: &[Metric] = &[
+    metric("cpu", Unit::CpuSecondsPerMillion, Goal::None),
+    metric("rate", Unit::PerSecond, Goal::RatioAtLeastOrClientLimit(1.5)),
+    metric("p99", Unit::Microseconds, Goal::None),
+];
 const FETCH: &[Metric] = &[
     metric("cpu", Unit::CpuSecondsPerGb, Goal::RatioAtMost(1.0)),
     metric("rate", Unit::MegabytesPerSecond, Goal::RatioAtLeast(1.0)),
@@ -142,6 +147,7 @@ pub enum Row {
     Produce3,
     Small,
     Requests,
+    Commits,
     Fetch,
     Lz4,
     Latency,
@@ -155,11 +161,12 @@ pub enum Row {
 
 impl Row {
     /// In the order in which they run.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Produce1,
         Self::Produce3,
         Self::Small,
         Self::Requests,
+        Self::Commits,
         Self::Fetch,
         Self::Lz4,
         Self::Latency,
@@ -177,6 +184,7 @@ impl Row {
             Self::Produce3 => "produce-3",
             Self::Small => "small-records",
             Self::Requests => "small-requests",
+            Self::Commits => "offset-commits",
             Self::Fetch => "fetch",
             Self::Lz4 => "lz4",
             Self::Latency => "latency",
@@ -199,6 +207,7 @@ impl Row {
             Self::Produce3 => "the same from three clients",
             Self::Small => "100-byte records, one client",
             Self::Requests => "requests of one 100-byte record, one in flight on each of 32 connections",
+            Self::Commits => "commits of one offset, one in flight on each of 64 connections, each of its own group",
             Self::Fetch => "one consumer reads 1 KiB records that are in the page cache",
             Self::Lz4 => "1 KiB records of text with lz4 and idempotence, one client",
             Self::Latency => {
@@ -225,6 +234,7 @@ impl Row {
             Self::Produce1 | Self::Produce3 => PRODUCE,
             Self::Small => SMALL,
             Self::Requests => REQUESTS,
+            Self::Commits => COMMITS,
             Self::Fetch => FETCH,
             Self::Lz4 => LZ4,
             Self::Latency => LATENCY,

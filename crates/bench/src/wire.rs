@@ -9,12 +9,11 @@ use anyhow::{Context, Result, bail};
 use bytes::{BufMut, Bytes, BytesMut};
 use twinstream_client::protocol::batch::BatchBuilder;
 use twinstream_client::protocol::frame::{RequestHeader, encode_request_header};
+use twinstream_client::protocol::kafka_protocol::messages::ProduceRequest;
 use twinstream_client::protocol::kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use twinstream_client::protocol::kafka_protocol::messages::{ProduceRequest, ProduceResponse};
-use twinstream_client::protocol::kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use twinstream_client::protocol::kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use twinstream_model::{ErrorCode, PartitionIndex, TopicName};
 
-const PRODUCE_KEY: i16 = 0;
 /// The first version with a flexible layout; later ones say nothing more that matters here, and it takes topics by name.
 const PRODUCE_VERSION: i16 = 9;
 const PRODUCE_TIMEOUT_MS: i32 = 30_000;
@@ -45,12 +44,17 @@ pub fn produce_frame(
     let topic = TopicProduceData::default().with_name(name.into()).with_partition_data(vec![data]);
     let request =
         ProduceRequest::default().with_acks(acks).with_timeout_ms(PRODUCE_TIMEOUT_MS).with_topic_data(vec![topic]);
+    frame(&request, PRODUCE_VERSION)
+}
+
+/// A request, ready to be sent.
+pub fn frame<R: Request + Encodable>(request: &R, version: i16) -> Result<Vec<u8>> {
     let mut head = Vec::new();
     let client_id = Some("load".to_owned());
-    let header = RequestHeader { api_key: PRODUCE_KEY, api_version: PRODUCE_VERSION, correlation_id: 1, client_id };
+    let header = RequestHeader { api_key: R::KEY, api_version: version, correlation_id: 1, client_id };
     encode_request_header(&mut head, &header)?;
     let mut body = BytesMut::new();
-    request.encode(&mut body, PRODUCE_VERSION)?;
+    request.encode(&mut body, version)?;
     let mut frame = BytesMut::with_capacity(4 + head.len() + body.len());
     frame.put_i32(i32::try_from(head.len() + body.len()).context("a frame is smaller than 2 GiB")?);
     frame.extend_from_slice(&head);
@@ -129,16 +133,22 @@ impl Wire {
 
     /// Waits for the answer to a produce request; an error code in it is a [`Refused`].
     pub fn produced(&mut self) -> Result<()> {
-        let size = self.receive()?;
-        // After length and correlation id comes the header's empty list of tagged fields.
-        let mut body = Bytes::copy_from_slice(self.answer.get(9..4 + size).context("an answer is too short")?);
-        let answer = ProduceResponse::decode(&mut body, PRODUCE_VERSION)?;
+        let answer = self.answer::<ProduceRequest>(PRODUCE_VERSION)?;
         for partition in answer.responses.iter().flat_map(|topic| &topic.partition_responses) {
             if partition.error_code != 0 {
                 return Err(Refused { partition: partition.index, code: partition.error_code }.into());
             }
         }
         Ok(())
+    }
+
+    /// Waits for the answer to a request.
+    pub fn answer<R: Request>(&mut self, version: i16) -> Result<R::Response> {
+        let size = self.receive()?;
+        // The length, the correlation id, and in flexible versions the header's empty list of tagged fields.
+        let head = 4 + 4 + usize::from(R::Response::header_version(version) >= 1);
+        let mut body = Bytes::copy_from_slice(self.answer.get(head..4 + size).context("an answer is too short")?);
+        R::Response::decode(&mut body, version)
     }
 
     /// Reads one whole answer, usually with one system call; its size without the length in front.

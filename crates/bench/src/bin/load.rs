@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use twinstream_bench::load::commits::Commits;
 use twinstream_bench::load::fetch::Fetch;
 use twinstream_bench::load::produce::Produce;
 use twinstream_bench::load::requests::Requests;
@@ -23,6 +24,7 @@ use twinstream_model::TopicName;
 ///   load -b 127.0.0.1:9092 --pid $(pidof twinstream) --topic t --keep produce --records 2000000
 ///   load -b 127.0.0.1:9092 --pid $(pidof twinstream) --topic t --keep fetch
 ///   load -b 127.0.0.1:9092 --pid $(pidof twinstream) requests --requests 300000
+///   load -b 127.0.0.1:9092 --pid $(pidof twinstream) commits --commits 300000
 ///   load -b 127.0.0.1:9092 --pid $(pidof twinstream) trickle --rate 1000 --seconds 20
 ///
 /// Without --topic a topic with 6 partitions is made, and deleted at the end. A topic that is named is made if it is not
@@ -81,6 +83,18 @@ enum Mode {
         size: usize,
         #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
         acks: i16,
+    },
+    /// Offset commits, one in flight on each connection, which is the only one of its group.
+    Commits {
+        #[arg(long, default_value_t = 200_000)]
+        commits: u64,
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+        /// That each commit names.
+        #[arg(long = "each", default_value_t = 1)]
+        partitions: usize,
     },
     /// Records at a steady rate; how long each took from when it was due, in microseconds.
     Trickle {
@@ -176,7 +190,7 @@ impl Mode {
             Self::Produce(produce) => produce.settings(),
             // As librdkafka has it by default: the client must not be the limit.
             Self::Fetch { .. } => vec![("check.crcs", "false".to_owned())],
-            Self::Requests { .. } => Vec::new(),
+            Self::Requests { .. } | Self::Commits { .. } => Vec::new(),
             Self::Trickle { acks, .. } => vec![
                 ("acks", acks.clone()),
                 ("enable.idempotence", "false".to_owned()),
@@ -218,6 +232,10 @@ fn load(mode: &Mode, target: &Target, pids: &[u32]) -> Result<Run> {
         Mode::Requests { requests, connections, threads, size, acks } => {
             let (requests, connections, threads) = (*requests, *connections, *threads);
             Requests { requests, connections, threads, size: *size, acks: *acks }.run(target, pids)
+        }
+        Mode::Commits { commits, connections, threads, partitions } => {
+            let (commits, connections, threads) = (*commits, *connections, *threads);
+            Commits { commits, connections, threads, partitions: *partitions }.run(target, pids)
         }
         Mode::Trickle { rate, seconds, size, no_consumer, on_orders, .. } => {
             let (per_second, seconds, size) = (*rate, *seconds, *size);

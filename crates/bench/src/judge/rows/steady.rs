@@ -41,6 +41,10 @@ fn plan(row: Row, options: &Options) -> Plan {
             let requests = options.scaled(200_000.0, 2_000.0).to_string();
             base(strings(["requests", "--requests", &requests]))
         }
+        Row::Commits => {
+            let commits = options.scaled(200_000.0, 2_000.0).to_string();
+            Plan { ceiling: false, ..base(strings(["commits", "--commits", &commits])) }
+        }
         Row::Fetch => Plan {
             topic: Topic::kept(READ_TOPIC),
             fill: Some(produce(kib, &[])),
@@ -120,7 +124,7 @@ fn values(row: Row, run: &Run) -> Result<Vec<f64>> {
     let cpu = run.took.brokers.as_ref().context("processor time of the brokers")?.cpu_seconds;
     Ok(match row {
         Row::Small => vec![cpu / run.million_records(), run.records_per_second()],
-        Row::Requests => {
+        Row::Requests | Row::Commits => {
             let latency = run.acknowledged.context("latencies of requests")?;
             vec![cpu / run.million_records(), run.records_per_second(), latency.p99]
         }

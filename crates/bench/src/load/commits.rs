@@ -1,0 +1,105 @@
+//! Offset commits of many groups, one request in flight on each connection, over plain sockets.
+//!
+//! Each connection commits for a group of its own, which has no members, so that nothing but committing is measured. It
+//! talks to the group's coordinator as consumers do.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+use twinstream_client::protocol::kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use twinstream_client::protocol::kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest};
+use twinstream_client::protocol::kafka_protocol::protocol::StrBytes;
+use twinstream_model::{ErrorCode, TopicName};
+
+use super::lanes::{Lane, drive};
+use super::topics::Topics;
+use super::{Run, Target};
+use crate::stats::Latency;
+use crate::wire::{Wire, frame};
+
+const COORDINATOR_WITHIN: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
+/// The last version that asks for one coordinator and is not flexible.
+const FIND_VERSION: i16 = 2;
+const COMMIT_VERSION: i16 = 8;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Commits {
+    pub commits: u64,
+    /// Each is the only one of a group.
+    pub connections: usize,
+    /// Connections are dealt out among so many threads.
+    pub threads: usize,
+    /// Of each commit: it names so many partitions of the topic, or all of them.
+    pub partitions: usize,
+}
+
+impl Commits {
+    pub fn run(&self, target: &Target, brokers: &[u32]) -> Result<Run> {
+        let leaders = Topics::connect(&target.settings)?.leaders(&target.topic, 1)?;
+        let partitions = self.partitions.clamp(1, leaders.len());
+        let lane = |number: usize| lane(&leaders[0], &format!("load-{number}"), &target.topic, partitions);
+        let lanes = (0..self.connections.max(1)).map(lane).collect::<Result<Vec<Lane>>>()?;
+        let (latencies, took) = drive(lanes, self.threads, self.commits, brokers)?;
+        let records = latencies.len() as u64;
+        let bytes = records * (partitions * size_of::<i64>()) as u64;
+        Ok(Run { records, bytes, took, acknowledged: Latency::of(latencies), end_to_end: None, sent: None })
+    }
+}
+
+/// A connection to the coordinator of a group, which has taken a first commit.
+fn lane(bootstrap: &str, group: &str, topic: &TopicName, partitions: usize) -> Result<Lane> {
+    let commit = frame(&commit(group, topic, partitions), COMMIT_VERSION)?;
+    let deadline = Instant::now() + COORDINATOR_WITHIN;
+    loop {
+        match try_lane(bootstrap, group, &commit) {
+            Ok(wire) => return Ok(Lane::new(wire, commit, committed)),
+            Err(error) if Instant::now() >= deadline => {
+                return Err(error.context(format!("group {group} has no coordinator within {COORDINATOR_WITHIN:?}")));
+            }
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    }
+}
+
+fn try_lane(bootstrap: &str, group: &str, commit: &[u8]) -> Result<Wire> {
+    let mut any = Wire::connect(bootstrap, COORDINATOR_WITHIN)?;
+    let find = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
+    any.send(&frame(&find, FIND_VERSION)?)?;
+    let found = any.answer::<FindCoordinatorRequest>(FIND_VERSION)?;
+    refused(found.error_code)?;
+    let address = format!("{}:{}", found.host.as_str(), found.port);
+    let mut wire = Wire::connect(&address, COORDINATOR_WITHIN)?;
+    wire.send(commit)?;
+    committed(&mut wire)?;
+    Ok(wire)
+}
+
+fn commit(group: &str, topic: &TopicName, partitions: usize) -> OffsetCommitRequest {
+    let partition = |index: usize| {
+        OffsetCommitRequestPartition::default().with_partition_index(index as i32).with_committed_offset(1_000)
+    };
+    let name = StrBytes::from_string(topic.as_str().to_owned());
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(name.into())
+        .with_partitions((0..partitions).map(partition).collect());
+    OffsetCommitRequest::default()
+        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic])
+}
+
+fn committed(wire: &mut Wire) -> Result<()> {
+    let answer = wire.answer::<OffsetCommitRequest>(COMMIT_VERSION)?;
+    answer.topics.iter().flat_map(|topic| &topic.partitions).try_for_each(|partition| refused(partition.error_code))
+}
+
+fn refused(code: i16) -> Result<()> {
+    match ErrorCode::from_code(code) {
+        Some(ErrorCode::None) => Ok(()),
+        Some(error) => bail!("the coordinator says {}", error.name()),
+        None => Err(anyhow!("error code {code} is not known")),
+    }
+}
