@@ -101,12 +101,7 @@ async fn ask_here(broker: &Broker, question: &Question) -> Result<Refusals, Erro
     }
 }
 
-async fn ask_there(
-    broker: &Broker,
-    image: &Image,
-    node: NodeId,
-    question: &Question,
-) -> Result<Refusals, ErrorCode> {
+async fn ask_there(broker: &Broker, image: &Image, node: NodeId, question: &Question) -> Result<Refusals, ErrorCode> {
     let answer = broker.calls.ask(&broker.settings, image, node, &to_request(question), VERSION).await;
     let answer = answer.map_err(|error| {
         tracing::warn!(node = node.0, %error, "transaction coordinator did not answer");

@@ -25,8 +25,8 @@ use twinstream_protocol::batch::{BatchHeader, NO_SEQUENCE, NO_TIMESTAMP, add_seq
 use crate::transactions::{Completed, Marker, Step};
 use crate::{AppendError, LogError, MarkerEpoch, Origin};
 
-pub(crate) use verification::{Verification, Verifications};
 pub use verification::{Applicant, VerificationGuard};
+pub(crate) use verification::{Verification, Verifications};
 
 /// Batches that a producer may have in flight, so also the repetitions that can reach us.
 const BATCHES_REMEMBERED: usize = 5;

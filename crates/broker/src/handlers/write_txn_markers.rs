@@ -206,7 +206,8 @@ fn topics(ctx: &RequestContext, partitions: BTreeMap<Place, ErrorCode>) -> Vec<W
             let name = WireTopicName(StrBytes::from_string(name));
             topics.push(WritableTxnMarkerTopicResult::default().with_name(name));
         }
-        let result = WritableTxnMarkerPartitionResult::default().with_partition_index(index).with_error_code(code.code());
+        let result =
+            WritableTxnMarkerPartitionResult::default().with_partition_index(index).with_error_code(code.code());
         if let Some(topic) = topics.last_mut() {
             topic.partitions.push(result);
         }

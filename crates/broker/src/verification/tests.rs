@@ -48,11 +48,8 @@ fn partition_without_an_answer_is_not_verified() {
     let refusals = refusals_of(&question, &answer).unwrap();
     assert_eq!(
         refusals,
-        [
-            (partition("a", 2), ErrorCode::UnknownServerError),
-            (partition("b", 1), ErrorCode::TransactionAbortable)
-        ]
-        .into()
+        [(partition("a", 2), ErrorCode::UnknownServerError), (partition("b", 1), ErrorCode::TransactionAbortable)]
+            .into()
     );
     let stranger = self::answer(&[("c", 0, ErrorCode::InvalidTxnState)]);
     assert!(!refusals_of(&question, &stranger).unwrap().contains_key(&partition("c", 0)));

@@ -213,12 +213,8 @@ fn transaction_begins_with_its_guard_only_and_goes_on_without() {
     let mut producers = Producers::default();
     let mut waiting = Verifications::default();
     let first = in_transaction(batch(1, 0, 0, 2, 0));
-    let applicant = |epoch| Applicant {
-        producer_id: ProducerId(1),
-        epoch: ProducerEpoch(epoch),
-        base_sequence: 0,
-        adds: false,
-    };
+    let applicant =
+        |epoch| Applicant { producer_id: ProducerId(1), epoch: ProducerEpoch(epoch), base_sequence: 0, adds: false };
     assert!(matches!(check(&producers, &first), Err(AppendError::NotInTransaction { .. })));
     assert_eq!(producers.check(&first, Origin::Unverified, None).unwrap(), None);
     let guard = waiting.begin(&applicant(0), 0);
@@ -290,7 +286,10 @@ fn epoch_after_a_marker_begins_at_sequence_zero() {
 fn producer_with_an_open_transaction_outlives_its_time() {
     let mut producers = after(&[in_transaction(batch(1, 0, 0, 1, 0)), batch(2, 0, 0, 1, 1)]);
     producers.expire(i64::MAX);
-    assert_eq!(producers.active().iter().map(|active| (active.id.0, active.open_since)).collect::<Vec<_>>(), [(1, Some(Offset(0)))]);
+    assert_eq!(
+        producers.active().iter().map(|active| (active.id.0, active.open_since)).collect::<Vec<_>>(),
+        [(1, Some(Offset(0)))]
+    );
     producers.replay(&ending(1, 0), end(0));
     producers.expire(i64::MAX);
     assert_eq!(producers.len(), 0);

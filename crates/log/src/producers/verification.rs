@@ -81,9 +81,8 @@ impl Verifications {
         if !header.attributes.is_transactional() {
             return;
         }
-        let is_of_next = |entry: &Verification| {
-            entry.adds && header.attributes.is_control() && header.producer_epoch == entry.epoch
-        };
+        let is_of_next =
+            |entry: &Verification| entry.adds && header.attributes.is_control() && header.producer_epoch == entry.epoch;
         if !self.get(header.producer_id).is_some_and(is_of_next) {
             self.entries.remove(&header.producer_id);
         }

@@ -7,8 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use twinstream_log::{
     AppendError, Applicant, CleanerLimits, CleanupPolicy, FlushMark, FullSpeed, LastStop, LogConfig, LogMetrics,
-    MarkerEpoch, Opening, Origin, PartitionLog,
-    ReadError,
+    MarkerEpoch, Opening, Origin, PartitionLog, ReadError,
 };
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicId};
 use twinstream_protocol::batch::{BatchBuilder, BatchMut, BatchView, ProducerStamp, batches};

@@ -16,7 +16,10 @@ fn marker_is_a_control_batch_as_kafka_writes_it() {
     view.check_crc().unwrap();
     let header = view.header();
     assert!(header.attributes.is_control() && header.attributes.is_transactional());
-    assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (ProducerId(9), ProducerEpoch(4), -1));
+    assert_eq!(
+        (header.producer_id, header.producer_epoch, header.base_sequence),
+        (ProducerId(9), ProducerEpoch(4), -1)
+    );
     let records = view.records(1 << 10).unwrap();
     let record = records.iter().next().unwrap().unwrap();
     assert_eq!((record.key, record.value), (Some(&[0, 0, 0, 1][..]), Some(&[0, 0, 0, 0, 0, 77][..])));
