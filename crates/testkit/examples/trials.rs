@@ -1,13 +1,15 @@
-//! What `cargo xtask faults` and `cargo xtask judge failover` start: trials on clusters of real processes.
+//! What `cargo xtask faults` and `cargo xtask judge` start: trials on clusters of real processes.
 //!
-//! `trials faults SEED MINUTES [SCENARIO]` and `trials failover PARTS KILLS RESTARTS SUBJECTS`; xtask has the names and
-//! the defaults. A program of its own, because xtask knows none of our crates.
+//! `trials faults SEED MINUTES [SCENARIO]`, `trials failover PARTS KILLS RESTARTS SUBJECTS` and `trials librdkafka SOURCES
+//! PROTOCOLS SUBJECTS JOBS PATIENCE [TESTS]`; xtask has the names and the defaults. A program of its own, because xtask
+//! knows none of our crates.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use twinstream_testkit::faults::judge::{self, Options, Part};
 use twinstream_testkit::faults::{Dice, SCENARIOS, Scenario, by_name};
+use twinstream_testkit::suites::librdkafka::{self, Protocol};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -22,7 +24,19 @@ async fn main() -> ExitCode {
             let (with_ours, with_kafka) = (subjects.contains("ours"), subjects.contains("kafka"));
             judge::run(&Options { parts, kills, restarts, with_ours, with_kafka }).await
         }
-        _ => panic!("start it as `cargo xtask faults` or `cargo xtask judge failover`"),
+        ["librdkafka", sources, protocols, subjects, jobs, patience, ref only @ ..] => {
+            let options = librdkafka::Options {
+                sources: sources.into(),
+                protocols: protocols.split(',').map(protocol).collect(),
+                with_ours: subjects.contains("ours"),
+                with_kafka: subjects.contains("kafka"),
+                only: only.iter().map(|name| (*name).to_owned()).collect(),
+                jobs: number(jobs) as usize,
+                patience: number(patience) as f64,
+            };
+            librdkafka::run(&options).await
+        }
+        _ => panic!("start it as `cargo xtask faults` or `cargo xtask judge`"),
     };
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -34,6 +48,11 @@ fn number(text: &str) -> u64 {
 fn part(name: &str) -> Part {
     let found = Part::ALL.into_iter().find(|part| part.name() == name);
     found.unwrap_or_else(|| panic!("no part `{name}`; there are {}", Part::ALL.map(Part::name).join(", ")))
+}
+
+fn protocol(name: &str) -> Protocol {
+    let found = Protocol::ALL.into_iter().find(|protocol| protocol.name() == name);
+    found.unwrap_or_else(|| panic!("no protocol `{name}`; there are {}", Protocol::ALL.map(Protocol::name).join(", ")))
 }
 
 /// One scenario after the other until the time is over, at least one; the first one that fails ends it.

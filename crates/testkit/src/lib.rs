@@ -28,6 +28,7 @@ mod process; // a child that dies with the test
 pub mod records; // produce, read back, compare
 mod rest; // JSON over HTTP
 mod server; // one server process: kill, stop, restart
+pub mod suites; // other people's tests, on both sides
 mod wait; // wait_until
 
 pub use binary::twinstream;

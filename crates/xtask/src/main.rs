@@ -7,7 +7,8 @@
 //! kcat). Where its prerequisite is missing the test says so through the file named by `TWINSTREAM_JUDGES_FILE` and
 //! fails; `xtask` counts it as skipped and lists what to install, unless `CI=true`, where it stays a failure.
 //!
-//! `faults` and `judge failover` run for longer than CI would wait: clusters of real processes that are broken on purpose.
+//! `faults`, `judge failover` and `judge librdkafka` run for longer than CI would wait: clusters of real processes that are
+//! broken on purpose, and a suite of tests that somebody else wrote for Kafka.
 //! A short selection of the faults is a test of the cli. `bench broker` measures a release build against the targets; what
 //! is measured inside one process are the `benches/` of single crates (`cargo bench -p twinstream-log`).
 //!

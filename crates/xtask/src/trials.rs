@@ -1,16 +1,18 @@
-//! `cargo xtask faults` and `cargo xtask judge failover`: builds the binary under test, then starts testkit's program
-//! `trials`, which knows the scenarios and the judge. Nothing is decided here but names and defaults.
+//! `cargo xtask faults` and `cargo xtask judge`: builds the binary under test, then starts testkit's program `trials`, which
+//! knows the scenarios and the judges. Nothing is decided here but names and defaults.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use crate::command::{cargo, say};
+use crate::command::{cargo, say, source_folder};
 
 /// Tells testkit which binary to try.
 const VARIABLE: &str = "TWINSTREAM_BIN";
 const MINUTES: u64 = 10;
+/// The package that brings librdkafka.
+const SOURCES_OF: &str = "rdkafka-sys";
 
 #[derive(Args)]
 pub(crate) struct Faults {
@@ -31,6 +33,8 @@ pub(crate) struct Faults {
 pub(crate) enum Judge {
     /// How long writers wait when brokers die or hang, and whether anything is lost.
     Failover(Failover),
+    /// librdkafka's own test suite against our brokers and Apache Kafka's, held against the lists of the repository.
+    Librdkafka(Librdkafka),
 }
 
 #[derive(Args)]
@@ -47,6 +51,27 @@ pub(crate) struct Failover {
     /// Whom to measure.
     #[arg(long, value_delimiter = ',', default_value = "ours,kafka")]
     of: Vec<String>,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+#[derive(Args)]
+pub(crate) struct Librdkafka {
+    /// How members of groups talk to the coordinator: classic, consumer.
+    #[arg(long, value_delimiter = ',', default_value = "classic,consumer")]
+    protocols: Vec<String>,
+    /// Whose brokers.
+    #[arg(long, value_delimiter = ',', default_value = "ours,kafka")]
+    of: Vec<String>,
+    /// Only tests whose names begin so, as 0081 or 0045,0113; otherwise all.
+    #[arg(long, value_delimiter = ',')]
+    tests: Vec<String>,
+    /// How many run at the same time.
+    #[arg(long, default_value_t = 4)]
+    jobs: u64,
+    /// By what the suite multiplies its time limits.
+    #[arg(long, default_value_t = 2)]
+    patience: u64,
     #[command(flatten)]
     subject: Subject,
 }
@@ -75,15 +100,39 @@ impl Faults {
 
 impl Judge {
     pub(crate) fn run(&self, root: &Path) -> Result<bool> {
-        let Self::Failover(failover) = self;
+        match self {
+            Self::Failover(failover) => failover.run(root),
+            Self::Librdkafka(librdkafka) => librdkafka.run(root),
+        }
+    }
+}
+
+impl Failover {
+    fn run(&self, root: &Path) -> Result<bool> {
         let arguments = [
             "failover".to_owned(),
-            failover.parts.join(","),
-            failover.kills.to_string(),
-            failover.restarts.to_string(),
-            failover.of.join(","),
+            self.parts.join(","),
+            self.kills.to_string(),
+            self.restarts.to_string(),
+            self.of.join(","),
         ];
-        failover.subject.trials(root, &arguments)
+        self.subject.trials(root, &arguments)
+    }
+}
+
+impl Librdkafka {
+    fn run(&self, root: &Path) -> Result<bool> {
+        let sources = source_folder(root, SOURCES_OF)?.join("librdkafka");
+        let mut arguments = vec![
+            "librdkafka".to_owned(),
+            sources.display().to_string(),
+            self.protocols.join(","),
+            self.of.join(","),
+            self.jobs.to_string(),
+            self.patience.to_string(),
+        ];
+        arguments.extend(self.tests.iter().cloned());
+        self.subject.trials(root, &arguments)
     }
 }
 

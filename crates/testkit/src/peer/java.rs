@@ -73,7 +73,7 @@ fn parse_version(text: &str) -> Option<u32> {
 }
 
 /// FNV-1a: a new pin is a new folder.
-fn fingerprint(text: &str) -> u32 {
+pub(super) fn fingerprint(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 

@@ -1,5 +1,6 @@
 //! Apache Kafka: its tools, and clusters of its brokers.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -80,7 +81,19 @@ impl Kafka {
         stdout
     }
 
-    /// Starts a KRaft cluster of Kafka's own brokers.
+    /// Writes a program, by class, as a script that can be started without us.
+    pub fn write_script(&self, file: &Path, class: &str) {
+        let command = self.command(class, &[]);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        // In single quotes nothing has a meaning to a shell but the quote itself.
+        let words = words.map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")));
+        let text = format!("#!/bin/sh\nexec {} \"$@\"\n", words.collect::<Vec<_>>().join(" "));
+        std::fs::write(file, text).unwrap_or_else(|error| panic!("write {}: {error}", file.display()));
+        let may_run = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(file, may_run).unwrap_or_else(|error| panic!("chmod {}: {error}", file.display()));
+    }
+
+    /// Starts a KRaft cluster of Kafka's own brokers; `{id}` in a value stands for the node id.
     pub async fn cluster(&self, brokers: usize, settings: &[(&str, &str)]) -> KafkaCluster {
         KafkaCluster::start(self, brokers, settings).await
     }
@@ -92,13 +105,41 @@ impl Kafka {
         self
     }
 
+    pub(super) fn java_binary(&self) -> &Path {
+        &self.java
+    }
+
+    pub(super) fn class_path(&self) -> String {
+        format!("{}/*", self.libs.display())
+    }
+
+    /// A class of ours in this folder that uses Kafka's.
+    pub(super) fn command_beside(&self, folder: &Path, class: &str) -> Command {
+        self.java_of(
+            &format!("{}:{}", folder.display(), self.class_path()),
+            ["-Xmx384m"].into_iter().chain(SMALL),
+            class,
+            &[],
+        )
+    }
+
     fn java<'a>(&self, options: impl IntoIterator<Item = &'a str>, class: &str, arguments: &[&str]) -> Command {
+        self.java_of(&self.class_path(), options, class, arguments)
+    }
+
+    fn java_of<'a>(
+        &self,
+        class_path: &str,
+        options: impl IntoIterator<Item = &'a str>,
+        class: &str,
+        arguments: &[&str],
+    ) -> Command {
         let log4j = self.libs.with_file_name("log4j2.xml");
         if !log4j.exists() {
             std::fs::write(&log4j, LOG4J).unwrap_or_else(|error| panic!("write {}: {error}", log4j.display()));
         }
         let mut command = Command::new(&self.java);
-        command.args(options).arg("-cp").arg(format!("{}/*", self.libs.display()));
+        command.args(options).args(["-cp", class_path]);
         command.arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
         command.arg(class).args(arguments).stdin(Stdio::null());
         die_with_test(&mut command);
@@ -229,7 +270,7 @@ fn properties(home: &Path, ports: &[u16], controllers: &[u16], index: usize, mor
         home.join("data").display(),
     );
     for (name, value) in more {
-        text.push_str(&format!("{name}={value}\n"));
+        text.push_str(&format!("{name}={}\n", value.replace("{id}", &(index + 1).to_string())));
     }
     text
 }

@@ -12,7 +12,9 @@
 mod cache;
 mod java;
 mod kafka;
+mod kafka_tools;
 mod kcat;
+mod librdkafka;
 mod open_search;
 mod python;
 
@@ -20,7 +22,9 @@ use std::fs::OpenOptions;
 use std::io::Write;
 
 pub use kafka::{Kafka, KafkaCluster, kafka};
+pub use kafka_tools::{KafkaTools, Printed};
 pub use kcat::{Kcat, kcat};
+pub use librdkafka::{LibrdkafkaTest, LibrdkafkaTests, librdkafka_tests};
 pub use open_search::{OpenSearch, OpenSearchNode, open_search};
 pub use python::{Python, python};
 

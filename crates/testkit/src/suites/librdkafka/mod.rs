@@ -1,0 +1,253 @@
+//! librdkafka's own test suite: what the C client and all that stand on it (Python, Go, .NET, PHP, ...) expect of brokers.
+//!
+//! Picture: for each group protocol, three brokers of ours and then three of Apache Kafka's, set up as the suite's own
+//! scenarios want it (four partitions and three replicas by default, one rack a broker, topics made on first use); tests
+//! of the scenario `noautocreate` on brokers without that. Every test that needs a broker runs, a few processes at a
+//! time. What did not end as its line in `judges/librdkafka/PROTOCOL.txt` says runs once more, alone: the suite has time
+//! limits, and the machine has other things to do.
+//!
+//! Invariants: no test is left out by us; one that leaves itself out, or fails, has a reason in the list, and one that
+//! passes at Kafka does not hide behind a skip.
+
+mod run; // processes and what they print
+
+use std::path::PathBuf;
+
+use run::{Course, Outcomes};
+
+use super::list::{List, Outcome, Verdict};
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::faults::Subject;
+use crate::folder::Folder;
+use crate::peer::{self, Kafka, LibrdkafkaTest, LibrdkafkaTests};
+
+const BROKERS: usize = 3;
+const TOPIC_COMMAND: &str = "org.apache.kafka.tools.TopicCommand";
+const ACL_COMMAND: &str = "org.apache.kafka.tools.AclCommand";
+
+/// By which members of groups talk to the coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Classic,
+    /// KIP-848.
+    Consumer,
+}
+
+impl Protocol {
+    pub const ALL: [Self; 2] = [Self::Classic, Self::Consumer];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
+
+    fn list(self) -> List {
+        List::parse(match self {
+            Self::Classic => include_str!("../../../judges/librdkafka/classic.txt"),
+            Self::Consumer => include_str!("../../../judges/librdkafka/consumer.txt"),
+        })
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder `librdkafka` of the crate `rdkafka-sys`.
+    pub sources: PathBuf,
+    pub protocols: Vec<Protocol>,
+    pub with_ours: bool,
+    pub with_kafka: bool,
+    /// Only tests whose name begins with one of these; all if there is none.
+    pub only: Vec<String>,
+    /// How many run at the same time.
+    pub jobs: usize,
+    /// By what the suite multiplies its time limits.
+    pub patience: f64,
+}
+
+/// Runs the suite and prints what is to be said; whether ours did what the lists say.
+pub async fn run(options: &Options) -> bool {
+    let suite = peer::librdkafka_tests(&options.sources);
+    let kafka = peer::kafka();
+    let folder = Folder::new();
+    let mut good = true;
+    for protocol in &options.protocols {
+        let judge = Judge { options, suite: &suite, kafka: &kafka, folder: &folder, protocol: *protocol };
+        good &= judge.run().await;
+    }
+    if !good {
+        folder.keep();
+    }
+    good
+}
+
+/// One protocol on both sides.
+struct Judge<'a> {
+    options: &'a Options,
+    suite: &'a LibrdkafkaTests,
+    kafka: &'a Kafka,
+    folder: &'a Folder,
+    protocol: Protocol,
+}
+
+/// Whose brokers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Ours,
+    Kafka,
+}
+
+impl Judge<'_> {
+    async fn run(&self) -> bool {
+        let ours = if self.options.with_ours { Some(self.side(Side::Ours).await) } else { None };
+        let kafka = if self.options.with_kafka { Some(self.side(Side::Kafka).await) } else { None };
+        self.report(ours.as_ref(), kafka.as_ref())
+    }
+
+    /// Tests that need a broker and that the suite runs unasked.
+    fn tests(&self) -> Vec<&LibrdkafkaTest> {
+        let only = &self.options.only;
+        let is_chosen =
+            |test: &&LibrdkafkaTest| only.is_empty() || only.iter().any(|start| test.name.starts_with(start));
+        self.suite.tests.iter().filter(|test| !test.is_local && !test.is_left_out).filter(is_chosen).collect()
+    }
+
+    async fn side(&self, side: Side) -> Outcomes {
+        let mut outcomes = Outcomes::new();
+        for auto_create in [true, false] {
+            let tests: Vec<&str> = self
+                .tests()
+                .into_iter()
+                .filter(|test| test.without_auto_create != auto_create)
+                .map(|test| test.name.as_str())
+                .collect();
+            if !tests.is_empty() {
+                outcomes.extend(self.scenario(side, auto_create, &tests).await);
+            }
+        }
+        outcomes
+    }
+
+    async fn scenario(&self, side: Side, auto_create: bool, tests: &[&str]) -> Outcomes {
+        let scenario = if auto_create { "default" } else { "noautocreate" };
+        let cluster = self.cluster(side, auto_create).await;
+        let bootstrap = cluster.bootstrap();
+        eprintln!("{}, {} protocol, scenario {scenario}:", cluster.name(), self.protocol.name());
+        let course = Course {
+            suite: self.suite,
+            bootstrap: &bootstrap,
+            protocol: self.protocol,
+            scenario,
+            scripts: &self.scripts(),
+            folder: self.folder.sub(&format!("{}-{side:?}-{scenario}", self.protocol.name())),
+            patience: self.options.patience,
+        };
+        tokio::task::block_in_place(|| {
+            let mut outcomes = course.run(tests, self.options.jobs);
+            let again: Vec<&str> = tests.iter().copied().filter(|name| self.is_odd(name, side, &outcomes)).collect();
+            if !again.is_empty() {
+                eprintln!("  once more, alone:");
+                outcomes.extend(course.run(&again, 1));
+            }
+            outcomes
+        })
+    }
+
+    /// Whether a test ended otherwise than is to be expected, and so should have a second try.
+    fn is_odd(&self, name: &str, side: Side, outcomes: &Outcomes) -> bool {
+        let Some(outcome) = outcomes.get(name) else { return false };
+        match side {
+            Side::Ours => {
+                let is_wrong = matches!(self.protocol.list().judge(name, outcome, None), Verdict::Wrong(_));
+                is_wrong && *outcome != Outcome::Passed
+            }
+            Side::Kafka => matches!(outcome, Outcome::Failed(_)),
+        }
+    }
+
+    /// What the suite's own scenarios ask for.
+    async fn cluster(&self, side: Side, auto_create: bool) -> Subject {
+        let settings = [
+            ("num.partitions", "4"),
+            ("default.replication.factor", "3"),
+            ("auto.create.topics.enable", if auto_create { "true" } else { "false" }),
+            ("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector"),
+        ];
+        match side {
+            Side::Ours => {
+                let mut options = ClusterOptions::replicated().set("min.insync.replicas", "1");
+                for (name, value) in settings {
+                    options = options.set(name, value);
+                }
+                for id in 1..=BROKERS {
+                    options = options.set_on(id, "broker.rack", format!("RACK{id}"));
+                }
+                Subject::Ours(Cluster::start_with(BROKERS, options).await)
+            }
+            Side::Kafka => {
+                let settings = [&settings[..], &[("broker.rack", "RACK{id}")]].concat();
+                Subject::Kafka(self.kafka.cluster(BROKERS, &settings).await)
+            }
+        }
+    }
+
+    /// A folder with Kafka's scripts as far as tests call them.
+    fn scripts(&self) -> PathBuf {
+        let scripts = self.folder.sub("kafka");
+        let bin = self.folder.sub("kafka/bin");
+        for (name, class) in [("kafka-topics.sh", TOPIC_COMMAND), ("kafka-acls.sh", ACL_COMMAND)] {
+            self.kafka.write_script(&bin.join(name), class);
+        }
+        scripts
+    }
+
+    fn report(&self, ours: Option<&Outcomes>, kafka: Option<&Outcomes>) -> bool {
+        let list = self.protocol.list();
+        let mut complaints = Vec::new();
+        let mut better = Vec::new();
+        eprintln!("\nlibrdkafka's tests, {} protocol, that did not pass on both sides:", self.protocol.name());
+        for test in self.tests() {
+            let name = test.name.as_str();
+            let (here, there) = (ours.and_then(|all| all.get(name)), kafka.and_then(|all| all.get(name)));
+            if here.into_iter().chain(there).any(|outcome| *outcome != Outcome::Passed) {
+                self.print_row(name, here, there, &list);
+            }
+            match here.map(|here| list.judge(name, here, there)) {
+                Some(Verdict::Wrong(text)) => complaints.push(format!("{name} {text}")),
+                Some(Verdict::Better) => better.push(name),
+                Some(Verdict::Expected) | None => {}
+            }
+        }
+        let known: Vec<&str> = self.suite.tests.iter().map(|test| test.name.as_str()).collect();
+        complaints
+            .extend(list.unknown(&known).into_iter().map(|name| format!("{name} is in the list, not in the suite")));
+        for (who, outcomes) in [("Twinstream", ours), ("Apache Kafka 4.3.1", kafka)] {
+            if let Some(outcomes) = outcomes {
+                eprintln!("{who}, {} protocol: {}", self.protocol.name(), counts(outcomes));
+            }
+        }
+        if !better.is_empty() {
+            eprintln!("better than the list says, take their reasons away: {}", better.join(", "));
+        }
+        for complaint in &complaints {
+            eprintln!("FAILED {complaint}");
+        }
+        complaints.is_empty()
+    }
+
+    fn print_row(&self, name: &str, ours: Option<&Outcome>, kafka: Option<&Outcome>, list: &List) {
+        let text = |outcome: Option<&Outcome>| outcome.map_or_else(|| "-".to_owned(), Outcome::to_string);
+        eprintln!("  {name}\n    Twinstream: {}\n    Kafka:      {}", text(ours), text(kafka));
+        if let Some(expectation) = list.of(name) {
+            eprintln!("    list:       {expectation}");
+        }
+    }
+}
+
+fn counts(outcomes: &Outcomes) -> String {
+    let count = |is: fn(&Outcome) -> bool| outcomes.values().filter(|outcome| is(outcome)).count();
+    let passed = count(|outcome| matches!(outcome, Outcome::Passed));
+    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+    format!("{passed} passed, {failed} failed, {} skipped", outcomes.len() - passed - failed)
+}
