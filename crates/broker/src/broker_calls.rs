@@ -108,9 +108,9 @@ impl BrokerCalls {
 
     fn drawer(&self, node: NodeId) -> Arc<Drawer> {
         let mut drawers = self.drawers.lock();
-        let drawer = drawers.entry(node).or_insert_with(|| {
-            Arc::new(Drawer { free: Semaphore::new(CONNECTIONS_MAX), idle: Mutex::default() })
-        });
+        let drawer = drawers
+            .entry(node)
+            .or_insert_with(|| Arc::new(Drawer { free: Semaphore::new(CONNECTIONS_MAX), idle: Mutex::default() }));
         Arc::clone(drawer)
     }
 }

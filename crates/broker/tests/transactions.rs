@@ -199,7 +199,10 @@ async fn second_protocol_adds_by_producing_and_goes_on_with_the_next_epoch() {
     for value in ["a", "b", "c"] {
         assert_eq!(write_v2(&mut client, "t", producer, 0, value).await, NONE);
         let ended = end(&mut client, "t", producer, value != "b", END_V2).await;
-        assert_eq!((ended.error_code, ended.producer_id.0, ended.producer_epoch), (NONE, producer.id, producer.epoch + 1));
+        assert_eq!(
+            (ended.error_code, ended.producer_id.0, ended.producer_epoch),
+            (NONE, producer.id, producer.epoch + 1)
+        );
         let repeated = end(&mut client, "t", producer, value != "b", END_V2).await;
         assert_eq!((repeated.error_code, repeated.producer_epoch), (NONE, producer.epoch + 1));
         producer.epoch = ended.producer_epoch;
@@ -226,7 +229,8 @@ async fn new_producer_fences_the_old_one_and_aborts_what_it_left() {
     let late = transactional(old.id, old.epoch, 1, &["late"]);
     let late = produce_with_version(&mut client, PRODUCE_V1, "t", "orders", 0, late).await;
     assert_eq!(late.error_code, ErrorCode::InvalidProducerEpoch as i16);
-    wait_until("the lost record is aborted", async || read_committed(&mut client, "orders", 0).await == (2, vec![])).await;
+    wait_until("the lost record is aborted", async || read_committed(&mut client, "orders", 0).await == (2, vec![]))
+        .await;
     broker.stop().await.unwrap();
 }
 

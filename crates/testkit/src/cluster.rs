@@ -164,8 +164,10 @@ impl ClusterOptions {
             ("log.dirs", self.log_dirs(folder, id)),
             ("metadata.log.dir", folder.sub(&id.to_string()).display().to_string()),
             ("default.replication.factor", replicas.clone()),
-            ("min.insync.replicas", in_sync),
-            ("offsets.topic.replication.factor", replicas),
+            ("min.insync.replicas", in_sync.clone()),
+            ("offsets.topic.replication.factor", replicas.clone()),
+            ("transaction.state.log.replication.factor", replicas),
+            ("transaction.state.log.min.isr", in_sync),
             ("group.initial.rebalance.delay.ms", "0".to_owned()),
         ];
         let mut settings: Vec<(String, String)> =

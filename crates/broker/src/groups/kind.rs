@@ -60,7 +60,9 @@ impl Kind for GroupKind {
                 info!(%group, generation = generation.0, members, "group is stable");
             }
             Event::Emptied { group, generation } => info!(%group, generation = generation.0, "group is empty"),
-            Event::MemberFailed { group, member, reason } => info!(%group, %member, reason, "member is out of the group"),
+            Event::MemberFailed { group, member, reason } => {
+                info!(%group, %member, reason, "member is out of the group")
+            }
             Event::MemberLeft { group, member, reason } => info!(%group, %member, reason, "member left the group"),
             Event::StaticMemberFenced { group, instance, old, new } => {
                 info!(%group, %instance, %old, %new, "static member is back under a new id, the old one is fenced");

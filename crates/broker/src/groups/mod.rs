@@ -16,12 +16,12 @@ mod records; // their records as batches
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tracing::{debug, error, warn};
-use arc_swap::ArcSwap;
 use twinstream_coordinator::group::{
-    Answer, ConsumerGroupConfig, EndTransaction, GroupConfig, GroupOverrides, ListFilter, Listing, MigrationPolicy, Request,
-    Topics,
+    Answer, ConsumerGroupConfig, EndTransaction, GroupConfig, GroupOverrides, ListFilter, Listing, MigrationPolicy,
+    Request, Topics,
 };
 use twinstream_metadata::{Image, TopicImage, configs};
 use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, PartitionIndex, TopicName, TopicPartition};
@@ -123,9 +123,9 @@ impl GroupService {
         };
         match code {
             ErrorCode::None => Ok(()),
-            ErrorCode::CoordinatorNotAvailable
-            | ErrorCode::CoordinatorLoadInProgress
-            | ErrorCode::NotCoordinator => Err(ErrorCode::NotLeaderOrFollower),
+            ErrorCode::CoordinatorNotAvailable | ErrorCode::CoordinatorLoadInProgress | ErrorCode::NotCoordinator => {
+                Err(ErrorCode::NotLeaderOrFollower)
+            }
             code => Err(code),
         }
     }

@@ -50,8 +50,8 @@ async fn serve_one(
 ) -> AddPartitionsToTxnResult {
     let codes = serve(broker, ctx, transaction).await;
     AddPartitionsToTxnResult::default()
-            .with_transactional_id(transaction.transactional_id.clone())
-            .with_topic_results(results(ctx, &transaction.topics, codes))
+        .with_transactional_id(transaction.transactional_id.clone())
+        .with_topic_results(results(ctx, &transaction.topics, codes))
 }
 
 pub(crate) fn error_response(

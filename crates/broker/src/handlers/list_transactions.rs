@@ -30,9 +30,8 @@ pub(crate) async fn handle(
         Ok(listings) => listings,
         Err(code) => return error_response(ctx, request, code).with_unknown_state_filters(unknown),
     };
-    let is_visible = |listing: &&Listing| {
-        authorize_transaction(broker, ctx, Operation::Describe, &listing.transactional_id).is_ok()
-    };
+    let is_visible =
+        |listing: &&Listing| authorize_transaction(broker, ctx, Operation::Describe, &listing.transactional_id).is_ok();
     ListTransactionsResponse::default()
         .with_unknown_state_filters(unknown)
         .with_transaction_states(listings.iter().filter(is_visible).map(listed).collect())

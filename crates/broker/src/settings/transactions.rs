@@ -32,8 +32,7 @@ impl TransactionSettings {
             timeout_max: values.millis("transaction.max.timeout.ms")?,
             id_expiration: values.millis("transactional.id.expiration.ms")?,
             abort_check_interval: values.millis("transaction.abort.timed.out.transaction.cleanup.interval.ms")?,
-            expiration_check_interval: values
-                .millis("transaction.remove.expired.transaction.cleanup.interval.ms")?,
+            expiration_check_interval: values.millis("transaction.remove.expired.transaction.cleanup.interval.ms")?,
             verifies_partitions: values.flag("transaction.partition.verification.enable"),
             add_partitions_backoff: values.millis("add.partitions.to.txn.retry.backoff.ms")?,
             add_partitions_backoff_max: values.millis("add.partitions.to.txn.retry.backoff.max.ms")?,

@@ -42,7 +42,8 @@ use metrics::TransactionMetrics;
 /// The topic that transactions live in.
 pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
-/// How long an answer waits for its commit. Kafka's coordinator has no setting for it either.
+/// How long an answer waits for its commit. Kafka has no setting for it either, and waits as long as the transaction may
+/// take; a client that hears of it sooner asks again sooner.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Starts, stops and finds the transaction shards of this broker.

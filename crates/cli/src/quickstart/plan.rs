@@ -247,6 +247,9 @@ fn broker(data_dir: &Path, site: &str, base: u16, index: u16, count: u16) -> Ser
         ("min.insync.replicas", (replicas - 1).max(1).to_string()),
         ("offsets.topic.replication.factor", replicas.to_string()),
         ("offsets.topic.num.partitions", "3".to_owned()),
+        ("transaction.state.log.replication.factor", replicas.to_string()),
+        ("transaction.state.log.min.isr", (replicas - 1).max(1).to_string()),
+        ("transaction.state.log.num.partitions", "3".to_owned()),
         ("group.initial.rebalance.delay.ms", "0".to_owned()),
     ];
     // All brokers at once: whoever stopped last would wait for a majority of voters to say goodbye to.

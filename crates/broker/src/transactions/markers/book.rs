@@ -122,7 +122,13 @@ struct Lane {
 
 impl<O: Origin> Book<O> {
     /// Takes a transaction in. It replaces an earlier one of its id.
-    pub(super) fn add(&mut self, site: O, markers: WriteMarkers, now: Instant, place: impl Fn(&TopicPartition) -> Place) {
+    pub(super) fn add(
+        &mut self,
+        site: O,
+        markers: WriteMarkers,
+        now: Instant,
+        place: impl Fn(&TopicPartition) -> Place,
+    ) {
         let number = self.next_job;
         self.next_job += 1;
         if let Some(old) = self.by_id.insert(markers.transactional_id.clone(), number) {
@@ -134,8 +140,12 @@ impl<O: Origin> Book<O> {
         self.sort(number, partitions, place);
     }
 
-    /// Sorts what waits anew.
+    /// Sorts what waits anew, and forgets what is the business of other coordinators by now.
     pub(super) fn try_again(&mut self, place: impl Fn(&TopicPartition) -> Place) {
+        let gone = self.jobs.iter().filter(|(_, job)| job.site.is_gone());
+        for number in gone.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.forget(number);
+        }
         for (number, partitions) in std::mem::take(&mut self.waiting) {
             self.sort(number, partitions, &place);
         }
@@ -147,8 +157,7 @@ impl<O: Origin> Book<O> {
             if lane.in_flight >= REQUESTS_MAX {
                 continue;
             }
-            let jobs = &self.jobs;
-            lane.parcels.retain(|parcel| jobs.get(&parcel.job).is_some_and(|job| !job.site.is_gone()));
+            lane.parcels.retain(|parcel| self.jobs.contains_key(&parcel.job));
             if !lane.parcels.is_empty() {
                 let len = lane.parcels.len().min(BATCH_TRANSACTIONS_MAX);
                 lane.in_flight += 1;
@@ -171,6 +180,10 @@ impl<O: Origin> Book<O> {
 
     fn settle_parcel(&mut self, parcel: Parcel, codes: Option<&Codes>) {
         let Some(job) = self.jobs.get_mut(&parcel.job) else { return };
+        if job.site.is_gone() {
+            self.forget(parcel.job);
+            return;
+        }
         job.parcels -= 1;
         let producer = job.markers.producer.id;
         let mut again = Vec::new();
@@ -196,10 +209,6 @@ impl<O: Origin> Book<O> {
     /// Puts partitions of a transaction into the lanes of their leaders.
     fn sort(&mut self, number: u64, partitions: Vec<TopicPartition>, place: impl Fn(&TopicPartition) -> Place) {
         let Some(job) = self.jobs.get_mut(&number) else { return };
-        if job.site.is_gone() {
-            self.forget(number);
-            return;
-        }
         let mut by_node: BTreeMap<NodeId, Vec<TopicPartition>> = BTreeMap::new();
         for partition in partitions {
             match place(&partition) {

@@ -202,20 +202,21 @@ fn place(image: &Image, partition: &TopicPartition) -> Place {
 /// Sends one batch and waits for the answer. Given up when the broker leads none of the partitions any more: one that
 /// hangs would answer late, and others lead by then.
 async fn fly(broker: Arc<Broker>, batch: Batch) -> Result<Codes, String> {
-    let request = wire::request(&batch);
-    let node = batch.node;
-    if node == broker.settings.node.id {
-        let ctx = RequestContext::of_broker(&broker, ApiKey::WriteTxnMarkers, "WriteTxnMarkers", wire::VERSION);
-        return Ok(wire::codes(&write_txn_markers::handle(&broker, &ctx, request).await));
-    }
-    let image = broker.image.load_full();
     tokio::select! {
-        answer = broker.calls.ask(&broker.settings, &image, node, &request, wire::VERSION) => match answer {
-            Ok(answer) => Ok(wire::codes(&answer)),
-            Err(error) => Err(error.to_string()),
-        },
+        codes = deliver(&broker, &batch) => codes,
         () = leads_none(&broker, &batch) => Err("it does not lead any of the partitions any more".to_owned()),
     }
+}
+
+async fn deliver(broker: &Arc<Broker>, batch: &Batch) -> Result<Codes, String> {
+    let request = wire::request(batch);
+    if batch.node == broker.settings.node.id {
+        let ctx = RequestContext::of_broker(broker, ApiKey::WriteTxnMarkers, "WriteTxnMarkers", wire::VERSION);
+        return Ok(wire::codes(&write_txn_markers::handle(broker, &ctx, request).await));
+    }
+    let image = broker.image.load_full();
+    let answer = broker.calls.ask(&broker.settings, &image, batch.node, &request, wire::VERSION).await;
+    answer.map(|answer| wire::codes(&answer)).map_err(|error| error.to_string())
 }
 
 async fn leads_none(broker: &Broker, batch: &Batch) {

@@ -78,6 +78,7 @@ fn three_brokers_keep_three_copies_and_vote_so_that_each_of_them_is_spare() {
         assert_eq!(setting(&plan, broker, "controller.quorum.voters").split(',').count(), 3);
         assert_eq!(setting(&plan, broker, "default.replication.factor"), "3");
         assert_eq!(setting(&plan, broker, "offsets.topic.replication.factor"), "3");
+        assert_eq!(setting(&plan, broker, "transaction.state.log.replication.factor"), "3");
         assert_eq!(setting(&plan, broker, "min.insync.replicas"), "2");
         assert!(plan.servers().any(|server| server.name == broker && server.is_spare));
     }

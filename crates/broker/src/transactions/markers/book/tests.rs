@@ -123,10 +123,14 @@ fn deleted_partitions_need_no_marker_and_those_without_leader_wait() {
 
 #[test]
 fn shard_that_moved_away_leaves_nothing_behind() {
-    let (mut book, coordinator) = book_with(ending("a", &[1, 20]));
+    let (mut book, coordinator) = book_with(ending("waits and flies", &[1, 20]));
+    book.add(coordinator.clone(), ending("stands in a lane", &[11]), Instant::now(), map);
+    let flying = book.next_batch().unwrap();
     coordinator.gone.set(true);
-    assert!(book.next_batch().is_none());
     book.try_again(map);
+    assert!(book.next_batch().is_none());
+    assert_eq!((book.transactions(), book.waiting()), (0, 0));
+    book.settle(flying, None);
     assert_eq!((book.transactions(), book.waiting()), (0, 0));
 }
 
