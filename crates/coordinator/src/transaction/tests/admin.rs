@@ -1,3 +1,5 @@
+//! Claims about DescribeTransactions and ListTransactions.
+
 use twinstream_model::ProducerId;
 
 use super::super::*;

@@ -1,3 +1,5 @@
+//! Claims about ends of transactions, by both protocols.
+
 use std::collections::BTreeSet;
 
 use twinstream_model::{ErrorCode, ProducerEpoch};

@@ -1,3 +1,5 @@
+//! Claims about time.
+
 use twinstream_model::ErrorCode;
 
 use super::super::*;

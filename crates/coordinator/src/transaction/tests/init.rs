@@ -1,3 +1,5 @@
+//! Claims about who is the producer of a transactional id.
+
 use twinstream_model::{ErrorCode, ProducerEpoch, ProducerId};
 
 use super::super::*;

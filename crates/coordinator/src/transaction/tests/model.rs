@@ -359,13 +359,61 @@ fn mark_all(partitions: &mut [Partition], markers: &WriteMarkers) {
     }
 }
 
-fn run(server: TransactionVersion, versions: [TransactionVersion; 3], steps: &[Step]) {
+fn run(server: TransactionVersion, versions: [TransactionVersion; 3], steps: &[Step]) -> World {
     let mut world = World::new(server, versions);
     for step in steps {
         world.step(*step);
     }
     world.calm_down();
     world.check();
+    world
+}
+
+/// Two transactions of one client, and another one that takes its place in the third.
+const LIFE: [Step; 16] = [
+    Step::Init { client: 0, goes_on: false },
+    Step::Write { client: 0, partition: 0 },
+    Step::Write { client: 0, partition: 1 },
+    Step::Write { client: 0, partition: 0 },
+    Step::End { client: 0, commit: true },
+    Step::Mark { is_reported: true },
+    Step::Mark { is_reported: false },
+    Step::Mark { is_reported: true },
+    Step::Write { client: 0, partition: 1 },
+    Step::End { client: 0, commit: false },
+    Step::Mark { is_reported: true },
+    Step::Write { client: 0, partition: 2 },
+    Step::Init { client: 1, goes_on: false },
+    Step::Mark { is_reported: true },
+    Step::Init { client: 1, goes_on: false },
+    Step::Write { client: 1, partition: 2 },
+];
+
+#[test]
+fn without_faults_clients_get_what_they_want() {
+    for (server, client) in [(V0, V0), (V2, V0), (V2, V2)] {
+        let world = run(server, [client; 3], &LIFE);
+        let outcomes: Vec<_> = world.partitions.iter().map(|partition| partition.outcomes.clone()).collect();
+        let expected = [[(1, true)].into(), [(1, true), (2, false)].into(), [(3, false), (4, true)].into(), [].into()];
+        assert_eq!(outcomes, expected);
+    }
+}
+
+/// And nothing of what it appended since any step before need have been committed.
+#[test]
+fn coordinator_may_die_after_any_step() {
+    for (server, client) in [(V0, V0), (V2, V0), (V2, V2)] {
+        for dies_at in 0..=LIFE.len() {
+            for holds_from in 0..=dies_at {
+                for lost in 0..=3 {
+                    let mut steps = LIFE.to_vec();
+                    steps.insert(dies_at, Step::Restart { lost });
+                    steps.insert(holds_from, Step::HoldCommits);
+                    run(server, [client; 3], &steps);
+                }
+            }
+        }
+    }
 }
 
 proptest! {
