@@ -1,13 +1,16 @@
 """Transactions by librdkafka, and what readers of committed records see of them.
 
 usage: transactions.py write BOOTSTRAP TOPIC TRANSACTIONAL_ID SECONDS
+       transactions.py abandon BOOTSTRAP TOPIC TRANSACTIONAL_ID
        transactions.py read BOOTSTRAP TOPIC
 
 `write` runs one transaction after the other until the time is over, every fifth of which it aborts. For each it prints
 `committed KEY COUNT`, `aborted KEY COUNT` or, when it was not told the end, `unknown KEY COUNT`. All records of a
-transaction have its key; their values count from 0. `read` prints `PARTITION OFFSET KEY VALUE` for every record up to the
+transaction have its key; their values count from 0. `abandon` leaves a transaction with one record in each partition
+behind, as a producer that is killed. `read` prints `PARTITION OFFSET KEY VALUE` for every record up to the
 ends that the partitions have at its start.
 """
+import os
 import sys
 import time
 
@@ -34,14 +37,14 @@ def retried(operation):
                 raise
 
 
-def open_producer(bootstrap, transactional_id):
+def open_producer(bootstrap, transactional_id, timeout_ms=20000):
     deadline = time.monotonic() + PATIENCE_S
     while True:
         producer = ck.Producer(
             {
                 "bootstrap.servers": bootstrap,
                 "transactional.id": transactional_id,
-                "transaction.timeout.ms": 20000,
+                "transaction.timeout.ms": timeout_ms,
                 "retry.backoff.ms": 20,
                 "reconnect.backoff.ms": 20,
                 "linger.ms": 1,
@@ -93,6 +96,16 @@ def write(bootstrap, topic, transactional_id, seconds):
     open_producer(bootstrap, transactional_id)
 
 
+def abandon(bootstrap, topic, transactional_id):
+    producer = open_producer(bootstrap, transactional_id, timeout_ms=600000)
+    producer.begin_transaction()
+    for partition in range(PARTITIONS):
+        producer.produce(topic, key="abandoned", value="0", partition=partition)
+    if producer.flush(PATIENCE_S) > 0:
+        raise Stuck("the records of the transaction were not written")
+    os._exit(0)
+
+
 def read(bootstrap, topic):
     consumer = ck.Consumer(
         {
@@ -124,4 +137,4 @@ def read(bootstrap, topic):
 
 
 if __name__ == "__main__":
-    {"write": write, "read": read}[sys.argv[1]](*sys.argv[2:])
+    {"write": write, "abandon": abandon, "read": read}[sys.argv[1]](*sys.argv[2:])

@@ -7,7 +7,8 @@
 mod outcomes;
 
 use std::collections::BTreeMap;
-use std::process::Output;
+use std::io::{BufRead, BufReader};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use outcomes::{Outcome, Seen, Told};
@@ -20,10 +21,13 @@ const SCRIPT: &str = include_str!("../judges/transactions.py");
 const PARTITIONS: i32 = 3;
 const WRITERS: usize = 3;
 /// How long writers write, at least; brokers are killed meanwhile.
-const WRITES_FOR: Duration = Duration::from_secs(20);
+const WRITES_FOR: Duration = Duration::from_secs(15);
 const KILL_EVERY: Duration = Duration::from_secs(4);
 /// What the copier copies.
-const MESSAGES: &str = "3000";
+const MESSAGES: &str = "8000";
+/// How often one of the copiers is killed, and after how many of its transactions.
+const COPIER_KILLS: usize = 2;
+const TRANSACTIONS_TO_KILL: usize = 20;
 const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 
@@ -121,6 +125,30 @@ async fn transactions_of_librdkafka_are_whole_whatever_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operator_aborts_a_transaction_that_its_producer_left() {
+    let (python, kafka) = (peer::python(), peer::kafka());
+    let bench = Bench::start().await;
+    bench.create("ledger", PARTITIONS).await;
+    python.text(SCRIPT, &["abandon", &bench.bootstrap, "ledger", "writer"]);
+    let transactions = |command: &str, arguments: &[&str]| {
+        kafka.text(TRANSACTIONS, &[&["--bootstrap-server", &bench.bootstrap, command], arguments].concat())
+    };
+    let described = transactions("describe-producers", &["--topic", "ledger", "--partition", "0"]);
+    let row = described.lines().last().expect("a row").to_owned();
+    assert_eq!(row.split_whitespace().last(), Some("0"), "the transaction began at offset 0:\n{described}");
+    let listed = transactions("list", &[]);
+    assert!(listed.lines().any(|line| line.starts_with("writer") && line.contains("Ongoing")), "{listed}");
+    // Of a transaction that is its coordinator's no partition is left alone.
+    assert_none_hangs(&kafka, &bench.bootstrap);
+    for partition in ["0", "1", "2"] {
+        transactions("abort", &["--topic", "ledger", "--partition", partition, "--start-offset", "0"]);
+    }
+    assert_eq!(python.text(SCRIPT, &["read", &bench.bootstrap, "ledger"]), "", "readers pass what was aborted");
+    let described = transactions("describe-producers", &["--topic", "ledger", "--partition", "2"]);
+    assert!(described.lines().last().is_some_and(|row| row.trim_end().ends_with("None")), "{described}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kafkas_copier_copies_every_message_once_whatever_is_killed() {
     let kafka = peer::kafka();
     let mut bench = Bench::start().await;
@@ -128,29 +156,44 @@ async fn kafkas_copier_copies_every_message_once_whatever_is_killed() {
     bench.create("out", 2).await;
     let produce = ["--bootstrap-server", &bench.bootstrap, "--topic", "in", "--max-messages", MESSAGES];
     kafka.text("org.apache.kafka.tools.VerifiableProducer", &produce);
-    let copiers: Vec<_> = ["0", "1"]
-        .map(|partition| {
+    let copiers: Vec<_> = [("0", 0), ("1", COPIER_KILLS)]
+        .map(|(partition, kills)| {
             let (kafka, bootstrap) = (kafka.clone(), bench.bootstrap.clone());
-            tokio::task::spawn_blocking(move || {
-                let id = format!("copier-{partition}");
-                let from = ["--input-topic", "in", "--input-partition", partition, "--output-topic", "out"];
-                let by = ["--transactional-id", &id, "--consumer-group", "copiers", "--transaction-size", "50"];
-                let how = ["--broker-list", &bootstrap, "--enable-random-aborts", "--transaction-timeout", "20000"];
-                kafka.run(COPIER, &[&from[..], &by[..], &how[..]].concat())
-            })
+            tokio::task::spawn_blocking(move || copy(&kafka, &bootstrap, partition, kills))
         })
         .into();
     bench.kill_until(|| copiers.iter().all(|copier| copier.is_finished())).await;
     for copier in copiers {
-        let output = copier.await.expect("a copier");
-        let (out, log) = text(&output);
-        assert!(output.status.success(), "a copier failed:\n{log}\n{}", out.lines().last().unwrap_or(""));
+        copier.await.expect("a copier");
     }
     bench.until_in_sync().await;
     let (from, to) = (read_committed(&kafka, &bench.bootstrap, "in"), read_committed(&kafka, &bench.bootstrap, "out"));
     assert_eq!(from.values().map(Vec::len).sum::<usize>().to_string(), MESSAGES);
     assert_eq!(from, to, "each partition is copied once, in order");
     assert_none_hangs(&kafka, &bench.bootstrap);
+}
+
+/// Copies a partition to its end with a copier that is killed so often; its successor takes over.
+fn copy(kafka: &Kafka, bootstrap: &str, partition: &str, kills: usize) {
+    let id = format!("copier-{partition}");
+    let from = ["--input-topic", "in", "--input-partition", partition, "--output-topic", "out"];
+    let by = ["--transactional-id", &id, "--consumer-group", "copiers", "--transaction-size", "50"];
+    let how = ["--broker-list", bootstrap, "--enable-random-aborts", "--transaction-timeout", "20000"];
+    let arguments = [&from[..], &by[..], &how[..]].concat();
+    for _ in 0..kills {
+        let mut command = kafka.command(COPIER, &arguments);
+        let mut copier = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a copier");
+        let mut lines = BufReader::new(copier.stdout.take().expect("its output")).lines();
+        // A line for each transaction: it is killed in the middle of its work.
+        let begun =
+            lines.by_ref().map_while(Result::ok).filter(|line| line.contains("ProcessLoop")).nth(TRANSACTIONS_TO_KILL);
+        assert!(begun.is_some(), "the copier ended too early");
+        copier.kill().expect("a copier that runs");
+        copier.wait().expect("its end");
+    }
+    let output = kafka.run(COPIER, &arguments);
+    let (out, log) = text(&output);
+    assert!(output.status.success(), "a copier failed:\n{log}\n{}", out.lines().last().unwrap_or(""));
 }
 
 /// The values of each partition in their order, as Kafka's consumer sees them.

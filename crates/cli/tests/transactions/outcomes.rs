@@ -87,7 +87,9 @@ fn faults_are_named() {
     assert_eq!(told.faults(&seen), Vec::<String>::new());
     let seen = Seen::read("0 0 a 0\n0 1 b 1\n0 2 e 1\n0 3 f 0\n0 4 f 0\n0 5 g 0");
     let faults = told.faults(&seen);
-    for (fault, name) in faults.iter().zip(["lost write: a", "aborted read: b", "torn", "duplicate: f", "nobody wrote g"]) {
+    for (fault, name) in
+        faults.iter().zip(["lost write: a", "aborted read: b", "torn", "duplicate: f", "nobody wrote g"])
+    {
         assert!(fault.contains(name), "{fault}");
     }
     assert_eq!(faults.len(), 5);
