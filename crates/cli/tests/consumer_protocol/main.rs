@@ -8,6 +8,7 @@ mod churn; // librdkafka's members come and go
 mod java; // Java's members, and Kafka's tool
 mod large; // 500 members on 1,000 partitions
 mod member; // one member of librdkafka that keeps a ledger
+mod migration; // from one protocol to the other
 
 use std::time::Duration;
 
