@@ -26,7 +26,8 @@ fn topic(name: &str) -> TopicName {
 }
 
 async fn create(client: &mut Client, name: &str, partitions: i32) {
-    let new = CreatableTopic::default().with_name(topic(name)).with_num_partitions(partitions).with_replication_factor(1);
+    let new =
+        CreatableTopic::default().with_name(topic(name)).with_num_partitions(partitions).with_replication_factor(1);
     let request = CreateTopicsRequest::default().with_topics(vec![new]).with_timeout_ms(10_000);
     let answer = client.call(request, 7).await;
     assert!(answer.topics.iter().all(|topic| topic.error_code == 0), "{answer:?}");
@@ -83,9 +84,9 @@ fn commit(name: &str, member: &StrBytes, epoch: i32) -> OffsetCommitRequest {
 async fn list(client: &mut Client, types: &[&str]) -> Vec<(String, String, String)> {
     let request = ListGroupsRequest::default().with_types_filter(types.iter().map(|word| text(word)).collect());
     let groups = client.call(request, 5).await.groups;
-    let shown = groups.iter().map(|group| {
-        (group.group_id.to_string(), group.group_type.to_string(), group.group_state.to_string())
-    });
+    let shown = groups
+        .iter()
+        .map(|group| (group.group_id.to_string(), group.group_type.to_string(), group.group_state.to_string()));
     shown.collect()
 }
 
@@ -180,7 +181,8 @@ async fn topics_come_by_name_and_by_expression_while_members_are_in() {
     })
     .await;
 
-    let by_expression = join("h", "b", &[]).with_subscribed_topic_names(None).with_subscribed_topic_regex(Some(text("ord.*")));
+    let by_expression =
+        join("h", "b", &[]).with_subscribed_topic_names(None).with_subscribed_topic_regex(Some(text("ord.*")));
     find(&mut client, "h").await;
     let joined = client.call(by_expression.clone(), NEWEST).await;
     assert_eq!((joined.error_code, count(&joined)), (0, Some(3)));

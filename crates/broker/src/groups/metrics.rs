@@ -4,9 +4,10 @@
 //! nothing and a shard counts at most once a second.
 
 use prometheus::IntGauge;
-use twinstream_coordinator::group::{GroupShard, GroupState};
+use twinstream_coordinator::group::{ConsumerGroupState, GroupShard, GroupState};
 use twinstream_telemetry::Metrics;
 
+/// States of classic groups.
 const STATES: [(GroupState, &str); 5] = [
     (GroupState::Empty, "kafka_coordinator_group_groupmetadatamanager_numgroupsempty"),
     (GroupState::PreparingRebalance, "kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance"),
@@ -15,11 +16,20 @@ const STATES: [(GroupState, &str); 5] = [
     (GroupState::Dead, "kafka_coordinator_group_groupmetadatamanager_numgroupsdead"),
 ];
 
+/// States of groups of the newer protocol.
+const CONSUMER_STATES: [(ConsumerGroupState, &str); 4] = [
+    (ConsumerGroupState::Empty, "kafka_server_group_coordinator_metrics_consumer_group_count_empty"),
+    (ConsumerGroupState::Assigning, "kafka_server_group_coordinator_metrics_consumer_group_count_assigning"),
+    (ConsumerGroupState::Reconciling, "kafka_server_group_coordinator_metrics_consumer_group_count_reconciling"),
+    (ConsumerGroupState::Stable, "kafka_server_group_coordinator_metrics_consumer_group_count_stable"),
+];
+
 /// The gauges that all shards share.
 #[derive(Clone, Debug)]
 pub(super) struct GroupMetrics {
     groups: IntGauge,
     by_state: [IntGauge; STATES.len()],
+    consumers_by_state: [IntGauge; CONSUMER_STATES.len()],
     offsets: IntGauge,
 }
 
@@ -30,7 +40,9 @@ impl GroupMetrics {
                 "kafka_coordinator_group_groupmetadatamanager_numgroups",
                 "Groups that this broker coordinates.",
             ),
-            by_state: STATES.map(|(state, name)| registry.gauge(name, &format!("Groups in state {state}."))),
+            by_state: STATES.map(|(state, name)| registry.gauge(name, &format!("Classic groups in state {state}."))),
+            consumers_by_state: CONSUMER_STATES
+                .map(|(state, name)| registry.gauge(name, &format!("Consumer groups in state {state}."))),
             offsets: registry.gauge(
                 "kafka_coordinator_group_groupmetadatamanager_numoffsets",
                 "Committed offsets of the groups that this broker coordinates.",
@@ -47,6 +59,7 @@ impl GroupMetrics {
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     by_state: [i64; STATES.len()],
+    consumers_by_state: [i64; CONSUMER_STATES.len()],
     offsets: i64,
 }
 
@@ -61,14 +74,19 @@ impl Share {
     pub(super) fn update(&mut self, shard: &GroupShard) {
         let found = shard.count_by_state();
         let by_state = STATES.map(|(state, _)| found.get(&state).map_or(0, |count| *count as i64));
-        self.set(Counts { by_state, offsets: shard.offset_count() as i64 });
+        let found = shard.count_consumer_groups();
+        let consumers_by_state = CONSUMER_STATES.map(|(state, _)| found.get(&state).map_or(0, |count| *count as i64));
+        self.set(Counts { by_state, consumers_by_state, offsets: shard.offset_count() as i64 });
     }
 
     fn set(&mut self, counts: Counts) {
-        let sum = |counts: &Counts| counts.by_state.iter().sum::<i64>();
+        let sum = |counts: &Counts| counts.by_state.iter().chain(&counts.consumers_by_state).sum::<i64>();
         self.metrics.groups.add(sum(&counts) - sum(&self.counts));
         self.metrics.offsets.add(counts.offsets - self.counts.offsets);
-        for (gauge, (new, old)) in self.metrics.by_state.iter().zip(counts.by_state.iter().zip(&self.counts.by_state)) {
+        let gauges = self.metrics.by_state.iter().chain(&self.metrics.consumers_by_state);
+        let new = counts.by_state.iter().chain(&counts.consumers_by_state);
+        let old = self.counts.by_state.iter().chain(&self.counts.consumers_by_state);
+        for (gauge, (new, old)) in gauges.zip(new.zip(old)) {
             gauge.add(new - old);
         }
         self.counts = counts;

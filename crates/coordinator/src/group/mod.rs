@@ -254,7 +254,7 @@ impl Shard for GroupShard {
             Request::EndTransaction(end) => self.end_transaction(token, end),
             Request::FetchOffsets(fetch) => self.fetch_offsets(token, fetch),
             Request::DeleteOffsets(delete) => self.delete_offsets(token, delete),
-            Request::ConsumerHeartbeat(heartbeat) => self.consumer_heartbeat(now, token, &heartbeat),
+            Request::ConsumerHeartbeat(heartbeat) => self.consumer_heartbeat(now, token, heartbeat),
             Request::ConsumerDescribe(group) => self.consumer_describe(token, &group),
             Request::Describe(group) => self.describe(token, &group),
             Request::List(filter) => self.list(token, &filter),

@@ -35,16 +35,16 @@ impl GroupShard {
             return Decision { records, then: Some(Then::Join(Box::new((token, join)))), ..Decision::default() };
         }
         let member = join.member.clone();
-        self.join_as_classic(now, token, join).unwrap_or_else(|error| {
-            Decision::answer(token, Answer::Join(JoinAnswer::failed(member, error)))
-        })
+        self.join_as_classic(now, token, join)
+            .unwrap_or_else(|error| Decision::answer(token, Answer::Join(JoinAnswer::failed(member, error))))
     }
 
     fn join_as_classic(&mut self, now: Now, token: Token, join: Join) -> Result<Decision, ErrorCode> {
         let id = join.group.clone();
+        let told = join.cluster.clone().or_else(|| self.cluster.clone());
+        let cluster = self.newest_view(told.ok_or(ErrorCode::CoordinatorNotAvailable)?);
         let group = self.consumers.get(&id).ok_or(ErrorCode::UnknownMemberId)?;
         let (first, subscription) = offered(group, &join).ok_or(ErrorCode::InconsistentGroupProtocol)?;
-        let cluster = join.cluster.clone().or_else(|| self.cluster.clone()).ok_or(ErrorCode::CoordinatorNotAvailable)?;
         let member = match (join.member.is_unknown(), &join.instance) {
             (true, Some(instance)) => MemberId::from(format!("{instance}-{}", join.fresh_id)),
             (true, None) => MemberId::from(format!("{}-{}", join.client_id, join.fresh_id)),
@@ -57,9 +57,8 @@ impl GroupShard {
             return Ok(Decision::answer(token, Answer::Join(JoinAnswer::failed(member, ErrorCode::MemberIdRequired))));
         }
         let (before, replaced) = find(group, &join, &member).map_err(|refusal| refusal.error)?;
-        let heartbeat = as_heartbeat(&join, &member, subscription, cluster.clone());
-        let classic =
-            ClassicMember { session_timeout_ms: join.session_timeout_ms, protocols: join.protocols.clone() };
+        let heartbeat = as_heartbeat(&join, &member, subscription, cluster);
+        let classic = ClassicMember { session_timeout_ms: join.session_timeout_ms, protocols: join.protocols.clone() };
         let mut beat = Beat::new(now, &self.config.consumer, group, &heartbeat, (member, replaced), before);
         beat.classic = Some(classic);
         let outcome = beat.take_steps().map_err(|refusal| refusal.error)?;
@@ -70,7 +69,6 @@ impl GroupShard {
         if let Some(group) = self.consumers.get_mut(&id) {
             group.seen = outcome.seen;
         }
-        self.cluster = Some(cluster);
         let answer = JoinAnswer {
             error: ErrorCode::None,
             member: outcome.member,
@@ -288,8 +286,7 @@ pub(super) fn by_id(partitions: &NamedPartitions, cluster: &dyn Topics) -> Parti
 
 /// Topics that are gone have no name.
 pub(super) fn named(partitions: &Partitions, cluster: &dyn Topics) -> NamedPartitions {
-    let of_topic = |(id, partitions): (&TopicId, &BTreeSet<_>)| {
-        Some((Arc::from(cluster.name(*id)?.as_str()), partitions.clone()))
-    };
+    let of_topic =
+        |(id, partitions): (&TopicId, &BTreeSet<_>)| Some((Arc::from(cluster.name(*id)?.as_str()), partitions.clone()));
     partitions.iter().filter_map(of_topic).collect()
 }

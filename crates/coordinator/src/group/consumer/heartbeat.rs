@@ -74,7 +74,9 @@ pub(super) fn check_request(heartbeat: &ConsumerHeartbeat, config: &ConsumerGrou
                 return invalid("TopicPartitions must be empty when (re-)joining.");
             }
             if heartbeat.topics.is_none() && heartbeat.regex.is_none() {
-                return invalid("Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.");
+                return invalid(
+                    "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.",
+                );
             }
         }
         Epoch::AWAY if heartbeat.instance.is_none() => return invalid("InstanceId can't be null."),

@@ -57,8 +57,7 @@ pub(super) fn remove(
         regexes.to_mut().remove(regex);
         records.push(ConsumerRecord::Regex { group: group_id.clone(), regex: regex.clone(), value: None });
     }
-    let metadata_hash =
-        cluster.map_or(group.metadata_hash, |cluster| metadata_hash(staying(), &regexes, cluster));
+    let metadata_hash = cluster.map_or(group.metadata_hash, |cluster| metadata_hash(staying(), &regexes, cluster));
     let value = Some(GroupValue { epoch: group.epoch.next(), metadata_hash });
     records.push(ConsumerRecord::Group { group: group_id.clone(), value });
     records

@@ -174,7 +174,8 @@ impl ConsumerRecord {
         let rest = match self {
             ConsumerRecord::Member { value: Some(value), .. } => {
                 let protocols = value.classic.iter().flat_map(|classic| &classic.protocols);
-                let classic = protocols.map(|protocol| protocol.name.len() + protocol.metadata.len() + 8).sum::<usize>();
+                let classic =
+                    protocols.map(|protocol| protocol.name.len() + protocol.metadata.len() + 8).sum::<usize>();
                 texts(&value.topics) + value.client_id.len() + value.client_host.len() + classic
             }
             ConsumerRecord::TargetMember { value: Some(value), .. } => {

@@ -4,10 +4,12 @@
 //! only holds offsets, makes way for a consumer group of the same name.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use twinstream_model::{ErrorCode, GroupId};
 
 use super::super::request::{Answer, GroupState, MemberId};
+use super::super::topics::Topics;
 use super::super::{Decision, Event, GroupShard, Record, Then, Timer};
 use super::heartbeat::{Outcome, beat, check_request};
 use super::leave::{delete, farewell, leaving_member, remove, step_out};
@@ -18,7 +20,14 @@ use super::{describe, migrate};
 use crate::{Now, Token};
 
 impl GroupShard {
-    pub(crate) fn consumer_heartbeat(&mut self, now: Now, token: Token, heartbeat: &ConsumerHeartbeat) -> Decision {
+    pub(crate) fn consumer_heartbeat(
+        &mut self,
+        now: Now,
+        token: Token,
+        mut heartbeat: Box<ConsumerHeartbeat>,
+    ) -> Decision {
+        heartbeat.cluster = self.newest_view(heartbeat.cluster.clone());
+        let heartbeat = &*heartbeat;
         let decided = check_request(heartbeat, &self.config.consumer).and_then(|()| match heartbeat.epoch {
             Epoch::LEAVING | Epoch::AWAY => self.consumer_leave(now, heartbeat),
             _ => self.consumer_beat(now, heartbeat),
@@ -30,13 +39,20 @@ impl GroupShard {
         decision
     }
 
+    /// Requests overtake each other on their way here: one with an older view must not undo what a newer one brought.
+    pub(super) fn newest_view(&mut self, told: Arc<dyn Topics>) -> Arc<dyn Topics> {
+        let known = self.cluster.take().filter(|known| known.version() > told.version());
+        let newest = known.unwrap_or(told);
+        self.cluster = Some(newest.clone());
+        newest
+    }
+
     fn consumer_beat(
         &mut self,
         now: Now,
         heartbeat: &ConsumerHeartbeat,
     ) -> Result<(Decision, ConsumerHeartbeatAnswer), Refusal> {
         let mut decision = Decision::default();
-        self.cluster = Some(heartbeat.cluster.clone());
         let founded;
         let group = match self.consumers.get(&heartbeat.group) {
             Some(group) => group,
@@ -116,7 +132,7 @@ impl GroupShard {
             self.deadlines.cancel(&Timer::Rebalance(id.clone(), member));
             return Ok((Decision { records, ..Decision::default() }, farewell(heartbeat)));
         }
-        let mut decision = self.remove_consumers(now, id, &[member.clone()], Some(heartbeat));
+        let mut decision = self.remove_consumers(now, id, std::slice::from_ref(&member), Some(heartbeat));
         let reason = "the client asked to leave".to_owned();
         decision.events.push(Event::MemberLeft { group: id.clone(), member, reason });
         Ok((decision, farewell(heartbeat)))
@@ -146,7 +162,13 @@ impl GroupShard {
     }
 
     /// The records that remove members were not stored: they are still in, and their time must be up again some day.
-    pub(crate) fn keep_consumers(&mut self, now: Now, id: &GroupId, members: &[MemberId], error: ErrorCode) -> Decision {
+    pub(crate) fn keep_consumers(
+        &mut self,
+        now: Now,
+        id: &GroupId,
+        members: &[MemberId],
+        error: ErrorCode,
+    ) -> Decision {
         for member in members {
             if let Some(known) = self.consumers.get(id).and_then(|group| group.members.get(member)).cloned() {
                 self.resume_consumer(now, id, member, &known);
@@ -256,13 +278,15 @@ impl GroupShard {
     }
 
     fn resume_consumer(&mut self, now: Now, id: &GroupId, member: &MemberId, known: &Consumer) {
-        let (session, rebalance) = (Timer::Session(id.clone(), member.clone()), Timer::Rebalance(id.clone(), member.clone()));
+        let (session, rebalance) =
+            (Timer::Session(id.clone(), member.clone()), Timer::Rebalance(id.clone(), member.clone()));
         let classic = known.value.classic.as_ref().map(|classic| classic.session_timeout_ms);
         let timeout_ms = classic.unwrap_or(self.config.consumer.session_timeout_ms);
         if self.deadlines.get(&session).is_none() {
             self.arm(now, session, timeout_ms);
         }
-        let must_revoke = known.current.state == MemberState::UnrevokedPartitions && !known.speaks_classic();
+        let is_here = known.current.epoch != Epoch::AWAY && !known.speaks_classic();
+        let must_revoke = is_here && known.current.state == MemberState::UnrevokedPartitions;
         if must_revoke && self.deadlines.get(&rebalance).is_none() {
             self.arm(now, rebalance, known.value.rebalance_timeout_ms);
         }

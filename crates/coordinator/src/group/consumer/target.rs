@@ -12,6 +12,9 @@ use super::heartbeat::Beat;
 use super::record::{ConsumerRecord, Epoch, MemberValue, Partitions, TargetValue};
 use super::state::{Consumer, ConsumerGroup};
 
+/// Names and expression of a member; most members of a group have the same.
+type Subscription<'a> = (&'a BTreeSet<Arc<str>>, Option<&'a Arc<str>>);
+
 impl Beat<'_> {
     /// The target after this heartbeat, as far as the member is concerned.
     pub(super) fn update_target(&mut self, epoch: Epoch) -> (Epoch, Arc<Partitions>) {
@@ -62,8 +65,7 @@ impl Beat<'_> {
 
     fn group_spec(&self) -> GroupSpec {
         let mut spec = GroupSpec::default();
-        let mut subscriptions: BTreeMap<(&BTreeSet<Arc<str>>, Option<&Arc<str>>), Arc<BTreeSet<TopicId>>> =
-            BTreeMap::new();
+        let mut subscriptions: BTreeMap<Subscription<'_>, Arc<BTreeSet<TopicId>>> = BTreeMap::new();
         let me = (&self.id, &self.after);
         for (id, member) in self.others().chain(std::iter::once(me)) {
             let MemberValue { topics, regex, .. } = &member.value;

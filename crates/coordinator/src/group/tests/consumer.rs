@@ -232,7 +232,8 @@ fn expressions_follow_the_topics_that_they_match() {
     assert_eq!(context.consumer_heartbeat(broken).error, ErrorCode::InvalidRegularExpression);
     client.regex = None;
     client.topics = BTreeSet::from(["other".into()]);
-    let changed = ConsumerHeartbeat { regex: Some("".into()), topics: Some(client.topics.clone()), ..client.heartbeat(&cluster) };
+    let changed =
+        ConsumerHeartbeat { regex: Some("".into()), topics: Some(client.topics.clone()), ..client.heartbeat(&cluster) };
     let answer = context.consumer_heartbeat(changed);
     client.obey(&answer);
     settle(&mut context, &cluster, std::slice::from_mut(&mut client));
@@ -319,11 +320,17 @@ fn commits_are_fenced_by_member_epochs() {
     let other = clients.iter().find(|client| client.id != owner.id).expect("the other").clone();
 
     assert_eq!(commit_error(&mut context, commit(&owner, owner.epoch, &cluster)), ErrorCode::None);
-    assert_eq!(commit_error(&mut context, commit(&owner, Epoch(owner.epoch.0 + 1), &cluster)), ErrorCode::StaleMemberEpoch);
+    assert_eq!(
+        commit_error(&mut context, commit(&owner, Epoch(owner.epoch.0 + 1), &cluster)),
+        ErrorCode::StaleMemberEpoch
+    );
     // Uniform is sticky: the partition never moved, so an epoch from before is good for it (KIP-1251) ...
     assert_eq!(commit_error(&mut context, commit(&owner, old, &cluster)), ErrorCode::None);
     // ... and no older epoch is for whoever does not own it.
-    assert_eq!(commit_error(&mut context, commit(&other, Epoch(other.epoch.0 - 1), &cluster)), ErrorCode::StaleMemberEpoch);
+    assert_eq!(
+        commit_error(&mut context, commit(&other, Epoch(other.epoch.0 - 1), &cluster)),
+        ErrorCode::StaleMemberEpoch
+    );
     let stranger = Client::new("nobody", &[]);
     assert_eq!(commit_error(&mut context, commit(&stranger, Epoch(1), &cluster)), ErrorCode::UnknownMemberId);
     let Request::CommitOffsets(new) = commit(&owner, owner.epoch, &cluster) else { unreachable!() };
@@ -356,7 +363,9 @@ fn a_group_is_of_one_protocol_until_it_is_empty() {
     context.ask(commit(&client, client.epoch, &cluster));
     let list = |context: &mut TestContext, types: &[&str]| {
         let types = types.iter().map(|word| (*word).to_owned()).collect();
-        let Answer::List(groups) = context.ask(Request::List(ListFilter { states: Vec::new(), types })) else { panic!() };
+        let Answer::List(groups) = context.ask(Request::List(ListFilter { states: Vec::new(), types })) else {
+            panic!()
+        };
         groups.into_iter().map(|group| (group.kind.name(), group.state)).collect::<Vec<_>>()
     };
     assert_eq!(list(&mut context, &[]), [("consumer", "Stable")]);

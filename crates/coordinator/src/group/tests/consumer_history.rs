@@ -20,7 +20,7 @@ enum Step {
     /// The answer does not arrive.
     BeatInVain(usize),
     Leave(usize),
-    StepOut(usize),
+    GoAway(usize),
     Crash(usize),
     Subscribe(usize, usize),
     Advance(u64),
@@ -38,7 +38,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         12 => client.clone().prop_map(Step::Beat),
         2 => client.clone().prop_map(Step::BeatInVain),
         1 => client.clone().prop_map(Step::Leave),
-        1 => client.clone().prop_map(Step::StepOut),
+        1 => client.clone().prop_map(Step::GoAway),
         1 => client.clone().prop_map(Step::Crash),
         1 => (client.clone(), 1..8usize).prop_map(|(client, topics)| Step::Subscribe(client, topics)),
         4 => prop_oneof![1..2_000u64, Just(5_000), Just(46_000)].prop_map(Step::Advance),
@@ -92,10 +92,10 @@ impl History {
             Step::Leave(i) => {
                 self.clients[i].leave(&mut self.context, &self.cluster, Epoch::LEAVING);
             }
-            Step::StepOut(i) if self.clients[i].instance.is_some() => {
+            Step::GoAway(i) if self.clients[i].instance.is_some() => {
                 self.clients[i].leave(&mut self.context, &self.cluster, Epoch::AWAY);
             }
-            Step::StepOut(_) => (),
+            Step::GoAway(_) => (),
             Step::Crash(i) => {
                 self.crashes += 1;
                 let client = &mut self.clients[i];

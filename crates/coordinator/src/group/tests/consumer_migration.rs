@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use twinstream_model::{ErrorCode, PartitionIndex, TopicId};
 
 use super::super::*;
@@ -203,7 +204,10 @@ fn a_group_goes_back_when_its_last_member_of_the_newer_protocol_leaves() {
     let epoch = clients[0].epoch;
     assert_eq!(clients[0].leave(&mut context, &cluster, Epoch::LEAVING), ErrorCode::None);
 
-    assert_eq!(context.ask(Request::ConsumerDescribe("g".into())), Answer::ConsumerDescribe(Err(ErrorCode::GroupIdNotFound)));
+    assert_eq!(
+        context.ask(Request::ConsumerDescribe("g".into())),
+        Answer::ConsumerDescribe(Err(ErrorCode::GroupIdNotFound))
+    );
     for member in &classics {
         assert_eq!(member.heartbeat(&mut context), ErrorCode::RebalanceInProgress);
     }
@@ -325,4 +329,69 @@ fn classic_member_that_does_not_come_back_is_removed() {
     client.beat(&mut context, &cluster);
     assert_eq!(context.describe_consumers().members.len(), 1, "one was silent, one did not join");
     assert_eq!(count(&client.owned), 6);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Classic(usize),
+    Consumer(usize),
+    ClassicLeaves(usize),
+    ConsumerLeaves(usize),
+    Advance(u64),
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (0..3usize).prop_map(Step::Classic),
+        6 => (0..3usize).prop_map(Step::Consumer),
+        1 => (0..3usize).prop_map(Step::ClassicLeaves),
+        1 => (1..3usize).prop_map(Step::ConsumerLeaves),
+        3 => prop_oneof![Just(500u64), Just(1_500)].prop_map(Step::Advance),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 1..80)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// One member of the newer protocol stays, so that the group does.
+    #[test]
+    fn no_mixed_history_gives_a_partition_two_owners_and_every_one_converges(steps in steps()) {
+        let cluster = TestCluster::of(&[("orders", 7)]);
+        let mut context = TestContext::new(GroupConfig::default());
+        let mut consumers: Vec<Client> = ["a", "b", "c"].map(|name| Client::new(name, &["orders"])).to_vec();
+        let mut classics: Vec<Classic> = (1..4).map(Classic::new).collect();
+        consumers[0].beat(&mut context, &cluster);
+        for step in steps {
+            match step {
+                Step::Classic(i) => classics[i].beat(&mut context, &cluster),
+                Step::Consumer(i) => {
+                    consumers[i].beat(&mut context, &cluster);
+                }
+                Step::ClassicLeaves(i) => {
+                    let leaving = LeavingMember { member: classics[i].id.clone(), instance: None, reason: None };
+                    context.request(Request::Leave(Leave { group: "g".into(), members: vec![leaving] }));
+                    classics[i] = Classic::new(classics[i].fresh + 3);
+                }
+                Step::ConsumerLeaves(i) => {
+                    consumers[i].leave(&mut context, &cluster, Epoch::LEAVING);
+                }
+                Step::Advance(ms) => {
+                    // Nobody falls silent: what a removed member still thinks that it owns is no claim of this test.
+                    context.advance(ms);
+                    classics.iter().filter(|member| !member.id.is_unknown()).for_each(|member| {
+                        member.heartbeat(&mut context);
+                    });
+                    consumers[0].beat(&mut context, &cluster);
+                }
+                Step::Restart => context.restart(),
+            }
+            check_owners(&classics, &consumers);
+        }
+        settle(&mut context, &cluster, &mut classics, &mut consumers);
+        prop_assert_eq!(check_owners(&classics, &consumers), 7);
+        prop_assert_eq!(context.describe_consumers().state, ConsumerGroupState::Stable);
+    }
 }
