@@ -27,7 +27,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .no_such_part("Group work runs in the broker's runtime."),
     Setting::new("group.coordinator.cached.buffer.max.bytes", Kind::Int, Some("1048588"))
         .at_least(524288)
-        .no_such_part("Group records need no cached buffer."),
+        .no_such_part("Group records need no cached buffer.")
+        .at_run_time(),
     Setting::new("group.coordinator.threads", Kind::Int, Some("4"))
         .at_least(1)
         .no_such_part("Group work runs in the broker's runtime."),
@@ -59,7 +60,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Longest metadata text of a committed offset."),
     Setting::new("group.consumer.assignment.interval.ms", Kind::Int, Some("1000"))
         .at_least(0)
-        .effect("Time between two target assignments of a consumer group at least, where the group has no own value."),
+        .effect("Time between two target assignments of a consumer group at least, where the group has no own value.")
+        .at_run_time(),
     Setting::new("group.consumer.assignors", Kind::List, Some("uniform,range"))
         .one_of(&["uniform", "range"])
         .effect("Assignors that members of consumer groups may choose; the first is for groups whose members choose none."),

@@ -233,4 +233,6 @@ fn edits(left: &str, right: &str) -> usize {
 }
 
 #[cfg(test)]
+mod effects; // what shows that a setting does something
+#[cfg(test)]
 mod tests;

@@ -42,6 +42,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_least(0)
         .effect("Bytes per second that this broker fetches for the partitions in follower.replication.throttled.replicas.")
         .at_run_time(),
+    Setting::new("replica.alter.log.dirs.io.max.bytes.per.second", Kind::Long, Some("9223372036854775807"))
+        .at_least(0)
+        .no_such_part("Replicas stay in the directory in which they were made.")
+        .at_run_time(),
     Setting::new("replication.quota.window.num", Kind::Int, Some("11"))
         .at_least(1)
         .no_such_part("Throttles keep to their rate over any second; there are no windows to average over."),
