@@ -4,9 +4,10 @@
 mod support;
 
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest, ProducerId,
-    TransactionalId,
+    AddPartitionsToTxnRequest, EndTxnRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, ProducerId, TransactionalId,
 };
 use support::records::{list_offset, text, topic_name};
 use support::replicas::Trio;
@@ -162,6 +163,28 @@ async fn batch_for_a_partition_that_is_not_in_the_transaction_is_refused_as_its_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn verification_is_switched_off_and_on_at_run_time() {
+    let mut bench = Bench::start().await;
+    let producer = bench.init().await;
+    assert_eq!(bench.produce(11, producer, 0, 0, "verified").await, 120);
+    switch(&mut bench.leader, "false").await;
+    wait_until("nobody asks the coordinator", async || bench.produce(11, producer, 0, 0, "not verified").await == 0)
+        .await;
+    switch(&mut bench.leader, "true").await;
+    wait_until("the coordinator is asked", async || bench.produce(11, producer, 1, 0, "verified").await == 120).await;
+}
+
+/// Sets the default of all brokers.
+async fn switch(client: &mut Client, enabled: &str) {
+    let config = AlterableConfig::default()
+        .with_name(text("transaction.partition.verification.enable"))
+        .with_value(Some(text(enabled)));
+    let brokers = AlterConfigsResource::default().with_resource_type(4).with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![brokers]);
+    assert_eq!(client.call(request, 1).await.responses[0].error_code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn batch_that_comes_after_its_transaction_is_refused() {
     let mut bench = Bench::start().await;
     let producer = bench.init().await;
@@ -226,6 +249,9 @@ async fn marker_of_the_past_does_not_end_the_next_transaction() {
     bench.until_committed(&["first", "a"]).await;
     bench.end(second, false, 5).await;
     bench.until_committed(&["first", "a"]).await;
-    let open = list_offset(&mut bench.leader, TOPIC, 0, -1).await.offset;
-    wait_until("nothing is open any more", async || read_committed(&mut bench.leader, TOPIC, 0).await.0 == open).await;
+    wait_until("nothing is open any more", async || {
+        let end = list_offset(&mut bench.leader, TOPIC, 0, -1).await.offset;
+        read_committed(&mut bench.leader, TOPIC, 0).await.0 == end
+    })
+    .await;
 }

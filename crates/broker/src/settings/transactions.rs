@@ -17,8 +17,7 @@ pub(crate) struct TransactionSettings {
     pub(crate) expiration_check_interval: Duration,
     /// Whether the coordinator is asked before a transactional append (KIP-890).
     pub(crate) verifies_partitions: bool,
-    /// Pauses before a partition is added again for a producer whose last transaction still ends.
-    pub(crate) add_partitions_backoff: Duration,
+    /// How long a partition waits to be added for a producer whose last transaction still ends.
     pub(crate) add_partitions_backoff_max: Duration,
     pub(crate) topic_partitions: i32,
     pub(crate) topic_replication_factor: i16,
@@ -34,7 +33,6 @@ impl TransactionSettings {
             abort_check_interval: values.millis("transaction.abort.timed.out.transaction.cleanup.interval.ms")?,
             expiration_check_interval: values.millis("transaction.remove.expired.transaction.cleanup.interval.ms")?,
             verifies_partitions: values.flag("transaction.partition.verification.enable"),
-            add_partitions_backoff: values.millis("add.partitions.to.txn.retry.backoff.ms")?,
             add_partitions_backoff_max: values.millis("add.partitions.to.txn.retry.backoff.max.ms")?,
             topic_partitions: values.integer("transaction.state.log.num.partitions")?,
             topic_replication_factor: values.integer("transaction.state.log.replication.factor")?,

@@ -3,8 +3,8 @@
 //! Picture: a batch may only go into a transaction that is open in its partition. Where it would be the first one, the
 //! coordinator of the transaction is asked, once for all partitions of the request, and the append comes with a guard
 //! (KIP-890). Up to version 11 the producer has added the partition by itself and the coordinator looks it up; from
-//! version 12 on the coordinator adds it. A coordinator that still ends the transaction before is asked a few times more
-//! in the latter case: that is common, and sending the records once more would cost the producer more.
+//! version 12 on the coordinator adds it. It answers
+//! when the transaction before has ended, within limits: sending the records once more would cost the producer more.
 //!
 //! Invariants: nothing is asked for partitions that this broker may not append to. A partition without an admission is
 //! refused by the log, so that forgetting one is no hole.
@@ -13,7 +13,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use kafka_protocol::messages::ProduceRequest;
-use tokio::time::Instant;
 use twinstream_log::{Applicant, Origin, VerificationGuard};
 use twinstream_metadata::Image;
 use twinstream_model::{ErrorCode, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition, TransactionalId};
@@ -23,7 +22,7 @@ use super::{BY_ID_SINCE, Failure, may_write};
 use crate::context::{Broker, Operation as Acl, RequestContext};
 use crate::handlers::log_wire::{authorize_topic, partition_here, resolve};
 use crate::partitions::now_ms;
-use crate::verification::{self, Operation, Question, Refusals};
+use crate::verification::{self, Operation, Question};
 
 const ABORTABLE_SINCE: i16 = 11;
 const ADDS_SINCE: i16 = 12;
@@ -38,7 +37,10 @@ pub(super) struct Admissions(HashMap<Place, Result<Origin, Failure>>);
 impl Admissions {
     /// As whom the batch of a partition is appended.
     pub(super) fn take(&mut self, place: Place) -> Result<Origin, Failure> {
-        self.0.remove(&place).unwrap_or(Ok(Origin::Client))
+        match self.0.is_empty() {
+            true => Ok(Origin::Client), // nearly always
+            false => self.0.remove(&place).unwrap_or(Ok(Origin::Client)),
+        }
     }
 }
 
@@ -91,7 +93,7 @@ pub(super) async fn admit(
     }
     let partitions = waiting.iter().map(|waiting| waiting.partition.clone()).collect();
     let question = Question { transactional_id: id, producer_id, epoch, partitions, operation };
-    let mut refusals = ask(broker, &question).await;
+    let mut refusals = verification::ask(broker, image, &question).await;
     for Waiting { place, partition, guard } in waiting {
         let admitted = match refusals.remove(&partition) {
             None => Ok(Origin::Verified(guard)),
@@ -150,21 +152,6 @@ fn begin(
     let applicant = Applicant { producer_id, epoch, base_sequence, adds: operation == Operation::Add };
     let guard = partition.begin_verification(&applicant, now_ms()).map_err(Failure::from)?;
     Ok(guard.map(|guard| Waiting { place: candidate.place, partition: TopicPartition::new(name, index), guard }))
-}
-
-/// Asks the coordinator, again for a while if it is not done with the transaction before.
-async fn ask(broker: &Arc<Broker>, question: &Question) -> Refusals {
-    let settings = &broker.settings.transactions;
-    let deadline = Instant::now() + settings.add_partitions_backoff_max.min(broker.settings.node.request_timeout);
-    loop {
-        let image = broker.image.load_full();
-        let refusals = verification::ask(broker, &image, question).await;
-        let is_busy = refusals.values().any(|code| *code == ErrorCode::ConcurrentTransactions);
-        if question.operation != Operation::Add || !is_busy || Instant::now() >= deadline {
-            return refusals;
-        }
-        tokio::time::sleep(settings.add_partitions_backoff).await;
-    }
 }
 
 /// What the producer is told. Older clients do not send again upon codes of coordinators, so they hear one upon which they

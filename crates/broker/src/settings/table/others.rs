@@ -48,10 +48,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         .not_yet("Allow transactions that an outside system commits."),
     Setting::new("add.partitions.to.txn.retry.backoff.ms", Kind::Int, Some("20"))
         .at_least(1)
-        .effect("Pause before a partition is added to a transaction once more because the one before has not ended yet."),
+        .no_such_part("The coordinator answers as soon as the transaction before has ended and need not be asked again."),
     Setting::new("add.partitions.to.txn.retry.backoff.max.ms", Kind::Int, Some("100"))
         .at_least(0)
-        .effect("How long that is tried before the producer has to send again."),
+        .effect("How long a batch waits to be added to its transaction while the one before has not ended yet; then its producer has to send again."),
     Setting::new("quota.window.num", Kind::Int, Some("11"))
         .at_least(1)
         .not_yet("Windows over which quotas are measured."),
