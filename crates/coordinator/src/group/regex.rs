@@ -20,8 +20,9 @@ use twinstream_model::TopicName;
 pub use translate::Fault;
 use translate::translate;
 
-/// How large a compiled pattern may become. An alternation of a thousand topic names takes a tenth of it.
-const COMPILED_BYTES_MAX: usize = 4 << 20;
+/// How large a compiled pattern may become: an alternation of a thousand long names takes a quarter of it, and to find
+/// that a pattern needs more takes some milliseconds of the shard.
+const COMPILED_BYTES_MAX: usize = 1 << 20;
 
 /// A pattern of topic names that was read and understood.
 #[derive(Clone, Debug)]
