@@ -237,11 +237,8 @@ async fn the_first_question_for_a_coordinator_creates_the_offsets_topic() {
     assert!(offsets.is_internal);
     assert_eq!(offsets.partitions.len(), 4, "offsets.topic.num.partitions");
 
-    let transactional = FindCoordinatorRequest::default().with_key_type(1);
-    let answer = client.call(transactional.clone().with_key(text("t")), 3).await;
-    assert_eq!(answer.error_code, ErrorCode::InvalidRequest.code());
-    assert!(answer.error_message.unwrap().contains("transactions are not served"));
-    let answer = client.call(transactional.with_coordinator_keys(vec![text("t")]), 4).await;
+    let of_share_group = FindCoordinatorRequest::default().with_key_type(2).with_coordinator_keys(vec![text("s")]);
+    let answer = client.call(of_share_group, 6).await;
     assert_eq!(answer.coordinators[0].error_code, ErrorCode::InvalidRequest.code());
     broker.stop().await.unwrap();
 }
