@@ -137,12 +137,8 @@ fn transaction(bencher: Bencher<'_, '_>) {
             instance: None,
             offsets: vec![offset()],
         });
-        let end = EndTransaction {
-            producer: PRODUCER,
-            commit: true,
-            coordinator_epoch: 0,
-            version: TransactionVersion::V0,
-        };
+        let end =
+            EndTransaction { producer: PRODUCER, commit: true, coordinator_epoch: 0, version: TransactionVersion::V0 };
         shard.ask(commit) + shard.ask(Request::EndTransaction(end))
     });
 }

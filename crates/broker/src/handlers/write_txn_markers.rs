@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use kafka_protocol::messages::write_txn_markers_request::WritableTxnMarker;
 use kafka_protocol::messages::write_txn_markers_response::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
@@ -55,13 +56,22 @@ pub(crate) async fn handle(
     }
     let image = broker.image.load_full();
     let mut answer = Answer::default();
-    let mut waiting = Vec::new();
+    let mut under_way = UnderWay::default();
     for marker in &request.markers {
-        write(broker, &image, marker, &mut answer, &mut waiting).await;
+        write(broker, &image, marker, &mut answer, &mut under_way);
     }
+    let UnderWay { mut waiting, in_groups } = under_way;
     let deadline = Instant::now() + broker.settings.node.request_timeout;
-    commit::settle(broker, &mut waiting.iter_mut().map(|waiting| &mut waiting.pending).collect::<Vec<_>>(), deadline)
-        .await;
+    // One after the other would make a transaction wait for the replicas as often as there are others in the request.
+    let in_groups = join_all(in_groups.into_iter().map(async |ending: InGroup| {
+        let ended = broker.groups.end_transaction(&image, ending.partition, ending.end).await;
+        (ending, ended)
+    }));
+    let mut pending: Vec<&mut Pending> = waiting.iter_mut().map(|waiting| &mut waiting.pending).collect();
+    let (in_groups, ()) = tokio::join!(in_groups, commit::settle(broker, &mut pending, deadline));
+    for (InGroup { producer_id, place, .. }, ended) in in_groups {
+        answer.put(producer_id, place, ended.err().unwrap_or(ErrorCode::None));
+    }
     for Waiting { producer_id, place, pending } in waiting {
         answer.put(producer_id, place, pending.outcome.unwrap_or(ErrorCode::RequestTimedOut));
     }
@@ -82,6 +92,21 @@ pub(crate) fn error_response(
     answer.into_response(ctx)
 }
 
+/// What a request waits for.
+#[derive(Default)]
+struct UnderWay {
+    waiting: Vec<Waiting>,
+    in_groups: Vec<InGroup>,
+}
+
+/// A marker that the shard of a group coordinator writes.
+struct InGroup {
+    producer_id: WireProducerId,
+    place: Place,
+    partition: PartitionIndex,
+    end: EndTransaction,
+}
+
 /// A marker on its way to being committed.
 struct Waiting {
     producer_id: WireProducerId,
@@ -97,16 +122,17 @@ fn places(marker: &WritableTxnMarker) -> impl Iterator<Item = Place> {
     marker.topics.iter().flat_map(of_topic)
 }
 
-/// Writes a marker into all of its partitions, or says why not.
-async fn write(
+/// Writes a marker into its partitions, or says why not. Those of groups are left to their shards.
+fn write(
     broker: &Arc<Broker>,
     image: &Image,
     marker: &WritableTxnMarker,
     answer: &mut Answer,
-    waiting: &mut Vec<Waiting>,
+    under_way: &mut UnderWay,
 ) {
+    let producer_id = marker.producer_id;
     let end = EndMarker {
-        producer_id: ProducerId(marker.producer_id.0),
+        producer_id: ProducerId(producer_id.0),
         producer_epoch: ProducerEpoch(marker.producer_epoch),
         commit: marker.transaction_result,
         coordinator_epoch: marker.coordinator_epoch,
@@ -116,18 +142,19 @@ async fn write(
         false => MarkerEpoch::NotOlder,
     };
     for place in places(marker) {
-        let index = PartitionIndex(place.1);
-        let written = match TopicName::parse(&place.0) {
+        let partition = PartitionIndex(place.1);
+        let appended = match TopicName::parse(&place.0) {
             Err(_) => Err(ErrorCode::UnknownTopicOrPartition),
             Ok(topic) if topic.as_str() == OFFSETS_TOPIC => {
-                end_in_group_shard(broker, image, index, end, epoch).await.map(|()| None)
+                let end = in_group(end, epoch);
+                under_way.in_groups.push(InGroup { producer_id, place, partition, end });
+                continue;
             }
-            Ok(topic) => append(broker, image, &topic, index, end, epoch).map(Some),
+            Ok(topic) => append(broker, image, &topic, partition, end, epoch),
         };
-        match written {
-            Ok(Some(pending)) => waiting.push(Waiting { producer_id: marker.producer_id, place, pending }),
-            Ok(None) => answer.put(marker.producer_id, place, ErrorCode::None),
-            Err(code) => answer.put(marker.producer_id, place, code),
+        match appended {
+            Ok(pending) => under_way.waiting.push(Waiting { producer_id, place, pending }),
+            Err(code) => answer.put(producer_id, place, code),
         }
     }
 }
@@ -159,15 +186,9 @@ fn append(
     Ok(Pending::new(partition, epoch, appended.last_offset))
 }
 
-/// Has the group coordinator's shard end the transaction in its partition.
-async fn end_in_group_shard(
-    broker: &Arc<Broker>,
-    image: &Image,
-    partition: PartitionIndex,
-    end: EndMarker,
-    epoch: MarkerEpoch,
-) -> Result<(), ErrorCode> {
-    let end = EndTransaction {
+/// The marker as a group coordinator's shard is asked for it.
+fn in_group(end: EndMarker, epoch: MarkerEpoch) -> EndTransaction {
+    EndTransaction {
         producer: Producer { id: end.producer_id, epoch: end.producer_epoch },
         commit: end.commit,
         coordinator_epoch: end.coordinator_epoch,
@@ -175,8 +196,7 @@ async fn end_in_group_shard(
             MarkerEpoch::Newer => TransactionVersion::V2,
             MarkerEpoch::NotOlder => TransactionVersion::V0,
         },
-    };
-    broker.groups.end_transaction(image, partition, end).await
+    }
 }
 
 /// What became of each marker, by producer and partition. Two markers of one producer share an entry, as in Kafka.
