@@ -113,6 +113,8 @@ pub enum Then {
     RemoveConsumers(GroupId, Vec<MemberId>),
     /// Arm the sessions of a classic group that has become a consumer group.
     Upgrade(GroupId),
+    /// A classic member has taken the place of another: perhaps only classic members are left.
+    MayDowngrade(GroupId),
     /// Let a consumer group rebalance that has become a classic one, for these members have gone.
     Downgrade(GroupId, Vec<MemberId>),
     /// Let the first member into a classic group; the empty consumer group of that name is gone.
@@ -290,6 +292,7 @@ impl Shard for GroupShard {
         let decision = match then {
             Then::RemoveConsumers(..) => None,
             Then::Upgrade(id) => Some(self.finish_upgrade(now, &id)),
+            Then::MayDowngrade(id) => Some(self.downgrade_if_all_are_classic(now, &id)),
             Then::Downgrade(id, _) => Some(self.finish_downgrade(now, &id)),
             Then::Join(join) => {
                 let (token, join) = *join;
@@ -313,6 +316,7 @@ impl Shard for GroupShard {
             Then::RemoveConsumers(id, members) | Then::Downgrade(id, members) => {
                 Some(self.keep_consumers(now, &id, &members, error))
             }
+            Then::MayDowngrade(_) => None,
             Then::Upgrade(group) => {
                 let event = Event::NotStored { group, what: "the change to the consumer protocol", error };
                 Some(Decision { events: vec![event], ..Decision::default() })

@@ -57,6 +57,7 @@ impl GroupShard {
             return Ok(Decision::answer(token, Answer::Join(JoinAnswer::failed(member, ErrorCode::MemberIdRequired))));
         }
         let (before, replaced) = find(group, &join, &member).map_err(|refusal| refusal.error)?;
+        let then = replaced.is_some().then(|| Then::MayDowngrade(id.clone()));
         let heartbeat = as_heartbeat(&join, &member, subscription, cluster);
         let classic = ClassicMember { session_timeout_ms: join.session_timeout_ms, protocols: join.protocols.clone() };
         let mut beat = Beat::new(now, &self.config.consumer, group, &heartbeat, (member, replaced), before);
@@ -81,7 +82,7 @@ impl GroupShard {
         };
         let records = outcome.records.into_iter().map(Record::Consumer).collect();
         let answers = vec![(token, Answer::Join(answer))];
-        Ok(Decision { records, answers, events: outcome.events, ..Decision::default() })
+        Ok(Decision { records, answers, then, events: outcome.events, ..Decision::default() })
     }
 
     pub(crate) fn sync_consumer_group(&mut self, now: Now, token: Token, sync: &Sync) -> Decision {

@@ -3,10 +3,7 @@
 //! Up: the first member of the newer protocol that comes to a classic group of consumers turns it into a consumer group
 //! in which everybody else still speaks the classic protocol (see `classic`); generation and assignments go on as epoch and
 //! target. Down: when the last member of the newer protocol goes, the classic ones go on among themselves, with the epoch
-//! as generation, and rebalance.
-//!
-//! Not here: turning a group back because a classic static member takes the place of the last member of the newer
-//! protocol. Such a group stays a consumer group of classic members, which works.
+//! as generation, and rebalance; also when a classic static member takes the place of the last one.
 
 use std::sync::Arc;
 
@@ -193,6 +190,12 @@ impl GroupShard {
         records.push(Record::GroupMetadata { group: id.clone(), value: Some(value) });
         let then = Some(Then::Downgrade(id.clone(), leaving.to_vec()));
         Some(Decision { records, then, ..Decision::default() })
+    }
+
+    /// After a classic static member has taken the place of a member of the newer protocol.
+    pub(crate) fn downgrade_if_all_are_classic(&mut self, now: Now, id: &GroupId) -> Decision {
+        let may = self.consumers.get(id).is_some_and(|group| may_downgrade_without(group, &[], &self.config));
+        may.then(|| self.downgrade_without(now, id, &[])).flatten().unwrap_or_default()
     }
 
     /// The group is a classic one again: its members share the work anew.

@@ -395,3 +395,22 @@ proptest! {
         prop_assert_eq!(context.describe_consumers().state, ConsumerGroupState::Stable);
     }
 }
+
+#[test]
+fn a_group_goes_back_when_a_classic_member_takes_the_place_of_the_last_one() {
+    let (mut context, cluster) = (TestContext::new(GroupConfig::default()), TestCluster::of(&[("orders", 6)]));
+    let mut classics = classic_group(&mut context, &cluster);
+    let mut clients = [Client { instance: Some("i".into()), ..Client::new("new", &["orders"]) }];
+    clients[0].beat(&mut context, &cluster);
+    settle(&mut context, &cluster, &mut classics, &mut clients);
+    let mut heir = Classic::new(9);
+    let Request::Join(join) = heir.join(&cluster) else { unreachable!() };
+    let answer = context.ask(Request::Join(Join { instance: Some("i".into()), ..join }));
+    assert_eq!(heir.joined(&answer), ErrorCode::None);
+    let Answer::Describe(Ok(description)) = context.ask(Request::Describe("g".into())) else { panic!("not classic") };
+    assert_eq!((description.state, description.members.len()), (GroupState::PreparingRebalance, 3));
+    let answer = context.ask(heir.sync(Vec::new()));
+    assert_eq!(heir.synced(&answer), ErrorCode::RebalanceInProgress, "it joins once more, with everybody");
+    context.restart();
+    assert_eq!(classics[0].heartbeat(&mut context), ErrorCode::None, "what was stored is a stable generation");
+}
