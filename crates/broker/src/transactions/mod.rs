@@ -46,6 +46,9 @@ pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 /// take; a client that hears of it sooner asks again sooner.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The level of `transaction.version` before the first image.
+const UNKNOWN: i16 = -1;
+
 /// Starts, stops and finds the transaction shards of this broker.
 pub(crate) struct TransactionService {
     shards: Shards<TransactionKind>,
@@ -60,7 +63,7 @@ pub(crate) struct TransactionService {
 impl TransactionService {
     pub(crate) fn new(settings: &Settings, registry: &Metrics, session: Session) -> TransactionService {
         let (outbox, metrics) = (Arc::new(Outbox::default()), TransactionMetrics::new(registry));
-        let (version, bells): (Arc<AtomicI16>, Arc<Bells>) = Default::default();
+        let (version, bells) = (Arc::new(AtomicI16::new(UNKNOWN)), Arc::<Bells>::default());
         let kind = TransactionKind {
             config: config(&settings.transactions),
             version: Arc::clone(&version),
@@ -96,12 +99,14 @@ impl TransactionService {
         if level != before {
             self.set_version(level);
         }
+        if level != before && before != UNKNOWN {
+            info!(level, before, "transaction.version has changed");
+        }
     }
 
     /// Tells every shard at which level the feature is; those that load hear it afterwards.
     fn set_version(&self, level: i16) {
         let Some(version) = TransactionVersion::from_level(level) else { return };
-        info!(level, "the cluster has another transaction.version");
         for handle in self.shards.handles() {
             tokio::spawn(async move {
                 match handle.call_when_loaded(Request::SetVersion(version)).await {
