@@ -169,6 +169,41 @@ fn range_puts_static_members_before_the_others() {
     check(&Range, &spec, &[("a", &[(0, &[1])]), ("z", &[(0, &[0])])]);
 }
 
+/// Partitions as in `2:0,1;5:3`, by the number of the topic.
+fn parse_share(text: &str) -> Partitions {
+    let number = |text: &str| text.parse::<i32>().unwrap();
+    let topics = text.split(';').filter_map(|topic| topic.split_once(':'));
+    let share = topics.map(|(of, partitions)| {
+        (topic(number(of) as usize), partitions.split(',').map(|index| PartitionIndex(number(index))).collect())
+    });
+    share.collect()
+}
+
+/// Each line of `testdata/kafka/ranges.txt` is what the `RangeAssignor` of Apache Kafka 4.3.1 made of a group: sizes of
+/// topics | members as `id/instance:topics` | shares as `id=topic:partitions`.
+#[test]
+fn range_gives_what_kafkas_gives() {
+    for line in include_str!("../../../testdata/kafka/ranges.txt").lines() {
+        let parts: Vec<&str> = line.split(" | ").collect();
+        let sizes: Vec<usize> = parts[0].split(',').map(|size| size.parse().unwrap()).collect();
+        let mut spec = group(&sizes);
+        for member in parts[1].split(' ') {
+            let (names, topics) = member.split_once(':').unwrap();
+            let (id, instance) = names.split_once('/').unwrap();
+            let topics: Vec<usize> =
+                topics.split(',').filter(|topic| !topic.is_empty()).map(|topic| topic.parse().unwrap()).collect();
+            spec = match instance {
+                "-" => spec.member(id, &topics),
+                instance => spec.static_member(id, instance, &topics),
+            };
+        }
+        let shares = parts[2].split(' ').map(|share| share.split_once('=').unwrap());
+        let expected: Assignment =
+            shares.map(|(id, share)| (MemberId::from(id), Arc::new(parse_share(share)))).collect();
+        assert_eq!(Range.assign(&spec), expected, "{line}");
+    }
+}
+
 /// What somebody was to own: any partitions of any topics, also of some that do not exist.
 fn old_share() -> impl Strategy<Value = Vec<(usize, i32)>> {
     prop::collection::vec((0..7usize, 0..9i32), 0..12)
