@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use outcomes::{Outcome, Seen, Told};
 use twinstream_client::{Admin, NewTopic};
+use twinstream_model::NodeId;
 use twinstream_testkit::peer::{self, Kafka};
 use twinstream_testkit::records::{client_settings, topic_name};
 use twinstream_testkit::{Cluster, ClusterOptions, SETTLES_WITHIN, wait_until};
@@ -56,8 +57,10 @@ impl Bench {
 
     /// Kills one broker after the other and starts it again, until the condition holds.
     async fn kill_until(&mut self, mut done: impl FnMut() -> bool) {
+        let mut pace = tokio::time::interval(KILL_EVERY);
+        pace.tick().await; // at once
         for kill in 0.. {
-            tokio::time::sleep(KILL_EVERY).await;
+            pace.tick().await;
             if done() {
                 return;
             }
@@ -65,9 +68,20 @@ impl Bench {
             let id = kill % self.cluster.size() + 1;
             eprintln!("killing broker {id}");
             self.cluster.broker(id).kill();
-            tokio::time::sleep(KILL_EVERY / 4).await;
+            self.until_without(id).await;
             self.cluster.broker(id).start().await;
         }
+    }
+
+    /// Waits until the others have taken over, and go on without the one that was killed.
+    async fn until_without(&self, id: usize) {
+        let id = NodeId(i32::try_from(id).expect("a node id"));
+        wait_until("the others have taken over", SETTLES_WITHIN, || async {
+            let Ok(topics) = self.admin.topics().await else { return false };
+            let mut partitions = topics.values().flat_map(|topic| topic.partitions.values());
+            partitions.all(|partition| partition.leader.is_some() && !partition.isr.contains(&id))
+        })
+        .await;
     }
 
     async fn until_in_sync(&self) {
