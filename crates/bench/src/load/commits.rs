@@ -3,26 +3,21 @@
 //! Each connection commits for a group of its own, which has no members, so that nothing but committing is measured. It
 //! talks to the group's coordinator as consumers do.
 
-use std::time::{Duration, Instant};
-
-use anyhow::{Result, anyhow, bail};
+use anyhow::Result;
 use twinstream_client::protocol::kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
-use twinstream_client::protocol::kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest};
+use twinstream_client::protocol::kafka_protocol::messages::{GroupId, OffsetCommitRequest};
 use twinstream_client::protocol::kafka_protocol::protocol::StrBytes;
-use twinstream_model::{ErrorCode, TopicName};
+use twinstream_model::TopicName;
 
+use super::coordinator::{self, Kind, accepted};
 use super::lanes::{Lane, drive};
 use super::topics::Topics;
 use super::{Run, Target};
 use crate::stats::Latency;
 use crate::wire::{Wire, frame};
 
-const COORDINATOR_WITHIN: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(20);
-/// The last version that asks for one coordinator and is not flexible.
-const FIND_VERSION: i16 = 2;
 const COMMIT_VERSION: i16 = 8;
 
 #[derive(Clone, Copy, Debug)]
@@ -52,29 +47,11 @@ impl Commits {
 /// A connection to the coordinator of a group, which has taken a first commit.
 fn lane(bootstrap: &str, group: &str, topic: &TopicName, partitions: usize) -> Result<Lane> {
     let commit = frame(&commit(group, topic, partitions), COMMIT_VERSION)?;
-    let deadline = Instant::now() + COORDINATOR_WITHIN;
-    loop {
-        match try_lane(bootstrap, group, &commit) {
-            Ok(wire) => return Ok(Lane::new(wire, commit, committed)),
-            Err(error) if Instant::now() >= deadline => {
-                return Err(error.context(format!("group {group} has no coordinator within {COORDINATOR_WITHIN:?}")));
-            }
-            Err(_) => std::thread::sleep(PAUSE),
-        }
-    }
-}
-
-fn try_lane(bootstrap: &str, group: &str, commit: &[u8]) -> Result<Wire> {
-    let mut any = Wire::connect(bootstrap, COORDINATOR_WITHIN)?;
-    let find = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
-    any.send(&frame(&find, FIND_VERSION)?)?;
-    let found = any.answer::<FindCoordinatorRequest>(FIND_VERSION)?;
-    refused(found.error_code)?;
-    let address = format!("{}:{}", found.host.as_str(), found.port);
-    let mut wire = Wire::connect(&address, COORDINATOR_WITHIN)?;
-    wire.send(commit)?;
-    committed(&mut wire)?;
-    Ok(wire)
+    let (wire, ()) = coordinator::ask(bootstrap, Kind::Group, group, |wire| {
+        wire.send(&commit)?;
+        committed(wire)
+    })?;
+    Ok(Lane::new(wire, commit, committed))
 }
 
 fn commit(group: &str, topic: &TopicName, partitions: usize) -> OffsetCommitRequest {
@@ -93,13 +70,5 @@ fn commit(group: &str, topic: &TopicName, partitions: usize) -> OffsetCommitRequ
 
 fn committed(wire: &mut Wire) -> Result<()> {
     let answer = wire.answer::<OffsetCommitRequest>(COMMIT_VERSION)?;
-    answer.topics.iter().flat_map(|topic| &topic.partitions).try_for_each(|partition| refused(partition.error_code))
-}
-
-fn refused(code: i16) -> Result<()> {
-    match ErrorCode::from_code(code) {
-        Some(ErrorCode::None) => Ok(()),
-        Some(error) => bail!("the coordinator says {}", error.name()),
-        None => Err(anyhow!("error code {code} is not known")),
-    }
+    answer.topics.iter().flat_map(|topic| &topic.partitions).try_for_each(|partition| accepted(partition.error_code))
 }
