@@ -3,10 +3,13 @@
 use twinstream_model::TopicName;
 
 use crate::group::regex::TopicPattern;
+use crate::group::consumer::embedded;
 use crate::group::subscription::subscribed_topics;
 
 /// What a consumer says that it wants to read.
 pub fn subscription(bytes: &[u8]) {
+    embedded::subscription(bytes);
+    embedded::assignment(bytes);
     if let Some(topics) = subscribed_topics(bytes) {
         assert!(topics.iter().map(|topic| topic.len()).sum::<usize>() <= bytes.len());
     }

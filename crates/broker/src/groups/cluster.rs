@@ -1,7 +1,8 @@
-//! The cluster as consumer groups see it: topics with their partitions and racks, and a number that says when to look again.
+//! The cluster as consumer groups see it: topics with their partitions and racks, and a number that says when to look
+//! again.
 //!
-//! Picture: the metadata image behind the coordinator's [`Topics`]. A new view is made for each image; its version grows
-//! only when topics or racks changed, so that the heartbeats in between have nothing to compare.
+//! Picture: the metadata image behind the coordinator's [`Topics`]. A new view is made for each image; its version
+//! grows only when topics or racks changed, so that the heartbeats in between have nothing to compare.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

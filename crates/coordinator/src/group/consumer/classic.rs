@@ -1,11 +1,11 @@
 //! Members that speak the classic protocol in a consumer group, as long as a group is on its way from one to the other.
 //!
-//! Picture: for such a member the member epoch is the generation. When there is something new for it, its heartbeat says
-//! REBALANCE_IN_PROGRESS; it joins, which is one step as a heartbeat of the newer protocol is, and syncs, which tells it
-//! what it owns. Nobody leads, and nobody waits for anybody.
+//! Picture: for such a member the member epoch is the generation. When there is something new for it, its heartbeat
+//! says REBALANCE_IN_PROGRESS; it joins, which is one step as a heartbeat of the newer protocol is, and syncs, which
+//! tells it what it owns. Nobody leads, and nobody waits for anybody.
 //!
-//! Deadlines: it must join within its rebalance timeout after it was told to (`MemberJoin`), and sync within the same time
-//! after it has joined (`MemberSync`).
+//! Deadlines: it must join within its rebalance timeout after it was told to (`MemberJoin`), and sync within the same
+//! time after it has joined (`MemberSync`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

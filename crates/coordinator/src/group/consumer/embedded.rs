@@ -12,22 +12,22 @@ use twinstream_model::PartitionIndex;
 /// The newest layout of an assignment that is written; all of them are alike so far.
 const ASSIGNMENT_VERSION_MAX: i16 = 3;
 
-pub(super) type NamedPartitions = BTreeMap<Arc<str>, BTreeSet<PartitionIndex>>;
+pub(crate) type NamedPartitions = BTreeMap<Arc<str>, BTreeSet<PartitionIndex>>;
 
 /// `ConsumerProtocolSubscription`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Subscription {
-    pub(super) topics: BTreeSet<Arc<str>>,
-    pub(super) owned: NamedPartitions,
-    pub(super) rack: Option<Arc<str>>,
+pub(crate) struct Subscription {
+    pub(crate) topics: BTreeSet<Arc<str>>,
+    pub(crate) owned: NamedPartitions,
+    pub(crate) rack: Option<Arc<str>>,
 }
 
 /// `ConsumerProtocolAssignment`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Assignment {
-    pub(super) partitions: NamedPartitions,
+pub(crate) struct Assignment {
+    pub(crate) partitions: NamedPartitions,
     /// An assignor of the client's own keeps something here, which no assignor of ours could continue.
-    pub(super) has_user_data: bool,
+    pub(crate) has_user_data: bool,
 }
 
 /// A cursor over bytes of a client: every read may come to the end.
@@ -95,7 +95,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// `None` if the bytes are no subscription.
-pub(super) fn subscription(bytes: &[u8]) -> Option<Subscription> {
+pub(crate) fn subscription(bytes: &[u8]) -> Option<Subscription> {
     let mut cursor = Cursor(bytes);
     let version = cursor.i16().filter(|version| *version >= 0)?;
     let topics = cursor.texts()?;
@@ -109,7 +109,7 @@ pub(super) fn subscription(bytes: &[u8]) -> Option<Subscription> {
 }
 
 /// `None` if the bytes are no assignment; no bytes are an empty one.
-pub(super) fn assignment(bytes: &[u8]) -> Option<Assignment> {
+pub(crate) fn assignment(bytes: &[u8]) -> Option<Assignment> {
     if bytes.is_empty() {
         return Some(Assignment::default());
     }
@@ -121,7 +121,7 @@ pub(super) fn assignment(bytes: &[u8]) -> Option<Assignment> {
 }
 
 /// An assignment in the version of the subscription that it answers.
-pub(super) fn assignment_bytes(subscription: &[u8], partitions: &NamedPartitions) -> Bytes {
+pub(crate) fn assignment_bytes(subscription: &[u8], partitions: &NamedPartitions) -> Bytes {
     let version = Cursor(subscription).i16().unwrap_or(0).clamp(0, ASSIGNMENT_VERSION_MAX);
     let mut out = BytesMut::new();
     out.put_i16(version);
@@ -135,3 +135,6 @@ pub(super) fn assignment_bytes(subscription: &[u8], partitions: &NamedPartitions
     out.put_i32(-1); // no user data
     out.freeze()
 }
+
+#[cfg(test)]
+mod tests;

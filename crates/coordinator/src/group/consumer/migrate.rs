@@ -1,9 +1,9 @@
 //! A live group from the classic protocol to the newer one and back (KIP-848, `group.consumer.migration.policy`).
 //!
-//! Up: the first member of the newer protocol that comes to a classic group of consumers turns it into a consumer group
-//! in which everybody else still speaks the classic protocol (see `classic`); generation and assignments go on as epoch and
-//! target. Down: when the last member of the newer protocol goes, the classic ones go on among themselves, with the epoch
-//! as generation, and rebalance; also when a classic static member takes the place of the last one.
+//! Up: the first member of the newer protocol that comes to a classic group of consumers turns it into a consumer
+//! group in which everybody else still speaks the classic protocol (see `classic`); generation and assignments go on
+//! as epoch and target. Down: when the last member of the newer protocol goes, the classic ones go on among themselves,
+//! with the epoch as generation, and rebalance; also when a classic static member takes the place of the last one.
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@
 mod classic; // members that speak the classic protocol
 mod config;
 mod describe;
-mod embedded; // what such members say of topics
+pub(crate) mod embedded; // what such members say of topics
 mod heartbeat;
 mod leave; // and being removed
 mod migrate; // from the classic protocol and back

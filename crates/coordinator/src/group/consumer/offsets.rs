@@ -1,7 +1,8 @@
 //! Who may commit and fetch offsets of a consumer group.
 //!
-//! A member commits with its epoch. It may be late by a heartbeat: then its older epoch is good for the partitions that it
-//! had at that epoch already and still has (KIP-1251), so that a commit that crosses an epoch on the wire is not lost.
+//! A member commits with its epoch. It may be late by a heartbeat: then its older epoch is good for the partitions that
+//! it had at that epoch already and still has (KIP-1251), so that a commit that crosses an epoch on the wire is not
+//! lost.
 
 use std::cmp::Ordering;
 

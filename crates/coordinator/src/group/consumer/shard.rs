@@ -265,8 +265,8 @@ impl GroupShard {
         self.deadlines.cancel(&Timer::SyncPhase(id.clone()));
     }
 
-    /// After loading: members have a full session to be heard of, and their full time to give partitions back. What has a
-    /// deadline keeps it.
+    /// After loading: members have a full session to be heard of, and their full time to give partitions back. What has
+    /// a deadline keeps it.
     pub(crate) fn resume_consumers(&mut self, now: Now) {
         let groups: Vec<GroupId> = self.consumers.keys().cloned().collect();
         groups.iter().for_each(|id| self.resume_group(now, id));

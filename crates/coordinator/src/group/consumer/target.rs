@@ -43,8 +43,8 @@ impl Beat<'_> {
         (epoch, mine)
     }
 
-    /// The target assignment before is too young (KIP-1263). The first one of a group never waits; neither does a classic
-    /// member, which would join again and again until it is told something new.
+    /// The target assignment before is too young (KIP-1263). The first one of a group never waits; neither does a
+    /// classic member, which would join again and again until it is told something new.
     fn must_wait(&self) -> bool {
         let target = &self.group.target;
         let age_ms = self.now.wall_ms.saturating_sub(target.timestamp_ms);

@@ -1,5 +1,5 @@
-//! Random histories of consumer groups: members come, go, fall silent, change their mind and miss answers; topics come, grow and
-//! go; appends fail; the coordinator is loaded anew at any moment.
+//! Random histories of consumer groups: members come, go, fall silent, change their mind and miss answers; topics come,
+//! grow and go; appends fail; the coordinator is loaded anew at any moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
