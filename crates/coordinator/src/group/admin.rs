@@ -2,11 +2,11 @@
 
 use twinstream_model::{ErrorCode, GroupId};
 
-use super::request::{
-    Answer, CommitAnswer, DeleteOffsetsAnswer, Description, FetchAnswer, GroupKind, GroupState, JoinAnswer, LeaveAnswer,
-    ListFilter, Listing, SyncAnswer,
-};
 use super::consumer::ConsumerHeartbeatAnswer;
+use super::request::{
+    Answer, CommitAnswer, DeleteOffsetsAnswer, Description, FetchAnswer, GroupKind, GroupState, JoinAnswer,
+    LeaveAnswer, ListFilter, Listing, SyncAnswer,
+};
 use super::state::Group;
 use super::subscription::CONSUMER_PROTOCOL_TYPE;
 use super::{Decision, Event, GroupShard, Record};
@@ -87,9 +87,7 @@ impl Answer {
             Answer::EndTransaction(_) => Answer::EndTransaction(error),
             Answer::FetchOffsets(_) => Answer::FetchOffsets(FetchAnswer { error, topics: Vec::new() }),
             Answer::DeleteOffsets(_) => Answer::DeleteOffsets(DeleteOffsetsAnswer { error, topics: Vec::new() }),
-            Answer::ConsumerHeartbeat(_) => {
-                Answer::ConsumerHeartbeat(ConsumerHeartbeatAnswer::failed(error, None))
-            }
+            Answer::ConsumerHeartbeat(_) => Answer::ConsumerHeartbeat(ConsumerHeartbeatAnswer::failed(error, None)),
             Answer::ConsumerDescribe(_) => Answer::ConsumerDescribe(Err(error)),
             Answer::Describe(_) => Answer::Describe(Err(error)),
             Answer::List(_) => Answer::List(Vec::new()),

@@ -271,8 +271,7 @@ fn store_replacement(cx: &mut Context<'_>, replacement: Replacement) {
 }
 
 pub(super) fn finish_replacement(cx: &mut Context<'_>, group: &mut Group, replacement: Replacement) {
-    let Replacement { group: next, token, instance, former, member, former_leader, can_skip_assignment } =
-        replacement;
+    let Replacement { group: next, token, instance, former, member, former_leader, can_skip_assignment } = replacement;
     fence(cx, group, &instance, &former, &member);
     *group = next;
     let Some(known) = group.members.get(&member) else { return };

@@ -46,16 +46,16 @@ use twinstream_model::{ErrorCode, GroupId, Offset};
 pub use codec::{decode, decode_marker, encode};
 pub use config::GroupConfig;
 pub use consumer::{
-    ClassicMember, ConsumerDescription, ConsumerGroupConfig, ConsumerGroupState, ConsumerHeartbeat, ConsumerHeartbeatAnswer,
-    ConsumerRecord, CurrentValue, DescribedConsumer, Epoch, GroupOverrides, GroupValue, MemberState, MemberValue,
-    MigrationPolicy, OwnedPartitions, Partitions, RegexValue, TargetValue,
+    ClassicMember, ConsumerDescription, ConsumerGroupConfig, ConsumerGroupState, ConsumerHeartbeat,
+    ConsumerHeartbeatAnswer, ConsumerRecord, CurrentValue, DescribedConsumer, Epoch, GroupOverrides, GroupValue,
+    MemberState, MemberValue, MigrationPolicy, OwnedPartitions, Partitions, RegexValue, TargetValue,
 };
 pub use record::{BatchKind, CommittedOffset, GroupMetadata, OffsetKey, Record, StoredMember};
 pub use request::{
-    Answer, CommitAnswer, CommitOffsets, CommitTransactionalOffsets, DeleteOffsets, DeleteOffsetsAnswer, DescribedMember, Description, EndTransaction, FetchAnswer,
-    FetchOffsets, FetchedOffset, Generation, GroupKind, GroupState, Heartbeat, InstanceId, Join, JoinAnswer, JoinedMember, Leave,
-    LeaveAnswer, LeavingMember, LeftMember, ListFilter, Listing, MemberId, OffsetToCommit, Protocol, Request, Sync,
-    SyncAnswer, TransactionGuard, Verification,
+    Answer, CommitAnswer, CommitOffsets, CommitTransactionalOffsets, DeleteOffsets, DeleteOffsetsAnswer,
+    DescribedMember, Description, EndTransaction, FetchAnswer, FetchOffsets, FetchedOffset, Generation, GroupKind,
+    GroupState, Heartbeat, InstanceId, Join, JoinAnswer, JoinedMember, Leave, LeaveAnswer, LeavingMember, LeftMember,
+    ListFilter, Listing, MemberId, OffsetToCommit, Protocol, Request, Sync, SyncAnswer, TransactionGuard, Verification,
 };
 pub use topics::{TopicFacts, Topics};
 

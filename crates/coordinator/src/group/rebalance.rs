@@ -28,9 +28,12 @@ impl GroupShard {
             Timer::MemberJoin(group, member) => {
                 Some(self.fail_consumer(now, &group, &member, "did not join again within its rebalance timeout"))
             }
-            Timer::MemberSync(group, member) => {
-                Some(self.fail_consumer(now, &group, &member, "did not ask for its assignment within its rebalance timeout"))
-            }
+            Timer::MemberSync(group, member) => Some(self.fail_consumer(
+                now,
+                &group,
+                &member,
+                "did not ask for its assignment within its rebalance timeout",
+            )),
             Timer::Session(group, member) => {
                 self.with_group(now, &group, |cx, group| session_is_over(cx, group, &member))
             }

@@ -14,14 +14,28 @@ use crate::transaction::Producer;
 /// One stored fact; a `None` value is a tombstone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    OffsetCommit { key: OffsetKey, value: Option<CommittedOffset> },
-    GroupMetadata { group: GroupId, value: Option<GroupMetadata> },
+    OffsetCommit {
+        key: OffsetKey,
+        value: Option<CommittedOffset>,
+    },
+    GroupMetadata {
+        group: GroupId,
+        value: Option<GroupMetadata>,
+    },
     /// One of the pieces of a consumer group.
     Consumer(ConsumerRecord),
     /// An offset that counts once the producer's transaction commits.
-    TransactionalCommit { producer: Producer, key: OffsetKey, value: CommittedOffset },
+    TransactionalCommit {
+        producer: Producer,
+        key: OffsetKey,
+        value: CommittedOffset,
+    },
     /// The end of a producer's transaction.
-    TransactionMarker { producer: Producer, commit: bool, coordinator_epoch: i32 },
+    TransactionMarker {
+        producer: Producer,
+        commit: bool,
+        coordinator_epoch: i32,
+    },
 }
 
 /// What the batch says in which a record is stored. Those of one decision are of one kind.
