@@ -49,6 +49,9 @@ async fn describe(
     with_operations: bool,
 ) -> DescribedGroup {
     let group = group_id(&id);
+    if group.as_str().is_empty() {
+        return failed(ctx, id, ErrorCode::InvalidGroupId, None);
+    }
     let description = match call(broker, ctx, Operation::Describe, &group, Request::ConsumerDescribe(group.clone())).await {
         Ok(Answer::ConsumerDescribe(Ok(description))) => description,
         Ok(Answer::ConsumerDescribe(Err(ErrorCode::GroupIdNotFound))) => {
@@ -85,7 +88,8 @@ fn member(described: DescribedConsumer, image: &Image) -> Member {
         .with_client_id(wire(&described.client_id))
         .with_client_host(wire(&described.client_host))
         .with_subscribed_topic_names(described.topics.iter().map(|topic| WireTopicName(wire(topic))).collect())
-        .with_subscribed_topic_regex(described.regex.map(|regex| wire(&regex)))
+        // Kafka tells of no expression as of an empty one.
+        .with_subscribed_topic_regex(Some(wire(described.regex.as_deref().unwrap_or_default())))
         .with_assignment(assignment(described.assigned, image))
         .with_target_assignment(assignment(described.target, image))
         .with_member_type(member_type)

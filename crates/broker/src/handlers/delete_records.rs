@@ -139,6 +139,9 @@ async fn delete(
     topic: &TopicName,
     asked: &DeleteRecordsPartition,
 ) -> Result<Deletion, ErrorCode> {
+    if topic.is_internal() {
+        return Err(ErrorCode::InvalidTopicException);
+    }
     let partition = partition_here(broker, image, topic, PartitionIndex(asked.partition_index))?;
     partition.check_leader(LeaderEpoch::NONE)?;
     if !partition.log().config().cleanup.delete {

@@ -58,8 +58,9 @@ pub(crate) fn error_response(
 /// How many partitions the page may hold; `None` for a request that makes no sense.
 fn page_limit(broker: &Broker, request: &DescribeTopicPartitionsRequest) -> Option<usize> {
     let has_bad_cursor = request.cursor.as_ref().is_some_and(|cursor| cursor.partition_index < 0);
-    let asked = usize::try_from(request.response_partition_limit).ok().filter(|limit| *limit > 0 && !has_bad_cursor)?;
-    Some(asked.min(broker.settings.network.response_partitions_max))
+    // One partition at least, or no page would ever get anywhere.
+    let asked = usize::try_from(request.response_partition_limit).unwrap_or(1).max(1);
+    (!has_bad_cursor).then(|| asked.min(broker.settings.network.response_partitions_max))
 }
 
 /// The names to answer, in order and from the cursor on.

@@ -12,7 +12,13 @@ use twinstream_model::ErrorCode;
 use super::group_wire::{call_while_there, group_id, instance_id, kept_bytes, member_id, mismatched, text, wire};
 use crate::context::{Broker, Operation, RequestContext};
 
+/// From here on members say what protocol they believe in.
+const NAMES_PROTOCOL_SINCE: i16 = 5;
+
 pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: SyncGroupRequest) -> SyncGroupResponse {
+    if lacks_protocol(ctx, &request) {
+        return respond(ctx, SyncAnswer::failed(ErrorCode::InconsistentGroupProtocol));
+    }
     let group = group_id(&request.group_id);
     let assignments = request.assignments.iter();
     let sync = Sync {
@@ -30,6 +36,11 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
         Err(error) => SyncAnswer::failed(error),
     };
     respond(ctx, answer)
+}
+
+/// Whether a version that has to name the protocol leaves a part of it out (KIP-559).
+fn lacks_protocol(ctx: &RequestContext, request: &SyncGroupRequest) -> bool {
+    ctx.api_version >= NAMES_PROTOCOL_SINCE && (request.protocol_type.is_none() || request.protocol_name.is_none())
 }
 
 pub(crate) fn error_response(ctx: &RequestContext, _request: SyncGroupRequest, code: ErrorCode) -> SyncGroupResponse {

@@ -1,0 +1,96 @@
+//! What must differ between two clusters, made alike: addresses, ids, folders, times, and the wording of errors.
+
+use twinstream_testkit::peer::Printed;
+
+/// Behind these words stands an id, or a number that counts what happened before.
+const BEFORE_IDS: [&str; 4] = ["TopicId:", "ClusterId:", "ID:", "Epoch:"];
+/// Behind these words stands a message of the broker, which has its own words.
+const BEFORE_WORDING: [&str; 3] = ["Exception: ", "command : ", "failed: "];
+const UUID_CHARS: usize = 36;
+
+pub(crate) fn text(printed: &Printed, bootstrap: &str) -> String {
+    let port = bootstrap.rsplit(':').next().unwrap_or(bootstrap);
+    let lines = printed.text.lines().map(|line| line.replace(bootstrap, "<address>").replace(port, "<port>"));
+    let mut lines: Vec<String> = lines.filter(|line| says_something(line)).map(|line| plain(&line)).collect();
+    // Tools print what they have from hash maps in any order.
+    lines.sort();
+    lines.push(format!("exit code {}", printed.code));
+    lines.join("\n")
+}
+
+/// Neither empty, nor a line of a stack, nor a warning in a log.
+fn says_something(line: &str) -> bool {
+    let line = line.trim();
+    let is_stack = line.starts_with("at ") || line.starts_with("... ");
+    !line.is_empty() && !is_stack && !line.contains(" WARN ")
+}
+
+/// A line of a log without its time, other lines as they are.
+fn without_time(line: &str) -> &str {
+    let is_log = line.len() > 4 && line.as_bytes()[..4].iter().all(u8::is_ascii_digit) && line.as_bytes()[4] == b'-';
+    if is_log { line.splitn(3, ' ').nth(2).unwrap_or_default() } else { line }
+}
+
+fn plain(line: &str) -> String {
+    let mut line = without_time(line).to_owned();
+    for before in BEFORE_WORDING {
+        if let Some(at) = line.find(before) {
+            line.truncate(at + before.len());
+            line.push_str("<words>");
+        }
+    }
+    let mut words: Vec<String> = Vec::new();
+    for word in line.split_whitespace() {
+        let is_id = words.last().is_some_and(|last| BEFORE_IDS.contains(&last.as_str()));
+        words.push(if is_id { "<id>".to_owned() } else { plain_word(word) });
+    }
+    words.join(" ")
+}
+
+fn plain_word(word: &str) -> String {
+    if let Some(at) = uuid_in(word) {
+        return format!("{}<uuid>{}", &word[..at], &word[at + UUID_CHARS..]);
+    }
+    // A folder of a test, perhaps in quotes and with something behind it.
+    match word.find("/twinstream-test-") {
+        Some(at) => format!("{}<folder>", &word[..at].trim_end_matches(|c: char| c.is_alphanumeric() || c == '/')),
+        None => word.to_owned(),
+    }
+}
+
+/// Where an id like `0f8fad5b-d9cb-469f-a165-70867728950e` begins.
+fn uuid_in(word: &str) -> Option<usize> {
+    let bytes = word.as_bytes();
+    (0..bytes.len().saturating_sub(UUID_CHARS - 1)).find(|at| {
+        let part = &bytes[*at..*at + UUID_CHARS];
+        let is_right = |(index, byte): (usize, &u8)| match index {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        };
+        part.iter().enumerate().all(is_right)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_one_cluster_is_taken_out() {
+        let printed = Printed {
+            text: "Topic: t\tTopicId: 5nL8E2xFQ4OeKqYVhXDM5w  Leader: 1\n\
+                   console-consumer-0f8fad5b-d9cb-469f-a165-70867728950e /127.0.0.1\n\
+                   \tat java.lang.Thread.run\n\
+                   Caused by: org.apache.kafka.XException: not this way\n\
+                   served by 127.0.0.1:27001 from /tmp/twinstream-test-x1/1\n"
+                .to_owned(),
+            code: 0,
+        };
+        let expected = "Caused by: org.apache.kafka.XException: <words>\n\
+                        Topic: t TopicId: <id> Leader: 1\n\
+                        console-consumer-<uuid> /127.0.0.1\n\
+                        served by <address> from <folder>\n\
+                        exit code 0";
+        assert_eq!(text(&printed, "127.0.0.1:27001"), expected);
+    }
+}
