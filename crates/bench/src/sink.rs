@@ -4,7 +4,8 @@
 //! that is left of a broker is to receive the bytes. A rate close to that cannot be raised by a better broker.
 //!
 //! Only as much of the protocol as librdkafka's producer and our own clients need. Any topic exists, with the same number
-//! of partitions, and ends where its acknowledged records end. Not here: reading, groups, more than one broker.
+//! of partitions, and ends where its acknowledged records end. A transaction may do anything at any time, since nobody looks.
+//! Not here: reading, groups, more than one broker.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -16,6 +17,9 @@ use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
 use twinstream_client::protocol::batch::batches;
 use twinstream_client::protocol::frame::{decode_request_header, encode_response_header, frame_len};
+use twinstream_client::protocol::kafka_protocol::messages::add_partitions_to_txn_response::{
+    AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult,
+};
 use twinstream_client::protocol::kafka_protocol::messages::api_versions_response::ApiVersion;
 use twinstream_client::protocol::kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use twinstream_client::protocol::kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
@@ -29,18 +33,19 @@ use twinstream_client::protocol::kafka_protocol::messages::produce_response::{
     PartitionProduceResponse, TopicProduceResponse,
 };
 use twinstream_client::protocol::kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, BrokerId, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
-    DeleteTopicsResponse, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    MetadataResponse, ProduceRequest, ProduceResponse, ProducerId,
+    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, ApiKey, ApiVersionsResponse, BrokerId, CreateTopicsRequest,
+    CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, EndTxnResponse, FindCoordinatorResponse,
+    InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, ProduceRequest,
+    ProduceResponse, ProducerId,
 };
 use twinstream_client::protocol::kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 const FRAME_BYTES_MAX: usize = 128 << 20;
 const NODE: BrokerId = BrokerId(1);
+const HOST: &str = "127.0.0.1";
 
-/// What is announced. Fetch and FindCoordinator are not served: librdkafka takes them as signs that a broker knows
-/// batches and lz4.
-const VERSIONS: [(ApiKey, i16, i16); 9] = [
+/// What is announced. Fetch is not served: librdkafka takes it as a sign that a broker knows batches.
+const VERSIONS: [(ApiKey, i16, i16); 11] = [
     (ApiKey::Produce, 3, 9),
     (ApiKey::Fetch, 4, 11),
     (ApiKey::ListOffsets, 1, 6),
@@ -50,6 +55,8 @@ const VERSIONS: [(ApiKey, i16, i16); 9] = [
     (ApiKey::CreateTopics, 2, 5),
     (ApiKey::DeleteTopics, 1, 5),
     (ApiKey::InitProducerId, 0, 4),
+    (ApiKey::AddPartitionsToTxn, 0, 3),
+    (ApiKey::EndTxn, 0, 3),
 ];
 
 /// Serves until it is dropped.
@@ -155,6 +162,15 @@ impl State {
             Ok(ApiKey::InitProducerId) => {
                 InitProducerIdResponse::default().with_producer_id(ProducerId(1)).encode(out, version)?;
             }
+            Ok(ApiKey::FindCoordinator) => {
+                let (host, port) = (StrBytes::from_static_str(HOST), i32::from(self.port));
+                let found = FindCoordinatorResponse::default().with_node_id(NODE).with_host(host).with_port(port);
+                found.encode(out, version)?;
+            }
+            Ok(ApiKey::AddPartitionsToTxn) => {
+                added(&AddPartitionsToTxnRequest::decode(&mut body, version)?).encode(out, version)?;
+            }
+            Ok(ApiKey::EndTxn) => EndTxnResponse::default().encode(out, version)?,
             Ok(ApiKey::CreateTopics) => {
                 let request = CreateTopicsRequest::decode(&mut body, version)?;
                 let made = request.topics.iter().map(|topic| {
@@ -196,7 +212,7 @@ impl State {
     fn metadata(&self, request: &MetadataRequest) -> MetadataResponse {
         let broker = MetadataResponseBroker::default()
             .with_node_id(NODE)
-            .with_host(StrBytes::from_static_str("127.0.0.1"))
+            .with_host(StrBytes::from_static_str(HOST))
             .with_port(i32::from(self.port));
         let partition = |index: i32| {
             MetadataResponsePartition::default()
@@ -229,6 +245,16 @@ impl State {
         });
         ListOffsetsResponse::default().with_topics(topics.collect())
     }
+}
+
+fn added(request: &AddPartitionsToTxnRequest) -> AddPartitionsToTxnResponse {
+    let topics = request.v3_and_below_topics.iter().map(|topic| {
+        let partition = |index: &i32| AddPartitionsToTxnPartitionResult::default().with_partition_index(*index);
+        AddPartitionsToTxnTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_results_by_partition(topic.partitions.iter().map(partition).collect())
+    });
+    AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(topics.collect())
 }
 
 fn versions() -> ApiVersionsResponse {

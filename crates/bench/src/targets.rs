@@ -44,6 +44,7 @@ impl Goal {
 pub enum Unit {
     CpuSecondsPerGb,
     CpuSecondsPerMillion,
+    CpuSecondsPerThousandTransactions,
     MegabytesPerSecond,
     PerSecond,
     Microseconds,
@@ -59,6 +60,7 @@ impl Unit {
         match self {
             Self::CpuSecondsPerGb => "CPU s/GB",
             Self::CpuSecondsPerMillion => "CPU s/million",
+            Self::CpuSecondsPerThousandTransactions => "CPU s/1,000 transactions",
             Self::MegabytesPerSecond => "MB/s",
             Self::PerSecond => "/s",
             Self::Microseconds => "us",
@@ -97,6 +99,17 @@ const REQUESTS: &[Metric] = &[
 const COMMITS: &[Metric] = &[
     metric("cpu", Unit::CpuSecondsPerMillion, Goal::None),
     metric("rate", Unit::PerSecond, Goal::RatioAtLeastOrClientLimit(1.5)),
+    metric("p99", Unit::Microseconds, Goal::None),
+];
+const TRANSACTIONS: &[Metric] = &[
+    metric("cpu", Unit::CpuSecondsPerThousandTransactions, Goal::None),
+    metric("rate", Unit::PerSecond, Goal::RatioAtLeastOrClientLimit(1.5)),
+    metric("p99", Unit::Microseconds, Goal::None),
+];
+const TRANSACTIONAL: &[Metric] = &[
+    metric("cpu", Unit::CpuSecondsPerThousandTransactions, Goal::None),
+    metric("records", Unit::PerSecond, Goal::RatioAtLeastOrClientLimit(1.5)),
+    metric("transactions", Unit::PerSecond, Goal::None),
     metric("p99", Unit::Microseconds, Goal::None),
 ];
 const FETCH: &[Metric] = &[
@@ -148,6 +161,8 @@ pub enum Row {
     Small,
     Requests,
     Commits,
+    Transactions,
+    Transactional,
     Fetch,
     Lz4,
     Latency,
@@ -161,12 +176,14 @@ pub enum Row {
 
 impl Row {
     /// In the order in which they run.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Produce1,
         Self::Produce3,
         Self::Small,
         Self::Requests,
         Self::Commits,
+        Self::Transactions,
+        Self::Transactional,
         Self::Fetch,
         Self::Lz4,
         Self::Latency,
@@ -185,6 +202,8 @@ impl Row {
             Self::Small => "small-records",
             Self::Requests => "small-requests",
             Self::Commits => "offset-commits",
+            Self::Transactions => "transactions",
+            Self::Transactional => "transactions-v1",
             Self::Fetch => "fetch",
             Self::Lz4 => "lz4",
             Self::Latency => "latency",
@@ -208,6 +227,10 @@ impl Row {
             Self::Small => "100-byte records, one client",
             Self::Requests => "requests of one 100-byte record, one in flight on each of 32 connections",
             Self::Commits => "commits of one offset, one in flight on each of 64 connections, each of its own group",
+            Self::Transactions => "transactions of 100 records of 100 bytes in one partition, of 10 producers",
+            Self::Transactional => {
+                "transactions of 100 records of 1 KiB over 6 partitions, librdkafka, first protocol, 10 producers"
+            }
             Self::Fetch => "one consumer reads 1 KiB records that are in the page cache",
             Self::Lz4 => "1 KiB records of text with lz4 and idempotence, one client",
             Self::Latency => {
@@ -235,6 +258,8 @@ impl Row {
             Self::Small => SMALL,
             Self::Requests => REQUESTS,
             Self::Commits => COMMITS,
+            Self::Transactions => TRANSACTIONS,
+            Self::Transactional => TRANSACTIONAL,
             Self::Fetch => FETCH,
             Self::Lz4 => LZ4,
             Self::Latency => LATENCY,

@@ -6,6 +6,7 @@ use twinstream_bench::judge::{self, Options};
 use twinstream_bench::load::Target;
 use twinstream_bench::load::produce::Produce;
 use twinstream_bench::load::requests::Requests;
+use twinstream_bench::load::transactional::Transactional;
 use twinstream_bench::payload::Content;
 use twinstream_bench::sink::Sink;
 use twinstream_bench::targets::{Row, Verdict};
@@ -15,7 +16,7 @@ use twinstream_model::TopicName;
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_yield_all_their_metrics() {
     let options = Options {
-        rows: vec![Row::Produce1, Row::Requests, Row::Latency, Row::Start],
+        rows: vec![Row::Produce1, Row::Requests, Row::Transactional, Row::Latency, Row::Start],
         pairs: 1,
         scale: 0.01,
         ours: twinstream_testkit::twinstream(),
@@ -25,7 +26,7 @@ async fn rows_yield_all_their_metrics() {
     let mut told = Vec::new();
     let report = judge::run(&options, |row| told.push(row.row)).await;
     assert!(report.failures.is_empty(), "{:?}", report.failures);
-    assert_eq!(told, ["produce-1", "small-requests", "latency", "start"]);
+    assert_eq!(told, ["produce-1", "small-requests", "transactions-v1", "latency", "start"]);
     for (row, found) in options.rows.iter().zip(&report.rows) {
         let names: Vec<&str> = found.metrics.iter().map(|metric| metric.metric.name).collect();
         let wanted: Vec<&str> = row.metrics().iter().map(|metric| metric.name).collect();
@@ -54,4 +55,7 @@ fn a_broker_that_does_nothing_counts_what_it_acknowledges() {
     let requests = Requests { requests: 1_000, connections: 4, threads: 2, size: 100, acks: 1 };
     let run = requests.run(&target, &[]).expect("all requests are answered");
     assert_eq!(run.acknowledged.map(|latency| latency.count), Some(1_000));
+    let transactions = Transactional { transactions: 40, records: 10, size: 100, producers: 2, partitions: Some(2) };
+    let run = transactions.run(&target, &[]).expect("all transactions are committed");
+    assert_eq!((run.records, run.acknowledged.map(|latency| latency.count)), (400, Some(40)));
 }

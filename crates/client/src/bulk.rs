@@ -6,9 +6,11 @@
 //! reader sees records where librdkafka holds them.
 //! Invariants: the queue is librdkafka's and bounded (`librdkafka.queue.buffering.max.messages`); a full one holds the
 //! sender back until an eighth of it has gone. Calls block, so they belong on threads of the caller and never on an async runtime.
-//! Not here: keys, headers, groups, transactions, retries of what librdkafka gave up.
+//! A producer whose settings name a transactional id (`librdkafka.transactional.id`) sends in transactions, which are begun and
+//! committed here and never aborted.
+//! Not here: keys, headers, groups, retries of what librdkafka gave up.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::ptr::null_mut;
 use std::time::{Duration, Instant};
 
@@ -168,6 +170,47 @@ impl BulkProducer {
         }
         Ok(())
     }
+
+    /// Takes over the transactional id from whoever had it. Once, before the first [`Self::begin_transaction`].
+    pub fn init_transactions(&self, within: Duration) -> Result<(), ClientError> {
+        let client = self.producer.client().native_ptr();
+        // SAFETY: the client lives as long as self; the error is ours, if there is one.
+        transactional("init transactions", unsafe { native::rd_kafka_init_transactions(client, millis(within)) })
+    }
+
+    /// What is sent from now on is part of a transaction.
+    pub fn begin_transaction(&self) -> Result<(), ClientError> {
+        let client = self.producer.client().native_ptr();
+        // SAFETY: as above.
+        transactional("begin transaction", unsafe { native::rd_kafka_begin_transaction(client) })
+    }
+
+    /// Waits for all that was sent, and for the end of the transaction. Asks librdkafka itself: rdkafka would look again
+    /// only every tenth of a second whether the records have gone.
+    pub fn commit_transaction(&self, within: Duration) -> Result<(), ClientError> {
+        let client = self.producer.client().native_ptr();
+        // SAFETY: as above.
+        transactional("commit transaction", unsafe { native::rd_kafka_commit_transaction(client, millis(within)) })
+    }
+}
+
+fn millis(time: Duration) -> i32 {
+    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// What librdkafka says of a transaction: nothing if all is well, else an error that is given back here.
+fn transactional(what: &str, error: *mut native::rd_kafka_error_t) -> Result<(), ClientError> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the error was made for us, its text ends with a zero byte and is copied before the error is given back.
+    let (code, reason) = unsafe {
+        let code: RDKafkaErrorCode = native::rd_kafka_error_code(error).into();
+        let reason = CStr::from_ptr(native::rd_kafka_error_string(error)).to_string_lossy().into_owned();
+        native::rd_kafka_error_destroy(error);
+        (code, reason)
+    };
+    Err(ClientError::native(what, Some(code), &reason))
 }
 
 /// librdkafka's handle of a topic, so that no record has to look it up by name.

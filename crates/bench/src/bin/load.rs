@@ -10,6 +10,8 @@ use twinstream_bench::load::fetch::Fetch;
 use twinstream_bench::load::produce::Produce;
 use twinstream_bench::load::requests::Requests;
 use twinstream_bench::load::topics::Topics;
+use twinstream_bench::load::transactional::Transactional;
+use twinstream_bench::load::transactions::Transactions;
 use twinstream_bench::load::trickle::Trickle;
 use twinstream_bench::load::{Run, Target};
 use twinstream_bench::payload::Content;
@@ -25,6 +27,8 @@ use twinstream_model::TopicName;
 ///   load -b 127.0.0.1:9092 --pid $(pidof twinstream) --topic t --keep fetch
 ///   load -b 127.0.0.1:9092 --pid $(pidof twinstream) requests --requests 300000
 ///   load -b 127.0.0.1:9092 --pid $(pidof twinstream) commits --commits 300000
+///   load -b 127.0.0.1:9092 --pid $(pidof twinstream) transactional --transactions 10000
+///   load -b 127.0.0.1:9092 --pid $(pidof twinstream) transactions --each 100
 ///   load -b 127.0.0.1:9092 --pid $(pidof twinstream) trickle --rate 1000 --seconds 20
 ///
 /// Without --topic a topic with 6 partitions is made, and deleted at the end. A topic that is named is made if it is not
@@ -96,6 +100,34 @@ enum Mode {
         #[arg(long = "each", default_value_t = 1)]
         partitions: usize,
     },
+    /// Transactions of some records in one partition, of many producers, over plain sockets.
+    Transactions {
+        #[arg(long, default_value_t = 20_000)]
+        transactions: u64,
+        #[arg(long, default_value_t = 10)]
+        producers: usize,
+        /// Of each transaction.
+        #[arg(long = "each", default_value_t = 100)]
+        records: usize,
+        #[arg(long, default_value_t = 100)]
+        size: usize,
+    },
+    /// Transactions with librdkafka, which speaks the first protocol, one after the other from each producer.
+    Transactional {
+        #[arg(long, default_value_t = 10_000)]
+        transactions: u64,
+        /// Of each transaction.
+        #[arg(long, default_value_t = 100)]
+        records: u64,
+        #[arg(long, default_value_t = 1_024)]
+        size: usize,
+        /// Each with its own librdkafka and transactional id.
+        #[arg(long, default_value_t = 10)]
+        producers: usize,
+        /// Partitions that each transaction writes to; all if nothing is said.
+        #[arg(long = "each", value_name = "PARTITIONS")]
+        partitions: Option<i32>,
+    },
     /// Records at a steady rate; how long each took from when it was due, in microseconds.
     Trickle {
         /// Records a second.
@@ -142,6 +174,9 @@ enum Kind {
     Random,
     Text,
 }
+
+/// Large enough for all that is there when a batch is sent.
+const BATCHES: [(&str, &str); 2] = [("linger.ms", "5"), ("batch.size", "1000000")];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -190,7 +225,8 @@ impl Mode {
             Self::Produce(produce) => produce.settings(),
             // As librdkafka has it by default: the client must not be the limit.
             Self::Fetch { .. } => vec![("check.crcs", "false".to_owned())],
-            Self::Requests { .. } | Self::Commits { .. } => Vec::new(),
+            Self::Requests { .. } | Self::Commits { .. } | Self::Transactions { .. } => Vec::new(),
+            Self::Transactional { .. } => BATCHES.map(|(name, value)| (name, value.to_owned())).into(),
             Self::Trickle { acks, .. } => vec![
                 ("acks", acks.clone()),
                 ("enable.idempotence", "false".to_owned()),
@@ -203,13 +239,13 @@ impl Mode {
 
 impl ProduceArguments {
     fn settings(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut settings = vec![
             ("acks", if self.idempotence { "all".to_owned() } else { self.acks.clone() }),
             ("enable.idempotence", self.idempotence.to_string()),
             ("compression.type", self.compression.clone()),
-            ("linger.ms", "5".to_owned()),
-            ("batch.size", "1000000".to_owned()),
-        ]
+        ];
+        settings.extend(BATCHES.map(|(name, value)| (name, value.to_owned())));
+        settings
     }
 
     fn content(&self) -> Content {
@@ -236,6 +272,15 @@ fn load(mode: &Mode, target: &Target, pids: &[u32]) -> Result<Run> {
         Mode::Commits { commits, connections, threads, partitions } => {
             let (commits, connections, threads) = (*commits, *connections, *threads);
             Commits { commits, connections, threads, partitions: *partitions }.run(target, pids)
+        }
+        Mode::Transactions { transactions, producers, records, size } => {
+            let (transactions, producers, records) = (*transactions, *producers, *records);
+            Transactions { transactions, producers, records, size: *size }.run(target, pids)
+        }
+        Mode::Transactional { transactions, records, size, producers, partitions } => {
+            let (transactions, records, size) = (*transactions, *records, *size);
+            Transactional { transactions, records, size, producers: *producers, partitions: *partitions }
+                .run(target, pids)
         }
         Mode::Trickle { rate, seconds, size, no_consumer, on_orders, .. } => {
             let (per_second, seconds, size) = (*rate, *seconds, *size);

@@ -1,9 +1,9 @@
 //! One client process, one kind of load, one report.
 //!
-//! Picture: [`Target`] says where, [`produce`], [`fetch`], [`requests`], [`commits`], [`transactions`] and [`trickle`] say
-//! what, a [`Meter`] is read before and after. Connections are open and warm before the meter starts, and everything is
-//! acknowledged or received before it stops. Threads block; the async runtime only serves what is asked of the cluster
-//! around the load ([`topics`]).
+//! Picture: [`Target`] says where, [`produce`], [`fetch`], [`requests`], [`commits`], [`transactions`],
+//! [`transactional`] and [`trickle`] say what, a [`Meter`] is read before and after. Connections are open and warm before
+//! the meter starts, and everything is acknowledged or received before it stops. Threads block; the async runtime only
+//! serves what is asked of the cluster around the load ([`topics`]).
 
 pub mod commits; // offsets of groups, over plain sockets
 mod coordinator; // where it is
@@ -14,6 +14,7 @@ mod meter; // what a run takes
 pub mod produce; // as many records as librdkafka can send
 pub mod requests; // one record a request, over plain sockets
 pub mod topics; // topics, partitions, offsets
+pub mod transactional; // transactions with librdkafka, first protocol
 pub mod transactions; // some records each, of many producers
 pub mod trickle; // open loop, latency
 

@@ -82,13 +82,13 @@ fn send(client: BulkProducer, first: u64, share: u64, partitions: i32, payloads:
 
 /// Records that librdkafka gave up.
 #[derive(Debug, Default)]
-struct Failures {
+pub(super) struct Failures {
     count: AtomicU64,
     first: std::sync::OnceLock<String>,
 }
 
 impl Failures {
-    fn producer(self: &Arc<Self>, target: &Target) -> Result<BulkProducer> {
+    pub(super) fn producer(self: &Arc<Self>, target: &Target) -> Result<BulkProducer> {
         let failures = Arc::clone(self);
         let tell = move |acknowledged: Acknowledged| {
             if let Some(error) = acknowledged.error {
@@ -99,7 +99,7 @@ impl Failures {
         Ok(BulkProducer::new(&target.settings, &target.topic, Tells::Failures, tell)?)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         match self.first.get() {
             None => Ok(()),
             Some(first) => {

@@ -45,6 +45,14 @@ fn plan(row: Row, options: &Options) -> Plan {
             let commits = options.scaled(200_000.0, 2_000.0).to_string();
             Plan { ceiling: false, ..base(strings(["commits", "--commits", &commits])) }
         }
+        Row::Transactions => {
+            let transactions = options.scaled(20_000.0, 500.0).to_string();
+            Plan { ceiling: false, ..base(strings(["transactions", "--transactions", &transactions])) }
+        }
+        Row::Transactional => {
+            let transactions = options.scaled(10_000.0, 200.0).to_string();
+            base(strings(["transactional", "--transactions", &transactions]))
+        }
         Row::Fetch => Plan {
             topic: Topic::kept(READ_TOPIC),
             fill: Some(produce(kib, &[])),
@@ -127,6 +135,15 @@ fn values(row: Row, run: &Run) -> Result<Vec<f64>> {
         Row::Requests | Row::Commits => {
             let latency = run.acknowledged.context("latencies of requests")?;
             vec![cpu / run.million_records(), run.records_per_second(), latency.p99]
+        }
+        Row::Transactions | Row::Transactional => {
+            let latency = run.acknowledged.context("latencies of transactions")?;
+            let (transactions, records) = (latency.count as f64, run.records_per_second());
+            let (per_thousand, per_second) = (cpu / (transactions / 1_000.0), transactions / run.took.seconds);
+            match row {
+                Row::Transactional => vec![per_thousand, records, per_second, latency.p99],
+                _ => vec![per_thousand, per_second, latency.p99],
+            }
         }
         Row::Latency => {
             let latency = run.end_to_end.context("latencies end to end")?;
