@@ -9,11 +9,26 @@ use rustix::fs::{Advice, fadvise, fdatasync};
 
 /// What `st_blocks` counts in, whatever the file system's own blocks are.
 const BLOCK_BYTES: u64 = 512;
+/// Folders of the topics that coordinators write to begin with these.
+const COORDINATORS: [&str; 2] = ["__consumer_offsets-", "__transaction_state-"];
 
 /// What all files below a folder take of the disk, as far as they can be seen; a broker may be deleting them. Not their
-/// lengths: Kafka makes index files of 10 MB that are mostly holes.
+/// lengths: Kafka makes index files of 10 MB that are mostly holes. The logs of coordinators do not count: they stay, and
+/// grow with what rows commit until they are compacted.
 pub(super) fn bytes_below(folder: &Path) -> u64 {
-    files_below(folder).iter().filter_map(|path| path.metadata().ok()).map(|data| data.blocks() * BLOCK_BYTES).sum()
+    let files = files_below(folder);
+    files
+        .iter()
+        .filter(|path| !is_coordinators(path))
+        .filter_map(|path| path.metadata().ok())
+        .map(|data| data.blocks() * BLOCK_BYTES)
+        .sum()
+}
+
+/// Whether a file belongs to `__consumer_offsets` or `__transaction_state`; both brokers name folders by topic and partition.
+fn is_coordinators(path: &Path) -> bool {
+    let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    folder.is_some_and(|folder| COORDINATORS.iter().any(|topic| folder.starts_with(topic)))
 }
 
 /// Writes back all files of a folder and drops their pages, so that the next reader has to go to the disk.
@@ -40,4 +55,18 @@ fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::is_coordinators;
+
+    #[test]
+    fn logs_of_coordinators_are_told_from_those_of_topics() {
+        let file = |folder: &str| is_coordinators(Path::new("/data").join(folder).join("0.log").as_path());
+        assert!(file("__consumer_offsets-7") && file("__transaction_state-49"));
+        assert!(!file("bench-0") && !file("__cluster_metadata-0") && !is_coordinators(Path::new("meta.properties")));
+    }
 }
