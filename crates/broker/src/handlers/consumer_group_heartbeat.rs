@@ -58,7 +58,8 @@ pub(crate) fn error_response(
 }
 
 fn parse(broker: &Broker, ctx: &RequestContext, request: ConsumerGroupHeartbeatRequest) -> ConsumerHeartbeat {
-    let topics = request.subscribed_topic_names.map(|names| names.iter().map(|name| Arc::from(name.as_str())).collect());
+    let topics =
+        request.subscribed_topic_names.map(|names| names.iter().map(|name| Arc::from(name.as_str())).collect());
     ConsumerHeartbeat {
         overrides: broker.groups.overrides(broker, request.group_id.as_str()),
         group: group_id(&request.group_id),
