@@ -2,8 +2,8 @@
 
 use twinstream_model::TopicName;
 
-use crate::group::regex::TopicPattern;
 use crate::group::consumer::embedded;
+use crate::group::regex::TopicPattern;
 use crate::group::subscription::subscribed_topics;
 
 /// What a consumer says that it wants to read.

@@ -119,7 +119,9 @@ pub enum AppendError {
     InvalidBatch(String),
     #[error("{} of the records are not valid: {}", faults.len(), faults.first().map_or("", |f| f.message))]
     InvalidRecords { kind: RecordFaultKind, faults: Vec<RecordFault> },
-    #[error("producer {id} has no transaction of epoch {epoch} that is open in this partition and was not found to belong to one, abort the transaction and begin it again")]
+    #[error(
+        "producer {id} has no transaction of epoch {epoch} that is open in this partition and was not found to belong to one, abort the transaction and begin it again"
+    )]
     NotInTransaction { id: ProducerId, epoch: ProducerEpoch },
     #[error("producer {id} has a transaction open in this partition, so its records must be transactional")]
     OutsideTransaction { id: ProducerId },

@@ -53,8 +53,8 @@ pub use origin::{MarkerEpoch, Origin};
 pub use page_cache::{bring_into_memory, is_in_memory};
 pub use partition_log::FlushMark;
 pub use partition_log::{
-    Appended, FollowerAppended, Identity, Maintained, Opening, PartitionLog, ReadResult, Repaired,
-    TimestampedOffset, Truncated, compare_identity, write_identity,
+    Appended, FollowerAppended, Identity, Maintained, Opening, PartitionLog, ReadResult, Repaired, TimestampedOffset,
+    Truncated, compare_identity, write_identity,
 };
 pub use producers::{ActiveProducer, Applicant, VerificationGuard};
 pub use scrub::{ScrubCursor, Scrubbed};

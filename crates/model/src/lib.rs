@@ -13,7 +13,8 @@ mod topic;
 
 pub use error_code::ErrorCode;
 pub use ids::{
-    ClusterId, GroupId, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId, TransactionalId,
+    ClusterId, GroupId, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId,
+    TransactionalId,
 };
 pub use topic::{InvalidTopicName, TOPIC_NAME_LEN_MAX, TopicName, TopicPartition};
 

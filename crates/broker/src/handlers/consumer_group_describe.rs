@@ -7,9 +7,7 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use kafka_protocol::messages::consumer_group_describe_response::{
-    Assignment, DescribedGroup, Member, TopicPartitions,
-};
+use kafka_protocol::messages::consumer_group_describe_response::{Assignment, DescribedGroup, Member, TopicPartitions};
 use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId as WireGroupId, TopicName as WireTopicName,
 };
@@ -52,15 +50,16 @@ async fn describe(
     if group.as_str().is_empty() {
         return failed(ctx, id, ErrorCode::InvalidGroupId, None);
     }
-    let description = match call(broker, ctx, Operation::Describe, &group, Request::ConsumerDescribe(group.clone())).await {
-        Ok(Answer::ConsumerDescribe(Ok(description))) => description,
-        Ok(Answer::ConsumerDescribe(Err(ErrorCode::GroupIdNotFound))) => {
-            let message = format!("Group {} is not a consumer group.", id.as_str());
-            return failed(ctx, id, ErrorCode::GroupIdNotFound, Some(message));
-        }
-        Ok(Answer::ConsumerDescribe(Err(error))) | Err(error) => return failed(ctx, id, error, None),
-        Ok(other) => return failed(ctx, id, mismatched(&other), None),
-    };
+    let description =
+        match call(broker, ctx, Operation::Describe, &group, Request::ConsumerDescribe(group.clone())).await {
+            Ok(Answer::ConsumerDescribe(Ok(description))) => description,
+            Ok(Answer::ConsumerDescribe(Err(ErrorCode::GroupIdNotFound))) => {
+                let message = format!("Group {} is not a consumer group.", id.as_str());
+                return failed(ctx, id, ErrorCode::GroupIdNotFound, Some(message));
+            }
+            Ok(Answer::ConsumerDescribe(Err(error))) | Err(error) => return failed(ctx, id, error, None),
+            Ok(other) => return failed(ctx, id, mismatched(&other), None),
+        };
     let operations = match with_operations {
         true => broker.authorized_operations(ctx, Resource::Group(group.as_str())),
         false => OPERATIONS_NOT_ASKED,
