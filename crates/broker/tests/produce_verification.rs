@@ -5,9 +5,10 @@ mod support;
 
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, EndTxnRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
-    InitProducerIdRequest, ProducerId, TransactionalId,
+    AddPartitionsToTxnRequest, BrokerId, EndTxnRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, ListOffsetsRequest, ProducerId, TransactionalId,
 };
 use support::records::{list_offset, text, topic_name};
 use support::replicas::Trio;
@@ -21,6 +22,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("transaction.state.log.min.isr", "1"),
 ];
 const TOPIC: &str = "t";
+/// Isolation levels of readers.
+const UNCOMMITTED: i8 = 0;
+const COMMITTED: i8 = 1;
 /// What may be over when the same is asked again.
 const PASSING: [i16; 5] = [14, 15, 16, 19, 51];
 
@@ -122,6 +126,30 @@ impl Bench {
         code
     }
 
+    /// Until no transaction is open in partition 0: its marker has come. Before that the log takes the batches of a
+    /// transaction whose end is decided, as Kafka's does.
+    async fn until_ended(&mut self) {
+        wait_until("the marker has come", async || {
+            let stable = self.end_for(COMMITTED).await;
+            stable == self.end_for(UNCOMMITTED).await
+        })
+        .await;
+    }
+
+    /// Where readers of an isolation level find the end of partition 0.
+    async fn end_for(&mut self, isolation: i8) -> i64 {
+        let partition = ListOffsetsPartition::default().with_timestamp(-1);
+        let topic = ListOffsetsTopic::default().with_name(topic_name(TOPIC)).with_partitions(vec![partition]);
+        let request = ListOffsetsRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_isolation_level(isolation)
+            .with_topics(vec![topic]);
+        let answer = self.leader.call(request, 5).await;
+        let found = &answer.topics[0].partitions[0];
+        assert_eq!(found.error_code, 0);
+        found.offset
+    }
+
     async fn until_committed(&mut self, values: &[&str]) {
         wait_until(&format!("{values:?} are committed"), async || {
             read_committed(&mut self.leader, TOPIC, 0).await.1 == values
@@ -191,8 +219,9 @@ async fn batch_that_comes_after_its_transaction_is_refused() {
     bench.add(producer, 0).await;
     assert_eq!(bench.produce(11, producer, 0, 0, "gone").await, 0);
     bench.end(producer, false, 3).await;
+    bench.until_ended().await;
     bench.until_committed(&["first"]).await;
-    assert_eq!(bench.produce(11, producer, 0, 1, "late").await, 120);
+    assert_eq!(bench.produce_at_last(11, producer, 1, "late").await, 120);
     assert_eq!(bench.produce(10, producer, 0, 1, "late").await, 48);
     let newer = bench.init().await;
     assert_eq!((newer.id, newer.epoch), (producer.id, producer.epoch + 1));
@@ -217,6 +246,7 @@ async fn each_transaction_of_the_second_protocol_adds_its_partitions_by_producin
         producer = bench.end(producer, commit, 5).await;
         assert_eq!((producer.id, producer.epoch), (before.id, before.epoch + 1));
         bench.until_committed(&values.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        bench.until_ended().await;
         assert_eq!(bench.produce(12, before, 0, 2, "late").await, 47);
     }
     // Whatever the log knows: a transaction has an epoch of its own, and so begins at sequence 0.

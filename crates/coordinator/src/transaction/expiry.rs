@@ -23,12 +23,13 @@ impl TransactionShard {
         }
     }
 
-    /// The clocks of all transactions that were under way under another coordinator.
+    /// The clocks of all transactions that were under way under another coordinator. They wait for no look: where
+    /// coordinators change more often than they look, nobody's time would ever be over.
     pub(super) fn resume_clocks(&mut self, now: Now) {
         let running = self.transactions.iter().filter(|(_, t)| t.stored.state == TransactionState::Ongoing);
         let left: Vec<_> = running.filter_map(|(id, t)| Some((id.clone(), left_ms(&t.stored, now)?))).collect();
         for (id, left_ms) in left {
-            self.set_timeout(now, id, left_ms);
+            self.deadlines.set(Timer::Timeout(id), now.monotonic_ms.saturating_add(left_ms));
         }
         self.schedule_expiry(now);
     }

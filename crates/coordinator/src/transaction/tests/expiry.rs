@@ -89,6 +89,20 @@ fn coordinator_that_takes_over_leaves_a_transaction_the_rest_of_its_time() {
 }
 
 #[test]
+fn transaction_whose_coordinator_changes_all_the_time_is_aborted_when_its_time_is_over() {
+    let mut context = TestContext::new();
+    let producer = context.init("payments");
+    context.add("payments", producer, &[0]);
+    for _ in 0..TIMEOUT_MS as u64 / 3_000 {
+        assert_eq!(context.state("payments"), TransactionState::Ongoing);
+        context.advance(3_000);
+        context.restart();
+    }
+    context.advance(1);
+    assert_eq!(context.state("payments"), TransactionState::PrepareAbort);
+}
+
+#[test]
 fn abort_that_the_log_refuses_is_tried_again() {
     let mut context = TestContext::new();
     let producer = context.init("payments");
