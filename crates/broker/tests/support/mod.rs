@@ -10,7 +10,6 @@ pub mod records;
 pub mod replicas;
 pub mod transactions;
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -26,10 +25,7 @@ use twinstream_broker::{BrokerError, BrokerOptions};
 /// How long a test waits for anything before it gives up.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A port that nobody has at the moment.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+pub use twinstream_testkit::free_port;
 
 /// One running broker.
 pub struct TestBroker {
