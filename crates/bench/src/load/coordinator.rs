@@ -23,7 +23,7 @@ pub(super) enum Kind {
 
 /// What an answer said instead of NONE.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the coordinator says {}", .0.name())]
+#[error("the broker refuses the request: {}", .0.name())]
 pub(super) struct Refused(pub(super) ErrorCode);
 
 /// Does something with the coordinator of a key, again until it is done: the first one who asks has to wait until there is

@@ -24,7 +24,7 @@ use crate::stats::Latency;
 use crate::wire::{Wire, frame, now_ms};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How long one request may be refused because the transaction before is not over.
+/// How long one request may be refused for a reason that passes.
 const BUSY_WITHIN: Duration = Duration::from_secs(30);
 /// A coordinator that is not done yet is asked again after this time; clients wait longer, and would be the limit.
 const PAUSE: Duration = Duration::from_micros(500);
@@ -159,7 +159,7 @@ impl Producer {
     }
 }
 
-/// Asks again while the transaction before is being ended.
+/// Asks again while the transaction before is being ended, or while the leader of a new topic does not know that it leads.
 fn patiently<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + BUSY_WITHIN;
     loop {
@@ -171,6 +171,12 @@ fn patiently<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
 }
 
 fn is_busy(error: &anyhow::Error) -> bool {
-    let busy = [ErrorCode::ConcurrentTransactions, ErrorCode::NotEnoughReplicas, ErrorCode::CoordinatorLoadInProgress];
-    error.downcast_ref::<Refused>().is_some_and(|Refused(code)| busy.contains(code))
+    const BUSY: [ErrorCode; 5] = [
+        ErrorCode::ConcurrentTransactions,
+        ErrorCode::NotEnoughReplicas,
+        ErrorCode::CoordinatorLoadInProgress,
+        ErrorCode::NotLeaderOrFollower,
+        ErrorCode::UnknownTopicOrPartition,
+    ];
+    error.downcast_ref::<Refused>().is_some_and(|Refused(code)| BUSY.contains(code))
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kafka_protocol::messages::{GroupId as WireGroupId, TopicName as WireTopicName};
 use kafka_protocol::protocol::StrBytes;
-use twinstream_coordinator::group::{Answer, InstanceId, MemberId, Request};
+use twinstream_coordinator::group::{Answer, CommitAnswer, InstanceId, MemberId, OffsetToCommit, Request};
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, GroupId, PartitionIndex, TopicId, TopicName};
+use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
 
 use crate::context::{Broker, Operation, RequestContext, Resource};
 
@@ -87,21 +87,64 @@ pub(super) async fn call_while_there(
     }
 }
 
-/// The topic of an offset that a client commits and its id, if the client may and the partition exists.
-pub(super) fn topic_to_commit(
+/// An offset that a client commits, if the client may and the partition exists.
+pub(super) fn offset_to_commit(
     broker: &Broker,
     ctx: &RequestContext,
     image: &Image,
     topic: &WireTopicName,
     partition: PartitionIndex,
-) -> Result<(TopicName, TopicId), ErrorCode> {
+    (offset, leader_epoch, metadata): (Offset, LeaderEpoch, Option<&StrBytes>),
+) -> Result<OffsetToCommit, ErrorCode> {
     if !broker.authorize(ctx, Operation::Read, Resource::Topic(topic.as_str())) {
         return Err(ErrorCode::TopicAuthorizationFailed);
     }
     let name = TopicName::parse(topic.as_str()).map_err(|_| ErrorCode::UnknownTopicOrPartition)?;
     let known = image.topic(&name).filter(|topic| topic.partition(partition).is_some());
-    let id = known.ok_or(ErrorCode::UnknownTopicOrPartition)?.id;
-    Ok((name, id))
+    let topic_now = known.ok_or(ErrorCode::UnknownTopicOrPartition)?.id;
+    Ok(OffsetToCommit {
+        topic: name,
+        topic_now,
+        topic_id: TopicId::NONE, // what Kafka stores for commits by name
+        partition,
+        offset,
+        leader_epoch,
+        metadata: metadata.map(text).unwrap_or_default(),
+    })
+}
+
+/// The offsets of one request: those that the coordinator is asked to commit, and one code for each, in their order.
+#[derive(Default)]
+pub(super) struct Commits {
+    accepted: Vec<OffsetToCommit>,
+    codes: Vec<ErrorCode>,
+}
+
+impl Commits {
+    /// The next offset of the request, or why it is not committed.
+    pub(super) fn add(&mut self, offset: Result<OffsetToCommit, ErrorCode>) {
+        self.codes.push(offset.as_ref().err().copied().unwrap_or(ErrorCode::None));
+        self.accepted.extend(offset);
+    }
+
+    /// What to commit, if there is anything.
+    pub(super) fn take_accepted(&mut self) -> Option<Vec<OffsetToCommit>> {
+        Some(std::mem::take(&mut self.accepted)).filter(|accepted| !accepted.is_empty())
+    }
+
+    /// What the coordinator says to the accepted ones.
+    pub(super) fn settle(&mut self, answer: Result<CommitAnswer, ErrorCode>) {
+        let CommitAnswer { error, offsets } =
+            answer.unwrap_or_else(|error| CommitAnswer { error, offsets: Vec::new() });
+        let mut outcomes = offsets.into_iter();
+        for code in self.codes.iter_mut().filter(|code| code.is_none()) {
+            *code = if error.is_error() { error } else { outcomes.next().unwrap_or(ErrorCode::None) };
+        }
+    }
+
+    pub(super) fn into_codes(self) -> impl Iterator<Item = ErrorCode> {
+        self.codes.into_iter()
+    }
 }
 
 /// An answer of another kind than its request: the shard broke its contract.

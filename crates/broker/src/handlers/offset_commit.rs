@@ -7,14 +7,16 @@
 
 use std::sync::Arc;
 
-use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
-use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
-use twinstream_coordinator::group::{Answer, CommitAnswer, CommitOffsets, Generation, OffsetToCommit, Request};
+use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicName as WireTopicName};
+use twinstream_coordinator::group::{Answer, CommitOffsets, Generation, OffsetToCommit, Request};
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId};
+use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
-use super::group_wire::{authorize_group, call, group_id, instance_id, member_id, mismatched, text, topic_to_commit};
+use super::group_wire::{
+    Commits, authorize_group, call, group_id, instance_id, member_id, mismatched, offset_to_commit,
+};
 use crate::context::{Broker, Operation, RequestContext};
 
 const RETENTION_TIME_UNTIL: i16 = 4;
@@ -31,28 +33,21 @@ pub(crate) async fn handle(
         return error_response(ctx, request, error);
     }
     let image = broker.image.load_full();
-    let mut accepted = Vec::new();
-    let mut codes: Vec<ErrorCode> = Vec::new();
+    let mut commits = Commits::default();
     for topic in &request.topics {
         for partition in &topic.partitions {
-            let offset = check(broker, ctx, &image, topic, partition);
-            codes.push(offset.as_ref().err().copied().unwrap_or(ErrorCode::None));
-            accepted.extend(offset);
+            commits.add(check(broker, ctx, &image, &topic.name, partition));
         }
     }
-    if !accepted.is_empty() {
+    if let Some(accepted) = commits.take_accepted() {
         let commit = Request::CommitOffsets(parse(ctx, &request, accepted));
-        let answer = match call(broker, ctx, Operation::Read, &group, commit).await {
-            Ok(Answer::CommitOffsets(answer)) => answer,
-            Ok(other) => CommitAnswer { error: mismatched(&other), offsets: Vec::new() },
-            Err(error) => CommitAnswer { error, offsets: Vec::new() },
-        };
-        let mut outcomes = answer.offsets.into_iter();
-        for code in codes.iter_mut().filter(|code| code.is_none()) {
-            *code = if answer.error.is_error() { answer.error } else { outcomes.next().unwrap_or(ErrorCode::None) };
-        }
+        commits.settle(match call(broker, ctx, Operation::Read, &group, commit).await {
+            Ok(Answer::CommitOffsets(answer)) => Ok(answer),
+            Ok(other) => Err(mismatched(&other)),
+            Err(error) => Err(error),
+        });
     }
-    respond(ctx, request, codes.into_iter())
+    respond(ctx, request, commits.into_codes())
 }
 
 pub(crate) fn error_response(
@@ -67,20 +62,13 @@ fn check(
     broker: &Broker,
     ctx: &RequestContext,
     image: &Image,
-    topic: &OffsetCommitRequestTopic,
+    topic: &WireTopicName,
     partition: &OffsetCommitRequestPartition,
 ) -> Result<OffsetToCommit, ErrorCode> {
-    let index = PartitionIndex(partition.partition_index);
-    let (topic, topic_now) = topic_to_commit(broker, ctx, image, &topic.name, index)?;
-    Ok(OffsetToCommit {
-        topic,
-        topic_now,
-        topic_id: TopicId::NONE, // what Kafka stores for commits by name
-        partition: index,
-        offset: Offset(partition.committed_offset),
-        leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
-        metadata: partition.committed_metadata.as_ref().map(text).unwrap_or_default(),
-    })
+    let OffsetCommitRequestPartition { partition_index, committed_offset, committed_leader_epoch, .. } = *partition;
+    let metadata = partition.committed_metadata.as_ref();
+    let committed = (Offset(committed_offset), LeaderEpoch(committed_leader_epoch), metadata);
+    offset_to_commit(broker, ctx, image, topic, PartitionIndex(partition_index), committed)
 }
 
 fn parse(ctx: &RequestContext, request: &OffsetCommitRequest, offsets: Vec<OffsetToCommit>) -> CommitOffsets {

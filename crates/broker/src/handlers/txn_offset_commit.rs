@@ -25,11 +25,12 @@ use twinstream_coordinator::group::{
 use twinstream_coordinator::transaction::Producer;
 use twinstream_metadata::Image;
 use twinstream_model::{
-    ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId, TopicPartition,
-    TransactionalId,
+    ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition, TransactionalId,
 };
 
-use super::group_wire::{authorize_group, call, group_id, instance_id, member_id, mismatched, text, topic_to_commit};
+use super::group_wire::{
+    Commits, authorize_group, call, group_id, instance_id, member_id, mismatched, offset_to_commit,
+};
 use crate::context::{Broker, Operation as Acl, RequestContext, Resource};
 use crate::coordinators::partition_of;
 use crate::groups::offsets_topic;
@@ -55,24 +56,17 @@ pub(crate) async fn handle(
         return error_response(ctx, request, error);
     }
     let image = broker.image.load_full();
-    let mut accepted = Vec::new();
-    let mut codes: Vec<ErrorCode> = Vec::new();
+    let mut commits = Commits::default();
     for topic in &request.topics {
         for partition in &topic.partitions {
-            let offset = check(broker, ctx, &image, &topic.name, partition);
-            codes.push(offset.as_ref().err().copied().unwrap_or(ErrorCode::None));
-            accepted.extend(offset);
+            commits.add(check(broker, ctx, &image, &topic.name, partition));
         }
     }
-    if !accepted.is_empty() {
+    if let Some(accepted) = commits.take_accepted() {
         let answer = commit(broker, ctx, &image, &request, accepted).await;
-        let answer = answer.unwrap_or_else(|error| CommitAnswer { error, offsets: Vec::new() });
-        let mut outcomes = answer.offsets.into_iter();
-        for code in codes.iter_mut().filter(|code| code.is_none()) {
-            *code = if answer.error.is_error() { answer.error } else { outcomes.next().unwrap_or(ErrorCode::None) };
-        }
+        commits.settle(answer);
     }
-    respond(ctx, request, codes.into_iter())
+    respond(ctx, request, commits.into_codes())
 }
 
 pub(crate) fn error_response(
@@ -90,17 +84,10 @@ fn check(
     topic: &WireTopicName,
     partition: &TxnOffsetCommitRequestPartition,
 ) -> Result<OffsetToCommit, ErrorCode> {
-    let index = PartitionIndex(partition.partition_index);
-    let (topic, topic_now) = topic_to_commit(broker, ctx, image, topic, index)?;
-    Ok(OffsetToCommit {
-        topic,
-        topic_now,
-        topic_id: TopicId::NONE, // what Kafka stores for commits by name
-        partition: index,
-        offset: Offset(partition.committed_offset),
-        leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
-        metadata: partition.committed_metadata.as_ref().map(text).unwrap_or_default(),
-    })
+    let TxnOffsetCommitRequestPartition { partition_index, committed_offset, committed_leader_epoch, .. } = *partition;
+    let metadata = partition.committed_metadata.as_ref();
+    let committed = (Offset(committed_offset), LeaderEpoch(committed_leader_epoch), metadata);
+    offset_to_commit(broker, ctx, image, topic, PartitionIndex(partition_index), committed)
 }
 
 async fn commit(
