@@ -2,40 +2,47 @@
 //!
 //! Picture: first every known place of every value is put together from acknowledgements and polls ([`places::Places`]):
 //! which value is at which offset, and what the final reading found. Then each rule looks for its own kind of anomaly.
-//! Names and meanings are those of Jepsen's Kafka workload (`jepsen/src/jepsen/tests/kafka.clj`), without transactions:
+//! Names and meanings are those of Jepsen's Kafka workload (`jepsen/src/jepsen/tests/kafka.clj`):
 //!
 //! | name | what was seen |
 //! |---|---|
-//! | `lost-write` | acknowledged, and not in the log where a reader passed |
-//! | `unseen` | acknowledged, and no reader came that far |
+//! | `lost-write` | acknowledged, and not in the log where a reader passed; or missing in a transaction that was committed |
+//! | `unseen` | acknowledged (and committed), and no reader came that far |
 //! | `duplicate` | one value at two places |
 //! | `inconsistent-offsets` | two values at one offset, also when the offset was given away again after a loss |
-//! | `aborted-read` | polled, though its send surely failed (G1a) |
-//! | `precommitted-read` | polled, never acknowledged, and gone in the end: readers saw beyond the high watermark |
+//! | `aborted-read` | polled, though its send surely failed or its transaction was aborted (G1a) |
+//! | `precommitted-read` | polled before anybody asked for its commit; or polled, never acknowledged, and gone in the end |
 //! | `garbage-read` | polled, and nobody sent it |
 //! | `stale-read` | all was healed, yet a reader was told of an end before an acknowledged record |
 //! | `poll-skip`, `int-poll-skip` | a reader jumped over a known record, between polls or within one |
 //! | `nonmonotonic-poll`, `int-nonmonotonic-poll` | a reader went back, between polls or within one |
-//! | `nonmonotonic-send`, `int-nonmonotonic-send` | acknowledged offsets contradict the order of sending, between batches or within one |
+//! | `nonmonotonic-send`, `int-nonmonotonic-send` | acknowledged offsets contradict the order of sending, between or within transactions |
 //! | `int-send-skip` | something stands between two records of one batch |
+//! | `G1c` | transactions that read from each other in a circle |
+//! | `G0` | transactions that stand before each other in a circle; *allowed*, since writers are not isolated: told, never judged |
 //! | `reordered` | the log contradicts the order in which one producer sent, and with it the order of each key (ours) |
 //! | `offset-gap` | an offset that nobody has, in a log that is neither compacted nor transactional (ours) |
 //!
-//! Cycles between transactions (G0, G1c, ..) are not judged here: there are none without transactions.
+//! Aborted and precommitted reads of transactions, skips over what was aborted, and whatever is lost or unseen go by
+//! readers of committed records; all others only tell where values are. Jepsen allows skips and steps back to members of
+//! groups, since it does not see rebalances; our readers note them, so all readers are judged alike. Cycles with the order
+//! of time, and those with anti-dependencies, are not looked for.
 //!
 //! Invariants: pure; the verdict depends on the events only. Every producer keeps its order (idempotent, or one request
 //! in flight), so order is judged for all of them. A history without [`What::Healed`] has no final reading: then only what
 //! lies before the furthest poll can be called lost.
 
+mod cycles; // of transactions
 mod order; // of sends and in the log
 mod places; // what is where
 mod polls; // what one reader saw, one after the other
+mod transactions; // what became of each
 mod writes; // what became of each value
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::history::{Event, What};
+use crate::history::{Event, Outcome, What};
 use places::Places;
 
 /// Examples that a verdict prints of each kind.
@@ -61,6 +68,8 @@ pub enum Kind {
     NonmonotonicSend,
     IntNonmonotonicSend,
     IntSendSkip,
+    CircularRead,
+    CircularWrite,
 }
 
 impl Kind {
@@ -84,7 +93,14 @@ impl Kind {
             Self::NonmonotonicSend => "nonmonotonic-send",
             Self::IntNonmonotonicSend => "int-nonmonotonic-send",
             Self::IntSendSkip => "int-send-skip",
+            Self::CircularRead => "G1c",
+            Self::CircularWrite => "G0",
         }
+    }
+
+    /// Kafka promises nothing about it.
+    pub fn is_allowed(self) -> bool {
+        self == Self::CircularWrite
     }
 }
 
@@ -109,6 +125,10 @@ pub struct Counts {
     pub unknown_found: usize,
     /// Different values that any reader saw.
     pub read: usize,
+    /// Transactions by what their producers were told; no other counts of a history without any.
+    pub committed: usize,
+    pub aborted: usize,
+    pub in_doubt: usize,
 }
 
 /// What the checker says of a history.
@@ -120,7 +140,7 @@ pub struct Verdict {
 
 impl Verdict {
     pub fn is_clean(&self) -> bool {
-        self.anomalies.is_empty()
+        self.anomalies.iter().all(|anomaly| anomaly.kind.is_allowed())
     }
 
     /// How many anomalies of this kind there are.
@@ -139,17 +159,26 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { sent, acknowledged, failed, unknown, unknown_found, read } = self.counts;
+        let Counts { sent, acknowledged, failed, unknown, unknown_found, read, committed, aborted, in_doubt } =
+            self.counts;
         write!(
             f,
             "{sent} sent, {acknowledged} acknowledged, {failed} failed, {unknown} in doubt ({unknown_found} of them \
-             arrived), {read} read: "
+             arrived), {read} read"
         )?;
-        if self.is_clean() {
-            return write!(f, "no anomaly");
+        if committed + aborted + in_doubt > 0 {
+            write!(f, "; transactions: {committed} committed, {aborted} aborted, {in_doubt} in doubt")?;
         }
-        write!(f, "{} anomalies", self.anomalies.len())?;
-        for kind in self.kinds() {
+        let (allowed, forbidden): (Vec<Kind>, Vec<Kind>) = self.kinds().into_iter().partition(|kind| kind.is_allowed());
+        let forbidden_count: usize = forbidden.iter().map(|kind| self.count(*kind)).sum();
+        match forbidden_count {
+            0 => write!(f, ": no anomaly")?,
+            count => write!(f, ": {count} anomalies")?,
+        }
+        for kind in allowed {
+            write!(f, ", {} x {}, which is allowed", self.count(kind), kind.name())?;
+        }
+        for kind in forbidden {
             write!(f, "\n  {} x {}", self.count(kind), kind.name())?;
             for anomaly in self.anomalies.iter().filter(|anomaly| anomaly.kind == kind).take(EXAMPLES) {
                 write!(f, "\n      partition {}: {}", anomaly.partition, anomaly.detail)?;
@@ -166,12 +195,14 @@ pub fn judge(events: &[Event]) -> Verdict {
     writes::lost_and_unseen(&places, &mut found);
     writes::duplicates(&places, &mut found);
     writes::forbidden_reads(events, &places, &mut found);
+    writes::uncommitted_reads(&places, &mut found);
     writes::stale_reads(events, &places, &mut found);
     order::inconsistent_offsets(&places, &mut found);
     order::log_order(&places, &mut found);
     order::gaps(&places, &mut found);
     order::sends(events, &places, &mut found);
     polls::polls(events, &places, &mut found);
+    cycles::cycles(&places, &mut found);
     let mut anomalies = found.anomalies;
     anomalies.sort_by_key(|anomaly| (anomaly.kind, anomaly.partition));
     Verdict { anomalies, counts: counts(events, &places) }
@@ -196,8 +227,20 @@ fn counts(events: &[Event], places: &Places) -> Counts {
     let acknowledged = values(|what| if let What::Sent { values, .. } = what { Some(values) } else { None });
     let failed = values(|what| if let What::Failed { values, .. } = what { Some(values) } else { None });
     let in_doubt = places.sends.iter().filter(|(_, send)| send.in_doubt());
-    let unknown_found = in_doubt.filter(|(value, _)| places.was_polled(**value)).count();
-    Counts { sent, acknowledged, failed, unknown: sent - acknowledged - failed, unknown_found, read: places.read.len() }
+    let unknown_found = in_doubt.filter(|(value, _)| places.polled.contains_key(value)).count();
+    let ended =
+        |outcome: Outcome| places.transactions.all().filter(|transaction| transaction.told() == outcome).count();
+    Counts {
+        sent,
+        acknowledged,
+        failed,
+        unknown: sent - acknowledged - failed,
+        unknown_found,
+        read: places.polled.len(),
+        committed: ended(Outcome::Committed),
+        aborted: ended(Outcome::Aborted),
+        in_doubt: ended(Outcome::Unknown),
+    }
 }
 
 /// The values of a map by partition and offset, for those that think partition by partition.

@@ -17,7 +17,7 @@ pub(super) fn inconsistent_offsets(places: &Places, found: &mut Findings) {
 
 /// What one producer sent to one partition stands there in the order of sending; the first copy of a duplicate counts.
 pub(super) fn log_order(places: &Places, found: &mut Findings) {
-    for (partition, log) in &places.last_reading {
+    for (partition, log) in &places.last_log {
         let mut last: BTreeMap<Worker, (u64, i64)> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for (offset, values) in log {
@@ -38,8 +38,11 @@ pub(super) fn log_order(places: &Places, found: &mut Findings) {
     }
 }
 
-/// Between the first and the last record of the last reading there is no hole.
+/// Between the first and the last record of the last reading there is no hole. Markers of transactions would be one.
 pub(super) fn gaps(places: &Places, found: &mut Findings) {
+    if !places.transactions.is_empty() {
+        return;
+    }
     for (partition, log) in places.last_reading.iter().filter(|(partition, _)| places.last_end.contains_key(partition))
     {
         let mut expected = None;
@@ -52,7 +55,8 @@ pub(super) fn gaps(places: &Places, found: &mut Findings) {
     }
 }
 
-/// Offsets of a producer's batches ascend in the order of sending, and so do the records within each.
+/// Offsets of a producer's batches ascend in the order of sending, and so do the records within each. That something
+/// stands between two batches of one transaction is as it should be: writers are not isolated from each other.
 pub(super) fn sends(events: &[Event], places: &Places, found: &mut Findings) {
     let mut last: BTreeMap<(Worker, i32), (Value, i64)> = BTreeMap::new();
     for event in events {
@@ -66,7 +70,9 @@ pub(super) fn sends(events: &[Event], places: &Places, found: &mut Findings) {
         }
         if let Some((before, at)) = last.get(&(event.worker, *partition)).filter(|(_, at)| *at >= from) {
             let detail = format!("{first} was sent after {before}, and got {from} after {at}");
-            found.add(Kind::NonmonotonicSend, *partition, detail);
+            let within_transaction = places.transactions.are_of_one(*before, *first);
+            let kind = if within_transaction { Kind::IntNonmonotonicSend } else { Kind::NonmonotonicSend };
+            found.add(kind, *partition, detail);
         }
         last.insert((event.worker, *partition), (*end, to));
     }

@@ -1,7 +1,8 @@
 //! What one reader saw, one after the other.
 //!
 //! A reader's position in a partition is remembered from poll to poll and forgotten when it is assigned anew. A jump
-//! counts only when something is known to stand in between.
+//! counts only when something is known to stand in between that this reader must see. Polls of one transaction count as
+//! one.
 
 use std::collections::BTreeMap;
 
@@ -9,29 +10,36 @@ use super::places::Places;
 use super::{Findings, Kind};
 use crate::history::{Event, Value, What, Worker};
 
-/// Where each reader is: the offset that it polled last, and whether that was in this very poll.
+/// Where each reader is: the offset that it polled last, and in which of its transactions.
 struct Position {
     offset: i64,
     value: Option<Value>,
+    transaction: Option<usize>,
 }
 
 pub(super) fn polls(events: &[Event], places: &Places, found: &mut Findings) {
     let mut positions: BTreeMap<(Worker, i32), Position> = BTreeMap::new();
-    for event in events {
+    let mut open: BTreeMap<Worker, usize> = BTreeMap::new();
+    for (index, event) in events.iter().enumerate() {
         match &event.what {
+            What::Begin => _ = open.insert(event.worker, index),
+            What::Ended { .. } => _ = open.remove(&event.worker),
             What::Assigned { partitions } => {
                 positions.retain(|(worker, _), _| *worker != event.worker);
-                for (partition, start) in partitions {
-                    positions.insert((event.worker, *partition), Position { offset: start - 1, value: None });
+                for (partition, start) in partitions.iter().filter(|(_, start)| *start >= 0) {
+                    let position = Position { offset: start - 1, value: None, transaction: None };
+                    positions.insert((event.worker, *partition), position);
                 }
             }
             What::Polled { partition, records } => {
                 let mut position = positions.remove(&(event.worker, *partition));
+                let transaction = open.get(&event.worker).copied();
                 for (index, (offset, value)) in records.iter().enumerate() {
                     if let Some(position) = &position {
-                        step(event.worker, *partition, position, (*offset, *value), index > 0, places, found);
+                        let within = index > 0 || (transaction.is_some() && position.transaction == transaction);
+                        step(event.worker, *partition, position, (*offset, *value), within, places, found);
                     }
-                    position = Some(Position { offset: *offset, value: Some(*value) });
+                    position = Some(Position { offset: *offset, value: Some(*value), transaction });
                 }
                 if let Some(position) = position {
                     positions.insert((event.worker, *partition), position);
@@ -56,7 +64,7 @@ fn step(
     if offset <= from.offset {
         let kind = if within_poll { Kind::IntNonmonotonicPoll } else { Kind::NonmonotonicPoll };
         found.add(kind, partition, told);
-    } else if let Some((offset, skipped)) = places.between(partition, from.offset, offset) {
+    } else if let Some((offset, skipped)) = places.between_for(reader, partition, from.offset, offset) {
         let kind = if within_poll { Kind::IntPollSkip } else { Kind::PollSkip };
         found.add(kind, partition, format!("{told} over {skipped} at {offset}"));
     }

@@ -3,6 +3,8 @@
 use super::*;
 use crate::history::{Value, Worker};
 
+mod transactions; // of several workers
+
 const PRODUCER: Worker = Worker(1);
 const READER: Worker = Worker(2);
 
@@ -80,7 +82,8 @@ fn a_clean_history_passes_and_is_counted() {
     let story = story.ends_with(&[(0, 0), (1, 1), (2, 2), (3, 4)]);
     let verdict = judge(&story.0);
     assert!(verdict.is_clean(), "{verdict}");
-    let counts = Counts { sent: 6, acknowledged: 3, failed: 1, unknown: 2, unknown_found: 1, read: 4 };
+    let counts =
+        Counts { sent: 6, acknowledged: 3, failed: 1, unknown: 2, unknown_found: 1, read: 4, ..Counts::default() };
     assert_eq!(verdict.counts, counts);
     assert!(verdict.to_string().ends_with("no anomaly"), "{verdict}");
 }

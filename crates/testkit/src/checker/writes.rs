@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::places::Places;
 use super::{Findings, Kind};
-use crate::history::{Event, Value, What};
+use crate::history::{Event, Outcome, Value, What};
 
 /// With a last reading up to the end, whatever is missing in it is lost. Without one, only what lies before the furthest
-/// poll is; the rest is unseen.
+/// poll is; the rest is unseen. A transaction of which one value was read has been committed, whatever its producer knows:
+/// what is missing of it is lost as well.
 pub(super) fn lost_and_unseen(places: &Places, found: &mut Findings) {
     let at_last = places.found_at_last();
     for (value, send) in &places.sends {
-        let Some((offset, acknowledged_us)) = send.acknowledged else { continue };
+        let Some((offset, due_us)) = places.due(*value) else { continue };
         let partition = send.partition;
-        let told = format!("{value} was acknowledged at offset {offset} ({})", seconds(acknowledged_us));
+        let how = places.transactions.of(*value).map_or_else(|| "acknowledged".to_owned(), |of| of.how_committed());
+        let told = format!("{value} was {how}, at offset {offset} ({})", seconds(due_us));
         match places.last_end.get(&partition) {
             Some(_) if at_last.contains(value) => {}
             Some(end) => {
@@ -25,7 +27,7 @@ pub(super) fn lost_and_unseen(places: &Places, found: &mut Findings) {
                 };
                 found.add(Kind::LostWrite, partition, format!("{told}; in the end {instead}"));
             }
-            None if places.was_polled(*value) => {}
+            None if places.was_read(*value) => {}
             None => match places.furthest.get(&partition) {
                 Some(furthest) if offset >= 0 && *furthest > offset => {
                     found.add(Kind::LostWrite, partition, format!("{told}; readers passed it up to {furthest}"));
@@ -51,8 +53,7 @@ pub(super) fn forbidden_reads(events: &[Event], places: &Places, found: &mut Fin
             found.add(Kind::GarbageRead, *partition, format!("`{text}` at offset {offset} is no value of ours"));
         }
     }
-    let at_last = places.found_at_last();
-    for (value, at_us) in &places.read {
+    for (value, at_us) in &places.polled {
         let (partition, offset) = first_place(places, *value);
         let told = format!("{value} was polled at offset {offset} ({})", seconds(*at_us));
         match places.sends.get(value) {
@@ -61,12 +62,30 @@ pub(super) fn forbidden_reads(events: &[Event], places: &Places, found: &mut Fin
             Some(send) if send.sent_us > *at_us => {
                 found.add(Kind::GarbageRead, partition, format!("{told}, before it was sent"));
             }
-            Some(send) => {
-                let gone = places.last_end.contains_key(&partition) && !at_last.contains(value);
-                if send.acknowledged.is_none() && gone {
-                    found.add(Kind::PrecommittedRead, partition, format!("{told}, and is gone in the end"));
-                }
+            Some(_) => {}
+        }
+    }
+}
+
+/// What readers of committed records saw although it was not committed: not yet, or never.
+pub(super) fn uncommitted_reads(places: &Places, found: &mut Findings) {
+    let at_last = places.found_at_last();
+    for (value, at_us) in &places.read {
+        let (partition, offset) = first_place(places, *value);
+        let told = format!("{value} was read as committed at offset {offset} ({})", seconds(*at_us));
+        let Some(transaction) = places.transactions.of(*value) else {
+            let was_acknowledged =
+                places.sends.get(value).is_none_or(|send| send.acknowledged.is_some() || send.failed);
+            if !was_acknowledged && places.last_end.contains_key(&partition) && !at_last.contains(value) {
+                found.add(Kind::PrecommittedRead, partition, format!("{told}, and is gone in the end"));
             }
+            continue;
+        };
+        if transaction.fate() == Outcome::Aborted {
+            found.add(Kind::AbortedRead, partition, format!("{told}, its transaction {}", transaction.how_aborted()));
+        } else if let Some(asked_us) = transaction.commit_us.filter(|asked_us| at_us < asked_us) {
+            let asked = seconds(asked_us);
+            found.add(Kind::PrecommittedRead, partition, format!("{told}, its commit was asked for later ({asked})"));
         }
     }
 }
@@ -81,7 +100,11 @@ pub(super) fn stale_reads(events: &[Event], places: &Places, found: &mut Finding
     let at_last = places.found_at_last();
     let mut acknowledged: BTreeMap<i32, Vec<(u64, i64, Value)>> = BTreeMap::new();
     for (value, send) in places.sends.iter().filter(|(value, _)| at_last.contains(*value)) {
-        let Some((offset, at_us)) = send.acknowledged else { continue };
+        let Some((offset, at_us)) = places.due(*value) else { continue };
+        // That a transaction was committed may be known only from what was read of it later.
+        if places.transactions.of(*value).is_some_and(|transaction| transaction.told() != Outcome::Committed) {
+            continue;
+        }
         acknowledged.entry(send.partition).or_default().push((at_us, offset, *value));
     }
     let mut healed_us = None;

@@ -9,6 +9,8 @@
 //! - The order of events is the order in which the recorder took them: an acknowledgement that stands before a question
 //!   was there before the question was asked.
 //! - A value is sent at most once in a history; a client's retries are its own business and do not show.
+//! - A worker has one transaction at a time: what it sends and polls between [`What::Begin`] and [`What::Ended`] is part
+//!   of it. A transaction whose commit nobody asked for ([`What::Ending`]) cannot have been committed.
 //! - The first line says the version of the layout; what is newer is refused.
 //!
 //! Not here: opinions (see the checker), clocks of the brokers.
@@ -81,6 +83,16 @@ impl TryFrom<String> for Value {
     }
 }
 
+/// What a producer was told of the end of its transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Committed,
+    Aborted,
+    /// It asked for a commit and never learned.
+    Unknown,
+}
+
 /// What happened. All partitions are of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,7 +106,16 @@ pub enum What {
     Failed { values: Vec<Value>, reason: String },
     /// They may have been written or not, now or later.
     Unknown { values: Vec<Value>, reason: String },
-    /// The reader starts at these offsets; what it polls next is not compared with what it polled before.
+    /// A transaction of this worker begins.
+    Begin,
+    /// Its end is asked for.
+    Ending { commit: bool },
+    /// Its end, as far as the worker knows.
+    Ended { outcome: Outcome },
+    /// This reader sees also what is not committed yet, or never will be.
+    ReadsUncommitted,
+    /// The reader starts at these offsets; what it polls next is not compared with what it polled before. Negative where
+    /// only the cluster knows, as for members of groups.
     Assigned { partitions: Vec<(i32, i64)> },
     /// Offsets and values, in the order in which they came.
     Polled { partition: i32, records: Vec<(i64, Value)> },

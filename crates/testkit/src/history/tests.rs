@@ -58,11 +58,28 @@ fn version_1_of_the_layout_stays_readable() {
 }
 
 #[test]
+fn version_2_of_the_layout_stays_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.jsonl");
+    let text = concat!(
+        "{\"history_version\":2}\n",
+        "{\"at_us\":1,\"worker\":1,\"what\":\"begin\"}\n",
+        "{\"at_us\":2,\"worker\":1,\"what\":{\"ending\":{\"commit\":true}}}\n",
+        "{\"at_us\":3,\"worker\":1,\"what\":{\"ended\":{\"outcome\":\"unknown\"}}}\n",
+        "{\"at_us\":4,\"worker\":2,\"what\":\"reads_uncommitted\"}\n",
+    );
+    std::fs::write(&path, text).unwrap();
+    let whats: Vec<What> = read(&path).unwrap().into_iter().map(|event| event.what).collect();
+    let ended = What::Ended { outcome: Outcome::Unknown };
+    assert_eq!(whats, [What::Begin, What::Ending { commit: true }, ended, What::ReadsUncommitted]);
+}
+
+#[test]
 fn a_newer_layout_and_a_torn_line_are_refused_with_their_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.jsonl");
-    std::fs::write(&path, "{\"history_version\":2}\n").unwrap();
-    assert!(read(&path).unwrap_err().to_string().contains("layout 2 is newer"));
+    std::fs::write(&path, "{\"history_version\":3}\n").unwrap();
+    assert!(read(&path).unwrap_err().to_string().contains("layout 3 is newer"));
     std::fs::write(&path, "{\"history_version\":1}\n{\"at_us\":5,\"wor").unwrap();
     assert!(read(&path).unwrap_err().to_string().contains("line 2"));
 }
