@@ -109,6 +109,8 @@ pub enum Then {
     ReplaceStatic(Box<join::Replacement>),
     /// Nobody is left.
     Empty(GroupId),
+    /// Believe what a heartbeat saw of the cluster; if what followed from it was not stored, the next one looks again.
+    Believe(consumer::Look),
     /// Nothing but to see that members of a consumer group whose removal was not stored are removed later.
     RemoveConsumers(GroupId, Vec<MemberId>),
     /// Arm the sessions of a classic group that has become a consumer group.
@@ -291,6 +293,10 @@ impl Shard for GroupShard {
     fn stored(&mut self, now: Now, then: Then) -> Decision {
         let decision = match then {
             Then::RemoveConsumers(..) => None,
+            Then::Believe(look) => {
+                self.believe(look);
+                None
+            }
             Then::Upgrade(id) => Some(self.finish_upgrade(now, &id)),
             Then::MayDowngrade(id) => Some(self.downgrade_if_all_are_classic(now, &id)),
             Then::Downgrade(id, _) => Some(self.finish_downgrade(now, &id)),
@@ -317,6 +323,10 @@ impl Shard for GroupShard {
                 Some(self.keep_consumers(now, &id, &members, error))
             }
             Then::MayDowngrade(_) => None,
+            Then::Believe(look) => {
+                self.resume_after(now, &look);
+                None
+            }
             Then::Upgrade(group) => {
                 let event = Event::NotStored { group, what: "the change to the consumer protocol", error };
                 Some(Decision { events: vec![event], ..Decision::default() })

@@ -24,6 +24,7 @@ use super::embedded::{self, NamedPartitions, Subscription};
 use super::heartbeat::{Beat, check_instance};
 use super::record::{ClassicMember, Epoch, MemberState, OwnedPartitions, Partitions};
 use super::request::{ConsumerHeartbeat, GroupOverrides, Refusal};
+use super::shard::Look;
 use super::state::{Consumer, ConsumerGroup};
 use crate::{Now, Token};
 
@@ -67,9 +68,7 @@ impl GroupShard {
         self.arm(now, Timer::Session(id.clone(), outcome.member.clone()), join.session_timeout_ms);
         self.arm(now, Timer::MemberSync(id.clone(), outcome.member.clone()), join.rebalance_timeout_ms);
         self.deadlines.cancel(&Timer::MemberJoin(id.clone(), outcome.member.clone()));
-        if let Some(group) = self.consumers.get_mut(&id) {
-            group.seen = outcome.seen;
-        }
+        let look = Look { group: id, member: outcome.member.clone(), seen: outcome.seen };
         let answer = JoinAnswer {
             error: ErrorCode::None,
             member: outcome.member,
@@ -82,7 +81,9 @@ impl GroupShard {
         };
         let records = outcome.records.into_iter().map(Record::Consumer).collect();
         let answers = vec![(token, Answer::Join(answer))];
-        Ok(Decision { records, answers, then, events: outcome.events, ..Decision::default() })
+        let mut decision = Decision { records, answers, then, events: outcome.events, ..Decision::default() };
+        self.remember(look, &mut decision);
+        Ok(decision)
     }
 
     pub(crate) fn sync_consumer_group(&mut self, now: Now, token: Token, sync: &Sync) -> Decision {

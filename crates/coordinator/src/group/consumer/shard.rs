@@ -15,9 +15,16 @@ use super::heartbeat::{Outcome, beat, check_request};
 use super::leave::{delete, farewell, leaving_member, remove, step_out};
 use super::record::{ConsumerRecord, Epoch, MemberState};
 use super::request::{ConsumerGroupState, ConsumerHeartbeat, ConsumerHeartbeatAnswer, Refusal};
-use super::state::{Consumer, ConsumerGroup};
+use super::state::{Consumer, ConsumerGroup, Seen};
 use super::{describe, migrate};
 use crate::{Now, Token};
+
+/// What a heartbeat of a member saw of the cluster.
+pub struct Look {
+    pub(super) group: GroupId,
+    pub(super) member: MemberId,
+    pub(super) seen: Seen,
+}
 
 impl GroupShard {
     pub(crate) fn consumer_heartbeat(
@@ -81,16 +88,38 @@ impl GroupShard {
         let session_timeout_ms = heartbeat.overrides.session_timeout_ms;
         let session_timeout_ms = session_timeout_ms.unwrap_or(self.config.consumer.session_timeout_ms);
         self.arm(now, Timer::Session(id.clone(), outcome.member.clone()), session_timeout_ms);
-        let overdue = Timer::Rebalance(id.clone(), outcome.member);
+        let overdue = Timer::Rebalance(id.clone(), outcome.member.clone());
         match outcome.rebalance_timeout_ms {
             Some(Some(timeout_ms)) => self.arm(now, overdue, timeout_ms),
             Some(None) => self.deadlines.cancel(&overdue),
             None => (),
         }
-        if let Some(group) = self.consumers.get_mut(id) {
-            group.seen = outcome.seen;
-        }
+        self.remember(Look { group: id.clone(), member: outcome.member, seen: outcome.seen }, &mut decision);
         (decision, outcome.answer)
+    }
+
+    /// Has a look at the cluster believed when the records that it led to are stored. Earlier would be too early: the next
+    /// heartbeat would find nothing new, and if the append fails the group would never hear of new partitions.
+    pub(super) fn remember(&mut self, look: Look, decision: &mut Decision) {
+        if decision.records.is_empty() {
+            self.believe(look);
+        } else if decision.then.is_none() {
+            decision.then = Some(Then::Believe(look));
+        }
+    }
+
+    pub(crate) fn believe(&mut self, look: Look) {
+        if let Some(group) = self.consumers.get_mut(&look.group) {
+            group.seen = look.seen;
+        }
+    }
+
+    /// A member's step was not stored: what it was to do before, it still has to do in time.
+    pub(crate) fn resume_after(&mut self, now: Now, look: &Look) {
+        let known = self.consumers.get(&look.group).and_then(|group| group.members.get(&look.member)).cloned();
+        if let Some(known) = known {
+            self.resume_consumer(now, &look.group, &look.member, &known);
+        }
     }
 
     pub(super) fn arm(&mut self, now: Now, timer: Timer, after_ms: i32) {

@@ -133,6 +133,39 @@ fn member_that_keeps_what_it_must_give_back_is_removed_after_its_rebalance_timeo
 }
 
 #[test]
+fn partitions_that_came_while_the_log_refused_records_are_found_by_the_next_heartbeat() {
+    let (mut context, mut cluster) = (context(), TestCluster::of(&[("orders", 2)]));
+    let mut clients = settled(&mut context, &cluster, &["a", "b"], &["orders"]);
+    cluster.grow("orders", 6);
+    context.append_error = Some(ErrorCode::NotEnoughReplicas);
+    assert_eq!(clients[0].beat(&mut context, &cluster), ErrorCode::CoordinatorNotAvailable);
+    context.append_error = None;
+    settle(&mut context, &cluster, &mut clients);
+    assert_eq!(clients.iter().map(|client| count(&client.owned)).collect::<Vec<_>>(), [3, 3]);
+}
+
+#[test]
+fn member_whose_word_that_it_gave_back_was_not_stored_still_has_to_give_back_in_time() {
+    let (mut context, cluster) = (context(), TestCluster::of(&[("orders", 4)]));
+    let mut clients = settled(&mut context, &cluster, &["a"], &["orders"]);
+    let stubborn = clients[0].clone();
+    let mut b = Client::new("b", &["orders"]);
+    b.beat(&mut context, &cluster);
+    context.advance(1_000);
+    clients[0].beat(&mut context, &cluster); // is told to give two back
+    context.append_error = Some(ErrorCode::NotEnoughReplicas);
+    assert_eq!(clients[0].beat(&mut context, &cluster), ErrorCode::CoordinatorNotAvailable);
+    context.append_error = None;
+    for _ in 0..14 {
+        context.advance(5_000);
+        b.beat(&mut context, &cluster);
+        context.consumer_heartbeat(stubborn.heartbeat(&cluster)); // alive, and owns all of it after all
+    }
+    b.beat(&mut context, &cluster);
+    assert_eq!(count(&b.owned), 4);
+}
+
+#[test]
 fn a_member_that_missed_an_answer_goes_on_with_its_former_epoch() {
     let (mut context, cluster) = (context(), TestCluster::of(&[("orders", 4)]));
     let mut clients = settled(&mut context, &cluster, &["a", "b"], &["orders"]);
