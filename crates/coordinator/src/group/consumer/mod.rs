@@ -45,5 +45,5 @@ pub use request::{
     ConsumerDescription, ConsumerGroupState, ConsumerHeartbeat, ConsumerHeartbeatAnswer, DescribedConsumer,
     GroupOverrides,
 };
-pub use shard::Look;
+pub(crate) use shard::Look;
 pub(crate) use state::ConsumerGroup;
