@@ -1,13 +1,14 @@
 //! What `cargo xtask faults` and `cargo xtask judge` start: trials on clusters of real processes.
 //!
-//! `trials faults SEED MINUTES [SCENARIO]`, `trials failover PARTS KILLS RESTARTS SUBJECTS` and `trials librdkafka SOURCES
-//! PROTOCOLS SUBJECTS JOBS PATIENCE [TESTS]`; xtask has the names and the defaults. A program of its own, because xtask
+//! `trials faults SEED MINUTES [SCENARIO]`, `trials failover PARTS KILLS RESTARTS SUBJECTS`, `trials late-requests SUBJECTS
+//! SECONDS SEED` and `trials librdkafka SOURCES PROTOCOLS SUBJECTS JOBS PATIENCE [TESTS]`; xtask has the names and the defaults. A program of its own, because xtask
 //! knows none of our crates.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use twinstream_testkit::faults::judge::{self, Options, Part};
+use twinstream_testkit::faults::late;
 use twinstream_testkit::faults::{Dice, SCENARIOS, Scenario, by_name};
 use twinstream_testkit::suites::librdkafka::{self, Protocol};
 
@@ -23,6 +24,11 @@ async fn main() -> ExitCode {
             let (kills, restarts) = (number(kills) as usize, number(restarts) as usize);
             let (with_ours, with_kafka) = (subjects.contains("ours"), subjects.contains("kafka"));
             judge::run(&Options { parts, kills, restarts, with_ours, with_kafka }).await
+        }
+        ["late-requests", subjects, seconds, seed] => {
+            let options =
+                late::Options { of: of(subjects), storm: Duration::from_secs(number(seconds)), seed: number(seed) };
+            late::run(&options).await
         }
         ["librdkafka", sources, protocols, subjects, jobs, patience, ref only @ ..] => {
             let options = librdkafka::Options {
@@ -43,6 +49,15 @@ async fn main() -> ExitCode {
 
 fn number(text: &str) -> u64 {
     text.parse().unwrap_or_else(|_| panic!("`{text}` is not a number"))
+}
+
+fn of(names: &str) -> Vec<late::Of> {
+    let name = |name: &str| match name {
+        "ours" => late::Of::Ours,
+        "kafka" => late::Of::Kafka,
+        _ => panic!("no brokers `{name}`; there are ours, kafka"),
+    };
+    names.split(',').map(name).collect()
 }
 
 fn part(name: &str) -> Part {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use twinstream_client::{Admin, ClientSettings};
 
 use crate::folder::Folder;
-use crate::nemesis::{Clock, Disk, Network, Shim};
+use crate::nemesis::{Clock, Disk, Network, Proxy, Shim};
 use crate::ports::free_port;
 use crate::server::{Home, Server};
 use crate::wait::wait_until;
@@ -199,9 +199,26 @@ impl Cluster {
     }
 
     pub async fn start_with(brokers: usize, options: ClusterOptions) -> Self {
+        let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
+        Self::start_on(&ports, options).await
+    }
+
+    /// A cluster whose clients all go through a proxy before each broker; so do brokers, where they are clients of others.
+    pub async fn start_behind_proxies(brokers: usize, mut options: ClusterOptions) -> (Self, Vec<Proxy>) {
+        let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
+        let mut proxies = Vec::new();
+        for (id, port) in (1..).zip(&ports) {
+            let proxy = Proxy::before(&format!("127.0.0.1:{port}")).await;
+            options = options.set_on(id, "advertised.listeners", format!("PLAINTEXT://{}", proxy.address()));
+            proxies.push(proxy);
+        }
+        (Self::start_on(&ports, options).await, proxies)
+    }
+
+    async fn start_on(ports: &[u16], options: ClusterOptions) -> Self {
+        let brokers = ports.len();
         let folder = Folder::new();
         let network = options.network.then(|| Arc::new(Network::new(brokers)));
-        let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
         let disks = (1..=brokers).filter_map(|id| options.disk(&folder, id)).collect();
         let places: Vec<Place> = (1..=brokers).map(|id| Place::of(network.as_ref(), id, ports[id - 1])).collect();
         let addresses: Vec<String> = places.iter().map(Place::address).collect();

@@ -25,6 +25,7 @@ mod operator; // asks and commands while things are broken
 pub mod peer; // judges
 mod ports; // free ports
 mod process; // a child that dies with the test
+pub mod reading; // what one replica serves
 pub mod records; // produce, read back, compare
 mod rest; // JSON over HTTP
 mod server; // one server process: kill, stop, restart

@@ -33,6 +33,8 @@ pub(crate) struct Faults {
 pub(crate) enum Judge {
     /// How long writers wait when brokers die or hang, and whether anything is lost.
     Failover(Failover),
+    /// Ends and added partitions of transactions that the network held, in both protocols, with what readers saw.
+    LateRequests(LateRequests),
     /// librdkafka's own test suite against our brokers and Apache Kafka's, held against the lists of the repository.
     Librdkafka(Librdkafka),
 }
@@ -51,6 +53,21 @@ pub(crate) struct Failover {
     /// Whom to measure.
     #[arg(long, value_delimiter = ',', default_value = "ours,kafka")]
     of: Vec<String>,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+#[derive(Args)]
+pub(crate) struct LateRequests {
+    /// Whose brokers.
+    #[arg(long, default_value = "ours,kafka")]
+    of: String,
+    /// How long producers work through proxies that hold requests by chance, in each protocol.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Chooses what is held.
+    #[arg(long)]
+    seed: Option<u64>,
     #[command(flatten)]
     subject: Subject,
 }
@@ -102,6 +119,7 @@ impl Judge {
     pub(crate) fn run(&self, root: &Path) -> Result<bool> {
         match self {
             Self::Failover(failover) => failover.run(root),
+            Self::LateRequests(late) => late.run(root),
             Self::Librdkafka(librdkafka) => librdkafka.run(root),
         }
     }
@@ -116,6 +134,15 @@ impl Failover {
             self.restarts.to_string(),
             self.of.join(","),
         ];
+        self.subject.trials(root, &arguments)
+    }
+}
+
+impl LateRequests {
+    fn run(&self, root: &Path) -> Result<bool> {
+        let seed = self.seed.unwrap_or_else(any_seed);
+        say(format!("seed {seed}"));
+        let arguments = ["late-requests".to_owned(), self.of.clone(), self.seconds.to_string(), seed.to_string()];
         self.subject.trials(root, &arguments)
     }
 }

@@ -11,6 +11,7 @@
 
 mod dice; // chance from a seed
 pub mod judge; // how long writers wait, ours beside Kafka
+pub mod late; // requests of transactions that arrive late
 mod scenarios; // what is broken
 mod subject; // the cluster that suffers
 mod trial; // one run

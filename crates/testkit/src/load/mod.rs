@@ -162,7 +162,7 @@ fn payload(value: Value) -> Bytes {
 }
 
 /// For the timestamps of records, which nobody judges.
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -6,10 +6,12 @@ mod clock; // wall clocks that jump
 mod disk; // file systems that lose power or are full
 pub mod files; // damage to what lies on disk
 mod network; // links that can be cut
+mod proxy; // requests that are held, answers that are cut
 mod shim; // writes and flushes that fail
 
 pub use clock::Clock;
 pub(crate) use clock::now;
 pub use disk::Disk;
 pub use network::{End, Network};
+pub use proxy::{Act, Asked, Proxy};
 pub use shim::{Rule, Shim};

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::{java, missing};
 use crate::folder::Folder;
+use crate::nemesis::Proxy;
 use crate::ports::free_port;
 use crate::process::{Process, die_with_test};
 use crate::wait::wait_until;
@@ -98,6 +99,21 @@ impl Kafka {
         KafkaCluster::start(self, brokers, settings).await
     }
 
+    /// The same with a proxy before each broker, through which all clients go, and brokers where they are clients.
+    pub async fn cluster_behind_proxies(
+        &self,
+        brokers: usize,
+        settings: &[(&str, &str)],
+    ) -> (KafkaCluster, Vec<Proxy>) {
+        let mut proxies = Vec::new();
+        let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
+        for port in &ports {
+            proxies.push(Proxy::before(&format!("127.0.0.1:{port}")).await);
+        }
+        let advertised: Vec<String> = proxies.iter().map(Proxy::address).collect();
+        (KafkaCluster::start_on(self, &ports, Some(&advertised), settings).await, proxies)
+    }
+
     /// Lets brokers run as Kafka ships them, with a heap whose memory is there from the start: for measurements.
     pub fn as_shipped(mut self, heap: &str) -> Self {
         let heap = [format!("-Xms{heap}"), format!("-Xmx{heap}"), "-XX:+AlwaysPreTouch".to_owned()];
@@ -167,8 +183,12 @@ struct KafkaNode {
 
 impl KafkaCluster {
     async fn start(kafka: &Kafka, brokers: usize, settings: &[(&str, &str)]) -> Self {
-        let folder = Folder::new();
         let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
+        Self::start_on(kafka, &ports, None, settings).await
+    }
+
+    async fn start_on(kafka: &Kafka, ports: &[u16], advertised: Option<&[String]>, settings: &[(&str, &str)]) -> Self {
+        let (folder, brokers) = (Folder::new(), ports.len());
         let controllers: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
         let id = kafka.text("kafka.tools.StorageTool", &["random-uuid"]).trim().to_owned();
         let mut nodes = Vec::new();
@@ -176,7 +196,11 @@ impl KafkaCluster {
             let name = format!("kafka-{}", index + 1);
             let home = folder.sub(&name);
             let node = KafkaNode { name, port, home, process: None };
-            let text = properties(&node.home, &ports, &controllers, index, settings);
+            let mut text = properties(&node.home, ports, &controllers, index, settings);
+            if let Some(advertised) = advertised {
+                // The last line of a name counts.
+                text.push_str(&format!("advertised.listeners=PLAINTEXT://{}\n", advertised[index]));
+            }
             std::fs::write(node.settings(), text).expect("write the settings of a Kafka broker");
             kafka.text("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &node.settings().display().to_string()]);
             nodes.push(node);

@@ -1,0 +1,5 @@
+//! What idempotent and transactional producers are promised while requests, answers, leaders and files get lost.
+//!
+//! Short versions of judges that `cargo xtask judge` runs for longer, and against Apache Kafka.
+
+mod late; // requests of transactions that the network held
