@@ -1,7 +1,7 @@
 //! What `cargo xtask faults` and `cargo xtask judge` start: trials on clusters of real processes.
 //!
 //! `trials faults SEED MINUTES [SCENARIO]`, `trials failover PARTS KILLS RESTARTS SUBJECTS`, `trials late-requests SUBJECTS
-//! SECONDS SEED` and `trials librdkafka SOURCES PROTOCOLS SUBJECTS JOBS PATIENCE [TESTS]`; xtask has the names and the defaults. A program of its own, because xtask
+//! SECONDS SEED` `trials applications PARTS KILLS SUBJECTS` and `trials librdkafka SOURCES PROTOCOLS SUBJECTS JOBS PATIENCE [TESTS]`; xtask has the names and the defaults. A program of its own, because xtask
 //! knows none of our crates.
 
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use twinstream_testkit::faults::judge::{self, Options, Part};
 use twinstream_testkit::faults::late;
 use twinstream_testkit::faults::{Dice, SCENARIOS, Scenario, by_name};
+use twinstream_testkit::suites::applications;
 use twinstream_testkit::suites::librdkafka::{self, Protocol};
 
 #[tokio::main]
@@ -29,6 +30,15 @@ async fn main() -> ExitCode {
             let options =
                 late::Options { of: of(subjects), storm: Duration::from_secs(number(seconds)), seed: number(seed) };
             late::run(&options).await
+        }
+        ["applications", parts, kills, subjects] => {
+            let options = applications::Options {
+                parts: parts.split(',').map(application).collect(),
+                kills: number(kills) as usize,
+                with_ours: subjects.contains("ours"),
+                with_kafka: subjects.contains("kafka"),
+            };
+            applications::run(&options).await
         }
         ["librdkafka", sources, protocols, subjects, jobs, patience, ref only @ ..] => {
             let options = librdkafka::Options {
@@ -63,6 +73,12 @@ fn of(names: &str) -> Vec<late::Of> {
 fn part(name: &str) -> Part {
     let found = Part::ALL.into_iter().find(|part| part.name() == name);
     found.unwrap_or_else(|| panic!("no part `{name}`; there are {}", Part::ALL.map(Part::name).join(", ")))
+}
+
+fn application(name: &str) -> applications::Part {
+    let all = applications::Part::ALL;
+    let found = all.into_iter().find(|part| part.name() == name);
+    found.unwrap_or_else(|| panic!("no application `{name}`; there are {}", all.map(|part| part.name()).join(", ")))
 }
 
 fn protocol(name: &str) -> Protocol {

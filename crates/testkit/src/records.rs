@@ -44,8 +44,18 @@ pub async fn produce(bootstrap: &str, settings: &[(&str, &str)], records: &[Prod
 
 /// All records that a topic holds now, by partition and offset. A topic that does not exist holds none.
 pub async fn read_all(bootstrap: &str, topic: &str) -> Vec<ConsumerRecord> {
+    read(bootstrap, topic, "read_uncommitted").await
+}
+
+/// The same without those of transactions that were aborted, up to the first one that is still open.
+pub async fn read_committed(bootstrap: &str, topic: &str) -> Vec<ConsumerRecord> {
+    read(bootstrap, topic, "read_committed").await
+}
+
+async fn read(bootstrap: &str, topic: &str, isolation_level: &str) -> Vec<ConsumerRecord> {
     let name = topic_name(topic);
-    let settings = client_settings(bootstrap, &[("librdkafka.enable.partition.eof", "true")]);
+    let settings = [("librdkafka.enable.partition.eof", "true"), ("isolation.level", isolation_level)];
+    let settings = client_settings(bootstrap, &settings);
     let admin = Admin::connect(&settings).await.expect("admin client");
     let Some(info) = admin.topic(&name).await.expect("metadata") else { return Vec::new() };
     let count = i32::try_from(info.partitions.len()).expect("a partition count");

@@ -37,6 +37,8 @@ pub(crate) enum Judge {
     LateRequests(LateRequests),
     /// librdkafka's own test suite against our brokers and Apache Kafka's, held against the lists of the repository.
     Librdkafka(Librdkafka),
+    /// Kafka Streams, MirrorMaker 2 and Kafka Connect, exactly once, while they and the brokers are killed.
+    Applications(Applications),
 }
 
 #[derive(Args)]
@@ -93,6 +95,21 @@ pub(crate) struct Librdkafka {
     subject: Subject,
 }
 
+#[derive(Args)]
+pub(crate) struct Applications {
+    /// How often a process of the application is killed, and as often a broker.
+    #[arg(long, default_value_t = 10)]
+    kills: u64,
+    /// Which: streams, mirror, connect.
+    #[arg(long, value_delimiter = ',', default_value = "streams,mirror,connect")]
+    parts: Vec<String>,
+    /// Whose brokers.
+    #[arg(long, value_delimiter = ',', default_value = "ours,kafka")]
+    of: Vec<String>,
+    #[command(flatten)]
+    subject: Subject,
+}
+
 /// The binary under test; a debug build if nothing is said.
 #[derive(Args)]
 struct Subject {
@@ -121,6 +138,7 @@ impl Judge {
             Self::Failover(failover) => failover.run(root),
             Self::LateRequests(late) => late.run(root),
             Self::Librdkafka(librdkafka) => librdkafka.run(root),
+            Self::Applications(applications) => applications.run(root),
         }
     }
 }
@@ -159,6 +177,13 @@ impl Librdkafka {
             self.patience.to_string(),
         ];
         arguments.extend(self.tests.iter().cloned());
+        self.subject.trials(root, &arguments)
+    }
+}
+
+impl Applications {
+    fn run(&self, root: &Path) -> Result<bool> {
+        let arguments = ["applications".to_owned(), self.parts.join(","), self.kills.to_string(), self.of.join(",")];
         self.subject.trials(root, &arguments)
     }
 }

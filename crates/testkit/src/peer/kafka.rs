@@ -1,4 +1,4 @@
-//! Apache Kafka: its tools, and clusters of its brokers.
+//! Apache Kafka: its tools, its applications (Streams, Connect, MirrorMaker 2), and clusters of its brokers.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,12 @@ impl Kafka {
     /// One of Kafka's programs, by class.
     pub fn command(&self, class: &str, arguments: &[&str]) -> Command {
         self.java(["-Xmx384m"].into_iter().chain(SMALL), class, arguments)
+    }
+
+    /// A program that may be killed and that unpacks libraries of its own: what it would leave behind is in this folder.
+    pub fn application(&self, folder: &Path, class: &str, arguments: &[&str]) -> Command {
+        let temporary = format!("-Djava.io.tmpdir={}", folder.display());
+        self.java(["-Xmx384m", &temporary].into_iter().chain(SMALL), class, arguments)
     }
 
     /// Runs a program to its end.

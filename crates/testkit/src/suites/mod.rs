@@ -5,5 +5,6 @@
 //! on both sides and complains about whatever is not as the list says, and about tests that pass there and not here
 //! without a reason.
 
+pub mod applications; // Kafka Streams, MirrorMaker 2, Kafka Connect
 pub mod librdkafka; // the suite of the C client
 mod list; // what is expected of each test
