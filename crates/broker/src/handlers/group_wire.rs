@@ -7,7 +7,7 @@ use kafka_protocol::messages::{GroupId as WireGroupId, TopicName as WireTopicNam
 use kafka_protocol::protocol::StrBytes;
 use twinstream_coordinator::group::{Answer, CommitAnswer, InstanceId, MemberId, OffsetToCommit, Request};
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
+use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TopicName};
 
 use crate::context::{Broker, Operation, RequestContext, Resource};
 
@@ -104,8 +104,8 @@ pub(super) fn offset_to_commit(
     let topic_now = known.ok_or(ErrorCode::UnknownTopicOrPartition)?.id;
     Ok(OffsetToCommit {
         topic: name,
+        topic_id: topic_now,
         topic_now,
-        topic_id: TopicId::NONE, // what Kafka stores for commits by name
         partition,
         offset,
         leader_epoch,

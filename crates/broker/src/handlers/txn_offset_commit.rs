@@ -25,7 +25,8 @@ use twinstream_coordinator::group::{
 use twinstream_coordinator::transaction::Producer;
 use twinstream_metadata::Image;
 use twinstream_model::{
-    ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition, TransactionalId,
+    ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId, TopicPartition,
+    TransactionalId,
 };
 
 use super::group_wire::{
@@ -87,7 +88,8 @@ fn check(
     let TxnOffsetCommitRequestPartition { partition_index, committed_offset, committed_leader_epoch, .. } = *partition;
     let metadata = partition.committed_metadata.as_ref();
     let committed = (Offset(committed_offset), LeaderEpoch(committed_leader_epoch), metadata);
-    offset_to_commit(broker, ctx, image, topic, PartitionIndex(partition_index), committed)
+    let offset = offset_to_commit(broker, ctx, image, topic, PartitionIndex(partition_index), committed)?;
+    Ok(OffsetToCommit { topic_id: TopicId::NONE, ..offset }) // what Kafka stores, before version 6
 }
 
 async fn commit(

@@ -1,5 +1,6 @@
 //! What must differ between two clusters, made alike: addresses, ids, folders, times, and the wording of errors.
 
+use serde_json::{Deserializer, Value};
 use twinstream_testkit::peer::Printed;
 
 /// Behind these words stands an id, or a number that counts what happened before.
@@ -7,11 +8,18 @@ const BEFORE_IDS: [&str; 4] = ["TopicId:", "ClusterId:", "ID:", "Epoch:"];
 /// Behind these words stands a message of the broker, which has its own words.
 const BEFORE_WORDING: [&str; 3] = ["Exception: ", "command : ", "failed: "];
 const UUID_CHARS: usize = 36;
+/// Formatters print the records of coordinators as JSON, without an end of line between them.
+const BEFORE_RECORDS: &str = "{\"key\":";
+/// What these names say in such records, unless it is nothing (-1).
+const IDS: [&str; 6] = ["topicId", "memberId", "leader", "producerId", "previousProducerId", "nextProducerId"];
+/// A console consumer that is not told its group makes one up from this and a number.
+const GROUP_OF_A_CONSOLE: &str = "console-consumer-";
 
 pub(crate) fn text(printed: &Printed, bootstrap: &str) -> String {
     let port = bootstrap.rsplit(':').next().unwrap_or(bootstrap);
     let lines = printed.text.lines().map(|line| line.replace(bootstrap, "<address>").replace(port, "<port>"));
-    let mut lines: Vec<String> = lines.filter(|line| says_something(line)).map(|line| plain(&line)).collect();
+    let lines = lines.filter(|line| says_something(line));
+    let mut lines: Vec<String> = lines.flat_map(|line| records(&line).unwrap_or_else(|| vec![plain(&line)])).collect();
     // Tools print what they have from hash maps in any order.
     lines.sort();
     lines.push(format!("exit code {}", printed.code));
@@ -23,6 +31,33 @@ fn says_something(line: &str) -> bool {
     let line = line.trim();
     let is_stack = line.starts_with("at ") || line.starts_with("... ");
     !line.is_empty() && !is_stack && !line.contains(" WARN ")
+}
+
+/// Every record of a line of records.
+fn records(line: &str) -> Option<Vec<String>> {
+    let (before, _) = line.split_once(BEFORE_RECORDS)?;
+    let records = Deserializer::from_str(&line[before.len()..]).into_iter::<Value>().map_while(Result::ok);
+    Some(records.map(|mut record| alike(&mut record).to_string()).collect())
+}
+
+/// A record without times and ids.
+fn alike(record: &mut Value) -> &Value {
+    match record {
+        Value::Array(values) => values.iter_mut().for_each(|value| drop(alike(value))),
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                let is_number_of_cluster = name.contains("Timestamp") || IDS.contains(&name.as_str());
+                let is_group_of_console = value.as_str().is_some_and(|text| text.starts_with(GROUP_OF_A_CONSOLE));
+                if (is_number_of_cluster || is_group_of_console) && !value.is_null() && value.as_i64() != Some(-1) {
+                    *value = Value::from("<id>");
+                } else {
+                    alike(value);
+                }
+            }
+        }
+        _ => (),
+    }
+    record
 }
 
 /// A line of a log without its time, other lines as they are.
@@ -74,6 +109,17 @@ fn uuid_in(word: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_of_coordinators_have_lines_of_their_own_without_ids_and_times() {
+        let text = "{\"key\":{\"group\":\"g\"},\"value\":{\"offset\":3,\"commitTimestamp\":17,\"topicId\":\"x\"}}\
+                    {\"key\":{\"group\":\"console-consumer-17\"},\"value\":null}\
+                    {\"key\":{},\"value\":{\"producerId\":-1}}2026-11-22 15:17:01,878 ERROR ended";
+        let expected = "{\"key\":{\"group\":\"<id>\"},\"value\":null}\n\
+                        {\"key\":{\"group\":\"g\"},\"value\":{\"offset\":3,\"commitTimestamp\":\"<id>\",\"topicId\":\"<id>\"}}\n\
+                        {\"key\":{},\"value\":{\"producerId\":-1}}\nexit code 1";
+        assert_eq!(super::text(&Printed { text: text.to_owned(), code: 1 }, "127.0.0.1:27001"), expected);
+    }
 
     #[test]
     fn what_belongs_to_one_cluster_is_taken_out() {

@@ -240,7 +240,7 @@ pub(super) const COMMANDS: &[Command] = &[
     compared(LogDirs, "--describe --topic-list nowhere"),
     compared(LogDirs, "--describe --topic-list plain --broker-list 99"),
 
-    needed(ProducerPerformance, "--topic plain --num-records 10 --record-size 10 --throughput -1 --transactional-id perf --transaction-duration-ms 100"),
+    needed(ProducerPerformance, "--topic single --num-records 10 --record-size 10 --throughput -1 --transactional-id perf --transaction-duration-ms 100"),
     compared(Transactions, "describe --transactional-id nobody"),
     compared(Transactions, "find-hanging --broker-id 1"),
     compared(Features, "describe"),
@@ -252,6 +252,11 @@ pub(super) const COMMANDS: &[Command] = &[
     compared(Cluster, "unregister --id 99"),
     compared(Acls, "--list"),
     compared(Acls, "--add --allow-principal User:u --operation read --topic plain"),
+
+    // What coordinators wrote down, read by Kafka's own formatters.
+    compared(ConsoleConsumer, "--topic __consumer_offsets --from-beginning --timeout-ms 4000 --formatter org.apache.kafka.tools.consumer.OffsetsMessageFormatter"),
+    compared(ConsoleConsumer, "--topic __consumer_offsets --from-beginning --timeout-ms 4000 --formatter org.apache.kafka.tools.consumer.GroupMetadataMessageFormatter"),
+    compared(ConsoleConsumer, "--topic __transaction_state --from-beginning --timeout-ms 4000 --formatter org.apache.kafka.tools.consumer.TransactionLogMessageFormatter"),
 
     compared(Topics, "--delete --topic placed"),
     compared(Topics, "--delete --topic nowhere"),
