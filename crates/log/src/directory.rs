@@ -33,6 +33,10 @@ pub const DELETE_SUFFIX: &str = "-delete";
 /// Ends the name of a folder that was put aside because it seems to belong to another topic. Nothing removes it.
 pub const STRAY_SUFFIX: &str = "-stray";
 
+/// Ends the name of a folder that is becoming the copy of a partition of another directory:
+/// `<topic>-<partition>.<unique>-future`, as Kafka has it (KIP-113).
+pub const FUTURE_SUFFIX: &str = "-future";
+
 /// The offset checkpoints of a log directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checkpoint {
@@ -158,6 +162,14 @@ impl LogDirectory {
             .filter(|name| has_identity(&self.path.join(name)))
             .filter_map(|name| parse_folder(name))
             .collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Copies that were not finished: folder names with the partitions that they are of.
+    pub fn futures(&self) -> Result<Vec<(String, TopicPartition)>, LogError> {
+        let parsed = self.folders()?.into_iter().filter_map(|name| parse_future(&name).map(|at| (name, at)));
+        let mut found: Vec<_> = parsed.collect();
         found.sort();
         Ok(found)
     }
@@ -309,6 +321,12 @@ pub(crate) fn parse_folder(name: &str) -> Option<TopicPartition> {
         return None;
     }
     Some(TopicPartition::new(TopicName::parse(topic).ok()?, partition.parse::<i32>().ok()?))
+}
+
+/// The partition that the folder of an unfinished copy is of.
+pub(crate) fn parse_future(name: &str) -> Option<TopicPartition> {
+    let (folder, _unique) = name.strip_suffix(FUTURE_SUFFIX)?.rsplit_once('.')?;
+    parse_folder(folder)
 }
 
 /// Whether a folder says which partition it is. A power loss may leave one that was just made without; it is made again.

@@ -124,6 +124,14 @@ impl Epochs {
         self.saved = false;
     }
 
+    /// Has what another log with the same records has.
+    pub(crate) fn take_over(&mut self, other: &Epochs) {
+        if self.entries != other.entries {
+            self.entries.clone_from(&other.entries);
+            self.saved = false;
+        }
+    }
+
     /// The folder has moved.
     pub(crate) fn moved(&mut self, dir: &Path) {
         self.path = dir.join(FILE);

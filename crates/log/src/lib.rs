@@ -42,8 +42,8 @@ pub use checked::Damage;
 pub use cleaner::{CleanError, Cleaned, CleanerLimits, Dirt, FullSpeed, Interrupted, Pace};
 pub use config::{CleanupPolicy, LogConfig, RecordChecks, TimestampType};
 pub use directory::{
-    Checkpoint, DELETE_SUFFIX, DirectoryError, Disk, LastStop, LogDirectory, MetaProperties, STRAY_SUFFIX,
-    remove_folder,
+    Checkpoint, DELETE_SUFFIX, DirectoryError, Disk, FUTURE_SUFFIX, LastStop, LogDirectory, MetaProperties,
+    STRAY_SUFFIX, remove_folder,
 };
 pub use error::{AppendError, LogError, ReadError, RecordFault, RecordFaultKind};
 pub use flusher::{Flush, Flusher};
@@ -53,8 +53,8 @@ pub use origin::{MarkerEpoch, Origin};
 pub use page_cache::{bring_into_memory, is_in_memory};
 pub use partition_log::FlushMark;
 pub use partition_log::{
-    Appended, FollowerAppended, Identity, Maintained, Opening, PartitionLog, ReadResult, Repaired, TimestampedOffset,
-    Truncated, compare_identity, write_identity,
+    Appended, CopyError, FollowerAppended, Identity, Maintained, Opening, PartitionLog, ReadResult, Repaired,
+    TimestampedOffset, Truncated, compare_identity, write_identity,
 };
 pub use producers::{ActiveProducer, Applicant, VerificationGuard};
 pub use scrub::{ScrubCursor, Scrubbed};

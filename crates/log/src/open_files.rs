@@ -188,7 +188,7 @@ enum Closing {
 /// Where the files of one log are, and who opens them.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// The folder; it moves once, when the partition is deleted. Locked while a path into it is used, and never while the
+    /// The folder; it may get another name. Locked while a path into it is used, and never while the
     /// disk is waited for: who moves it may be on a thread of the runtime.
     pub(crate) dir: Arc<RwLock<PathBuf>>,
     pub(crate) files: Arc<OpenFiles>,

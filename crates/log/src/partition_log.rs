@@ -14,6 +14,7 @@
 //! order; the offset given to a batch is the log end at that moment.
 
 mod compaction; // cleaned segments take the place of others
+mod copying; // a copy in another directory
 mod cuts; // readers notice a cut
 mod damage; // bytes are checked before they go out
 mod flush; // to the disk, and what follows when that fails
@@ -48,6 +49,7 @@ use crate::txn_index::TxnIndexes;
 use crate::validate::{self, Prepared};
 use crate::{AppendError, Disk, LogConfig, LogError, Origin};
 
+pub use copying::CopyError;
 use cuts::Cuts;
 pub use damage::Repaired;
 pub use flush::FlushMark;
@@ -79,7 +81,7 @@ pub struct Appended {
 pub struct PartitionLog {
     partition: TopicPartition,
     topic_id: TopicId,
-    /// Where the folder is; it moves once, when the partition is deleted.
+    /// Where the folder is; it moves when the partition is deleted, or when a copy takes its source's place.
     dir: Arc<RwLock<PathBuf>>,
     /// The same, with who opens the files.
     place: Place,

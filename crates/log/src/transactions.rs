@@ -92,7 +92,7 @@ pub(crate) struct Transactions {
     undecided: Mutex<Undecided>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Undecided {
     /// By first offset.
     open: BTreeMap<Offset, ProducerId>,
@@ -138,6 +138,14 @@ impl Transactions {
     pub(crate) fn settled(&self, first: Offset) {
         let mut undecided = self.undecided.lock();
         undecided.open.remove(&first);
+        self.announce(&undecided);
+    }
+
+    /// Has what another log with the same records has.
+    pub(crate) fn take_over(&self, other: &Transactions) {
+        let theirs = other.undecided.lock().clone();
+        let mut undecided = self.undecided.lock();
+        *undecided = theirs;
         self.announce(&undecided);
     }
 

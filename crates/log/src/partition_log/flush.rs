@@ -15,7 +15,7 @@
 //! kernel may drop what it could not write and report the error only once. A write for which there was no room is taken
 //! back to the last byte, and nothing is out of use.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -211,7 +211,7 @@ impl PartitionLog {
         file.sync_all().map_err(LogError::io("flush", &path))
     }
 
-    fn settle(&self) -> Result<(), LogError> {
+    pub(super) fn settle(&self) -> Result<(), LogError> {
         if self.settled.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -248,13 +248,7 @@ impl PartitionLog {
     pub fn close_for_deletion(&self, name: &str) -> Result<PathBuf, LogError> {
         self.closed.store(true, Ordering::Release);
         let _writer = self.writer.lock();
-        let mut epochs = self.epochs.write();
-        let mut dir = self.dir.write();
-        let renamed = dir.with_file_name(name);
-        fs::rename(&*dir, &renamed).map_err(LogError::io("rename", &dir))?;
-        dir.clone_from(&renamed);
-        epochs.moved(&renamed);
-        Ok(renamed)
+        self.move_folder(name)
     }
 
     pub(super) fn check_not_poisoned(&self) -> Result<(), LogError> {

@@ -112,6 +112,7 @@ impl PartitionLog {
     pub fn open(dir: &Path, opening: Opening) -> Result<PartitionLog, LogError> {
         let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let partition = directory::parse_folder(name)
+            .or_else(|| directory::parse_future(name))
             .ok_or_else(|| LogError::damaged(dir, "folder is not named <topic>-<partition>"))?;
         let topic_id = read_topic_id(dir)?;
         let mut listing = tidy(dir)?;

@@ -1,3 +1,4 @@
+use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 
