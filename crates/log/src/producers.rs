@@ -290,10 +290,12 @@ impl Producers {
 
     /// Makes room for many newcomers at once, so that the search for the silent ones is rare.
     fn forget_silent(&mut self) {
-        let mut timestamps: Vec<i64> = self.entries.values().map(Producer::last_heard).collect();
-        let (_, cut, _) = timestamps.select_nth_unstable(PRODUCERS_MAX / 10);
+        // With their ids, so that none of many that were heard at the same time, as after a start, takes all others with it.
+        let mut heard: Vec<(i64, ProducerId)> =
+            self.entries.iter().map(|(id, producer)| (producer.last_heard(), *id)).collect();
+        let (_, cut, _) = heard.select_nth_unstable(PRODUCERS_MAX / 10);
         let cut = *cut;
-        self.entries.retain(|_, producer| producer.open.is_some() || producer.last_heard() > cut);
+        self.entries.retain(|id, producer| producer.open.is_some() || (producer.last_heard(), *id) > cut);
     }
 }
 

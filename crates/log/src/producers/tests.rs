@@ -308,3 +308,14 @@ fn transaction_whose_marker_is_gone_is_settled_by_what_was_known_behind_it() {
     open.sort_unstable();
     assert_eq!(open, [(1, 2), (100, 3)]);
 }
+
+#[test]
+fn full_house_that_was_heard_at_one_moment_forgets_some_and_not_all() {
+    let mut producers = Producers::default();
+    for id in 0..PRODUCERS_MAX as i64 {
+        producers.replay(&batch(id, 0, 0, 1, id), None);
+    }
+    producers.hear_all(7_000); // as a start does
+    producers.replay(&batch(PRODUCERS_MAX as i64, 0, 0, 1, 0), None);
+    assert!((PRODUCERS_MAX * 8 / 10..PRODUCERS_MAX).contains(&producers.len()), "{} are left", producers.len());
+}
