@@ -14,12 +14,13 @@ use twinstream_model::{ErrorCode, TopicPartition};
 
 use super::group_wire::authorize_group;
 use super::transaction_wire::{
-    authorize_transaction, call, connection, fenced_for, mismatched, producer, transactional_id,
+    authorize_transaction, call, connection, fenced_for, mismatched, producer, transactional_id, unless_late,
 };
 use crate::auto_create;
 use crate::context::{Broker, Operation, RequestContext};
 use crate::coordinators::partition_of;
 use crate::groups::{OFFSETS_TOPIC, offsets_topic};
+use crate::server::response::Reply;
 
 const PRODUCER_FENCED_SINCE: i16 = 2;
 
@@ -27,10 +28,10 @@ pub(crate) async fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,
     request: AddOffsetsToTxnRequest,
-) -> AddOffsetsToTxnResponse {
+) -> Reply<AddOffsetsToTxnResponse> {
     match add(broker, ctx, &request).await {
-        Ok(()) => AddOffsetsToTxnResponse::default(),
-        Err(code) => error_response(ctx, request, code),
+        Ok(()) => Reply::Send(AddOffsetsToTxnResponse::default()),
+        Err(code) => unless_late(code, error_response(ctx, request, code)),
     }
 }
 

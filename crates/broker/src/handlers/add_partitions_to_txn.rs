@@ -19,9 +19,10 @@ use twinstream_metadata::Image;
 use twinstream_model::{ErrorCode, PartitionIndex, TopicName, TopicPartition, TransactionalId};
 
 use super::transaction_wire::{
-    authorize_transaction, connection, fenced_for, mismatched, producer, transactional_id, wire_topic,
+    authorize_transaction, connection, fenced_for, mismatched, producer, transactional_id, unless_late, wire_topic,
 };
 use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::server::response::Reply;
 
 const PRODUCER_FENCED_SINCE: i16 = 2;
 const FOR_BROKERS_SINCE: i16 = 4;
@@ -30,17 +31,19 @@ pub(crate) async fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,
     request: AddPartitionsToTxnRequest,
-) -> AddPartitionsToTxnResponse {
+) -> Reply<AddPartitionsToTxnResponse> {
     if ctx.api_version < FOR_BROKERS_SINCE {
         let transaction = of_client(request);
-        let results = results(ctx, &transaction.topics, serve(broker, ctx, &transaction).await);
-        return AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(results);
+        let codes = serve(broker, ctx, &transaction).await;
+        let code = codes.first().copied().unwrap_or(ErrorCode::None);
+        let results = results(ctx, &transaction.topics, codes);
+        return unless_late(code, AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(results));
     }
     if !broker.authorize(ctx, Operation::ClusterAction, Resource::Cluster) {
-        return error_response(ctx, request, ErrorCode::ClusterAuthorizationFailed);
+        return Reply::Send(error_response(ctx, request, ErrorCode::ClusterAuthorizationFailed));
     }
     let served = request.transactions.iter().map(|transaction| serve_one(broker, ctx, transaction));
-    AddPartitionsToTxnResponse::default().with_results_by_transaction(join_all(served).await)
+    Reply::Send(AddPartitionsToTxnResponse::default().with_results_by_transaction(join_all(served).await))
 }
 
 async fn serve_one(

@@ -3,7 +3,8 @@
 //! v1 errors of quotas; v2 PRODUCER_FENCED; v3 flexible; v4 TRANSACTION_ABORTABLE; v5 clients of transaction version 2,
 //! which go on with the epoch that the answer names (KIP-890).
 //!
-//! The answer comes when the outcome is committed in the coordinator's log; the markers in the partitions follow.
+//! The answer comes when the outcome is committed in the coordinator's log; the markers in the partitions follow. A request
+//! below v5 that comes on a connection which its producer has given up gets none: the connection is closed.
 
 use std::sync::Arc;
 
@@ -11,18 +12,27 @@ use kafka_protocol::messages::{EndTxnRequest, EndTxnResponse, ProducerId as Wire
 use twinstream_coordinator::transaction::{Answer, EndTxn, Producer, Request, TransactionVersion};
 use twinstream_model::ErrorCode;
 
-use super::transaction_wire::{call, connection, fenced_for, mismatched, producer, refused, transactional_id};
+use super::transaction_wire::{
+    call, connection, fenced_for, mismatched, producer, refused, transactional_id, unless_late,
+};
 use crate::context::{Broker, Operation, RequestContext};
+use crate::server::response::Reply;
 
 const PRODUCER_FENCED_SINCE: i16 = 2;
 const EPOCHS_SINCE: i16 = 5;
 
-pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: EndTxnRequest) -> EndTxnResponse {
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: EndTxnRequest,
+) -> Reply<EndTxnResponse> {
     match end(broker, ctx, &request).await {
-        Ok(producer) => EndTxnResponse::default()
-            .with_producer_id(WireProducerId(producer.id.0))
-            .with_producer_epoch(producer.epoch.0),
-        Err(code) => error_response(ctx, request, code),
+        Ok(producer) => Reply::Send(
+            EndTxnResponse::default()
+                .with_producer_id(WireProducerId(producer.id.0))
+                .with_producer_epoch(producer.epoch.0),
+        ),
+        Err(code) => unless_late(code, error_response(ctx, request, code)),
     }
 }
 

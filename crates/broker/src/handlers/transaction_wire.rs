@@ -10,6 +10,7 @@ use twinstream_coordinator::transaction::{Answer, Connection, Producer, Refusal,
 use twinstream_model::{ErrorCode, PartitionIndex, TopicName, TopicPartition, TransactionalId};
 
 use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::server::response::Reply;
 
 pub(super) fn transactional_id(wire: &WireTransactionalId) -> TransactionalId {
     TransactionalId::from(wire.as_str())
@@ -26,6 +27,14 @@ pub(super) fn producer(id: WireProducerId, epoch: i16) -> Producer {
 /// The client's connection, by which requests of older clients that come late are known.
 pub(super) fn connection(ctx: &RequestContext) -> Option<Connection> {
     ctx.connection.map(Connection)
+}
+
+/// Closes the connection of a request from the past instead of answering it; see [`connection`].
+pub(super) fn unless_late<M>(code: ErrorCode, answer: M) -> Reply<M> {
+    match code {
+        ErrorCode::NetworkException => Reply::Close,
+        _ => Reply::Send(answer),
+    }
 }
 
 pub(super) fn authorize_transaction(

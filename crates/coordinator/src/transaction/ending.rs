@@ -17,7 +17,7 @@ use super::record::TransactionMetadata;
 use super::request::{
     Answer, Effect, EndTxn, MarkersWritten, Producer, Refusal, TransactionState, TransactionVersion, WriteMarkers,
 };
-use super::state::{RequestKind, Transaction};
+use super::state::{LATE, RequestKind, Transaction};
 use super::{Decision, Event, Then, Timer, TransactionShard};
 use crate::{Now, Token};
 
@@ -151,7 +151,7 @@ fn judge_v0(transaction: &mut Transaction, request: &EndTxn, now: Now) -> Result
         return Err(ErrorCode::ProducerFenced);
     }
     if !transaction.heard.note(request.producer, RequestKind::Ending, request.connection) {
-        return Err(ErrorCode::ConcurrentTransactions);
+        return Err(LATE);
     }
     match stored.state {
         TransactionState::Ongoing => {

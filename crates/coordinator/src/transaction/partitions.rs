@@ -3,7 +3,7 @@
 use twinstream_model::ErrorCode;
 
 use super::request::{AddPartitions, AddPartitionsAnswer, Answer, TransactionState};
-use super::state::{RequestKind, Transaction};
+use super::state::{LATE, RequestKind, Transaction};
 use super::{Decision, Then, TransactionShard};
 use crate::{Now, Token};
 
@@ -52,7 +52,7 @@ fn check(transaction: &mut Transaction, request: &AddPartitions) -> Result<(), E
     }
     let is_older_protocol = !request.version.bumps_epoch();
     if is_older_protocol && !transaction.heard.note(request.producer, RequestKind::Adding, request.connection) {
-        return Err(ErrorCode::ConcurrentTransactions);
+        return Err(LATE);
     }
     Ok(())
 }

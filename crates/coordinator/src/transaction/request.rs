@@ -94,7 +94,8 @@ pub struct EndTxn {
     /// In protocol versions before `V2` nothing in a request tells which transaction it means, so one that was
     /// held up in the network could end a later one. A client gives up a connection before it repeats a request
     /// on another, hence what comes on an older connection than the producer's last request of the same kind is
-    /// from the past, and is refused. `None` turns that check off.
+    /// from the past, and is refused with NETWORK_EXCEPTION: its connection is to be closed without an answer. `None` turns
+    /// that check off.
     pub connection: Option<Connection>,
 }
 

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use twinstream_model::{ProducerEpoch, ProducerId, TopicPartition};
+use twinstream_model::{ErrorCode, ProducerEpoch, ProducerId, TopicPartition};
 
 use super::record::{Layout, TransactionMetadata};
 use super::request::{Connection, Producer, TransactionState, TransactionVersion};
@@ -28,6 +28,11 @@ pub(super) struct Transaction {
     /// Volatile.
     pub(super) heard: Heard,
 }
+
+/// What a request on a connection that was given up gets: no answer, its connection is closed. The request may have been
+/// judged wrongly, where a proxy opened connections in another order than the client; then the producer repeats it on a
+/// new connection, which is the newest. An answer would let it ask on the old one for ever.
+pub(super) const LATE: ErrorCode = ErrorCode::NetworkException;
 
 /// The newest connections on which a producer that speaks an older protocol than `V2` was heard. One for each
 /// kind of request: some clients spread kinds over connections, none uses two for one kind at a time.

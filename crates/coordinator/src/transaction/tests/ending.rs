@@ -296,18 +296,18 @@ fn request_from_a_connection_that_was_given_up_cannot_touch_the_next_transaction
         })
     };
     let done = Answer::EndTxn(Ok(producer));
-    let concurrent = ErrorCode::ConcurrentTransactions;
+    let late = ErrorCode::NetworkException;
 
     context.ask(add(1));
     // The network holds the first commit back, the producer repeats it on another connection.
     assert_eq!(context.ask(end(2, true)), done);
     context.write_markers();
     context.ask(add(2));
-    assert_eq!(context.ask(end(1, true)), Answer::EndTxn(Err(Refusal::Error(concurrent))));
+    assert_eq!(context.ask(end(1, true)), Answer::EndTxn(Err(Refusal::Error(late))));
     assert_eq!(context.state("payments"), TransactionState::Ongoing);
     assert_eq!(context.ask(end(2, false)), done);
     context.write_markers();
-    assert_eq!(context.ask(add(1)), Answer::AddPartitions(AddPartitionsAnswer::all(concurrent)));
+    assert_eq!(context.ask(add(1)), Answer::AddPartitions(AddPartitionsAnswer::all(late)));
     assert_eq!(context.state("payments"), TransactionState::CompleteAbort);
 
     // A new instance has connections of its own, perhaps older ones, and the epoch tells it from others.
