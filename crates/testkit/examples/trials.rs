@@ -1,14 +1,14 @@
 //! What `cargo xtask faults` and `cargo xtask judge` start: trials on clusters of real processes.
 //!
 //! `trials faults SEED MINUTES [SCENARIO]`, `trials failover PARTS KILLS RESTARTS SUBJECTS`, `trials late-requests SUBJECTS
-//! SECONDS SEED` `trials applications PARTS KILLS SUBJECTS` and `trials librdkafka SOURCES PROTOCOLS SUBJECTS JOBS PATIENCE [TESTS]`; xtask has the names and the defaults. A program of its own, because xtask
+//! SECONDS SEED`, `trials repeated-batches SUBJECTS ROUNDS SEED`, `trials applications PARTS KILLS SUBJECTS` and `trials librdkafka SOURCES PROTOCOLS SUBJECTS JOBS PATIENCE [TESTS]`; xtask has the names and the defaults. A program of its own, because xtask
 //! knows none of our crates.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use twinstream_testkit::faults::judge::{self, Options, Part};
-use twinstream_testkit::faults::late;
+use twinstream_testkit::faults::{late, repeats};
 use twinstream_testkit::faults::{Dice, SCENARIOS, Scenario, by_name};
 use twinstream_testkit::suites::applications;
 use twinstream_testkit::suites::librdkafka::{self, Protocol};
@@ -25,6 +25,10 @@ async fn main() -> ExitCode {
             let (kills, restarts) = (number(kills) as usize, number(restarts) as usize);
             let (with_ours, with_kafka) = (subjects.contains("ours"), subjects.contains("kafka"));
             judge::run(&Options { parts, kills, restarts, with_ours, with_kafka }).await
+        }
+        ["repeated-batches", subjects, rounds, seed] => {
+            let options = repeats::Options { of: of(subjects), rounds: number(rounds) as usize, seed: number(seed) };
+            repeats::run(&options).await
         }
         ["late-requests", subjects, seconds, seed] => {
             let options =

@@ -35,6 +35,8 @@ pub(crate) enum Judge {
     Failover(Failover),
     /// Ends and added partitions of transactions that the network held, in both protocols, with what readers saw.
     LateRequests(LateRequests),
+    /// Batches of idempotent producers that are sent again because their answers were lost.
+    RepeatedBatches(RepeatedBatches),
     /// librdkafka's own test suite against our brokers and Apache Kafka's, held against the lists of the repository.
     Librdkafka(Librdkafka),
     /// Kafka Streams, MirrorMaker 2 and Kafka Connect, exactly once, while they and the brokers are killed.
@@ -137,6 +139,7 @@ impl Judge {
         match self {
             Self::Failover(failover) => failover.run(root),
             Self::LateRequests(late) => late.run(root),
+            Self::RepeatedBatches(repeats) => repeats.run(root),
             Self::Librdkafka(librdkafka) => librdkafka.run(root),
             Self::Applications(applications) => applications.run(root),
         }
@@ -152,6 +155,30 @@ impl Failover {
             self.restarts.to_string(),
             self.of.join(","),
         ];
+        self.subject.trials(root, &arguments)
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct RepeatedBatches {
+    /// Whose brokers.
+    #[arg(long, default_value = "ours,kafka")]
+    of: String,
+    /// How many leaders are lost while answers are cut by chance.
+    #[arg(long, default_value_t = 12)]
+    rounds: u64,
+    /// Chooses answers and leaders.
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+impl RepeatedBatches {
+    fn run(&self, root: &Path) -> Result<bool> {
+        let seed = self.seed.unwrap_or_else(any_seed);
+        say(format!("seed {seed}"));
+        let arguments = ["repeated-batches".to_owned(), self.of.clone(), self.rounds.to_string(), seed.to_string()];
         self.subject.trials(root, &arguments)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use twinstream_testkit::faults::late::{Of, Protocol, Row, Storm, play};
+use twinstream_testkit::faults::late::{Anomaly, Of, Protocol, Row, Storm, play};
 use twinstream_testkit::faults::turn;
 
 fn assert_good(rows: &[Row]) {
@@ -20,6 +20,9 @@ async fn request_of_the_past_neither_ends_nor_extends_a_transaction() {
     assert_good(&rows);
     // What no server can see in the first protocol is seen here: a judge that finds nothing there would find nothing.
     assert!(rows.iter().any(|row| !row.promised && !row.anomalies.is_empty()));
+    // Who is taken for late and is not goes on, over another connection.
+    let fenced = rows.iter().flat_map(|row| &row.anomalies).find(|anomaly| matches!(anomaly, Anomaly::Fenced(_)));
+    assert_eq!(fenced, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

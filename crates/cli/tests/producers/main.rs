@@ -3,3 +3,4 @@
 //! Short versions of judges that `cargo xtask judge` runs for longer, and against Apache Kafka.
 
 mod late; // requests of transactions that the network held
+mod repeats; // batches that are sent again

@@ -12,6 +12,7 @@
 mod dice; // chance from a seed
 pub mod judge; // how long writers wait, ours beside Kafka
 pub mod late; // requests of transactions that arrive late
+pub mod repeats; // batches of idempotent producers that are sent again
 mod scenarios; // what is broken
 mod subject; // the cluster that suffers
 mod trial; // one run

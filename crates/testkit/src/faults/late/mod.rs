@@ -66,7 +66,7 @@ impl Stage {
         Self { subject, proxies }
     }
 
-    async fn create_topic(&self, name: &str, partitions: i32) {
+    pub(in crate::faults) async fn create_topic(&self, name: &str, partitions: i32) {
         let operator = crate::Operator::connect(&self.subject.bootstrap(), self.subject.size()).await;
         let replicas = self.subject.size().min(3) as i16;
         operator.create_topic(name, partitions, replicas, &[]).await;
