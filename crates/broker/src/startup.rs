@@ -130,7 +130,7 @@ impl Node {
         let compaction = CleanerMetrics::new(&broker.metrics.registry);
         Cleaner::new(Arc::clone(&broker.partitions), compaction).start(&self.background, &broker.shutdown);
         broker.replication.start(broker, &self.background);
-        broker.transactions.start(broker, &self.background);
+        let carrying = broker.transactions.start(broker, &self.background);
         self.background.spawn(watch_quorum(Arc::clone(broker)));
         let (following, followed) = follow::start(Arc::clone(broker));
         let following = self.background.spawn(following);
@@ -145,6 +145,7 @@ impl Node {
                 Ok(Err(error)) => Err(error),
                 Ok(Ok(())) | Err(_) => Err(BrokerError::Ended("following the metadata")),
             },
+            _ = carrying => Err(BrokerError::Ended("carrying markers of transactions")),
         }
     }
 

@@ -104,6 +104,12 @@ impl Session {
         }
     }
 
+    /// A session that is never lost.
+    #[cfg(test)]
+    pub(crate) fn for_ever() -> Session {
+        Session { lost: watch::Sender::new(false).subscribe() }
+    }
+
     /// Returns when the session is held; at once if it is.
     #[cfg(test)]
     pub(crate) async fn held(&mut self) {

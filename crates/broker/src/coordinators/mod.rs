@@ -7,7 +7,7 @@
 //! its effects.
 //!
 //! Invariants: at most one shard per partition runs here; a shard of an older leader epoch is stopped before the
-//! one of the newer epoch starts; a request for a key that is not coordinated here, or may not be because this
+//! one of the newer epoch starts, and so is one whose topic was made again under its name; a request for a key that is not coordinated here, or may not be because this
 //! broker's session with the controller is lost, is answered NOT_COORDINATOR, and COORDINATOR_LOAD_IN_PROGRESS while
 //! its shard loads.
 //!
@@ -31,5 +31,5 @@ pub(crate) use placement::partition_of;
 #[cfg(test)]
 pub(crate) use shard::ShardHandle;
 pub(crate) use shard::Site;
-pub(crate) use shards::Shards;
+pub(crate) use shards::{Shards, join_lists};
 pub(crate) use topic::{Creation, InternalTopic};

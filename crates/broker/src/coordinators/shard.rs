@@ -181,7 +181,7 @@ impl<K: Kind> ShardTask<K> {
                     self.set_phase(Phase::Failed);
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     error!(coordinator = K::NAME, %partition, %error, cause, "coordinator cannot load its partition");
-                    self.site.resigned.cancelled().await;
+                    self.turn_away().await;
                 }
                 Err(_) => {
                     self.set_phase(Phase::Loading);
@@ -289,6 +289,20 @@ impl<K: Kind> ShardTask<K> {
             );
             all.await;
             info!(coordinator = K::NAME, %partition, log_end = %end, "log of the coordinator is committed now");
+        }
+    }
+
+    /// Until the shard moves away, whoever sent a request before it was known that none can be served hears
+    /// NOT_COORDINATOR.
+    async fn turn_away(&mut self) {
+        loop {
+            tokio::select! {
+                () = self.site.resigned.cancelled() => return,
+                letter = self.letters.recv() => match letter {
+                    Some(letter) => drop(letter),
+                    None => return, // nobody can ask any more
+                },
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::debug;
 use twinstream_coordinator::Shard;
 use twinstream_metadata::{Image, TopicImage};
-use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicName, TopicPartition};
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName, TopicPartition};
 
 use super::kind::Kind;
 use super::log::ShardLog;
@@ -35,8 +35,16 @@ pub(crate) struct Shards<K: Kind> {
 }
 
 struct Running<K: Kind> {
-    epoch: LeaderEpoch,
+    leadership: Leadership,
     handle: Arc<ShardHandle<K>>,
+}
+
+/// What a shard lives for. The topic is part of it: one that was deleted and made again begins with the same epoch, and its
+/// log is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Leadership {
+    topic: TopicId,
+    epoch: LeaderEpoch,
 }
 
 impl<K: Kind> Shards<K> {
@@ -72,29 +80,31 @@ impl<K: Kind> Shards<K> {
             return;
         }
         running.retain(|partition, shard| {
-            let stays = led.get(partition) == Some(&shard.epoch);
+            let stays = led.get(partition) == Some(&shard.leadership);
             if !stays {
-                debug!(coordinator = K::NAME, partition = partition.0, epoch = shard.epoch.0, "resigning");
+                debug!(coordinator = K::NAME, partition = partition.0, epoch = shard.leadership.epoch.0, "resigning");
                 shard.handle.stop();
             }
             stays
         });
-        for (partition, epoch) in led {
+        for (partition, leadership) in led {
             if running.contains_key(&partition) {
                 continue;
             }
             let Some(name) = self.topic_in(image).map(|topic| topic.name.clone()) else { return };
             let topic_partition = TopicPartition::new(name, partition);
+            let epoch = leadership.epoch;
             let Some(log) = open(&topic_partition, epoch) else { continue };
             debug!(coordinator = K::NAME, partition = partition.0, epoch = epoch.0, "becoming coordinator");
             let handle = Arc::new(ShardHandle::start(self.kind.clone(), topic_partition, epoch, log));
-            running.insert(partition, Running { epoch, handle });
+            running.insert(partition, Running { leadership, handle });
         }
     }
 
-    fn led(&self, image: &Image) -> BTreeMap<PartitionIndex, LeaderEpoch> {
-        let partitions = self.topic_in(image).into_iter().flat_map(|topic| topic.iter());
-        partitions.filter(|(_, p)| p.leader == Some(self.node)).map(|(index, p)| (index, p.leader_epoch)).collect()
+    fn led(&self, image: &Image) -> BTreeMap<PartitionIndex, Leadership> {
+        let Some(topic) = self.topic_in(image) else { return BTreeMap::new() };
+        let led = topic.iter().filter(|(_, partition)| partition.leader == Some(self.node));
+        led.map(|(index, led)| (index, Leadership { topic: topic.id, epoch: led.leader_epoch })).collect()
     }
 
     /// Asks the coordinator of a key, waiting a moment for a shard that starts. The error is one that clients know how
@@ -164,3 +174,20 @@ impl<K: Kind> Shards<K> {
         image.topic(&TopicName::parse(self.topic).ok()?)
     }
 }
+
+/// Puts together what the shards here listed. One that has resigned meanwhile is left out, because its new leader lists what
+/// it had; after any other error the list would lack something without saying so.
+pub(crate) fn join_lists<T>(lists: impl IntoIterator<Item = Result<Vec<T>, ErrorCode>>) -> Result<Vec<T>, ErrorCode> {
+    let mut joined = Vec::new();
+    for list in lists {
+        match list {
+            Ok(listed) => joined.extend(listed),
+            Err(ErrorCode::NotCoordinator) => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(joined)
+}
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ use twinstream_telemetry::Metrics;
 
 use crate::context::{Broker, RequestContext};
 use crate::controller::Session;
-use crate::coordinators::{Creation, InternalTopic, ShardLog, Shards};
+use crate::coordinators::{Creation, InternalTopic, ShardLog, Shards, join_lists};
 use crate::settings::live::LiveSettings;
 use crate::settings::{ConsumerGroupSettings, OffsetsSettings, Settings};
 use cluster::ClusterView;
@@ -132,15 +132,14 @@ impl GroupService {
 
     /// Lists the groups of every shard here. A shard that loads makes the list incomplete, which clients are told.
     pub(crate) async fn list(&self, filter: &ListFilter) -> Result<Vec<Listing>, ErrorCode> {
-        let mut listings = Vec::new();
-        for answer in self.shards.call_all(&Request::List(filter.clone())).await {
-            match answer {
-                Ok(Answer::List(groups)) => listings.extend(groups),
-                Ok(_) | Err(ErrorCode::NotCoordinator) => (), // resigned meanwhile: its new leader lists it
-                Err(error) => return Err(error),
+        let answers = self.shards.call_all(&Request::List(filter.clone())).await;
+        join_lists(answers.into_iter().map(|answer| match answer? {
+            Answer::List(groups) => groups,
+            other => {
+                error!(?other, "group coordinator answered another question");
+                Err(ErrorCode::UnknownServerError)
             }
-        }
-        Ok(listings)
+        }))
     }
 
     /// Drops what groups committed for topics that are gone; shards that load do so afterwards.

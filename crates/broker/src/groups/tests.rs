@@ -6,15 +6,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use twinstream_coordinator::group::*;
-use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
+use twinstream_metadata::{Image, PartitionImage, Record};
+use twinstream_model::{
+    ErrorCode, GroupId, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName, TopicPartition,
+};
 use twinstream_protocol::batch::BatchBuilder;
 use twinstream_telemetry::Metrics;
 use uuid::Uuid;
 
+use super::OFFSETS_TOPIC;
 use super::kind::GroupKind;
 use super::metrics::GroupMetrics;
+use crate::controller::Session;
 use crate::coordinators::memory_log::{MemoryLog, wait_until};
-use crate::coordinators::{ShardHandle, ShardLog};
+use crate::coordinators::{ShardHandle, ShardLog, Shards};
+
+const NODE: NodeId = NodeId(1);
 
 fn config() -> GroupConfig {
     GroupConfig { initial_rebalance_delay_ms: 0, ..GroupConfig::default() }
@@ -142,6 +149,17 @@ async fn commit_that_no_follower_confirms_is_answered_in_time() {
 }
 
 #[tokio::test]
+async fn list_that_cannot_be_trusted_is_an_error_and_not_an_empty_one() {
+    let log = MemoryLog::new();
+    let shard = shard_of(GroupKind { commit_timeout: Duration::from_millis(20), ..kind() }, &log);
+    shard.call(commit(5)).await.unwrap();
+    *log.commits.lock() = false;
+    shard.call(commit(6)).await.unwrap();
+    let answer = shard.call(Request::List(ListFilter::default())).await;
+    assert_eq!(answer, Ok(Answer::List(Err(ErrorCode::CoordinatorNotAvailable))));
+}
+
+#[tokio::test]
 async fn refused_append_is_an_error_that_clients_understand() {
     let log = MemoryLog::new();
     let shard = shard(&log);
@@ -197,6 +215,8 @@ async fn records_of_newer_kinds_are_skipped_and_newer_values_stop_the_load() {
     append(b"\x00\x02\x00\x01g", b"\x00\x09");
     let failed = shard(&log);
     assert_eq!(failed.call(fetch()).await, Err(ErrorCode::CoordinatorNotAvailable));
+    // Nobody waits for a shard that will never serve.
+    assert_eq!(failed.call_when_loaded(fetch()).await, Err(ErrorCode::NotCoordinator));
 }
 
 #[tokio::test]
@@ -222,7 +242,7 @@ async fn unknown_group_is_not_found_and_not_created_by_asking() {
     let group = GroupId::from("nobody");
     let answer = shard.call(Request::Describe(group)).await;
     assert_eq!(answer, Ok(Answer::Describe(Err(ErrorCode::GroupIdNotFound))));
-    let Ok(Answer::List(groups)) = shard.call(Request::List(ListFilter::default())).await else { panic!() };
+    let Ok(Answer::List(Ok(groups))) = shard.call(Request::List(ListFilter::default())).await else { panic!() };
     assert!(groups.is_empty());
 }
 
@@ -238,4 +258,34 @@ async fn counts_are_shown_and_taken_back_with_the_shard() {
     assert!(shows("kafka_coordinator_group_groupmetadatamanager_numgroupsempty 1"));
     drop(shard);
     wait_until(|| shows("kafka_coordinator_group_groupmetadatamanager_numgroups 0")).await;
+}
+
+/// A cluster in which this broker leads the only partition of the offsets topic.
+fn image_with_topic(id: u128) -> Image {
+    let topic_id = TopicId(Uuid::from_u128(id));
+    let led = PartitionImage { replicas: vec![NODE], isr: vec![NODE], leader: Some(NODE), ..PartitionImage::default() };
+    let mut image = Image::default();
+    let records = [
+        Record::Topic { name: TopicName::parse(OFFSETS_TOPIC).unwrap(), topic_id },
+        Record::Partition { topic_id, partition: PartitionIndex(0), image: led },
+    ];
+    image.apply_batch(&records).unwrap();
+    image
+}
+
+#[tokio::test]
+async fn topic_that_was_made_again_between_two_looks_is_coordinated_from_its_new_log() {
+    let shards = Shards::new(kind(), OFFSETS_TOPIC, NODE, Session::for_ever());
+    let (old, new) = (MemoryLog::new(), MemoryLog::new());
+    let (before, after) = (image_with_topic(1), image_with_topic(2));
+    let logs = |log: &Arc<MemoryLog>| {
+        let log: Arc<dyn ShardLog> = log.clone();
+        move |_: &TopicPartition, _: LeaderEpoch| Some(log.clone())
+    };
+    shards.reconcile(&before, logs(&old));
+    shards.call(&before, "g", commit(5)).await.unwrap();
+    shards.reconcile(&after, logs(&new));
+    assert_eq!(offset_of(shards.call(&after, "g", fetch()).await), None, "it went with the topic");
+    shards.call(&after, "g", commit(6)).await.unwrap();
+    assert_eq!((old.end(), new.end()), (Offset(1), Offset(1)));
 }

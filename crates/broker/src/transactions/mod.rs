@@ -19,9 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI16, Ordering};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use twinstream_coordinator::transaction::{
     Answer, ListFilter, Listing, Refusal, Request, TransactionConfig, TransactionVersion,
 };
@@ -32,7 +33,7 @@ use twinstream_telemetry::Metrics;
 
 use crate::context::{Broker, RequestContext};
 use crate::controller::Session;
-use crate::coordinators::{Creation, InternalTopic, ShardLog, Shards};
+use crate::coordinators::{Creation, InternalTopic, ShardLog, Shards, join_lists};
 use crate::settings::{Settings, TransactionSettings};
 use bells::Bells;
 use kind::TransactionKind;
@@ -82,9 +83,10 @@ impl TransactionService {
         }
     }
 
-    /// Starts what carries markers away.
-    pub(crate) fn start(&self, broker: &Arc<Broker>, background: &TaskTracker) {
-        background.spawn(markers::run(Arc::clone(broker), Arc::clone(&self.outbox), self.metrics.clone()));
+    /// Starts what carries markers away. The handle ends with it, which only a stop of the broker should bring about:
+    /// without it no transaction would ever be complete, and nobody else would take over from a broker that looks well.
+    pub(crate) fn start(&self, broker: &Arc<Broker>, background: &TaskTracker) -> JoinHandle<()> {
+        background.spawn(markers::run(Arc::clone(broker), Arc::clone(&self.outbox), self.metrics.clone()))
     }
 
     /// Makes the shards those of the partitions that `image` says this broker leads, see [`Shards::reconcile`].
@@ -154,15 +156,14 @@ impl TransactionService {
     /// Lists the transactional ids of every shard here. A shard that loads makes the list incomplete, which clients are
     /// told.
     pub(crate) async fn list(&self, filter: &ListFilter) -> Result<Vec<Listing>, ErrorCode> {
-        let mut listings = Vec::new();
-        for answer in self.shards.call_all(&Request::List(filter.clone())).await {
-            match answer {
-                Ok(Answer::List(found)) => listings.extend(found?),
-                Ok(_) | Err(ErrorCode::NotCoordinator) => (), // resigned meanwhile: its new leader lists it
-                Err(error) => return Err(error),
+        let answers = self.shards.call_all(&Request::List(filter.clone())).await;
+        join_lists(answers.into_iter().map(|answer| match answer? {
+            Answer::List(ids) => ids,
+            other => {
+                error!(?other, "transaction coordinator answered another question");
+                Err(ErrorCode::UnknownServerError)
             }
-        }
-        Ok(listings)
+        }))
     }
 
     /// Resigns everywhere and for good.

@@ -32,7 +32,7 @@ impl GroupShard {
             state: group.state().name(),
         });
         let listings = classic.chain(consumer).filter(|listing| is_wanted(listing, filter));
-        Decision::answer(token, Answer::List(listings.collect()))
+        Decision::answer(token, Answer::List(Ok(listings.collect())))
     }
 
     pub(super) fn delete(&self, token: Token, id: GroupId) -> Decision {
@@ -90,7 +90,7 @@ impl Answer {
             Answer::ConsumerHeartbeat(_) => Answer::ConsumerHeartbeat(ConsumerHeartbeatAnswer::failed(error, None)),
             Answer::ConsumerDescribe(_) => Answer::ConsumerDescribe(Err(error)),
             Answer::Describe(_) => Answer::Describe(Err(error)),
-            Answer::List(_) => Answer::List(Vec::new()),
+            Answer::List(_) => Answer::List(Err(error)),
             Answer::Delete(_) => Answer::Delete(error),
             Answer::ForgetTopics(_) => Answer::ForgetTopics(error),
         }

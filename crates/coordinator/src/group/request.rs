@@ -124,7 +124,7 @@ pub enum Answer {
     ConsumerHeartbeat(ConsumerHeartbeatAnswer),
     ConsumerDescribe(Result<ConsumerDescription, ErrorCode>),
     Describe(Result<Description, ErrorCode>),
-    List(Vec<Listing>),
+    List(Result<Vec<Listing>, ErrorCode>),
     Delete(ErrorCode),
     ForgetTopics(ErrorCode),
 }

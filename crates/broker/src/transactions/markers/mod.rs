@@ -155,10 +155,11 @@ impl Office {
             self.metrics.written.inc_by(report.partitions.len() as u64);
             self.telling.spawn(tell(report));
         }
-        if self.book.waiting() > 0 {
+        let waiting = self.book.waiting();
+        if waiting > 0 {
             self.retry_at.get_or_insert_with(|| Instant::now() + RETRY_PAUSE);
         }
-        self.metrics.waiting.set(self.book.waiting() as i64);
+        self.metrics.waiting.set(waiting as i64);
         self.metrics.ending.set(self.book.transactions() as i64);
         self.book.overdue(Instant::now(), |id, partitions| {
             warn!(

@@ -396,7 +396,7 @@ fn a_group_is_of_one_protocol_until_it_is_empty() {
     context.ask(commit(&client, client.epoch, &cluster));
     let list = |context: &mut TestContext, types: &[&str]| {
         let types = types.iter().map(|word| (*word).to_owned()).collect();
-        let Answer::List(groups) = context.ask(Request::List(ListFilter { states: Vec::new(), types })) else {
+        let Answer::List(Ok(groups)) = context.ask(Request::List(ListFilter { states: Vec::new(), types })) else {
             panic!()
         };
         groups.into_iter().map(|group| (group.kind.name(), group.state)).collect::<Vec<_>>()

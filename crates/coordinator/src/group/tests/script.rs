@@ -425,7 +425,8 @@ fn show_answer(answer: &Answer) -> String {
                 members.join(", ")
             )
         }
-        Answer::List(listings) => {
+        Answer::List(Err(error)) => error.name().to_owned(),
+        Answer::List(Ok(listings)) => {
             let groups: Vec<String> = listings.iter().map(|l| format!("{} {}", l.group, l.state)).collect();
             format!("[{}]", groups.join(", "))
         }
