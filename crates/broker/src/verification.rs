@@ -4,8 +4,8 @@
 //! coordinator looks them up, or adds them for producers that leave that to us (transaction version 2). If it is this
 //! broker, its shard is asked; else its node is, with AddPartitionsToTxn as any broker of Kafka would ask.
 //!
-//! Invariants: no answer within `request.timeout.ms` is NETWORK_EXCEPTION, and says nothing about the transaction. What
-//! was asked may be carried out twice, which is the same as once.
+//! Invariants: no answer within `request.timeout.ms`, or before another broker becomes the coordinator, is NETWORK_EXCEPTION,
+//! and says nothing about the transaction. What was asked may be carried out twice, which is the same as once.
 //!
 //! Not here: guards against answers that come too late (`twinstream_log`), what producers are told (`handlers`).
 
@@ -17,6 +17,7 @@ use kafka_protocol::messages::{
     TransactionalId as WireTransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
+use tokio::sync::watch;
 use twinstream_coordinator::transaction::{AddPartitions, Answer, Producer, Request, TransactionVersion};
 use twinstream_metadata::Image;
 use twinstream_model::{
@@ -102,12 +103,30 @@ async fn ask_here(broker: &Broker, question: &Question) -> Result<Refusals, Erro
 }
 
 async fn ask_there(broker: &Broker, image: &Image, node: NodeId, question: &Question) -> Result<Refusals, ErrorCode> {
-    let answer = broker.calls.ask(&broker.settings, image, node, &to_request(question), VERSION).await;
+    let request = to_request(question);
+    let now = || coordinator(&broker.image.load(), &question.transactional_id);
+    let answer = tokio::select! {
+        answer = broker.calls.ask(&broker.settings, image, node, &request, VERSION) => answer,
+        () = moved_from(node, broker.controller.watch_image(), now) => {
+            tracing::debug!(node = node.0, "transaction coordinator has moved before it answered");
+            return Err(ErrorCode::NetworkException);
+        }
+    };
     let answer = answer.map_err(|error| {
         tracing::warn!(node = node.0, %error, "transaction coordinator did not answer");
         ErrorCode::NetworkException
     })?;
     refusals_of(question, &answer)
+}
+
+/// Returns when another broker coordinates the transaction. One that hangs would answer late or never, and the producer's
+/// connection waits meanwhile, with all that it has to write elsewhere.
+async fn moved_from(node: NodeId, mut changes: watch::Receiver<u64>, now: impl Fn() -> Option<NodeId>) {
+    while now() == Some(node) {
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await; // the broker stops
+        }
+    }
 }
 
 fn to_request(question: &Question) -> AddPartitionsToTxnRequest {

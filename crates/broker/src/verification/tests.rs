@@ -1,3 +1,6 @@
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use futures::FutureExt;
 use kafka_protocol::messages::add_partitions_to_txn_response::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnResult, AddPartitionsToTxnTopicResult,
 };
@@ -74,4 +77,20 @@ fn clients_hear_codes_that_they_know() {
     ] {
         assert_eq!(known_code(code, operation), told, "{operation:?}, {code:?}");
     }
+}
+
+#[tokio::test]
+async fn coordinator_that_hangs_is_waited_for_until_another_one_is_named() {
+    let images = watch::Sender::new(0);
+    let named = AtomicI32::new(1);
+    let name = |node: i32| {
+        named.store(node, Ordering::Relaxed);
+        images.send_modify(|image| *image += 1);
+    };
+    let mut moved = Box::pin(moved_from(NodeId(1), images.subscribe(), || Some(NodeId(named.load(Ordering::Relaxed)))));
+    assert!(moved.as_mut().now_or_never().is_none());
+    name(1); // another change
+    assert!(moved.as_mut().now_or_never().is_none());
+    name(2);
+    assert!(moved.as_mut().now_or_never().is_some());
 }
