@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use twinstream_log::OpenFiles;
-use twinstream_metadata::Image;
+use twinstream_metadata::{ConfigResource, Image};
 
 use crate::auto_create::Complaints;
 use crate::broker_calls::BrokerCalls;
@@ -160,6 +160,7 @@ impl Node {
             Err(_) => return BrokerError::NotRegistered { limit_ms: limit.as_millis() },
         }
         followed.until(broker.controller.applied()).await;
+        warn_of_min_isr(broker);
         let (partitions, image) = (Arc::clone(&broker.partitions), broker.image.load_full());
         // The image has this run's registration, so it is caught up, and folders that it does not know are left over.
         if tokio::task::spawn_blocking(move || partitions.remove_strays(&image)).await.is_err() {
@@ -257,6 +258,22 @@ fn log_ready(broker: &Broker, addresses: &[String], started: Instant) {
         elapsed_ms = started.elapsed().as_millis() as u64,
         "ready"
     );
+}
+
+/// A number in the settings file that says something else than the cluster looks as if it counted.
+fn warn_of_min_isr(broker: &Broker) {
+    const NAME: &str = "min.insync.replicas";
+    let image = broker.image.load();
+    let Some(counts) = image.config(&ConfigResource::BrokerDefault, NAME) else { return };
+    let wanted = broker.settings.topics.min_insync_replicas;
+    if broker.settings.is_given(NAME) && counts.trim().parse() != Ok(wanted) {
+        tracing::warn!(
+            wanted,
+            counts,
+            "min.insync.replicas of the settings does not count, the cluster has a default of its own: \
+             change it with kafka-configs --entity-type brokers --entity-default"
+        );
+    }
 }
 
 /// Waits until the requests in hand are answered, as long as [`DRAIN_LIMIT`] allows.

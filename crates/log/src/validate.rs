@@ -10,6 +10,7 @@ mod records; // looks inside
 
 use std::borrow::Cow;
 
+use twinstream_model::ProducerEpoch;
 use twinstream_protocol::batch::{BatchHeader, BatchMut, BatchView, HEADER_BYTES, RepackError, batches};
 use twinstream_protocol::compression::{Compression, CompressionSpec};
 
@@ -153,7 +154,10 @@ fn check_header(header: &BatchHeader, origin: Origin) -> Result<(), AppendError>
     if header.attributes.is_transactional() && !header.is_idempotent() {
         return invalid("transactional batch has no producer id".to_owned());
     }
-    if header.is_idempotent() && (header.producer_id.0 < 0 || header.producer_epoch.0 < 0 || header.base_sequence < 0) {
+    // A producer may be without an epoch, as in Kafka: -1 is one like any other, and the oldest.
+    let is_whole =
+        header.producer_id.0 >= 0 && header.producer_epoch >= ProducerEpoch::NONE && header.base_sequence >= 0;
+    if header.is_idempotent() && !is_whole {
         return invalid(format!(
             "producer id {}, epoch {} and sequence {} do not go together",
             header.producer_id, header.producer_epoch, header.base_sequence

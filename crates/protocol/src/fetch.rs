@@ -141,6 +141,12 @@ impl<R> PartitionAnswer<R> {
             records: None,
         }
     }
+
+    /// An answer about a partition that nobody looked for records in. As from Kafka it has an empty list of aborted
+    /// transactions, where one that could not be read has none.
+    pub fn unread(partition: PartitionIndex, error: ErrorCode) -> PartitionAnswer<R> {
+        PartitionAnswer { aborted: Some(Vec::new()), ..PartitionAnswer::failed(partition, error) }
+    }
 }
 
 struct Encoder<R> {

@@ -194,8 +194,9 @@ impl Actor {
         }
         self.next_balance = Instant::now() + self.inputs.balance.interval;
         self.controller = Some(controller);
-        if is_new {
-            self.found_cluster();
+        match is_new {
+            true => self.found_cluster(),
+            false => self.adopt_min_isr(),
         }
     }
 
@@ -206,6 +207,16 @@ impl Actor {
         tracing::info!(%cluster_id, "new cluster");
         let Some(controller) = self.controller.as_ref() else { return };
         let decision = controller.found_cluster(cluster_id);
+        self.write(decision, Box::new(|_| ()));
+    }
+
+    /// A cluster of an older release does not have its default of `min.insync.replicas` yet.
+    fn adopt_min_isr(&mut self) {
+        let Some(controller) = self.controller.as_ref() else { return };
+        let decision = controller.adopt_min_isr();
+        if !decision.records.is_empty() {
+            tracing::info!("min.insync.replicas is a default of the cluster from now on, and no setting of brokers");
+        }
         self.write(decision, Box::new(|_| ()));
     }
 

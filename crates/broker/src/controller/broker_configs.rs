@@ -23,19 +23,17 @@ impl DynamicBrokerConfigs {
     }
 }
 
-/// Stands in for `flush.ms` where that is not set, but the clock that it sets itself is wound up at the start.
-const NOT_ITSELF: &str = "log.flush.scheduler.interval.ms";
-
 /// Whether a broker setting takes effect when it is changed while the broker runs.
 pub(crate) fn is_dynamic(name: &str) -> bool {
     let is_marked = table::find(name).is_some_and(|setting| setting.at_run_time);
-    is_marked || (twin_of(name).is_some() && name != NOT_ITSELF)
+    is_marked || is_twin(name)
 }
 
-/// The topic config that has this setting as its default.
-fn twin_of(name: &str) -> Option<&'static TopicConfig> {
-    let has_twin = |config: &&TopicConfig| config.twins.iter().any(|twin| twin.name == name);
-    TOPIC_CONFIGS.iter().filter(|config| config.fate == configs::Fate::Effect).find(has_twin)
+/// Whether a topic config has this setting as its default. Those that stand in for it, like `log.retention.hours`, are read at
+/// the start, as in Kafka.
+fn is_twin(name: &str) -> bool {
+    let has_twin = |config: &TopicConfig| config.twins.first().is_some_and(|twin| twin.name == name);
+    TOPIC_CONFIGS.iter().filter(|config| config.fate == configs::Fate::Effect).any(has_twin)
 }
 
 impl BrokerConfigs for DynamicBrokerConfigs {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use kafka_protocol::messages::alter_client_quotas_request::EntryData;
 use kafka_protocol::messages::alter_client_quotas_response::{EntityData, EntryData as Altered};
 use kafka_protocol::messages::{AlterClientQuotasRequest, AlterClientQuotasResponse};
+use kafka_protocol::protocol::StrBytes;
 use twinstream_metadata::controller::{Mode, QuotaAlteration};
 use twinstream_model::ErrorCode;
 
@@ -68,7 +69,7 @@ impl ByController for AlterClientQuotasRequest {
 }
 
 fn alteration(entry: &EntryData) -> QuotaAlteration {
-    let part = |name: &kafka_protocol::protocol::StrBytes| name.to_string();
+    let part = |name: &StrBytes| name.to_string();
     let entity = entry.entity.iter().map(|entity| (part(&entity.entity_type), entity.entity_name.as_ref().map(part)));
     let changes = entry.ops.iter().map(|change| (part(&change.key), (!change.remove).then_some(change.value)));
     QuotaAlteration { entity: BTreeMap::from_iter(entity), changes: changes.collect() }
@@ -98,9 +99,11 @@ fn answer(ctx: &RequestContext, entry: &EntryData, outcome: Answer) -> Altered {
         Err((code, message)) => (code, Some(message)),
     };
     ctx.count_error(code);
-    let entity = entry.entity.iter().map(|entity| {
-        EntityData::default().with_entity_type(entity.entity_type.clone()).with_entity_name(entity.entity_name.clone())
-    });
+    // One name of each kind, the last one that was given.
+    let named = entry.entity.iter().map(|entity| (entity.entity_type.clone(), entity.entity_name.clone()));
+    let named: BTreeMap<StrBytes, Option<StrBytes>> = named.collect();
+    let entity =
+        named.into_iter().map(|(kind, name)| EntityData::default().with_entity_type(kind).with_entity_name(name));
     Altered::default()
         .with_error_code(code.code())
         .with_error_message(message.as_deref().map(text))

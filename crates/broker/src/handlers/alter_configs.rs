@@ -57,10 +57,12 @@ fn wanted(resource: &AlterConfigsResource) -> Wanted {
 }
 
 fn setting(config: &AlterableConfig) -> Result<ConfigSetting, (ErrorCode, String)> {
-    // A null value asks for the default, which is what leaving it out does.
-    let operation = if config.value.is_some() { ConfigOperation::Set } else { ConfigOperation::Delete };
-    let value = config.value.as_ref().map(ToString::to_string);
-    Ok(ConfigSetting { name: config.name.to_string(), operation, value })
+    let name = config.name.to_string();
+    match &config.value {
+        Some(value) => Ok(ConfigSetting { name, operation: ConfigOperation::Set, value: Some(value.to_string()) }),
+        // What goes back to its default is left out.
+        None => Err((ErrorCode::InvalidRequest, format!("Null value not supported for : {name}"))),
+    }
 }
 
 fn response(

@@ -29,6 +29,9 @@ impl ByController for AlterPartitionReassignmentsRequest {
     const NEEDS: Option<Operation> = Some(Operation::Alter);
 
     async fn decide(self, broker: &Arc<Broker>, ctx: &RequestContext) -> AlterPartitionReassignmentsResponse {
+        if self.topics.is_empty() {
+            return AlterPartitionReassignmentsResponse::default();
+        }
         let wanted = targets(&self);
         let named = wanted.clone();
         let may_change = self.allow_replication_factor_change;

@@ -5,6 +5,7 @@
 //! here and says in [`ByController`] what is its own: whether the cluster must allow it, what it does, and how its
 //! answer looks when nothing was done.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use twinstream_model::ErrorCode;
@@ -44,4 +45,10 @@ pub(crate) async fn execute<R: ByController>(broker: &Arc<Broker>, ctx: &Request
 
 pub(crate) fn error_response<R: ByController>(ctx: &RequestContext, request: R, code: ErrorCode) -> R::Response {
     request.failed(ctx, code, code.text())
+}
+
+/// What a request names twice has one answer, as in Kafka: the first of each key.
+pub(super) fn once_each<T, K: Ord>(answers: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut told = BTreeSet::new();
+    answers.into_iter().filter(|answer| told.insert(key(answer))).collect()
 }

@@ -85,6 +85,7 @@ fn resource(wanted: &Wanted) -> Result<ConfigResource, (ErrorCode, String)> {
     let invalid = |message: String| (ErrorCode::InvalidRequest, message);
     let name = wanted.resource_name.as_str();
     match wanted.resource_type {
+        TOPIC if name.is_empty() => Err(invalid("Default topic resources are not allowed.".to_owned())),
         TOPIC => {
             let parsed = TopicName::parse(name);
             parsed.map(ConfigResource::Topic).map_err(|error| (ErrorCode::InvalidTopicException, error.to_string()))

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use kafka_protocol::protocol::StrBytes;
 use twinstream_metadata::configs::client_metrics::CLIENT_METRICS_CONFIGS;
 use twinstream_metadata::configs::groups::GROUP_CONFIGS;
-use twinstream_metadata::configs::{self, Candidate, Source, TOPIC_CONFIGS, TopicConfig};
+use twinstream_metadata::configs::{self, TOPIC_CONFIGS, TopicConfig};
 use twinstream_metadata::{ConfigResource, Image};
 use twinstream_model::{NodeId, TopicName};
 use twinstream_telemetry::logging::levels::{self, LevelFilter};
@@ -57,36 +57,39 @@ pub(crate) fn text(text: &str) -> StrBytes {
 
 /// Every config of a topic.
 pub(crate) fn of_topic(settings: &Settings, image: &Image, topic: &TopicName) -> Vec<ShownConfig> {
-    let live = LiveSettings::new(settings, image);
-    let shown = |config| topic_config(config, configs::candidates(image, topic, config, &live));
-    TOPIC_CONFIGS.iter().map(shown).collect()
+    let resource = ConfigResource::Topic(topic.clone());
+    let own = image.configs(&resource).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    of_new_topic(settings, image, &own)
 }
 
 /// Every config of a topic that is about to be made with these.
 pub(crate) fn of_new_topic(settings: &Settings, image: &Image, own: &BTreeMap<String, String>) -> Vec<ShownConfig> {
     let live = LiveSettings::new(settings, image);
     let shown = |config: &'static TopicConfig| {
-        let own = own.get(config.name).map(|value| Candidate::own(config, value));
-        let inherited = configs::broker_candidates(config, &live);
-        topic_config(config, own.into_iter().chain(inherited).collect())
+        let own = own.get(config.name).cloned();
+        let value = own.clone().unwrap_or_else(|| configs::inherited(config, &live));
+        let own = own.map(|value| (config.name.into(), Some(value), DYNAMIC_TOPIC));
+        let synonyms: Vec<Synonym> = own.into_iter().chain(twin_synonyms(settings, image, config)).collect();
+        ShownConfig {
+            name: config.name.into(),
+            value: Some(value),
+            source: synonyms.first().map_or(DEFAULT, |synonym| synonym.2),
+            read_only: false,
+            sensitive: false,
+            synonyms,
+            kind: config.kind.code(),
+            doc: config.doc,
+        }
     };
     TOPIC_CONFIGS.iter().map(shown).collect()
 }
 
-fn topic_config(config: &'static TopicConfig, candidates: Vec<Candidate>) -> ShownConfig {
-    ShownConfig {
-        name: config.name.into(),
-        value: candidates.first().map(|candidate| candidate.value.clone()),
-        source: candidates.first().map_or(DEFAULT, |candidate| source_code(&candidate.source)),
-        read_only: false,
-        sensitive: false,
-        synonyms: candidates
-            .into_iter()
-            .map(|candidate| (candidate.name.into(), Some(candidate.given), source_code(&candidate.source)))
-            .collect(),
-        kind: config.kind.code(),
-        doc: config.doc,
-    }
+/// What the broker says about a topic config. Defaults of settings that only stand in for the twin are left out as long as nobody
+/// set one of them, as in Kafka: `retention.ms` is not told to come from `log.retention.hours=168`.
+fn twin_synonyms(settings: &Settings, image: &Image, config: &TopicConfig) -> Vec<Synonym> {
+    let Some(twin) = config.twins.first().and_then(|twin| table::find(twin.name)) else { return Vec::new() };
+    let found = synonyms(settings, image, settings.node.id, twin).into_iter();
+    found.skip_while(|(name, _, source)| *name != twin.name && *source == DEFAULT).collect()
 }
 
 /// Every config of a group, whether or not there is one of this name.
@@ -136,7 +139,6 @@ pub(crate) fn of_client_metrics(image: &Image, subscription: &str) -> Vec<ShownC
 }
 
 /// Every setting of this broker.
-/// Every setting of this broker.
 pub(crate) fn of_broker(settings: &Settings, image: &Image, node: NodeId) -> Vec<ShownConfig> {
     table::all().map(|setting| broker_setting(settings, image, node, setting)).collect()
 }
@@ -160,7 +162,7 @@ pub(crate) fn of_all_brokers(image: &Image) -> Vec<ShownConfig> {
     .collect()
 }
 
-/// Settings of which the first that was given counts. Each lists all of them among its synonyms, as in Kafka.
+/// Settings of which the first that was given counts. Each lists itself and those behind it among its synonyms, as in Kafka.
 const FAMILIES: [&[&str]; 4] = [
     &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
     &["log.roll.ms", "log.roll.hours"],
@@ -170,15 +172,17 @@ const FAMILIES: [&[&str]; 4] = [
 
 fn broker_setting(settings: &Settings, image: &Image, node: NodeId, setting: &'static Setting) -> ShownConfig {
     let sensitive = setting.is_sensitive();
-    let mut synonyms = synonyms(settings, image, node, setting);
+    // Kafka leaves out what counts before the setting itself.
+    let found = synonyms(settings, image, node, setting).into_iter();
+    let mut synonyms: Vec<Synonym> = found.skip_while(|synonym| synonym.0 != setting.name).collect();
     if sensitive {
         synonyms.iter_mut().for_each(|synonym| synonym.1 = None);
     }
-    let own = synonyms.iter().find(|synonym| synonym.0 == setting.name);
+    let own = synonyms.first();
     ShownConfig {
         name: setting.name.into(),
         value: own.and_then(|synonym| synonym.1.clone()),
-        source: own.or(synonyms.first()).map_or(DEFAULT, |synonym| synonym.2),
+        source: own.map_or(DEFAULT, |synonym| synonym.2),
         read_only: !is_dynamic(setting.name),
         sensitive,
         synonyms,
@@ -238,16 +242,6 @@ pub(crate) fn of_loggers() -> Vec<ShownConfig> {
         }
     };
     levels::all(&PARTS).into_iter().map(shown).collect()
-}
-
-fn source_code(source: &Source) -> i8 {
-    match source {
-        Source::Topic => DYNAMIC_TOPIC,
-        Source::DynamicBroker => DYNAMIC_BROKER,
-        Source::DynamicDefaultBroker => DYNAMIC_DEFAULT_BROKER,
-        Source::StaticBroker => STATIC_BROKER,
-        Source::Default => DEFAULT,
-    }
 }
 
 /// Kafka's number of a type in DescribeConfigs answers.

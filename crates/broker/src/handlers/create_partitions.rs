@@ -12,7 +12,7 @@ use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse
 use twinstream_metadata::controller::{Mode, NewPartitions};
 use twinstream_model::{ErrorCode, NodeId};
 
-use super::by_controller::ByController;
+use super::by_controller::{ByController, once_each};
 pub(crate) use super::by_controller::{error_response, handle};
 use super::config_view::text;
 use crate::context::{Broker, Operation, RequestContext, Resource};
@@ -42,7 +42,8 @@ impl ByController for CreatePartitionsRequest {
             Ok(()) => result(ctx, &topic.name, ErrorCode::None, None),
             Err(error) => result(ctx, &topic.name, error.code(), Some(&error.to_string())),
         });
-        CreatePartitionsResponse::default().with_results(decided.chain(denied).collect())
+        let results = once_each(decided.chain(denied).collect(), |result| result.name.clone());
+        CreatePartitionsResponse::default().with_results(results)
     }
 
     fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> CreatePartitionsResponse {

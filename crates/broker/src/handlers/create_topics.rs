@@ -1,6 +1,7 @@
 //! CreateTopics (key 19), versions 2-7.
 //!
-//! v1 validate only; v4 partition count and replication factor -1 for the defaults (KIP-464); v5 flexible, the answer has partition
+//! v1 validate only; v4 partition count and replication factor -1 for the defaults (KIP-464), which Kafka serves in the versions
+//! before, too; v5 flexible, the answer has partition
 //! count, replication factor and configs (KIP-525); v6 may answer a quota error; v7 topic ids (KIP-516).
 //!
 //! Every broker answers: one that is not the active controller forwards. Deviation: `timeout_ms` bounds nothing, because the answer
@@ -16,14 +17,11 @@ use twinstream_metadata::controller::{CreatedTopic, Mode, NewTopic};
 use twinstream_model::{ErrorCode, NodeId, PartitionIndex, TopicId};
 use uuid::Uuid;
 
-use super::by_controller::ByController;
+use super::by_controller::{ByController, once_each};
 pub(crate) use super::by_controller::{error_response, handle};
 use super::config_view::{self, text};
 use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::controller::Forwardable;
-
-/// From here on a missing count means the default.
-const DEFAULTS_SINCE: i16 = 4;
 
 impl Forwardable for CreateTopicsRequest {
     type Response = CreateTopicsResponse;
@@ -56,11 +54,13 @@ impl ByController for CreateTopicsRequest {
         };
         for ((at, _), answer) in wanted.into_iter().zip(answers) {
             results[at] = Some(match answer {
-                Ok(created) => success(broker, ctx, mode, &created),
+                Ok(created) => success(broker, ctx, &created),
                 Err(error) => refusal(ctx, &self.topics[at].name, error.code(), &error.to_string()),
             });
         }
-        CreateTopicsResponse::default().with_topics(results.into_iter().flatten().collect())
+        // Whoever is named twice is refused, by the controller.
+        let results = once_each(results.into_iter().flatten().collect(), |result| result.name.clone());
+        CreateTopicsResponse::default().with_topics(results)
     }
 
     fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> CreateTopicsResponse {
@@ -75,11 +75,6 @@ fn check(broker: &Broker, ctx: &RequestContext, topic: &CreatableTopic) -> Resul
     if !may_create {
         let code = ErrorCode::TopicAuthorizationFailed;
         return Err((code, code.text().to_owned()));
-    }
-    let has_defaults = topic.num_partitions == -1 || topic.replication_factor == -1;
-    if ctx.api_version < DEFAULTS_SINCE && has_defaults && topic.assignments.is_empty() {
-        let message = "before version 4 of the request partition count and replication factor must be given".to_owned();
-        return Err((ErrorCode::InvalidRequest, message));
     }
     let assignments = topic.assignments.iter().map(|assignment| {
         let nodes = assignment.broker_ids.iter().map(|node| NodeId(node.0)).collect();
@@ -96,14 +91,11 @@ fn check(broker: &Broker, ctx: &RequestContext, topic: &CreatableTopic) -> Resul
     })
 }
 
-fn success(broker: &Broker, ctx: &RequestContext, mode: Mode, created: &CreatedTopic) -> CreatableTopicResult {
-    let topic_id = match mode {
-        Mode::Apply => created.topic_id.0,
-        Mode::ValidateOnly => Uuid::nil(),
-    };
+fn success(broker: &Broker, ctx: &RequestContext, created: &CreatedTopic) -> CreatableTopicResult {
     let result = CreatableTopicResult::default()
         .with_name(WireTopicName(text(created.name.as_str())))
-        .with_topic_id(topic_id)
+        // A request that is only validated has the id of a topic that never comes, as in Kafka.
+        .with_topic_id(created.topic_id.0)
         .with_num_partitions(created.partitions)
         .with_replication_factor(created.replication_factor);
     if !broker.authorize(ctx, Operation::DescribeConfigs, Resource::Topic(created.name.as_str())) {

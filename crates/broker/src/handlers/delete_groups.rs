@@ -11,6 +11,7 @@ use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse, GroupI
 use twinstream_coordinator::group::{Answer, Request};
 use twinstream_model::ErrorCode;
 
+use super::by_controller::once_each;
 use super::group_wire::{call, group_id, mismatched};
 use crate::context::{Broker, Operation, RequestContext};
 
@@ -19,7 +20,8 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DeleteGroupsRequest,
 ) -> DeleteGroupsResponse {
-    let results = request.groups_names.into_iter().map(async |id| {
+    let names = once_each(request.groups_names, Clone::clone);
+    let results = names.into_iter().map(async |id| {
         let code = delete(broker, ctx, &id).await;
         result(ctx, id, code)
     });

@@ -5,8 +5,11 @@
 //! Moves the start of a log forward, -1 up to the high watermark. Whole segments below go at once, the rest is out
 //! of reach. Only topics whose cleanup policy contains `delete` allow it (POLICY_VIOLATION), as in Kafka. Followers
 //! hear of the new start with their next answer, which is sent at once; the request is answered when all that are alive
-//! have taken it over (KIP-107), else with REQUEST_TIMED_OUT after its time limit. All partitions wait together.
+//! have taken it over (KIP-107), else with REQUEST_TIMED_OUT after its time limit. All partitions wait together. A partition
+//! that is named twice is answered once, and the last offset counts, as in Kafka.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +32,7 @@ pub(crate) async fn handle(
     let image = broker.image.load_full();
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
+    for topic in merged(request.topics) {
         topics.push(delete_in_topic(broker, ctx, &image, topic).await);
     }
     settle(broker, &mut topics, limit).await;
@@ -38,6 +41,30 @@ pub(crate) async fn handle(
         DeleteRecordsTopicResult::default().with_name(name).with_partitions(partitions.collect())
     });
     DeleteRecordsResponse::default().with_topics(topics.collect())
+}
+
+/// Each topic and partition once, where it was named first; what was said last counts.
+fn merged(topics: Vec<DeleteRecordsTopic>) -> Vec<DeleteRecordsTopic> {
+    let mut places: HashMap<WireTopicName, (usize, HashMap<i32, usize>)> = HashMap::new();
+    let mut merged: Vec<DeleteRecordsTopic> = Vec::with_capacity(topics.len());
+    for mut topic in topics {
+        let partitions = std::mem::take(&mut topic.partitions);
+        let (at, indexes) = places.entry(topic.name.clone()).or_insert((merged.len(), HashMap::new()));
+        if *at == merged.len() {
+            merged.push(topic);
+        }
+        let kept = &mut merged[*at].partitions;
+        for partition in partitions {
+            match indexes.entry(partition.partition_index) {
+                Entry::Occupied(place) => kept[*place.get()].offset = partition.offset,
+                Entry::Vacant(place) => {
+                    place.insert(kept.len());
+                    kept.push(partition);
+                }
+            }
+        }
+    }
+    merged
 }
 
 pub(crate) fn error_response(
@@ -168,4 +195,22 @@ fn to_response(ctx: &RequestContext, index: i32, deleted: Result<Offset, ErrorCo
         .with_partition_index(index)
         .with_low_watermark(low_watermark.0)
         .with_error_code(code.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_offset_of_a_partition_counts() {
+        let topic = |name: &'static str, offsets: &[(i32, i64)]| {
+            let partition = |(index, offset): &(i32, i64)| {
+                DeleteRecordsPartition::default().with_partition_index(*index).with_offset(*offset)
+            };
+            let partitions = offsets.iter().map(partition).collect();
+            DeleteRecordsTopic::default().with_name(WireTopicName(name.into())).with_partitions(partitions)
+        };
+        let named = vec![topic("a", &[(0, 1), (1, 2), (0, 3)]), topic("b", &[(0, 4)]), topic("a", &[(1, 5), (2, 6)])];
+        assert_eq!(merged(named), [topic("a", &[(0, 3), (1, 5), (2, 6)]), topic("b", &[(0, 4)])]);
+    }
 }

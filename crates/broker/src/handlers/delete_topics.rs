@@ -2,16 +2,20 @@
 //!
 //! v4 flexible; v5 error messages and a quota error; v6 topics by id (KIP-516).
 //!
+//! What is named twice, or by its name and by its id, is refused once and not deleted.
+//!
 //! Every broker answers: one that is not the active controller forwards. With `delete.topic.enable=false` each topic is answered
 //! TOPIC_DELETION_DISABLED.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName as WireTopicName};
+use twinstream_metadata::Image;
 use twinstream_metadata::controller::{DeleteTarget, TopicError};
-use twinstream_model::{ErrorCode, TopicId};
+use twinstream_model::{ErrorCode, TopicId, TopicName};
 use uuid::Uuid;
 
 use super::by_controller::ByController;
@@ -33,7 +37,14 @@ impl ByController for DeleteTopicsRequest {
         let states = states(ctx, &self);
         let mut results: Vec<Option<DeletableTopicResult>> = vec![None; states.len()];
         let mut wanted = Vec::new();
+        let named = Named::of(&broker.image.load(), &states);
+        let mut told = HashSet::new();
         for (at, state) in states.iter().enumerate() {
+            if let Some(refused) = named.refusal(ctx, state) {
+                let is_news = told.insert((refused.name.clone(), refused.topic_id));
+                results[at] = is_news.then_some(refused);
+                continue;
+            }
             match check(broker, ctx, state) {
                 Ok(target) => wanted.push((at, target)),
                 Err((code, message)) => results[at] = Some(refusal(ctx, state, code, &message)),
@@ -70,6 +81,43 @@ fn states(ctx: &RequestContext, request: &DeleteTopicsRequest) -> Vec<DeleteTopi
     }
     let state = |name: &WireTopicName| DeleteTopicState::default().with_name(Some(name.clone()));
     request.topic_names.iter().map(state).collect()
+}
+
+/// What a request names, and what of it more than once.
+struct Named {
+    twice: HashSet<(Option<WireTopicName>, Uuid)>,
+    /// Topics that are named by both; only one answer tells of them.
+    both: HashMap<WireTopicName, Uuid>,
+}
+
+impl Named {
+    fn of(image: &Image, states: &[DeleteTopicState]) -> Named {
+        let mut seen = HashSet::with_capacity(states.len());
+        let key = |state: &DeleteTopicState| (state.name.clone(), state.topic_id);
+        let twice = states.iter().map(key).filter(|key| !seen.insert(key.clone())).collect();
+        let id_of = |name: &WireTopicName| Some(image.topic(&TopicName::parse(name).ok()?)?.id.0);
+        let names = states.iter().filter(|state| state.topic_id.is_nil()).filter_map(|state| state.name.as_ref());
+        let both = names.filter_map(|name| Some((name.clone(), id_of(name)?)));
+        let both = both.filter(|(_, id)| seen.contains(&(None, *id))).collect();
+        Named { twice, both }
+    }
+
+    /// The answer to what is not looked at because the request names it again.
+    fn refusal(&self, ctx: &RequestContext, state: &DeleteTopicState) -> Option<DeletableTopicResult> {
+        let code = ErrorCode::InvalidRequest;
+        if self.twice.contains(&(state.name.clone(), state.topic_id)) {
+            let what = if state.name.is_some() { "Duplicate topic name." } else { "Duplicate topic id." };
+            return Some(refusal(ctx, state, code, what));
+        }
+        let is_this = |(name, id): &(&WireTopicName, &Uuid)| match &state.name {
+            Some(own) => *name == own && state.topic_id.is_nil(),
+            None => **id == state.topic_id,
+        };
+        let (name, id) = self.both.iter().find(is_this)?;
+        let state = DeleteTopicState::default().with_name(Some(name.clone())).with_topic_id(*id);
+        let what = "The provided topic name maps to an ID that was already supplied.";
+        Some(refusal(ctx, &state, code, what))
+    }
 }
 
 fn check(broker: &Broker, ctx: &RequestContext, state: &DeleteTopicState) -> Result<DeleteTarget, (ErrorCode, String)> {
@@ -109,7 +157,7 @@ fn refusal(ctx: &RequestContext, state: &DeleteTopicState, code: ErrorCode, mess
     // Before v6 the name is not nullable, and there a topic always has one.
     DeletableTopicResult::default()
         .with_name(state.name.clone())
-        .with_topic_id(if state.name.is_some() { Uuid::nil() } else { state.topic_id })
+        .with_topic_id(state.topic_id)
         .with_error_code(code.code())
         .with_error_message(Some(text(message)))
 }

@@ -45,15 +45,15 @@ pub(crate) async fn handle(
 
 pub(crate) fn error_response(
     ctx: &RequestContext,
-    request: DescribeClusterRequest,
+    _request: DescribeClusterRequest,
     code: ErrorCode,
 ) -> DescribeClusterResponse {
     ctx.count_error(code);
     DescribeClusterResponse::default()
         .with_error_code(code.code())
         .with_error_message(Some(StrBytes::from_string(code.to_string())))
-        // The field is not nullable, and an older client decodes only the type that it knows.
-        .with_endpoint_type(request.endpoint_type)
+        // As in Kafka, whatever type was asked for.
+        .with_endpoint_type(BROKERS)
         .with_cluster_authorized_operations(OPERATIONS_NOT_ASKED)
 }
 

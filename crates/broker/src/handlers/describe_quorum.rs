@@ -34,8 +34,7 @@ impl ByController for DescribeQuorumRequest {
 
     async fn decide(self, broker: &Arc<Broker>, ctx: &RequestContext) -> DescribeQuorumResponse {
         if !asks_for_metadata(&self) {
-            let message = format!("only partition {METADATA_PARTITION} of {METADATA_TOPIC} is a quorum's");
-            return self.failed(ctx, ErrorCode::UnknownTopicOrPartition, &message);
+            return without_quorum(ctx, self);
         }
         match broker.controller.describe_quorum().await {
             Ok(description) => {
@@ -61,6 +60,26 @@ fn asks_for_metadata(request: &DescribeQuorumRequest) -> bool {
         }
         _ => false,
     }
+}
+
+/// Every partition that was named is refused, also that of the metadata beside others.
+fn without_quorum(ctx: &RequestContext, request: DescribeQuorumRequest) -> DescribeQuorumResponse {
+    let code = ErrorCode::UnknownTopicOrPartition;
+    let message = format!("only partition {METADATA_PARTITION} of {METADATA_TOPIC} is a quorum's");
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            ctx.count_error(code);
+            let refused = PartitionData::default().with_partition_index(partition.partition_index);
+            let refused = refused.with_error_code(code.code());
+            if ctx.api_version >= DIRECTORIES_SINCE {
+                refused.with_error_message(Some(text(&message)))
+            } else {
+                refused
+            }
+        });
+        TopicData::default().with_partitions(partitions.collect()).with_topic_name(topic.topic_name)
+    });
+    DescribeQuorumResponse::default().with_topics(topics.collect())
 }
 
 fn topic(ctx: &RequestContext, description: Description) -> TopicData {

@@ -2,7 +2,8 @@
 //!
 //! Topics in the order of their names, page by page: an answer holds at most the smaller of the client's limit and
 //! `max.request.partition.size.limit` partitions, and a cursor says where the next page begins. An empty list of
-//! topics means all. Unknown topics are answered only when they were named, and do not count towards the page.
+//! topics means all, otherwise the cursor must be at one of them. Unknown topics are answered only when they were named, and
+//! do not count towards the page.
 //!
 //! Eligible leader replicas (ELR) are those that may lead although they left the ISR; the last known ELR is who led last
 //! while nobody leads.
@@ -57,7 +58,10 @@ pub(crate) fn error_response(
 
 /// How many partitions the page may hold; `None` for a request that makes no sense.
 fn page_limit(broker: &Broker, request: &DescribeTopicPartitionsRequest) -> Option<usize> {
-    let has_bad_cursor = request.cursor.as_ref().is_some_and(|cursor| cursor.partition_index < 0);
+    let has_bad_cursor = request.cursor.as_ref().is_some_and(|cursor| {
+        let is_named = request.topics.is_empty() || request.topics.iter().any(|topic| topic.name == cursor.topic_name);
+        cursor.partition_index < 0 || !is_named
+    });
     // One partition at least, or no page would ever get anywhere.
     let asked = usize::try_from(request.response_partition_limit).unwrap_or(1).max(1);
     (!has_bad_cursor).then(|| asked.min(broker.settings.network.response_partitions_max))
@@ -102,7 +106,12 @@ impl Page<'_> {
             Err(_) => ErrorCode::InvalidTopicException,
         };
         self.ctx.count_error(failure);
-        self.topics.push(failed_topic(wire_topic(name), failure));
+        // Kafka tells what may be done also of a topic that is not there, unless nothing may be known of it.
+        let operations = match failure {
+            ErrorCode::TopicAuthorizationFailed => OPERATIONS_NOT_ASKED,
+            _ => self.broker.authorized_operations(self.ctx, Resource::Topic(name)),
+        };
+        self.topics.push(failed_topic(wire_topic(name), failure).with_topic_authorized_operations(operations));
         true
     }
 

@@ -33,6 +33,9 @@ impl ByController for ElectLeadersRequest {
     const NEEDS: Option<Operation> = Some(Operation::Alter);
 
     async fn decide(self, broker: &Arc<Broker>, ctx: &RequestContext) -> ElectLeadersResponse {
+        if self.topic_partitions.as_ref().is_some_and(Vec::is_empty) {
+            return ElectLeadersResponse::default();
+        }
         let kind = match self.election_type {
             PREFERRED => ElectionKind::Preferred,
             UNCLEAN => ElectionKind::Unclean,
@@ -41,7 +44,7 @@ impl ByController for ElectLeadersRequest {
                 return self.failed(ctx, ErrorCode::InvalidRequest, &message);
             }
         };
-        let mut results = Results::default();
+        let mut results = Results::of(&self);
         let wanted = self.topic_partitions.as_ref().map(|_| wanted(ctx, &self, &mut results));
         let decided =
             broker.controller.decide(move |controller, _| controller.elect_leaders(kind, wanted.as_deref())).await;
@@ -61,7 +64,7 @@ impl ByController for ElectLeadersRequest {
     }
 
     fn failed(&self, ctx: &RequestContext, code: ErrorCode, message: &str) -> ElectLeadersResponse {
-        let mut results = Results::default();
+        let mut results = Results::of(self);
         for (topic, partition) in named(self) {
             results.add(ctx, topic, partition, code, Some(message));
         }
@@ -96,6 +99,12 @@ fn named(request: &ElectLeadersRequest) -> impl Iterator<Item = (&str, i32)> {
 struct Results(BTreeMap<String, Vec<PartitionResult>>);
 
 impl Results {
+    /// Every topic that is named, also without partitions.
+    fn of(request: &ElectLeadersRequest) -> Self {
+        let topics = request.topic_partitions.iter().flatten();
+        Self(topics.map(|topic| (topic.topic.to_string(), Vec::new())).collect())
+    }
+
     fn add(&mut self, ctx: &RequestContext, topic: &str, partition: i32, code: ErrorCode, message: Option<&str>) {
         ctx.count_error(code);
         let result = PartitionResult::default()

@@ -14,12 +14,12 @@
 
 mod turns; // few at once
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
-use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName as WireTopicName};
 use twinstream_metadata::Image;
 use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicName};
 
@@ -76,9 +76,10 @@ pub(crate) async fn handle(
         DEBUGGING_CONSUMER => Asker::Debugger,
         _ => Asker::Replica,
     };
+    let mut repeated = Repeated::of(&request.topics);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        topics.push(list_topic(broker, ctx, &image, topic, asker).await);
+        topics.extend(list_topic(broker, ctx, &image, topic, asker, &mut repeated).await);
     }
     ListOffsetsResponse::default().with_topics(topics)
 }
@@ -101,27 +102,51 @@ async fn list_topic(
     image: &Image,
     topic: ListOffsetsTopic,
     asker: Asker,
-) -> ListOffsetsTopicResponse {
+    repeated: &mut Repeated,
+) -> Option<ListOffsetsTopicResponse> {
     let name = TopicName::parse(topic.name.as_str())
         .map_err(|_| ErrorCode::UnknownTopicOrPartition)
         .and_then(|name| authorize_topic(broker, ctx, Operation::Describe, &name).map(|()| name));
-    let repeated = repeated(&topic.partitions);
     let mut partitions = Vec::with_capacity(topic.partitions.len());
     for asked in &topic.partitions {
         let found = match &name {
-            _ if repeated.contains(&asked.partition_index) => Err(ErrorCode::InvalidRequest),
+            _ if repeated.contains(&topic.name, asked.partition_index) => match repeated.is_told(&topic.name, asked) {
+                true => continue,
+                false => Err(ErrorCode::InvalidRequest),
+            },
             Ok(name) => list_partition(broker, ctx, image, name, asked, asker).await,
             Err(code) => Err(*code),
         };
         partitions.push(to_response(ctx, asked.partition_index, found));
     }
-    ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
+    let is_told = !partitions.is_empty() || topic.partitions.is_empty();
+    is_told.then(|| ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions))
 }
 
-/// Partitions that are asked for twice: which of the two times would be meant?
-fn repeated(partitions: &[ListOffsetsPartition]) -> HashSet<i32> {
-    let mut seen = HashSet::new();
-    partitions.iter().map(|asked| asked.partition_index).filter(|index| !seen.insert(*index)).collect()
+/// Partitions that are asked for twice: which of the two times would be meant? Each is refused, once.
+struct Repeated {
+    /// With whether the answer has it already.
+    partitions: HashMap<(WireTopicName, i32), bool>,
+}
+
+impl Repeated {
+    fn of(topics: &[ListOffsetsTopic]) -> Repeated {
+        let mut seen = HashSet::new();
+        let named =
+            topics.iter().flat_map(|topic| topic.partitions.iter().map(|asked| (&topic.name, asked.partition_index)));
+        let twice = named.filter(|named| !seen.insert(*named)).map(|(name, index)| ((name.clone(), index), false));
+        Repeated { partitions: twice.collect() }
+    }
+
+    fn contains(&self, topic: &WireTopicName, index: i32) -> bool {
+        !self.partitions.is_empty() && self.partitions.contains_key(&(topic.clone(), index))
+    }
+
+    /// Whether the answer has it; from now on it does.
+    fn is_told(&mut self, topic: &WireTopicName, asked: &ListOffsetsPartition) -> bool {
+        let told = self.partitions.get_mut(&(topic.clone(), asked.partition_index));
+        told.is_none_or(|told| std::mem::replace(told, true))
+    }
 }
 
 async fn list_partition(
@@ -244,6 +269,14 @@ mod tests {
     #[test]
     fn partitions_asked_for_twice_are_found() {
         let asked = |index| ListOffsetsPartition::default().with_partition_index(index);
-        assert_eq!(repeated(&[asked(1), asked(2), asked(1)]), [1].into());
+        let topic = |name: &'static str, indexes: &[i32]| {
+            let partitions = indexes.iter().map(|index| asked(*index)).collect();
+            ListOffsetsTopic::default().with_name(WireTopicName(name.into())).with_partitions(partitions)
+        };
+        let (a, b) = (WireTopicName("a".into()), WireTopicName("b".into()));
+        let mut repeated = Repeated::of(&[topic("a", &[1, 2, 1]), topic("b", &[1, 3]), topic("b", &[3])]);
+        assert!(repeated.contains(&a, 1) && repeated.contains(&b, 3));
+        assert!(!repeated.contains(&a, 2) && !repeated.contains(&b, 1));
+        assert!(!repeated.is_told(&a, &asked(1)) && repeated.is_told(&a, &asked(1)), "once is enough");
     }
 }

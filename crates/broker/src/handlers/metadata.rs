@@ -5,6 +5,8 @@
 //! v9 flexible; v10 topic ids; v11 no cluster operations; v12 topics by id (KIP-516); v13 a top-level error (KIP-1102).
 //!
 //! All topics are meant by an empty list in v0 and by null from v1 on; from v1 on an empty list means none.
+//! A topic that is named twice is answered once. Before v10 a topic has a name, and one without ends its connection; ids
+//! count from v12 on, and one before is INVALID_REQUEST.
 //! An unknown topic comes into being when both the client and `auto.create.topics.enable` allow it. Unlike Kafka we
 //! wait for the creation (bounded by the controller client) and answer with the leader, which saves clients a round.
 //! The controller id is a live broker, because every broker forwards administrative requests.
@@ -12,6 +14,7 @@
 //! theirs ask at once, and would otherwise hear of the dead one again (`controller::suspects`). A broker that has just
 //! left stays in the list of brokers for as long as such answers are under way (`controller::departed`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -26,13 +29,28 @@ use twinstream_model::{ErrorCode, NodeId, TopicId, TopicName};
 use super::topic_view::{PartitionView, controller_for_clients, reachable_brokers};
 use crate::auto_create;
 use crate::context::{Broker, OPERATIONS_NOT_ASKED, Operation, RequestContext, Resource};
+use crate::server::response::Reply;
 
 const TOPICS_BY_ID_SINCE: i16 = 12;
+/// Before, null is no name on the wire.
+const NULL_NAMES_SINCE: i16 = 10;
 
-pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: MetadataRequest) -> MetadataResponse {
-    if has_bad_topic(ctx, &request) {
-        return error_response(ctx, request, ErrorCode::InvalidRequest);
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    request: MetadataRequest,
+) -> Reply<MetadataResponse> {
+    let has_null_name = request.topics.iter().flatten().any(|topic| topic.name.is_none());
+    if has_null_name && ctx.api_version < NULL_NAMES_SINCE {
+        return Reply::Close;
     }
+    if has_bad_topic(ctx, &request) {
+        return Reply::Send(error_response(ctx, request, ErrorCode::InvalidRequest));
+    }
+    Reply::Send(answer(broker, ctx, request).await)
+}
+
+async fn answer(broker: &Arc<Broker>, ctx: &RequestContext, request: MetadataRequest) -> MetadataResponse {
     broker.controller.until_suspects_are_settled().await;
     let include_operations = request.include_topic_authorized_operations;
     let topics = match wanted_topics(ctx, request.topics) {
@@ -72,16 +90,19 @@ pub(crate) fn error_response(ctx: &RequestContext, request: MetadataRequest, cod
 
 /// A topic needs a name, or from v12 on an id instead.
 fn has_bad_topic(ctx: &RequestContext, request: &MetadataRequest) -> bool {
-    request.topics.iter().flatten().any(|topic| match &topic.name {
-        Some(_) => false,
-        None => ctx.api_version < TOPICS_BY_ID_SINCE || topic.topic_id.is_nil(),
+    let by_id = ctx.api_version >= TOPICS_BY_ID_SINCE;
+    request.topics.iter().flatten().any(|topic| match (&topic.name, topic.topic_id.is_nil()) {
+        (Some(_), is_nil) => !is_nil && !by_id,
+        (None, is_nil) => is_nil || !by_id,
     })
 }
 
 /// What the client asks for; `None` for all topics.
 fn wanted_topics(ctx: &RequestContext, topics: Option<Vec<MetadataRequestTopic>>) -> Option<Vec<Wanted>> {
     let topics = topics.filter(|topics| !(ctx.api_version == 0 && topics.is_empty()))?;
-    let wanted = topics.into_iter().map(|topic| match topic.name {
+    let mut named = HashSet::with_capacity(topics.len());
+    let topics = topics.into_iter().filter(|topic| named.insert((topic.name.clone(), topic.topic_id)));
+    let wanted = topics.map(|topic| match topic.name {
         Some(name) => match TopicName::parse(&name) {
             Ok(name) => Wanted::Name(name),
             Err(_) => Wanted::Invalid(name),

@@ -19,6 +19,9 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: OffsetDeleteRequest,
 ) -> OffsetDeleteResponse {
+    if request.group_id.is_empty() {
+        return error_response(ctx, request, ErrorCode::InvalidGroupId);
+    }
     let group = group_id(&request.group_id);
     let image = broker.image.load_full();
     let may_read = |topic: &str| broker.authorize(ctx, Operation::Read, Resource::Topic(topic));

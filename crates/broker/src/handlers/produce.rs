@@ -20,12 +20,18 @@
 //! The first batch of a transaction in a partition is appended when its coordinator says that the partition belongs to the
 //! transaction (see `transactional`); the connection waits for that, so that the batches of a producer stay in their order.
 //!
-//! Deviations: records are not unpacked unless the topic asks for it, so that the batch header is believed about the
+//! Beside an error stands the start of the log where Kafka knows it by then, and the offset where the records were appended and
+//! not committed. A topic that the request names several times is answered once, with all its partitions.
+//!
+//! Deviations: a partition that the request names twice is appended to twice, where Kafka drops the first records and acknowledges
+//! them; records are not unpacked unless the topic asks for it, so that the batch header is believed about the
 //! largest timestamp.
 
 pub(super) mod commit; // waiting for the high watermark
 mod transactional; // transactions are looked up first
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +46,7 @@ use tokio::time::Instant;
 use twinstream_log::{AppendError, Appended, Origin};
 use twinstream_metadata::Image;
 use twinstream_model::{ErrorCode, LeaderEpoch, PartitionIndex, TopicName};
-use twinstream_protocol::batch::BatchHeader;
+use twinstream_protocol::batch::{BatchError, BatchHeader};
 use twinstream_protocol::compression::Compression;
 
 use self::commit::Pending;
@@ -101,12 +107,29 @@ fn answer(broker: &Broker, ctx: &RequestContext, topics: Vec<Produced>) -> Produ
     // The newest image: leadership may have moved while the request waited, and hints should say where.
     let image = broker.image.load();
     let mut answer = Answer::default();
-    for topic in topics {
-        let response = answer.topic(broker, ctx, &image, topic);
-        answer.response.responses.push(response);
-    }
+    let responses = topics.into_iter().map(|topic| answer.topic(broker, ctx, &image, topic)).collect();
+    answer.response.responses = merged(responses);
     answer.response.node_endpoints = answer.endpoints();
     answer.response
+}
+
+/// Each topic once.
+fn merged(responses: Vec<TopicProduceResponse>) -> Vec<TopicProduceResponse> {
+    if responses.len() < 2 {
+        return responses;
+    }
+    let mut places = HashMap::with_capacity(responses.len());
+    let mut merged: Vec<TopicProduceResponse> = Vec::with_capacity(responses.len());
+    for response in responses {
+        match places.entry((response.name.clone(), response.topic_id)) {
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(response);
+            }
+            Entry::Occupied(place) => merged[*place.get()].partition_responses.extend(response.partition_responses),
+        }
+    }
+    merged
 }
 
 pub(crate) fn error_response(ctx: &RequestContext, request: ProduceRequest, code: ErrorCode) -> Reply<ProduceResponse> {
@@ -283,26 +306,50 @@ impl Outcome {
     fn committed(self) -> Result<Appended, Failure> {
         match self.pending.and_then(|pending| pending.outcome) {
             None | Some(ErrorCode::None) => Ok(self.appended),
-            Some(code) => Err(Failure::of(code)),
+            Some(code) => Err(Failure { told: Some(self.appended.into()), ..Failure::of(code) }),
         }
     }
 }
 
-/// Why nothing was appended, as the client hears it.
+/// Why nothing was appended or committed, as the client hears it.
 struct Failure {
     code: ErrorCode,
     message: Option<String>,
     records: Vec<BatchIndexAndErrorMessage>,
+    /// What is known of the log nevertheless.
+    told: Option<Told>,
+}
+
+/// Where records are in a log, as far as there are any.
+struct Told {
+    base_offset: i64,
+    log_append_time_ms: i64,
+    log_start_offset: i64,
+}
+
+impl From<Appended> for Told {
+    fn from(appended: Appended) -> Told {
+        Told {
+            base_offset: appended.base_offset.0,
+            log_append_time_ms: appended.log_append_time.unwrap_or(NO_TIMESTAMP),
+            log_start_offset: appended.log_start_offset.0,
+        }
+    }
+}
+
+impl Told {
+    const NOTHING: Told =
+        Told { base_offset: NO_OFFSET, log_append_time_ms: NO_TIMESTAMP, log_start_offset: NO_OFFSET };
 }
 
 impl Failure {
     fn of(code: ErrorCode) -> Failure {
-        Failure { code, message: None, records: Vec::new() }
+        Failure { code, message: None, records: Vec::new(), told: None }
     }
 }
 
-impl From<AppendRefused> for Failure {
-    fn from(refused: AppendRefused) -> Failure {
+impl Failure {
+    fn refused(refused: AppendRefused, partition: &Partition) -> Failure {
         let records = match &refused {
             AppendRefused::Log(AppendError::InvalidRecords { faults, .. }) => faults
                 .iter()
@@ -318,7 +365,26 @@ impl From<AppendRefused> for Failure {
             AppendRefused::NotLeader(_) => None,
             refused => Some(refused.to_string()),
         };
-        Failure { code: append_code(&refused), message, records }
+        let log_start_offset = partition.log().log_start_offset().0;
+        let told = knows_log_start(&refused).then_some(Told { log_start_offset, ..Told::NOTHING });
+        Failure { code: append_code(&refused), message, records, told }
+    }
+}
+
+/// Whether Kafka says where the log starts beside this error. It does so where it had gone on to look into the log.
+fn knows_log_start(refused: &AppendRefused) -> bool {
+    let AppendRefused::Log(error) = refused else { return matches!(refused, AppendRefused::NotEnoughReplicas(_)) };
+    match error {
+        AppendError::Empty
+        | AppendError::SeveralBatches
+        | AppendError::TooLarge { .. }
+        | AppendError::LargerThanSegment { .. }
+        | AppendError::Storage(_) => false,
+        AppendError::Batch(error) => matches!(
+            error,
+            BatchError::MalformedRecord { .. } | BatchError::RecordOffset { .. } | BatchError::RecordCount { .. }
+        ),
+        _ => true,
     }
 }
 
@@ -341,7 +407,8 @@ async fn append_partition(
     if ctx.api_version < ZSTD_SINCE && is_zstd(&records) {
         return Err(Failure::of(ErrorCode::UnsupportedCompressionType));
     }
-    let Led { appended, epoch } = append(Arc::clone(&partition), records, origin, acks == ALL).await?;
+    let led = append(Arc::clone(&partition), records, origin, acks == ALL).await;
+    let Led { appended, epoch } = led.map_err(|refused| Failure::refused(refused, &partition))?;
     let pending = (acks == ALL).then(|| Pending::new(partition, epoch, appended.last_offset));
     Ok(Outcome { appended, pending })
 }
@@ -389,22 +456,21 @@ fn to_response(
     produced: Result<Appended, Failure>,
 ) -> PartitionProduceResponse {
     let response = PartitionProduceResponse::default().with_index(index.0);
-    match produced {
-        Ok(appended) => response
-            .with_base_offset(appended.base_offset.0)
-            .with_log_append_time_ms(appended.log_append_time.unwrap_or(NO_TIMESTAMP))
-            .with_log_start_offset(appended.log_start_offset.0),
+    let (told, response) = match produced {
+        Ok(appended) => (appended.into(), response),
         Err(failure) => {
             ctx.count_error(failure.code);
-            response
+            let response = response
                 .with_error_code(failure.code.code())
-                .with_base_offset(NO_OFFSET)
-                .with_log_append_time_ms(NO_TIMESTAMP)
-                .with_log_start_offset(NO_OFFSET)
                 .with_record_errors(failure.records)
-                .with_error_message(failure.message.map(StrBytes::from_string))
+                .with_error_message(failure.message.map(StrBytes::from_string));
+            (failure.told.unwrap_or(Told::NOTHING), response)
         }
-    }
+    };
+    response
+        .with_base_offset(told.base_offset)
+        .with_log_append_time_ms(told.log_append_time_ms)
+        .with_log_start_offset(told.log_start_offset)
 }
 
 fn every_partition(ctx: &RequestContext, request: ProduceRequest, code: ErrorCode) -> ProduceResponse {
@@ -417,7 +483,7 @@ fn every_partition(ctx: &RequestContext, request: ProduceRequest, code: ErrorCod
             .with_topic_id(topic.topic_id)
             .with_partition_responses(partitions)
     });
-    ProduceResponse::default().with_responses(topics.collect())
+    ProduceResponse::default().with_responses(merged(topics.collect()))
 }
 
 #[cfg(test)]

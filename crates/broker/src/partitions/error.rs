@@ -7,6 +7,9 @@ use twinstream_protocol::compression::CompressionError;
 
 use super::AppendRefused;
 
+/// Formats of messages that Kafka has had.
+const OLD_FORMATS: std::ops::Range<i8> = 0..2;
+
 /// What a producer is told.
 pub(crate) fn append_code(refused: &AppendRefused) -> ErrorCode {
     match refused {
@@ -33,11 +36,12 @@ fn log_append_code(error: &AppendError) -> ErrorCode {
     }
 }
 
-/// Only what may have been damaged on the way is worth another try, which CORRUPT_MESSAGE asks for. What is wrong under
-/// a right checksum, or is no batch at all, the producer made so; Kafka says INVALID_RECORD to old formats, too.
+/// What may have been damaged on the way is worth another try, which CORRUPT_MESSAGE asks for. What is wrong under a right
+/// checksum, or ends early, the producer made so; Kafka says INVALID_RECORD to the formats of old, too.
 fn produced_code(error: &BatchError) -> ErrorCode {
     match error {
-        BatchError::BadCrc { .. } => ErrorCode::CorruptMessage,
+        BatchError::BadCrc { .. } | BatchError::BadLength(_) => ErrorCode::CorruptMessage,
+        BatchError::UnsupportedMagic(magic) if !OLD_FORMATS.contains(magic) => ErrorCode::CorruptMessage,
         BatchError::Compression(CompressionError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
         _ => ErrorCode::InvalidRecord,
     }
@@ -68,5 +72,31 @@ pub(crate) fn log_code(error: &LogError) -> ErrorCode {
         // The partition is being deleted, or the broker stops: somebody else will know.
         LogError::Closed => ErrorCode::NotLeaderOrFollower,
         _ => ErrorCode::KafkaStorageError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_damaged_is_worth_another_try() {
+        let code = |error| append_code(&AppendRefused::Log(AppendError::Batch(error)));
+        for damaged in [
+            BatchError::BadCrc { stored: 1, computed: 2 },
+            BatchError::BadLength(3),
+            BatchError::UnsupportedMagic(9),
+            BatchError::UnsupportedMagic(-1),
+        ] {
+            assert_eq!(code(damaged), ErrorCode::CorruptMessage);
+        }
+        for made_so in [
+            BatchError::UnsupportedMagic(0),
+            BatchError::UnsupportedMagic(1),
+            BatchError::Truncated { have: 1, need: 2 },
+            BatchError::MalformedRecord { index: 0 },
+        ] {
+            assert_eq!(code(made_so), ErrorCode::InvalidRecord);
+        }
     }
 }

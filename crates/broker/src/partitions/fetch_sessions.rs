@@ -5,7 +5,8 @@
 //! answer leaves out partitions about which there is nothing new.
 //!
 //! Rules: epoch -1 means no session; epoch 0 asks for a new one and ends the old one, if an id is named; any
-//! other epoch must be the expected one, which goes up by one with each request and wraps from the largest to 1.
+//! other epoch must be the expected one, which goes up by one with each request and wraps from the largest to 1. A session
+//! without partitions ends.
 //!
 //! Bound: as many sessions as `max.incremental.fetch.session.cache.slots`, and as many partitions in all of them together
 //! as weigh [`WEIGHT_MAX`]. A new one takes the place of those that were silent longest if that was for [`EVICTION_MS`];
@@ -237,6 +238,10 @@ impl Sessions {
         if self.weight > self.weight_max {
             self.end(ask.session_id);
             return Err(ErrorCode::FetchSessionIdNotFound);
+        }
+        if session.partitions.is_empty() {
+            self.end(ask.session_id);
+            return Ok(Plan { partitions: Vec::new(), session_id: NO_SESSION, incremental: false });
         }
         Ok(Plan {
             partitions: session.partitions.iter().map(|tracked| (tracked.key.clone(), tracked.position)).collect(),

@@ -91,7 +91,7 @@ impl Side {
 
     fn update(&self, settings: &Settings, image: &Image, now: Instant) {
         let given = LiveSettings::new(settings, image).given(self.rate_config);
-        let rate = given.and_then(|(text, _)| text.trim().parse::<u64>().ok()).filter(|rate| *rate < i64::MAX as u64);
+        let rate = given.and_then(|text| text.trim().parse::<u64>().ok()).filter(|rate| *rate < i64::MAX as u64);
         let mut bucket = self.bucket.lock();
         if bucket.rate() != rate {
             tracing::info!(config = self.rate_config, rate, "throttle changed");

@@ -7,7 +7,7 @@
 //! Invariants: values were checked when they were set; one that an older release stored and that no longer fits counts
 //! as not set.
 
-use twinstream_metadata::configs::{BrokerDefaults, Source};
+use twinstream_metadata::configs::BrokerDefaults;
 use twinstream_metadata::{ConfigResource, Image};
 use twinstream_model::NodeId;
 
@@ -108,17 +108,11 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
 }
 
 impl BrokerDefaults for LiveSettings<'_> {
-    fn given(&self, name: &str) -> Option<(String, Source)> {
-        let own = ConfigResource::Broker(self.settings.node.id);
-        let dynamic = |resource: &ConfigResource| self.image.config(resource, name).map(str::to_owned);
-        if let Some(value) = dynamic(&own) {
-            return Some((value, Source::DynamicBroker));
-        }
-        if let Some(value) = dynamic(&ConfigResource::BrokerDefault) {
-            return Some((value, Source::DynamicDefaultBroker));
-        }
-        let given = self.settings.text(name).filter(|_| self.settings.is_given(name));
-        given.map(|value| (value.to_owned(), Source::StaticBroker))
+    fn given(&self, name: &str) -> Option<String> {
+        let resources = [ConfigResource::Broker(self.settings.node.id), ConfigResource::BrokerDefault];
+        let altered = resources.iter().find_map(|resource| self.image.config(resource, name));
+        let given = || self.settings.text(name).filter(|_| self.settings.is_given(name));
+        altered.or_else(given).map(str::to_owned)
     }
 }
 

@@ -15,7 +15,9 @@ use twinstream_testkit::peer::{Kafka, KafkaCluster};
 use twinstream_testkit::{Cluster, ClusterOptions};
 
 /// Small, and the same on both sides, so that answers can be compared whole.
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 8] = [
+    ("default.replication.factor", "1"),
+    ("min.insync.replicas", "1"),
     ("num.partitions", "1"),
     ("offsets.topic.num.partitions", "5"),
     ("transaction.state.log.num.partitions", "5"),

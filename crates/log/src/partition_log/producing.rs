@@ -46,7 +46,8 @@ impl PartitionLog {
                 return Ok(Some(Appended {
                     base_offset: repeated.base_offset(),
                     last_offset: repeated.last_offset,
-                    log_append_time: header.attributes.is_log_append_time().then_some(repeated.timestamp),
+                    // Its timestamp whoever's time that is, as from Kafka.
+                    log_append_time: Some(repeated.timestamp),
                     log_start_offset: self.log_start_offset(),
                     duplicate: true,
                     bytes: 0,

@@ -124,7 +124,7 @@ impl GroupConfig {
     /// The value that counts where the group says nothing.
     pub fn inherited(&self, broker: &dyn BrokerDefaults) -> String {
         let given = self.twin.and_then(|twin| broker.given(twin));
-        given.map_or_else(|| self.default.to_owned(), |(value, _)| value)
+        given.unwrap_or_else(|| self.default.to_owned())
     }
 }
 
@@ -144,7 +144,7 @@ pub fn effective(image: &Image, group: &str, name: &str, broker: &dyn BrokerDefa
 }
 
 fn bound_of((setting, default): (&str, i64), broker: &dyn BrokerDefaults) -> i64 {
-    broker.given(setting).and_then(|(value, _)| value.trim().parse().ok()).unwrap_or(default)
+    broker.given(setting).and_then(|value| value.trim().parse().ok()).unwrap_or(default)
 }
 
 /// Checks one value that somebody wants to set; answers it in the form that is stored. The error is in Kafka's words.
@@ -201,17 +201,14 @@ pub(crate) fn check_together(configs: &BTreeMap<String, String>, broker: &dyn Br
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        configs::{NoBrokerDefaults, Source},
-        record::Record,
-    };
+    use crate::{configs::NoBrokerDefaults, record::Record};
 
     /// A broker whose longest session of consumer groups is 50 seconds.
     struct Strict;
 
     impl BrokerDefaults for Strict {
-        fn given(&self, name: &str) -> Option<(String, Source)> {
-            (name == "group.consumer.max.session.timeout.ms").then(|| ("50000".to_owned(), Source::StaticBroker))
+        fn given(&self, name: &str) -> Option<String> {
+            (name == "group.consumer.max.session.timeout.ms").then(|| "50000".to_owned())
         }
     }
 

@@ -86,85 +86,31 @@ pub fn find(name: &str) -> Option<&'static TopicConfig> {
     TOPIC_CONFIGS.iter().find(|config| config.name == name)
 }
 
-/// Where an effective value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    Topic,
-    /// Set on the broker resource while it runs.
-    DynamicBroker,
-    /// Set on the default broker resource while it runs.
-    DynamicDefaultBroker,
-    /// In the broker's settings file.
-    StaticBroker,
-    Default,
-}
-
-/// One value that could count, as DescribeConfigs lists it among the synonyms.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    pub name: &'static str,
-    /// In the unit of the topic config.
-    pub value: String,
-    /// As it was given, perhaps in hours or minutes.
-    pub given: String,
-    pub source: Source,
-}
-
-impl Candidate {
-    /// A value that the topic has itself.
-    pub fn own(config: &'static TopicConfig, value: &str) -> Self {
-        Self { name: config.name, value: value.to_owned(), given: value.to_owned(), source: Source::Topic }
-    }
-}
-
-/// What the settings of a broker say about a twin: its value if somebody set it, and from where.
+/// What the settings of a broker say about a twin: its value, if somebody set it.
 pub trait BrokerDefaults {
-    fn given(&self, name: &str) -> Option<(String, Source)>;
+    fn given(&self, name: &str) -> Option<String>;
 }
 
 /// A broker that was given nothing.
 pub struct NoBrokerDefaults;
 
 impl BrokerDefaults for NoBrokerDefaults {
-    fn given(&self, _name: &str) -> Option<(String, Source)> {
+    fn given(&self, _name: &str) -> Option<String> {
         None
     }
 }
 
-/// Every value that could count for this topic, the one that does first. Never empty.
-pub fn candidates(
-    image: &Image,
-    topic: &TopicName,
-    config: &'static TopicConfig,
-    broker: &dyn BrokerDefaults,
-) -> Vec<Candidate> {
-    let own = image.config(&ConfigResource::Topic(topic.clone()), config.name);
-    let own = own.map(|value| Candidate::own(config, value));
-    own.into_iter().chain(broker_candidates(config, broker)).collect()
-}
-
-/// What a topic without configs of its own gets, strongest first. Never empty.
-pub fn broker_candidates(config: &'static TopicConfig, broker: &dyn BrokerDefaults) -> Vec<Candidate> {
-    let mut found = Vec::new();
-    for twin in config.twins {
-        let Some((given, source)) = broker.given(twin.name) else { continue };
-        let value = scale(&given, twin.factor);
-        found.push(Candidate { name: twin.name, value, given, source });
-    }
-    let name = config.twins.first().map_or(config.name, |twin| twin.name);
-    let default = || config.default.to_owned();
-    found.push(Candidate { name, value: default(), given: default(), source: Source::Default });
-    found
+/// What a topic without a value of its own gets: the strongest twin that was given, in the unit of the topic config, else the
+/// default.
+pub fn inherited(config: &TopicConfig, broker: &dyn BrokerDefaults) -> String {
+    let mut given = config.twins.iter().filter_map(|twin| Some(scale(&broker.given(twin.name)?, twin.factor)));
+    given.next().unwrap_or_else(|| config.default.to_owned())
 }
 
 /// The value that counts for a topic.
-pub fn effective(
-    image: &Image,
-    topic: &TopicName,
-    config: &'static TopicConfig,
-    broker: &dyn BrokerDefaults,
-) -> String {
-    candidates(image, topic, config, broker).swap_remove(0).value
+pub fn effective(image: &Image, topic: &TopicName, config: &TopicConfig, broker: &dyn BrokerDefaults) -> String {
+    let own = image.config(&ConfigResource::Topic(topic.clone()), config.name);
+    own.map_or_else(|| inherited(config, broker), str::to_owned)
 }
 
 /// Negative numbers mean "no limit" in every unit.
@@ -212,7 +158,7 @@ fn in_order(
 ) -> Result<(), ConfigError> {
     let number = |name: &'static str| {
         let own = configs.get(name).cloned();
-        let value = own.or_else(|| find(name).map(|config| broker_candidates(config, broker).swap_remove(0).value));
+        let value = own.or_else(|| find(name).map(|config| inherited(config, broker)));
         value.and_then(|value| value.parse::<i64>().ok())
     };
     match (number(low_name), number(high_name)) {

@@ -5,9 +5,9 @@ use super::*;
 struct Given(&'static [(&'static str, &'static str)]);
 
 impl BrokerDefaults for Given {
-    fn given(&self, name: &str) -> Option<(String, Source)> {
+    fn given(&self, name: &str) -> Option<String> {
         let found = self.0.iter().find(|(given, _)| *given == name)?;
-        Some((found.1.to_owned(), Source::StaticBroker))
+        Some(found.1.to_owned())
     }
 }
 
@@ -98,21 +98,16 @@ fn a_huge_value_is_refused() {
 fn the_stronger_twin_counts_and_units_are_converted() {
     let retention = config("retention.ms");
     let hours = Given(&[("log.retention.hours", "2")]);
-    let found = &broker_candidates(retention, &hours)[0];
-    assert_eq!((found.value.as_str(), found.given.as_str()), ("7200000", "2"));
+    assert_eq!(inherited(retention, &hours), "7200000");
     let both = Given(&[("log.retention.hours", "2"), ("log.retention.minutes", "3")]);
-    let found = broker_candidates(retention, &both);
-    assert_eq!(found.iter().map(|found| found.value.as_str()).collect::<Vec<_>>(), ["180000", "7200000", "604800000"]);
+    assert_eq!(inherited(retention, &both), "180000");
     let forever = Given(&[("log.retention.minutes", "-1")]);
-    assert_eq!(broker_candidates(retention, &forever)[0].value, "-1");
+    assert_eq!(inherited(retention, &forever), "-1");
 }
 
 #[test]
 fn without_twins_given_the_default_counts() {
-    let found = broker_candidates(config("retention.ms"), &NoBrokerDefaults);
-    let week = || "604800000".to_owned();
-    let only = Candidate { name: "log.retention.ms", value: week(), given: week(), source: Source::Default };
-    assert_eq!(found, [only]);
+    assert_eq!(inherited(config("retention.ms"), &NoBrokerDefaults), "604800000");
 }
 
 #[test]

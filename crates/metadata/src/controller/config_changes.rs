@@ -9,6 +9,7 @@ use super::{
     Controller, Decision, Defaults, Mode,
     change::{Change, Election},
     draft::Draft,
+    min_isr,
     rules::is_about_leaders,
 };
 use crate::{
@@ -82,8 +83,8 @@ impl AlterError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
-            Self::UnknownBroker(_) => ErrorCode::BrokerIdNotRegistered,
-            Self::DuplicateResource
+            Self::UnknownBroker(_)
+            | Self::DuplicateResource
             | Self::DuplicateName(_)
             | Self::Broker(_)
             | Self::Refused(_)
@@ -160,7 +161,7 @@ impl Controller {
 
     /// Leaders and ELRs as the changed configs want them, in the same batch: a smaller `min.insync.replicas` ends an ELR, before
     /// the leader commits without its members. What does not fit is left to the sweep.
-    fn follow_configs(&self, draft: &mut Draft) {
+    pub(super) fn follow_configs(&self, draft: &mut Draft) {
         let about_leaders = |record: &Record| matches!(record, Record::Config { name, .. } if is_about_leaders(name));
         if !draft.records.iter().any(about_leaders) {
             return;
@@ -200,6 +201,7 @@ fn incremental(
         ConfigResource::Group(_) => groups::check_together(&new, defaults).map_err(AlterError::Invalid)?,
         _ => {}
     }
+    min_isr::check(change)?;
     Ok(difference(&change.resource, &old, &new))
 }
 
@@ -222,12 +224,8 @@ fn next_value(
     let name = &setting.name;
     let given = || setting.value.as_deref().ok_or_else(|| AlterError::NoValue(name.clone()));
     let value = match setting.operation {
-        // A value that an older release stored must be removable, so names are not checked here unless nothing is stored.
-        ConfigOperation::Delete if old.contains_key(name) => return Ok(None),
-        ConfigOperation::Delete => {
-            known(resource, name)?;
-            return Ok(None);
-        }
+        // As in Kafka, nobody needs to know the name: what an older release stored must be removable, too.
+        ConfigOperation::Delete => return Ok(None),
         ConfigOperation::Set => given()?.to_owned(),
         ConfigOperation::Append | ConfigOperation::Subtract => {
             let current = match old.get(name) {
@@ -280,7 +278,7 @@ fn list_default(
             if config.kind != Kind::List {
                 return Err(not_a_list());
             }
-            Ok(configs::broker_candidates(config, defaults).swap_remove(0).value)
+            Ok(configs::inherited(config, defaults))
         }
         ConfigResource::Group(_) => known(resource, name).and(Err(not_a_list())),
         ConfigResource::ClientMetrics(_) => {

@@ -21,6 +21,7 @@ mod features; // levels of behaviour
 mod fencing; // brokers that are gone, and those that are back
 mod holes; // copies that are cut where nobody can fill a hole
 mod isr_changes; // what leaders say about their ISR
+mod min_isr; // one number of in-sync replicas for the cluster
 mod partitions; // more partitions
 mod placement; // which broker gets a replica
 mod producer_ids; // blocks of ids
@@ -75,7 +76,7 @@ pub struct ControllerSettings {
     pub replication_factor: i16,
     /// `broker.session.timeout.ms`
     pub session_timeout: Duration,
-    /// `min.insync.replicas`, for topics that do not say it while the cluster-wide dynamic config does not either.
+    /// `min.insync.replicas` that a cluster without a default of its own gets.
     pub min_insync_replicas: usize,
     /// `unclean.leader.election.enable`, likewise.
     pub unclean_leader_election: bool,
@@ -174,7 +175,8 @@ impl Controller {
         self.sessions.heard_last(node_id, last_heard);
     }
 
-    /// What the log of a new cluster begins with: its id, the newest level of every feature, its range of producer ids.
+    /// What the log of a new cluster begins with: its id, the newest level of every feature, its default of
+    /// `min.insync.replicas`, its range of producer ids.
     pub fn found_cluster(&self, cluster_id: ClusterId) -> Decision<()> {
         let mut draft = self.draft();
         let next_producer_id = producer_ids::range_of(&cluster_id).start;
@@ -182,6 +184,7 @@ impl Controller {
         for feature in served() {
             draft.push(Record::FeatureLevel { name: feature.name.to_owned(), level: feature.max });
         }
+        draft.push(min_isr::default_record(self.settings.min_insync_replicas));
         draft.push(Record::ProducerIds { node_id: NodeId::NONE, broker_epoch: -1, next_producer_id });
         draft.decide(())
     }

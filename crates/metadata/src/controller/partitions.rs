@@ -50,7 +50,7 @@ fn add_partitions(draft: &mut Draft, budget: &mut usize, wanted: &NewPartitions)
     let Some(more) = more else {
         return Err(TopicError::NotMorePartitions { topic: topic.name.clone(), have, wanted: wanted.count });
     };
-    *budget = budget.checked_sub(more).ok_or(TopicError::TooManyPartitions)?;
+    *budget = budget.checked_sub(more).ok_or(TopicError::TooManyMorePartitions)?;
     // As many replicas as the topic has when its reassignments are done.
     let factor = topic.partitions.first().map_or(1, |first| first.target_replicas().len());
     let replicas = match &wanted.assignments {

@@ -70,6 +70,8 @@ pub enum TopicError {
     PartitionCount(i32),
     #[error("one request may make at most {PARTITIONS_PER_REQUEST_MAX} partitions; ask for fewer at a time")]
     TooManyPartitions,
+    #[error("one request may add at most {PARTITIONS_PER_REQUEST_MAX} partitions; ask for fewer at a time")]
+    TooManyMorePartitions,
     #[error("replication factor {0} is not possible, a partition needs at least one replica; -1 asks for the default")]
     ReplicationFactor(i32),
     #[error(
@@ -109,7 +111,8 @@ impl TopicError {
             | Self::DefaultReplicationFactor(_)
             | Self::TooFewBrokers { .. }
             | Self::NoLiveBroker { .. } => ErrorCode::InvalidReplicationFactor,
-            Self::Assignment(_) => ErrorCode::InvalidReplicaAssignment,
+            // Kafka, too, has another code for what is too much to add than for what is too much to make.
+            Self::Assignment(_) | Self::TooManyMorePartitions => ErrorCode::InvalidReplicaAssignment,
             Self::Config(_) => ErrorCode::InvalidConfig,
             Self::UnknownName(_) => ErrorCode::UnknownTopicOrPartition,
             Self::UnknownId(_) => ErrorCode::UnknownTopicId,

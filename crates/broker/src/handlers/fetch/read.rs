@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use twinstream_log::{AbortedTransaction as Aborted, ReadError, ReadResult};
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicName};
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicName};
 use twinstream_protocol::compression::Compression;
 use twinstream_protocol::fetch::{AbortedTransaction, CurrentLeader, EpochEnd, PartitionAnswer};
 
@@ -94,9 +94,8 @@ impl Round<'_> {
     pub(super) fn pass(&self, targets: &[Target], brought: &Brought) -> Pass {
         let mut pass = Pass::default();
         for (place, target) in targets.iter().enumerate() {
-            let answer = self
-                .answer(place, target, brought, &mut pass)
-                .unwrap_or_else(|code| PartitionAnswer::failed(target.key.1, code));
+            let answer =
+                self.answer(place, target, brought, &mut pass).unwrap_or_else(|code| failed_answer(target.key.1, code));
             pass.bytes += answer.records.as_ref().map_or(0, |records| records.0.len);
             pass.urgent |= answer.error.is_error() || answer.diverging.is_some();
             pass.answers.push(answer);
@@ -210,6 +209,16 @@ pub(super) fn read_failed(partition: &Partition, error: &ReadError) -> ErrorCode
         tracing::error!(partition = %partition.id(), %error, "cannot read the log");
     }
     code
+}
+
+/// A partition that there is not, or that nobody may know of, looks a little otherwise than one that cannot be read.
+fn failed_answer(index: PartitionIndex, code: ErrorCode) -> PartitionAnswer<FileRecords> {
+    match code {
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId | ErrorCode::TopicAuthorizationFailed => {
+            PartitionAnswer::unread(index, code)
+        }
+        _ => PartitionAnswer::failed(index, code),
+    }
 }
 
 fn found_answer(

@@ -150,7 +150,8 @@ fn begin(
     let Ok(partition) = partition_here(broker, image, &name, index) else { return Ok(None) };
     let Candidate { producer_id, epoch, base_sequence, .. } = *candidate;
     let applicant = Applicant { producer_id, epoch, base_sequence, adds: operation == Operation::Add };
-    let guard = partition.begin_verification(&applicant, now_ms()).map_err(Failure::from)?;
+    let guard =
+        partition.begin_verification(&applicant, now_ms()).map_err(|refused| Failure::refused(refused, &partition))?;
     Ok(guard.map(|guard| Waiting { place: candidate.place, partition: TopicPartition::new(name, index), guard }))
 }
 

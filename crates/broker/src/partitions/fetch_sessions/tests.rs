@@ -51,6 +51,16 @@ fn incremental_request_only_names_what_changes() {
 }
 
 #[test]
+fn a_session_that_has_no_partitions_left_ends() {
+    let sessions = FetchSessions::new(10);
+    let id = begin(&sessions);
+    let none = Ask { forgotten: vec![key(0), key(1), key(2)], ..ask(id, 1, &[]) };
+    let plan = sessions.plan(none, 0).unwrap();
+    assert_eq!((plan.session_id, sessions.len()), (NO_SESSION, 0));
+    assert_eq!(sessions.plan(ask(id, 2, &[]), 0), Err(ErrorCode::FetchSessionIdNotFound));
+}
+
+#[test]
 fn wrong_epochs_and_unknown_ids_are_refused() {
     let sessions = FetchSessions::new(10);
     let id = begin(&sessions);

@@ -9,6 +9,7 @@ mod fencing;
 mod holes;
 mod isr_changes;
 mod many;
+mod min_isr;
 mod model;
 mod quotas;
 mod reassignments;

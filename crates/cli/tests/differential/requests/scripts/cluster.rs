@@ -79,6 +79,8 @@ fn metadata(side: &mut Side, id: Uuid) {
         ("a name that is too long", vec![named(&long)]),
         ("dots", vec![named("."), named("..")]),
         ("an id", vec![with_id(id)]),
+        ("one id twice", vec![with_id(id), with_id(id)]),
+        ("an unknown topic twice", vec![named(NOWHERE), named(NOWHERE)]),
         ("an unknown id", vec![with_id(no_id())]),
         ("neither name nor id", vec![with_id(Uuid::nil())]),
         ("a known and an unknown topic", vec![named(TOPIC), named(NOWHERE)]),

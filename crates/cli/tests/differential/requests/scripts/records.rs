@@ -120,6 +120,12 @@ fn idempotent(side: &mut Side, id: Uuid) {
         ("a newer epoch that does not begin at 0", stamped(4_000, 6, 4)),
         ("a newer epoch", stamped(4_000, 6, 0)),
         ("an unknown producer that does not begin at 0", stamped(4_001, 0, 5)),
+        ("a producer without an epoch", stamped(4_002, -1, 0)),
+        ("a producer without an epoch again", stamped(4_002, -1, 0)),
+        ("a producer without an epoch goes on", stamped(4_002, -1, 2)),
+        ("a producer without an epoch gets one", stamped(4_002, 0, 0)),
+        ("a producer without a sequence", stamped(4_003, 0, -1)),
+        ("an epoch without a producer", stamped(-1, 3, 0)),
     ] {
         side.ask_once(label, &produce(-1, vec![to(TOPIC, id, 0, Some(records))]));
     }

@@ -10,8 +10,9 @@ use twinstream_client::raw::kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
 use twinstream_client::raw::kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use twinstream_client::raw::kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use twinstream_client::raw::kafka_protocol::messages::{
-    BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, MetadataRequest,
 };
 use uuid::Uuid;
 
@@ -167,6 +168,8 @@ fn shortened(side: &mut Side) {
         ("a negative offset", vec![to(TOPIC, 0, -2)]),
         ("an internal topic", vec![to("__consumer_offsets", 0, 0)]),
         ("one topic twice", vec![to(TOPIC, 0, 0), to(TOPIC, 0, 1_000)]),
+        ("one topic twice, the last is good", vec![to(TOPIC, 0, 1_000), to(TOPIC, 0, 0)]),
+        ("one topic twice, other partitions", vec![to(TOPIC, 0, 0), to(NOWHERE, 0, 0), to(TOPIC, 9, 0)]),
     ] {
         let request = DeleteRecordsRequest::default().with_topics(topics).with_timeout_ms(WITHIN_MS);
         side.ask(label, &request);
@@ -175,8 +178,17 @@ fn shortened(side: &mut Side) {
 
 fn deleted(side: &mut Side) {
     let named = |name: &str| DeleteTopicState::default().with_name(Some(topic(name)));
+    let lookup = MetadataRequestTopic::default().with_name(Some(topic("placed")));
+    let lookup = MetadataRequest::default().with_topics(Some(vec![lookup]));
+    let known = side.settle("the topic is known", &lookup, |answer| answer.topics[0].error_code == 0);
+    let placed = known.expect("every broker serves Metadata").topics[0].topic_id;
     let with_id = |id: Uuid| DeleteTopicState::default().with_name(None).with_topic_id(id);
-    for (label, names) in [("no names", vec![]), ("an unknown name", vec![NOWHERE]), ("an illegal name", vec!["a b"])] {
+    for (label, names) in [
+        ("a topic twice by its name", vec!["placed", "placed"]),
+        ("no names", vec![]),
+        ("an unknown name", vec![NOWHERE]),
+        ("an illegal name", vec!["a b"]),
+    ] {
         let names = names.into_iter().map(topic).collect();
         side.ask(label, &DeleteTopicsRequest::default().with_topic_names(names).with_timeout_ms(WITHIN_MS));
     }
@@ -188,6 +200,10 @@ fn deleted(side: &mut Side) {
         ("neither name nor id", vec![with_id(Uuid::nil())]),
         ("a name with an id", vec![named(NOWHERE).with_topic_id(no_id())]),
         ("an empty name", vec![named("")]),
+        ("a topic twice", vec![named("placed"), named("placed")]),
+        ("a topic by its name and by its id", vec![named("placed"), with_id(placed)]),
+        ("a topic by its id twice", vec![with_id(placed), with_id(placed)]),
+        ("a topic twice beside an unknown one", vec![named("placed"), named(NOWHERE), named("placed")]),
     ] {
         side.ask(label, &DeleteTopicsRequest::default().with_topics(topics).with_timeout_ms(WITHIN_MS));
     }
