@@ -1,15 +1,18 @@
 //! What `cargo xtask faults` and `cargo xtask judge` start: trials on clusters of real processes.
 //!
-//! `trials faults SEED MINUTES [SCENARIO]`, `trials failover PARTS KILLS RESTARTS SUBJECTS`, `trials late-requests SUBJECTS
-//! SECONDS SEED`, `trials repeated-batches SUBJECTS ROUNDS SEED`, `trials applications PARTS KILLS SUBJECTS` and `trials librdkafka SOURCES PROTOCOLS SUBJECTS JOBS PATIENCE [TESTS]`; xtask has the names and the defaults. A program of its own, because xtask
-//! knows none of our crates.
+//! `trials faults SEED MINUTES [SCENARIO]`, `trials failover PARTS KILLS RESTARTS SUBJECTS`, `trials late-requests
+//! SUBJECTS SECONDS SEED`, `trials repeated-batches SUBJECTS ROUNDS SEED`, `trials applications PARTS KILLS SUBJECTS`,
+//! `trials transactions|verifiable SUBJECTS MINUTES`, `trials coordinators SUBJECTS KILLS` and `trials librdkafka
+//! SOURCES PROTOCOLS SUBJECTS JOBS PATIENCE [TESTS]`; xtask has the names and the defaults. A program of its own,
+//! because xtask knows none of our crates.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use twinstream_testkit::faults::judge::{self, Options, Part};
-use twinstream_testkit::faults::{late, repeats};
 use twinstream_testkit::faults::{Dice, SCENARIOS, Scenario, by_name};
+use twinstream_testkit::faults::{late, repeats};
+use twinstream_testkit::ledger::{Side, commits, transactions, verifiable};
 use twinstream_testkit::suites::applications;
 use twinstream_testkit::suites::librdkafka::{self, Protocol};
 
@@ -44,6 +47,18 @@ async fn main() -> ExitCode {
             };
             applications::run(&options).await
         }
+        ["transactions", subjects, minutes] => {
+            let options = transactions::Options { time: Duration::from_secs(number(minutes) * 60), with_copiers: true };
+            transactions::run(&sides(subjects), &options).await
+        }
+        ["coordinators", subjects, kills] => {
+            let options = commits::Options { kills: number(kills) as usize, only: Vec::new() };
+            commits::run(&sides(subjects), &options).await
+        }
+        ["verifiable", subjects, minutes] => {
+            let time = Duration::from_secs(number(minutes) * 60);
+            verifiable::run(&sides(subjects), &verifiable::Options { time, producers: 2, members: 3 }).await
+        }
         ["librdkafka", sources, protocols, subjects, jobs, patience, ref only @ ..] => {
             let options = librdkafka::Options {
                 sources: sources.into(),
@@ -72,6 +87,14 @@ fn of(names: &str) -> Vec<late::Of> {
         _ => panic!("no brokers `{name}`; there are ours, kafka"),
     };
     names.split(',').map(name).collect()
+}
+
+fn sides(names: &str) -> Vec<Side> {
+    let side = |name: &str| {
+        let found = Side::ALL.into_iter().find(|side| side.name() == name);
+        found.unwrap_or_else(|| panic!("no brokers `{name}`; there are {}", Side::ALL.map(Side::name).join(", ")))
+    };
+    names.split(',').map(side).collect()
 }
 
 fn part(name: &str) -> Part {

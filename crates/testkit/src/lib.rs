@@ -19,6 +19,7 @@ mod cluster; // brokers
 pub mod faults; // clusters under load that break
 mod folder; // logs and data of one test
 pub mod history; // what happened in one run
+pub mod ledger; // books of clients, held against what brokers have
 pub mod load; // producers and readers with a history
 pub mod nemesis; // what breaks things
 mod operator; // asks and commands while things are broken

@@ -37,6 +37,12 @@ pub(crate) enum Judge {
     LateRequests(LateRequests),
     /// Batches of idempotent producers that are sent again because their answers were lost.
     RepeatedBatches(RepeatedBatches),
+    /// Transactions of both protocols, applications that transform in them and Kafka's copier, while brokers are killed.
+    Transactions(Timed),
+    /// What groups have committed when the broker that coordinates them is killed again and again.
+    Coordinators(Coordinators),
+    /// Kafka's VerifiableProducer and VerifiableConsumer while brokers are killed.
+    Verifiable(Timed),
     /// librdkafka's own test suite against our brokers and Apache Kafka's, held against the lists of the repository.
     Librdkafka(Librdkafka),
     /// Kafka Streams, MirrorMaker 2 and Kafka Connect, exactly once, while they and the brokers are killed.
@@ -72,6 +78,30 @@ pub(crate) struct LateRequests {
     /// Chooses what is held.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+#[derive(Args)]
+pub(crate) struct Timed {
+    /// Whose brokers.
+    #[arg(long, value_delimiter = ',', default_value = "ours,kafka")]
+    of: Vec<String>,
+    /// How long brokers are killed, on each side.
+    #[arg(long, default_value_t = MINUTES)]
+    minutes: u64,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+#[derive(Args)]
+pub(crate) struct Coordinators {
+    /// Whose brokers.
+    #[arg(long, value_delimiter = ',', default_value = "ours,kafka")]
+    of: Vec<String>,
+    /// How often the coordinator is killed, on each side.
+    #[arg(long, default_value_t = 20)]
+    kills: u64,
     #[command(flatten)]
     subject: Subject,
 }
@@ -140,6 +170,9 @@ impl Judge {
             Self::Failover(failover) => failover.run(root),
             Self::LateRequests(late) => late.run(root),
             Self::RepeatedBatches(repeats) => repeats.run(root),
+            Self::Transactions(judge) => judge.run(root, "transactions"),
+            Self::Coordinators(judge) => judge.run(root),
+            Self::Verifiable(judge) => judge.run(root, "verifiable"),
             Self::Librdkafka(librdkafka) => librdkafka.run(root),
             Self::Applications(applications) => applications.run(root),
         }
@@ -188,6 +221,20 @@ impl LateRequests {
         let seed = self.seed.unwrap_or_else(any_seed);
         say(format!("seed {seed}"));
         let arguments = ["late-requests".to_owned(), self.of.clone(), self.seconds.to_string(), seed.to_string()];
+        self.subject.trials(root, &arguments)
+    }
+}
+
+impl Timed {
+    fn run(&self, root: &Path, judge: &str) -> Result<bool> {
+        let arguments = [judge.to_owned(), self.of.join(","), self.minutes.to_string()];
+        self.subject.trials(root, &arguments)
+    }
+}
+
+impl Coordinators {
+    fn run(&self, root: &Path) -> Result<bool> {
+        let arguments = ["coordinators".to_owned(), self.of.join(","), self.kills.to_string()];
         self.subject.trials(root, &arguments)
     }
 }

@@ -1,12 +1,9 @@
-"""Transactions by librdkafka, and what readers of committed records see of them.
+"""A transaction by librdkafka that is left behind, and what readers of committed records see of it.
 
-usage: transactions.py write BOOTSTRAP TOPIC TRANSACTIONAL_ID SECONDS
-       transactions.py abandon BOOTSTRAP TOPIC TRANSACTIONAL_ID
+usage: transactions.py abandon BOOTSTRAP TOPIC TRANSACTIONAL_ID
        transactions.py read BOOTSTRAP TOPIC
 
-`write` runs one transaction after the other until the time is over, every fifth of which it aborts. For each it prints
-`committed KEY COUNT`, `aborted KEY COUNT` or, when it was not told the end, `unknown KEY COUNT`. All records of a
-transaction have its key; their values count from 0. `abandon` leaves a transaction with one record in each partition
+`abandon` leaves a transaction with one record in each partition
 behind, as a producer that is killed. `read` prints `PARTITION OFFSET KEY VALUE` for every record up to the
 ends that the partitions have at its start.
 """
@@ -16,9 +13,7 @@ import time
 
 import confluent_kafka as ck
 
-RECORDS = 10
 PARTITIONS = 3
-ABORTS_EVERY = 5
 PATIENCE_S = 60
 
 
@@ -37,7 +32,7 @@ def retried(operation):
                 raise
 
 
-def open_producer(bootstrap, transactional_id, timeout_ms=20000):
+def open_producer(bootstrap, transactional_id, timeout_ms):
     deadline = time.monotonic() + PATIENCE_S
     while True:
         producer = ck.Producer(
@@ -57,43 +52,6 @@ def open_producer(bootstrap, transactional_id, timeout_ms=20000):
             print(f"# init: {error}", file=sys.stderr, flush=True)
             if time.monotonic() > deadline:
                 raise Stuck("no producer could be initialized") from error
-
-
-def transact(producer, topic, key, aborts):
-    """The outcome, and whether the producer is of any use afterwards."""
-    try:
-        producer.begin_transaction()
-        for value in range(RECORDS):
-            producer.produce(topic, key=key, value=str(value), partition=value % PARTITIONS)
-            producer.poll(0)
-        if aborts:
-            retried(lambda: producer.abort_transaction(20))
-            return "aborted", True
-        retried(lambda: producer.commit_transaction(20))
-        return "committed", True
-    except ck.KafkaException as error:
-        print(f"# {key}: {error}", file=sys.stderr, flush=True)
-        if error.args[0].txn_requires_abort():
-            try:
-                retried(lambda: producer.abort_transaction(20))
-                return "aborted", True
-            except ck.KafkaException as failed:
-                print(f"# {key}: abort: {failed}", file=sys.stderr, flush=True)
-        return "unknown", False
-
-
-def write(bootstrap, topic, transactional_id, seconds):
-    end = time.monotonic() + float(seconds)
-    producer, count = open_producer(bootstrap, transactional_id), 0
-    while time.monotonic() < end:
-        count += 1
-        key = f"{transactional_id}:{count}"
-        outcome, goes_on = transact(producer, topic, key, count % ABORTS_EVERY == 0)
-        print(outcome, key, RECORDS, flush=True)
-        if not goes_on:
-            producer = open_producer(bootstrap, transactional_id)
-    # Whatever the last producer left open is ended by its successor.
-    open_producer(bootstrap, transactional_id)
 
 
 def abandon(bootstrap, topic, transactional_id):
@@ -137,4 +95,4 @@ def read(bootstrap, topic):
 
 
 if __name__ == "__main__":
-    {"write": write, "abandon": abandon, "read": read}[sys.argv[1]](*sys.argv[2:])
+    {"abandon": abandon, "read": read}[sys.argv[1]](*sys.argv[2:])

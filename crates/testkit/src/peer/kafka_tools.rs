@@ -8,7 +8,7 @@ use super::{Kafka, cache, missing};
 
 const SOURCE: &str = include_str!("../../peers/kafka/ToolRunner.java");
 const CLASS: &str = "ToolRunner";
-const JUDGE: &str = "Apache Kafka's tools in one process";
+const JUDGE: &str = "a program on Apache Kafka's classes";
 const INSTALL: &str = "a JDK of version 17 or newer, with its compiler (Debian: default-jdk-headless)";
 /// Between the words of a command, and before the exit code.
 const SEPARATOR: &str = "\x1f";
@@ -32,17 +32,21 @@ pub struct Printed {
 impl Kafka {
     /// A process for tools, or the end of the test.
     pub fn tools(&self) -> KafkaTools {
-        let name = format!("kafka-tool-runner-{:08x}", super::java::fingerprint(SOURCE));
-        let folder = match cache::entry(&name, |folder| compile(self, folder)) {
-            Ok(folder) => folder,
-            Err(reason) => missing(JUDGE, &format!("{INSTALL}; {reason}")),
-        };
-        let mut command = self.command_beside(&folder, CLASS);
+        let mut command = self.program(CLASS, SOURCE);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {CLASS}: {error}"));
         let commands = child.stdin.take().expect("stdin of a child");
         let answers = BufReader::new(child.stdout.take().expect("stdout of a child"));
         KafkaTools { child, commands, answers }
+    }
+
+    /// A program of ours on Kafka's classes, one source file with one public class, compiled once; or the end of the test.
+    pub fn program(&self, class: &str, source: &str) -> Command {
+        let name = format!("kafka-program-{class}-{:08x}", super::java::fingerprint(source));
+        match cache::entry(&name, |folder| compile(self, folder, class, source)) {
+            Ok(folder) => self.command_beside(&folder, class),
+            Err(reason) => missing(&format!("{JUDGE} ({class})"), &format!("{INSTALL}; {reason}")),
+        }
     }
 }
 
@@ -72,11 +76,11 @@ impl Drop for KafkaTools {
     }
 }
 
-fn compile(kafka: &Kafka, folder: &Path) -> Result<(), String> {
-    let source = folder.join(format!("{CLASS}.java"));
-    std::fs::write(&source, SOURCE).map_err(|error| format!("write {}: {error}", source.display()))?;
+fn compile(kafka: &Kafka, folder: &Path, class: &str, source: &str) -> Result<(), String> {
+    let file = folder.join(format!("{class}.java"));
+    std::fs::write(&file, source).map_err(|error| format!("write {}: {error}", file.display()))?;
     let mut command = Command::new(compiler(kafka.java_binary()));
-    command.args(["-proc:none", "-cp", &kafka.class_path(), "-d"]).arg(folder).arg(&source);
+    command.args(["-proc:none", "-cp", &kafka.class_path(), "-d"]).arg(folder).arg(&file);
     let output = command.output().map_err(|error| format!("javac does not start ({error})"))?;
     if output.status.success() { Ok(()) } else { Err(format!("javac failed: {}", cache::last_lines(&output))) }
 }

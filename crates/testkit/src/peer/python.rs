@@ -19,7 +19,7 @@ const JUDGE: &str = "Python clients (confluent-kafka 2.16.0, kafka-python 3.0.12
 const INSTALL: &str = "Python 3.9 or newer with venv (Debian: python3-venv), and a network for the first run";
 
 /// The virtual environment in a cache entry.
-const ENVIRONMENT: &str = "venv";
+pub(super) const ENVIRONMENT: &str = "venv";
 
 #[derive(Clone, Debug)]
 pub struct Python {
@@ -38,10 +38,17 @@ pub fn python() -> Python {
 impl Python {
     /// Runs a script to its end.
     pub fn run(&self, script: &str, arguments: &[&str]) -> Output {
-        let mut command = Command::new(&self.interpreter);
-        command.arg("-c").arg(script).args(arguments);
+        let mut command = self.command(script);
+        command.args(arguments);
         die_with_test(&mut command);
         command.output().unwrap_or_else(|error| panic!("start {}: {error}", self.interpreter.display()))
+    }
+
+    /// A script that waits for its arguments.
+    pub fn command(&self, script: &str) -> Command {
+        let mut command = Command::new(&self.interpreter);
+        command.arg("-c").arg(script);
+        command
     }
 
     /// Runs a script that must succeed; its stdout.
@@ -68,7 +75,7 @@ pub(super) fn packages(folder: &Path) -> Option<PathBuf> {
     Some(versions.next()?.ok()?.path().join("site-packages"))
 }
 
-fn run(command: &mut Command, what: &str) -> Result<(), String> {
+pub(super) fn run(command: &mut Command, what: &str) -> Result<(), String> {
     let output = command.output().map_err(|error| format!("{what} does not start ({error})"))?;
     if output.status.success() { Ok(()) } else { Err(format!("{what} failed: {}", cache::last_lines(&output))) }
 }

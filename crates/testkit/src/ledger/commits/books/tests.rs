@@ -1,0 +1,71 @@
+use super::*;
+
+const BOOK: &str = "acked g 0 1 a:1 100 110\n# a remark\nacked g 0 2 a:2 120 130\nfailed g 0 3 a:3 140 900\n\
+                    acked g 1 1 b:1 100 105\ngiven g 0 3 - 910 920\nacked g 0 4 c:1 950 960";
+
+fn stored(partition: i32, offset: i64, metadata: &str) -> Stored {
+    Stored { partition, offset, metadata: metadata.to_owned() }
+}
+
+fn log() -> Vec<Stored> {
+    vec![stored(0, 1, "a:1"), stored(1, 1, "b:1"), stored(0, 2, "a:2"), stored(0, 3, "a:3"), stored(0, 4, "c:1")]
+}
+
+#[test]
+fn commits_without_an_answer_may_be_there_or_not() {
+    let (book, mut log) = (Book::of(BOOK), log());
+    assert_eq!(book.faults(&log), Vec::<String>::new());
+    log.remove(3);
+    assert_eq!(book.faults(&log), Vec::<String>::new());
+    assert_eq!((book.acknowledged(), book.failed()), (4, 1));
+}
+
+#[test]
+fn acknowledged_commits_must_be_in_the_log_and_in_order() {
+    let book = Book::of(BOOK);
+    let mut lost = log();
+    lost.remove(2);
+    assert!(book.faults(&lost)[0].starts_with("lost commit"), "{:?}", book.faults(&lost));
+    let mut swapped = log();
+    swapped.swap(0, 2);
+    assert!(book.faults(&swapped)[0].contains("lies before"), "{:?}", book.faults(&swapped));
+    let mut more = log();
+    more.push(stored(0, 9, "z:1"));
+    assert!(book.faults(&more)[0].starts_with("nobody committed"), "{:?}", book.faults(&more));
+}
+
+#[test]
+fn commit_that_was_sent_twice_counts_where_it_lies_last() {
+    let mut log = log();
+    log.insert(3, stored(0, 1, "a:1"));
+    assert_eq!(Book::of(BOOK).faults(&log).len(), 1, "a:2 was acknowledged after a:1");
+    let mut log = self::log();
+    log.insert(3, stored(0, 2, "a:2"));
+    assert_eq!(Book::of(BOOK).faults(&log), Vec::<String>::new());
+}
+
+#[test]
+fn member_that_is_given_less_than_was_acknowledged_is_a_fault() {
+    let book = Book::of("acked g 0 5 a:1 100 110\ngiven g 0 4 - 120 130");
+    assert!(book.faults(&[stored(0, 5, "a:1")])[0].contains("went back"));
+    let book = Book::of("acked g 0 5 a:1 100 125\ngiven g 0 4 - 120 130");
+    assert_eq!(book.faults(&[stored(0, 5, "a:1")]), Vec::<String>::new(), "at the same time");
+}
+
+#[test]
+fn silence_is_the_longest_time_without_an_acknowledgement() {
+    let book = Book::of(BOOK);
+    assert_eq!(book.longest_silence(100, 1000), Duration::from_millis(830));
+    assert_eq!(book.longest_silence(955, 980), Duration::from_millis(20));
+    assert_eq!(book.newest_acknowledged(), BTreeMap::from([(0, 4), (1, 1)]));
+    assert_eq!((book.partitions_acknowledged_since(0), book.partitions_acknowledged_since(900)), (2, 1));
+}
+
+#[test]
+fn log_is_read_as_kafkas_formatter_prints_it() {
+    let line = r#"{"key":{"type":1,"data":{"group":"g","topic":"t","partition":2}},"value":{"version":3,"data":{"offset":7,"leaderEpoch":-1,"metadata":"a:1\u0000","commitTimestamp":1}}}"#;
+    let metadata = r#"{"key":{"type":2,"data":null},"value":{"version":3,"data":{}}}"#;
+    let deleted = r#"{"key":{"type":1,"data":{"group":"g","topic":"t","partition":2}},"value":null}"#;
+    let log = log_of_commits(&[line, metadata, deleted, "\nProcessed a total of 3 messages"].concat());
+    assert_eq!(log, BTreeMap::from([("g".to_owned(), vec![stored(2, 7, "a:1")])]));
+}
