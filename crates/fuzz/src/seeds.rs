@@ -9,7 +9,8 @@ use kafka_protocol::messages::{
     ListTransactionsRequest, SaslAuthenticateRequest, SaslHandshakeRequest, UpdateFeaturesRequest,
 };
 use kafka_protocol::messages::{
-    AddRaftVoterRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest,
+    AddRaftVoterRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
+    ApiVersionsRequest,
     ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreatePartitionsRequest, CreateTopicsRequest,
     DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
     DescribeGroupsRequest, DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest,
@@ -196,7 +197,7 @@ fn requests() -> Vec<Vec<u8>> {
         FindCoordinatorRequest JoinGroupRequest HeartbeatRequest LeaveGroupRequest SyncGroupRequest
         DescribeGroupsRequest ListGroupsRequest ApiVersionsRequest CreateTopicsRequest DeleteTopicsRequest
         DeleteRecordsRequest InitProducerIdRequest OffsetForLeaderEpochRequest DescribeConfigsRequest
-        AlterConfigsRequest DescribeLogDirsRequest CreatePartitionsRequest DeleteGroupsRequest ElectLeadersRequest
+        AlterConfigsRequest AlterReplicaLogDirsRequest DescribeLogDirsRequest CreatePartitionsRequest DeleteGroupsRequest ElectLeadersRequest
         IncrementalAlterConfigsRequest AlterPartitionReassignmentsRequest ListPartitionReassignmentsRequest
         OffsetDeleteRequest DescribeQuorumRequest DescribeClusterRequest UnregisterBrokerRequest
         DescribeTopicPartitionsRequest AddRaftVoterRequest RemoveRaftVoterRequest WriteTxnMarkersRequest

@@ -3,10 +3,10 @@
 //! v2 flexible; v3 an error for the whole request; v4 size and free space of the file system (KIP-827).
 //!
 //! One result per log directory, also when no partition of it was asked for. A list of topics narrows the
-//! partitions down; null means all. There are no future logs, because logs do not move between directories.
+//! partitions down; null means all. A replica that moves to another directory (KIP-113) is shown in both, in the new one
+//! with `is_future_key` and the records that it lacks.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use kafka_protocol::messages::describe_log_dirs_response::{
@@ -14,12 +14,12 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 };
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use kafka_protocol::protocol::StrBytes;
-use twinstream_model::{ErrorCode, TopicName};
+use twinstream_model::{ErrorCode, TopicName, TopicPartition};
 
 use super::group_wire::wire_topic;
 use super::log_wire::blocking;
 use crate::context::{Broker, Operation, RequestContext, Resource};
-use crate::partitions::{PartitionManager, log_code};
+use crate::partitions::{PartitionManager, absolute, log_code};
 
 const SPACE_SINCE: i16 = 4;
 const UNKNOWN_BYTES: i64 = -1;
@@ -61,10 +61,13 @@ fn describe(
     wanted: Option<&HashSet<(String, i32)>>,
     with_space: bool,
 ) -> Vec<DescribeLogDirsResult> {
-    let paths: Vec<String> = manager.directories().paths().map(|path| absolute(path)).collect();
+    let paths: Vec<String> = manager.directories().paths().map(|path| absolute(path).display().to_string()).collect();
+    let is_wanted = |at: &TopicPartition| {
+        wanted.is_none_or(|wanted| wanted.contains(&(at.topic.as_str().to_owned(), at.partition.0)))
+    };
     let mut topics: Vec<BTreeMap<TopicName, Vec<DescribeLogDirsPartition>>> = vec![BTreeMap::new(); paths.len()];
     for (at, (partition, dir)) in manager.all() {
-        if wanted.is_some_and(|wanted| !wanted.contains(&(at.topic.as_str().to_owned(), at.partition.0))) {
+        if !is_wanted(&at) {
             continue;
         }
         let log = partition.log();
@@ -73,6 +76,14 @@ fn describe(
             .with_partition_size(i64::try_from(log.size()).unwrap_or(i64::MAX))
             .with_offset_lag(log.high_watermark().0.saturating_sub(log.log_end_offset().0).max(0));
         topics[dir].entry(at.topic).or_default().push(described);
+    }
+    for future in manager.futures().into_iter().filter(|future| is_wanted(&future.at)) {
+        let described = DescribeLogDirsPartition::default()
+            .with_partition_index(future.at.partition.0)
+            .with_partition_size(i64::try_from(future.bytes).unwrap_or(i64::MAX))
+            .with_offset_lag(future.lag)
+            .with_is_future_key(true);
+        topics[future.dir].entry(future.at.topic).or_default().push(described);
     }
     let results = paths.into_iter().zip(topics).enumerate();
     results.map(|(dir, (path, topics))| describe_dir(manager, dir, path, topics, with_space)).collect()
@@ -112,8 +123,4 @@ fn describe_dir(
                 .with_usable_bytes(UNKNOWN_BYTES)
         }
     }
-}
-
-fn absolute(path: &Path) -> String {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }

@@ -56,7 +56,7 @@ impl Collector for LogFigures {
         FIGURES
             .iter()
             .map(|(name, help, read)| {
-                let members = all.iter().map(|(at, (partition, _))| member(at, read(partition.log())));
+                let members = all.iter().map(|(at, (partition, _))| member(at, read(&partition.log())));
                 gauge_family(name, help, members.collect())
             })
             .collect()

@@ -25,6 +25,9 @@ impl PartitionManager {
             tasks.spawn(repeat(Arc::clone(self), interval, job, shutdown.clone()));
         };
         tasks.spawn(super::scrub::run(Arc::clone(self), log.scrub_bytes_per_second, shutdown.clone()));
+        for dir in 0..self.directories().len() {
+            tasks.spawn(super::moves::run(Arc::clone(self), dir, shutdown.clone()));
+        }
         every(log.retention_check_interval, |manager| {
             manager.for_each_log("retention", |log| log.enforce_retention(now_ms()).map(|_| ()));
         });
@@ -46,7 +49,7 @@ impl PartitionManager {
     /// Does a job on every log. A log that is closed or out of use is passed over: that was reported already.
     fn for_each_log(&self, job: &'static str, work: impl Fn(&PartitionLog) -> Result<(), LogError>) {
         for (at, (partition, _)) in self.all() {
-            match work(partition.log()) {
+            match work(&partition.log()) {
                 Ok(()) => {}
                 Err(error) if error.is_known() => {}
                 Err(error) => tracing::error!(partition = %at, job, error = %error.chain(), "background work failed"),

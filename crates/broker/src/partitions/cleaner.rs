@@ -132,6 +132,9 @@ impl Cleaner {
             if !log.config().cleanup.compact || busy.contains(&at) || self.aside.lock().holds(&at) {
                 continue;
             }
+            if self.manager.is_moving(&at) {
+                continue; // its copy would have neither all of the old segments nor all of the new ones
+            }
             let dirt = match log.roll_overdue(now).and_then(|()| log.dirt(now)) {
                 Ok(dirt) => dirt,
                 Err(error) => {

@@ -7,15 +7,16 @@
 mod dir; // one of them
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use twinstream_log::{
-    Checkpoint, DELETE_SUFFIX, DirectoryError, Disk, Identity as FolderIdentity, LogConfig, LogError, LogMetrics,
-    OpenFiles, Opening, PartitionLog, STRAY_SUFFIX, compare_identity, write_identity,
+    Checkpoint, DELETE_SUFFIX, DirectoryError, Disk, FUTURE_SUFFIX, Identity as FolderIdentity, LogConfig, LogError,
+    LogMetrics, OpenFiles, Opening, PartitionLog, STRAY_SUFFIX, compare_identity, write_identity,
 };
-use twinstream_model::{ClusterId, NodeId, Offset, PartitionIndex, TopicId, TopicPartition};
+use twinstream_model::{ClusterId, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicPartition};
 use uuid::Uuid;
 
 use self::dir::Dir;
@@ -30,6 +31,18 @@ pub(crate) struct Directories {
     /// Whether the controller has heard how the last run ended.
     reported: Arc<AtomicBool>,
     absent: Arc<Absent>,
+    /// Unfinished copies of earlier runs that nobody went on with yet.
+    futures: Mutex<Vec<Future>>,
+    /// Folders of partitions that another directory has, too, and has more of. They have another name by now.
+    superseded: Mutex<Vec<PathBuf>>,
+}
+
+/// The folder of a copy that was not finished (KIP-113).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Future {
+    pub(super) at: TopicPartition,
+    pub(super) dir: usize,
+    pub(super) folder: String,
 }
 
 /// What the controller is told about the directories.
@@ -65,10 +78,20 @@ impl Directories {
         {
             return Err(first.check().map(|_| ()).expect_err("it was not opened").into());
         }
+        let futures = futures(&dirs)?;
         let held = dirs.iter().filter_map(|dir| dir.held.as_ref());
         let unseen = dirs.iter().filter(|dir| dir.held.is_none()).count();
         let absent = Absent::new(unseen, held.flat_map(|held| held.unopened.lock().clone()).collect());
-        Ok(Directories { dirs, files, reported: Arc::default(), absent: Arc::new(absent) })
+        let directories = Directories {
+            dirs,
+            files,
+            reported: Arc::default(),
+            absent: Arc::new(absent),
+            futures: Mutex::new(futures),
+            superseded: Mutex::default(),
+        };
+        directories.resolve_twins();
+        Ok(directories)
     }
 
     /// Who these directories are and how their last run ended.
@@ -169,10 +192,26 @@ impl Directories {
         metrics: LogMetrics,
         now: i64,
     ) -> Result<PartitionLog, LogError> {
+        let opening = self.opening(dir, at, config, metrics, now)?;
+        let dir = &self.dirs[dir];
+        let log = dir.judge(PartitionLog::open(&dir.path.join(at.to_string()), opening))?;
+        dir.judge(dir.check()?.claimed(at))?;
+        Ok(log)
+    }
+
+    /// What the last owner of a directory knew about a log.
+    fn opening(
+        &self,
+        dir: usize,
+        at: &TopicPartition,
+        config: LogConfig,
+        metrics: LogMetrics,
+        now: i64,
+    ) -> Result<Opening, LogError> {
         let dir = &self.dirs[dir];
         let held = dir.check()?;
         let known = |kind: Checkpoint| held.history.of(kind).get(at).copied().unwrap_or(Offset(0));
-        let opening = Opening {
+        Ok(Opening {
             config,
             metrics,
             last_stop: held.history.last_stop,
@@ -184,10 +223,7 @@ impl Directories {
             now,
             files: Arc::clone(&self.files),
             disk: Arc::clone(&dir.disk),
-        };
-        let log = dir.judge(PartitionLog::open(&dir.path.join(at.to_string()), opening))?;
-        dir.judge(held.claimed(at))?;
-        Ok(log)
+        })
     }
 
     /// Up to where a log was on the disk when this process started, as the last owner wrote down.
@@ -206,14 +242,17 @@ impl Directories {
         metrics: LogMetrics,
         now: i64,
     ) -> Result<PartitionLog, LogError> {
+        let opening = self.fresh(dir, config, metrics, now)?;
         let dir = &self.dirs[dir];
-        dir.check()?;
-        let opening = Opening {
-            files: Arc::clone(&self.files),
-            disk: Arc::clone(&dir.disk),
-            ..Opening::fresh(config, metrics, now)
-        };
         dir.judge(PartitionLog::create(&dir.path.join(at.to_string()), topic_id, opening))
+    }
+
+    /// Of a log without a history.
+    fn fresh(&self, dir: usize, config: LogConfig, metrics: LogMetrics, now: i64) -> Result<Opening, LogError> {
+        let dir = &self.dirs[dir];
+        let last_stop = dir.check()?.history.last_stop;
+        let (files, disk) = (Arc::clone(&self.files), Arc::clone(&dir.disk));
+        Ok(Opening { files, disk, last_stop, ..Opening::fresh(config, metrics, now) })
     }
 
     /// Which topic a folder that is there says it belongs to.
@@ -282,6 +321,121 @@ impl Directories {
     }
 }
 
+/// What is there of partitions that move from one directory to another.
+impl Directories {
+    /// The directory of a path, as clients name it.
+    pub(super) fn find(&self, path: &str) -> Option<usize> {
+        self.dirs.iter().position(|dir| absolute(&dir.path) == Path::new(path))
+    }
+
+    /// Takes over the unfinished copies of these partitions.
+    pub(super) fn take_futures(&self, are_wanted: impl Fn(&TopicPartition) -> bool) -> Vec<Future> {
+        let mut futures = self.futures.lock();
+        let (taken, left) = futures.drain(..).partition(|future| are_wanted(&future.at));
+        *futures = left;
+        taken
+    }
+
+    /// Makes the folder of a copy.
+    pub(super) fn create_future(
+        &self,
+        dir: usize,
+        at: &TopicPartition,
+        topic_id: TopicId,
+        config: LogConfig,
+        metrics: LogMetrics,
+        now: i64,
+    ) -> Result<PartitionLog, LogError> {
+        let opening = self.fresh(dir, config, metrics, now)?;
+        let dir = &self.dirs[dir];
+        let folder = dir.path.join(future_name(at).unwrap_or_default());
+        dir.judge(PartitionLog::create(&folder, topic_id, opening))
+    }
+
+    /// Opens the folder of a copy that was not finished. Nothing is known of it, so all of it is checked.
+    pub(super) fn open_future(
+        &self,
+        dir: usize,
+        folder: &str,
+        config: LogConfig,
+        metrics: LogMetrics,
+        now: i64,
+    ) -> Result<PartitionLog, LogError> {
+        let opening = self.fresh(dir, config, metrics, now)?;
+        let dir = &self.dirs[dir];
+        dir.judge(PartitionLog::open(&dir.path.join(folder), opening))
+    }
+
+    /// Renames a folder that nobody has open.
+    pub(super) fn rename(&self, dir: usize, from: &str, to: &str) -> Result<PathBuf, LogError> {
+        let dir = &self.dirs[dir];
+        dir.check()?;
+        let (from, to) = (dir.path.join(from), dir.path.join(to));
+        let renamed = std::fs::rename(&from, &to);
+        dir.judge(renamed.map_err(|source| LogError::Io { action: "rename", path: from, source }))?;
+        Ok(to)
+    }
+
+    /// Folders that have to go.
+    pub(super) fn take_superseded(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.superseded.lock())
+    }
+
+    /// A process may have ended when a partition had two folders: of these the one stays that reaches further. What is of
+    /// different topics, or cannot be opened, is for others to decide.
+    fn resolve_twins(&self) {
+        let mut seen: BTreeMap<TopicPartition, usize> = BTreeMap::new();
+        for (dir, at) in self.unopened() {
+            let Some(first) = seen.insert(at.clone(), dir) else { continue };
+            match (self.reach(first, &at), self.reach(dir, &at)) {
+                (Ok((topic, ours)), Ok((other, theirs))) if topic == other => {
+                    let (stays, goes) = if theirs > ours { (dir, first) } else { (first, dir) };
+                    seen.insert(at.clone(), stays);
+                    self.supersede(goes, stays, &at);
+                }
+                _ => {
+                    tracing::error!(partition = %at, first = %self.dirs[first].path.display(), second = %self.dirs[dir].path.display(), "a partition has folders in two directories that are not copies of each other; the first one is used, move the wrong one away");
+                    seen.insert(at, first);
+                }
+            }
+        }
+    }
+
+    /// How far the log of a folder reaches: the epoch of its last record, and its end.
+    fn reach(&self, dir: usize, at: &TopicPartition) -> Result<(TopicId, (LeaderEpoch, Offset)), LogError> {
+        let opening = self.opening(dir, at, LogConfig::default(), LogMetrics::new(), 0)?;
+        let log = PartitionLog::open(&self.dirs[dir].path.join(at.to_string()), opening)?;
+        Ok((log.topic_id(), (log.last_epoch(), log.log_end_offset())))
+    }
+
+    fn supersede(&self, dir: usize, by: usize, at: &TopicPartition) {
+        match self.rename_unopened(dir, at, &deleted_name(at)) {
+            Ok(folder) => {
+                tracing::info!(partition = %at, folder = %folder.display(), stays = %self.dirs[by].path.display(), "replica had moved to another directory, what it left is removed");
+                self.superseded.lock().push(folder);
+            }
+            Err(error) => {
+                tracing::error!(partition = %at, error = %error.chain(), "cannot remove the folder that a replica has left")
+            }
+        }
+    }
+}
+
+fn futures(dirs: &[Dir]) -> Result<Vec<Future>, DirectoryError> {
+    let mut all = Vec::new();
+    for (i, dir) in dirs.iter().enumerate() {
+        let Some(held) = dir.working() else { continue };
+        let found = held.directory.lock().futures()?;
+        all.extend(found.into_iter().map(|(folder, at)| Future { at, dir: i, folder }));
+    }
+    Ok(all)
+}
+
+/// A directory as clients are told it.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Bytes that a file name may have.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -293,6 +447,12 @@ pub(super) fn deleted_name(at: &TopicPartition) -> String {
 /// `<topic>-<partition>.<unique>-stray`, likewise.
 pub(super) fn stray_name(at: &TopicPartition) -> String {
     name_aside(at, STRAY_SUFFIX)
+}
+
+/// `<topic>-<partition>.<unique>-future`, whole. `None` if that is too long for a name, as in Kafka.
+pub(super) fn future_name(at: &TopicPartition) -> Option<String> {
+    let name = format!("{at}.{}{FUTURE_SUFFIX}", Uuid::new_v4().simple());
+    (name.len() <= NAME_BYTES_MAX).then_some(name)
 }
 
 fn name_aside(at: &TopicPartition, ending: &str) -> String {

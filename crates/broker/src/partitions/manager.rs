@@ -11,6 +11,7 @@
 //!
 //! Not here: what a role does (`partition`), which folders there are (`directories`).
 
+mod moving; // replicas that change their directory
 mod opening; // logs that the image wants here
 mod strays; // folders that belong to another topic than their name's
 
@@ -21,7 +22,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
-use twinstream_log::{Checkpoint, DirectoryError, Flusher, LogError, LogMetrics, remove_folder};
+use twinstream_log::{Checkpoint, DirectoryError, Flusher, LogError, LogMetrics, PartitionLog, remove_folder};
 use twinstream_metadata::{Image, PartitionImage, TopicImage};
 use twinstream_model::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 
@@ -30,6 +31,7 @@ use super::configs::{self, TopicConfig};
 use super::directories::{Directories, deleted_name};
 use super::failures::Failures;
 use super::follower_bells::FollowerBells;
+use super::moves::Moves;
 use super::now_ms;
 use super::partition::{Partition, RoleChange, Surroundings};
 use super::replica_sessions::ReplicaSessions;
@@ -78,7 +80,7 @@ pub(crate) struct PartitionManager {
     replicas: Replicas,
     pub(crate) follower_bells: Arc<FollowerBells>,
     pub(crate) replica_sessions: ReplicaSessions,
-    open: RwLock<HashMap<TopicPartition, Entry>>,
+    open: RwLock<HashMap<TopicPartition, Arc<Partition>>>,
     /// The image that was taken over last. Held while roles change and while a partition joins the set.
     seen: Mutex<Image>,
     /// Held by whoever opens logs, so that nobody opens one twice.
@@ -89,20 +91,18 @@ pub(crate) struct PartitionManager {
     /// Folders of deleted partitions and when they go.
     doomed: Mutex<Vec<(i64, PathBuf)>>,
     strangers: Strangers,
+    pub(super) moves: Moves,
     /// Open partitions whose copy here the image takes for out of use.
     aside: Mutex<BTreeSet<TopicPartition>>,
     /// Partitions that joined the set with damage.
     joined_damaged: AtomicU64,
 }
 
-#[derive(Clone)]
-struct Entry {
-    partition: Arc<Partition>,
-    dir: usize,
-}
-
 impl PartitionManager {
     pub(crate) fn new(settings: Arc<Settings>, directories: Directories, replicas: Replicas) -> PartitionManager {
+        let lanes = directories.len();
+        let at_once = settings.text("num.replica.alter.log.dirs.threads").and_then(|text| text.trim().parse().ok());
+        let doomed = directories.take_superseded().into_iter().map(|folder| (now_ms(), folder)).collect();
         let (failures, myself) = (Arc::<Failures>::default(), Arc::<OnceLock<Weak<PartitionManager>>>::default());
         let flushers = (0..directories.len()).map(|dir| {
             let named = Arc::clone(&failures);
@@ -130,8 +130,9 @@ impl PartitionManager {
             seen: Mutex::default(),
             opening: Mutex::default(),
             checkpointing: Mutex::default(),
-            doomed: Mutex::default(),
+            doomed: Mutex::new(doomed),
             strangers: Strangers::default(),
+            moves: Moves::new(lanes, at_once.unwrap_or(lanes)),
             aside: Mutex::default(),
             joined_damaged: AtomicU64::new(0),
         }
@@ -170,7 +171,7 @@ impl PartitionManager {
 
     /// The partition of this name, if it is open here.
     pub(crate) fn get(&self, at: &TopicPartition) -> Option<Arc<Partition>> {
-        self.open.read().get(at).map(|entry| Arc::clone(&entry.partition))
+        self.open.read().get(at).map(Arc::clone)
     }
 
     /// Like [`PartitionManager::get`] for a name and number, without a [`TopicPartition`] at hand.
@@ -185,13 +186,13 @@ impl PartitionManager {
 
     /// Does something with each open partition. Nobody may open or close one meanwhile, so it should be quick.
     pub(crate) fn for_each(&self, mut work: impl FnMut(&Partition)) {
-        self.open.read().values().for_each(|entry| work(&entry.partition));
+        self.open.read().values().for_each(|partition| work(partition));
     }
 
     /// All open partitions with the index of their directory, by name.
     pub(crate) fn all(&self) -> BTreeMap<TopicPartition, (Arc<Partition>, usize)> {
         let open = self.open.read();
-        open.iter().map(|(at, entry)| (at.clone(), (Arc::clone(&entry.partition), entry.dir))).collect()
+        open.iter().map(|(at, partition)| (at.clone(), (Arc::clone(partition), partition.dir()))).collect()
     }
 
     /// Makes roles, logs and configuration agree with the image.
@@ -278,7 +279,7 @@ impl PartitionManager {
             let config = TopicConfig::of(&self.settings, image, &topic.name);
             for (index, _) in self.partitions_here(topic) {
                 let Some(open) = self.find(&topic.name, index) else { continue };
-                open.log().set_config(config.log.clone());
+                open.set_log_config(config.log.clone());
                 open.set_leader_settings(config.leader, Instant::now());
             }
         }
@@ -289,15 +290,16 @@ impl PartitionManager {
         let gone: Vec<TopicPartition> = {
             let open = self.open.read();
             let is_gone =
-                |(at, entry): &(&TopicPartition, &Entry)| !self.belongs(image, at, entry.partition.topic_id());
+                |(at, partition): &(&TopicPartition, &Arc<Partition>)| !self.belongs(image, at, partition.topic_id());
             open.iter().filter(is_gone).map(|(at, _)| at.clone()).collect()
         };
         for at in gone {
-            let Some(entry) = self.open.write().remove(&at) else { continue };
+            let Some(partition) = self.open.write().remove(&at) else { continue };
             // Who holds the partition still, a waiting fetch for one, hears that nobody leads it any more.
-            entry.partition.retire();
-            self.replicas.followers.stop(&entry.partition);
-            self.delete_log(&entry.partition);
+            partition.retire();
+            self.replicas.followers.stop(&partition);
+            self.delete_log(&partition);
+            self.moves.look_again(); // one that is under way ends, too
         }
     }
 
@@ -354,6 +356,7 @@ impl PartitionManager {
             }
             tracing::info!(partition = %at, "deleted the folder of a topic that is gone");
         }
+        self.remove_stray_futures(image);
     }
 
     /// Removes folders of deleted partitions whose time has come.
@@ -379,23 +382,18 @@ impl PartitionManager {
     /// Writes one kind of checkpoint of one directory. For one that has failed there is nothing to write.
     pub(super) fn write_checkpoint(&self, kind: Checkpoint, dir: usize) {
         let _alone = self.checkpointing.lock();
-        let mut offsets: HashMap<TopicPartition, Offset> = HashMap::new();
-        for (at, entry) in self.open.read().iter().filter(|(_, entry)| entry.dir == dir) {
-            let log = entry.partition.log();
-            let offset = match kind {
-                Checkpoint::RecoveryPoint => log.recovery_point(),
-                Checkpoint::Replication => log.high_watermark(),
-                Checkpoint::LogStart => log.log_start_offset(),
-                Checkpoint::Cleaner => match log.cleaned_to() {
-                    Some(offset) => offset,
-                    None => continue,
-                },
-                Checkpoint::Aborted => match i64::try_from(log.aborted_count()) {
-                    Ok(0) | Err(_) => continue, // nothing that could be lost
-                    Ok(count) => Offset(count),
-                },
-            };
-            offsets.insert(at.clone(), offset);
+        self.write_checkpoint_with(kind, dir, None);
+    }
+
+    /// The same, with a log that is about to come into the directory. The caller holds `checkpointing`.
+    fn write_checkpoint_with(&self, kind: Checkpoint, dir: usize, coming: Option<(TopicPartition, Offset)>) {
+        let mut offsets: HashMap<TopicPartition, Offset> = coming.into_iter().collect();
+        for (at, partition) in self.open.read().iter() {
+            let seat = partition.seat();
+            let offset = if seat.dir == dir { checkpoint_of(&seat.log, kind) } else { None };
+            if let Some(offset) = offset {
+                offsets.insert(at.clone(), offset);
+            }
         }
         match self.directories.write_checkpoint(dir, kind, &offsets) {
             Ok(()) => {}
@@ -407,6 +405,7 @@ impl PartitionManager {
     /// Closes all logs and marks the directories whose logs closed well. Blocks; the last thing before the end.
     pub(crate) fn close(&self) {
         self.flushers.iter().for_each(|flusher| flusher.stop());
+        self.close_futures();
         let all = self.all();
         let queue = Mutex::new(all.values().cloned().collect::<Vec<_>>());
         let failed: Mutex<Vec<usize>> = Mutex::default();
@@ -438,5 +437,16 @@ impl PartitionManager {
                 tracing::error!(error = %error.chain(), "cannot mark the shutdown as clean");
             }
         }
+    }
+}
+
+/// What a checkpoint says of a log, if it says something.
+fn checkpoint_of(log: &PartitionLog, kind: Checkpoint) -> Option<Offset> {
+    match kind {
+        Checkpoint::RecoveryPoint => Some(log.recovery_point()),
+        Checkpoint::Replication => Some(log.high_watermark()),
+        Checkpoint::LogStart => Some(log.log_start_offset()),
+        Checkpoint::Cleaner => log.cleaned_to(),
+        Checkpoint::Aborted => i64::try_from(log.aborted_count()).ok().filter(|count| *count > 0).map(Offset),
     }
 }

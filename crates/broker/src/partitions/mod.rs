@@ -21,6 +21,7 @@ mod failures; // directories and logs that fail
 mod fetch_sessions; // what consumers fetch incrementally
 mod follower_bells; // one bell per follower
 mod manager; // the set of partitions, kept in line with the image
+mod moves; // replicas on their way to another directory
 mod partition; // one partition: roles, append, read
 mod producer_ids; // ids for idempotent producers
 pub(crate) mod repair; // damaged records, from another replica
@@ -31,7 +32,7 @@ mod waiters; // who waits for records
 
 pub(crate) use cleaner::{Cleaner, CleanerMetrics};
 pub(crate) use cold_reads::{ColdReads, Spot};
-pub(crate) use directories::{Directories, Identity as DirectoryIdentity};
+pub(crate) use directories::{Directories, Identity as DirectoryIdentity, absolute};
 pub(crate) use error::{append_code, log_code, read_code};
 pub(crate) use failures::watch as watch_failures;
 pub(crate) use fetch_sessions::{Ask, FetchSessions, Key, Plan, Position, Told, TopicKey};

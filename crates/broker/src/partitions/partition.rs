@@ -24,6 +24,7 @@
 mod flushing; // what is on the disk, and when that fails
 mod following; // what a follower does with answers
 mod leading; // appends, followers, in-sync replicas
+mod seat; // the log, and the directory that it is in
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +34,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
-use twinstream_log::{FlushMark, Flusher, PartitionLog, ReadError, ReadResult};
+use twinstream_log::{LogConfig, PartitionLog, ReadError, ReadResult};
 use twinstream_metadata::{Image, PartitionImage};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
 use twinstream_replication::leader::{Assignment, LeaderSettings, Standing};
@@ -42,6 +43,7 @@ use self::following::Following;
 pub(crate) use self::following::{Followed, Question};
 use self::leading::Leading;
 pub(crate) use self::leading::{AppendRefused, Commitment, Intake, Led, ReplicaRefused, ReplicaView};
+pub(super) use self::seat::{Change, Room, Seat};
 use super::failures::Failures;
 use super::follower_bells::{FollowerBell, FollowerBells};
 use super::replica_sessions::ReplicaPosition;
@@ -49,21 +51,22 @@ use super::waiters::{Event, Waiters};
 use crate::replication::IsrChanges;
 
 /// What a partition needs to know of its broker.
-#[derive(Clone)]
 pub(super) struct Surroundings {
     pub(super) node: NodeId,
     /// Where changes of the ISR are proposed.
     pub(super) isr: Arc<IsrChanges>,
     pub(super) followers: Arc<FollowerBells>,
-    /// Flushes the logs of the directory.
-    pub(super) flusher: Arc<Flusher>,
+    /// The directory that the log is in.
+    pub(super) room: Room,
     /// Where copies are named that cannot be used any more.
     pub(super) failures: Arc<Failures>,
 }
 
 pub(crate) struct Partition {
     node: NodeId,
-    log: PartitionLog,
+    id: TopicPartition,
+    topic_id: TopicId,
+    seat: ArcSwap<Seat>,
     gate: RwLock<Gate>,
     settings: Mutex<LeaderSettings>,
     waiters: Waiters,
@@ -75,17 +78,9 @@ pub(crate) struct Partition {
     retired: AtomicBool,
     /// The log failed on disk, which was reported.
     failed: AtomicBool,
-    flusher: Arc<Flusher>,
     failures: Arc<Failures>,
-    /// Whether it stands in the flusher's lane of those that are waited for, and in that of the others.
-    stands_urgent: AtomicBool,
-    noted: AtomicBool,
-    /// Set while the file system is flushed.
-    flush_mark: Mutex<Option<FlushMark>>,
     /// Rings when a flush has ended, well or not.
     flushed: Notify,
-    /// For the flusher's lanes.
-    myself: Weak<Partition>,
 }
 
 /// Who leads, and what that makes of this broker.
@@ -130,7 +125,9 @@ impl Partition {
         let gate = Gate { leader: None, epoch: LeaderEpoch::NONE, role: Role::Idle };
         Arc::new_cyclic(|myself| Partition {
             node: around.node,
-            log,
+            id: log.partition().clone(),
+            topic_id: log.topic_id(),
+            seat: ArcSwap::new(Seat::new(log, around.room, Weak::clone(myself))),
             gate: RwLock::new(gate),
             settings: Mutex::new(settings),
             waiters: Waiters::default(),
@@ -139,26 +136,23 @@ impl Partition {
             isr: around.isr,
             retired: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            flusher: around.flusher,
             failures: around.failures,
-            stands_urgent: AtomicBool::new(false),
-            noted: AtomicBool::new(false),
-            flush_mark: Mutex::default(),
             flushed: Notify::new(),
-            myself: Weak::clone(myself),
         })
     }
 
     pub(crate) fn id(&self) -> &TopicPartition {
-        self.log.partition()
+        &self.id
     }
 
     pub(crate) fn topic_id(&self) -> TopicId {
-        self.log.topic_id()
+        self.topic_id
     }
 
-    pub(crate) fn log(&self) -> &PartitionLog {
-        &self.log
+    /// Takes over what the topic's configs mean to its log.
+    pub(super) fn set_log_config(&self, config: LogConfig) {
+        let _gate = self.gate.read(); // so that the log is not left meanwhile
+        self.log().set_config(config);
     }
 
     pub(super) fn waiters(&self) -> &Waiters {
@@ -209,18 +203,18 @@ impl Partition {
         let is_usable = wanted.replicas.contains(&self.node);
         match wanted.leader {
             Some(leader) if is_usable && leader == self.node => self.lead(wanted, image, now),
-            Some(leader) if is_usable => Role::Following(Following::new(leader, wanted.leader_epoch, &self.log)),
+            Some(leader) if is_usable => Role::Following(Following::new(leader, wanted.leader_epoch, &self.log())),
             _ => Role::Idle,
         }
     }
 
     fn lead(&self, wanted: &PartitionImage, image: &Image, now: Instant) -> Role {
-        if let Err(error) = self.log.note_leadership(wanted.leader_epoch) {
+        if let Err(error) = self.log().note_leadership(wanted.leader_epoch) {
             self.fail(&error);
             return Role::Offline;
         }
         let settings = *self.settings.lock();
-        Role::Leading(Box::new(Leading::new(self.node, &self.log, wanted, settings, image, now)))
+        Role::Leading(Box::new(Leading::new(self.node, &self.log(), wanted, settings, image, now)))
     }
 
     /// Nobody leads any more as far as this broker is concerned: the partition is deleted or moves away.
@@ -228,8 +222,8 @@ impl Partition {
         let mut gate = self.gate.write();
         gate.leader = None;
         gate.role = Role::Idle;
+        self.retired.store(true, Ordering::Release); // before the gate opens: a log that goes is not moved
         drop(gate);
-        self.retired.store(true, Ordering::Release);
         self.announce(Event::Changed);
     }
 
@@ -288,34 +282,36 @@ impl Partition {
 
     /// Reads what consumers may see. The caller has passed [`Partition::check_reader`].
     pub(crate) fn read(&self, from: Offset, max_bytes: usize, at_least_one: bool) -> Result<ReadResult, ReadError> {
-        self.log.read(from, max_bytes, at_least_one, self.log.high_watermark())
+        let log = self.log();
+        log.read(from, max_bytes, at_least_one, log.high_watermark())
     }
 
     /// Reads what replicas may see, which is all.
     pub(crate) fn read_all(&self, from: Offset, max_bytes: usize, at_least_one: bool) -> Result<ReadResult, ReadError> {
-        self.log.read(from, max_bytes, at_least_one, self.log.log_end_offset())
+        let log = self.log();
+        log.read(from, max_bytes, at_least_one, log.log_end_offset())
     }
 
     /// Whether a follower that stands here would hear something new. May say yes in vain.
     pub(crate) fn has_news_for(&self, position: &ReplicaPosition) -> bool {
-        let log = &self.log;
+        let log = self.log();
         log.log_end_offset() != position.fetch_offset
             || position.knows_less_than(log.high_watermark(), log.log_start_offset())
             || self.check_leader(position.leader_epoch).is_err()
     }
 
     pub(crate) fn high_watermark(&self) -> Offset {
-        self.log.high_watermark()
+        self.log().high_watermark()
     }
 
     /// Up to where a reader of committed records may go: the high watermark, or the first open transaction.
     pub(crate) fn last_stable_offset(&self) -> Offset {
-        self.log.last_stable_offset()
+        self.log().last_stable_offset()
     }
 
     /// Moves the log's high watermark and wakes who waits for it.
     fn commit(&self, high_watermark: Offset) {
-        if self.log.advance_high_watermark(high_watermark) {
+        if self.log().advance_high_watermark(high_watermark) {
             self.announce(Event::Committed(high_watermark));
         }
     }

@@ -13,7 +13,7 @@ use twinstream_replication::follower::Heard;
 use twinstream_replication::leader::{Answer, LeaderSettings, Limits, ReplicaFetch};
 use uuid::Uuid;
 
-use super::partition::Surroundings;
+use super::partition::{Room, Surroundings};
 use super::waiters::Event;
 use super::*;
 
@@ -66,7 +66,7 @@ impl Replica {
             node: SELF,
             isr: Arc::default(),
             followers: Arc::default(),
-            flusher: Arc::new(Flusher::new(Arc::clone(log.disk()), u64::MAX, || ())),
+            room: Room { dir: 0, flusher: Arc::new(Flusher::new(Arc::clone(log.disk()), u64::MAX, || ())) },
             failures: Arc::default(),
         };
         let partition = Partition::new(log, settings, around);
@@ -417,7 +417,7 @@ async fn flush_that_panicked_ends_the_wait_for_it() {
     let written = log.append(&batch(0, &["a"]), Origin::Client, LeaderEpoch(1), now_ms());
     assert_eq!(written.unwrap().base_offset, Offset(0));
     assert!(replica.partition.owes_flush(), "nobody was asked to flush it");
-    twinstream_log::Flush::panicked(&*replica.partition, "flushing it panicked: no reason");
+    twinstream_log::Flush::panicked(&*replica.partition.seat(), "flushing it panicked: no reason");
     replica.partition.until_flushed().await;
     assert!(replica.partition.has_failed());
     let refused = log.append(&batch(0, &["b"]), Origin::Client, LeaderEpoch(1), now_ms()).unwrap_err();

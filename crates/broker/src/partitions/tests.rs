@@ -2,6 +2,7 @@
 
 mod aborted; // transactions whose index lost entries
 mod damaged; // partitions that are opened with damage
+mod moves; // replicas that change their directory
 mod strays; // folders of other topics
 
 use std::path::{Path, PathBuf};

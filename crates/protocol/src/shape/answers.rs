@@ -3,7 +3,8 @@
 
 use kafka_protocol::messages::{
     AddOffsetsToTxnResponse, AddPartitionsToTxnResponse, AddRaftVoterResponse, AlterClientQuotasResponse,
-    AlterConfigsResponse, AlterPartitionReassignmentsResponse, AlterUserScramCredentialsResponse, ApiKey,
+    AlterConfigsResponse, AlterPartitionReassignmentsResponse, AlterReplicaLogDirsResponse,
+    AlterUserScramCredentialsResponse, ApiKey,
     ApiVersionsResponse, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatResponse, CreateAclsResponse,
     CreatePartitionsResponse, CreateTopicsResponse, DeleteAclsResponse, DeleteGroupsResponse, DeleteRecordsResponse,
     DeleteTopicsResponse, DescribeAclsResponse, DescribeClientQuotasResponse, DescribeClusterResponse,
@@ -420,6 +421,16 @@ shapes! {
             text(), // error_message
             fixed(1), // resource_type
             text(), // resource_name
+        ]),
+    ];
+    AlterReplicaLogDirsResponse: AlterReplicaLogDirs, 1, 2, 2, &[
+        fixed(4), // throttle_time_ms
+        array(&[ // results
+            text(), // topic_name
+            array(&[ // partitions
+                fixed(4), // partition_index
+                fixed(2), // error_code
+            ]),
         ]),
     ];
     DescribeLogDirsResponse: DescribeLogDirs, 1, 4, 2, &[

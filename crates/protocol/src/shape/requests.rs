@@ -3,7 +3,8 @@
 
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AddRaftVoterRequest, AlterClientQuotasRequest,
-    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterUserScramCredentialsRequest, ApiKey,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
+    AlterUserScramCredentialsRequest, ApiKey,
     ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreateAclsRequest,
     CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
     DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest,
@@ -313,6 +314,15 @@ shapes! {
         option(&[
             text(), // topic_name
             fixed(4), // partition_index
+        ]),
+    ];
+    AlterReplicaLogDirsRequest: AlterReplicaLogDirs, 1, 2, 2, &[
+        array(&[
+            text(), // path
+            array(&[
+                text(), // name
+                items(4), // partitions
+            ]),
         ]),
     ];
     DescribeLogDirsRequest: DescribeLogDirs, 1, 4, 2, &[

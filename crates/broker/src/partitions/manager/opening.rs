@@ -18,7 +18,7 @@ use twinstream_model::{TopicId, TopicPartition};
 
 use crate::settings::live::LiveSettings;
 
-use super::{Entry, Partition, PartitionManager, PartitionsError, Surroundings, TopicConfig, now_ms};
+use super::{Partition, PartitionManager, PartitionsError, Surroundings, TopicConfig, now_ms};
 
 /// How often a long opening says how far it has come.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -78,7 +78,7 @@ impl PartitionManager {
     fn wanted(&self, image: &Image) -> Vec<Wanted> {
         let mut load: Vec<usize> = vec![0; self.directories.len()];
         let cordoned = LiveSettings::new(&self.settings, image).cordoned_dirs();
-        self.open.read().values().for_each(|entry| load[entry.dir] += 1);
+        self.open.read().values().for_each(|partition| load[partition.dir()] += 1);
         let mut wanted = Vec::new();
         for topic in self.topics_here(image) {
             let mut config = None;
@@ -92,8 +92,9 @@ impl PartitionManager {
                 let usable = (0..load.len()).filter(|dir| self.directories.works(*dir));
                 let emptiest = usable.min_by_key(|dir| (cordoned[*dir], load[*dir]));
                 let may_make = self.directories.may_make(topic.id, index);
-                let Some(dir) = holder.or(emptiest.filter(|_| may_make)).filter(|dir| self.directories.works(*dir))
-                else {
+                let chosen = self.moves.chosen(&at).filter(|dir| self.directories.works(*dir));
+                let fresh = chosen.or(emptiest).filter(|_| may_make);
+                let Some(dir) = holder.or(fresh).filter(|dir| self.directories.works(*dir)) else {
                     continue; // its log is out of reach, or there is no directory left
                 };
                 load[dir] += 1;
@@ -114,7 +115,7 @@ impl PartitionManager {
             node: self.node,
             isr: Arc::clone(&self.replicas.isr),
             followers: Arc::clone(&self.follower_bells),
-            flusher: Arc::clone(&self.flushers[wanted.dir]),
+            room: self.room(wanted.dir),
             failures: Arc::clone(&self.failures),
         };
         let partition = Partition::new(log, wanted.config.leader, around);
@@ -135,7 +136,7 @@ impl PartitionManager {
 
     /// Puts a partition into the set with the role that the newest image gives it; if that has dropped it meanwhile,
     /// its log goes.
-    fn admit(&self, partition: Arc<Partition>, Wanted { at, topic_id, config, dir, .. }: Wanted) {
+    fn admit(&self, partition: Arc<Partition>, Wanted { at, topic_id, config, .. }: Wanted) {
         let seen = self.seen.lock();
         let topic = seen.topic(&at.topic).filter(|topic| topic.id == topic_id);
         let image = topic.and_then(|topic| topic.partition(at.partition));
@@ -144,14 +145,17 @@ impl PartitionManager {
         };
         let newest = TopicConfig::of(&self.settings, &seen, &at.topic);
         if newest != config {
-            partition.log().set_config(newest.log);
+            partition.set_log_config(newest.log);
             partition.set_leader_settings(newest.leader, Instant::now());
         }
-        self.open.write().insert(at, Entry { partition: Arc::clone(&partition), dir });
+        self.moves.settled(&at);
+        self.open.write().insert(at, Arc::clone(&partition));
         if partition.log().is_damaged() {
             self.joined_damaged.fetch_add(1, Ordering::AcqRel);
         }
         self.change_role(&partition, image, &seen, Instant::now());
+        drop(seen);
+        self.resume_move(&partition);
     }
 }
 

@@ -1,57 +1,39 @@
 //! A partition and the disk: what is flushed, who waits for it, and the end when the disk fails.
 
-use std::sync::Weak;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use twinstream_log::{Flush, LogError};
+use twinstream_log::LogError;
 use twinstream_model::Offset;
 
-use super::super::now_ms;
 use super::super::waiters::Event;
 use super::{Partition, Role};
-
-/// Between two attempts to flush a log for which there was no descriptor.
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 impl Partition {
     /// Of the own log only what lies below counts; `None` where all of it does.
     pub(super) fn flushed_end(&self) -> Option<Offset> {
-        self.log.acknowledges_flushed().then(|| self.log.recovery_point())
+        let log = self.log();
+        log.acknowledges_flushed().then(|| log.recovery_point())
     }
 
     /// Something was appended, here or by a leader: sees to it that it comes to the disk, now or by and by.
     pub(super) fn note_appended(&self) {
-        if self.log.acknowledges_flushed() {
-            self.request_flush();
-            return;
-        }
-        if !self.noted.swap(true, Ordering::AcqRel) {
-            self.flusher.note(self.weak());
-        }
-        self.flusher.follow();
+        self.seat.load().note_appended();
     }
 
     /// Has the log flushed as soon as possible, together with others that wait.
     pub(crate) fn request_flush(&self) {
-        let needs_it = !self.log.is_flushed() && !self.stands_urgent.swap(true, Ordering::AcqRel);
-        if needs_it {
-            self.flusher.urgent(self.weak());
-        }
-    }
-
-    fn weak(&self) -> Weak<dyn Flush> {
-        Weak::clone(&self.myself) as Weak<dyn Flush>
+        self.seat.load().request_flush();
     }
 
     /// Whether the leader may not be told yet how far this log goes, because the end of it is not on the disk.
     pub(crate) fn owes_flush(&self) -> bool {
-        self.log.acknowledges_flushed() && !self.log.is_flushed() && !self.failed.load(Ordering::Acquire)
+        self.log().acknowledges_flushed() && !self.log().is_flushed() && !self.failed.load(Ordering::Acquire)
     }
 
     /// Whether the leader may not be told how far this log goes, be it that its disk has failed.
     pub(crate) fn hides_its_end(&self) -> bool {
-        self.log.acknowledges_flushed() && !self.log.is_flushed()
+        self.log().acknowledges_flushed() && !self.log().is_flushed()
     }
 
     /// Waits until it does not owe one. A disk that fails ends the wait, one that hangs does not.
@@ -69,7 +51,7 @@ impl Partition {
     }
 
     /// More is on the disk than before: commits it if this broker leads.
-    fn note_flushed(&self) {
+    pub(super) fn note_flushed(&self) {
         let gate = self.gate.read();
         if let Role::Leading(leading) = &gate.role {
             let committed = self.catch_up(&mut leading.state.lock(), Instant::now());
@@ -108,45 +90,5 @@ impl Partition {
 
     pub(in crate::partitions) fn is_offline(&self) -> bool {
         matches!(self.gate.read().role, Role::Offline)
-    }
-}
-
-impl Flush for Partition {
-    fn flush(&self) {
-        // Before the flush: what is appended meanwhile has to ask again.
-        self.stands_urgent.store(false, Ordering::Release);
-        match self.log.flush(now_ms()) {
-            Ok(_) => self.note_flushed(),
-            Err(error) => {
-                if error.is_passing() && self.log.disk().failure().is_none() {
-                    tracing::warn!(partition = %self.id(), error = %error.chain(), "log is not flushed for now, trying on");
-                    std::thread::sleep(RETRY_PAUSE); // others that wait would fare no better
-                    return self.request_flush();
-                }
-                self.fail(&error);
-                self.flushed.notify_waiters();
-            }
-        }
-    }
-
-    fn begin(&self) {
-        self.noted.store(false, Ordering::Release);
-        let begun = self.log.begin_flush(now_ms());
-        *self.flush_mark.lock() = begun.unwrap_or_else(|error| {
-            tracing::debug!(partition = %self.id(), error = %error.chain(), "log has no part in the flush of its file system");
-            None
-        });
-    }
-
-    fn end(&self) {
-        if let Some(mark) = self.flush_mark.lock().take() {
-            self.log.end_flush(mark);
-            self.note_flushed();
-        }
-    }
-
-    fn panicked(&self, cause: &str) {
-        self.fail(&self.log.abandon(cause));
-        self.flushed.notify_waiters();
     }
 }

@@ -68,7 +68,7 @@ impl Partition {
     pub(crate) fn question(&self, epoch: LeaderEpoch) -> Option<Question> {
         let gate = self.gate.read();
         let state = gate.following_in(epoch)?.state.lock();
-        Some(Question { ask: state.ask(), high_watermark: self.log.high_watermark(), in_sync: state.is_in_sync() })
+        Some(Question { ask: state.ask(), high_watermark: self.log().high_watermark(), in_sync: state.is_in_sync() })
     }
 
     /// Takes in the leader's answer to `ask`, records included.
@@ -76,7 +76,7 @@ impl Partition {
         let gate = self.gate.read();
         let Some(following) = gate.following_in(ask.leader_epoch) else { return Followed::Dropped };
         let mut state = following.state.lock();
-        let step = state.heard(ask, heard, |epoch| self.log.end_offset_for_epoch(epoch));
+        let step = state.heard(ask, heard, |epoch| self.log().end_offset_for_epoch(epoch));
         match step {
             Step::Append => match self.append_heard(&mut state, heard, records, now) {
                 Ok(()) => Followed::Goes,
@@ -105,13 +105,13 @@ impl Partition {
         now: i64,
     ) -> Result<(), AppendError> {
         if !records.is_empty() {
-            self.log.append_as_follower(records, state.leader_epoch(), now)?;
+            self.log().append_as_follower(records, state.leader_epoch(), now)?;
             self.note_appended();
         }
-        let announce = state.appended(self.log.log_end_offset(), self.log.last_epoch(), heard);
+        let announce = state.appended(self.log().log_end_offset(), self.log().last_epoch(), heard);
         self.commit(announce.high_watermark);
-        if announce.log_start > self.log.log_start_offset() {
-            self.log.follow_log_start(announce.log_start, now)?;
+        if announce.log_start > self.log().log_start_offset() {
+            self.log().follow_log_start(announce.log_start, now)?;
         }
         Ok(())
     }
@@ -143,15 +143,15 @@ impl Partition {
         let repaired = match step {
             Step::Truncate { to, committed } => {
                 self.report_cut(ask, to, committed);
-                self.log.truncate_to(to)
+                self.log().truncate_to(to)
             }
             Step::RestartAt { start, committed } => {
                 self.report_cut(ask, start, committed);
-                self.log.restart_at(start)
+                self.log().restart_at(start)
             }
             _ => return Followed::Goes,
         };
-        state.cut(own_log(&self.log));
+        state.cut(own_log(&self.log()));
         drop(state);
         drop(gate);
         self.announce(Event::Changed);
@@ -175,7 +175,7 @@ impl Partition {
         }
         gate.role = Role::Idle;
         let gate = RwLockWriteGuard::downgrade(gate);
-        let cut = self.log.truncate_to(hole.max(self.log.log_start_offset()));
+        let cut = self.log().truncate_to(hole.max(self.log().log_start_offset()));
         drop(gate);
         self.announce(Event::Changed);
         cut.map_err(|error| self.fail(&error)).ok()

@@ -134,7 +134,7 @@ impl Partition {
         if need_isr {
             leading.state.lock().check_min_isr()?;
         }
-        let appended = match self.log.append(records, origin, gate.epoch, now) {
+        let appended = match self.log().append(records, origin, gate.epoch, now) {
             Err(AppendError::OutOfOrderSequence { .. }) if leading.is_settling(gate.epoch) => {
                 return Err(AppendRefused::NotLeader(ErrorCode::NotLeaderOrFollower));
             }
@@ -148,7 +148,7 @@ impl Partition {
         let committed = {
             let mut state = leading.state.lock();
             state.set_flushed(self.flushed_end());
-            state.appended(self.log.log_end_offset(), Instant::now())
+            state.appended(self.log().log_end_offset(), Instant::now())
         };
         self.ring_followers();
         committed.into_iter().for_each(|high_watermark| self.commit(high_watermark));
@@ -166,14 +166,14 @@ impl Partition {
     ) -> Result<Option<VerificationGuard>, AppendRefused> {
         let gate = self.gate.read();
         gate.leading().map_err(AppendRefused::NotLeader)?;
-        Ok(self.log.begin_verification(applicant, now)?)
+        Ok(self.log().begin_verification(applicant, now)?)
     }
 
     /// How far the records below `end` are, that were appended in `epoch`.
     pub(crate) fn commitment(&self, epoch: LeaderEpoch, end: Offset) -> Commitment {
         let gate = self.gate.read();
         let Some(leading) = gate.leading_in(epoch) else { return Commitment::Lost };
-        if self.log.high_watermark() < end {
+        if self.log().high_watermark() < end {
             return Commitment::Waiting;
         }
         match leading.state.lock().check_min_isr() {
@@ -185,7 +185,7 @@ impl Partition {
     /// The high watermark, as long as this broker leads in this epoch.
     pub(crate) fn committed_in(&self, epoch: LeaderEpoch) -> Option<Offset> {
         let gate = self.gate.read();
-        gate.leading_in(epoch).map(|_| self.log.high_watermark())
+        gate.leading_in(epoch).map(|_| self.log().high_watermark())
     }
 
     /// The latest offset, once it is known that nothing newer was committed: a new leader's high watermark may be
@@ -193,7 +193,7 @@ impl Partition {
     pub(crate) fn latest_offset(&self) -> Result<Offset, ErrorCode> {
         let gate = self.gate.read();
         let epoch_start = gate.leading()?.state.lock().epoch_start();
-        match self.log.high_watermark() {
+        match self.log().high_watermark() {
             high_watermark if high_watermark >= epoch_start => Ok(high_watermark),
             _ => Err(ErrorCode::OffsetNotAvailable),
         }
@@ -208,7 +208,7 @@ impl Partition {
         let committed = self.catch_up(&mut state, now);
         let before = state.low_watermark();
         let found = match intake {
-            Intake::Asks => state.fetched(fetch, |epoch| self.log.end_offset_for_epoch(epoch), now),
+            Intake::Asks => state.fetched(fetch, |epoch| self.log().end_offset_for_epoch(epoch), now),
             Intake::Waits => state.still_waits(fetch, now),
         };
         let mut effects = found.map_err(ReplicaRefused::from)?;
@@ -225,9 +225,9 @@ impl Partition {
     }
 
     pub(super) fn catch_up(&self, state: &mut LeaderState, now: Instant) -> Option<Offset> {
-        state.set_log_start(self.log.log_start_offset());
+        state.set_log_start(self.log().log_start_offset());
         state.set_flushed(self.flushed_end());
-        state.appended(self.log.log_end_offset(), now)
+        state.appended(self.log().log_end_offset(), now)
     }
 
     /// Looks for followers that fell behind; called a few times within the limits.
@@ -342,13 +342,15 @@ impl Partition {
     pub(crate) fn low_watermark(&self) -> Result<Offset, ErrorCode> {
         let gate = self.gate.read();
         let mut state = gate.leading()?.state.lock();
-        state.set_log_start(self.log.log_start_offset());
+        state.set_log_start(self.log().log_start_offset());
         Ok(state.low_watermark())
     }
 
     /// Deletes records on the leader; followers hear of it with their next fetch.
     pub(crate) fn delete_records(&self, before: Offset, now: i64) -> Result<Offset, ReadError> {
-        let deleted = self.log.delete_records(before, now)?;
+        let gate = self.gate.read(); // so that the log is not left meanwhile
+        let deleted = self.log().delete_records(before, now)?;
+        drop(gate);
         self.announce(Event::Started);
         Ok(deleted)
     }

@@ -32,7 +32,7 @@ fn entries_that_went_while_the_broker_was_stopped_are_there_before_anything_is_s
     manager.reconcile(&cluster.image).unwrap();
     manager.directories().identity().reported.store(true, Ordering::Release);
     let partition = manager.get(&at("t", 0)).unwrap();
-    (0..3).for_each(|sequence| abort_one(partition.log(), sequence));
+    (0..3).for_each(|sequence| abort_one(&partition.log(), sequence));
     let told = partition.log().aborted_transactions(Offset(0), Offset(6)).unwrap();
     assert_eq!(told.len(), 3);
     drop(partition);

@@ -53,6 +53,7 @@ const MUST: &[(&str, Proof)] = &[
     // directories
     ("log.dirs", Test("cli/tests/faults_disk.rs", "directory_that_fails_or_is_missing_costs_only_its_partitions_their_place")),
     ("log.dir", Code("settings/typed.rs", "\"log.dir\"")),
+    ("replica.alter.log.dirs.io.max.bytes.per.second", Test("broker/src/partitions/tests/moves.rs", "moves_keep_to_their_rate_and_the_rate_may_change")),
     ("log.dir.failure.timeout.ms", Code("partitions/failures.rs", "directory_failure_timeout")),
     ("cordoned.log.dirs", Test("broker/tests/cluster_admin.rs", "cordoned_directories_get_no_new_partitions_from_the_moment_on")),
     ("num.recovery.threads.per.data.dir", Code("partitions/manager/opening.rs", "recovery_threads_per_dir")),

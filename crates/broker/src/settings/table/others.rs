@@ -13,7 +13,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .between(0, 100)
         .effect("Share of a broker's preferred partitions that others may lead before leaderships move back."),
     Setting::new("num.replica.alter.log.dirs.threads", Kind::Int, None)
-        .not_yet("Moves between directories at once."),
+        .at_least(1)
+        .effect("Directories into which replicas of other directories are copied at once; as many as there are if it is not set."),
     Setting::new("transaction.max.timeout.ms", Kind::Int, Some("900000"))
         .at_least(1)
         .effect("Longest transaction that a producer may ask for."),

@@ -44,7 +44,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .at_run_time(),
     Setting::new("replica.alter.log.dirs.io.max.bytes.per.second", Kind::Long, Some("9223372036854775807"))
         .at_least(0)
-        .no_such_part("Replicas stay in the directory in which they were made.")
+        .effect("Bytes per second that may be copied for replicas that move from one directory of this broker to another.")
         .at_run_time(),
     Setting::new("replication.quota.window.num", Kind::Int, Some("11"))
         .at_least(1)
