@@ -68,7 +68,7 @@ const KAFKA: &[Kafka] = &[
     api(31, "DeleteAcls", 1, 3, NO_ACLS),
     api(32, "DescribeConfigs", 1, 4, "Texts and the names of loggers are our own."),
     api(33, "AlterConfigs", 0, 2, "Settings that need a restart here are INVALID_REQUEST, see settings.md."),
-    api(34, "AlterReplicaLogDirs", 1, 2, "Not served: a replica stays in the directory in which it was made."),
+    api(34, "AlterReplicaLogDirs", 1, 2, ""),
     api(35, "DescribeLogDirs", 1, 5, NOT_IN_CODEC),
     api(36, "SaslAuthenticate", 0, 2, NO_SASL),
     api(37, "CreatePartitions", 0, 3, "`timeout_ms`, as CreateTopics."),
