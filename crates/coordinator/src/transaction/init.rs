@@ -62,6 +62,11 @@ impl TransactionShard {
             return Err(Refusal::Error(ErrorCode::ProducerFenced));
         }
         if stored.state == TransactionState::Ongoing {
+            // Whoever has begun a transaction has heard of its last epoch: one that names an older epoch was fenced since, and
+            // would abort what the producer after it has begun.
+            if request.producer.is_some_and(|producer| producer != stored.producer) {
+                return Err(Refusal::Error(ErrorCode::ProducerFenced));
+            }
             return self.fence(now, stored, request.fresh).map(Verdict::Fenced);
         }
         next_producer(stored, request).map(|(producer, last_epoch)| {

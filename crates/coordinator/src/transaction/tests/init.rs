@@ -116,8 +116,23 @@ fn transaction_is_not_aborted_for_a_producer_that_is_fenced_itself() {
     let new = context.init("payments");
     context.add("payments", new, &[0]);
     let stranger = Producer { id: ProducerId(5), ..old };
-    assert_eq!(context.try_init("payments", Some(stranger)), Err(ErrorCode::ProducerFenced));
-    assert_eq!(context.state("payments"), TransactionState::Ongoing);
+    for fenced in [stranger, old] {
+        assert_eq!(context.try_init("payments", Some(fenced)), Err(ErrorCode::ProducerFenced));
+        assert_eq!(context.state("payments"), TransactionState::Ongoing);
+    }
+    assert_eq!(context.end(V0, "payments", new, true), Ok(new));
+}
+
+#[test]
+fn late_repetition_of_a_request_that_was_answered_does_not_abort_what_came_after() {
+    for version in [V0, V2] {
+        let mut context = TestContext::of_version(version);
+        let first = context.init("payments");
+        let second = context.try_init("payments", Some(first)).unwrap();
+        assert_eq!(context.add_by(version, "payments", second, &[0]), ErrorCode::None);
+        assert_eq!(context.try_init("payments", Some(first)), Err(ErrorCode::ProducerFenced));
+        assert_eq!(context.state("payments"), TransactionState::Ongoing);
+    }
 }
 
 #[test]
