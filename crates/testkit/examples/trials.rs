@@ -15,6 +15,7 @@ use twinstream_testkit::faults::{late, repeats};
 use twinstream_testkit::ledger::{Side, commits, transactions, verifiable};
 use twinstream_testkit::suites::applications;
 use twinstream_testkit::suites::librdkafka::{self, Protocol};
+use twinstream_testkit::suites::python::{self, Suite};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -71,6 +72,11 @@ async fn main() -> ExitCode {
             };
             librdkafka::run(&options).await
         }
+        ["kafka-python", subjects, ref only @ ..] => python_suites(vec![Suite::KafkaPython], subjects, only).await,
+        ["confluent-kafka", checkout, protocols, subjects, ref only @ ..] => {
+            let protocols = protocols.split(',').map(protocol);
+            python_suites(python::confluent(checkout, protocols), subjects, only).await
+        }
         _ => panic!("start it as `cargo xtask faults` or `cargo xtask judge`"),
     };
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -111,6 +117,12 @@ fn application(name: &str) -> applications::Part {
 fn protocol(name: &str) -> Protocol {
     let found = Protocol::ALL.into_iter().find(|protocol| protocol.name() == name);
     found.unwrap_or_else(|| panic!("no protocol `{name}`; there are {}", Protocol::ALL.map(Protocol::name).join(", ")))
+}
+
+async fn python_suites(suites: Vec<Suite>, subjects: &str, only: &[&str]) -> bool {
+    let (with_ours, with_kafka) = (subjects.contains("ours"), subjects.contains("kafka"));
+    let only = only.iter().map(|name| (*name).to_owned()).collect();
+    python::run(&python::Options { suites, with_ours, with_kafka, only }).await
 }
 
 /// One scenario after the other until the time is over, at least one; the first one that fails ends it.

@@ -45,6 +45,10 @@ pub(crate) enum Judge {
     Verifiable(Timed),
     /// librdkafka's own test suite against our brokers and Apache Kafka's, held against the lists of the repository.
     Librdkafka(Librdkafka),
+    /// kafka-python's integration tests, likewise.
+    KafkaPython(KafkaPython),
+    /// What confluent-kafka's users rely on, likewise; with a checkout of its repository also its own integration tests.
+    ConfluentKafka(ConfluentKafka),
     /// Kafka Streams, MirrorMaker 2 and Kafka Connect, exactly once, while they and the brokers are killed.
     Applications(Applications),
 }
@@ -142,6 +146,36 @@ pub(crate) struct Applications {
     subject: Subject,
 }
 
+#[derive(Args)]
+pub(crate) struct KafkaPython {
+    /// Whose brokers.
+    #[arg(long, value_delimiter = ',', default_value = "ours,kafka")]
+    of: Vec<String>,
+    /// Only these files or tests, as test_admin_integration.py::test_elect_leaders; otherwise all.
+    #[arg(long, value_delimiter = ',')]
+    tests: Vec<String>,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+#[derive(Args)]
+pub(crate) struct ConfluentKafka {
+    /// A checkout of confluent-kafka-python at the version that the lists name; its tests are in no package.
+    #[arg(long, value_name = "FOLDER")]
+    sources: Option<PathBuf>,
+    /// How members of groups talk to the coordinator: classic, consumer.
+    #[arg(long, value_delimiter = ',', default_value = "classic,consumer")]
+    protocols: Vec<String>,
+    /// Whose brokers.
+    #[arg(long, value_delimiter = ',', default_value = "ours,kafka")]
+    of: Vec<String>,
+    /// Only these files or tests, as test_groups.py, or consumer/test_consumer_error.py of a checkout; otherwise all.
+    #[arg(long, value_delimiter = ',')]
+    tests: Vec<String>,
+    #[command(flatten)]
+    subject: Subject,
+}
+
 /// The binary under test; a debug build if nothing is said.
 #[derive(Args)]
 struct Subject {
@@ -174,6 +208,8 @@ impl Judge {
             Self::Coordinators(judge) => judge.run(root),
             Self::Verifiable(judge) => judge.run(root, "verifiable"),
             Self::Librdkafka(librdkafka) => librdkafka.run(root),
+            Self::KafkaPython(suite) => suite.run(root),
+            Self::ConfluentKafka(suite) => suite.run(root),
             Self::Applications(applications) => applications.run(root),
         }
     }
@@ -258,6 +294,27 @@ impl Librdkafka {
 impl Applications {
     fn run(&self, root: &Path) -> Result<bool> {
         let arguments = ["applications".to_owned(), self.parts.join(","), self.kills.to_string(), self.of.join(",")];
+        self.subject.trials(root, &arguments)
+    }
+}
+
+impl KafkaPython {
+    fn run(&self, root: &Path) -> Result<bool> {
+        let mut arguments = vec!["kafka-python".to_owned(), self.of.join(",")];
+        arguments.extend(self.tests.iter().cloned());
+        self.subject.trials(root, &arguments)
+    }
+}
+
+impl ConfluentKafka {
+    fn run(&self, root: &Path) -> Result<bool> {
+        let checkout = match &self.sources {
+            Some(folder) => folder.canonicalize().with_context(|| folder.display().to_string())?.display().to_string(),
+            None => String::new(),
+        };
+        let mut arguments =
+            vec!["confluent-kafka".to_owned(), checkout, self.protocols.join(","), self.of.join(",")];
+        arguments.extend(self.tests.iter().cloned());
         self.subject.trials(root, &arguments)
     }
 }

@@ -100,7 +100,8 @@ impl Kafka {
         std::fs::set_permissions(file, may_run).unwrap_or_else(|error| panic!("chmod {}: {error}", file.display()));
     }
 
-    /// Starts a KRaft cluster of Kafka's own brokers; `{id}` in a value stands for the node id.
+    /// Starts a KRaft cluster of Kafka's own brokers; `{id}` in a value stands for the node id, `{controller}` for the port
+    /// of the node's controller.
     pub async fn cluster(&self, brokers: usize, settings: &[(&str, &str)]) -> KafkaCluster {
         KafkaCluster::start(self, brokers, settings).await
     }
@@ -300,7 +301,8 @@ fn properties(home: &Path, ports: &[u16], controllers: &[u16], index: usize, mor
         home.join("data").display(),
     );
     for (name, value) in more {
-        text.push_str(&format!("{name}={}\n", value.replace("{id}", &(index + 1).to_string())));
+        let value = value.replace("{id}", &(index + 1).to_string()).replace("{controller}", &controller.to_string());
+        text.push_str(&format!("{name}={value}\n"));
     }
     text
 }

@@ -17,6 +17,7 @@ mod kcat;
 mod librdkafka;
 mod open_search;
 mod python;
+mod python_tests;
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -27,6 +28,7 @@ pub use kcat::{Kcat, kcat};
 pub use librdkafka::{LibrdkafkaTest, LibrdkafkaTests, librdkafka_tests};
 pub use open_search::{OpenSearch, OpenSearchNode, open_search};
 pub use python::{Python, python};
+pub use python_tests::{PythonTests, check_confluent_checkout, confluent_kafka_tests, kafka_python_tests};
 
 const VARIABLE: &str = "TWINSTREAM_JUDGES_FILE";
 

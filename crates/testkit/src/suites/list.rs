@@ -1,7 +1,8 @@
 //! What is expected of each test of a suite, as a file that a person edits.
 //!
 //! A line is `name expectation reason`: `pass`, or with a reason `skip` (the test leaves itself out here) or `miss` (it
-//! fails here). Empty lines and lines that begin with `#` say nothing.
+//! fails here). `out` is a test, a file or a folder that the judge does not run at all. Empty lines and lines that begin
+//! with `#` say nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,8 @@ pub(super) enum Expectation {
     Pass,
     Skip(String),
     Miss(String),
+    /// By its name or by that of its file or folder.
+    LeftOut(String),
 }
 
 /// How a test ended, with what it said about it.
@@ -51,7 +54,8 @@ impl List {
                 ("pass", true) => Expectation::Pass,
                 ("skip", false) => Expectation::Skip(reason),
                 ("miss", false) => Expectation::Miss(reason),
-                _ => panic!("`{line}` is none of `name pass`, `name skip reason` and `name miss reason`"),
+                ("out", false) => Expectation::LeftOut(reason),
+                _ => panic!("`{line}` is none of `name pass` and `name skip|miss|out reason`"),
             };
             assert!(rows.insert(name.to_owned(), expectation).is_none(), "{name} stands twice in the list");
         }
@@ -62,9 +66,24 @@ impl List {
         self.rows.get(name)
     }
 
-    /// Names that the suite does not know any more.
+    /// What the list says something of.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.rows.keys().map(String::as_str).collect()
+    }
+
+    /// What the judge does not run, with the reasons.
+    pub(super) fn left_out(&self) -> Vec<(&str, &str)> {
+        let rows = self.rows.iter().filter_map(|(name, row)| match row {
+            Expectation::LeftOut(reason) => Some((name.as_str(), reason.as_str())),
+            Expectation::Pass | Expectation::Skip(_) | Expectation::Miss(_) => None,
+        });
+        rows.collect()
+    }
+
+    /// Names that the suite does not know any more; of what is left out only the suite itself knows that.
     pub(super) fn unknown<'a>(&'a self, known: &[&str]) -> Vec<&'a str> {
-        self.rows.keys().map(String::as_str).filter(|name| !known.contains(name)).collect()
+        let ran = self.rows.iter().filter(|(_, row)| !matches!(row, Expectation::LeftOut(_)));
+        ran.map(|(name, _)| name.as_str()).filter(|name| !known.contains(name)).collect()
     }
 
     /// Judges one test by the list, and by how it ended against Apache Kafka, if it ran there.
@@ -90,6 +109,7 @@ impl fmt::Display for Expectation {
             Self::Pass => f.write_str("pass"),
             Self::Skip(reason) => write!(f, "skip: {reason}"),
             Self::Miss(reason) => write!(f, "miss: {reason}"),
+            Self::LeftOut(reason) => write!(f, "left out: {reason}"),
         }
     }
 }

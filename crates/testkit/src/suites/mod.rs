@@ -8,3 +8,5 @@
 pub mod applications; // Kafka Streams, MirrorMaker 2, Kafka Connect
 pub mod librdkafka; // the suite of the C client
 mod list; // what is expected of each test
+pub mod python; // the suites of two Python clients
+mod report; // what is said at the end

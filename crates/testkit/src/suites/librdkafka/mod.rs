@@ -13,9 +13,10 @@ mod run; // processes and what they print
 
 use std::path::PathBuf;
 
-use run::{Course, Outcomes};
+use run::Course;
 
 use super::list::{List, Outcome, Verdict};
+use super::report::{Outcomes, Report};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::faults::Subject;
 use crate::folder::Folder;
@@ -203,51 +204,10 @@ impl Judge<'_> {
     }
 
     fn report(&self, ours: Option<&Outcomes>, kafka: Option<&Outcomes>) -> bool {
-        let list = self.protocol.list();
-        let mut complaints = Vec::new();
-        let mut better = Vec::new();
-        eprintln!("\nlibrdkafka's tests, {} protocol, that did not pass on both sides:", self.protocol.name());
-        for test in self.tests() {
-            let name = test.name.as_str();
-            let (here, there) = (ours.and_then(|all| all.get(name)), kafka.and_then(|all| all.get(name)));
-            if here.into_iter().chain(there).any(|outcome| *outcome != Outcome::Passed) {
-                self.print_row(name, here, there, &list);
-            }
-            match here.map(|here| list.judge(name, here, there)) {
-                Some(Verdict::Wrong(text)) => complaints.push(format!("{name} {text}")),
-                Some(Verdict::Better) => better.push(name),
-                Some(Verdict::Expected) | None => {}
-            }
-        }
+        let tests: Vec<&str> = self.tests().into_iter().map(|test| test.name.as_str()).collect();
         let known: Vec<&str> = self.suite.tests.iter().map(|test| test.name.as_str()).collect();
-        complaints
-            .extend(list.unknown(&known).into_iter().map(|name| format!("{name} is in the list, not in the suite")));
-        for (who, outcomes) in [("Twinstream", ours), ("Apache Kafka 4.3.1", kafka)] {
-            if let Some(outcomes) = outcomes {
-                eprintln!("{who}, {} protocol: {}", self.protocol.name(), counts(outcomes));
-            }
-        }
-        if !better.is_empty() {
-            eprintln!("better than the list says, take their reasons away: {}", better.join(", "));
-        }
-        for complaint in &complaints {
-            eprintln!("FAILED {complaint}");
-        }
-        complaints.is_empty()
+        let title = format!("librdkafka's tests, {} protocol", self.protocol.name());
+        let list = self.protocol.list();
+        Report { title: &title, list: &list, tests: &tests, known: &known, ours, kafka }.print()
     }
-
-    fn print_row(&self, name: &str, ours: Option<&Outcome>, kafka: Option<&Outcome>, list: &List) {
-        let text = |outcome: Option<&Outcome>| outcome.map_or_else(|| "-".to_owned(), Outcome::to_string);
-        eprintln!("  {name}\n    Twinstream: {}\n    Kafka:      {}", text(ours), text(kafka));
-        if let Some(expectation) = list.of(name) {
-            eprintln!("    list:       {expectation}");
-        }
-    }
-}
-
-fn counts(outcomes: &Outcomes) -> String {
-    let count = |is: fn(&Outcome) -> bool| outcomes.values().filter(|outcome| is(outcome)).count();
-    let passed = count(|outcome| matches!(outcome, Outcome::Passed));
-    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
-    format!("{passed} passed, {failed} failed, {} skipped", outcomes.len() - passed - failed)
 }

@@ -9,14 +9,13 @@ use super::Protocol;
 use crate::peer::LibrdkafkaTests;
 use crate::process::Process;
 use crate::suites::list::Outcome;
+use crate::suites::report::Outcomes;
 
 /// What takes longer hangs; the program limits its tests itself, by seconds to minutes.
 const PROCESS_TIME_MAX: Duration = Duration::from_secs(20 * 60);
 const POLL: Duration = Duration::from_millis(50);
 /// The version that tests expect features of.
 const KAFKA_VERSION: &str = "4.3.1";
-
-pub(super) type Outcomes = BTreeMap<String, Outcome>;
 
 /// A cluster, and how tests run against it.
 pub(super) struct Course<'a> {

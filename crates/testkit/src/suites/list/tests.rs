@@ -52,3 +52,10 @@ fn a_test_that_nobody_listed_is_wrong() {
 fn a_miss_without_a_reason_is_refused() {
     List::parse("0077_compact miss");
 }
+
+#[test]
+fn what_is_left_out_is_named_with_its_reason() {
+    let list = List::parse("share_consumer  out  share groups are not there\n0001_multiobj  pass\n");
+    assert_eq!(list.left_out(), [("share_consumer", "share groups are not there")]);
+    assert!(list.unknown(&["0001_multiobj"]).is_empty());
+}
