@@ -77,6 +77,11 @@ impl Scene {
             ("transaction.state.log.num.partitions", &count),
             ("transaction.state.log.replication.factor", "3"),
             ("transaction.state.log.min.isr", "2"),
+            // A member of the consumer protocol that is killed is missed as soon as one of the other.
+            ("group.consumer.min.session.timeout.ms", "6000"),
+            ("group.consumer.session.timeout.ms", "10000"),
+            ("group.consumer.min.heartbeat.interval.ms", "500"),
+            ("group.consumer.heartbeat.interval.ms", "1000"),
         ];
         let subject = match side {
             Side::Ours => {

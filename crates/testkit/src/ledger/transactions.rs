@@ -227,7 +227,7 @@ impl Copiers {
         let text = "enable.idempotence=true\nretries=2147483647\nbatch.size=200\n";
         std::fs::write(&settings, text).expect("write the settings of a producer");
         let settings = settings.display().to_string();
-        let arguments = ["--topic", IN, "--throughput", FED_PER_SECOND, "--producer.config", &settings];
+        let arguments = ["--topic", IN, "--throughput", FED_PER_SECOND, "--command-config", &settings];
         let feeder = clients.start_tool(scene, "feeder", PRODUCER, &arguments);
         let stop = Arc::new(AtomicBool::new(false));
         let copier = |partition: i32| {

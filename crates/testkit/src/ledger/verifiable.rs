@@ -29,7 +29,7 @@ const CALM: Duration = Duration::from_secs(3);
 /// Every so many kills of brokers a consumer is killed as well.
 const BROKERS_FOR_A_CONSUMER: usize = 3;
 const BEGINS_WITHIN: Duration = Duration::from_secs(120);
-/// A member that was killed is missed after its session, which is 45 s in the consumer protocol.
+/// A member that was killed is missed after its session; then another one reads what it had.
 const READ_WITHIN: Duration = Duration::from_secs(180);
 
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ fn start_producers(scene: &Scene, clients: &Clients, count: usize) -> Vec<Client
     let start = |number: usize| {
         let prefix = number.to_string();
         let what = ["--topic", TOPIC, "--throughput", RATE, "--acks", "-1", "--repeating-keys", "50"];
-        let how = ["--value-prefix", &prefix, "--producer.config", &settings];
+        let how = ["--value-prefix", &prefix, "--command-config", &settings];
         clients.start_tool(scene, &format!("producer-{number}"), PRODUCER, &[&what[..], &how].concat())
     };
     (0..count).map(start).collect()
@@ -113,9 +113,9 @@ impl Team {
     fn join(&mut self, scene: &Scene, clients: &Clients) {
         let name = format!("{}-{}", self.group, self.members.len());
         let what = ["--topic", TOPIC, "--group-id", self.group, "--group-protocol", self.protocol, "--verbose"];
-        // A killed member of the classic protocol is missed after this time; in the other one brokers decide.
-        let how = ["--reset-policy", "earliest", "--session-timeout", "10000"];
-        self.members.push(clients.start_tool(scene, &name, CONSUMER, &[&what[..], &how].concat()));
+        // In the other protocol the brokers decide after what time a killed member is missed.
+        let how: &[&str] = if self.protocol == "classic" { &["--session-timeout", "10000"] } else { &[] };
+        self.members.push(clients.start_tool(scene, &name, CONSUMER, &[&what[..], how].concat()));
     }
 
     /// Kills the oldest member that runs; another one takes its place.
