@@ -11,6 +11,8 @@ use support::transactions::{
 };
 use support::{Client, TestBroker, wait_until};
 
+/// NOT_LEADER_OR_FOLLOWER.
+const NOT_LEADER: i16 = 6;
 const UNVERIFIED: (&str, &str) = ("transaction.partition.verification.enable", "false");
 
 async fn broker_with(dir: &tempfile::TempDir, settings: &[(&str, &str)]) -> (TestBroker, Client) {
@@ -153,8 +155,14 @@ async fn new_leader_knows_the_open_transactions_and_their_aborted_ones() {
         read_committed(&mut client, "t", 0).await.1 == ["first", "kept"]
     })
     .await;
-    let wrong = End { epoch: 1, version: 2, ..End::commit(3, 0) };
-    assert_eq!(end_transaction(&mut client, wrong, "t", 0).await, 0);
+    let mut code = 0;
+    wait_until("the new leader knows that it leads, which readers do not ask of a replica", async || {
+        let wrong = End { epoch: 1, version: 2, ..End::commit(3, 0) };
+        code = end_transaction(&mut client, wrong, "t", 0).await;
+        code != NOT_LEADER
+    })
+    .await;
+    assert_eq!(code, 0);
     assert_eq!(read_committed(&mut client, "t", 0).await.1, ["first", "kept", "open"]);
 }
 
