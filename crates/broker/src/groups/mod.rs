@@ -24,7 +24,7 @@ use twinstream_coordinator::group::{
     Request, Topics,
 };
 use twinstream_metadata::{Image, TopicImage, configs};
-use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, PartitionIndex, TopicName, TopicPartition};
+use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicPartition};
 
 use twinstream_telemetry::Metrics;
 
@@ -143,7 +143,7 @@ impl GroupService {
     }
 
     /// Drops what groups committed for topics that are gone; shards that load do so afterwards.
-    fn forget_topics(&self, topics: Vec<TopicName>) {
+    fn forget_topics(&self, topics: Vec<(TopicName, TopicId)>) {
         if topics.is_empty() {
             return;
         }
@@ -191,9 +191,9 @@ fn internal_topic(settings: &OffsetsSettings) -> InternalTopic {
 }
 
 /// The topics of `before` that `after` does not have; a topic of the same name made since is another topic.
-fn gone(before: &Image, after: &Image) -> Vec<TopicName> {
+fn gone(before: &Image, after: &Image) -> Vec<(TopicName, TopicId)> {
     let gone = before.topics().filter(|topic| after.topic_by_id(topic.id).is_none());
-    gone.map(|topic| topic.name.clone()).collect()
+    gone.map(|topic| (topic.name.clone(), topic.id)).collect()
 }
 
 fn group_config(settings: &Settings) -> GroupConfig {

@@ -6,6 +6,9 @@
 //!
 //! An answer waits until all that it may have seen is committed. With require-stable an offset that an open transaction is
 //! about to replace is UNSTABLE_OFFSET_COMMIT, upon which clients ask again.
+//!
+//! Deviations: an offset that was committed for a topic that was deleted and made again since is none, whatever became of the
+//! request to forget it; Kafka looks at the id only where the client names it (v10).
 
 use std::sync::Arc;
 
@@ -20,7 +23,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use twinstream_coordinator::group::{Answer, Epoch, FetchOffsets, FetchedOffset, Request};
-use twinstream_model::{ErrorCode, PartitionIndex, TopicName};
+use twinstream_model::{ErrorCode, PartitionIndex, TopicId, TopicName};
 
 use super::group_wire::{call, group_id, member_id, mismatched, wire, wire_topic};
 use crate::context::{Broker, Operation, RequestContext, Resource};
@@ -118,9 +121,14 @@ async fn fetch(broker: &Arc<Broker>, ctx: &RequestContext, wanted: Wanted) -> Fo
         Ok(other) => return failed(ctx, wanted, mismatched(&other)),
         Err(error) => return failed(ctx, wanted, error),
     };
+    let image = broker.image.load_full();
     let found = answer.topics.into_iter().filter(|(name, _)| may_describe(name.as_str()));
-    let mut topics: Vec<(WireTopicName, Vec<Found>)> =
-        found.map(|(name, offsets)| (wire_topic(&name), offsets.into_iter().map(Found::from).collect())).collect();
+    let mut topics: Vec<(WireTopicName, Vec<Found>)> = found
+        .map(|(name, offsets)| {
+            let now = image.topic(&name).map_or(TopicId::NONE, |topic| topic.id);
+            (wire_topic(&name), offsets.into_iter().map(|offset| Found::of(offset, now)).collect())
+        })
+        .collect();
     for (name, indexes) in wanted.topics.into_iter().flatten() {
         let error = match may_describe(name.as_str()) {
             false => ErrorCode::TopicAuthorizationFailed,
@@ -146,8 +154,12 @@ impl Found {
     }
 }
 
-impl From<FetchedOffset> for Found {
-    fn from(fetched: FetchedOffset) -> Found {
+impl Found {
+    /// An offset of the topic that had this name before is none of the one that has it now.
+    fn of(fetched: FetchedOffset, topic_now: TopicId) -> Found {
+        if fetched.is_of_another(topic_now) {
+            return Found::nothing(fetched.partition.0, ErrorCode::None);
+        }
         Found {
             partition: fetched.partition.0,
             offset: fetched.offset.0,
@@ -201,4 +213,28 @@ fn topic_answer((name, found): (WireTopicName, Vec<Found>)) -> OffsetFetchRespon
             .with_error_code(found.error.code())
     });
     OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use twinstream_model::{LeaderEpoch, Offset};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn offset_of_a_topic_that_was_made_again_is_none() {
+        let (old, new) = (TopicId(Uuid::from_u128(1)), TopicId(Uuid::from_u128(2)));
+        let fetched = |topic_id| FetchedOffset {
+            partition: PartitionIndex(3),
+            topic_id,
+            offset: Offset(7),
+            leader_epoch: LeaderEpoch(0),
+            metadata: "".into(),
+            error: ErrorCode::None,
+        };
+        let offset_for = |committed, now| Found::of(fetched(committed), now).offset;
+        assert_eq!((offset_for(old, new), offset_for(new, new)), (-1, 7));
+        assert_eq!((offset_for(TopicId::NONE, new), offset_for(old, TopicId::NONE)), (7, 7), "not known, so believed");
+    }
 }

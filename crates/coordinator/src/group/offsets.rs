@@ -8,7 +8,7 @@
 //! who wants stable offsets is told to wait (UNSTABLE_OFFSET_COMMIT); it keeps the offset before it and its group from
 //! expiring; deleting an offset, a topic or a group deletes it too, and the marker then finds nothing.
 
-use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TopicName};
+use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
 
 use super::consumer::ConsumerGroup;
 use super::record::{CommittedOffset, OffsetKey};
@@ -158,10 +158,15 @@ impl GroupShard {
         decision
     }
 
-    pub(super) fn forget_topics(&self, token: Token, topics: &[TopicName]) -> Decision {
+    pub(super) fn forget_topics(&self, token: Token, topics: &[(TopicName, TopicId)]) -> Decision {
         let mut decision = Decision::answer(token, Answer::ForgetTopics(ErrorCode::None));
-        let keys = topics.iter().flat_map(|topic| self.offsets.keys_of_topic(topic));
-        decision.records.extend(keys.map(|key| Record::OffsetCommit { key, value: None }));
+        for (topic, id) in topics {
+            let keys = self.offsets.keys_of_topic(topic).into_iter().filter(|key| {
+                let known = self.offsets.get(&key.group, topic, key.partition).map(|known| known.topic_id);
+                known.is_none_or(|known| !is_of_another(known, *id))
+            });
+            decision.records.extend(keys.map(|key| Record::OffsetCommit { key, value: None }));
+        }
         decision
     }
 
@@ -294,9 +299,15 @@ pub(super) fn committed(offset: OffsetToCommit, now_ms: i64, retention_ms: Optio
     }
 }
 
+/// Who does not say which topic he means, means any.
+fn is_of_another(one: TopicId, other: TopicId) -> bool {
+    !one.is_none() && !other.is_none() && one != other
+}
+
 fn found(partition: PartitionIndex, known: &CommittedOffset) -> FetchedOffset {
     FetchedOffset {
         partition,
+        topic_id: known.topic_id,
         offset: known.offset,
         leader_epoch: known.leader_epoch,
         metadata: known.metadata.clone(),
@@ -305,8 +316,14 @@ fn found(partition: PartitionIndex, known: &CommittedOffset) -> FetchedOffset {
 }
 
 impl FetchedOffset {
+    /// Whether it was committed for another topic of the same name than the one that has it now.
+    pub fn is_of_another(&self, now: TopicId) -> bool {
+        is_of_another(self.topic_id, now)
+    }
+
     fn nothing(partition: PartitionIndex, error: ErrorCode) -> FetchedOffset {
-        FetchedOffset { partition, offset: Offset::NONE, leader_epoch: LeaderEpoch::NONE, metadata: "".into(), error }
+        let (topic_id, offset, leader_epoch) = (TopicId::NONE, Offset::NONE, LeaderEpoch::NONE);
+        FetchedOffset { partition, topic_id, offset, leader_epoch, metadata: "".into(), error }
     }
 }
 

@@ -103,8 +103,9 @@ pub enum Request {
     Describe(GroupId),
     List(ListFilter),
     Delete(GroupId),
-    /// Topics are gone: forget the offsets that any group committed for them.
-    ForgetTopics(Vec<TopicName>),
+    /// Topics are gone: forget the offsets that any group committed for them. By their ids, too, because there may be another
+    /// topic of that name by now, which has offsets of its own.
+    ForgetTopics(Vec<(TopicName, TopicId)>),
 }
 
 /// The shard's reply; each variant belongs to the request of the same name.
@@ -344,6 +345,8 @@ pub struct FetchAnswer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchedOffset {
     pub partition: PartitionIndex,
+    /// Of the topic that it was committed for, NONE where that is not known.
+    pub topic_id: TopicId,
     pub offset: Offset,
     pub leader_epoch: LeaderEpoch,
     pub metadata: Arc<str>,

@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use bytes::Bytes;
-use twinstream_model::{ErrorCode, PartitionIndex, ProducerEpoch, ProducerId, TopicName};
+use twinstream_model::{ErrorCode, PartitionIndex, ProducerEpoch, ProducerId, TopicId, TopicName};
 use uuid::Uuid;
 
 use super::super::*;
@@ -238,7 +238,10 @@ impl Runner {
                 types: words.list("types").into_iter().map(str::to_owned).collect(),
             }),
             "delete" => Request::Delete(group),
-            "forget" => Request::ForgetTopics(words.list("topics").into_iter().map(topic).collect()),
+            "forget" => {
+                let topics = words.list("topics").into_iter();
+                Request::ForgetTopics(topics.map(|name| (topic(name), TopicId::NONE)).collect())
+            }
             _ => panic!("unknown command {verb}"),
         }
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use twinstream_model::{ErrorCode, GroupId, Offset, TopicId};
+use uuid::Uuid;
 
 use super::super::*;
 use super::context::{TestContext, offset_to_commit, protocol};
@@ -122,6 +123,32 @@ fn offset_metadata_over_the_bound_fails_alone() {
     let offsets: Vec<(Offset, usize)> =
         answer.topics[0].1.iter().map(|o| (o.offset, o.metadata.chars().count())).collect();
     assert_eq!(offsets, [(Offset(2), 4_096), (Offset(3), 0)]);
+}
+
+#[test]
+fn offsets_of_a_topic_that_was_made_again_are_not_forgotten_with_the_one_before() {
+    let mut context = TestContext::new(GroupConfig::default());
+    let (old, new) = (TopicId(Uuid::from_u128(1)), TopicId(Uuid::from_u128(2)));
+    let offsets = [(0, old), (1, new), (2, TopicId::NONE)];
+    let offsets = offsets
+        .map(|(partition, topic_id)| OffsetToCommit { topic_id, ..offset_to_commit("orders", partition, 7, "") });
+    context.ask(Request::CommitOffsets(CommitOffsets {
+        group: "g".into(),
+        generation: Generation::NONE,
+        member: MemberId::default(),
+        instance: None,
+        retention_ms: None,
+        knows_group_id_not_found: true,
+        offsets: offsets.into(),
+    }));
+    context.ask(Request::ForgetTopics(vec![(super::context::topic("orders"), old)]));
+    context.restart();
+    let (member, epoch) = (None, Epoch(-1));
+    let fetch = FetchOffsets { group: "g".into(), partitions: None, require_stable: false, member, epoch };
+    let Answer::FetchOffsets(answer) = context.ask(Request::FetchOffsets(fetch)) else { panic!() };
+    let left: Vec<(i32, bool)> =
+        answer.topics[0].1.iter().map(|offset| (offset.partition.0, offset.is_of_another(old))).collect();
+    assert_eq!(left, [(1, true)]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use twinstream_model::{ErrorCode, GroupId, Offset, PartitionIndex, ProducerEpoch, ProducerId};
+use twinstream_model::{ErrorCode, GroupId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
 
 use super::super::transactions::ENDINGS_REMEMBERED;
 use super::super::*;
@@ -113,7 +113,7 @@ fn take(context: &mut TestContext, step: &Step, number: i64) {
             Request::DeleteOffsets(DeleteOffsets { group: group(*g), topics: vec![(topic(TOPICS[*t]), partitions)] })
         }
         Step::DeleteGroup { group: g } => Request::Delete(group(*g)),
-        Step::Forget { topic: t } => Request::ForgetTopics(vec![topic(TOPICS[*t])]),
+        Step::Forget { topic: t } => Request::ForgetTopics(vec![(topic(TOPICS[*t]), TopicId::NONE)]),
         Step::Advance { ms } => return context.advance(*ms),
         Step::FailAppends { fail } => {
             context.append_error = fail.then_some(ErrorCode::NotEnoughReplicas);
