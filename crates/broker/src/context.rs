@@ -15,6 +15,7 @@ use twinstream_model::ErrorCode;
 use crate::auto_create::Complaints;
 use crate::broker_calls::BrokerCalls;
 use crate::controller::ControllerClient;
+use crate::follow::Followed;
 use crate::groups::GroupService;
 use crate::handlers::fetch::WaitRoom;
 use crate::metrics::BrokerMetrics;
@@ -34,6 +35,8 @@ pub(crate) struct Broker {
     pub(crate) controller: ControllerClient,
     /// The partitions whose logs are here.
     pub(crate) partitions: Arc<PartitionManager>,
+    /// How far partitions and coordinators are behind the image.
+    pub(crate) followed: Followed,
     /// How followers here fetch from leaders elsewhere, and what leaders here want of the controller.
     pub(crate) replication: Replication,
     /// What consumers and followers fetch incrementally.

@@ -26,29 +26,27 @@ use crate::reconfigure;
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// What others see of the task.
-#[derive(Clone)]
+#[derive(Debug, Default)]
 pub(crate) struct Followed {
-    reached: watch::Receiver<u64>,
+    reached: watch::Sender<u64>,
 }
 
 impl Followed {
-    /// Returns when logs and groups agree with an image at least this new. An error of the task is reported by
-    /// [`run`]'s own result; this then waits for ever.
-    pub(crate) async fn until(&mut self, index: u64) {
-        if self.reached.wait_for(|reached| *reached >= index).await.is_err() {
+    /// Whether logs and groups agree with an image at least this new.
+    pub(crate) fn has_reached(&self, index: u64) -> bool {
+        *self.reached.borrow() >= index
+    }
+
+    /// Returns when they do. An error of the task is reported by [`run`]'s own result; this then waits for ever.
+    pub(crate) async fn until(&self, index: u64) {
+        if self.reached.subscribe().wait_for(|reached| *reached >= index).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// The task, and the view of it.
-pub(crate) fn start(broker: Arc<Broker>) -> (impl Future<Output = Result<(), BrokerError>>, Followed) {
-    let reached = watch::Sender::new(0);
-    let followed = Followed { reached: reached.subscribe() };
-    (run(broker, reached), followed)
-}
-
-async fn run(broker: Arc<Broker>, reached: watch::Sender<u64>) -> Result<(), BrokerError> {
+/// The task.
+pub(crate) async fn run(broker: Arc<Broker>) -> Result<(), BrokerError> {
     let mut changes = broker.controller.watch_image();
     let mut before = Arc::new(Image::default());
     let mut opening = Opening::default();
@@ -84,7 +82,7 @@ async fn run(broker: Arc<Broker>, reached: watch::Sender<u64>) -> Result<(), Bro
                         Err(error) => return Err(error.into()),
                     }
                     follow_coordinators(&broker, &before);
-                    reached.send_replace(index);
+                    broker.followed.reached.send_replace(index);
                 }
             }
         }

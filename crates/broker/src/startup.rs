@@ -96,6 +96,7 @@ impl Node {
         let broker = Arc::new(Broker {
             controller,
             partitions,
+            followed: Followed::default(),
             replication,
             fetch_sessions: FetchSessions::new(settings.network.fetch_session_slots),
             fetch_room: WaitRoom::default(),
@@ -132,12 +133,11 @@ impl Node {
         broker.replication.start(broker, &self.background);
         let carrying = broker.transactions.start(broker, &self.background);
         self.background.spawn(watch_quorum(Arc::clone(broker)));
-        let (following, followed) = follow::start(Arc::clone(broker));
-        let following = self.background.spawn(following);
+        let following = self.background.spawn(follow::run(Arc::clone(broker)));
         tokio::select! {
             // A sender that is gone wants the broker stopped as well.
             _ = shutdown.wait_for(|stop| *stop) => Ok(()),
-            failed = self.become_ready(followed, &addresses, started) => Err(failed),
+            failed = self.become_ready(&addresses, started) => Err(failed),
             failed = broker.controller.failed() => Err(failed.into()),
             failed = watch_failures(Arc::clone(broker)) => Err(failed),
             failed = self.membership.refused() => Err(failed.into()),
@@ -150,7 +150,7 @@ impl Node {
     }
 
     /// Joins the cluster and lets clients in. Returns only when that fails.
-    async fn become_ready(&self, mut followed: Followed, addresses: &[String], started: Instant) -> BrokerError {
+    async fn become_ready(&self, addresses: &[String], started: Instant) -> BrokerError {
         let broker = &self.broker;
         self.membership.join();
         let limit = broker.settings.node.registration_timeout;
@@ -159,7 +159,7 @@ impl Node {
             Ok(Err(error)) => return error.into(),
             Err(_) => return BrokerError::NotRegistered { limit_ms: limit.as_millis() },
         }
-        followed.until(broker.controller.applied()).await;
+        broker.followed.until(broker.controller.applied()).await;
         warn_of_min_isr(broker);
         let (partitions, image) = (Arc::clone(&broker.partitions), broker.image.load_full());
         // The image has this run's registration, so it is caught up, and folders that it does not know are left over.

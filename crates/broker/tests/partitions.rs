@@ -2,12 +2,16 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{
-    BrokerId, DeleteRecordsRequest, DescribeLogDirsRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetForLeaderEpochRequest, TransactionalId,
+    BrokerId, CreateTopicsRequest, DeleteRecordsRequest, DescribeLogDirsRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, TransactionalId,
 };
 use support::records::{
     create_topic, fetch, fetch_request, idempotent, list_offset, produce, produce_request, records_of, text,
@@ -60,6 +64,39 @@ async fn produce_and_fetch_work_in_every_version() {
         let found = records_of(data);
         assert_eq!((found[0].clone(), found.len()), ((5, "v8".to_owned()), 6), "v{version}");
         assert_eq!((data.high_watermark, data.last_stable_offset), (11, 11));
+    }
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_metadata_tells_of_answers_at_once() {
+    const TOPICS: usize = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut client) = broker_with(&dir, "t", &[]).await;
+    for number in 0..TOPICS {
+        let name = format!("new-{number}");
+        let topic = CreatableTopic::default().with_name(topic_name(&name));
+        let topic = topic.with_num_partitions(2).with_replication_factor(1);
+        let create = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+        client.send(&create, 7).await;
+        // Of the two connections one creates, and the other one looks for the topic all the time.
+        let mut other = broker.client().await;
+        let until = Instant::now() + Duration::from_secs(30);
+        // Without a pause, since the leader takes its role soon.
+        loop {
+            let wanted = MetadataRequestTopic::default().with_name(Some(topic_name(&name)));
+            let asked = MetadataRequest::default().with_topics(Some(vec![wanted]));
+            let told = other.call(asked.with_allow_auto_topic_creation(false), 12).await;
+            if told.topics[0].partitions.iter().any(|partition| partition.leader_id == BrokerId(1)) {
+                break;
+            }
+            assert!(Instant::now() < until, "{name} has no leader: {told:?}");
+        }
+        // A failure without acknowledgements closes the connection.
+        other.send(&produce_request(&name, 0, 0, values(&["x"])), 9).await;
+        assert_eq!(list_offset(&mut other, &name, 1, -1).await.error_code, 0, "{name}");
+        assert_eq!(list_offset(&mut other, &name, 0, -1).await.offset, 1, "{name}");
+        client.answer_body(1).await.unwrap();
     }
     broker.stop().await.unwrap();
 }

@@ -21,9 +21,10 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName as WireTopicName};
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicName};
+use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicName, TopicPartition};
 
 use super::log_wire::{authorize_topic, partition_here};
+use super::newly_led::wait_until_led;
 use crate::context::{Broker, Operation, RequestContext};
 use crate::partitions::{Partition, Served, read_code};
 use turns::TURNS;
@@ -76,6 +77,7 @@ pub(crate) async fn handle(
         DEBUGGING_CONSUMER => Asker::Debugger,
         _ => Asker::Replica,
     };
+    wait_until_led(broker, &image, named(&request)).await;
     let mut repeated = Repeated::of(&request.topics);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
@@ -94,6 +96,14 @@ pub(crate) fn error_response(
         ListOffsetsTopicResponse::default().with_partitions(partitions.collect()).with_name(topic.name)
     });
     ListOffsetsResponse::default().with_topics(topics.collect())
+}
+
+fn named(request: &ListOffsetsRequest) -> impl Iterator<Item = TopicPartition> {
+    let topics = request.topics.iter().filter_map(|topic| Some((TopicName::parse(topic.name.as_str()).ok()?, topic)));
+    topics.flat_map(|(name, topic)| {
+        let indexes = topic.partitions.iter().map(|asked| PartitionIndex(asked.partition_index));
+        indexes.map(move |index| TopicPartition::new(name.clone(), index))
+    })
 }
 
 async fn list_topic(

@@ -51,6 +51,7 @@ mod config_view; // how configs look to a client
 mod group_wire; // what the group APIs share
 mod log_wire; // what the APIs over partitions share
 mod loggers; // log levels as configs
+mod newly_led; // partitions that the metadata has just given to this broker
 mod topic_view; // how a partition looks to a client
 mod transaction_wire; // what the transaction APIs share
 

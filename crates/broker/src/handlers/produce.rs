@@ -45,13 +45,14 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 use twinstream_log::{AppendError, Appended, Origin};
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, LeaderEpoch, PartitionIndex, TopicName};
+use twinstream_model::{ErrorCode, LeaderEpoch, PartitionIndex, TopicName, TopicPartition};
 use twinstream_protocol::batch::{BatchError, BatchHeader};
 use twinstream_protocol::compression::Compression;
 
 use self::commit::Pending;
 use self::transactional::Admissions;
 use super::log_wire::{LeaderHint, authorize_topic, blocking, leader_hint, partition_here, resolve};
+use super::newly_led::wait_until_led;
 use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::partitions::{AppendRefused, Led, Partition, append_code, now_ms};
 use crate::server::response::{Promise, Reply};
@@ -80,6 +81,8 @@ pub(crate) async fn handle(
     }
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let image = broker.image.load_full();
+    // Before admission, which looks at the partitions, too.
+    wait_until_led(broker, &image, named(ctx, &image, &request)).await;
     let mut admissions = match transactional::admit(broker, ctx, &image, &request).await {
         Ok(admissions) => admissions,
         Err(code) => return reply(acks, every_partition(ctx, request, code)),
@@ -101,6 +104,17 @@ pub(crate) async fn handle(
         commit::settle(&broker, &mut pending_of(&mut topics), deadline).await;
         Ok(reply(acks, answer(&broker, &ctx, topics)))
     }))
+}
+
+fn named(ctx: &RequestContext, image: &Image, request: &ProduceRequest) -> impl Iterator<Item = TopicPartition> {
+    let by_id = ctx.api_version >= BY_ID_SINCE;
+    let topics = request.topic_data.iter();
+    let topics =
+        topics.filter_map(move |topic| Some((resolve(image, &topic.name, topic.topic_id, by_id).ok()?, topic)));
+    topics.flat_map(|(name, topic)| {
+        let indexes = topic.partition_data.iter().map(|data| PartitionIndex(data.index));
+        indexes.map(move |index| TopicPartition::new(name.clone(), index))
+    })
 }
 
 fn answer(broker: &Broker, ctx: &RequestContext, topics: Vec<Produced>) -> ProduceResponse {

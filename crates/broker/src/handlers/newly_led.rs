@@ -1,0 +1,34 @@
+//! Waiting for partitions that the metadata has just given to this broker.
+//!
+//! Picture: clients hear of a leader as soon as the metadata is replayed; the leader makes its log and takes its role right
+//! after that. Whoever is faster would hear LEADER_NOT_AVAILABLE or NOT_LEADER_OR_FOLLOWER, as from Kafka, and pause before
+//! it asks again; a producer with acks=0 would lose its records. So a request stands still for that moment.
+//!
+//! Invariants: nobody waits while partitions agree with the metadata, and nobody for longer than [`WAIT_MAX`]: a log that
+//! is long to recover, or that cannot be opened, is answered as ever.
+
+use std::time::Duration;
+
+use twinstream_metadata::Image;
+use twinstream_model::TopicPartition;
+
+use crate::context::Broker;
+
+/// Making a log takes a few milliseconds on a busy machine; clients wait for 30 s and more.
+const WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// Returns when this broker leads those of the partitions that the image has given to it, which is nearly always at once.
+pub(super) async fn wait_until_led(broker: &Broker, image: &Image, mut named: impl Iterator<Item = TopicPartition>) {
+    let newest = broker.controller.applied();
+    if broker.followed.has_reached(newest) || !named.any(|at| is_awaited(broker, image, &at)) {
+        return;
+    }
+    // Who was waited for in vain is told so by the request itself.
+    _ = tokio::time::timeout(WAIT_MAX, broker.followed.until(newest)).await;
+}
+
+fn is_awaited(broker: &Broker, image: &Image, at: &TopicPartition) -> bool {
+    image.partition(&at.topic, at.partition).is_some_and(|wanted| {
+        wanted.leader == Some(broker.settings.node.id) && broker.partitions.led(at, wanted.leader_epoch).is_none()
+    })
+}
