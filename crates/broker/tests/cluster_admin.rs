@@ -30,6 +30,7 @@ use support::{Client, TestBroker, free_port, wait_until};
 const NONE: i16 = 0;
 const ILLEGAL_SASL_STATE: i16 = 34;
 const UNSUPPORTED_VERSION: i16 = 35;
+const INVALID_REPLICATION_FACTOR: i16 = 38;
 const INVALID_CONFIG: i16 = 40;
 const INVALID_REQUEST: i16 = 42;
 const SECURITY_DISABLED: i16 = 54;
@@ -298,8 +299,8 @@ async fn producer_ids_come_from_a_range_of_the_cluster() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cordoned_directories_get_no_new_partitions_from_the_moment_on() {
-    use kafka_protocol::messages::create_topics_request::CreatableTopic;
-    use kafka_protocol::messages::{CreateTopicsRequest, DescribeLogDirsRequest, TopicName};
+    use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
+    use kafka_protocol::messages::{BrokerId, CreateTopicsRequest, DescribeLogDirsRequest, TopicName};
     let dir = tempfile::tempdir().unwrap();
     let dirs: Vec<String> = ["a", "b"].map(|name| dir.path().join(name).display().to_string()).to_vec();
     let broker = TestBroker::start(dir.path(), &[("log.dirs", &dirs.join(","))]).await;
@@ -318,6 +319,24 @@ async fn cordoned_directories_get_no_new_partitions_from_the_moment_on() {
         partitions(&dirs[1]) == 6
     })
     .await;
+    assert_eq!(set(&mut client, BROKER, "1", "cordoned.log.dirs", "/nowhere").await, INVALID_REQUEST);
+    assert_eq!(set(&mut client, BROKER, "", "cordoned.log.dirs", &dirs[0]).await, INVALID_REQUEST);
+    // With all directories cordoned the controller places nothing here, and takes partitions that are placed by name.
+    assert_eq!(set(&mut client, BROKER, "1", "cordoned.log.dirs", "*").await, NONE);
+    let create = |name: &str, factor: i16, nodes: &[i32]| {
+        let assignment = |node: &i32| CreatableReplicaAssignment::default().with_broker_ids(vec![BrokerId(*node)]);
+        let topic = CreatableTopic::default()
+            .with_name(TopicName(text(name)))
+            .with_num_partitions(-1)
+            .with_replication_factor(factor)
+            .with_assignments(nodes.iter().map(assignment).collect());
+        CreateTopicsRequest::default().with_topics(vec![topic]).with_validate_only(nodes.is_empty())
+    };
+    wait_until("the controller knows", async || {
+        client.call(create("u", 1, &[]), 7).await.topics[0].error_code == INVALID_REPLICATION_FACTOR
+    })
+    .await;
+    assert_eq!(client.call(create("v", -1, &[1]), 7).await.topics[0].error_code, NONE);
     broker.stop().await.unwrap();
 }
 

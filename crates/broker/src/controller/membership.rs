@@ -19,6 +19,7 @@ use twinstream_model::ErrorCode;
 use super::ask::{ForwardError, ask};
 use super::messages::Join;
 use super::{ControllerError, Shared};
+use crate::settings::live::LiveSettings;
 
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How long one try to register may take; then the log says what is in the way.
@@ -216,6 +217,12 @@ impl Member {
         }
     }
 
+    /// Whether there is a directory for new partitions.
+    fn takes_replicas(&self) -> bool {
+        let image = self.shared.image.load();
+        LiveSettings::new(&self.shared.settings, &image).cordoned_dirs().contains(&false)
+    }
+
     /// Sends heartbeats until the registration is out of date.
     async fn stay_alive(&self, epoch: i64) {
         let settings = &self.shared.settings.node;
@@ -233,7 +240,8 @@ impl Member {
             // Before it is let in: what it cannot reach must not be elected.
             has_told = has_told || is_registered && self.tell_absent().await;
             let caught_up = is_registered && has_told;
-            let heartbeat = Heartbeat { node_id, epoch, caught_up, wants_shutdown };
+            let takes_replicas = self.takes_replicas();
+            let heartbeat = Heartbeat { node_id, epoch, caught_up, wants_shutdown, takes_replicas };
             let pause = match beat(&self.shared, heartbeat, settings.session_timeout).await {
                 Ok(answer) if answer.may_shut_down && wants_shutdown => {
                     self.shared.stage.send_replace(Stage::Left);

@@ -9,6 +9,7 @@ use twinstream_model::{ErrorCode, NodeId, TopicName};
 use super::config_view::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::context::{Broker, Operation, RequestContext, Resource};
 use crate::controller::{DecideError, DynamicBrokerConfigs};
+use crate::settings::{Settings, live};
 
 /// How the settings of a request are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +79,33 @@ fn check(broker: &Broker, ctx: &RequestContext, wanted: Wanted) -> Result<AlterR
     if !allowed {
         return Err((code, code.text().to_owned()));
     }
-    Ok(AlterResource { resource, settings: wanted.settings? })
+    let settings = wanted.settings?;
+    check_cordons(&broker.settings, &resource, &settings).map_err(|message| (ErrorCode::InvalidRequest, message))?;
+    Ok(AlterResource { resource, settings })
+}
+
+/// `cordoned.log.dirs` is about directories of one broker, which that broker knows (KIP-1066).
+fn check_cordons(own: &Settings, resource: &ConfigResource, settings: &[ConfigSetting]) -> Result<(), String> {
+    let Some(cordons) = settings.iter().find(|setting| setting.name == live::CORDONED) else { return Ok(()) };
+    let Some(value) = &cordons.value else { return Ok(()) };
+    match resource {
+        ConfigResource::BrokerDefault => Err(format!(
+            "Cannot update these configs at default cluster level, broker id must be specified: [{}]",
+            cordons.name
+        )),
+        ConfigResource::Broker(node) if *node == own.node.id => {
+            let strangers = live::strangers(own, value);
+            match strangers.is_empty() {
+                true => Ok(()),
+                false => Err(format!(
+                    "All entries in {} must be present in log.dirs or log.dir. Missing entries : {}",
+                    cordons.name,
+                    strangers.join(",")
+                )),
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 fn resource(wanted: &Wanted) -> Result<ConfigResource, (ErrorCode, String)> {

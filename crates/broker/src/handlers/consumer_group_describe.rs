@@ -15,6 +15,7 @@ use twinstream_coordinator::group::{Answer, ConsumerDescription, DescribedConsum
 use twinstream_metadata::Image;
 use twinstream_model::ErrorCode;
 
+use super::consumer_group_heartbeat::is_served;
 use super::group_wire::{call, group_id, mismatched, wire, wire_topic};
 use crate::context::{Broker, OPERATIONS_NOT_ASKED, Operation, RequestContext, Resource};
 
@@ -26,6 +27,9 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: ConsumerGroupDescribeRequest,
 ) -> ConsumerGroupDescribeResponse {
+    if !is_served(broker) {
+        return error_response(ctx, request, ErrorCode::UnsupportedVersion);
+    }
     let with_operations = request.include_authorized_operations;
     let groups = request.group_ids.into_iter().map(|group| describe(broker, ctx, group, with_operations));
     ConsumerGroupDescribeResponse::default().with_groups(join_all(groups).await)

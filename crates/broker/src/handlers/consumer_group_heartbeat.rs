@@ -2,7 +2,8 @@
 //!
 //! v1 subscriptions by regular expression, and the member chooses its id (KIP-848, KIP-1082).
 //!
-//! A cluster whose `group.version` is 0 answers UNSUPPORTED_VERSION.
+//! A cluster whose `group.version` is 0 answers UNSUPPORTED_VERSION, and so does a broker whose
+//! `group.coordinator.rebalance.protocols` does not name `consumer`.
 //!
 //! Where Kafka resolves expressions beside and lets members wait for a heartbeat, we resolve them at once.
 
@@ -32,7 +33,7 @@ pub(crate) async fn handle(
     if !may_describe_topics(broker, ctx, &request) {
         return failed(ctx, ErrorCode::TopicAuthorizationFailed, None);
     }
-    if broker.image.load().feature_level(GROUP_VERSION) < GROUP_VERSION_WITH_CONSUMERS {
+    if !is_served(broker) {
         return failed(ctx, ErrorCode::UnsupportedVersion, None);
     }
     let group = group_id(&request.group_id);
@@ -42,6 +43,12 @@ pub(crate) async fn handle(
         Ok(other) => failed(ctx, mismatched(&other), None),
         Err(error) => failed(ctx, error, None),
     }
+}
+
+/// Whether this broker and its cluster serve the protocol.
+pub(super) fn is_served(broker: &Broker) -> bool {
+    let level = broker.image.load().feature_level(GROUP_VERSION);
+    broker.settings.groups.serves_consumer_protocol && level >= GROUP_VERSION_WITH_CONSUMERS
 }
 
 fn may_describe_topics(broker: &Broker, ctx: &RequestContext, request: &ConsumerGroupHeartbeatRequest) -> bool {

@@ -14,7 +14,7 @@ use twinstream_model::NodeId;
 use super::connections::{self, ConnectionBounds};
 use super::{Settings, table};
 
-pub(super) const CORDONED: &str = "cordoned.log.dirs";
+pub(crate) const CORDONED: &str = "cordoned.log.dirs";
 /// Instead of a list of directories.
 const ALL_DIRS: &str = "*";
 
@@ -64,8 +64,7 @@ impl<'a> LiveSettings<'a> {
 
     /// What is named there and is no log directory of this broker.
     pub(crate) fn strange_cordons(&self) -> Vec<&str> {
-        let dirs: Vec<String> = self.settings.log.dirs.iter().map(|dir| dir.display().to_string()).collect();
-        strange_cordons(self.cordoned(), &dirs)
+        strangers(self.settings, self.cordoned())
     }
 
     fn cordoned(&self) -> &str {
@@ -91,6 +90,12 @@ impl<'a> LiveSettings<'a> {
 
 fn items(text: &str) -> Vec<&str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
+}
+
+/// What a value of `cordoned.log.dirs` names that is no log directory of this broker.
+pub(crate) fn strangers<'t>(settings: &Settings, value: &'t str) -> Vec<&'t str> {
+    let dirs: Vec<String> = settings.log.dirs.iter().map(|dir| dir.display().to_string()).collect();
+    strange_cordons(value, &dirs)
 }
 
 /// The items of `cordoned.log.dirs` that are none of these directories.

@@ -134,6 +134,8 @@ pub(crate) struct GroupSettings {
     pub(crate) session_timeout_min: Duration,
     pub(crate) session_timeout_max: Duration,
     pub(crate) size_max: usize,
+    /// Whether the protocol of KIP-848 is served.
+    pub(crate) serves_consumer_protocol: bool,
     pub(crate) consumer: ConsumerGroupSettings,
 }
 
@@ -340,7 +342,16 @@ impl LogSettings {
 
 impl GroupSettings {
     fn new(values: &Values) -> Result<Self, SettingsError> {
+        const PROTOCOLS: &str = "group.coordinator.rebalance.protocols";
+        let protocols = values.list(PROTOCOLS);
+        let has = |name: &str| protocols.iter().any(|protocol| protocol == name);
+        if !has("classic") {
+            return Err(SettingsError::Contradiction(format!(
+                "{PROTOCOLS} must name classic, which cannot be disabled"
+            )));
+        }
         Ok(Self {
+            serves_consumer_protocol: has("consumer"),
             initial_rebalance_delay: values.millis("group.initial.rebalance.delay.ms")?,
             session_timeout_min: values.millis("group.min.session.timeout.ms")?,
             session_timeout_max: values.millis("group.max.session.timeout.ms")?,

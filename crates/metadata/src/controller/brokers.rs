@@ -73,6 +73,8 @@ pub struct Heartbeat {
     pub caught_up: bool,
     /// Whether the broker wants to stop: it hands over its leaderships and ends its session.
     pub wants_shutdown: bool,
+    /// Whether new partitions may be placed on it: not if all its directories are cordoned (KIP-1066).
+    pub takes_replicas: bool,
 }
 
 /// What a broker learns from its heartbeat.
@@ -222,6 +224,10 @@ impl Controller {
             Err(error) => return Decision::nothing(Err(error)),
         };
         self.sessions.touch(heartbeat.node_id, broker.incarnation, now);
+        match heartbeat.takes_replicas {
+            true => self.cordoned.remove(&heartbeat.node_id),
+            false => self.cordoned.insert(heartbeat.node_id),
+        };
         if heartbeat.wants_shutdown {
             return self.shut_down(&broker).map(Ok);
         }

@@ -31,6 +31,7 @@ mod scram; // credentials, as they are stored
 mod sessions; // who was heard of and when
 mod topics; // create and delete
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use twinstream_model::{ClusterId, NodeId, TopicPartition};
@@ -155,6 +156,8 @@ pub struct Controller {
     image: Image,
     settings: ControllerSettings,
     sessions: Sessions,
+    /// Brokers that take no new replicas, as their last heartbeats said. A new controller hears it within one heartbeat.
+    cordoned: BTreeSet<NodeId>,
     /// Whether partitions may wait for something that no event will bring: after taking over, after a config change, after a batch
     /// that was full. See [`Controller::expire_sessions`].
     sweep_due: bool,
@@ -167,7 +170,15 @@ impl Controller {
     /// A controller that takes over with everything committed so far. Brokers that serve get a full session time to report.
     pub fn new(image: Image, settings: ControllerSettings, now: Instant) -> Self {
         let sessions = Sessions::take_over(&image, now);
-        Self { image, settings, sessions, sweep_due: true, retry_at: now, draft_bytes_max: DRAFT_BYTES_MAX }
+        Self {
+            image,
+            settings,
+            sessions,
+            cordoned: BTreeSet::new(),
+            sweep_due: true,
+            retry_at: now,
+            draft_bytes_max: DRAFT_BYTES_MAX,
+        }
     }
 
     /// Who led before, and when this node last heard of it: should that node hang, its session has begun then.

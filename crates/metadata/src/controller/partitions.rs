@@ -35,34 +35,35 @@ impl Controller {
                 answers.push(Err(TopicError::Duplicate(topic.topic.clone())));
                 continue;
             }
-            answers.push(add_partitions(&mut draft, &mut budget, topic));
+            answers.push(self.add_partitions(&mut draft, &mut budget, topic));
         }
         mode.decide(draft, answers)
     }
-}
 
-fn add_partitions(draft: &mut Draft, budget: &mut usize, wanted: &NewPartitions) -> Result<(), TopicError> {
-    let name = TopicName::parse(&wanted.topic).ok();
-    let unknown = || TopicError::UnknownName(wanted.topic.clone());
-    let topic = name.and_then(|name| draft.image.topic(&name)).cloned().ok_or_else(unknown)?;
-    let have = topic.partitions.len();
-    let more = usize::try_from(wanted.count).ok().and_then(|count| count.checked_sub(have)).filter(|more| *more > 0);
-    let Some(more) = more else {
-        return Err(TopicError::NotMorePartitions { topic: topic.name.clone(), have, wanted: wanted.count });
-    };
-    *budget = budget.checked_sub(more).ok_or(TopicError::TooManyMorePartitions)?;
-    // As many replicas as the topic has when its reassignments are done.
-    let factor = topic.partitions.first().map_or(1, |first| first.target_replicas().len());
-    let replicas = match &wanted.assignments {
-        Some(assigned) => check_assigned(&draft.image, have, more, factor, assigned)?,
-        None => place(&draft.image, more, factor)?,
-    };
-    for (at, nodes) in replicas.into_iter().enumerate() {
-        let index = PartitionIndex((have + at) as i32);
-        let record = initial_partition(&draft.image, topic.id, index, nodes);
-        draft.push(record);
+    fn add_partitions(&self, draft: &mut Draft, budget: &mut usize, wanted: &NewPartitions) -> Result<(), TopicError> {
+        let name = TopicName::parse(&wanted.topic).ok();
+        let unknown = || TopicError::UnknownName(wanted.topic.clone());
+        let topic = name.and_then(|name| draft.image.topic(&name)).cloned().ok_or_else(unknown)?;
+        let have = topic.partitions.len();
+        let more =
+            usize::try_from(wanted.count).ok().and_then(|count| count.checked_sub(have)).filter(|more| *more > 0);
+        let Some(more) = more else {
+            return Err(TopicError::NotMorePartitions { topic: topic.name.clone(), have, wanted: wanted.count });
+        };
+        *budget = budget.checked_sub(more).ok_or(TopicError::TooManyMorePartitions)?;
+        // As many replicas as the topic has when its reassignments are done.
+        let factor = topic.partitions.first().map_or(1, |first| first.target_replicas().len());
+        let replicas = match &wanted.assignments {
+            Some(assigned) => check_assigned(&draft.image, have, more, factor, assigned)?,
+            None => place(&draft.image, &self.cordoned, more, factor)?,
+        };
+        for (at, nodes) in replicas.into_iter().enumerate() {
+            let index = PartitionIndex((have + at) as i32);
+            let record = initial_partition(&draft.image, topic.id, index, nodes);
+            draft.push(record);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn check_assigned(

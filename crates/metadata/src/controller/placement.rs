@@ -7,10 +7,11 @@
 //!
 //! As Kafka's `StripedReplicaPlacer` does, a factor is possible when that many brokers are registered. Those that are not up get a
 //! follower only when there are too few others: while one of three brokers restarts, topics with three replicas can be made.
+//! Brokers whose directories are all cordoned get nothing and are not counted (KIP-1066).
 //! Unlike Kafka's, the ring begins where the cluster's number of partitions points and not at random: many small topics spread as
 //! evenly as a large one, and the same image gives the same answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use twinstream_model::NodeId;
 
@@ -25,17 +26,23 @@ struct Seat {
 }
 
 /// Replicas for `count` new partitions, the leader first.
-pub(super) fn place(image: &Image, count: usize, factor: usize) -> Result<Vec<Vec<NodeId>>, TopicError> {
-    let registered = image.brokers().count();
+pub(super) fn place(
+    image: &Image,
+    cordoned: &BTreeSet<NodeId>,
+    count: usize,
+    factor: usize,
+) -> Result<Vec<Vec<NodeId>>, TopicError> {
+    let usable = || image.brokers().map(|broker| &**broker).filter(|broker| !cordoned.contains(&broker.node_id));
+    let registered = usable().count();
     let mut racks = BTreeMap::new();
-    let up = ring(image.brokers().map(|broker| &**broker).filter(|broker| broker.is_eligible()), &mut racks);
+    let up = ring(usable().filter(|broker| broker.is_eligible()), &mut racks);
     if up.is_empty() {
         return Err(TopicError::NoLiveBroker { fenced: registered });
     }
     if factor > registered {
         return Err(TopicError::TooFewBrokers { wanted: factor, registered });
     }
-    let down = ring(image.brokers().map(|broker| &**broker).filter(|broker| !broker.is_eligible()), &mut racks);
+    let down = ring(usable().filter(|broker| !broker.is_eligible()), &mut racks);
     let start = image.partition_count();
     Ok((start..start + count).map(|turn| replicas(&up, &down, racks.len(), turn, factor)).collect())
 }

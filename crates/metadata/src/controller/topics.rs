@@ -75,12 +75,14 @@ pub enum TopicError {
     #[error("replication factor {0} is not possible, a partition needs at least one replica; -1 asks for the default")]
     ReplicationFactor(i32),
     #[error(
-        "replication factor {wanted} needs {wanted} brokers and {registered} are registered; ask for at most {registered}, or start more brokers"
+        "replication factor {wanted} needs {wanted} brokers and {registered} are registered and have a directory that is not cordoned; ask for at most {registered}, or start more brokers"
     )]
     TooFewBrokers { wanted: usize, registered: usize },
     #[error("default.replication.factor={0} is not possible, a partition needs at least one replica")]
     DefaultReplicationFactor(i16),
-    #[error("no broker is up to take a replica; {fenced} registered brokers are fenced or shut down")]
+    #[error(
+        "no broker is up to take a replica; {fenced} registered brokers are fenced or shut down, all others have all their directories cordoned"
+    )]
     NoLiveBroker { fenced: usize },
     #[error("a manual assignment was given, so partition count and replication factor must both be -1")]
     AssignmentAndCount,
@@ -182,7 +184,7 @@ impl Controller {
         if count > budget {
             return Err(TopicError::TooManyPartitions);
         }
-        place(image, count, self.replication_factor(topic.replication_factor)?)
+        place(image, &self.cordoned, count, self.replication_factor(topic.replication_factor)?)
     }
 
     fn replication_factor(&self, wanted: i16) -> Result<usize, TopicError> {

@@ -108,6 +108,10 @@ pub(crate) fn write_heartbeat(out: &mut Writer, heartbeat: &Heartbeat) {
     out.i64(heartbeat.epoch);
     out.bool(heartbeat.caught_up);
     out.bool(heartbeat.wants_shutdown);
+    // Releases that do not know of it read on as long as there is nothing to say.
+    if !heartbeat.takes_replicas {
+        out.bool(heartbeat.takes_replicas);
+    }
 }
 
 pub(crate) fn read_heartbeat(reader: &mut Reader<'_>) -> Result<Heartbeat, DecodeError> {
@@ -116,6 +120,7 @@ pub(crate) fn read_heartbeat(reader: &mut Reader<'_>) -> Result<Heartbeat, Decod
         epoch: reader.i64()?,
         caught_up: reader.bool()?,
         wants_shutdown: reader.bool()?,
+        takes_replicas: reader.left() == 0 || reader.bool()?,
     };
     reader.end()?;
     Ok(heartbeat)

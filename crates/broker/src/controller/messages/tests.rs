@@ -49,10 +49,13 @@ fn what_one_node_writes_the_other_reads() {
     let joined = Joined { cluster: ClusterId::from("c1"), epoch: 9 };
     assert_eq!(Joined::read(&joined.write()), Ok(joined));
 
-    let heartbeat = Heartbeat { node_id: NodeId(2), epoch: 9, caught_up: true, wants_shutdown: false };
-    let mut out = Writer::default();
-    write_heartbeat(&mut out, &heartbeat);
-    assert_eq!(read_heartbeat(&mut Reader::new("test", &out.bytes)), Ok(heartbeat));
+    for takes_replicas in [true, false] {
+        let heartbeat =
+            Heartbeat { node_id: NodeId(2), epoch: 9, caught_up: true, wants_shutdown: false, takes_replicas };
+        let mut out = Writer::default();
+        write_heartbeat(&mut out, &heartbeat);
+        assert_eq!(read_heartbeat(&mut Reader::new("test", &out.bytes)), Ok(heartbeat));
+    }
 
     let mut out = Writer::default();
     forwarded().write(&mut out);

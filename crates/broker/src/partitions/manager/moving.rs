@@ -41,6 +41,9 @@ impl PartitionManager {
         if !self.directories.works(to) {
             return Err(ErrorCode::KafkaStorageError);
         }
+        if LiveSettings::new(&self.settings, image).cordoned_dirs()[to] {
+            return Err(ErrorCode::InvalidReplicaAssignment);
+        }
         let _in_turn = self.moves.requests.lock();
         let Some(partition) = self.get(at) else {
             self.moves.choose(at, to);

@@ -18,7 +18,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Members of a group at most."),
     Setting::new("group.coordinator.rebalance.protocols", Kind::List, Some("classic,consumer,streams"))
         .one_of(&["consumer", "classic", "share", "streams"])
-        .not_yet("Group protocols that are served; so far classic and consumer, whatever it says."),
+        .effect("Group protocols that are served: classic always, consumer (KIP-848) if it is named. Groups of the others are not served yet, whatever it says."),
     Setting::new("group.coordinator.append.linger.ms", Kind::Int, Some("-1"))
         .at_least(-1)
         .no_such_part("Group records are appended as they come."),

@@ -9,7 +9,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("log.dir", Kind::List, Some("/tmp/kafka-logs"))
         .effect("Directory of partition logs when log.dirs is not set."),
     Setting::new("cordoned.log.dirs", Kind::List, Some(""))
-        .effect("Directories of log.dirs that get no new partitions, or * for all of them. A partition that the controller places here goes into one of them nevertheless when there is no other directory.")
+        .effect("Directories of log.dirs that get no new partitions and no replicas of other directories, or * for all of them: then the controller places no partition here (KIP-1066). One that is assigned to this broker by name goes into one of them nevertheless.")
         .at_run_time(),
     Setting::new("log.dir.failure.timeout.ms", Kind::Long, Some("30000"))
         .at_least(1)

@@ -155,8 +155,14 @@ impl Cluster {
     }
 
     fn beat(&mut self, node: i32, epoch: i64) -> HeartbeatAnswer {
-        self.heartbeat(Heartbeat { node_id: NodeId(node), epoch, caught_up: true, wants_shutdown: false })
-            .expect("a registered broker")
+        self.heartbeat(Heartbeat {
+            node_id: NodeId(node),
+            epoch,
+            caught_up: true,
+            wants_shutdown: false,
+            takes_replicas: true,
+        })
+        .expect("a registered broker")
     }
 
     fn heartbeat(&mut self, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, BrokerError> {

@@ -31,6 +31,30 @@ fn a_replication_factor_that_no_brokers_can_hold_is_refused_with_both_numbers() 
 }
 
 #[test]
+fn a_broker_that_takes_no_replicas_gets_none_until_it_says_otherwise() {
+    let mut cluster = Cluster::of(2);
+    let epoch = cluster.epoch_of(2);
+    let beat = |takes_replicas| Heartbeat {
+        node_id: NodeId(2),
+        epoch,
+        caught_up: true,
+        wants_shutdown: false,
+        takes_replicas,
+    };
+    cluster.heartbeat(beat(false)).expect("a registered broker");
+    cluster.create_one(topic("a", 4)).expect("there is another broker");
+    assert_eq!(cluster.leaders("a"), [Some(1); 4]);
+    let more = NewPartitions { topic: "a".into(), count: 6, assignments: None };
+    let decision = cluster.controller.create_partitions(&[more], Mode::Apply);
+    cluster.commit(decision).remove(0).expect("there is another broker");
+    assert_eq!(cluster.leaders("a"), [Some(1); 6]);
+    let both = NewTopic { replication_factor: 2, ..topic("b", 1) };
+    assert_eq!(code(cluster.create_one(both.clone())), ErrorCode::InvalidReplicationFactor);
+    cluster.heartbeat(beat(true)).expect("a registered broker");
+    cluster.create_one(both).expect("both take replicas");
+}
+
+#[test]
 fn bad_partition_counts_are_refused() {
     let mut cluster = Cluster::of(1);
     for count in [0, -2, i32::MIN] {
