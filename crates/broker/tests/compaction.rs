@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -11,7 +12,7 @@ use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, Of
 use kafka_protocol::messages::*;
 use support::process::BrokerProcess;
 use support::records::{batch, create_topic, fetch, list_offset, produce, text, topic_name};
-use support::{Client, TestBroker, free_port, wait_until};
+use support::{Client, TestBroker, free_port, holds_for, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use twinstream_protocol::batch::batches;
 
@@ -117,6 +118,20 @@ async fn cleaner_obeys_settings_that_change_while_it_runs() {
     assert_eq!(segments(&dir.path().join("1/kv-0")), 20, "without threads nothing is compacted");
     alter(&mut client, BROKER, "", &[("log.cleaner.threads", "2")]).await;
     wait_until("the log is compacted", async || read_all(&mut client, "kv").await.len() <= 3).await;
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cleaner_keeps_to_its_rate() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = [EAGER[0], EAGER[1], ("log.cleaner.io.max.bytes.per.second", "1")];
+    let broker = TestBroker::start(dir.path(), &more).await;
+    let mut client = broker.client().await;
+    create_topic(&mut client, "kv", 1, &[("cleanup.policy", "compact"), ONE_SEGMENT_EACH]).await;
+    fill(&mut client, "kv", 0..20, 2).await;
+    // Without a rate this takes some hundredths of a second.
+    let keeps = holds_for(Duration::from_secs(2), async || read_all(&mut client, "kv").await.len() > 3);
+    assert!(keeps.await);
     broker.stop().await.unwrap();
 }
 

@@ -11,6 +11,7 @@ use kafka_protocol::messages::{
     JoinGroupResponse, MetadataRequest, OffsetCommitRequest,
 };
 use support::records::{create_topic, fetch_request, produce_request, text, topic_name, values};
+use support::replicas::Trio;
 use support::{Client, TestBroker, free_port, wait_until};
 
 const NONE: i16 = 0;
@@ -153,4 +154,53 @@ async fn topics_get_the_replicas_that_the_broker_says() {
     let made = &made.topics[0];
     assert_eq!((made.error_code, made.num_partitions, made.replication_factor), (NONE, 2, 2));
     drop((first, second));
+}
+
+/// Two nodes, of which the first has the vote, and a topic with one partition in each of the second's two directories.
+async fn two_directories(dir: &std::path::Path, settings: &[(&str, &str)]) -> (TestBroker, TestBroker, Vec<String>) {
+    let dirs: Vec<String> = ["a", "b"].map(|name| dir.join(name).display().to_string()).to_vec();
+    let (port, joined) = (free_port(), dirs.join(","));
+    let first = TestBroker::start_node(dir, 1, port, port, settings).await;
+    let more: Vec<(&str, &str)> = settings.iter().copied().chain([("log.dirs", joined.as_str())]).collect();
+    let second = TestBroker::start_node(dir, 2, free_port(), port, &more).await;
+    let mut client = first.client().await;
+    let assignment = |index: i32| {
+        kafka_protocol::messages::create_topics_request::CreatableReplicaAssignment::default()
+            .with_partition_index(index)
+            .with_broker_ids(vec![kafka_protocol::messages::BrokerId(2)])
+    };
+    let topic = kafka_protocol::messages::create_topics_request::CreatableTopic::default()
+        .with_name(topic_name("t"))
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_assignments((0..2).map(assignment).collect());
+    let request = kafka_protocol::messages::CreateTopicsRequest::default().with_topics(vec![topic]);
+    assert_eq!(client.call(request.with_timeout_ms(10_000), 7).await.topics[0].error_code, NONE);
+    for dir in &dirs {
+        let holds = || (0..2).any(|partition| std::path::Path::new(dir).join(format!("t-{partition}")).exists());
+        wait_until("each directory has a partition", async || holds()).await;
+    }
+    (first, second, dirs)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broker_that_cannot_tell_of_a_failed_directory_stops_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    // Kafka's 30 s would be longer than the test waits.
+    let (first, second, dirs) = two_directories(dir.path(), &[("log.dir.failure.timeout.ms", "500")]).await;
+    drop(first);
+    std::fs::rename(&dirs[1], dir.path().join("elsewhere")).unwrap();
+    std::fs::create_dir(&dirs[1]).unwrap();
+    assert!(second.outcome().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_go_home_as_often_as_the_broker_says() {
+    // Kafka's 300 s would be longer than the test waits.
+    let mut trio = Trio::start(&[("leader.imbalance.check.interval.seconds", "1")]).await;
+    trio.create("t", &[&[2, 3]], &[]).await;
+    trio.node(2).kill();
+    wait_until("another broker leads", async || trio.states("t").await[0].leader == 3).await;
+    trio.restart(2).await;
+    wait_until("the preferred leader leads again", async || trio.states("t").await[0].leader == 2).await;
 }

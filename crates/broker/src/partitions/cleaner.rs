@@ -242,3 +242,23 @@ fn report(choice: &Choice, done: &Cleaned, started: Instant) {
         "compacted a log"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_share_the_memory_for_keys() {
+        let settings = CleanerSettings {
+            enabled: true,
+            threads: 2,
+            backoff: std::time::Duration::ZERO,
+            dedupe_bytes: 64 << 20,
+            load_factor: 0.9,
+            io_bytes: 1 << 20,
+            bytes_per_second: f64::MAX,
+        };
+        assert_eq!(limits(&settings).map_bytes, 32 << 20);
+        assert_eq!(limits(&CleanerSettings { dedupe_bytes: 8 << 20, ..settings }).map_bytes, 4 << 20);
+    }
+}

@@ -489,6 +489,17 @@ fn by_dir(manager: &PartitionManager, topic: &str) -> Vec<i32> {
 }
 
 #[test]
+fn each_directory_has_its_threads_for_recovery() {
+    let (_root, dirs) = two_dirs();
+    let mut cluster = Cluster::new();
+    let manager = open(&dirs);
+    assert_eq!(manager.recovery_threads(&cluster.image), 4, "Kafka's default is two for each");
+    let (resource, name) = (ConfigResource::BrokerDefault, "num.recovery.threads.per.data.dir".to_owned());
+    cluster.apply(Record::Config { resource, name, value: Some("5".to_owned()) });
+    assert_eq!(manager.recovery_threads(&cluster.image), 10);
+}
+
+#[test]
 fn partitions_of_a_failed_directory_are_offline_and_those_of_others_go_on() {
     let (_root, dirs) = two_dirs();
     let mut cluster = Cluster::new();

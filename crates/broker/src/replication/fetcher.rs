@@ -298,17 +298,12 @@ impl Fetcher {
     }
 
     fn request(&mut self, next: Option<Instant>) -> FetchRequest {
-        let replication = &self.broker.settings.replication;
-        let wait = plan::wait(next, replication.fetch_wait_max, Instant::now());
         let lists = self.session.lists();
         let replica = ReplicaState::default()
             .with_replica_id(BrokerId(self.broker.settings.node.id.0))
             .with_replica_epoch(self.broker.controller.broker_epoch().unwrap_or(-1));
-        FetchRequest::default()
+        plan::bounded(&self.broker.settings.replication, next, Instant::now())
             .with_replica_state(replica)
-            .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
-            .with_min_bytes(replication.fetch_bytes_min)
-            .with_max_bytes(replication.response_bytes_max)
             .with_session_id(lists.session_id)
             .with_session_epoch(lists.session_epoch)
             .with_topics(lists.topics)

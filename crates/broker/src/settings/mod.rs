@@ -20,6 +20,7 @@ mod transactions; // the transaction coordinator
 mod typed;
 
 pub(crate) use cleaner::CleanerSettings;
+pub(crate) use replication::ReplicationSettings;
 pub(crate) use transactions::TransactionSettings;
 pub(crate) use typed::{BalanceSettings, ConsumerGroupSettings, NetworkSettings, OffsetsSettings, Settings};
 pub(crate) use values::SettingsError;

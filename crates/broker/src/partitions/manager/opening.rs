@@ -42,9 +42,7 @@ impl PartitionManager {
         if wanted.is_empty() {
             return Ok(());
         }
-        let live = LiveSettings::new(&self.settings, &image);
-        let per_dir = live.integer("num.recovery.threads.per.data.dir", self.settings.log.recovery_threads_per_dir);
-        let threads = (per_dir.max(1) * self.directories.len()).min(wanted.len());
+        let threads = self.recovery_threads(&image).min(wanted.len());
         let total = wanted.len();
         let queue = Mutex::new(VecDeque::from(wanted));
         let failures: Mutex<Vec<PartitionsError>> = Mutex::default();
@@ -73,6 +71,13 @@ impl PartitionManager {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// Logs that may be opened at once.
+    pub(in crate::partitions) fn recovery_threads(&self, image: &Image) -> usize {
+        let live = LiveSettings::new(&self.settings, image);
+        let per_dir = live.integer("num.recovery.threads.per.data.dir", self.settings.log.recovery_threads_per_dir);
+        per_dir.max(1) * self.directories.len()
     }
 
     fn wanted(&self, image: &Image) -> Vec<Wanted> {

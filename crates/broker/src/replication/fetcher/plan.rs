@@ -8,12 +8,14 @@
 
 use std::time::{Duration, Instant};
 
+use kafka_protocol::messages::FetchRequest;
 use twinstream_model::TopicPartition;
 
 use super::{FLUSH_PAUSE, Fetcher, Tracked};
 use crate::context::Broker;
 use crate::partitions::{Followed, Question};
 use crate::replication::session::{Key, Wanted};
+use crate::settings::ReplicationSettings;
 
 /// How often it is looked whether what a throttle holds back has joined the ISR: from then on producers wait for it.
 const HELD_INTERVAL: Duration = Duration::from_millis(50);
@@ -62,7 +64,7 @@ impl Fetcher {
         if is_throttled && !tracked.in_sync {
             self.held.insert(key);
         }
-        self.session.want(key, wanted(question, self.broker.settings.replication.fetch_bytes_max));
+        self.session.want(key, wanted(question, fetch_bytes(&self.broker.settings.replication, None)));
     }
 
     /// Leaves out a partition until its log is flushed. One whose disk has failed never is.
@@ -89,8 +91,7 @@ impl Fetcher {
             self.held.iter().for_each(|key| self.session.drop(key));
             return Some(now + throttle.opens_in(now).unwrap_or(Duration::ZERO).min(HELD_INTERVAL));
         }
-        let share = i32::try_from(allowance / self.held.len()).unwrap_or(i32::MAX).max(1);
-        let share = share.min(self.broker.settings.replication.fetch_bytes_max);
+        let share = fetch_bytes(&self.broker.settings.replication, Some(allowance / self.held.len()));
         for key in &self.held {
             let question =
                 self.tracked.get(key).and_then(|tracked: &Tracked| tracked.partition.question(tracked.epoch));
@@ -109,6 +110,12 @@ fn is_in_isr(broker: &Broker, at: &TopicPartition) -> bool {
     state.is_some_and(|state| state.isr.contains(&broker.settings.node.id))
 }
 
+/// Bytes of one partition, which a throttle may bound further.
+fn fetch_bytes(settings: &ReplicationSettings, share: Option<usize>) -> i32 {
+    let share = share.map(|share| i32::try_from(share).unwrap_or(i32::MAX).max(1));
+    share.map_or(settings.fetch_bytes_max, |share| share.min(settings.fetch_bytes_max))
+}
+
 fn wanted(question: Question, bytes_max: i32) -> Wanted {
     Wanted {
         epoch: question.ask.leader_epoch,
@@ -120,7 +127,16 @@ fn wanted(question: Question, bytes_max: i32) -> Wanted {
     }
 }
 
-/// How long the leader may hold the request: not longer than a partition that is left out has to wait.
-pub(super) fn wait(next: Option<Instant>, max: Duration, now: Instant) -> Duration {
-    next.map_or(max, |next| next.saturating_duration_since(now).min(max))
+/// A request within the bounds of the settings. The leader may hold it, but not longer than a partition that is left out has
+/// to wait.
+pub(super) fn bounded(settings: &ReplicationSettings, next: Option<Instant>, now: Instant) -> FetchRequest {
+    let max = settings.fetch_wait_max;
+    let wait = next.map_or(max, |next| next.saturating_duration_since(now).min(max));
+    FetchRequest::default()
+        .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
+        .with_min_bytes(settings.fetch_bytes_min)
+        .with_max_bytes(settings.response_bytes_max)
 }
+
+#[cfg(test)]
+mod tests;

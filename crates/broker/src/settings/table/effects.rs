@@ -1,15 +1,13 @@
 //! The settings of Kafka that must have an effect here, one by one, each with what shows that it has.
 //!
-//! A proof is a test that fails without the effect, by its file and name, or, where none can be had in a reasonable time, the code
-//! that reads the value. Both are looked up, so that a proof which went away is noticed. What has no effect says why.
+//! A proof is a test that fails without the effect, by its file and name. It is looked up, so that a proof which went away is
+//! noticed. What has no effect says why.
 
 use super::{Fate, find};
 
 enum Proof {
     /// A test in a file of the workspace, from `crates/` on.
     Test(&'static str, &'static str),
-    /// A file of this crate's `src`, and what reads the value there.
-    Code(&'static str, &'static str),
     /// A test data file of the workspace, and a line of it.
     Script(&'static str, &'static str),
     /// Why there is none, as the table has it.
@@ -18,7 +16,7 @@ enum Proof {
     Later(&'static str),
 }
 
-use Proof::{Code, Later, NoSuchPart, Script, Test};
+use Proof::{Later, NoSuchPart, Script, Test};
 
 const SECURITY: &str = "listeners do not authenticate or encrypt yet";
 const SHARE: &str = "share groups are not served";
@@ -52,11 +50,11 @@ const MUST: &[(&str, Proof)] = &[
     ("inter.broker.listener.name", Test(LISTENERS, "mistakes_in_listeners_name_what_is_allowed")),
     // directories
     ("log.dirs", Test("cli/tests/faults_disk.rs", "directory_that_fails_or_is_missing_costs_only_its_partitions_their_place")),
-    ("log.dir", Code("settings/typed.rs", "\"log.dir\"")),
+    ("log.dir", Test("broker/src/settings/typed/tests.rs", "log_dir_counts_when_there_are_no_log_dirs")),
     ("replica.alter.log.dirs.io.max.bytes.per.second", Test("broker/src/partitions/tests/moves.rs", "moves_keep_to_their_rate_and_the_rate_may_change")),
-    ("log.dir.failure.timeout.ms", Code("partitions/failures.rs", "directory_failure_timeout")),
+    ("log.dir.failure.timeout.ms", Test("broker/tests/settings.rs", "broker_that_cannot_tell_of_a_failed_directory_stops_in_time")),
     ("cordoned.log.dirs", Test("broker/tests/cluster_admin.rs", "cordoned_directories_get_no_new_partitions_from_the_moment_on")),
-    ("num.recovery.threads.per.data.dir", Code("partitions/manager/opening.rs", "recovery_threads_per_dir")),
+    ("num.recovery.threads.per.data.dir", Test("broker/src/partitions/tests.rs", "each_directory_has_its_threads_for_recovery")),
     // topics
     ("num.partitions", Test(ADMIN, "default_partitions_and_replication_work_as_kafka_topics_sends_them")),
     ("default.replication.factor", Test(SETTINGS, "topics_get_the_replicas_that_the_broker_says")),
@@ -72,31 +70,32 @@ const MUST: &[(&str, Proof)] = &[
     ("group.min.session.timeout.ms", Test(SETTINGS, "groups_and_their_offsets_keep_to_the_bounds_of_the_broker")),
     ("group.max.session.timeout.ms", Test(SETTINGS, "groups_and_their_offsets_keep_to_the_bounds_of_the_broker")),
     ("group.max.size", Test(SETTINGS, "groups_and_their_offsets_keep_to_the_bounds_of_the_broker")),
-    ("group.consumer.session.timeout.ms", Code("settings/typed.rs", "group.consumer.session.timeout.ms")),
-    ("group.consumer.heartbeat.interval.ms", Code("settings/typed.rs", "group.consumer.heartbeat.interval.ms")),
-    ("group.consumer.assignors", Code("settings/typed.rs", "group.consumer.assignors")),
-    ("group.consumer.migration.policy", Code("settings/typed.rs", "group.consumer.migration.policy")),
-    ("group.consumer.assignment.interval.ms", Code("settings/typed.rs", "group.consumer.assignment.interval.ms")),
+    ("group.coordinator.rebalance.protocols", Test("broker/tests/group_settings.rs", "protocol_of_consumer_groups_is_served_if_it_is_named")),
+    ("group.consumer.session.timeout.ms", Test("broker/tests/group_settings.rs", "members_keep_the_interval_and_the_session_of_the_broker_and_use_its_assignors")),
+    ("group.consumer.heartbeat.interval.ms", Test("broker/tests/group_settings.rs", "members_keep_the_interval_and_the_session_of_the_broker_and_use_its_assignors")),
+    ("group.consumer.assignors", Test("broker/tests/group_settings.rs", "members_keep_the_interval_and_the_session_of_the_broker_and_use_its_assignors")),
+    ("group.consumer.migration.policy", Test("broker/tests/group_settings.rs", "groups_change_their_protocol_only_as_the_policy_says")),
+    ("group.consumer.assignment.interval.ms", Test("broker/tests/group_settings.rs", "assignments_are_made_no_more_often_than_the_interval_says")),
     ("group.share.record.lock.duration.ms", Later(SHARE)),
     ("group.share.delivery.count.limit", Later(SHARE)),
     ("group.share.partition.max.record.locks", Later(SHARE)),
     ("group.share.max.size", Later(SHARE)),
     // transactions
-    ("transaction.state.log.num.partitions", Code("settings/transactions.rs", "transaction.state.log.num.partitions")),
-    ("transaction.state.log.replication.factor", Code("settings/transactions.rs", "transaction.state.log.replication.factor")),
-    ("transaction.state.log.min.isr", Code("settings/transactions.rs", "transaction.state.log.min.isr")),
+    ("transaction.state.log.num.partitions", Test("broker/tests/transaction_settings.rs", "topic_of_transactions_is_made_as_the_broker_says_and_forgets_ids_when_it_says")),
+    ("transaction.state.log.replication.factor", Test("broker/tests/transaction_settings.rs", "topic_of_transactions_is_made_as_the_broker_says_and_forgets_ids_when_it_says")),
+    ("transaction.state.log.min.isr", Test("broker/tests/transaction_settings.rs", "topic_of_transactions_is_made_as_the_broker_says_and_forgets_ids_when_it_says")),
     ("transaction.max.timeout.ms", Test(TRANSACTIONS, "transaction_that_takes_too_long_is_aborted")),
-    ("transactional.id.expiration.ms", Code("settings/transactions.rs", "transactional.id.expiration.ms")),
-    ("producer.id.expiration.ms", Code("partitions/configs.rs", "producer.id.expiration.ms")),
-    ("transaction.partition.verification.enable", Code("verification.rs", "transaction.partition.verification.enable")),
+    ("transactional.id.expiration.ms", Test("broker/tests/transaction_settings.rs", "topic_of_transactions_is_made_as_the_broker_says_and_forgets_ids_when_it_says")),
+    ("producer.id.expiration.ms", Test("broker/tests/transaction_settings.rs", "producer_that_is_silent_is_forgotten_when_the_broker_says")),
+    ("transaction.partition.verification.enable", Test("broker/tests/produce_verification.rs", "verification_is_switched_off_and_on_at_run_time")),
     ("transaction.two.phase.commit.enable", Later("KIP-939 is not served, and Kafka has it switched off")),
     // replicas
     ("replica.lag.time.max.ms", Test(REPLICATION, "silent_follower_leaves_the_isr_and_comes_back_with_everything")),
     ("num.replica.fetchers", Test("broker/src/settings/live/tests.rs", "what_was_set_on_the_broker_counts_before_what_was_set_on_all")),
-    ("replica.fetch.max.bytes", Code("settings/replication.rs", "replica.fetch.max.bytes")),
-    ("replica.fetch.wait.max.ms", Code("settings/replication.rs", "replica.fetch.wait.max.ms")),
+    ("replica.fetch.max.bytes", Test("broker/src/replication/fetcher/plan/tests.rs", "follower_asks_for_what_its_settings_say")),
+    ("replica.fetch.wait.max.ms", Test("broker/src/replication/fetcher/plan/tests.rs", "follower_asks_for_what_its_settings_say")),
     ("auto.leader.rebalance.enable", Test("cli/tests/kafka_tools/movement.rs", "leader_election_command_brings_leaders_home")),
-    ("leader.imbalance.check.interval.seconds", Code("controller/actor.rs", "balance.interval")),
+    ("leader.imbalance.check.interval.seconds", Test(SETTINGS, "leaders_go_home_as_often_as_the_broker_says")),
     ("controlled.shutdown.enable", Test("broker/tests/membership.rs", "a_broker_that_stops_hands_over_and_comes_back")),
     ("broker.rack", Test(SETTINGS, "clients_are_told_the_advertised_address_and_the_rack")),
     ("replica.selector.class", Test(REPLICATION, "consumer_is_sent_to_the_follower_in_its_rack_and_reads_there")),
@@ -116,8 +115,8 @@ const MUST: &[(&str, Proof)] = &[
     ("quota.window.size.seconds", Later(QUOTAS)),
     // compaction and retention
     ("log.cleaner.threads", Test("broker/tests/compaction.rs", "cleaner_obeys_settings_that_change_while_it_runs")),
-    ("log.cleaner.dedupe.buffer.size", Code("settings/cleaner.rs", "log.cleaner.dedupe.buffer.size")),
-    ("log.cleaner.io.max.bytes.per.second", Code("settings/cleaner.rs", "log.cleaner.io.max.bytes.per.second")),
+    ("log.cleaner.dedupe.buffer.size", Test("broker/src/partitions/cleaner.rs", "threads_share_the_memory_for_keys")),
+    ("log.cleaner.io.max.bytes.per.second", Test("broker/tests/compaction.rs", "cleaner_keeps_to_its_rate")),
     ("log.retention.check.interval.ms", Test("broker/tests/topic_configs.rs", "retention_ms_removes_what_is_older")),
     // security and tiering
     ("authorizer.class.name", Later(SECURITY)),
@@ -148,10 +147,6 @@ fn every_setting_that_must_have_an_effect_has_one_that_is_shown() {
                     read(&format!("../{file}")).contains(&format!("fn {test}(")),
                     "{name}: {file} has no test {test}"
                 );
-            }
-            Code(file, reads) => {
-                assert!(has_effect, "{name}");
-                assert!(read(&format!("src/{file}")).contains(reads), "{name} is not read in {file}");
             }
             Script(file, line) => {
                 assert!(has_effect, "{name}");
