@@ -11,9 +11,10 @@ STOP is a file; when it is there, a program comes to its end. For each ID a thre
 `write` runs one transaction after the other and aborts every fifth. It prints `told committed KEY COUNT`, `told aborted
 KEY COUNT` or, when it was not told the end, `told unknown KEY COUNT`. All records of a transaction have its key, which is
 `ID:NUMBER`; their values count from 0. `transform` copies partition by partition what is committed, as members of a
-group whose offsets are part of the transactions, up to the ends that there are after the stop. `read` prints `saw
-PARTITION OFFSET KEY VALUE` for every record, `-` for a key that is not there, up to the ends that there are after the
-stop. `commit` commits one offset after the other, as a member of a group (KIND classic or consumer) or as nobody
+group whose offsets are part of the transactions, up to the ends that there are after the stop; it prints `hung ID
+CALL` for a call of the client that did not come back, and goes on as a process that was started again. `read` prints
+`saw PARTITION OFFSET KEY VALUE` for every record, `-` for a key that is not there, up to the ends that there are after
+the stop. `commit` commits one offset after the other, as a member of a group (KIND classic or consumer) or as nobody
 (simple), and prints `acked` or `failed` with `GROUP PARTITION OFFSET METADATA BEGAN ENDED`, times in ms since 1970; when
 a member is given a partition it prints `given GROUP PARTITION OFFSET - BEGAN ENDED` with the offset that the brokers
 have. `abandon` leaves a transaction with a record in each partition behind, as a producer that is killed, with a timeout
@@ -29,6 +30,8 @@ import confluent_kafka as ck
 RECORDS = 10
 ABORTS_EVERY = 5
 PATIENCE_S = 150
+# More than twice the time limit of the calls in question.
+HUNG_AFTER_S = 45
 # Between two transactions of a writer, and between two commits.
 PAUSE_S = 0.03
 COMMIT_PAUSE_S = 0.02
@@ -77,6 +80,36 @@ def retried(operation, patience_s=PATIENCE_S):
         except ck.KafkaException as error:
             if not error.args[0].retriable() or time.monotonic() > deadline:
                 raise
+
+
+class Hung(Exception):
+    """A call that outlasts its own time limit by far, which no answer or silence of a broker can make it do."""
+
+
+# What does not come back must not be destroyed either: that would wait for it.
+HUNG = []
+
+
+def bounded(what, operation):
+    """The result of a call, or Hung."""
+    outcome = []
+
+    def run():
+        try:
+            outcome.append((operation(), None))
+        except ck.KafkaException as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(HUNG_AFTER_S)
+    if not outcome:
+        say("hung", what)
+        raise Hung(what)
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result
 
 
 def repeated(what, operation):
@@ -177,11 +210,16 @@ class Transformer:
     def __init__(self, bootstrap, source, target, stop, group, protocol, transactional_id):
         self.bootstrap, self.source, self.target, self.stop = bootstrap, source, target, stop
         self.id = transactional_id
+        self.group, self.protocol = group, protocol
+        self.producer = open_producer(bootstrap, transactional_id)
+        self.join()
+
+    def join(self):
         self.pending = []
         self.owned = set()
-        self.producer = open_producer(bootstrap, transactional_id)
+        group, protocol, source = self.group, self.protocol, self.source
         settings = {
-            "bootstrap.servers": bootstrap,
+            "bootstrap.servers": self.bootstrap,
             "group.id": group,
             "group.protocol": protocol,
             "isolation.level": "read_committed",
@@ -226,9 +264,18 @@ class Transformer:
                 ends[message.partition()] = message.offset() + 1
             offsets = [ck.TopicPartition(self.source, partition, end) for partition, end in ends.items()]
             member = self.consumer.consumer_group_metadata()
-            retried(lambda: self.producer.send_offsets_to_transaction(offsets, member, 20))
-            retried(lambda: self.producer.commit_transaction(20))
+            producer = self.producer
+            send = lambda: producer.send_offsets_to_transaction(offsets, member, 20)
+            bounded(f"{self.id} send_offsets", lambda: retried(send, 10))
+            bounded(f"{self.id} commit", lambda: retried(lambda: producer.commit_transaction(20), 10))
             return True
+        except Hung:
+            # As a process that is killed and started again: its successor fences it, and joins the group as a new member.
+            HUNG.append(self.producer)
+            self.consumer.close()
+            self.producer = open_producer(self.bootstrap, self.id)
+            self.join()
+            return False
         except ck.KafkaException as error:
             _, goes_on = end_of_failed(self.producer, self.id, error)
             if not goes_on:
@@ -237,6 +284,8 @@ class Transformer:
 
     def rewind(self):
         """Starts again from what the group has committed."""
+        if not self.owned:
+            return
         partitions = [ck.TopicPartition(self.source, partition) for partition in self.owned]
         for known in repeated("committed:", lambda: self.consumer.committed(partitions, timeout=10)):
             offset = known.offset if known.offset >= 0 else ck.OFFSET_BEGINNING
@@ -419,6 +468,8 @@ def main(role, *arguments):
             abandon(*arguments)
     say("end")
     sys.stdout.flush()
+    # Without the farewell of clients, which what has hung would hold up.
+    os._exit(0)
 
 
 def flush_often():

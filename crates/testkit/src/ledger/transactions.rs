@@ -205,9 +205,13 @@ impl Load {
             report.faults.extend(reader.ended().await);
             readings.push(Reading::of(&reader.name, &reader.text()));
         }
+        let mut hung = 0;
         for transformer in &mut self.transformers {
             report.faults.extend(transformer.ended().await);
+            hung += transformer.text().lines().filter(|line| line.starts_with("hung ")).count();
         }
+        // librdkafka waits for a coordinator without a limit in there; what is open then ends by its timeout.
+        report.tell(format!("calls of clients that outlasted their own time limits: {hung}"));
         readings
     }
 }
