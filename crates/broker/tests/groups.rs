@@ -313,6 +313,29 @@ async fn offsets_of_a_deleted_topic_are_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn groups_go_on_after_the_offsets_topic_was_deleted_and_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(dir.path(), &[]).await;
+    let mut client = broker.client().await;
+    create_orders(&mut client).await;
+    for _ in 0..3 {
+        find(&mut client, "simple").await;
+        // The coordinator of before may answer until this broker has looked at the metadata.
+        let nothing = (0, vec![(-1, String::new()); 2]);
+        wait_until("nothing is committed", async || fetch(&mut client, "simple", 9).await == nothing).await;
+        wait_until("the commit is taken", async || {
+            commit_codes(&client.call(commit("simple", &text(""), -1, 5), 9).await)[0] == 0
+        })
+        .await;
+        let offsets = DeleteTopicsRequest::default().with_topic_names(vec![topic("__consumer_offsets")]);
+        assert_eq!(client.call(offsets.with_timeout_ms(10_000), 5).await.responses[0].error_code, 0);
+        // Made again at once, before anybody has had to look.
+        client.call(FindCoordinatorRequest::default().with_key(text("simple")), 3).await;
+    }
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn offsets_are_deleted_unless_subscribed() {
     let dir = tempfile::tempdir().unwrap();
     let broker = TestBroker::start(dir.path(), &[]).await;
