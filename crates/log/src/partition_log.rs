@@ -113,8 +113,8 @@ pub struct PartitionLog {
     aborted: RwLock<TxnIndexes>,
     /// Up to where the log was compacted, -1 if it never was.
     cleaned_to: AtomicI64,
-    /// Held by whoever compacts. Taken before all others.
-    cleaning: Mutex<()>,
+    /// Held by whoever compacts. Taken before all others. Counts how often that was begun.
+    cleaning: Mutex<u64>,
     closed: AtomicBool,
     poison: OnceLock<String>,
 }

@@ -68,6 +68,8 @@ pub(super) struct Progress {
 pub(super) struct Work {
     pub(super) copy: Copy,
     pub(super) is_cancelled: bool,
+    /// Compactions of the source that had begun when the copy was; with another one the copy begins anew.
+    pub(super) compactions: Option<u64>,
     /// Whether somebody was told why it does not go on.
     pub(super) has_complained: bool,
 }
@@ -109,7 +111,7 @@ impl Moves {
 
     /// Begins a move, in place of an earlier one of the same partition, which has ended.
     pub(super) fn begin(&self, partition: &Arc<Partition>, to: usize, copy: Copy) {
-        let work = Mutex::new(Work { copy, is_cancelled: false, has_complained: false });
+        let work = Mutex::new(Work { copy, is_cancelled: false, compactions: None, has_complained: false });
         let progress = Progress::default();
         let begun = Arc::new(Move { partition: Arc::clone(partition), to, progress, work });
         self.under_way.lock().insert(partition.id().clone(), Arc::clone(&begun));

@@ -101,7 +101,8 @@ impl PartitionLog {
 
     /// Cleans as far as the keys of the dirty part fit into the map.
     fn clean_whole(&self, limits: &CleanerLimits, pace: &dyn Pace, now: i64) -> Result<Cleaned, CleanError> {
-        let _alone = self.cleaning.lock();
+        let mut alone = self.cleaning.lock();
+        *alone += 1;
         let uncut = self.cuts.seen();
         let dirt = self.dirt(now)?;
         let config = LogConfig { preallocate: false, ..LogConfig::clone(&self.config.load()) };

@@ -138,9 +138,12 @@ impl PartitionLog {
         self.writer.lock().verifications = verifications;
     }
 
-    /// Waits until no compaction of this log is under way.
-    pub fn wait_for_compaction(&self) {
-        drop(self.cleaning.lock());
+    /// Does something while this log is not compacted, knowing how many compactions were begun; `None` while one is under
+    /// way. A copy that had some segments of before one and others of after it would be neither: a tombstone could lack, or
+    /// the marker of an aborted transaction.
+    pub fn between_compactions<T>(&self, work: impl FnOnce(u64) -> T) -> Option<T> {
+        let count = self.cleaning.try_lock()?;
+        Some(work(*count))
     }
 
     /// Gives the folder another name in the same directory; see [`PartitionLog::settle_name`].

@@ -175,7 +175,7 @@ impl PartitionLog {
             transactions,
             aborted: RwLock::new(indexes),
             cleaned_to: AtomicI64::new(opening.cleaned_to.map_or(NEVER_CLEANED, |at| at.min(end).0)),
-            cleaning: Mutex::new(()),
+            cleaning: Mutex::new(0),
             closed: AtomicBool::new(false),
             poison: OnceLock::new(),
         };

@@ -185,7 +185,14 @@ impl PartitionManager {
             Ok(None) => return Step::Goes, // begins anew
             Err(error) => return self.blocked(under_way, &mut work, error.into()),
         };
-        match self.copy(under_way, &seat) {
+        let source = under_way.partition.seat();
+        let copied = source.log.between_compactions(|count| {
+            if work.compactions.replace(count).is_some_and(|before| before != count) {
+                let _cut = seat.log.restart_at(source.log.log_start_offset())?;
+            }
+            self.copy(under_way, &seat)
+        });
+        match copied.unwrap_or(Ok(Step::Later(BLOCKED_PAUSE))) {
             Ok(Step::Ended) => {
                 work.is_cancelled = true; // there is nothing to be cancelled any more
                 self.moves.end(under_way);
@@ -205,7 +212,9 @@ impl PartitionManager {
         let (partition, to) = (&under_way.partition, under_way.to);
         let config = || (*partition.log().config()).clone();
         let opened = self.directories.open_future(to, &folder, config(), self.metrics.clone(), now_ms());
-        let is_fit = opened.as_ref().is_ok_and(|log| log.topic_id() == partition.topic_id());
+        // What of a compacted log was copied before which compaction, nobody knows any more.
+        let is_compacted = config().cleanup.compact || partition.log().cleaned_to().is_some();
+        let is_fit = opened.as_ref().is_ok_and(|log| log.topic_id() == partition.topic_id()) && !is_compacted;
         let log = match opened {
             Ok(log) if is_fit && !log.is_damaged() => log,
             Err(error) if error.is_disk_failure() || error.is_passing() => return Err(error),
@@ -224,7 +233,6 @@ impl PartitionManager {
     /// Copies some batches within the throttle; when none are left, the copy takes the log's place.
     fn copy(&self, under_way: &Move, seat: &Arc<Seat>) -> Result<Step, CopyError> {
         let partition = &under_way.partition;
-        partition.log().wait_for_compaction(); // one that began before; none begins now
         let bytes_max = match self.allowance() {
             Ok(bytes_max) => bytes_max,
             Err(pause) => return Ok(Step::Later(pause)),

@@ -330,3 +330,43 @@ fn directory_that_fails_ends_the_moves_into_it_and_costs_nothing_else() {
     broker.finish();
     assert_eq!(broker.partition().dir(), 1);
 }
+
+#[test]
+fn copy_begins_anew_when_its_source_was_compacted_meanwhile() {
+    let mut broker = Broker::new();
+    broker.cluster.config("t", "cleanup.policy", "compact");
+    broker.cluster.config("t", "segment.ms", "1");
+    broker.manager.reconcile(&broker.cluster.image).unwrap();
+    let partition = broker.partition();
+    let wide = "x".repeat(700_000);
+    for _ in 0..4 {
+        append(&partition, &[&wide]); // all have one key
+    }
+    partition.log().roll_overdue(i64::MAX).unwrap();
+    broker.ask(1).unwrap();
+    assert_eq!(broker.step(), Step::Goes);
+    let limits = twinstream_log::CleanerLimits { map_bytes: 1 << 20, load_factor: 0.9, io_bytes: 1 << 20 };
+    partition.log().clean(&limits, &twinstream_log::FullSpeed, now_ms()).unwrap();
+    let kept = values(&partition).len();
+    broker.finish();
+    assert_eq!((partition.dir(), values(&partition).len()), (1, kept));
+}
+
+#[test]
+fn unfinished_copy_of_a_compacted_log_is_begun_anew_after_a_restart() {
+    let mut broker = Broker::new();
+    broker.cluster.config("t", "cleanup.policy", "compact");
+    broker.manager.reconcile(&broker.cluster.image).unwrap();
+    let wide = "x".repeat(700_000);
+    for _ in 0..4 {
+        append(&broker.partition(), &[&wide]);
+    }
+    broker.ask(1).unwrap();
+    broker.step();
+    let before = broker.folders(1);
+    let broker = broker.restart();
+    broker.step();
+    assert_ne!(broker.folders(1), before);
+    broker.finish();
+    assert_eq!((broker.partition().dir(), values(&broker.partition()).len()), (1, 4));
+}

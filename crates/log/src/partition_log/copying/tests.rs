@@ -164,3 +164,18 @@ fn damage_of_the_source_is_not_copied() {
     let error = pair.copy.copy_from(&source.log, CHUNK, NOW).unwrap_err();
     assert!(matches!(error, CopyError::Source(ReadError::Damaged { .. })), "{error}");
 }
+
+#[test]
+fn copy_is_told_of_every_compaction_of_its_source() {
+    let pair = Pair::new();
+    pair.lead(0, 3);
+    let count = || pair.source.log.between_compactions(|count| count);
+    let before = count().unwrap();
+    let limits = crate::CleanerLimits { map_bytes: 1 << 20, load_factor: 0.9, io_bytes: 1 << 16 };
+    let config = LogConfig { cleanup: crate::CleanupPolicy { delete: false, compact: true }, ..small() };
+    pair.source.log.set_config(config);
+    let _cleaned = pair.source.log.clean(&limits, &crate::FullSpeed, NOW);
+    assert_ne!(count().unwrap(), before);
+    let while_one_is_under_way = pair.source.log.between_compactions(|_| count());
+    assert_eq!(while_one_is_under_way, Some(None));
+}
