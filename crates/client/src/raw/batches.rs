@@ -14,7 +14,7 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{BrokerId, FetchRequest, ProduceRequest};
 use kafka_protocol::protocol::StrBytes;
-use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicName, TopicPartition};
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicName, TopicPartition};
 
 use super::{Lane, Node, RawClient};
 use crate::error::ClientError;
@@ -34,7 +34,7 @@ pub struct FetchOptions {
     pub bytes_min: i32,
     pub bytes_max: i32,
     pub partition_bytes_max: i32,
-    /// Only up to the last stable offset, and with the list of aborted transactions left out.
+    /// Only up to the last stable offset, and with the list of aborted transactions, which are the caller's to leave out.
     pub read_committed: bool,
     pub rack: String,
 }
@@ -80,6 +80,8 @@ pub struct FetchedPartition {
     pub log_start_offset: Offset,
     /// Where the leader's log parts from the reader's, when it does.
     pub diverging: Option<(LeaderEpoch, Offset)>,
+    /// With `read_committed`: the producers of aborted transactions among the batches, each with the first offset of one.
+    pub aborted: Vec<(ProducerId, Offset)>,
     pub batches: Bytes,
 }
 
@@ -240,6 +242,7 @@ fn fetch_request(wanted: &[FetchFrom], options: &FetchOptions) -> FetchRequest {
 fn fetched_partition(topic: &TopicName, data: PartitionData) -> FetchedPartition {
     let diverging = (data.diverging_epoch.epoch >= 0 || data.diverging_epoch.end_offset >= 0)
         .then_some((LeaderEpoch(data.diverging_epoch.epoch), Offset(data.diverging_epoch.end_offset)));
+    let aborted = data.aborted_transactions.into_iter().flatten();
     FetchedPartition {
         partition: TopicPartition::new(topic.clone(), PartitionIndex(data.partition_index)),
         error: ErrorCode::from_code(data.error_code).unwrap_or(ErrorCode::UnknownServerError),
@@ -247,6 +250,7 @@ fn fetched_partition(topic: &TopicName, data: PartitionData) -> FetchedPartition
         last_stable_offset: Offset(data.last_stable_offset),
         log_start_offset: Offset(data.log_start_offset),
         diverging,
+        aborted: aborted.map(|one| (ProducerId(one.producer_id.0), Offset(one.first_offset))).collect(),
         batches: data.records.unwrap_or_default(),
     }
 }
