@@ -7,7 +7,7 @@
 //! kcat). Where its prerequisite is missing the test says so through the file named by `TWINSTREAM_JUDGES_FILE` and
 //! fails; `xtask` counts it as skipped and lists what to install, unless `CI=true`, where it stays a failure.
 //!
-//! `faults`, `judge failover` and `judge librdkafka` run for longer than CI would wait: clusters of real processes that are
+//! `faults` and every `judge` run for longer than CI would wait: clusters of real processes that are
 //! broken on purpose, and a suite of tests that somebody else wrote for Kafka.
 //! `judge transactions`, `judge coordinators` and `judge verifiable` hold the books of clients against what brokers have.
 //! `judge applications` runs what Kafka ships as applications (Streams, MirrorMaker 2, Connect).

@@ -15,6 +15,8 @@ use super::{cache, java, missing};
 
 const PYTEST: [&str; 3] = ["pytest==9.2.0", "pytest-timeout==2.4.0", "pytest-asyncio==1.5.0"];
 const INSTALL: &str = "Python 3.9 or newer with venv (Debian: python3-venv), and a network for the first run";
+/// Confluent's tests do not say that they are coroutines where they are.
+const PYTEST_INI: &str = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n";
 const REPORT: &str = include_str!("../../peers/python/twinstream_report.py");
 
 const KAFKA_PYTHON: &str = "kafka-python's tests 3.0.12";
@@ -93,7 +95,7 @@ impl PythonTests {
 
 /// A new pin or another file of ours makes a new entry.
 fn entry_name(what: &str, pins: &[&str], files: &[&str]) -> String {
-    let text = [pins, &PYTEST, files, &[REPORT]].concat().join("\n");
+    let text = [pins, &PYTEST, files, &[REPORT, PYTEST_INI]].concat().join("\n");
     format!("{what}-{:08x}", java::fingerprint(&text))
 }
 
@@ -130,7 +132,7 @@ fn install(folder: &Path, pins: &[&str]) -> Result<(), String> {
     let ours = folder.join("ours");
     create(&ours)?;
     write(&ours.join("twinstream_report.py"), REPORT)?;
-    write(&ours.join("pytest.ini"), "[pytest]\n")
+    write(&ours.join("pytest.ini"), PYTEST_INI)
 }
 
 fn create(folder: &Path) -> Result<(), String> {
