@@ -41,7 +41,7 @@ const FED_PER_SECOND: &str = "60";
 const COPIER_RESTS: Duration = Duration::from_secs(2);
 const BEGINS_WITHIN: Duration = Duration::from_secs(120);
 /// The timeout of the transaction that is left behind; that of all others is 20 seconds.
-const ABANDONED_FOR_S: &str = "10";
+const ABANDONED_FOR_S: &str = "3";
 const TIMEOUT_S: u64 = 20;
 /// Fault 22: the last stable offset moves again within the timeout and ten seconds.
 const SETTLES_AFTER_S: u64 = TIMEOUT_S + 10;
