@@ -1,7 +1,7 @@
 //! What `cargo xtask faults` and `cargo xtask judge` start: trials on clusters of real processes.
 //!
 //! `trials faults SEED MINUTES [SCENARIO]`, `trials failover PARTS KILLS RESTARTS SUBJECTS`, `trials late-requests
-//! SUBJECTS SECONDS SEED`, `trials repeated-batches SUBJECTS ROUNDS SEED`, `trials applications PARTS KILLS SUBJECTS`,
+//! SUBJECTS SECONDS SEED`, `trials repeated-batches SUBJECTS ROUNDS SEED`, `trials churn SUBJECTS ROUNDS SEED`, `trials applications PARTS KILLS SUBJECTS`,
 //! `trials transactions|verifiable SUBJECTS MINUTES`, `trials coordinators SUBJECTS KILLS` and `trials librdkafka
 //! SOURCES PROTOCOLS SUBJECTS JOBS PATIENCE [TESTS]`; xtask has the names and the defaults. A program of its own,
 //! because xtask knows none of our crates.
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use twinstream_testkit::faults::judge::{self, Options, Part};
 use twinstream_testkit::faults::{Dice, SCENARIOS, Scenario, by_name};
-use twinstream_testkit::faults::{late, repeats};
+use twinstream_testkit::faults::{churn, late, repeats};
 use twinstream_testkit::ledger::{Side, commits, transactions, verifiable};
 use twinstream_testkit::suites::applications;
 use twinstream_testkit::suites::librdkafka::{self, Protocol};
@@ -19,6 +19,9 @@ use twinstream_testkit::suites::python::{self, Suite};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if churn::be_member_if_told().await {
+        return ExitCode::SUCCESS;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let good = match arguments[..] {
@@ -29,6 +32,12 @@ async fn main() -> ExitCode {
             let (kills, restarts) = (number(kills) as usize, number(restarts) as usize);
             let (with_ours, with_kafka) = (subjects.contains("ours"), subjects.contains("kafka"));
             judge::run(&Options { parts, kills, restarts, with_ours, with_kafka }).await
+        }
+        ["churn", subjects, rounds, seed] => {
+            let size = churn::Size { rounds: number(rounds) as usize, ..churn::Size::LONG };
+            let settles_within = Duration::from_secs(10);
+            let options = churn::Options { of: of(subjects), size, settles_within, seed: number(seed) };
+            churn::run(&options, &churn::Program::this(&[])).await
         }
         ["repeated-batches", subjects, rounds, seed] => {
             let options = repeats::Options { of: of(subjects), rounds: number(rounds) as usize, seed: number(seed) };

@@ -37,6 +37,10 @@ pub(crate) enum Judge {
     LateRequests(LateRequests),
     /// Batches of idempotent producers that are sent again because their answers were lost.
     RepeatedBatches(RepeatedBatches),
+    /// One group with members of both protocols, in processes that are killed, while it is migrated there and back.
+    Churn(Churn),
+    /// A compacted topic with transactions and tombstones whose brokers are restarted, held against a model.
+    Compaction(Compaction),
     /// Transactions of both protocols, applications that transform in them and Kafka's copier, while brokers are killed.
     Transactions(Timed),
     /// What groups have committed when the broker that coordinates them is killed again and again.
@@ -204,6 +208,8 @@ impl Judge {
             Self::Failover(failover) => failover.run(root),
             Self::LateRequests(late) => late.run(root),
             Self::RepeatedBatches(repeats) => repeats.run(root),
+            Self::Churn(churn) => churn.run(root),
+            Self::Compaction(compaction) => compaction.run(root),
             Self::Transactions(judge) => judge.run(root, "transactions"),
             Self::Coordinators(judge) => judge.run(root),
             Self::Verifiable(judge) => judge.run(root, "verifiable"),
@@ -248,6 +254,54 @@ impl RepeatedBatches {
         let seed = self.seed.unwrap_or_else(any_seed);
         say(format!("seed {seed}"));
         let arguments = ["repeated-batches".to_owned(), self.of.clone(), self.rounds.to_string(), seed.to_string()];
+        self.subject.trials(root, &arguments)
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Churn {
+    /// Whose brokers.
+    #[arg(long, default_value = "ours,kafka")]
+    of: String,
+    /// How often members are killed, five at a time.
+    #[arg(long, default_value_t = 8)]
+    rounds: u64,
+    /// Chooses members.
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+impl Churn {
+    fn run(&self, root: &Path) -> Result<bool> {
+        let seed = self.seed.unwrap_or_else(any_seed);
+        say(format!("seed {seed}"));
+        let arguments = ["churn".to_owned(), self.of.clone(), self.rounds.to_string(), seed.to_string()];
+        self.subject.trials(root, &arguments)
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Compaction {
+    /// Whose brokers.
+    #[arg(long, default_value = "ours,kafka")]
+    of: String,
+    /// How often a leader is killed or stopped.
+    #[arg(long, default_value_t = 20)]
+    restarts: u64,
+    /// Chooses keys, values and ends.
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+impl Compaction {
+    fn run(&self, root: &Path) -> Result<bool> {
+        let seed = self.seed.unwrap_or_else(any_seed);
+        say(format!("seed {seed}"));
+        let arguments = ["compaction".to_owned(), self.of.clone(), self.restarts.to_string(), seed.to_string()];
         self.subject.trials(root, &arguments)
     }
 }

@@ -9,6 +9,7 @@ mod java; // Java's members, and Kafka's tool
 mod large; // 500 members on 1,000 partitions
 mod member; // one member of librdkafka that keeps a ledger
 mod migration; // from one protocol to the other
+mod mixed; // both protocols at once, in processes that die
 
 use std::time::Duration;
 

@@ -25,6 +25,7 @@ use crate::peer;
 
 pub use ledger::{Anomaly, Ledger, Outcome};
 pub use producer::Protocol;
+pub(in crate::faults) use producer::{Line, Producer, Trouble};
 pub use scenes::{SCENES, Scene};
 pub use storm::Storm;
 

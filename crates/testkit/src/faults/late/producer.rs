@@ -63,7 +63,7 @@ impl Protocol {
 
 /// Why a request got no good answer.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(in crate::faults) enum Trouble {
     #[error("refused with {}", .0.name())]
     Refused(ErrorCode),
     #[error("no good answer in {GIVE_UP_AFTER:?}; the last one: {0}")]
@@ -71,7 +71,7 @@ pub(super) enum Trouble {
 }
 
 /// Connections to the cluster; a new line has new ones.
-pub(super) struct Line {
+pub(in crate::faults) struct Line {
     bootstrap: String,
     client: RawClient,
     coordinator: Option<NodeId>,
@@ -85,7 +85,7 @@ enum Whom<'a> {
 }
 
 impl Line {
-    pub(super) async fn open(bootstrap: &str) -> Self {
+    pub(in crate::faults) async fn open(bootstrap: &str) -> Self {
         let deadline = Instant::now() + GIVE_UP_AFTER;
         loop {
             match connect(bootstrap).await {
@@ -179,7 +179,7 @@ fn text(text: &str) -> StrBytes {
 }
 
 /// What a producer knows of itself.
-pub(super) struct Producer {
+pub(in crate::faults) struct Producer {
     pub id: String,
     topic: String,
     pub protocol: Protocol,
@@ -189,7 +189,7 @@ pub(super) struct Producer {
 
 impl Producer {
     /// What `initTransactions` does.
-    pub(super) async fn init(
+    pub(in crate::faults) async fn init(
         line: &mut Line,
         id: &str,
         topic: &str,
@@ -208,7 +208,7 @@ impl Producer {
     }
 
     /// Adds a partition, which clients of the second protocol do by producing.
-    pub(super) async fn add(&self, line: &mut Line, partition: i32) -> Result<(), Trouble> {
+    pub(in crate::faults) async fn add(&self, line: &mut Line, partition: i32) -> Result<(), Trouble> {
         self.say_add(line, &self.add_request(partition)).await
     }
 
@@ -231,13 +231,24 @@ impl Producer {
         line.ask(Whom::Coordinator(&self.id), request, ADD_VERSION, code).await.map(drop)
     }
 
-    /// Writes one record.
+    /// Writes one record without a key.
     pub(super) async fn write(&mut self, line: &mut Line, partition: i32, value: &str) -> Result<(), Trouble> {
+        self.write_record(line, partition, None, Some(value)).await.map(drop)
+    }
+
+    /// Writes one record; its offset.
+    pub(in crate::faults) async fn write_record(
+        &mut self,
+        line: &mut Line,
+        partition: i32,
+        key: Option<&str>,
+        value: Option<&str>,
+    ) -> Result<i64, Trouble> {
         let sequence = *self.sequences.entry(partition).or_default();
         let (id, epoch) = (ProducerId(self.stamp.0), ProducerEpoch(self.stamp.1));
         let stamp = ProducerStamp { id, epoch, base_sequence: sequence };
         let mut builder = BatchBuilder::new().with_producer(stamp).with_transactional();
-        builder.append(crate::load::now_ms(), None, Some(value.as_bytes()), []);
+        builder.append(crate::load::now_ms(), key.map(str::as_bytes), value.map(str::as_bytes), []);
         let batch: Bytes = builder.build().expect("a small batch").into();
         let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
         let topic = TopicProduceData::default().with_name(text(&self.topic).into()).with_partition_data(vec![data]);
@@ -251,12 +262,12 @@ impl Producer {
             let found = answer.responses.first().and_then(|topic| topic.partition_responses.first());
             found.map_or(ErrorCode::UnknownServerError.code(), |found| found.error_code)
         };
-        line.ask(Whom::Leader(&target), &request, self.protocol.produce_version(), code).await?;
+        let answer = line.ask(Whom::Leader(&target), &request, self.protocol.produce_version(), code).await?;
         self.sequences.insert(partition, sequence + 1);
-        Ok(())
+        Ok(answer.responses[0].partition_responses[0].base_offset)
     }
 
-    pub(super) async fn end(&mut self, line: &mut Line, commit: bool) -> Result<(), Trouble> {
+    pub(in crate::faults) async fn end(&mut self, line: &mut Line, commit: bool) -> Result<(), Trouble> {
         let request = self.end_request(commit);
         self.stamp = self.say_end(line, &request).await?;
         if self.protocol == Protocol::Second {

@@ -1,0 +1,129 @@
+//! Transactions over keys of several partitions: values, tombstones, commits and aborts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::model::{Fate, ROLL, Shared};
+use crate::faults::Dice;
+use crate::faults::late::{Line, Producer, Protocol, Trouble};
+use crate::reading::Found;
+
+const KEYS: u64 = 30;
+/// Keys of many writers mix.
+const TRANSACTIONS_WITHIN: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(10);
+
+static TRANSACTIONS: AtomicU64 = AtomicU64::new(0);
+
+pub(super) struct Writers {
+    running: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Writers {
+    pub(super) fn start(
+        bootstrap: &str,
+        topic: &'static str,
+        partitions: i32,
+        model: &Shared,
+        writers: impl Iterator<Item = (String, Protocol, Dice)>,
+    ) -> Self {
+        let (running, told) = watch::channel(true);
+        let mut tasks = JoinSet::new();
+        for (id, protocol, dice) in writers {
+            let (bootstrap, model) = (bootstrap.to_owned(), model.clone());
+            let writer = Writer { id, protocol, dice, bootstrap, topic, partitions, model };
+            tasks.spawn(writer.run(told.clone()));
+        }
+        Self { running, tasks }
+    }
+
+    pub(super) async fn stop(self) {
+        self.running.send_replace(false);
+        self.tasks.join_all().await;
+    }
+}
+
+struct Writer {
+    id: String,
+    protocol: Protocol,
+    dice: Dice,
+    bootstrap: String,
+    topic: &'static str,
+    partitions: i32,
+    model: Shared,
+}
+
+impl Writer {
+    async fn run(mut self, told: watch::Receiver<bool>) {
+        let mut line = Line::open(&self.bootstrap).await;
+        while *told.borrow() {
+            let begun = Producer::init(&mut line, &self.id, self.topic, self.protocol, TRANSACTIONS_WITHIN).await;
+            let mut producer = begun.unwrap_or_else(|trouble| panic!("{}: {trouble}", self.id));
+            while *told.borrow() {
+                if let Err(trouble) = self.transact(&mut line, &mut producer).await {
+                    eprintln!("    {}: {trouble}", self.id);
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        // The last life ends what the one before may have left.
+        Producer::init(&mut line, &self.id, self.topic, self.protocol, TRANSACTIONS_WITHIN).await.ok();
+    }
+
+    async fn transact(&mut self, line: &mut Line, producer: &mut Producer) -> Result<(), Trouble> {
+        let transaction = TRANSACTIONS.fetch_add(1, Ordering::Relaxed);
+        self.model.begin(transaction);
+        let commit = self.dice.between(1, 4) > 1;
+        let written = self.write_some(line, producer, transaction).await;
+        if written.is_err() {
+            // Nobody has asked for a commit, and nobody will: the next life of the producer aborts it, but not yet.
+            return written;
+        }
+        producer.end(line, commit).await?;
+        self.model.ended(transaction, if commit { Fate::Committed } else { Fate::Aborted });
+        Ok(())
+    }
+
+    async fn write_some(&mut self, line: &mut Line, producer: &mut Producer, transaction: u64) -> Result<(), Trouble> {
+        let partitions = self.dice.shuffled(&(0..self.partitions).collect::<Vec<_>>());
+        let count = usize::try_from(self.dice.between(1, partitions.len() as u64)).expect("a few");
+        for partition in &partitions[..count] {
+            if self.protocol == Protocol::First {
+                producer.add(line, *partition).await?;
+            }
+            for record in 0..self.dice.between(1, 3) {
+                let name = format!("{transaction}.{partition}.{record}");
+                let key = format!("k{}", self.dice.between(1, KEYS));
+                let value = (self.dice.between(1, 5) > 1).then(|| name.clone());
+                let found = Found { key: Some(key.clone()), value: value.clone() };
+                self.model.writes(transaction, *partition, &name, found);
+                let offset = producer.write_record(line, *partition, Some(&key), value.as_deref()).await?;
+                self.model.wrote(*partition, &name, offset);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One committed record in each partition, so that older segments are closed.
+pub(super) async fn roll(bootstrap: &str, topic: &str, partitions: i32, model: &Shared, number: u64) {
+    let mut line = Line::open(bootstrap).await;
+    let begun = Producer::init(&mut line, "roller", topic, Protocol::First, TRANSACTIONS_WITHIN).await;
+    let mut producer = begun.unwrap_or_else(|trouble| panic!("roller: {trouble}"));
+    let transaction = TRANSACTIONS.fetch_add(1, Ordering::Relaxed);
+    model.begin(transaction);
+    for partition in 0..partitions {
+        let (key, value) = (format!("{ROLL}{number}"), format!("{transaction}.{partition}"));
+        model.writes(transaction, partition, &value, Found { key: Some(key.clone()), value: Some(value.clone()) });
+        producer.add(&mut line, partition).await.unwrap_or_else(|trouble| panic!("roller: {trouble}"));
+        let offset = producer.write_record(&mut line, partition, Some(&key), Some(&value)).await;
+        model.wrote(partition, &value, offset.unwrap_or_else(|trouble| panic!("roller: {trouble}")));
+    }
+    producer.end(&mut line, true).await.unwrap_or_else(|trouble| panic!("roller: {trouble}"));
+    model.ended(transaction, Fate::Committed);
+}
