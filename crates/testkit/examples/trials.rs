@@ -1,17 +1,17 @@
 //! What `cargo xtask faults` and `cargo xtask judge` start: trials on clusters of real processes.
 //!
-//! `trials faults SEED MINUTES [SCENARIO]`, `trials failover PARTS KILLS RESTARTS SUBJECTS`, `trials late-requests
-//! SUBJECTS SECONDS SEED`, `trials repeated-batches SUBJECTS ROUNDS SEED`, `trials churn SUBJECTS ROUNDS SEED`, `trials applications PARTS KILLS SUBJECTS`,
-//! `trials transactions|verifiable SUBJECTS MINUTES`, `trials coordinators SUBJECTS KILLS` and `trials librdkafka
-//! SOURCES PROTOCOLS SUBJECTS JOBS PATIENCE [TESTS]`; xtask has the names and the defaults. A program of its own,
-//! because xtask knows none of our crates.
+//! `trials faults SEED MINUTES [SCENARIO]`, `trials failover PARTS KILLS RESTARTS SUBJECTS`, `trials late-requests SUBJECTS
+//! SECONDS SEED`, `trials repeated-batches|churn SUBJECTS ROUNDS SEED`, `trials compaction SUBJECTS RESTARTS SEED`, `trials
+//! applications PARTS KILLS SUBJECTS`, `trials transactions|verifiable SUBJECTS MINUTES`, `trials coordinators SUBJECTS
+//! KILLS`, and `trials librdkafka` and `trials` of the Python suites; xtask has the names and the defaults. A program of its
+//! own, because xtask knows none of our crates. Members of `churn` are this program, too.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use twinstream_testkit::faults::judge::{self, Options, Part};
 use twinstream_testkit::faults::{Dice, SCENARIOS, Scenario, by_name};
-use twinstream_testkit::faults::{churn, late, repeats};
+use twinstream_testkit::faults::{churn, compaction, late, repeats};
 use twinstream_testkit::ledger::{Side, commits, transactions, verifiable};
 use twinstream_testkit::suites::applications;
 use twinstream_testkit::suites::librdkafka::{self, Protocol};
@@ -32,6 +32,10 @@ async fn main() -> ExitCode {
             let (kills, restarts) = (number(kills) as usize, number(restarts) as usize);
             let (with_ours, with_kafka) = (subjects.contains("ours"), subjects.contains("kafka"));
             judge::run(&Options { parts, kills, restarts, with_ours, with_kafka }).await
+        }
+        ["compaction", subjects, restarts, seed] => {
+            let size = compaction::Size { restarts: number(restarts) as usize, ..compaction::Size::LONG };
+            compaction::run(&compaction::Options { of: of(subjects), size, seed: number(seed) }).await
         }
         ["churn", subjects, rounds, seed] => {
             let size = churn::Size { rounds: number(rounds) as usize, ..churn::Size::LONG };
