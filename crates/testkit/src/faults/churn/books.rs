@@ -92,3 +92,6 @@ pub(super) fn shared(books: &[Book]) -> Vec<String> {
     }
     faults
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,3 +201,6 @@ impl Model {
 
 /// Keys of records that are only there to close a segment.
 pub(super) const ROLL: &str = "roll";
+
+#[cfg(test)]
+mod tests;

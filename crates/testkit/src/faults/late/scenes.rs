@@ -14,7 +14,7 @@ use super::{Of, Row, Stage, storm};
 const PARTITIONS: i32 = 3;
 const PATIENT: Duration = Duration::from_secs(60);
 /// A transaction that ends by itself while its scene waits.
-const HASTY: Duration = Duration::from_millis(1_500);
+const HASTY: Duration = Duration::from_millis(2_500);
 
 /// In which order the broker got the two connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +185,7 @@ fn late_add(player: &mut Player) -> Steps<'_> {
         player.first(true).await?;
         player.producer.say_late(&mut player.old, &held).await;
         // Longer than a transaction may take that nobody has begun; it is the coordinator that must do nothing.
-        tokio::time::sleep(2 * HASTY).await;
+        tokio::time::sleep(HASTY + Duration::from_secs(1)).await;
         player.ledger.begin("two");
         player.write("two", 0).await?;
         player.end("two", true).await

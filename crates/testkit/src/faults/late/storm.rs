@@ -25,9 +25,9 @@ const PRODUCERS: u64 = 6;
 const HELD_OF: u64 = 4;
 /// So much longer than its client waits.
 const HELD_MS_MAX: u64 = 1_200;
-const TRANSACTIONS_WITHIN: Duration = Duration::from_secs(4);
+const TRANSACTIONS_WITHIN: Duration = Duration::from_secs(20);
 /// What nobody ends is aborted within this time, on a machine that is busy.
-const STABLE_WITHIN: Duration = Duration::from_secs(40);
+const STABLE_WITHIN: Duration = Duration::from_secs(60);
 
 /// One run.
 #[derive(Clone, Copy, Debug)]

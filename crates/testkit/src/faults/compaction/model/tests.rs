@@ -1,0 +1,65 @@
+//! Readings that must not be, and the words for them.
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn found(key: &str, value: Option<&str>) -> Found {
+    Found { key: Some(key.to_owned()), value: value.map(str::to_owned) }
+}
+
+/// `a` is written and replaced, `b` aborted, `c` deleted; offsets 0 to 3, markers left out.
+fn written() -> Shared {
+    let model = Shared::default();
+    let records = [
+        ("a1", found("a", Some("a1"))),
+        ("a2", found("a", Some("a2"))),
+        ("b", found("b", Some("b"))),
+        ("c", found("c", None)),
+    ];
+    for ((offset, (name, record)), fate) in
+        (0..).zip(records).zip([Fate::Committed, Fate::Committed, Fate::Aborted, Fate::Committed])
+    {
+        let transaction = u64::try_from(offset).unwrap();
+        model.begin(transaction);
+        model.writes(transaction, 0, name, record);
+        model.wrote(0, name, offset);
+        model.ended(transaction, fate);
+    }
+    model
+}
+
+fn reading(records: &[(i64, Found)]) -> Reading {
+    Reading { records: records.iter().cloned().collect(), high_watermark: 10, last_stable: 10 }
+}
+
+fn judged(isolation: Isolation, records: &[(i64, Found)], retention: Duration) -> Vec<String> {
+    let model = written().copy();
+    model.judge(&model, 0, isolation, &reading(records), Instant::now(), retention)
+}
+
+#[test]
+fn cleaned_log_is_good() {
+    let clean = [(1, found("a", Some("a2"))), (3, found("c", None))];
+    assert_eq!(judged(Isolation::Committed, &clean, LONG), Vec::<String>::new());
+    assert_eq!(judged(Isolation::All, &clean, LONG), Vec::<String>::new());
+    assert_eq!(written().copy().surplus(0, &reading(&clean)), 1, "the tombstone may go at last");
+}
+
+#[test]
+fn each_fault_is_found() {
+    let (a, c) = ((1, found("a", Some("a2"))), (3, found("c", None)));
+    let only = |faults: Vec<String>, text: &str| {
+        assert!(faults.len() == 1 && faults[0].contains(text), "{faults:?}");
+    };
+    only(judged(Isolation::Committed, std::slice::from_ref(&c), LONG), "lost write");
+    only(judged(Isolation::Committed, std::slice::from_ref(&a), LONG), "gone before its time");
+    assert_eq!(judged(Isolation::Committed, std::slice::from_ref(&a), Duration::ZERO), Vec::<String>::new());
+    let aborted = (2, found("b", Some("b")));
+    only(judged(Isolation::Committed, &[a.clone(), aborted.clone(), c.clone()], LONG), "aborted read");
+    assert_eq!(judged(Isolation::All, &[a.clone(), aborted, c.clone()], LONG), Vec::<String>::new());
+    only(judged(Isolation::All, &[a.clone(), (2, found("b", Some("a2"))), c], LONG), "was acknowledged there");
+    let model = written();
+    assert_eq!(model.saw(0, &reading(std::slice::from_ref(&a))), Vec::<String>::new());
+    only(model.saw(0, &reading(&[(1, found("a", Some("a1")))])), "offset 1 was");
+}
