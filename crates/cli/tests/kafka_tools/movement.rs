@@ -8,11 +8,12 @@ use tokio::net::TcpStream;
 use twinstream_testkit::{ClusterOptions, Folder, free_port, wait_until};
 
 use crate::SETTLED_WITHIN;
-use crate::bench::{Bench, TOPICS, field};
+use crate::bench::{Bench, CONSUMER, TOPICS, field};
 
 const REASSIGN: &str = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
 const ELECT: &str = "org.apache.kafka.tools.LeaderElectionCommand";
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
+const LOG_DIRS: &str = "org.apache.kafka.tools.LogDirsCommand";
 const PRODUCE: &str = "org.apache.kafka.tools.ProducerPerformance";
 
 /// A file with JSON that a tool reads.
@@ -75,6 +76,46 @@ async fn reassign_command_plans_throttles_cancels_moves_and_cleans_up() {
     let row = bench.row("moved", 0);
     assert_eq!((field(&row, "Leader"), field(&row, "Replicas")), ("4", "4,2,3"), "{row}");
     assert_no_throttles(&bench);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reassign_command_moves_replicas_between_directories() {
+    let folder = Folder::new();
+    let dirs = ["a", "b"].map(|name| folder.path().join(name).display().to_string());
+    let bench = Bench::start_with(1, ClusterOptions::default().set("log.dirs", dirs.join(","))).await;
+    bench.text(TOPICS, &["--create", "--topic", "moved", "--partitions", "2"]);
+    let produce = ["--topic", "moved", "--num-records", "6000", "--record-size", "1000", "--throughput", "-1"];
+    bench.text(PRODUCE, &produce);
+    let in_dir = |dir: &str| {
+        let entry =
+            |partition: i32| json!({ "topic": "moved", "partition": partition, "replicas": [1], "log_dirs": [dir] });
+        json!({ "version": 1, "partitions": [entry(0), entry(1)] })
+    };
+    // Three megabytes at 300 kB/s: slow enough to look at them while they are under way.
+    let first = file(&folder, "first.json", &in_dir(&dirs[0]));
+    let slowly = ["--execute", "--replica-alter-log-dirs-throttle", "300000", "--reassignment-json-file", &first];
+    let started = bench.text(REASSIGN, &slowly);
+    assert!(started.contains("The replica-alter-dir throttle limit was set to 300000 B/s"), "{started}");
+    assert!(started.contains("Successfully started moving log directory to"), "{started}");
+    let verify = |plan: &str| bench.text(REASSIGN, &["--verify", "--reassignment-json-file", plan]);
+    assert!(verify(&first).contains("is still in progress"), "{}", verify(&first));
+    let described = bench.text(LOG_DIRS, &["--describe", "--topic-list", "moved"]);
+    assert!(described.contains("\"isFuture\":true"), "{described}");
+    // To name the directory where a replica is ends its move.
+    let second = file(&folder, "second.json", &in_dir(&dirs[1]));
+    bench.text(REASSIGN, &["--execute", "--reassignment-json-file", &second, "--additional"]);
+    wait_until("both are in the second directory", SETTLED_WITHIN, || async {
+        let said = verify(&second);
+        (0..2).all(|partition| {
+            said.contains(&format!("Reassignment of replica moved-{partition}-1 completed successfully."))
+        })
+    })
+    .await;
+    assert_no_throttles(&bench);
+    let described = bench.text(LOG_DIRS, &["--describe", "--topic-list", "moved"]);
+    assert!(!described.contains("\"isFuture\":true"), "{described}");
+    let consume = ["--topic", "moved", "--from-beginning", "--max-messages", "6000", "--timeout-ms", "30000"];
+    assert_eq!(bench.text(CONSUMER, &consume).lines().count(), 6000);
 }
 
 /// What `--execute --throttle` sets, `--cancel` and `--verify` take away.
