@@ -36,6 +36,11 @@ def wait_until(what, condition):
     pytest.fail(f"{what}: not within {WAIT_MAX} s")
 
 
+def comes_to(wanted, read):
+    """Polls until what is read is what is wanted: Kafka's brokers hear of changes after whoever asked for them."""
+    wait_until(f"{wanted!r}", lambda: read() == wanted)
+
+
 def error_name(future):
     """The name of the error that an admin request ends with."""
     with pytest.raises(Exception) as raised:
@@ -59,7 +64,8 @@ def topic(admin):
         admin.create_topics([new])[name].result(WAIT_MAX)
         # A leader is told of before it leads, and who writes without acknowledgements would never hear that.
         ends = {TopicPartition(name, number): OffsetSpec.latest() for number in range(partitions)}
-        leads = lambda: all(not end.exception(WAIT_MAX) for end in admin.list_offsets(ends).values())
+        asked = lambda: admin.list_offsets(ends, request_timeout=5).values()
+        leads = lambda: all(not end.exception(WAIT_MAX) for end in asked())
         wait_until(f"{name} has leaders", leads)
         return name
 

@@ -1,6 +1,6 @@
 """Configs of topics, brokers, groups and loggers, with their sources."""
 
-from conftest import WAIT_MAX, error_name, unique
+from conftest import WAIT_MAX, comes_to, error_name, unique
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource, ResourceType
 
 
@@ -34,11 +34,11 @@ def test_incremental_changes_touch_only_what_they_name(admin, topic):
     append = ("cleanup.policy", AlterConfigOpType.APPEND, "compact")
     put = ("max.message.bytes", AlterConfigOpType.SET, "2048")
     change(admin, ResourceType.TOPIC, name, append, put).result(WAIT_MAX)
-    configs = described(admin, ConfigResource(ResourceType.TOPIC, name))
-    assert sorted(configs["cleanup.policy"].value.split(",")) == ["compact", "delete"]
-    assert (configs["max.message.bytes"].value, configs["retention.ms"].value) == ("2048", "60000")
+    read = lambda: described(admin, ConfigResource(ResourceType.TOPIC, name))
+    comes_to(["compact", "delete"], lambda: sorted(read()["cleanup.policy"].value.split(",")))
+    comes_to(("2048", "60000"), lambda: (read()["max.message.bytes"].value, read()["retention.ms"].value))
     change(admin, ResourceType.TOPIC, name, ("retention.ms", AlterConfigOpType.DELETE, None)).result(WAIT_MAX)
-    assert described(admin, ConfigResource(ResourceType.TOPIC, name))["retention.ms"].is_default
+    comes_to(True, lambda: read()["retention.ms"].is_default)
 
 
 def test_a_change_that_is_only_validated_changes_nothing(admin, topic):
@@ -66,13 +66,14 @@ def test_a_brokers_dynamic_value_goes_before_the_default_of_the_cluster(admin):
     gone = ("log.cleaner.threads", AlterConfigOpType.DELETE, None)
     before = value()
     change(admin, ResourceType.BROKER, "0", put("2")).result(WAIT_MAX)
-    assert value() == ("2", ConfigSource.DYNAMIC_BROKER_CONFIG)
+    comes_to(("2", ConfigSource.DYNAMIC_BROKER_CONFIG), value)
     change(admin, ResourceType.BROKER, "0", gone).result(WAIT_MAX)
-    assert value() == before
+    comes_to(before, value)
 
 
 def test_a_group_has_a_config_of_its_own(admin):
     group = unique("group")
     put = ("consumer.session.timeout.ms", AlterConfigOpType.SET, "50000")
     change(admin, ResourceType.GROUP, group, put).result(WAIT_MAX)
-    assert described(admin, ConfigResource(ResourceType.GROUP, group))["consumer.session.timeout.ms"].value == "50000"
+    read = lambda: described(admin, ConfigResource(ResourceType.GROUP, group))["consumer.session.timeout.ms"].value
+    comes_to("50000", read)

@@ -5,8 +5,10 @@ use crate::peer::{Kafka, KafkaCluster};
 use crate::ports::free_port;
 use crate::server::Server;
 
-/// What both are told; sessions are as short as kafka-python's tests have them, and nobody waits for long intervals.
-const SETTINGS: [(&str, &str); 10] = [
+pub(super) type Settings = &'static [(&'static str, &'static str)];
+
+/// What both are told; sessions are as short as kafka-python's tests have them.
+const SETTINGS: [(&str, &str); 7] = [
     // Tests name the node by its id.
     ("node.id", "0"),
     ("num.partitions", "4"),
@@ -15,9 +17,6 @@ const SETTINGS: [(&str, &str); 10] = [
     ("transaction.state.log.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
     ("group.min.session.timeout.ms", "1000"),
-    ("group.consumer.min.heartbeat.interval.ms", "300"),
-    ("group.consumer.heartbeat.interval.ms", "300"),
-    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500"),
 ];
 /// What Kafka is told beyond that. Everybody may do everything until there is an ACL about it.
 const OF_KAFKA: [(&str, &str); 3] = [
@@ -32,7 +31,7 @@ pub(super) enum Broker {
 }
 
 impl Broker {
-    pub(super) async fn ours(folder: &Folder) -> Self {
+    pub(super) async fn ours(folder: &Folder, more: Settings) -> Self {
         let port = free_port();
         let bootstrap = format!("127.0.0.1:{port}");
         let name = format!("broker-{port}");
@@ -43,15 +42,16 @@ impl Broker {
             ("advertised.listeners", format!("PLAINTEXT://{bootstrap}")),
             ("log.dirs", folder.sub(&name).display().to_string()),
         ];
-        let settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let both = SETTINGS.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let own = own.map(|(name, value)| (name.to_owned(), value));
-        let mut server = Server::with_settings(folder, &name, "broker", port, &[&settings[..], &own].concat());
+        let settings: Vec<(String, String)> = both.chain(own).collect();
+        let mut server = Server::with_settings(folder, &name, "broker", port, &settings);
         server.start().await;
         Self::Ours { _server: server, bootstrap }
     }
 
-    pub(super) async fn kafka(kafka: &Kafka) -> Self {
-        Self::Kafka(kafka.cluster(1, &[&SETTINGS[..], &OF_KAFKA].concat()).await)
+    pub(super) async fn kafka(kafka: &Kafka, more: Settings) -> Self {
+        Self::Kafka(kafka.cluster(1, &[&SETTINGS[..], &OF_KAFKA, more].concat()).await)
     }
 
     pub(super) fn bootstrap(&self) -> String {
