@@ -5,8 +5,9 @@
 
 use std::path::PathBuf;
 
-use twinstream_testkit::checker::Kind;
+use twinstream_testkit::checker::{self, Kind};
 use twinstream_testkit::faults::{Subject, Trial, by_name, survives, turn};
+use twinstream_testkit::history::{self, What};
 use twinstream_testkit::load::LoadOptions;
 use twinstream_testkit::nemesis::files;
 use twinstream_testkit::{Cluster, ClusterOptions};
@@ -64,6 +65,34 @@ async fn nobody_is_fenced_for_a_wall_clock_that_jumps() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_goes_and_comes_while_leaders_of_the_quorum_die() {
     survives("voters-change", 13).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_ends_whole_at_whatever_step_its_coordinator_dies() {
+    survives("coordinator-killed", 15).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_lost_its_transactional_id_is_fenced() {
+    survives("rivals", 16).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_id_without_epochs_is_replaced() {
+    survives("epochs-exhausted", 17).await;
+}
+
+/// Readers that see what is not committed, and are taken for others, are found out: whoever never sees an aborted record
+/// cannot tell whether it would be noticed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_what_was_aborted_is_found() {
+    let _turn = turn().await;
+    let report = by_name("transactions-quiet").run(18).await;
+    assert!(report.is_good() && report.verdict.counts.aborted > 0, "{report}");
+    let mut events = history::read(&report.history).expect("the history of a trial");
+    events.retain(|event| event.what != What::ReadsUncommitted);
+    let verdict = checker::judge(&events);
+    assert!(verdict.count(Kind::AbortedRead) > 0 && verdict.count(Kind::PrecommittedRead) > 0, "{verdict}");
 }
 
 /// The other side of [`a_leader_that_only_clients_reach_acknowledges_nothing`]: with `acks=1` it does, and what it

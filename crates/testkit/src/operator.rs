@@ -4,6 +4,8 @@
 //! the highest epoch, and among those the leader's own. So a broker that hangs, or that was cut off and does not know it,
 //! neither delays nor misleads. Commands go to one broker after the other until one takes them.
 
+mod transactions; // what is open of them
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

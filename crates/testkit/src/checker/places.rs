@@ -98,7 +98,7 @@ impl Places {
             }
             What::Healed => self.healed_us = Some(event.at_us),
             What::End { .. } | What::Unknown { .. } | What::Assigned { .. } | What::Garbage { .. } => {}
-            What::Begin | What::Ending { .. } | What::Ended { .. } => {}
+            What::Begin | What::Member { .. } | What::Ending { .. } | What::Ended { .. } => {}
         }
     }
 

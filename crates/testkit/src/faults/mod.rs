@@ -14,6 +14,7 @@ pub mod compaction; // of transactions and tombstones
 mod dice; // chance from a seed
 pub mod judge; // how long writers wait, ours beside Kafka
 pub mod late; // requests of transactions that arrive late
+mod progress; // who goes on
 pub mod repeats; // batches of idempotent producers that are sent again
 mod scenarios; // what is broken
 mod subject; // the cluster that suffers

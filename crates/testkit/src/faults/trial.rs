@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::progress::Progress;
 use super::watch::Watch;
 use super::{Dice, Subject};
 use crate::checker::{self, Verdict};
@@ -21,6 +22,10 @@ pub(super) const TOPIC: &str = "faults";
 const WARM: u64 = 100;
 /// A step that never becomes writable again ends the trial.
 const WRITABLE_MAX: Duration = Duration::from_secs(90);
+/// How often somebody looks whether all is well.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// What a coordinator may take beyond the time that a transaction has.
+pub(super) const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A cluster under load. Verbs break it, [`Trial::heal`] mends it, [`Trial::finish`] judges.
 pub struct Trial {
@@ -122,6 +127,7 @@ impl Trial {
         self.step(format!("SIGKILL {id}"));
         self.subject.kill(id);
         self.down.insert(id);
+        self.paused.remove(&id);
     }
 
     /// SIGKILL of all, as close to each other as it gets.
@@ -180,6 +186,13 @@ impl Trial {
         self.paused.insert(id);
     }
 
+    /// SIGSTOP, and the process does nothing any more when this returns.
+    pub fn freeze(&mut self, id: usize) {
+        self.step(format!("SIGSTOP {id}"));
+        self.subject.process(id).freeze();
+        self.paused.insert(id);
+    }
+
     pub fn resume(&mut self, id: usize) {
         self.step(format!("SIGCONT {id}"));
         self.subject.process(id).resume();
@@ -200,6 +213,11 @@ impl Trial {
     /// Who leads a partition.
     pub async fn leader(&self, partition: i32) -> usize {
         self.operator.leader(&self.options.topic, partition).await
+    }
+
+    /// Who leads a partition of any topic.
+    pub async fn leader_of(&self, topic: &str, partition: i32) -> usize {
+        self.operator.leader(topic, partition).await
     }
 
     /// Who follows in a partition.
@@ -247,6 +265,46 @@ impl Trial {
     pub async fn all_writable(&mut self, within: Duration) -> Duration {
         let all: Vec<i32> = (0..self.options.partitions).collect();
         self.writable(&all, within).await
+    }
+
+    /// Waits until every producer of transactions has committed one, and every group has read of every partition, that is
+    /// new from now on; complains when that takes longer than allowed.
+    pub async fn nobody_is_stuck(&mut self, within: Duration) {
+        let mut progress = Progress::since(self.recorder.now_us(), self.options.partitions);
+        let (began, mut next) = (self.recorder.elapsed(), 0);
+        loop {
+            let events = self.recorder.events_from(next);
+            next += events.len();
+            events.iter().for_each(|event| progress.take_in(event));
+            let (stuck, took) = (progress.stuck(), self.recorder.elapsed() - began);
+            if stuck.is_empty() {
+                self.tell(format!("everybody goes on after {:.2} s", took.as_secs_f64()));
+                return;
+            }
+            if took > within {
+                self.complain(format!("after {within:?}: {}", stuck.join("; ")));
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until no transaction is open in a topic, or at its coordinator; how long it took. Nobody may begin one.
+    pub async fn nothing_hangs(&mut self, topic: &str, within: Duration) -> Duration {
+        let began = self.recorder.elapsed();
+        loop {
+            let open = self.operator.open_transactions(topic, self.up().len()).await;
+            let took = self.recorder.elapsed() - began;
+            if open.as_ref().is_some_and(Vec::is_empty) {
+                return took;
+            }
+            if took > within {
+                let open = open.map_or_else(|| "not all brokers answer".to_owned(), |open| open.join("; "));
+                self.complain(format!("after {within:?} transactions hang: {open}"));
+                return took;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Waits until so many values more are acknowledged.
@@ -300,6 +358,11 @@ impl Trial {
         self.tell(format!("every partition took a record after {:.2} s", took.as_secs_f64()));
         self.load.take().expect("a running load").stop().await;
         self.whole().await;
+        if let Some(load) = self.options.transactions {
+            let topic = self.options.topic.clone();
+            let took = self.nothing_hangs(&topic, load.timeout + ENDS_WITHIN).await;
+            self.tell(format!("no transaction is open after {:.2} s", took.as_secs_f64()));
+        }
         last_reading(&self.subject.bootstrap(), &self.recorder, &self.options).await;
         self.compare_files().await;
         for conflict in self.watch.conflicts() {

@@ -112,6 +112,8 @@ pub enum What {
     Ending { commit: bool },
     /// Its end, as far as the worker knows.
     Ended { outcome: Outcome },
+    /// The worker is a member of this group.
+    Member { group: String },
     /// This reader sees also what is not committed yet, or never will be.
     ReadsUncommitted,
     /// The reader starts at these offsets; what it polls next is not compared with what it polled before. Negative where

@@ -67,11 +67,12 @@ fn version_2_of_the_layout_stays_readable() {
         "{\"at_us\":2,\"worker\":1,\"what\":{\"ending\":{\"commit\":true}}}\n",
         "{\"at_us\":3,\"worker\":1,\"what\":{\"ended\":{\"outcome\":\"unknown\"}}}\n",
         "{\"at_us\":4,\"worker\":2,\"what\":\"reads_uncommitted\"}\n",
+        "{\"at_us\":5,\"worker\":3,\"what\":{\"member\":{\"group\":\"readers\"}}}\n",
     );
     std::fs::write(&path, text).unwrap();
     let whats: Vec<What> = read(&path).unwrap().into_iter().map(|event| event.what).collect();
-    let ended = What::Ended { outcome: Outcome::Unknown };
-    assert_eq!(whats, [What::Begin, What::Ending { commit: true }, ended, What::ReadsUncommitted]);
+    let (ended, member) = (What::Ended { outcome: Outcome::Unknown }, What::Member { group: "readers".to_owned() });
+    assert_eq!(whats, [What::Begin, What::Ending { commit: true }, ended, What::ReadsUncommitted, member]);
 }
 
 #[test]

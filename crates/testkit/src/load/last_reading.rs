@@ -1,4 +1,5 @@
-//! Everything is read once more when nothing is broken any more, by both clients and from every replica.
+//! Everything is read once more when nothing is broken any more, by both clients and from every replica. With transactions
+//! also as it is in the logs, committed or not.
 
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use twinstream_client::RawClient;
 use twinstream_client::raw::OffsetAt;
 use twinstream_model::{ErrorCode, NodeId, Offset};
 
-use super::raw::Reader;
-use super::{LoadOptions, Place, native};
+use super::reader::Reader;
+use super::{Isolation, LoadOptions, Place, native};
 use crate::history::{Recorder, What, Worker};
 use crate::records::client_settings;
 use crate::wait::wait_until_some;
@@ -27,14 +28,19 @@ pub async fn last_reading(bootstrap: &str, recorder: &Recorder, options: &LoadOp
         let mut ends = ends.unwrap_or_else(|error| panic!("{error}"));
         let end = ends.remove(&partition).expect("an answer for the partition");
         let end = end.unwrap_or_else(|error| panic!("{error}"));
-        let mut reader = Reader::start(partition.clone(), recorder);
+        let mut reader = Reader::start(partition.clone(), Isolation::Committed, recorder);
         let index = partition.partition.0;
         recorder.note(reader.worker(), What::End { partition: index, offset: end.0, asked_us });
         let leader = client.leader(&partition).await.unwrap_or_else(|error| panic!("{error}"));
         read_up_to(&mut reader, &client, leader, end, recorder).await;
-        for replica in replicas(&client, &partition).await.into_iter().filter(|replica| *replica != leader) {
-            let mut reader = Reader::start(partition.clone(), recorder);
-            read_up_to(&mut reader, &client, replica, end, recorder).await;
+        for replica in replicas(&client, &partition).await {
+            for isolation in options.isolations() {
+                if replica == leader && *isolation == Isolation::Committed {
+                    continue;
+                }
+                let mut reader = Reader::start(partition.clone(), *isolation, recorder);
+                read_up_to(&mut reader, &client, replica, end, recorder).await;
+            }
         }
     }
 }

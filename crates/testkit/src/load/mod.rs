@@ -1,18 +1,25 @@
 //! Load: producers and readers that keep a history while things break around them.
 //!
 //! Picture: a [`Load`] is a handful of tasks that run until it is stopped. Two kinds of producers and of readers, so that
-//! no mistake of one client hides a mistake of the cluster: librdkafka ([`native`]) and our raw client ([`raw`]), which
-//! numbers and retries its batches itself. All producers are idempotent and keep their order; every value is sent once.
-//! When all is healed, [`last_reading`] reads everything once more with both clients.
+//! no mistake of one client hides a mistake of the cluster: librdkafka ([`native`]) and our raw client ([`raw`], [`reader`]),
+//! which numbers, retries and filters its batches itself. All producers are idempotent and keep their order; every value is
+//! sent once. With a [`TransactionLoad`] there are producers of transactions in both protocols ([`transactions`]), readers of
+//! both isolation levels, and groups of both protocols ([`member`]). When all is healed, [`last_reading`] reads everything
+//! once more with both clients.
 //!
 //! Invariants: what is in flight is bounded; a producer that gives up notes "unknown" unless it is certain; one whose
 //! identity is used up goes on as a new worker, because order is promised per worker.
 
+mod author; // of transactions, noted
 mod filler; // until the disk is full
 mod last_reading; // after all is healed
+mod member; // of a group
 mod native; // librdkafka
 mod probe; // is it writable?
 mod raw; // our own client
+mod reader; // our own client reads
+mod transactions; // many, one after the other
+mod transactor; // one, step by step
 
 use std::time::Duration;
 
@@ -25,9 +32,11 @@ use twinstream_model::{PartitionIndex, TopicPartition};
 use crate::history::{Recorder, Value, What, Worker};
 use crate::records::topic_name;
 
+pub use author::Author;
 pub use filler::Filler;
 pub use last_reading::last_reading;
 pub use probe::{probe, probe_all};
+pub use transactor::{Identity, Protocol, Refusal, Transactor};
 
 /// How long producers get for what they have in flight when the load is stopped.
 const DRAIN_WITHIN: Duration = Duration::from_secs(130);
@@ -45,13 +54,82 @@ pub struct LoadOptions {
     pub raw: bool,
     /// Whether readers of both kinds run along.
     pub readers: bool,
+    /// Producers and readers of transactions, if there are any.
+    pub transactions: Option<TransactionLoad>,
+}
+
+/// Producers of transactions.
+#[derive(Clone, Copy, Debug)]
+pub struct TransactionLoad {
+    /// So many in each protocol.
+    pub producers: usize,
+    /// After which their coordinator ends a transaction.
+    pub timeout: Duration,
+    /// Of each of two groups, one in each protocol of groups.
+    pub members: usize,
+}
+
+/// What readers see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Isolation {
+    Committed,
+    Uncommitted,
+}
+
+impl Isolation {
+    fn note(self, recorder: &Recorder, reader: Worker) {
+        if self == Self::Uncommitted {
+            recorder.note(reader, What::ReadsUncommitted);
+        }
+    }
+
+    /// As `isolation.level`.
+    fn name(self) -> &'static str {
+        if self == Self::Committed { "read_committed" } else { "read_uncommitted" }
+    }
+}
+
+/// How members talk to their coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GroupProtocol {
+    Classic,
+    Consumer,
+}
+
+impl GroupProtocol {
+    /// As `group.protocol`.
+    fn name(self) -> &'static str {
+        if self == Self::Classic { "classic" } else { "consumer" }
+    }
+
+    /// The group of this load that speaks it.
+    fn group(self, topic: &str) -> String {
+        format!("{topic}-{}", self.name())
+    }
 }
 
 impl LoadOptions {
     pub fn new(topic: &str, partitions: i32) -> Self {
         let native_settings = quick_settings().map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let topic = topic.to_owned();
-        Self { topic, partitions, native_rate: 300, native_settings, raw: true, readers: true }
+        Self { topic, partitions, native_rate: 300, native_settings, raw: true, readers: true, transactions: None }
+    }
+
+    /// Mostly transactions, with a few records between them that belong to none.
+    pub fn transactional(topic: &str, partitions: i32) -> Self {
+        let transactions = TransactionLoad { producers: 2, timeout: Duration::from_secs(10), members: 2 };
+        let transactions = Some(transactions);
+        Self { native_rate: 20, raw: false, transactions, ..Self::new(topic, partitions) }
+    }
+}
+
+impl LoadOptions {
+    /// Where nothing is uncommitted, all readers see the same.
+    fn isolations(&self) -> &'static [Isolation] {
+        match self.transactions {
+            None => &[Isolation::Committed],
+            Some(_) => &[Isolation::Committed, Isolation::Uncommitted],
+        }
     }
 }
 
@@ -93,8 +171,19 @@ impl Load {
             }
         }
         if options.readers {
-            readers.spawn(native::read(place(), recorder(), stop_reading.clone()));
-            readers.spawn(raw::read(place(), recorder(), stop_reading.clone()));
+            for isolation in options.isolations() {
+                readers.spawn(native::read(place(), *isolation, recorder(), stop_reading.clone()));
+                readers.spawn(reader::read(place(), *isolation, recorder(), stop_reading.clone()));
+            }
+        }
+        if let Some(load) = options.transactions {
+            for number in 0..2 * load.producers {
+                let (protocol, running) = (Protocol::ALL[number % 2], stop_producing.clone());
+                producers.spawn(transactions::produce(place(), load, number, protocol, recorder(), running));
+            }
+            for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer].repeat(load.members) {
+                readers.spawn(member::read(place(), protocol, recorder(), stop_reading.clone()));
+            }
         }
         Self { producing, producers, reading, readers }
     }

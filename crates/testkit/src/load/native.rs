@@ -13,7 +13,7 @@ use twinstream_client::{
 };
 use twinstream_model::{ErrorCode, PartitionIndex};
 
-use super::{Place, Polls, Values, goes_on, payload};
+use super::{Isolation, Place, Polls, Values, goes_on, payload};
 use crate::history::{Recorder, Value, What, Worker};
 use crate::records::{client_settings, topic_name};
 
@@ -104,9 +104,10 @@ fn surely_not_written(error: &ClientError) -> bool {
 }
 
 /// Reads all partitions from the beginning, along with the producers.
-pub(super) async fn read(place: Place, recorder: Recorder, running: watch::Receiver<bool>) {
+pub(super) async fn read(place: Place, isolation: Isolation, recorder: Recorder, running: watch::Receiver<bool>) {
     let reader = recorder.worker();
-    let mut consumer = assigned(&place, &recorder, reader, &[]).await;
+    isolation.note(&recorder, reader);
+    let mut consumer = assigned(&place, &recorder, reader, &[("isolation.level", isolation.name())]).await;
     while goes_on(&running) {
         let events = consumer.next_batch(POLL).await;
         let mut polls = Polls::default();
@@ -120,10 +121,11 @@ pub(super) async fn read(place: Place, recorder: Recorder, running: watch::Recei
     consumer.close().await.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Reads all partitions from the beginning to the end, once.
+/// Reads all that is committed of all partitions from the beginning to the end, once.
 pub(super) async fn read_once(place: &Place, recorder: &Recorder, within: Duration) {
     let reader = recorder.worker();
-    let mut consumer = assigned(place, recorder, reader, &[("librdkafka.enable.partition.eof", "true")]).await;
+    let committed = [("librdkafka.enable.partition.eof", "true"), ("isolation.level", Isolation::Committed.name())];
+    let mut consumer = assigned(place, recorder, reader, &committed).await;
     let mut open = place.partitions();
     let deadline = Instant::now() + within;
     while !open.is_empty() {

@@ -1,4 +1,4 @@
-//! Our raw client as producer and reader: whole batches, numbered, retried and read by this file.
+//! Our raw client as producer: whole batches, numbered and retried by this file.
 //!
 //! The producer is idempotent as KIP-98 describes it: a producer id from the cluster, a sequence per partition, the same
 //! batch sent again until its fate is known. When it gives up on a batch it raises its epoch and begins at sequence 0, so
@@ -9,27 +9,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use twinstream_client::protocol::batch::{BatchBuilder, ProducerStamp, batches};
+use twinstream_client::protocol::batch::{BatchBuilder, ProducerStamp};
 use twinstream_client::raw::kafka_protocol::messages::InitProducerIdRequest;
-use twinstream_client::raw::{AppendedBatch, FetchFrom, FetchOptions, Node};
+use twinstream_client::raw::{AppendedBatch, Node};
 use twinstream_client::{ClientError, RawClient};
-use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TopicPartition};
+use twinstream_model::{ErrorCode, ProducerEpoch, ProducerId, TopicPartition};
 
-use super::{Place, Polls, Values, goes_on, payload};
-use crate::history::{Recorder, Value, What, Worker};
+use super::{Place, Values, goes_on, payload};
+use crate::history::{Recorder, Value, What};
 use crate::records::client_settings;
 
 /// How long one request may take before it is sent again over a new connection. Shorter than what brokers need to notice
 /// a hung one of them, so that copies of a batch race each other.
-const TRY_WITHIN: Duration = Duration::from_millis(700);
+pub(super) const TRY_WITHIN: Duration = Duration::from_millis(700);
 const TRY_MS: &str = "700";
 /// How long a batch is tried.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(40);
+pub(super) const PAUSE: Duration = Duration::from_millis(40);
 /// Batches have one to so many records.
 const RECORDS_MAX: u64 = 5;
-/// More than any batch of this load holds.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// Produces batches to one partition, one after the other.
 pub(super) async fn produce(place: Place, partition: i32, recorder: Recorder, running: watch::Receiver<bool>) {
@@ -169,7 +167,7 @@ async fn identity(place: &Place) -> Option<(RawClient, ProducerStamp)> {
     }
 }
 
-async fn connect(place: &Place) -> Option<RawClient> {
+pub(super) async fn connect(place: &Place) -> Option<RawClient> {
     let settings =
         client_settings(&place.bootstrap, &[("request.timeout.ms", TRY_MS), ("default.api.timeout.ms", TRY_MS)]);
     let connecting = tokio::time::timeout(TRY_WITHIN, RawClient::connect(&settings)).await;
@@ -178,109 +176,4 @@ async fn connect(place: &Place) -> Option<RawClient> {
     }
     tokio::time::sleep(PAUSE).await;
     None
-}
-
-/// Reads all partitions from the beginning, along with the producers.
-pub(super) async fn read(place: Place, recorder: Recorder, running: watch::Receiver<bool>) {
-    let mut readers = tokio::task::JoinSet::new();
-    for partition in place.partitions() {
-        let (place, recorder, running) = (place.clone(), recorder.clone(), running.clone());
-        readers.spawn(async move { read_partition(&place, partition, &recorder, &running).await });
-    }
-    readers.join_all().await;
-}
-
-async fn read_partition(
-    place: &Place,
-    partition: TopicPartition,
-    recorder: &Recorder,
-    running: &watch::Receiver<bool>,
-) {
-    let mut reader = Reader::start(partition, recorder);
-    let mut client = None;
-    while goes_on(running) {
-        if client.is_none() {
-            client = connect(place).await;
-        }
-        let Some(connected) = &client else { continue };
-        let leader = tokio::time::timeout(TRY_WITHIN, connected.leader(&reader.from.partition)).await;
-        let Ok(Ok(leader)) = leader else {
-            connected.forget_leader(&reader.from.partition);
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        match reader.fetch(connected, leader, recorder).await {
-            Ok(_) => {}
-            Err(error) if error.code().is_some() => tokio::time::sleep(PAUSE).await,
-            Err(_) => client = None,
-        }
-    }
-}
-
-/// A position in one partition.
-pub(super) struct Reader {
-    worker: Worker,
-    pub from: FetchFrom,
-}
-
-impl Reader {
-    pub(super) fn start(partition: TopicPartition, recorder: &Recorder) -> Self {
-        let worker = recorder.worker();
-        recorder.note(worker, What::Assigned { partitions: vec![(partition.partition.0, 0)] });
-        Self { worker, from: FetchFrom::new(partition, Offset(0)) }
-    }
-
-    pub(super) fn worker(&self) -> Worker {
-        self.worker
-    }
-
-    /// Fetches once from this broker and notes what came; the high watermark that it told.
-    pub(super) async fn fetch(
-        &mut self,
-        client: &RawClient,
-        broker: NodeId,
-        recorder: &Recorder,
-    ) -> Result<Offset, ClientError> {
-        let options = FetchOptions { wait_max: Duration::from_millis(200), ..FetchOptions::default() };
-        let fetching = client.fetch_batches(broker, std::slice::from_ref(&self.from), &options);
-        let what = || format!("fetch {} from broker {broker}", self.from.partition);
-        let timeout = |_| ClientError::Timeout { what: what(), after: TRY_WITHIN };
-        let fetched = tokio::time::timeout(TRY_WITHIN, fetching).await.map_err(timeout)??;
-        let Some(fetched) = fetched.into_iter().next() else {
-            return Err(ClientError::broker(what(), ErrorCode::UnknownServerError));
-        };
-        if fetched.error != ErrorCode::None {
-            return Err(ClientError::broker(what(), fetched.error));
-        }
-        if let Some((epoch, end)) = fetched.diverging {
-            // What was read is not in this log. To go back shows it to the checker.
-            self.from.offset = end;
-            self.from.last_epoch = epoch;
-            return Ok(fetched.high_watermark);
-        }
-        self.take(&fetched.batches, recorder);
-        Ok(fetched.high_watermark)
-    }
-
-    fn take(&mut self, bytes: &[u8], recorder: &Recorder) {
-        let partition = self.from.partition.partition.0;
-        let mut polls = Polls::default();
-        for batch in batches(bytes) {
-            // The last one may be cut short by the broker.
-            let Ok(batch) = batch else { break };
-            batch.check_crc().unwrap_or_else(|error| panic!("{} is damaged: {error}", self.from.partition));
-            let records = batch.records(BATCH_BYTES_MAX);
-            let records = records.unwrap_or_else(|error| panic!("{} is damaged: {error}", self.from.partition));
-            for record in records.iter() {
-                let record = record.unwrap_or_else(|error| panic!("{} is damaged: {error}", self.from.partition));
-                // A batch is sent whole, also when it begins before what was asked for.
-                if record.offset >= self.from.offset {
-                    polls.take_record(recorder, self.worker, partition, &record);
-                }
-            }
-            self.from.offset = self.from.offset.max(batch.header().next_offset());
-            self.from.last_epoch = LeaderEpoch(batch.header().leader_epoch.0);
-        }
-        polls.note(recorder, self.worker);
-    }
 }

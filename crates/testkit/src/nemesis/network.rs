@@ -136,6 +136,13 @@ impl Network {
         self.apply();
     }
 
+    /// Links work again, those that were cut in one direction as well.
+    pub fn mend(&self, links: &[(End, End)]) {
+        let is_of = |from: &End, to: &End| links.contains(&(*from, *to)) || links.contains(&(*to, *from));
+        self.rules.lock().retain(|(from, to, _)| !is_of(from, to));
+        self.apply();
+    }
+
     /// Answers do not reach the clients, and what they send next ends their connections.
     pub fn reset_clients_of(&self, broker: usize) {
         let mut rules = self.rules.lock();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{MENDED_WITHIN, SILENT_WITHIN, Steps};
+use super::{GO_ON_WITHIN, MENDED_WITHIN, SILENT_WITHIN, Steps};
 use crate::faults::Trial;
 use crate::nemesis::End;
 
@@ -89,6 +89,45 @@ async fn mend(trial: &mut Trial) {
     trial.subject.network().heal();
     trial.all_writable(MENDED_WITHIN).await;
     trial.whole().await;
+}
+
+/// As FoundationDB's: what fails one after the other and comes back in another order meets states that nobody thought of.
+pub(super) fn swizzle_clog(trial: &mut Trial) -> Steps<'_> {
+    Box::pin(async move {
+        for round in 0..2 {
+            trial.breathe().await;
+            let mut links = all_links(trial.subject.size());
+            if round > 0 {
+                links.retain(|_| trial.dice.coin());
+            }
+            for link in trial.dice.shuffled(&links) {
+                trial.step(format!("clog {link:?}"));
+                trial.subject.network().cut(&[link]);
+                let pause = trial.dice.between(50, 800);
+                trial.run_for(Duration::from_millis(pause)).await;
+            }
+            let time = trial.dice.between(1_000, 4_000);
+            trial.run_for(Duration::from_millis(time)).await;
+            for link in trial.dice.shuffled(&links) {
+                trial.step(format!("clear {link:?}"));
+                trial.subject.network().mend(&[link]);
+                let pause = trial.dice.between(50, 800);
+                trial.run_for(Duration::from_millis(pause)).await;
+            }
+            trial.nobody_is_stuck(GO_ON_WITHIN).await;
+            mend(trial).await;
+        }
+    })
+}
+
+/// Between brokers, and between each of them and the clients.
+fn all_links(brokers: usize) -> Vec<(End, End)> {
+    let mut links = Vec::new();
+    for one in 1..=brokers {
+        links.push((End::Broker(one), End::Clients));
+        links.extend((one + 1..=brokers).map(|other| (End::Broker(one), End::Broker(other))));
+    }
+    links
 }
 
 pub(super) fn answers_lost(trial: &mut Trial) -> Steps<'_> {

@@ -4,11 +4,14 @@
 //! busy machine, and catch a cluster that does not recover by itself. `cargo xtask judge failover` measures.
 
 mod clocks; // wall clocks that jump
+mod coordinators; // of transactions, killed in the middle
 mod disks; // damaged, lost, or behind
 mod links; // cut
 mod movements; // partitions that move
 mod power; // machines that lose it, disks that fail
 mod processes; // dead or hung
+mod rivals; // producers with one name
+mod state_log; // what a coordinator has written down
 mod voters; // votes that go and come
 
 use std::future::Future;
@@ -27,6 +30,8 @@ const SILENT_WITHIN: Duration = Duration::from_secs(6);
 const RESTARTED_WITHIN: Duration = Duration::from_secs(15);
 /// Links that are cut here and there heal, and connections that hang are given up.
 const MENDED_WITHIN: Duration = Duration::from_secs(20);
+/// Clients find their coordinators again, groups settle, transactions that were left end by their timeout.
+const GO_ON_WITHIN: Duration = Duration::from_secs(60);
 
 type Steps<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
@@ -43,6 +48,8 @@ pub struct Scenario {
     disks: bool,
     second_disks: bool,
     shims: bool,
+    /// Whether clients work with transactions and groups.
+    transactions: bool,
     settings: &'static [(&'static str, &'static str)],
     steps: for<'a> fn(&'a mut Trial) -> Steps<'a>,
 }
@@ -58,6 +65,7 @@ const THREE: Scenario = Scenario {
     disks: false,
     second_disks: false,
     shims: false,
+    transactions: false,
     settings: &[],
     steps: processes::quiet,
 };
@@ -154,6 +162,15 @@ pub const SCENARIOS: &[Scenario] = &[
         ..THREE
     },
     Scenario {
+        name: "swizzle-clog",
+        number: 11,
+        about: "links between brokers, and to clients, are clogged one by one and cleared in any order; nobody is stuck",
+        network: true,
+        transactions: true,
+        steps: links::swizzle_clog,
+        ..THREE
+    },
+    Scenario {
         name: "rolling-restart",
         number: 12,
         about: "SIGTERM and start of each; no error reaches a client, preferred leaders lead again",
@@ -216,6 +233,43 @@ pub const SCENARIOS: &[Scenario] = &[
         ..THREE
     },
     Scenario {
+        name: "transactions-quiet",
+        number: 22,
+        about: "transactions, and nothing breaks",
+        transactions: true,
+        steps: coordinators::quiet,
+        ..THREE
+    },
+    Scenario {
+        name: "coordinator-killed",
+        number: 22,
+        about: "SIGKILL of the coordinator of a transaction at each step of its end",
+        brokers: 5,
+        transactions: true,
+        settings: coordinators::SETTINGS,
+        steps: coordinators::killed_at_each_step,
+        ..THREE
+    },
+    Scenario {
+        name: "rivals",
+        number: 24,
+        about: "producers with one transactional id: the older one is fenced, whatever it is about to do",
+        transactions: true,
+        steps: rivals::fenced,
+        ..THREE
+    },
+    Scenario {
+        name: "epochs-exhausted",
+        number: 24,
+        about: "a transactional id whose producer id has no epochs left gets a new one",
+        brokers: 1,
+        voters: 1,
+        transactions: true,
+        settings: &[("transaction.state.log.num.partitions", "1")],
+        steps: rivals::epochs_exhausted,
+        ..THREE
+    },
+    Scenario {
         name: "answers-lost",
         number: 25,
         about: "requests arrive, answers do not, connections are reset, and the leader dies",
@@ -268,7 +322,8 @@ pub fn by_name(name: &str) -> &'static Scenario {
 impl Scenario {
     /// Tries it on a new cluster of ours.
     pub async fn run(&self, seed: u64) -> Report {
-        self.run_with(seed, LoadOptions::new(super::trial::TOPIC, 3)).await
+        let options = if self.transactions { LoadOptions::transactional } else { LoadOptions::new };
+        self.run_with(seed, options(super::trial::TOPIC, 3)).await
     }
 
     /// Tries it with another load.
