@@ -26,7 +26,7 @@ const OF_KAFKA: [(&str, &str); 3] = [
 ];
 
 pub(super) enum Broker {
-    Ours { _server: Server, bootstrap: String },
+    Ours { _server: Box<Server>, bootstrap: String },
     Kafka(KafkaCluster),
 }
 
@@ -47,7 +47,7 @@ impl Broker {
         let settings: Vec<(String, String)> = both.chain(own).collect();
         let mut server = Server::with_settings(folder, &name, "broker", port, &settings);
         server.start().await;
-        Self::Ours { _server: server, bootstrap }
+        Self::Ours { _server: Box::new(server), bootstrap }
     }
 
     pub(super) async fn kafka(kafka: &Kafka, more: Settings) -> Self {
