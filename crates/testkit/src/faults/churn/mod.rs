@@ -42,6 +42,8 @@ const TOPIC: &str = "churned";
 const GROUP: &str = "churners";
 /// After which a silent member counts as dead.
 const SESSION: Duration = Duration::from_secs(6);
+/// At the members' books.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 const SETTINGS: [(&str, &str); 6] = [
     ("group.consumer.min.heartbeat.interval.ms", "100"),
     ("group.consumer.heartbeat.interval.ms", "300"),
@@ -393,5 +395,3 @@ impl Group {
         }
     }
 }
-
-const LOOK_EVERY: Duration = Duration::from_millis(50);
