@@ -366,8 +366,7 @@ impl ConfluentKafka {
             Some(folder) => folder.canonicalize().with_context(|| folder.display().to_string())?.display().to_string(),
             None => String::new(),
         };
-        let mut arguments =
-            vec!["confluent-kafka".to_owned(), checkout, self.protocols.join(","), self.of.join(",")];
+        let mut arguments = vec!["confluent-kafka".to_owned(), checkout, self.protocols.join(","), self.of.join(",")];
         arguments.extend(self.tests.iter().cloned());
         self.subject.trials(root, &arguments)
     }
