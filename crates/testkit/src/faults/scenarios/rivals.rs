@@ -24,16 +24,16 @@ const TRIES: usize = 8;
 /// How far the older producer has come when the newer one takes its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Older {
-    HasBegun,
-    HasWritten,
-    HasCommitted,
+    Begun,
+    Written,
+    Committed,
 }
 
 pub(super) fn fenced(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         for older in Protocol::ALL {
             for newer in Protocol::ALL {
-                for moment in [Older::HasBegun, Older::HasWritten, Older::HasCommitted] {
+                for moment in [Older::Begun, Older::Written, Older::Committed] {
                     take_over(trial, older, newer, moment).await;
                 }
             }
@@ -63,17 +63,17 @@ pub(super) fn fenced(trial: &mut Trial) -> Steps<'_> {
 
 async fn take_over(trial: &mut Trial, older: Protocol, newer: Protocol, moment: Older) {
     let id = format!("{}-rival-{older:?}-{newer:?}-{moment:?}", trial.options.topic);
-    trial.step(format!("{id}: the older one {moment:?}"));
+    trial.step(format!("{id}: a newer one comes"));
     let (mut one, mut other) = (author(trial, &id, older), author(trial, &id, newer));
     let first = init(&mut one).await;
     let partitions: Vec<TopicPartition> = (0..2).map(|index| partition(trial, index)).collect();
-    if moment == Older::HasCommitted {
+    if moment == Older::Committed {
         one.begin();
         write(&mut one, &partitions).await;
         expect_done(trial, &id, one.end(true).await);
     }
     one.begin();
-    if moment == Older::HasWritten {
+    if moment == Older::Written {
         write(&mut one, &partitions[..1]).await;
     }
     let second = init(&mut other).await;
