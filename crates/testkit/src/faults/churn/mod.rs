@@ -263,7 +263,7 @@ impl Group {
             self.kill(name);
         }
         for number in 0..victims.len() {
-            let protocol = if (number + round) % 2 == 0 { Protocol::Consumer } else { Protocol::Classic };
+            let protocol = if (number + round).is_multiple_of(2) { Protocol::Consumer } else { Protocol::Classic };
             self.join(protocol, None);
         }
         self.settle(&format!("round {round}: {} killed", victims.len()), SESSION).await;

@@ -158,7 +158,7 @@ impl Bench {
     fn writers(&mut self) -> writer::Writers {
         let bootstrap = self.subject.bootstrap();
         let seeds = (0..WRITERS).map(|_| self.dice.between(1, u64::MAX - 1)).collect::<Vec<_>>();
-        let protocol = |index: usize| if index % 2 == 0 { Protocol::First } else { Protocol::Second };
+        let protocol = |index: usize| if index.is_multiple_of(2) { Protocol::First } else { Protocol::Second };
         let start = |(index, seed): (usize, u64)| (format!("writer-{index}"), protocol(index), Dice::new(seed));
         writer::Writers::start(&bootstrap, TOPIC, PARTITIONS, &self.model, seeds.into_iter().enumerate().map(start))
     }
@@ -167,7 +167,7 @@ impl Bench {
     async fn restart(&mut self, number: usize) {
         let partition = i32::try_from(number).expect("few restarts") % PARTITIONS;
         let leader = self.operator.leader(TOPIC, partition).await;
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             self.subject.kill(leader);
         } else {
             self.subject.stop(leader).await;

@@ -79,11 +79,8 @@ impl Writer {
         let transaction = TRANSACTIONS.fetch_add(1, Ordering::Relaxed);
         self.model.begin(transaction);
         let commit = self.dice.between(1, 4) > 1;
-        let written = self.write_some(line, producer, transaction).await;
-        if written.is_err() {
-            // Nobody has asked for a commit, and nobody will: the next life of the producer aborts it, but not yet.
-            return written;
-        }
+        // Where this fails nobody has asked for a commit, and nobody will: the next life of the producer aborts it, but not yet.
+        self.write_some(line, producer, transaction).await?;
         producer.end(line, commit).await?;
         self.model.ended(transaction, if commit { Fate::Committed } else { Fate::Aborted });
         Ok(())
