@@ -37,13 +37,17 @@ fn says_something(line: &str) -> bool {
 fn records(line: &str) -> Option<Vec<String>> {
     let (before, _) = line.split_once(BEFORE_RECORDS)?;
     let records = Deserializer::from_str(&line[before.len()..]).into_iter::<Value>().map_while(Result::ok);
-    Some(records.map(|mut record| alike(&mut record).to_string()).collect())
+    let without_ids = records.map(|mut record| {
+        make_alike(&mut record);
+        record.to_string()
+    });
+    Some(without_ids.collect())
 }
 
 /// A record without times and ids.
-fn alike(record: &mut Value) -> &Value {
+fn make_alike(record: &mut Value) {
     match record {
-        Value::Array(values) => values.iter_mut().for_each(|value| drop(alike(value))),
+        Value::Array(values) => values.iter_mut().for_each(make_alike),
         Value::Object(fields) => {
             for (name, value) in fields.iter_mut() {
                 let is_number_of_cluster = name.contains("Timestamp") || IDS.contains(&name.as_str());
@@ -51,13 +55,12 @@ fn alike(record: &mut Value) -> &Value {
                 if (is_number_of_cluster || is_group_of_console) && !value.is_null() && value.as_i64() != Some(-1) {
                     *value = Value::from("<id>");
                 } else {
-                    alike(value);
+                    make_alike(value);
                 }
             }
         }
         _ => (),
     }
-    record
 }
 
 /// A line of a log without its time, other lines as they are.
