@@ -12,6 +12,7 @@
 //! Consequence of the bounded channel: whoever stops receiving for longer than `max.poll.interval.ms` is thrown out of
 //! its group, as with Kafka's consumer. To wait for something slow, [`Consumer::pause`] the partitions and go on receiving.
 
+mod starts;
 mod thread;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,12 +172,15 @@ impl Consumer {
         let list = start_list(partitions)?;
         self.learn_leaders(partitions).await;
         let wanted: BTreeSet<TopicPartition> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
+        let from_committed = partitions.iter().filter(|(_, start)| *start == StartAt::Committed);
+        let from_committed: Vec<TopicPartition> = from_committed.map(|(partition, _)| partition.clone()).collect();
         let assigned = Arc::clone(&self.assigned);
         // The set changes on the polling thread, before it polls again: the end of an empty partition comes at once, and
         // one that matches no assigned partition is nobody's.
         self.on_thread("assign partitions".to_owned(), move |client| {
             client.assign(&list)?;
             *assigned.lock() = wanted;
+            client.context().starts.replace(&from_committed);
             Ok(())
         })
         .await

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use twinstream_model::{Offset, PartitionIndex};
 
 use super::*;
@@ -228,6 +229,37 @@ async fn ends_of_empty_partitions_are_never_missed() {
                 missing.remove(&end);
             }
         }
+        consumer.close().await.unwrap();
+    }
+}
+
+/// What a coordinator says that has just lost the group, which librdkafka takes for the last word (issue 5586).
+#[tokio::test(flavor = "multi_thread")]
+async fn start_is_asked_for_again_when_the_coordinator_has_moved() {
+    let TestCluster::Mock(mock) = &TestCluster::start() else { return }; // only the mock refuses when told to
+    for protocol in ["range", "cooperative-sticky", "assigned by hand"] {
+        let cluster = TestCluster::Real(mock.bootstrap_servers());
+        let topic = TopicName::parse(&format!("moved-{}", Uuid::new_v4())).unwrap();
+        mock.create_topic(topic.as_str(), 1, 1).unwrap();
+        let at = partition(&topic, 0);
+        fill(&cluster, &at, 3).await;
+        let mut settings = group_settings(&cluster, &group());
+        let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 2];
+        mock.request_errors(RDKafkaApiKey::OffsetFetch, &refusals);
+        let mut consumer = match protocol {
+            "assigned by hand" => {
+                let consumer = Consumer::connect(&settings).await.unwrap();
+                consumer.assign(&[(at.clone(), StartAt::Committed)]).await.unwrap();
+                consumer
+            }
+            strategy => {
+                settings.set("partition.assignment.strategy", strategy).unwrap();
+                let consumer = Consumer::connect(&settings).await.unwrap();
+                consumer.subscribe(&[topic.to_string()]).await.unwrap();
+                consumer
+            }
+        };
+        assert_eq!(values(&mut consumer, 3).await, ["value-0", "value-1", "value-2"], "{protocol}");
         consumer.close().await.unwrap();
     }
 }

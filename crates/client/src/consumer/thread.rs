@@ -4,6 +4,7 @@
 //! that seeks or closes instead of receiving is never stuck.
 //! The rebalance callback runs inside `poll`, on this thread: waiting there for the release of a revocation blocks nobody
 //! else, and heartbeats go on from librdkafka's own thread.
+//! Where to start is asked again (`starts`) if librdkafka has given up on it.
 //! Invariant: the last owner of the librdkafka handle drops it outside of the async runtime, because closing a consumer
 //! waits for the group's coordinator.
 
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, warn};
 use twinstream_model::{TopicName, TopicPartition};
 
+use super::starts::{AskAgain, Starts};
 use super::{ConsumerEvent, REVOKE_WAIT_MAX, Revocation, topic_partition};
 use crate::context::Context;
 use crate::error::ClientError;
@@ -85,6 +87,7 @@ pub(super) struct GroupContext {
     assigned: Arc<Mutex<BTreeSet<TopicPartition>>>,
     /// True while a revocation waits for its release.
     revoking: watch::Sender<bool>,
+    pub(super) starts: Starts,
 }
 
 impl GroupContext {
@@ -94,7 +97,7 @@ impl GroupContext {
         assigned: Arc<Mutex<BTreeSet<TopicPartition>>>,
         revoking: watch::Sender<bool>,
     ) -> Self {
-        Self { base: Context::new(client), events, assigned, revoking }
+        Self { base: Context::new(client), events, assigned, revoking, starts: Starts::default() }
     }
 
     /// Blocks until there is room; `false` when nobody receives any more.
@@ -137,6 +140,7 @@ impl ConsumerContext for GroupContext {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(list) = rebalance {
             let partitions = partitions_of(list);
+            self.starts.forget(&partitions);
             self.revoking.send_replace(true);
             self.revoke(partitions.clone(), consumer.assignment_lost());
             self.revoking.send_replace(false);
@@ -149,6 +153,7 @@ impl ConsumerContext for GroupContext {
             Rebalance::Assign(list) => {
                 let partitions = partitions_of(list);
                 self.assigned.lock().extend(partitions.iter().cloned());
+                self.starts.begin(&partitions);
                 if !self.deliver(ConsumerEvent::Assigned(partitions)) {
                     debug!("partitions assigned to a consumer that is closing");
                 }
@@ -175,7 +180,8 @@ pub(super) fn spawn(
     commands: mpsc::Receiver<Command>,
 ) -> std::io::Result<()> {
     let runtime = Handle::current();
-    let poller = Poller { client, events, commands, seeks: BTreeMap::new(), topics: BTreeMap::new(), runtime };
+    let (seeks, topics, ask_again) = (BTreeMap::new(), BTreeMap::new(), AskAgain::default());
+    let poller = Poller { client, events, commands, seeks, topics, ask_again, runtime };
     std::thread::Builder::new().name("kafka-consumer".to_owned()).spawn(move || poller.run())?;
     Ok(())
 }
@@ -188,6 +194,7 @@ struct Poller {
     seeks: BTreeMap<TopicPartition, Arc<AtomicU64>>,
     /// Names seen so far, to share one allocation per topic.
     topics: BTreeMap<String, TopicName>,
+    ask_again: AskAgain,
     runtime: Handle,
 }
 
@@ -217,6 +224,7 @@ impl Poller {
             Err(mpsc::error::TryRecvError::Disconnected) => return Next::Stop(None),
             Err(mpsc::error::TryRecvError::Empty) => {}
         }
+        self.ask_again.if_due(&self.client);
         match self.poll() {
             Some(item) => self.hand_over(item),
             None => Next::GoOn,
@@ -229,13 +237,16 @@ impl Poller {
             Ok(message) => {
                 let topic = topic_name(&mut self.topics, message.topic())?;
                 let record = ConsumerRecord::detach(&message, topic);
-                let count = Arc::clone(self.seeks.entry(record.topic_partition()).or_default());
+                let at = record.topic_partition();
+                self.client.context().starts.began(&at);
+                let count = Arc::clone(self.seeks.entry(at).or_default());
                 let then = count.load(Ordering::Acquire);
                 Some(Item::Record { record, mark: SeekMark { count, then } })
             }
             Err(KafkaError::PartitionEOF(partition)) => self.end_of_partition(partition),
             Err(error) => {
                 let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+                self.ask_again.notice(&error);
                 let error = ClientError::rdkafka("consume", &error);
                 Some(Item::Event(ConsumerEvent::Error { error, fatal }))
             }
@@ -325,6 +336,7 @@ impl Poller {
         for element in answer.elements() {
             element.error()?;
         }
+        self.client.context().starts.began(partition);
         // Only this thread polls, so whatever was polled before this line is from before the seek.
         self.seek_count(partition.clone()).fetch_add(1, Ordering::Release);
         Ok(())
