@@ -2,11 +2,15 @@
 
 mod support;
 
+use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{BrokerId, DeleteRecordsRequest, ListOffsetsRequest};
-use support::records::{batch, fetch, list_offset, topic_name, values};
+use kafka_protocol::messages::{
+    AlterPartitionReassignmentsRequest, BrokerId, DeleteRecordsRequest, ListOffsetsRequest,
+};
+use support::records::{batch, fetch, list_offset, records_of, topic_name, values};
 use support::replicas::{Trio, fetch_in_rack, produce_with, read_all};
+use support::transactions::{End, end_transaction, produce_in, read_committed_from, transactional};
 use support::{Client, wait_until};
 
 const OK: i16 = 0;
@@ -189,15 +193,112 @@ async fn deletion_is_answered_when_every_replica_has_deleted() {
     for number in 0..5 {
         assert_eq!(produce(&mut leader, "t", ALL, &number.to_string()).await, OK);
     }
-    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(4);
-    let topic = DeleteRecordsTopic::default().with_name(topic_name("t")).with_partitions(vec![partition]);
-    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
-    let answer = leader.call(request, 2).await;
-    let deleted = &answer.topics[0].partitions[0];
-    assert_eq!((deleted.error_code, deleted.low_watermark), (OK, 4));
+    delete_to(&mut leader, "t", 4).await;
     for node in [1, 3] {
         assert_eq!(start_of_replica(&mut trio.client(node).await, "t").await, 4, "node {node}");
     }
+}
+
+/// DeleteRecords may move the start of a log into a batch. Whoever begins to copy there gets the whole batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_replica_copies_a_log_that_begins_within_a_batch() {
+    let trio = Trio::start(&[]).await;
+    trio.create("t", &[&[2]], &[]).await;
+    let mut leader = trio.client(2).await;
+    let start = write_and_delete_half(&mut leader, "t").await;
+    reassign(&trio, "t", &[2, 3]).await;
+    trio.wait_for_isr("t", &[2, 3]).await;
+    assert_eq!(produce(&mut leader, "t", ALL, "both").await, OK);
+    let expected = ["5", "6", "7", "8", "9", "after", "both"];
+    assert_has_from(&trio, 3, "t", start, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn follower_that_was_away_begins_anew_within_a_batch() {
+    let mut trio = Trio::start(&[]).await;
+    trio.create("t", &[&[2, 3]], &[]).await;
+    let mut leader = trio.client(2).await;
+    trio.node(3).kill();
+    trio.wait_for_isr("t", &[2]).await;
+    let start = write_and_delete_half(&mut leader, "t").await;
+    trio.restart(3).await;
+    trio.wait_for_isr("t", &[2, 3]).await;
+    assert_has_from(&trio, 3, "t", start, &["5", "6", "7", "8", "9", "after"]).await;
+    // Killed before or after its start was written down, it begins there again.
+    trio.node(3).kill();
+    trio.restart(3).await;
+    trio.wait_for_isr("t", &[2, 3]).await;
+    assert_has_from(&trio, 3, "t", start, &["5", "6", "7", "8", "9", "after"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transaction_that_lost_its_first_records_is_aborted_on_a_new_replica() {
+    let trio = Trio::start(&[("transaction.partition.verification.enable", "false")]).await;
+    trio.create("t", &[&[2]], &[]).await;
+    let mut leader = trio.client(2).await;
+    let written = produce_in(&mut leader, "x", "t", 0, transactional(7, 0, 0, &["a", "b", "c", "d"])).await;
+    assert_eq!(written.error_code, OK);
+    // What is not stable can be deleted all the same, as far as it is replicated.
+    let start = written.base_offset + 2;
+    delete_to(&mut leader, "t", start).await;
+    assert_eq!(produce(&mut leader, "t", ALL, "after").await, OK);
+    reassign(&trio, "t", &[2, 3]).await;
+    trio.wait_for_isr("t", &[2, 3]).await;
+    let mut follower = trio.client(3).await;
+    wait_until("it begins where the leader does", async || start_of_replica(&mut follower, "t").await == start).await;
+    assert_eq!(read_committed_from(&mut follower, "t", 0, start).await, (start, vec![]));
+    assert_eq!(end_transaction(&mut leader, End::abort(7, 0), "t", 0).await, OK);
+    wait_until("the follower knows that it was aborted", async || {
+        read_committed_from(&mut follower, "t", 0, start).await == (start + 4, vec!["after".to_owned()])
+    })
+    .await;
+}
+
+/// Writes a batch of ten records between two others, and deletes what comes before the sixth of it. Returns where the log
+/// begins then.
+async fn write_and_delete_half(leader: &mut Client, topic: &str) -> i64 {
+    assert_eq!(produce(leader, topic, ALL, "before").await, OK);
+    let ten: Vec<String> = (0..10).map(|number| number.to_string()).collect();
+    let ten: Vec<(Option<&str>, Option<&str>)> = ten.iter().map(|value| (None, Some(value.as_str()))).collect();
+    let written = produce_with(leader, topic, 0, ALL, 10_000, batch(1_700_000_000_000, &ten)).await;
+    assert_eq!(written.error_code, OK);
+    assert_eq!(produce(leader, topic, ALL, "after").await, OK);
+    let start = written.base_offset + 5;
+    delete_to(leader, topic, start).await;
+    start
+}
+
+/// The log of this very replica begins there and has these values.
+async fn assert_has_from(trio: &Trio, node: i32, topic: &str, start: i64, values: &[&str]) {
+    let mut client = trio.client(node).await;
+    wait_until("it begins where its leader does", async || start_of_replica(&mut client, topic).await == start).await;
+    let end = start + values.len() as i64;
+    wait_until("it has everything", async || fetch(&mut client, topic, 0, start).await.high_watermark == end).await;
+    let (mut next, mut found) = (start, Vec::new());
+    while next < end {
+        let records = records_of(&fetch(&mut client, topic, 0, next).await);
+        found.extend(records.into_iter().filter(|(offset, _)| *offset >= next).map(|(_, value)| value));
+        next = start + found.len() as i64;
+    }
+    assert_eq!(found, values);
+}
+
+async fn delete_to(leader: &mut Client, topic: &str, offset: i64) {
+    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(offset);
+    let topic = DeleteRecordsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+    let answer = leader.call(request, 2).await;
+    let deleted = &answer.topics[0].partitions[0];
+    assert_eq!((deleted.error_code, deleted.low_watermark), (OK, offset));
+}
+
+async fn reassign(trio: &Trio, topic: &str, replicas: &[i32]) {
+    let replicas = replicas.iter().map(|node| BrokerId(*node)).collect();
+    let partition = ReassignablePartition::default().with_partition_index(0).with_replicas(Some(replicas));
+    let topic = ReassignableTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+    let request = AlterPartitionReassignmentsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+    let answer = trio.client(1).await.call(request, 0).await;
+    assert_eq!((answer.error_code, answer.responses[0].partitions[0].error_code), (OK, OK), "{answer:?}");
 }
 
 /// KIP-207.

@@ -14,6 +14,10 @@
 //! cut may be committed). F2 the high watermark is at most the log end and the leader's, and falls only by a cut.
 //! F3 an answer counts only for the very question that was asked last.
 //!
+//! Where a leader's log begins within a batch, because DeleteRecords moved its start there, a copy has to begin with the
+//! whole batch, before anything that the leader still gives out. So an empty log may begin before the offset that is
+//! asked for, until that batch is there.
+//!
 //! Not here: sessions and connections to leaders, files.
 
 use twinstream_model::{LeaderEpoch, Offset};
@@ -23,7 +27,7 @@ use twinstream_model::{LeaderEpoch, Offset};
 pub struct Ask {
     /// `current_leader_epoch`
     pub leader_epoch: LeaderEpoch,
-    /// Its log end.
+    /// Its log end. While the log is empty, where in the first batch the leader's log begins.
     pub offset: Offset,
     /// The epoch of its last record, [`LeaderEpoch::NONE`] for an empty log.
     pub last_epoch: LeaderEpoch,
@@ -58,6 +62,9 @@ pub enum Step {
     /// Drop everything and begin at the leader's log start with `restart_at`, then call [`FollowerState::cut`].
     /// `committed` as above; without it the leader has deleted all that we have.
     RestartAt { start: Offset, committed: bool },
+    /// The answer's first batch begins at `base`, before the empty log, and reaches into it. Begin there with
+    /// `restart_at`, then call [`FollowerState::begun_within`]: the next answer brings the batch again, and it will fit.
+    BeginWith { base: Offset },
     /// Ask the leader for its log start and log end (ListOffsets, earliest and latest, as a replica in this epoch), then
     /// call [`FollowerState::bounds`].
     AskBounds,
@@ -93,13 +100,15 @@ pub struct OwnLog {
 pub struct FollowerState {
     leader_epoch: LeaderEpoch,
     log: OwnLog,
+    /// Where to ask instead of at the log end: the log is empty and begins with the batch that holds this offset.
+    within: Option<Offset>,
     /// Whether the last answer showed that we have all that the leader has committed.
     in_sync: bool,
 }
 
 impl FollowerState {
     pub fn new(leader_epoch: LeaderEpoch, log: OwnLog) -> FollowerState {
-        FollowerState { leader_epoch, log, in_sync: false }
+        FollowerState { leader_epoch, log, within: None, in_sync: false }
     }
 
     pub fn leader_epoch(&self) -> LeaderEpoch {
@@ -115,7 +124,7 @@ impl FollowerState {
     pub fn ask(&self) -> Ask {
         Ask {
             leader_epoch: self.leader_epoch,
-            offset: self.log.end,
+            offset: self.within.unwrap_or(self.log.end),
             last_epoch: self.log.last_epoch,
             log_start: self.log.start,
         }
@@ -183,6 +192,9 @@ impl FollowerState {
 
     /// Records were appended, or there were none.
     pub fn appended(&mut self, end: Offset, last_epoch: LeaderEpoch, heard: Heard) -> Announce {
+        if end > self.log.end {
+            self.within = None;
+        }
         self.log.end = end;
         self.log.last_epoch = last_epoch;
         if let Heard::Records { high_watermark, log_start } = heard {
@@ -196,7 +208,16 @@ impl FollowerState {
     /// The log was cut or begun anew and stands here now.
     pub fn cut(&mut self, log: OwnLog) {
         self.log = log;
+        self.within = None;
         self.in_sync = false;
+    }
+
+    /// The log was begun anew with the batch that holds the offset which is asked for, and stands here now. The leader gives
+    /// out nothing before that offset, so it stays the one to ask for.
+    pub fn begun_within(&mut self, log: OwnLog) {
+        let asked = self.ask().offset;
+        self.cut(log);
+        self.within = (asked > log.end).then_some(asked);
     }
 }
 

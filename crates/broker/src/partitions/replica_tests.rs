@@ -304,6 +304,31 @@ fn old_leader_cuts_what_the_new_one_does_not_have() {
 }
 
 #[test]
+fn follower_of_a_log_that_begins_within_a_batch_begins_with_that_batch() {
+    let replica = Replica::new(1);
+    replica.take_over(&Replica::wanted(SECOND, 1, 1, &[SECOND]));
+    let ask = || replica.partition.question(LeaderEpoch(1)).unwrap().ask;
+    let repair = |followed| match followed {
+        Followed::Repair(step) => replica.partition.repair(&ask(), step),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(replica.partition.heard(&ask(), Heard::OutOfRange, &[], now_ms()), Followed::AskBounds);
+    repair(replica.partition.heard_bounds(&ask(), Offset(12), Offset(13)));
+    let heard = Heard::Records { high_watermark: Offset(13), log_start: Offset(12) };
+    let records = stored(10, 1, &["gone", "gone, too", "there"]);
+    let begun = repair(replica.partition.heard(&ask(), heard, &records, now_ms()));
+    assert_eq!(begun, Followed::Checkpoint, "before anything is appended");
+    assert_eq!((replica.end(), ask().offset), (10, Offset(12)));
+    assert_eq!(replica.partition.heard(&ask(), heard, &records, now_ms()), Followed::Goes);
+    let log = replica.partition.log();
+    assert_eq!(
+        (log.log_start_offset(), log.high_watermark(), log.log_end_offset()),
+        (Offset(12), Offset(13), Offset(13))
+    );
+    assert_eq!(ask().offset, Offset(13));
+}
+
+#[test]
 fn log_that_is_cut_at_a_hole_follows_nobody_before_the_next_epoch() {
     let replica = Replica::new(1);
     replica.take_over(&Replica::wanted(SECOND, 1, 1, &[SECOND]));

@@ -93,7 +93,12 @@ pub async fn end_transaction(client: &mut Client, end: End, topic: &str, partiti
 /// What a reader of committed records finds: the last stable offset and the values, in which transactions that were aborted
 /// are left out as clients do.
 pub async fn read_committed(client: &mut Client, topic: &str, partition: i32) -> (i64, Vec<String>) {
-    let (mut next, mut seen, mut aborting) = (0, Vec::new(), Vec::new());
+    read_committed_from(client, topic, partition, 0).await
+}
+
+/// The same, in a log that does not begin at 0.
+pub async fn read_committed_from(client: &mut Client, topic: &str, partition: i32, start: i64) -> (i64, Vec<String>) {
+    let (mut next, mut seen, mut aborting) = (start, Vec::new(), Vec::new());
     loop {
         let request = fetch_request(topic, partition, next).with_isolation_level(1);
         let answer = client.call(request, 11).await.responses.remove(0).partitions.remove(0);

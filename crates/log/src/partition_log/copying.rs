@@ -14,7 +14,6 @@ use std::sync::atomic::Ordering;
 
 use thiserror::Error;
 use twinstream_model::{LeaderEpoch, Offset};
-use twinstream_protocol::batch::batches;
 
 use super::{PartitionLog, snapshots};
 use crate::{AppendError, LogConfig, LogError, ReadError};
@@ -61,22 +60,13 @@ impl PartitionLog {
         if !source.cuts.are(Some(uncut)) {
             return Ok(0);
         }
-        self.begin_with(&bytes)?;
+        if let Some(begin) = self.begin_of(&bytes) {
+            let _cut = self.restart_at(begin)?;
+        }
         let epoch = source.latest_epoch().unwrap_or(LeaderEpoch::NONE);
         let appended = self.append_as_follower(&bytes, epoch, now)?;
         self.advance_high_watermark(source.high_watermark());
         Ok(appended.bytes as u64)
-    }
-
-    /// An empty log that is to begin within a batch, where DeleteRecords moved the start of the source to, begins with that
-    /// batch.
-    fn begin_with(&self, bytes: &[u8]) -> Result<(), CopyError> {
-        let Some(Ok(first)) = batches(bytes).next() else { return Ok(()) };
-        let end = self.log_end_offset();
-        if first.base_offset() < end && self.log_start_offset() == end {
-            let _cut = self.restart_at(first.base_offset())?;
-        }
-        Ok(())
     }
 
     /// Cuts what `source` does not have, or begins anew where it begins.

@@ -9,6 +9,9 @@
 //! every log that shares this history; should it fall into a batch all the same, the whole batch goes, because what
 //! stays must be the leader's bytes. So does a hole as a whole: where a batch of it ends, nobody knows.
 //!
+//! A leader's log may begin within a batch, where DeleteRecords moved its start to. A copy of it has the whole batch, too,
+//! and hides what comes before the start.
+//!
 //! Not here: when to cut and where (`twinstream-replication`).
 
 use std::borrow::Cow;
@@ -231,6 +234,19 @@ impl PartitionLog {
         let mut epochs = self.epochs.write();
         epochs.truncate_end(end);
         epochs.save()
+    }
+
+    /// Where this log has to begin so that it can take `records`, if that is earlier than it does: it is empty, and
+    /// DeleteRecords moved the start of the leader's log into the first batch, which comes as a whole all the same.
+    /// [`PartitionLog::restart_at`] that offset first. `None` if the log need not be moved, or must not.
+    pub fn begin_of(&self, records: &[u8]) -> Option<Offset> {
+        let end = self.log_end_offset();
+        if self.log_start_offset() != end {
+            return None;
+        }
+        let first = batches(records).next()?.ok()?.header();
+        let holds_the_end = first.base_offset < end && first.last_offset() >= end;
+        (holds_the_end && first.base_offset >= Offset(0)).then_some(first.base_offset)
     }
 
     /// Drops all records and goes on, empty, at `start`: the leader has deleted all that this log has.

@@ -134,6 +134,39 @@ fn leader_that_is_gone_or_not_there_yet_is_waited_for() {
 }
 
 #[test]
+fn log_that_begins_within_a_batch_is_asked_for_where_the_leader_begins() {
+    let mut follower = Fixture::new(15, 15, &[]);
+    let empty =
+        |at| OwnLog { start: Offset(at), end: Offset(at), high_watermark: Offset(at), last_epoch: LeaderEpoch::NONE };
+    follower.state.begun_within(empty(10));
+    let ask = follower.state.ask();
+    assert_eq!((ask.offset, ask.log_start, ask.last_epoch), (Offset(15), Offset(10), LeaderEpoch::NONE));
+    let heard = Heard::Records { high_watermark: Offset(20), log_start: Offset(15) };
+    assert_eq!(follower.hear(heard), Step::Append);
+    // Should nothing have come, the question stays.
+    let mut idle = follower.state;
+    let _announce = idle.appended(Offset(10), LeaderEpoch::NONE, heard);
+    assert_eq!(idle.ask().offset, Offset(15));
+    let announce = follower.state.appended(Offset(20), EPOCH, heard);
+    assert_eq!(announce, Announce { high_watermark: Offset(20), log_start: Offset(15) });
+    let ask = follower.state.ask();
+    assert_eq!((ask.offset, ask.log_start), (Offset(20), Offset(15)));
+}
+
+#[test]
+fn leader_that_deletes_on_meanwhile_is_followed_to_its_new_start() {
+    let mut follower = Fixture::new(15, 15, &[]);
+    let empty =
+        OwnLog { start: Offset(10), end: Offset(10), high_watermark: Offset(10), last_epoch: LeaderEpoch::NONE };
+    follower.state.begun_within(empty);
+    assert_eq!(follower.hear(Heard::OutOfRange), Step::AskBounds);
+    let step = follower.state.bounds(Offset(17), Offset(30));
+    assert_eq!(step, Step::RestartAt { start: Offset(17), committed: false });
+    follower.state.cut(OwnLog { start: Offset(17), end: Offset(17), high_watermark: Offset(17), ..empty });
+    assert_eq!(follower.state.ask().offset, Offset(17));
+}
+
+#[test]
 fn cut_log_asks_from_its_new_end() {
     let mut follower = Fixture::new(0, 8, &[(1, 5), (3, 9)]);
     let log = OwnLog { start: Offset(0), end: Offset(5), high_watermark: Offset(5), last_epoch: LeaderEpoch(1) };

@@ -339,7 +339,8 @@ impl World {
             }
             Step::Truncate { to, .. } => broker.cut(to.0 as usize),
             Step::RestartAt { .. } => broker.cut(0),
-            Step::AskBounds | Step::Retry | Step::WaitForImage | Step::Ignore => {}
+            // Batches of one record have nothing within.
+            Step::BeginWith { .. } | Step::AskBounds | Step::Retry | Step::WaitForImage | Step::Ignore => {}
         }
     }
 

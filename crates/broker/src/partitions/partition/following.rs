@@ -77,6 +77,9 @@ impl Partition {
         let Some(following) = gate.following_in(ask.leader_epoch) else { return Followed::Dropped };
         let mut state = following.state.lock();
         let step = state.heard(ask, heard, |epoch| self.log().end_offset_for_epoch(epoch));
+        if let (Step::Append, Some(base)) = (step, self.log().begin_of(records)) {
+            return followed(Step::BeginWith { base });
+        }
         match step {
             Step::Append => match self.append_heard(&mut state, heard, records, now) {
                 Ok(()) => Followed::Goes,
@@ -149,9 +152,16 @@ impl Partition {
                 self.report_cut(ask, start, committed);
                 self.log().restart_at(start)
             }
+            Step::BeginWith { base } => {
+                tracing::info!(partition = %self.id(), from = ask.offset.0, to = base.0, "the leader's log begins within a batch, beginning with the whole batch");
+                self.log().restart_at(base)
+            }
             _ => return Followed::Goes,
         };
-        state.cut(own_log(&self.log()));
+        match step {
+            Step::BeginWith { .. } => state.begun_within(own_log(&self.log())),
+            _ => state.cut(own_log(&self.log())),
+        }
         drop(state);
         drop(gate);
         self.announce(Event::Changed);
@@ -197,7 +207,7 @@ impl Partition {
 fn followed(step: Step) -> Followed {
     match step {
         Step::Append => Followed::Goes,
-        Step::Truncate { .. } | Step::RestartAt { .. } => Followed::Repair(step),
+        Step::Truncate { .. } | Step::RestartAt { .. } | Step::BeginWith { .. } => Followed::Repair(step),
         Step::AskBounds => Followed::AskBounds,
         Step::Retry => Followed::Pause,
         Step::WaitForImage => Followed::WaitForImage,

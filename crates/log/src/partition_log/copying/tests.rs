@@ -1,6 +1,7 @@
 //! Copies of logs that grow, are cut, lose their begin or their compacted records meanwhile.
 
 use twinstream_model::{ProducerEpoch, ProducerId};
+use twinstream_protocol::batch::batches;
 
 use super::*;
 use crate::partition_log::tests::{ALL, Fixture, NOW, idempotent, plain, small};

@@ -457,6 +457,43 @@ fn log_that_its_leader_has_deleted_begins_anew() {
 }
 
 #[test]
+fn empty_log_begins_with_the_batch_that_its_start_lies_in() {
+    let (leader, log) = (Replica::new(), Replica::new());
+    leader.lead(3, plain(&[NOW; 10]));
+    leader.lead(3, idempotent(9, 0, 40, 10));
+    leader.fill(4, 1);
+    leader.0.log.advance_high_watermark(Offset(21));
+    leader.0.log.delete_records(Offset(15), NOW).unwrap();
+    let _restarted = log.0.log.restart_at(Offset(15)).unwrap();
+    let bytes = leader.0.read(15);
+    assert_eq!(log.0.log.begin_of(&bytes), Some(Offset(10)));
+    assert!(log.0.log.append_as_follower(&bytes, LeaderEpoch(4), NOW).is_err());
+    assert!(log.0.log.restart_at(Offset(10)).unwrap().recovery_point_moved);
+    assert_eq!(log.0.log.begin_of(&bytes), None);
+    log.0.log.append_as_follower(&bytes, LeaderEpoch(4), NOW).unwrap();
+    log.follow(&leader, 4);
+    log.0.log.advance_high_watermark(Offset(21));
+    assert_eq!(log.0.log.follow_log_start(Offset(15), NOW).unwrap(), Offset(15));
+    let log = log.stop(LastStop::Unknown);
+    assert_eq!((log.end(), log.end_of(3), log.end_of(4)), (21, Some((3, 20)), Some((4, 21))));
+    let retry = idempotent(9, 0, 40, 10).build().unwrap();
+    let answer = log.0.log.append(&retry, Origin::Client, LeaderEpoch(5), NOW).unwrap();
+    assert_eq!((answer.duplicate, answer.base_offset), (true, Offset(10)));
+}
+
+#[test]
+fn log_is_moved_for_no_other_batch() {
+    let log = Replica::new();
+    assert_eq!(log.0.log.begin_of(&stored(0, 1, plain(&[NOW; 3]))), None);
+    let _restarted = log.0.log.restart_at(Offset(15)).unwrap();
+    let begin = |base| log.0.log.begin_of(&stored(base, 1, plain(&[NOW; 10])));
+    assert_eq!([4, 5, 6, 14, 15, 16].map(begin), [None, None, Some(6), Some(14), None, None].map(|at| at.map(Offset)));
+    assert_eq!((begin(-1), log.0.log.begin_of(&[]), log.0.log.begin_of(&[0; 30])), (None, None, None));
+    log.0.log.append_as_follower(&stored(15, 1, plain(&[NOW])), LeaderEpoch(1), NOW).unwrap();
+    assert_eq!(begin(10), None, "it has records");
+}
+
+#[test]
 fn log_start_follows_the_leader_as_far_as_is_committed() {
     let log = Replica::new();
     log.fill(1, 60);
