@@ -254,8 +254,8 @@ async fn transaction_that_lost_its_first_records_is_aborted_on_a_new_replica() {
     .await;
 }
 
-/// Writes a batch of ten records between two others, and deletes what comes before the sixth of it. Returns where the log
-/// begins then.
+/// Writes a batch of ten records between two others, and deletes what comes before the sixth of it. Returns where the
+/// log begins then.
 async fn write_and_delete_half(leader: &mut Client, topic: &str) -> i64 {
     assert_eq!(produce(leader, topic, ALL, "before").await, OK);
     let ten: Vec<String> = (0..10).map(|number| number.to_string()).collect();

@@ -14,8 +14,8 @@
 //! cut may be committed). F2 the high watermark is at most the log end and the leader's, and falls only by a cut.
 //! F3 an answer counts only for the very question that was asked last.
 //!
-//! Where a leader's log begins within a batch, because DeleteRecords moved its start there, a copy has to begin with the
-//! whole batch, before anything that the leader still gives out. So an empty log may begin before the offset that is
+//! Where a leader's log begins within a batch, because DeleteRecords moved its start there, a copy has to begin with
+//! the whole batch, before anything that the leader still gives out. So an empty log may begin before the offset that is
 //! asked for, until that batch is there.
 //!
 //! Not here: sessions and connections to leaders, files.
@@ -63,7 +63,7 @@ pub enum Step {
     /// `committed` as above; without it the leader has deleted all that we have.
     RestartAt { start: Offset, committed: bool },
     /// The answer's first batch begins at `base`, before the empty log, and reaches into it. Begin there with
-    /// `restart_at`, then call [`FollowerState::begun_within`]: the next answer brings the batch again, and it will fit.
+    /// `restart_at`, then call [`FollowerState::begun_within`]: the next answer brings the batch again, and it fits.
     BeginWith { base: Offset },
     /// Ask the leader for its log start and log end (ListOffsets, earliest and latest, as a replica in this epoch), then
     /// call [`FollowerState::bounds`].
@@ -212,8 +212,8 @@ impl FollowerState {
         self.in_sync = false;
     }
 
-    /// The log was begun anew with the batch that holds the offset which is asked for, and stands here now. The leader gives
-    /// out nothing before that offset, so it stays the one to ask for.
+    /// The log was begun anew with the batch that holds the offset which is asked for, and stands here now. The leader
+    /// gives out nothing before that offset, so it stays the one to ask for.
     pub fn begun_within(&mut self, log: OwnLog) {
         let asked = self.ask().offset;
         self.cut(log);

@@ -9,8 +9,8 @@
 //! every log that shares this history; should it fall into a batch all the same, the whole batch goes, because what
 //! stays must be the leader's bytes. So does a hole as a whole: where a batch of it ends, nobody knows.
 //!
-//! A leader's log may begin within a batch, where DeleteRecords moved its start to. A copy of it has the whole batch, too,
-//! and hides what comes before the start.
+//! A leader's log may begin within a batch, where DeleteRecords moved its start to. A copy of it has the whole batch,
+//! too, and hides what comes before the start.
 //!
 //! Not here: when to cut and where (`twinstream-replication`).
 
