@@ -14,8 +14,9 @@
 //! - E1 One decision at a time: between a decision with records and the outcome of its append no other event
 //!   is handled, so a decision never sees state that is not yet in the log, and nothing needs a rollback.
 //! - E2 An answer waits until all that was appended before it is committed, reads included: nobody sees
-//!   state that a change of leadership could take back.
-//! - E3 Answers leave in the order in which they were decided.
+//!   state that a change of leadership could take back. A read that knows what it has seen ([`Decision::seen`]) leaves at
+//!   once when all of that is committed, whatever was appended since.
+//! - E3 Answers leave in the order in which they were decided, but for those reads.
 //! - E4 No answer waits for its commit longer than the time limit (Kafka's `offsets.commit.timeout.ms`); then it
 //!   leaves as a failure that says nothing about the outcome: the records may be committed later.
 //! - E5 An effect leaves when an answer would, but waits for its commit as long as that takes. Effects of records
@@ -102,11 +103,20 @@ pub struct Decision<S: Shard + ?Sized> {
     pub events: Vec<S::Event>,
     pub then: Option<S::Then>,
     pub effects: Vec<S::Effect>,
+    /// Where the records end that the answers of a decision without records speak of; `None` for all of the log (E2).
+    pub seen: Option<Offset>,
 }
 
 impl<S: Shard + ?Sized> Default for Decision<S> {
     fn default() -> Self {
-        Decision { records: Vec::new(), answers: Vec::new(), events: Vec::new(), then: None, effects: Vec::new() }
+        Decision {
+            records: Vec::new(),
+            answers: Vec::new(),
+            events: Vec::new(),
+            then: None,
+            effects: Vec::new(),
+            seen: None,
+        }
     }
 }
 
@@ -287,6 +297,11 @@ impl<S: Shard> Engine<S> {
         self.events.extend(decision.events);
         if decision.records.is_empty() {
             debug_assert!(decision.then.is_none(), "a decision without records has nothing to wait for");
+            if decision.seen.is_some_and(|end| end <= self.committed) {
+                self.ready.extend(decision.answers);
+                self.ready_effects.extend(decision.effects);
+                return;
+            }
             self.hold(now, decision.answers, decision.effects);
             return;
         }

@@ -4,8 +4,9 @@
 //! v7 require-stable (KIP-447); v8 many groups (KIP-709); v9 member id and epoch, which consumer
 //! groups check (KIP-848). v10 (topic ids) is newer than our codec.
 //!
-//! An answer waits until all that it may have seen is committed. With require-stable an offset that an open transaction is
-//! about to replace is UNSTABLE_OFFSET_COMMIT, upon which clients ask again.
+//! An answer waits until the offsets that it names are committed for good; commits of other partitions do not delay it.
+//! Kafka answers with the offset before, so one of ours may be late when followers are. With require-stable an offset that
+//! an open transaction is about to replace is UNSTABLE_OFFSET_COMMIT, upon which clients ask again.
 //!
 //! Deviations: an offset that was committed for a topic that was deleted and made again since is none, whatever became of the
 //! request to forget it; Kafka looks at the id only where the client names it (v10).

@@ -27,7 +27,8 @@ impl Shard for Sum {
         let sum = self.value + steps.iter().sum::<i64>();
         let then = (!steps.is_empty()).then_some("steps");
         let effects = odd(sum);
-        Decision { records: steps, answers: vec![(token, Answer::Value(sum))], events: vec![], then, effects }
+        let answers = vec![(token, Answer::Value(sum))];
+        Decision { records: steps, answers, events: vec![], then, effects, seen: None }
     }
 
     fn expire(&mut self, now: Now) -> Option<Decision<Self>> {

@@ -77,6 +77,8 @@ pub struct GroupShard {
     /// The newest view of the cluster that came with a request; names topics where none came.
     cluster: Option<Arc<dyn Topics>>,
     offsets: OffsetBook,
+    /// After the last record that did more to offsets than to commit one.
+    not_only_added: Offset,
     endings: Endings,
     deadlines: Deadlines<Timer>,
     config: GroupConfig,
@@ -186,6 +188,7 @@ impl GroupShard {
             consumers: BTreeMap::new(),
             cluster: None,
             offsets: OffsetBook::default(),
+            not_only_added: Offset(0),
             endings: Endings::default(),
             deadlines: Deadlines::default(),
             config,
@@ -274,6 +277,9 @@ impl Shard for GroupShard {
 
     fn replay(&mut self, offset: Offset, record: &Record) {
         self.endings.saw(offset);
+        if !matches!(record, Record::OffsetCommit { value: Some(_), .. } | Record::Consumer(_)) {
+            self.not_only_added = offset.next();
+        }
         match record {
             Record::OffsetCommit { key, value: Some(value) } => self.replay_commit(offset, key, value),
             Record::OffsetCommit { key, value: None } => self.offsets.replay_tombstone(key),

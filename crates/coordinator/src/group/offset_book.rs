@@ -49,6 +49,11 @@ impl OffsetBook {
         self.ledger.get(group, topic, partition).map(|kept| &kept.value)
     }
 
+    /// Where the record of an offset that counts stands.
+    pub(crate) fn record_of(&self, group: &GroupId, topic: &TopicName, partition: PartitionIndex) -> Option<Offset> {
+        self.ledger.get(group, topic, partition).map(|kept| kept.record)
+    }
+
     /// What a group has committed, in order.
     pub(crate) fn of_group(
         &self,

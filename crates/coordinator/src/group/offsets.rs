@@ -120,7 +120,19 @@ impl GroupShard {
                 }
             }
         }
-        Decision::answer(token, Answer::FetchOffsets(FetchAnswer { error: ErrorCode::None, topics }))
+        let seen = Some(self.seen_by(group, &topics));
+        let answer = Answer::FetchOffsets(FetchAnswer { error: ErrorCode::None, topics });
+        Decision { seen, ..Decision::answer(token, answer) }
+    }
+
+    /// Where the records end that these offsets were found by: their own, and whatever took offsets away or decided on
+    /// those of a transaction. Commits of other partitions, which come all the time, are none of their business: a member
+    /// that has just got a partition must not wait for those of the others when followers are slow.
+    fn seen_by(&self, group: &GroupId, topics: &[(TopicName, Vec<FetchedOffset>)]) -> Offset {
+        let found =
+            topics.iter().flat_map(|(topic, offsets)| offsets.iter().map(move |offset| (topic, offset.partition)));
+        let records = found.filter_map(|(topic, partition)| self.offsets.record_of(group, topic, partition));
+        records.map(Offset::next).max().unwrap_or(Offset(0)).max(self.not_only_added)
     }
 
     pub(super) fn delete_offsets(&self, token: Token, delete: DeleteOffsets) -> Decision {

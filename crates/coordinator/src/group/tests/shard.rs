@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use twinstream_model::{ErrorCode, GroupId, Offset, TopicId};
+use twinstream_model::{ErrorCode, GroupId, Offset, PartitionIndex, TopicId};
 use uuid::Uuid;
 
 use super::super::*;
-use super::context::{TestContext, offset_to_commit, protocol};
+use super::context::{TestContext, offset_to_commit, protocol, topic};
 
 fn join(context: &mut TestContext, client: &str, member: &MemberId) -> Join {
     Join {
@@ -141,7 +141,7 @@ fn offsets_of_a_topic_that_was_made_again_are_not_forgotten_with_the_one_before(
         knows_group_id_not_found: true,
         offsets: offsets.into(),
     }));
-    context.ask(Request::ForgetTopics(vec![(super::context::topic("orders"), old)]));
+    context.ask(Request::ForgetTopics(vec![(topic("orders"), old)]));
     context.restart();
     let (member, epoch) = (None, Epoch(-1));
     let fetch = FetchOffsets { group: "g".into(), partitions: None, require_stable: false, member, epoch };
@@ -161,7 +161,7 @@ fn unreadable_subscription_counts_as_subscribed_to_everything() {
     context.advance(3_000);
     let Some(Answer::Join(joined)) = context.answer(token) else { panic!() };
     context.ask(sync(&joined.member, joined.generation, Vec::new()));
-    let delete = DeleteOffsets { group: "g".into(), topics: vec![(super::context::topic("any"), vec![])] };
+    let delete = DeleteOffsets { group: "g".into(), topics: vec![(topic("any"), vec![])] };
     let Answer::DeleteOffsets(answer) = context.ask(Request::DeleteOffsets(delete)) else { panic!() };
     assert_eq!(answer.topics, [ErrorCode::GroupSubscribedToTopic]);
 }
@@ -170,7 +170,7 @@ fn unreadable_subscription_counts_as_subscribed_to_everything() {
 fn offsets_of_a_deleted_group_that_were_committed_later_survive_as_a_simple_group() {
     let mut shard = GroupShard::new(GroupConfig::default());
     let group = GroupId::from("g");
-    let key = OffsetKey { group: group.clone(), topic: super::context::topic("orders"), partition: 0.into() };
+    let key = OffsetKey { group: group.clone(), topic: topic("orders"), partition: 0.into() };
     let value = CommittedOffset {
         offset: Offset(1),
         leader_epoch: 0.into(),
@@ -299,4 +299,41 @@ fn learn(context: &mut TestContext, tokens: &[(Token, usize)], known: &mut [(Mem
             known[*who] = (answer.member, answer.generation);
         }
     }
+}
+
+#[test]
+fn offset_that_is_committed_is_told_whatever_else_waits_for_followers() {
+    let mut context = TestContext::new(GroupConfig::default());
+    let commit = |partition| {
+        Request::CommitOffsets(CommitOffsets {
+            group: "g".into(),
+            generation: Generation(-1),
+            member: MemberId::default(),
+            instance: None,
+            retention_ms: None,
+            knows_group_id_not_found: true,
+            offsets: vec![offset_to_commit("orders", partition, 7, "")],
+        })
+    };
+    let fetch = |partitions: &[i32]| {
+        let partitions = partitions.iter().copied().map(PartitionIndex).collect();
+        let partitions = Some(vec![(topic("orders"), partitions)]);
+        let (member, epoch) = (None, Epoch(-1));
+        Request::FetchOffsets(FetchOffsets { group: "g".into(), partitions, require_stable: true, member, epoch })
+    };
+    context.ask(commit(0));
+    context.holds_commits = true;
+    let waiting = context.request(commit(1));
+    let Answer::FetchOffsets(answer) = context.ask(fetch(&[0, 2])) else { panic!() };
+    let offsets: Vec<Offset> = answer.topics[0].1.iter().map(|found| found.offset).collect();
+    assert_eq!(offsets, [Offset(7), Offset::NONE]);
+    let of_what_waits = context.request(fetch(&[0, 1]));
+    assert!(context.answer(of_what_waits).is_none(), "a new leader might not have it");
+
+    let topics = vec![(topic("orders"), vec![PartitionIndex(0)])];
+    let deletion = context.request(Request::DeleteOffsets(DeleteOffsets { group: "g".into(), topics }));
+    let of_what_goes = context.request(fetch(&[0]));
+    assert!(context.answer(of_what_goes).is_none(), "a new leader might still have it");
+    context.commit_all();
+    assert!([waiting, of_what_waits, deletion, of_what_goes].into_iter().all(|token| context.answer(token).is_some()));
 }
