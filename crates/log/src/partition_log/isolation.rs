@@ -3,7 +3,8 @@
 //! Picture: every batch that enters the log, or is met when it is opened, tells the producers; what that does to a
 //! transaction is noted here, and an aborted one gets its entry in the index of the segment of its marker.
 //!
-//! Invariants: a reader is told of every aborted transaction that has records in what it gets. Compaction removes such
+//! Invariants: a reader is told of every aborted transaction that has records in what it gets: an entry is there before
+//! the last stable offset passes its marker, and a reader looks at that offset before it looks at the entries. Compaction removes such
 //! records and their entries together, and a reader with old records and new entries would take aborted records for
 //! committed ones. So a reader takes a copy of what the indexes are, reads records and entries without any lock, which may
 //! take a disk's time, and begins anew if entries went meanwhile.
@@ -44,8 +45,7 @@ impl PartitionLog {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<(ReadResult, Vec<AbortedTransaction>), ReadError> {
-        self.with_indexes(|indexes| {
-            let upper = self.last_stable_offset();
+        self.with_indexes(|upper, indexes| {
             let found = self.read(from, max_bytes, at_least_one, upper)?;
             let aborted = self.aborted_of(indexes, &found, from, upper)?;
             Ok((found, aborted))
@@ -59,8 +59,7 @@ impl PartitionLog {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<Option<(ReadResult, Vec<AbortedTransaction>)>, ReadError> {
-        self.with_indexes(|indexes| {
-            let upper = self.last_stable_offset();
+        self.with_indexes(|upper, indexes| {
             let Some(found) = self.read_at_once(from, max_bytes, at_least_one, upper)? else { return Ok(None) };
             let is_ready = |slice: &FileSlice| slice.readiness() == Readiness::Ready;
             if !indexes.is_empty() && !found.slice.as_ref().is_none_or(is_ready) {
@@ -71,18 +70,24 @@ impl PartitionLog {
         })
     }
 
-    /// Reads something with the indexes as they are, and again when entries went meanwhile: whatever was found then, an
-    /// error included, is of two different logs. When that happens time and again, nobody may take entries away meanwhile.
-    fn with_indexes<T, E>(&self, read: impl Fn(&TxnIndexes) -> Result<T, E>) -> Result<T, E> {
+    /// Reads something up to the last stable offset with the indexes as they are, and again when entries went meanwhile:
+    /// whatever was found then, an error included, is of two different logs. When that happens time and again, nobody may
+    /// take entries away meanwhile.
+    ///
+    /// The offset is looked up first. A transaction that ends in between would otherwise be below it and not in the indexes,
+    /// and its aborted records would be read as committed ones.
+    fn with_indexes<T, E>(&self, read: impl Fn(Offset, &TxnIndexes) -> Result<T, E>) -> Result<T, E> {
         for _ in 0..READS_WITHOUT_LOCK {
+            let upper = self.last_stable_offset();
             let indexes = self.aborted.read().clone();
-            let found = read(&indexes);
+            let found = read(upper, &indexes);
             if self.aborted.read().has_all_of(&indexes) {
                 return found;
             }
         }
+        let upper = self.last_stable_offset();
         let indexes = self.aborted.read();
-        read(&indexes)
+        read(upper, &indexes)
     }
 
     /// The aborted transactions of what was found. The indexes are of before it was looked for.
@@ -104,7 +109,7 @@ impl PartitionLog {
 
     /// The aborted transactions that have records between `from` and `upper`.
     pub fn aborted_transactions(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedTransaction>, LogError> {
-        self.with_indexes(|indexes| {
+        self.with_indexes(|_, indexes| {
             let segments = self.segments.load();
             let holder = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
             let base = segments.get(holder).map_or(from, |segment| segment.base());
@@ -120,7 +125,7 @@ impl PartitionLog {
 
     /// The entries behind [`PartitionLog::aborted_transactions`].
     pub(super) fn aborted_entries(&self, from: Offset, upper: Offset) -> Result<Vec<AbortedEntry>, LogError> {
-        self.with_indexes(|indexes| indexes.entries(&self.dir, from, from, upper))
+        self.with_indexes(|_, indexes| indexes.entries(&self.dir, from, from, upper))
     }
 
     /// Indexes of aborted transactions that are not on the disk; who asks flushes them.

@@ -49,6 +49,28 @@ fn reader_hears_only_of_aborted_transactions_in_what_he_gets() {
     assert_eq!(aborted, [AbortedTransaction { producer_id: ProducerId(1), first_offset: Offset(0) }]);
 }
 
+/// The end of a transaction moves the last stable offset and writes an entry. A reader that sees the one sees the other.
+#[test]
+fn reader_beside_a_writer_never_takes_aborted_records_for_committed_ones() {
+    const TRANSACTIONS: i64 = 3_000;
+    let log = Fixture::new(small());
+    let end = Offset(2 * TRANSACTIONS);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut next = Offset(0);
+                while next < end {
+                    assert_eq!(log.committed_from(&mut next), "");
+                }
+            });
+        }
+        for producer in 0..TRANSACTIONS {
+            log.put_transactional(producer, 0, "a=1");
+            log.end_transaction(producer, false);
+        }
+    });
+}
+
 #[test]
 fn indexes_survive_restarts_and_are_made_again_when_they_are_lost_or_damaged() {
     let mut log = sample();
@@ -181,7 +203,7 @@ fn deleted_segments_take_their_index_along() {
 #[test]
 fn writer_does_not_wait_for_a_reader_of_committed_records() {
     let log = sample();
-    let entries = log.log.with_indexes(|indexes| {
+    let entries = log.log.with_indexes(|_, indexes| {
         // As long as this takes, a transaction may be aborted.
         assert!(log.log.aborted.try_write().is_some());
         indexes.entries(&log.log.dir, Offset(0), Offset(0), Offset(7))
@@ -193,7 +215,7 @@ fn writer_does_not_wait_for_a_reader_of_committed_records() {
 fn reader_begins_anew_when_entries_went_meanwhile() {
     let log = sample();
     let reads = Cell::new(0);
-    let found = log.log.with_indexes(|indexes| {
+    let found = log.log.with_indexes(|_, indexes| {
         let found = indexes.entries(&log.log.dir, Offset(0), Offset(0), Offset(7));
         if reads.replace(reads.get() + 1) == 0 {
             assert_eq!(log.log.truncate_to(Offset(6)).unwrap().log_end, Offset(6));
@@ -208,7 +230,7 @@ fn reader_who_is_foiled_again_and_again_keeps_entries_from_going() {
     let log = sample();
     let reads = Cell::new(0);
     log.log
-        .with_indexes(|_| -> Result<(), LogError> {
+        .with_indexes(|_, _| -> Result<(), LogError> {
             reads.set(reads.get() + 1);
             if let Some(mut indexes) = log.log.aborted.try_write() {
                 indexes.replaced(Offset(0), &[]);

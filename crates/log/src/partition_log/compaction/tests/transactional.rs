@@ -33,10 +33,14 @@ impl Fixture {
 
     /// What a reader of committed records sees, told as it is what was aborted.
     pub(in crate::partition_log) fn committed(&self) -> String {
+        self.committed_from(&mut self.log.log_start_offset())
+    }
+
+    /// Likewise from an offset on, which moves to the end of what was read.
+    pub(in crate::partition_log) fn committed_from(&self, next: &mut Offset) -> String {
         let mut text = Vec::new();
-        let mut next = self.log.log_start_offset();
         loop {
-            let (found, aborted) = self.log.read_committed(next, 1 << 20, true).unwrap();
+            let (found, aborted) = self.log.read_committed(*next, 1 << 20, true).unwrap();
             let Some(slice) = found.slice else { return text.join(" ") };
             let mut aborted: Vec<_> = aborted.into_iter().map(|a| (a.first_offset, a.producer_id)).collect();
             aborted.sort();
@@ -44,7 +48,7 @@ impl Fixture {
             for batch in batches(whole_batches(&slice.read().unwrap()).unwrap()) {
                 let batch = batch.unwrap();
                 let header = batch.header();
-                next = header.next_offset();
+                *next = header.next_offset();
                 // As clients do it: transactions begin with their first offset and end with any marker.
                 while aborted.first().is_some_and(|(first, _)| *first <= header.last_offset()) {
                     aborting.push(aborted.remove(0).1);
