@@ -28,20 +28,59 @@ const RETRY_PAUSE: Duration = Duration::from_secs(10);
 /// What others see of the task.
 #[derive(Debug, Default)]
 pub(crate) struct Followed {
-    reached: watch::Sender<u64>,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// Logs and groups agree with an image at least this new.
+    reached: u64,
+    /// Since when they do not agree with the newest one, and no log has been opened for it.
+    behind_since: Option<Instant>,
 }
 
 impl Followed {
     /// Whether logs and groups agree with an image at least this new.
     pub(crate) fn has_reached(&self, index: u64) -> bool {
-        *self.reached.borrow() >= index
+        self.progress.borrow().reached >= index
     }
 
     /// Returns when they do. An error of the task is reported by [`run`]'s own result; this then waits for ever.
     pub(crate) async fn until(&self, index: u64) {
-        if self.reached.subscribe().wait_for(|reached| *reached >= index).await.is_err() {
+        if self.progress.subscribe().wait_for(|progress| progress.reached >= index).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Returns when they do, when `is_enough` says so, or when the task has been behind for `patience`, however many ask
+    /// meanwhile.
+    pub(crate) async fn until_enough(&self, index: u64, patience: Duration, is_enough: impl Fn() -> bool) {
+        let mut progress = self.progress.subscribe();
+        let begun = progress.borrow().behind_since.unwrap_or_else(Instant::now);
+        let reached = progress.wait_for(|progress| progress.reached >= index || is_enough());
+        // Who has waited in vain sees so by itself.
+        _ = tokio::time::timeout_at((begun + patience).into(), reached).await;
+    }
+
+    /// There is a new image.
+    fn begins(&self) {
+        self.progress.send_if_modified(|progress| {
+            progress.behind_since.get_or_insert_with(Instant::now);
+            false
+        });
+    }
+
+    /// Partitions that are open have their roles by the newest image.
+    fn roles_are_taken(&self) {
+        self.progress.send_modify(|_| ());
+    }
+
+    /// Logs were opened for an image, which may not be the newest one any more.
+    fn reaches(&self, index: u64, is_newest: bool) {
+        self.progress.send_modify(|progress| {
+            progress.reached = index;
+            progress.behind_since = (!is_newest).then(Instant::now);
+        });
     }
 }
 
@@ -53,6 +92,7 @@ pub(crate) async fn run(broker: Arc<Broker>) -> Result<(), BrokerError> {
     loop {
         // The count first: the image may be newer than it, never older.
         let index = *changes.borrow_and_update();
+        broker.followed.begins();
         let image = broker.image.load_full();
         let of_this_run = broker.controller.is_registered_in(&image);
         // Before the partitions: their fetchers start as soon as they are told of a leader.
@@ -60,6 +100,7 @@ pub(crate) async fn run(broker: Arc<Broker>) -> Result<(), BrokerError> {
         reconfigure::take_over(&broker, &before, &image);
         let image = if of_this_run { image } else { led_elsewhere(&broker, &image) };
         take_over(&broker, &before, &image).await?;
+        broker.followed.roles_are_taken();
         before = image;
         opening.wanted(index);
         // What this image moved is done; logs that it wants here may take longer.
@@ -82,7 +123,7 @@ pub(crate) async fn run(broker: Arc<Broker>) -> Result<(), BrokerError> {
                         Err(error) => return Err(error.into()),
                     }
                     follow_coordinators(&broker, &before);
-                    broker.followed.reached.send_replace(index);
+                    broker.followed.reaches(index, opening.due.is_none());
                 }
             }
         }
@@ -184,3 +225,6 @@ fn deleted_topics(before: &Image, image: &Image) -> Vec<TopicName> {
     let gone = before.topics().filter(|topic| image.topic_by_id(topic.id).is_none());
     gone.map(|topic| topic.name.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,9 @@
 //! after that. Whoever is faster would hear LEADER_NOT_AVAILABLE or NOT_LEADER_OR_FOLLOWER, as from Kafka, and pause before
 //! it asks again; a producer with acks=0 would lose its records. So a request stands still for that moment.
 //!
-//! Invariants: nobody waits while partitions agree with the metadata, and nobody for longer than [`WAIT_MAX`]: a log that
-//! is long to recover, or that cannot be opened, is answered as ever.
+//! Invariants: nobody waits while partitions agree with the metadata. All together wait no longer than [`WAIT_MAX`] after the
+//! metadata has changed: a log that is long to recover does not hold up its connection again with every request, and one
+//! that cannot be opened is answered as ever.
 
 use std::time::Duration;
 
@@ -18,13 +19,16 @@ use crate::context::Broker;
 const WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Returns when this broker leads those of the partitions that the image has given to it, which is nearly always at once.
-pub(super) async fn wait_until_led(broker: &Broker, image: &Image, mut named: impl Iterator<Item = TopicPartition>) {
+pub(super) async fn wait_until_led(broker: &Broker, image: &Image, named: impl Iterator<Item = TopicPartition>) {
     let newest = broker.controller.applied();
-    if broker.followed.has_reached(newest) || !named.any(|at| is_awaited(broker, image, &at)) {
+    if broker.followed.has_reached(newest) {
         return;
     }
-    // Who was waited for in vain is told so by the request itself.
-    _ = tokio::time::timeout(WAIT_MAX, broker.followed.until(newest)).await;
+    let awaited: Vec<TopicPartition> = named.filter(|at| is_awaited(broker, image, at)).collect();
+    if !awaited.is_empty() {
+        let are_led = || !awaited.iter().any(|at| is_awaited(broker, image, at));
+        broker.followed.until_enough(newest, WAIT_MAX, are_led).await;
+    }
 }
 
 fn is_awaited(broker: &Broker, image: &Image, at: &TopicPartition) -> bool {
