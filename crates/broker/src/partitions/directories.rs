@@ -389,7 +389,7 @@ impl Directories {
             let Some(first) = seen.insert(at.clone(), dir) else { continue };
             match (self.reach(first, &at), self.reach(dir, &at)) {
                 (Ok((topic, ours)), Ok((other, theirs))) if topic == other => {
-                    let (stays, goes) = if theirs > ours { (dir, first) } else { (first, dir) };
+                    let (stays, goes) = if reaches_further(theirs, ours) { (dir, first) } else { (first, dir) };
                     seen.insert(at.clone(), stays);
                     self.supersede(goes, stays, &at);
                 }
@@ -401,7 +401,7 @@ impl Directories {
         }
     }
 
-    /// How far the log of a folder reaches: the epoch of its last record, and its end.
+    /// How far the log of a folder reaches: the epoch of its last record, if it has one, and its end.
     fn reach(&self, dir: usize, at: &TopicPartition) -> Result<(TopicId, (LeaderEpoch, Offset)), LogError> {
         let opening = self.opening(dir, at, LogConfig::default(), LogMetrics::new(), 0)?;
         let log = PartitionLog::open(&self.dirs[dir].path.join(at.to_string()), opening)?;
@@ -418,6 +418,14 @@ impl Directories {
                 tracing::error!(partition = %at, error = %error.chain(), "cannot remove the folder that a replica has left")
             }
         }
+    }
+}
+
+/// A log without records, from which all were deleted, has no epoch to compare.
+fn reaches_further((epoch, end): (LeaderEpoch, Offset), (other_epoch, other_end): (LeaderEpoch, Offset)) -> bool {
+    match epoch == LeaderEpoch::NONE || other_epoch == LeaderEpoch::NONE {
+        true => end > other_end,
+        false => (epoch, end) > (other_epoch, other_end),
     }
 }
 

@@ -97,9 +97,11 @@ impl PartitionLog {
         self.end_offset_for_epoch(epoch).map_or(self.log_start_offset(), |(_, upto)| upto)
     }
 
-    /// Whether this log has all that `source` has.
+    /// Whether this log has all that `source` has. It may have more at its begin: what was deleted from the source meanwhile,
+    /// perhaps all of it.
     pub fn has_all_of(&self, source: &PartitionLog) -> bool {
-        self.log_end_offset() == source.log_end_offset() && self.last_epoch() == source.last_epoch()
+        let is_emptied = source.last_epoch() == LeaderEpoch::NONE;
+        self.log_end_offset() == source.log_end_offset() && (is_emptied || self.last_epoch() == source.last_epoch())
     }
 
     /// Takes over what no record of this log tells: where the log begins, what is committed, epochs without records,

@@ -89,10 +89,15 @@ impl PartitionManager {
         Room { dir, flusher: Arc::clone(&self.flushers[dir]) }
     }
 
-    /// Goes on with a move that an earlier run began.
+    /// Goes on with a move that an earlier run began, unless another one was asked for since.
     pub(super) fn resume_move(&self, partition: &Arc<Partition>) {
         let mut found = self.directories.take_futures(|at| at == partition.id());
-        let wanted = found.iter().position(|future| future.dir != partition.dir());
+        if found.is_empty() {
+            return;
+        }
+        let _in_turn = self.moves.requests.lock();
+        let is_moving = self.moves.of(partition.id()).is_some();
+        let wanted = found.iter().position(|future| !is_moving && future.dir != partition.dir());
         let wanted = wanted.map(|at| found.swap_remove(at));
         for surplus in found {
             self.remove_future(surplus.dir, &surplus.at, &surplus.folder);

@@ -199,6 +199,20 @@ fn of_two_folders_the_one_that_reaches_further_stays() {
     }
 }
 
+/// What could not be removed after a move may have records when all of the replica were deleted since.
+#[test]
+fn a_folder_that_was_left_behind_does_not_come_back_for_one_without_records() {
+    let broker = Broker::new();
+    append(&broker.partition(), &["a"]);
+    copy_tree(&broker.dirs[0].join("t-0"), &broker.dirs[1].join("t-0"));
+    append(&broker.partition(), &["b"]);
+    broker.partition().log().advance_high_watermark(Offset(2));
+    broker.partition().log().delete_records(Offset(2), now_ms()).unwrap();
+    let broker = broker.restart();
+    let log = broker.partition().log();
+    assert_eq!((broker.partition().dir(), log.log_start_offset(), log.log_end_offset()), (0, Offset(2), Offset(2)));
+}
+
 #[test]
 fn replica_stays_where_it_is_when_that_is_asked_for_meanwhile() {
     let broker = Broker::new();

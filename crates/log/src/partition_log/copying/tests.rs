@@ -123,6 +123,18 @@ fn copy_begins_where_records_were_deleted_even_within_a_batch() {
 }
 
 #[test]
+fn copy_of_a_log_that_was_emptied_meanwhile_is_complete() {
+    let pair = Pair::new();
+    pair.lead(3, 5);
+    pair.finish();
+    let end = pair.source.log.log_end_offset();
+    pair.source.log.delete_records(end, NOW).unwrap();
+    pair.finish();
+    pair.copy.succeed(&pair.source.log, NOW).unwrap();
+    assert_eq!((pair.copy.log_start_offset(), pair.copy.log_end_offset()), (end, end));
+}
+
+#[test]
 fn producer_whose_records_are_gone_is_known_to_the_copy() {
     let pair = Pair::new();
     pair.source.append(idempotent(7, 0, 0, 1)).unwrap();
