@@ -144,6 +144,9 @@ async fn kill_at(trial: &mut Trial, recorder: &Recorder, number: usize, protocol
         trial.complain(format!("{at:?}, {protocol:?}: the end of {} was refused: {refusal}", scene.id));
         author.transactor.init().await.unwrap_or_else(|refusal| panic!("{refusal}"));
     }
+    let rest = (TIMEOUT + ENDS_WITHIN).saturating_sub(killed.elapsed());
+    trial.nothing_hangs(TOPIC, rest).await;
+    trial.tell(format!("the transaction is over {:.2} s after the kill", killed.elapsed().as_secs_f64()));
     // The producer goes on, so nothing of its last transaction holds it up.
     write(&mut author).await;
     if let Err(refusal) = author.end(true).await {
