@@ -24,6 +24,7 @@ pub(crate) mod consumer; // groups of the newer protocol
 mod consumer_codec;
 mod join; // who may come in
 mod leave; // heartbeat and leave
+mod marks; // what readers of offsets wait for
 mod member;
 mod offset_book; // what counts and what is pending
 mod offsets; // commit, fetch, delete, expiry
@@ -63,6 +64,7 @@ pub use crate::codec::{DecodeError, EncodeError, Encoded};
 use crate::engine::{NoEffect, Now, Shard, Token, append_error};
 use crate::{Deadlines, engine};
 use consumer::ConsumerGroup;
+use marks::Marks;
 use offset_book::OffsetBook;
 use state::Group;
 use transactions::Endings;
@@ -77,8 +79,7 @@ pub struct GroupShard {
     /// The newest view of the cluster that came with a request; names topics where none came.
     cluster: Option<Arc<dyn Topics>>,
     offsets: OffsetBook,
-    /// After the last record that did more to offsets than to commit one.
-    not_only_added: Offset,
+    marks: Marks,
     endings: Endings,
     deadlines: Deadlines<Timer>,
     config: GroupConfig,
@@ -188,7 +189,7 @@ impl GroupShard {
             consumers: BTreeMap::new(),
             cluster: None,
             offsets: OffsetBook::default(),
-            not_only_added: Offset(0),
+            marks: Marks::default(),
             endings: Endings::default(),
             deadlines: Deadlines::default(),
             config,
@@ -212,6 +213,7 @@ impl GroupShard {
     /// Panics if the books of any group do not add up; for tests and simulation.
     pub fn check_invariants(&self) {
         self.offsets.check_invariants();
+        self.marks.check_invariants();
         self.check_consumers();
         for group in self.groups.values() {
             group.check_invariants();
@@ -277,12 +279,9 @@ impl Shard for GroupShard {
 
     fn replay(&mut self, offset: Offset, record: &Record) {
         self.endings.saw(offset);
-        if !matches!(record, Record::OffsetCommit { value: Some(_), .. } | Record::Consumer(_)) {
-            self.not_only_added = offset.next();
-        }
         match record {
             Record::OffsetCommit { key, value: Some(value) } => self.replay_commit(offset, key, value),
-            Record::OffsetCommit { key, value: None } => self.offsets.replay_tombstone(key),
+            Record::OffsetCommit { key, value: None } => self.replay_tombstone(offset, key),
             Record::TransactionalCommit { producer, key, value } => {
                 self.replay_pending(offset, *producer, key, value);
             }
@@ -379,6 +378,7 @@ impl Shard for GroupShard {
         self.groups.clear();
         self.consumers.clear();
         self.offsets = OffsetBook::default();
+        self.marks = Marks::default();
         self.endings = Endings::default();
         self.deadlines = Deadlines::default();
         answers

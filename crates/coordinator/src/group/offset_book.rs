@@ -93,6 +93,11 @@ impl OffsetBook {
         self.trays.get(&producer).map(|tray| tray.epoch)
     }
 
+    /// The groups that a producer's transaction has pending offsets of.
+    pub(crate) fn groups_of(&self, producer: ProducerId) -> BTreeSet<&GroupId> {
+        self.trays.get(&producer).into_iter().flat_map(|tray| tray.offsets.keys().map(|key| &key.group)).collect()
+    }
+
     pub(crate) fn replay_commit(&mut self, record: Offset, key: &OffsetKey, value: &CommittedOffset) {
         self.ledger.insert(key, Kept { value: value.clone(), record });
     }

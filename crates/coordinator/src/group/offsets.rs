@@ -125,14 +125,15 @@ impl GroupShard {
         Decision { seen, ..Decision::answer(token, answer) }
     }
 
-    /// Where the records end that these offsets were found by: their own, and whatever took offsets away or decided on
-    /// those of a transaction. Commits of other partitions, which come all the time, are none of their business: a member
-    /// that has just got a partition must not wait for those of the others when followers are slow.
+    /// Where the records end that these offsets were found by: their own, and whatever took offsets of this group away or
+    /// decided on those of a transaction. Everything else, which comes all the time, is none of their business: a member
+    /// that has just got a partition must not wait for commits of the others, for the generation that it is in, or for
+    /// other groups when followers are slow.
     fn seen_by(&self, group: &GroupId, topics: &[(TopicName, Vec<FetchedOffset>)]) -> Offset {
         let found =
             topics.iter().flat_map(|(topic, offsets)| offsets.iter().map(move |offset| (topic, offset.partition)));
         let records = found.filter_map(|(topic, partition)| self.offsets.record_of(group, topic, partition));
-        records.map(Offset::next).max().unwrap_or(Offset(0)).max(self.not_only_added)
+        records.map(Offset::next).max().unwrap_or(Offset(0)).max(self.marks.get(group))
     }
 
     pub(super) fn delete_offsets(&self, token: Token, delete: DeleteOffsets) -> Decision {
@@ -263,6 +264,11 @@ impl GroupShard {
     pub(super) fn replay_commit(&mut self, at: Offset, key: &OffsetKey, value: &CommittedOffset) {
         self.ensure_group(&key.group);
         self.offsets.replay_commit(at, key, value);
+    }
+
+    pub(super) fn replay_tombstone(&mut self, at: Offset, key: &OffsetKey) {
+        self.marks.set(&key.group, at.next());
+        self.offsets.replay_tombstone(key);
     }
 
     /// Whoever commits without a group gets a simple one.

@@ -205,6 +205,9 @@ impl GroupShard {
 
     pub(super) fn replay_marker(&mut self, marker: Offset, producer: Producer, commit: bool) {
         self.endings.ended(marker, producer);
+        for group in self.offsets.groups_of(producer.id) {
+            self.marks.set(group, marker.next());
+        }
         for group in self.offsets.replay_end(producer.id, commit) {
             self.ensure_group(&group);
         }

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use twinstream_model::{ErrorCode, GroupId, Offset, PartitionIndex, TopicId};
+use twinstream_model::{ErrorCode, GroupId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
 use uuid::Uuid;
 
 use super::super::*;
 use super::context::{TestContext, offset_to_commit, protocol, topic};
+use crate::transaction::{Producer, TransactionVersion};
 
 fn join(context: &mut TestContext, client: &str, member: &MemberId) -> Join {
     Join {
@@ -301,39 +302,103 @@ fn learn(context: &mut TestContext, tokens: &[(Token, usize)], known: &mut [(Mem
     }
 }
 
+fn plain_commit(group: &str, partition: i32) -> Request {
+    Request::CommitOffsets(CommitOffsets {
+        group: group.into(),
+        generation: Generation(-1),
+        member: MemberId::default(),
+        instance: None,
+        retention_ms: None,
+        knows_group_id_not_found: true,
+        offsets: vec![offset_to_commit("orders", partition, 7, "")],
+    })
+}
+
+fn deletion(group: &str, partition: i32) -> Request {
+    let topics = vec![(topic("orders"), vec![PartitionIndex(partition)])];
+    Request::DeleteOffsets(DeleteOffsets { group: group.into(), topics })
+}
+
+fn stable_offsets(group: &str, partitions: &[i32]) -> Request {
+    let partitions = partitions.iter().copied().map(PartitionIndex).collect();
+    let partitions = Some(vec![(topic("orders"), partitions)]);
+    let (member, epoch) = (None, Epoch(-1));
+    Request::FetchOffsets(FetchOffsets { group: group.into(), partitions, require_stable: true, member, epoch })
+}
+
+/// What of these partitions is told at once.
+fn told(context: &mut TestContext, group: &str, partitions: &[i32]) -> Option<Vec<Offset>> {
+    let token = context.request(stable_offsets(group, partitions));
+    let Answer::FetchOffsets(answer) = context.answer(token)? else { panic!() };
+    Some(answer.topics[0].1.iter().map(|found| found.offset).collect())
+}
+
 #[test]
 fn offset_that_is_committed_is_told_whatever_else_waits_for_followers() {
     let mut context = TestContext::new(GroupConfig::default());
-    let commit = |partition| {
-        Request::CommitOffsets(CommitOffsets {
-            group: "g".into(),
-            generation: Generation(-1),
-            member: MemberId::default(),
-            instance: None,
-            retention_ms: None,
-            knows_group_id_not_found: true,
-            offsets: vec![offset_to_commit("orders", partition, 7, "")],
-        })
-    };
-    let fetch = |partitions: &[i32]| {
-        let partitions = partitions.iter().copied().map(PartitionIndex).collect();
-        let partitions = Some(vec![(topic("orders"), partitions)]);
-        let (member, epoch) = (None, Epoch(-1));
-        Request::FetchOffsets(FetchOffsets { group: "g".into(), partitions, require_stable: true, member, epoch })
-    };
-    context.ask(commit(0));
+    context.ask(plain_commit("g", 0));
     context.holds_commits = true;
-    let waiting = context.request(commit(1));
-    let Answer::FetchOffsets(answer) = context.ask(fetch(&[0, 2])) else { panic!() };
-    let offsets: Vec<Offset> = answer.topics[0].1.iter().map(|found| found.offset).collect();
-    assert_eq!(offsets, [Offset(7), Offset::NONE]);
-    let of_what_waits = context.request(fetch(&[0, 1]));
+    let waiting = context.request(plain_commit("g", 1));
+    assert_eq!(told(&mut context, "g", &[0, 2]), Some(vec![Offset(7), Offset::NONE]));
+    let of_what_waits = context.request(stable_offsets("g", &[0, 1]));
     assert!(context.answer(of_what_waits).is_none(), "a new leader might not have it");
 
-    let topics = vec![(topic("orders"), vec![PartitionIndex(0)])];
-    let deletion = context.request(Request::DeleteOffsets(DeleteOffsets { group: "g".into(), topics }));
-    let of_what_goes = context.request(fetch(&[0]));
+    let deletion = context.request(deletion("g", 0));
+    let of_what_goes = context.request(stable_offsets("g", &[0]));
     assert!(context.answer(of_what_goes).is_none(), "a new leader might still have it");
     context.commit_all();
     assert!([waiting, of_what_waits, deletion, of_what_goes].into_iter().all(|token| context.answer(token).is_some()));
+}
+
+#[test]
+fn generation_that_waits_for_followers_does_not_hold_up_the_offsets_of_its_members() {
+    let mut context = TestContext::new(GroupConfig::default());
+    context.ask(plain_commit("g", 0));
+    let id = join_with_id(&mut context, "A");
+    let request = join(&mut context, "A", &id);
+    context.request(Request::Join(request));
+    context.advance(10_000);
+    context.holds_commits = true;
+    let share = vec![(id.clone(), Bytes::from("share"))];
+    let synced = context.request(sync(&id, Generation(1), share));
+    assert!(context.answer(synced).is_none(), "the generation is not committed");
+    assert_eq!(told(&mut context, "g", &[0]), Some(vec![Offset(7)]));
+}
+
+#[test]
+fn what_becomes_of_other_groups_does_not_hold_up_an_offset() {
+    let mut context = TestContext::new(GroupConfig::default());
+    let producer = |id| Producer { id: ProducerId(id), epoch: ProducerEpoch(0) };
+    let pending = |group: &str, id| {
+        Request::CommitTransactionalOffsets(CommitTransactionalOffsets {
+            group: group.into(),
+            producer: producer(id),
+            verification: Verification::SwitchedOff,
+            generation: Generation::NONE,
+            member: MemberId::default(),
+            instance: None,
+            offsets: vec![offset_to_commit("orders", 0, 9, "")],
+        })
+    };
+    let end = |id, commit| {
+        let version = TransactionVersion::V0;
+        Request::EndTransaction(EndTransaction { producer: producer(id), commit, coordinator_epoch: 0, version })
+    };
+    for group in ["quiet", "deleted", "committed", "aborted"] {
+        context.ask(plain_commit(group, 0));
+    }
+    context.ask(pending("committed", 1));
+    context.ask(pending("aborted", 2));
+    context.holds_commits = true;
+    for request in [deletion("deleted", 0), end(1, true), end(2, false)] {
+        context.request(request);
+    }
+    assert_eq!(told(&mut context, "quiet", &[0]), Some(vec![Offset(7)]));
+    for group in ["deleted", "committed", "aborted"] {
+        assert_eq!(told(&mut context, group, &[0]), None, "a new leader might know nothing of what was {group}");
+    }
+    context.commit_all();
+    let offsets =
+        ["deleted", "committed", "aborted"].map(|group| told(&mut context, group, &[0]).expect("committed")[0]);
+    assert_eq!(offsets, [Offset::NONE, Offset(9), Offset(7)]);
 }
