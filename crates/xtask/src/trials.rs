@@ -51,7 +51,7 @@ pub(crate) enum Judge {
     Librdkafka(Librdkafka),
     /// kafka-python's integration tests, likewise.
     KafkaPython(KafkaPython),
-    /// What confluent-kafka's users rely on, likewise; with a checkout of its repository also its own integration tests.
+    /// confluent-kafka's integration tests from a checkout of its repository, and what its users rely on, likewise.
     ConfluentKafka(ConfluentKafka),
     /// Kafka Streams, MirrorMaker 2 and Kafka Connect, exactly once, while they and the brokers are killed.
     Applications(Applications),
@@ -77,13 +77,47 @@ pub(crate) struct Failover {
 
 #[derive(Args)]
 pub(crate) struct LateRequests {
-    /// Whose brokers.
-    #[arg(long, default_value = "ours,kafka")]
-    of: String,
     /// How long producers work through proxies that hold requests by chance, in each protocol.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Chooses what is held.
+    #[command(flatten)]
+    seeded: Seeded,
+}
+
+#[derive(Args)]
+pub(crate) struct RepeatedBatches {
+    /// How many leaders are lost while answers are cut by chance.
+    #[arg(long, default_value_t = 12)]
+    rounds: u64,
+    #[command(flatten)]
+    seeded: Seeded,
+}
+
+#[derive(Args)]
+pub(crate) struct Churn {
+    /// How often members are killed, five at a time.
+    #[arg(long, default_value_t = 8)]
+    rounds: u64,
+    #[command(flatten)]
+    seeded: Seeded,
+}
+
+#[derive(Args)]
+pub(crate) struct Compaction {
+    /// How often a leader is killed or stopped.
+    #[arg(long, default_value_t = 20)]
+    restarts: u64,
+    #[command(flatten)]
+    seeded: Seeded,
+}
+
+/// What judges have in common that draw by a seed what they do.
+#[derive(Args)]
+struct Seeded {
+    /// Whose brokers.
+    #[arg(long, value_delimiter = ',', default_value = "ours,kafka")]
+    of: Vec<String>,
+    /// Chooses what is held, cut, killed and written; a random one is printed if absent.
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
@@ -165,8 +199,11 @@ pub(crate) struct KafkaPython {
 #[derive(Args)]
 pub(crate) struct ConfluentKafka {
     /// A checkout of confluent-kafka-python at the version that the lists name; its tests are in no package.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", required_unless_present = "only_behaviours")]
     sources: Option<PathBuf>,
+    /// Our tests of what users of the client rely on, and not its own.
+    #[arg(long, conflicts_with = "sources")]
+    only_behaviours: bool,
     /// How members of groups talk to the coordinator: classic, consumer.
     #[arg(long, value_delimiter = ',', default_value = "classic,consumer")]
     protocols: Vec<String>,
@@ -193,9 +230,8 @@ struct Subject {
 
 impl Faults {
     pub(crate) fn run(&self, root: &Path) -> Result<bool> {
-        let seed = self.seed.unwrap_or_else(any_seed);
+        let seed = told(self.seed);
         let minutes = self.minutes.unwrap_or(if self.only.is_some() { 0 } else { MINUTES });
-        say(format!("seed {seed}"));
         let mut arguments = vec!["faults".to_owned(), seed.to_string(), minutes.to_string()];
         arguments.extend(self.only.clone());
         self.subject.trials(root, &arguments)
@@ -206,10 +242,10 @@ impl Judge {
     pub(crate) fn run(&self, root: &Path) -> Result<bool> {
         match self {
             Self::Failover(failover) => failover.run(root),
-            Self::LateRequests(late) => late.run(root),
-            Self::RepeatedBatches(repeats) => repeats.run(root),
-            Self::Churn(churn) => churn.run(root),
-            Self::Compaction(compaction) => compaction.run(root),
+            Self::LateRequests(judge) => judge.seeded.run(root, "late-requests", judge.seconds),
+            Self::RepeatedBatches(judge) => judge.seeded.run(root, "repeated-batches", judge.rounds),
+            Self::Churn(judge) => judge.seeded.run(root, "churn", judge.rounds),
+            Self::Compaction(judge) => judge.seeded.run(root, "compaction", judge.restarts),
             Self::Transactions(judge) => judge.run(root, "transactions"),
             Self::Coordinators(judge) => judge.run(root),
             Self::Verifiable(judge) => judge.run(root, "verifiable"),
@@ -234,84 +270,11 @@ impl Failover {
     }
 }
 
-#[derive(Args)]
-pub(crate) struct RepeatedBatches {
-    /// Whose brokers.
-    #[arg(long, default_value = "ours,kafka")]
-    of: String,
-    /// How many leaders are lost while answers are cut by chance.
-    #[arg(long, default_value_t = 12)]
-    rounds: u64,
-    /// Chooses answers and leaders.
-    #[arg(long)]
-    seed: Option<u64>,
-    #[command(flatten)]
-    subject: Subject,
-}
-
-impl RepeatedBatches {
-    fn run(&self, root: &Path) -> Result<bool> {
-        let seed = self.seed.unwrap_or_else(any_seed);
-        say(format!("seed {seed}"));
-        let arguments = ["repeated-batches".to_owned(), self.of.clone(), self.rounds.to_string(), seed.to_string()];
-        self.subject.trials(root, &arguments)
-    }
-}
-
-#[derive(Args)]
-pub(crate) struct Churn {
-    /// Whose brokers.
-    #[arg(long, default_value = "ours,kafka")]
-    of: String,
-    /// How often members are killed, five at a time.
-    #[arg(long, default_value_t = 8)]
-    rounds: u64,
-    /// Chooses members.
-    #[arg(long)]
-    seed: Option<u64>,
-    #[command(flatten)]
-    subject: Subject,
-}
-
-impl Churn {
-    fn run(&self, root: &Path) -> Result<bool> {
-        let seed = self.seed.unwrap_or_else(any_seed);
-        say(format!("seed {seed}"));
-        let arguments = ["churn".to_owned(), self.of.clone(), self.rounds.to_string(), seed.to_string()];
-        self.subject.trials(root, &arguments)
-    }
-}
-
-#[derive(Args)]
-pub(crate) struct Compaction {
-    /// Whose brokers.
-    #[arg(long, default_value = "ours,kafka")]
-    of: String,
-    /// How often a leader is killed or stopped.
-    #[arg(long, default_value_t = 20)]
-    restarts: u64,
-    /// Chooses keys, values and ends.
-    #[arg(long)]
-    seed: Option<u64>,
-    #[command(flatten)]
-    subject: Subject,
-}
-
-impl Compaction {
-    fn run(&self, root: &Path) -> Result<bool> {
-        let seed = self.seed.unwrap_or_else(any_seed);
-        say(format!("seed {seed}"));
-        let arguments = ["compaction".to_owned(), self.of.clone(), self.restarts.to_string(), seed.to_string()];
-        self.subject.trials(root, &arguments)
-    }
-}
-
-impl LateRequests {
-    fn run(&self, root: &Path) -> Result<bool> {
-        let seed = self.seed.unwrap_or_else(any_seed);
-        say(format!("seed {seed}"));
-        let arguments = ["late-requests".to_owned(), self.of.clone(), self.seconds.to_string(), seed.to_string()];
-        self.subject.trials(root, &arguments)
+impl Seeded {
+    /// A judge that takes one size beside the seed.
+    fn run(&self, root: &Path, judge: &str, size: u64) -> Result<bool> {
+        let seed = told(self.seed);
+        self.subject.trials(root, &[judge.to_owned(), self.of.join(","), size.to_string(), seed.to_string()])
     }
 }
 
@@ -391,8 +354,13 @@ impl Subject {
     }
 }
 
-/// Seeds are small, so that a person can type them.
-fn any_seed() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::from(now.subsec_nanos()) / 1_000
+/// This seed or a random one, printed. Random ones are small, so that a person can type them.
+fn told(seed: Option<u64>) -> u64 {
+    let any = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        u64::from(now.subsec_nanos()) / 1_000
+    };
+    let seed = seed.unwrap_or_else(any);
+    say(format!("seed {seed}"));
+    seed
 }
