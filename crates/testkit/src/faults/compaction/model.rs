@@ -27,6 +27,25 @@ struct Written {
     offset: Option<i64>,
 }
 
+impl Written {
+    /// Values are unique, so a record with one can only be this; tombstones of one key are alike.
+    fn may_be_at(&self, offset: i64, found: &Found) -> bool {
+        self.found == *found && self.offset.is_none_or(|at| at == offset)
+    }
+}
+
+/// What a reader has asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) partition: i32,
+    pub(super) isolation: Isolation,
+    pub(super) at: Instant,
+    /// How long a tombstone stays.
+    pub(super) retention: Duration,
+    /// Nobody writes any more, and the replica has told that it has everything.
+    pub(super) is_whole: bool,
+}
+
 /// All partitions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
@@ -35,7 +54,6 @@ pub(super) struct Model {
     fates: BTreeMap<u64, (Fate, Option<Instant>)>,
     /// What any replica has ever shown.
     seen: BTreeMap<(i32, i64), Found>,
-    ended: bool,
 }
 
 /// One model for writers and readers.
@@ -64,9 +82,9 @@ impl Shared {
         self.0.lock().clone()
     }
 
-    /// Nobody writes transactions any more.
-    pub(super) fn end(&self) {
-        self.0.lock().ended = true;
+    /// Transactions whose end is known.
+    pub(super) fn count_ended(&self) -> usize {
+        self.0.lock().fates.values().filter(|(fate, _)| *fate != Fate::Open).count()
     }
 
     /// Notes what a replica showed; what has changed since anybody saw it.
@@ -113,66 +131,57 @@ impl Model {
     }
 
     /// What is wrong with a reading that began when the model was `known`, and ended when it was this.
-    pub(super) fn judge(
-        &self,
-        known: &Self,
-        partition: i32,
-        isolation: Isolation,
-        reading: &Reading,
-        asked_at: Instant,
-        retention: Duration,
-    ) -> Vec<String> {
+    pub(super) fn judge(&self, known: &Self, asked: &Asked, reading: &Reading) -> Vec<String> {
         let mut faults = Vec::new();
-        let by_offset: BTreeMap<i64, &Written> = self
-            .written
-            .iter()
-            .filter(|((of, _), _)| *of == partition)
-            .filter_map(|(_, written)| Some((written.offset?, written)))
-            .collect();
+        let of_partition = || self.written.iter().filter(|((of, _), _)| *of == asked.partition);
+        let by_offset: BTreeMap<i64, &Written> =
+            of_partition().filter_map(|(_, written)| Some((written.offset?, written))).collect();
         for (offset, found) in &reading.records {
-            // What is not known by its offset was not acknowledged yet, or never.
-            let Some(written) = by_offset.get(offset) else { continue };
-            if written.found != *found {
+            if let Some(written) = by_offset.get(offset).filter(|written| written.found != *found) {
                 faults.push(format!("offset {offset} has {found:?}, {:?} was acknowledged there", written.found));
+                continue;
             }
+            // A record is what it says, or a tombstone of this key, wherever it stands.
+            let Some((_, written)) = of_partition().find(|(_, written)| written.may_be_at(*offset, found)) else {
+                let elsewhere = of_partition().find(|(_, written)| written.found == *found && found.value.is_some());
+                faults.push(match elsewhere.and_then(|(_, written)| written.offset) {
+                    Some(before) => format!("{found:?} has moved from offset {before} to {offset}"),
+                    None => format!("{found:?} at offset {offset} was never written"),
+                });
+                continue;
+            };
             // Aborted before the reader asked.
             let was_aborted = known.fate(written.transaction).0 == Fate::Aborted;
-            if isolation == Isolation::Committed && was_aborted {
+            if asked.isolation == Isolation::Committed && was_aborted {
                 faults.push(format!("aborted read: {found:?} at offset {offset}"));
             }
         }
-        faults.extend(self.missing(known, partition, isolation, reading, asked_at, retention));
+        faults.extend(self.missing(known, asked, reading));
         faults
     }
 
     /// Records that nothing has replaced and that are gone.
-    fn missing(
-        &self,
-        known: &Self,
-        partition: i32,
-        isolation: Isolation,
-        reading: &Reading,
-        asked_at: Instant,
-        retention: Duration,
-    ) -> Vec<String> {
-        let end = if isolation == Isolation::Committed { reading.last_stable } else { reading.high_watermark };
+    fn missing(&self, known: &Self, asked: &Asked, reading: &Reading) -> Vec<String> {
+        let end = if asked.isolation == Isolation::Committed { reading.last_stable } else { reading.high_watermark };
         let mut faults = Vec::new();
-        for (key, written) in known.newest(partition) {
+        for (key, written) in known.newest(asked.partition) {
             let offset = written.offset.expect("what was committed was acknowledged");
             // A reader may have come before the marker; a later record of the key, whose end nobody knows, may count.
             let is_replaced = self.written.iter().any(|((of, _), later)| {
-                *of == partition
+                *of == asked.partition
                     && later.found.key.as_deref() == Some(key)
                     && later.offset.is_none_or(|later| later > offset)
                     && self.fate(later.transaction).0 != Fate::Aborted
             });
-            if is_replaced || offset >= end || reading.records.contains_key(&offset) {
+            // A replica may be a little behind, but not when all is over.
+            let is_to_come = offset >= end && !asked.is_whole;
+            if is_replaced || is_to_come || reading.records.contains_key(&offset) {
                 continue;
             }
             let committed_at = known.fate(written.transaction).1.expect("committed at some time");
             if written.found.value.is_some() {
                 faults.push(format!("lost write: {:?} of offset {offset}", written.found));
-            } else if asked_at.duration_since(committed_at) < retention {
+            } else if asked.at.duration_since(committed_at) < asked.retention {
                 faults.push(format!("the tombstone of {key} at offset {offset} is gone before its time"));
             }
         }
@@ -188,14 +197,13 @@ impl Model {
             let is_roll = key.starts_with(ROLL);
             is_roll || (is_newest && found.value.is_some())
         };
-        let unknown = |offset: i64| {
+        let is_in_doubt = |offset: i64, found: &Found| {
             self.written.iter().any(|((of, _), written)| {
-                *of == partition
-                    && self.fate(written.transaction).0 == Fate::Open
-                    && written.offset.is_none_or(|at| at == offset)
+                *of == partition && self.fate(written.transaction).0 == Fate::Open && written.may_be_at(offset, found)
             })
         };
-        reading.records.iter().filter(|(offset, found)| !wanted(**offset, found) && !unknown(**offset)).count()
+        let records = reading.records.iter();
+        records.filter(|(offset, found)| !wanted(**offset, found) && !is_in_doubt(**offset, found)).count()
     }
 }
 

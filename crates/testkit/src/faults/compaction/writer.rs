@@ -35,7 +35,7 @@ impl Writers {
         let mut tasks = JoinSet::new();
         for (id, protocol, dice) in writers {
             let (bootstrap, model) = (bootstrap.to_owned(), model.clone());
-            let writer = Writer { id, protocol, dice, bootstrap, topic, partitions, model };
+            let writer = Writer { id, protocol, dice, bootstrap, topic, partitions, model, left: None };
             tasks.spawn(writer.run(told.clone()));
         }
         Self { running, tasks }
@@ -55,14 +55,15 @@ struct Writer {
     topic: &'static str,
     partitions: i32,
     model: Shared,
+    /// A transaction whose commit nobody has asked for: the next life of the producer aborts it.
+    left: Option<u64>,
 }
 
 impl Writer {
     async fn run(mut self, told: watch::Receiver<bool>) {
         let mut line = Line::open(&self.bootstrap).await;
         while *told.borrow() {
-            let begun = Producer::init(&mut line, &self.id, self.topic, self.protocol, TRANSACTIONS_WITHIN).await;
-            let mut producer = begun.unwrap_or_else(|trouble| panic!("{}: {trouble}", self.id));
+            let mut producer = self.begin_anew(&mut line).await;
             while *told.borrow() {
                 if let Err(trouble) = self.transact(&mut line, &mut producer).await {
                     eprintln!("    {}: {trouble}", self.id);
@@ -72,16 +73,29 @@ impl Writer {
             }
         }
         // The last life ends what the one before may have left.
-        Producer::init(&mut line, &self.id, self.topic, self.protocol, TRANSACTIONS_WITHIN).await.ok();
+        self.begin_anew(&mut line).await;
+    }
+
+    async fn begin_anew(&mut self, line: &mut Line) -> Producer {
+        let begun = Producer::init(line, &self.id, self.topic, self.protocol, TRANSACTIONS_WITHIN).await;
+        let producer = begun.unwrap_or_else(|trouble| panic!("{}: {trouble}", self.id));
+        if let Some(left) = self.left.take() {
+            self.model.ended(left, Fate::Aborted);
+        }
+        producer
     }
 
     async fn transact(&mut self, line: &mut Line, producer: &mut Producer) -> Result<(), Trouble> {
         let transaction = TRANSACTIONS.fetch_add(1, Ordering::Relaxed);
         self.model.begin(transaction);
         let commit = self.dice.between(1, 4) > 1;
-        // Where this fails nobody has asked for a commit, and nobody will: the next life of the producer aborts it, but not yet.
+        self.left = Some(transaction);
         self.write_some(line, producer, transaction).await?;
+        if commit {
+            self.left = None;
+        }
         producer.end(line, commit).await?;
+        self.left = None;
         self.model.ended(transaction, if commit { Fate::Committed } else { Fate::Aborted });
         Ok(())
     }
