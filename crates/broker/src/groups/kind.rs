@@ -67,6 +67,9 @@ impl Kind for GroupKind {
             Event::StaticMemberFenced { group, instance, old, new } => {
                 info!(%group, %instance, %old, %new, "static member is back under a new id, the old one is fenced");
             }
+            Event::NotUpgraded { group, reason } => {
+                warn!(%group, reason, "classic group does not take in a member of the consumer protocol");
+            }
             Event::NotStored { group, what, error } => {
                 warn!(%group, what, error = error.name(), "group state could not be stored");
             }

@@ -5,7 +5,8 @@
 //! A cluster whose `group.version` is 0 answers UNSUPPORTED_VERSION, and so does a broker whose
 //! `group.coordinator.rebalance.protocols` does not name `consumer`.
 //!
-//! Where Kafka resolves expressions beside and lets members wait for a heartbeat, we resolve them at once.
+//! Where Kafka resolves expressions beside and lets members wait for a heartbeat, we resolve them at once. A classic group of
+//! librdkafka's `cooperative-sticky` is taken over in any generation, by Kafka in its first one only.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

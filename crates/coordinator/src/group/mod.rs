@@ -138,6 +138,7 @@ pub enum Event {
     StaticMemberFenced { group: GroupId, instance: InstanceId, old: MemberId, new: MemberId },
     NewGroupEpoch { group: GroupId, epoch: Epoch, members: usize },
     NewTarget { group: GroupId, epoch: Epoch, members: usize, assignor: &'static str },
+    NotUpgraded { group: GroupId, reason: &'static str },
     NotStored { group: GroupId, what: &'static str, error: ErrorCode },
     OffsetsExpired { offsets: usize, groups: usize },
     Deleted { group: GroupId, offsets: usize },

@@ -26,7 +26,7 @@ pub(crate) struct Subscription {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Assignment {
     pub(crate) partitions: NamedPartitions,
-    /// An assignor of the client's own keeps something here, which no assignor of ours could continue.
+    /// The assignor keeps something here, which no assignor of ours could continue.
     pub(crate) has_user_data: bool,
 }
 

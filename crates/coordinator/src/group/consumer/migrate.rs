@@ -13,7 +13,7 @@ use super::super::record::{GroupMetadata, StoredMember};
 use super::super::request::{Answer, Generation, JoinAnswer, MemberId, SyncAnswer};
 use super::super::state::Group;
 use super::super::subscription::CONSUMER_PROTOCOL_TYPE;
-use super::super::{Decision, GroupConfig, GroupShard, Record, Then, rebalance};
+use super::super::{Decision, Event, GroupConfig, GroupShard, Record, Then, rebalance};
 use super::classic::{by_id, named};
 use super::config::ConsumerGroupConfig;
 use super::embedded;
@@ -26,6 +26,11 @@ use super::request::{ConsumerHeartbeat, Refusal};
 use super::state::{Consumer, ConsumerGroup};
 use crate::Now;
 
+/// Assignors that come with clients. The data that they keep with an assignment says who owned what in which generation,
+/// which the group knows itself. librdkafka's `cooperative-sticky` keeps some from its second generation on, so where every
+/// assignor's data counts, as in Kafka, its groups cannot go up.
+const KNOWN_ASSIGNORS: [&str; 4] = ["range", "roundrobin", "sticky", "cooperative-sticky"];
+
 /// The records that turn a classic group into a consumer group, and that group.
 pub(super) fn upgrade(
     group: &Group,
@@ -33,9 +38,10 @@ pub(super) fn upgrade(
     config: &ConsumerGroupConfig,
 ) -> Result<(Vec<Record>, ConsumerGroup), Refusal> {
     let id = &group.id;
-    let refuse = |why: &str| {
-        let message = format!("Cannot upgrade classic group {id} to consumer group because {why}.");
-        Err(Refusal::new(ErrorCode::GroupIdNotFound, message))
+    let refuse = |reason: &'static str| {
+        let message = format!("Cannot upgrade classic group {id} to consumer group because {reason}.");
+        let event = Event::NotUpgraded { group: id.clone(), reason };
+        Err(Refusal::new(ErrorCode::GroupIdNotFound, message).with_event(event))
     };
     if !config.migration.allows_upgrade() {
         return refuse("online upgrade is disabled");
@@ -64,7 +70,8 @@ pub(super) fn upgrade(
     Ok((std::iter::once(tombstone).chain(records.into_iter().map(Record::Consumer)).collect(), consumers))
 }
 
-/// What a classic member is in a consumer group: what it wants, what it owns, and whether its assignor is of its own.
+/// What a classic member is in a consumer group: what it wants, what it owns, and whether an assignor that we do not know
+/// keeps something with it.
 fn heir(
     group: &Group,
     member: &super::super::member::Member,
@@ -88,7 +95,9 @@ fn heir(
             protocols: member.protocols.clone(),
         }),
     };
-    Some((value, by_id(&assignment.partitions, &*heartbeat.cluster), assignment.has_user_data))
+    let is_known = chosen.is_some_and(|name| KNOWN_ASSIGNORS.contains(&name));
+    let owned = by_id(&assignment.partitions, &*heartbeat.cluster);
+    Some((value, owned, assignment.has_user_data && !is_known))
 }
 
 fn consumer_records(

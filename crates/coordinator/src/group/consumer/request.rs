@@ -7,6 +7,7 @@ use std::sync::Arc;
 use twinstream_model::{ErrorCode, GroupId};
 use uuid::Uuid;
 
+use super::super::Event;
 use super::super::request::{InstanceId, MemberId};
 use super::super::topics::Topics;
 use super::record::{Epoch, Partitions};
@@ -77,11 +78,17 @@ impl ConsumerHeartbeatAnswer {
 pub(crate) struct Refusal {
     pub(crate) error: ErrorCode,
     pub(crate) message: String,
+    /// What an operator should know, who cannot see what the member was told.
+    pub(crate) event: Option<Event>,
 }
 
 impl Refusal {
     pub(crate) fn new(error: ErrorCode, message: impl Into<String>) -> Refusal {
-        Refusal { error, message: message.into() }
+        Refusal { error, message: message.into(), event: None }
+    }
+
+    pub(crate) fn with_event(self, event: Event) -> Refusal {
+        Refusal { event: Some(event), ..self }
     }
 }
 

@@ -39,8 +39,9 @@ impl GroupShard {
             Epoch::LEAVING | Epoch::AWAY => self.consumer_leave(now, heartbeat),
             _ => self.consumer_beat(now, heartbeat),
         });
-        let (mut decision, answer) = decided.unwrap_or_else(|Refusal { error, message }| {
-            (Decision::default(), ConsumerHeartbeatAnswer::failed(error, Some(message)))
+        let (mut decision, answer) = decided.unwrap_or_else(|Refusal { error, message, event }| {
+            let decision = Decision { events: event.into_iter().collect(), ..Decision::default() };
+            (decision, ConsumerHeartbeatAnswer::failed(error, Some(message)))
         });
         decision.answers.push((token, Answer::ConsumerHeartbeat(answer)));
         decision

@@ -9,14 +9,15 @@ use twinstream_model::{ErrorCode, PartitionIndex, TopicId};
 
 use super::super::*;
 use super::consumer_context::{Client, TestCluster, count};
-use super::context::{TestContext, offset_to_commit};
+use super::context::{Happening, TestContext, offset_to_commit};
 use crate::Token;
 
-/// A consumer of the classic protocol that only knows `range` and reads `orders`.
+/// A consumer of the classic protocol that only knows one assignor and reads `orders`.
 #[derive(Clone, Debug)]
 struct Classic {
     id: MemberId,
     generation: Generation,
+    assignor: &'static str,
     /// Of `orders`.
     owned: BTreeSet<i32>,
     fresh: u128,
@@ -24,7 +25,8 @@ struct Classic {
 
 impl Classic {
     fn new(fresh: u128) -> Classic {
-        Classic { id: MemberId::default(), generation: Generation::NONE, owned: BTreeSet::new(), fresh }
+        let (id, generation, owned) = (MemberId::default(), Generation::NONE, BTreeSet::new());
+        Classic { id, generation, assignor: "range", owned, fresh }
     }
 
     /// Version 1 of the subscription, which tells what the member owns.
@@ -46,7 +48,7 @@ impl Classic {
             session_timeout_ms: 10_000,
             rebalance_timeout_ms: 30_000,
             protocol_type: "consumer".into(),
-            protocols: vec![Protocol { name: "range".into(), metadata: self.subscription() }],
+            protocols: vec![Protocol { name: self.assignor.into(), metadata: self.subscription() }],
             reason: None,
             requires_member_id: false,
             can_skip_assignment: true,
@@ -62,7 +64,7 @@ impl Classic {
             member: self.id.clone(),
             instance: None,
             protocol_type: Some("consumer".into()),
-            protocol: Some("range".into()),
+            protocol: Some(self.assignor.into()),
             assignments,
         })
     }
@@ -124,31 +126,41 @@ fn partitions_in(assignment: &[u8]) -> BTreeSet<i32> {
     (0..number(14) as usize).map(|i| number(18 + 4 * i)).collect()
 }
 
-fn assignment(partitions: &[i32]) -> Bytes {
+fn assignment(partitions: &[i32], user_data: Option<&[u8]>) -> Bytes {
     let mut bytes = b"\x00\x01\x00\x00\x00\x01\x00\x06orders".to_vec();
     bytes.extend((partitions.len() as i32).to_be_bytes());
     partitions.iter().for_each(|partition| bytes.extend(partition.to_be_bytes()));
-    bytes.extend((-1i32).to_be_bytes());
+    bytes.extend(user_data.map_or(-1, |data| data.len() as i32).to_be_bytes());
+    bytes.extend(user_data.unwrap_or_default());
     bytes.into()
 }
 
 /// Two classic members that own two partitions of `orders` each.
 fn classic_group(context: &mut TestContext, cluster: &TestCluster) -> [Classic; 2] {
-    let mut members = [Classic::new(1), Classic::new(2)];
+    let members = [Classic::new(1), Classic::new(2)];
+    classic_group_of(context, cluster, members, None)
+}
+
+fn classic_group_of(
+    context: &mut TestContext,
+    cluster: &TestCluster,
+    mut members: [Classic; 2],
+    user_data: Option<&[u8]>,
+) -> [Classic; 2] {
     let joins: Vec<Token> = members.iter().map(|member| context.request(member.join(cluster))).collect();
     context.advance(10_000);
     for (member, join) in members.iter_mut().zip(&joins) {
         let answer = context.answer(*join).expect("the join phase is over");
         assert_eq!(member.joined(&answer), ErrorCode::None);
     }
-    share(context, &mut members, &[&[0, 1], &[2, 3]]);
+    share(context, &mut members, &[&[0, 1], &[2, 3]], user_data);
     members
 }
 
-/// The leader assigns.
-fn share(context: &mut TestContext, members: &mut [Classic], shares: &[&[i32]]) {
+/// The leader assigns; its assignor may keep something with what it gives.
+fn share(context: &mut TestContext, members: &mut [Classic], shares: &[&[i32]], user_data: Option<&[u8]>) {
     let all: Vec<(MemberId, Bytes)> =
-        members.iter().zip(shares).map(|(member, share)| (member.id.clone(), assignment(share))).collect();
+        members.iter().zip(shares).map(|(member, share)| (member.id.clone(), assignment(share, user_data))).collect();
     let syncs: Vec<Token> = members.iter().map(|member| context.request(member.sync(all.clone()))).collect();
     for (member, sync) in members.iter_mut().zip(syncs) {
         let answer = context.answer(sync).expect("the leader has assigned");
@@ -217,7 +229,7 @@ fn a_group_goes_back_when_its_last_member_of_the_newer_protocol_leaves() {
         assert_eq!(member.joined(&answer), ErrorCode::None);
         assert!(member.generation.0 > epoch.0, "the epoch goes on as generation");
     }
-    share(&mut context, &mut classics, &[&[0, 1, 2], &[3, 4, 5]]);
+    share(&mut context, &mut classics, &[&[0, 1, 2], &[3, 4, 5]], None);
     context.restart();
     assert_eq!(classics[0].heartbeat(&mut context), ErrorCode::None);
 }
@@ -270,6 +282,38 @@ fn the_policy_and_the_protocol_decide_whether_a_group_goes_up() {
     let Request::Join(join) = Classic::new(1).join(&cluster) else { unreachable!() };
     context.request(Request::Join(Join { protocol_type: "connect".into(), ..join }));
     assert_eq!(Client::new("new", &["orders"]).beat(&mut context, &cluster), ErrorCode::GroupIdNotFound);
+}
+
+/// librdkafka's leader hands each member's own data back with the assignment.
+#[test]
+fn data_of_an_assignor_that_comes_with_clients_does_not_keep_a_group_from_going_up() {
+    let cluster = TestCluster::of(&[("orders", 6)]);
+    for assignor in ["range", "roundrobin", "sticky", "cooperative-sticky"] {
+        let mut context = TestContext::new(GroupConfig::default());
+        let members = [1, 2].map(|fresh| Classic { assignor, ..Classic::new(fresh) });
+        let mut classics = classic_group_of(&mut context, &cluster, members, Some(b"who owned what"));
+        let mut clients = [Client::new("new", &["orders"])];
+        assert_eq!(clients[0].beat(&mut context, &cluster), ErrorCode::None, "{assignor}");
+        settle(&mut context, &cluster, &mut classics, &mut clients);
+        assert_eq!(check_owners(&classics, &clients), 6);
+    }
+}
+
+#[test]
+fn data_of_an_assignor_of_its_own_keeps_a_group_from_going_up_and_is_reported() {
+    let cluster = TestCluster::of(&[("orders", 6)]);
+    let own = |fresh| Classic { assignor: "by-rack-and-moon", ..Classic::new(fresh) };
+    let mut context = TestContext::new(GroupConfig::default());
+    classic_group_of(&mut context, &cluster, [own(1), own(2)], Some(b"phase"));
+    assert_eq!(Client::new("new", &["orders"]).beat(&mut context, &cluster), ErrorCode::GroupIdNotFound);
+    let reported = context.happenings.iter().any(|happening| {
+        matches!(happening, Happening::Event(Event::NotUpgraded { reason, .. }) if reason.contains("custom assignor"))
+    });
+    assert!(reported, "{:?}", context.happenings);
+
+    let mut context = TestContext::new(GroupConfig::default());
+    classic_group_of(&mut context, &cluster, [own(1), own(2)], None);
+    assert_eq!(Client::new("new", &["orders"]).beat(&mut context, &cluster), ErrorCode::None, "nothing would be lost");
 }
 
 #[test]
