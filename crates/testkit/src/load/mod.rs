@@ -18,6 +18,7 @@ mod native; // librdkafka
 mod probe; // is it writable?
 mod raw; // our own client
 mod reader; // our own client reads
+mod rival; // a producer of transactions in a process of its own
 mod transactions; // many, one after the other
 mod transactor; // one, step by step
 
@@ -36,7 +37,8 @@ pub use author::Author;
 pub use filler::Filler;
 pub use last_reading::last_reading;
 pub use probe::{probe, probe_all};
-pub use transactor::{Identity, Protocol, Refusal, Transactor};
+pub use rival::{Rival, RivalEnd, Rivalry, be_rival_if_told};
+pub use transactor::{Identity, Line, Protocol, Refusal, Transactor};
 
 /// How long producers get for what they have in flight when the load is stopped.
 const DRAIN_WITHIN: Duration = Duration::from_secs(130);

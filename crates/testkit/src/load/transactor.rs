@@ -3,7 +3,9 @@
 //! Both protocols: the first one names partitions before it writes to them and keeps its epoch (KIP-98); in the second one
 //! each transaction has an epoch of its own (KIP-890). A step is repeated until its fate is known, over a new connection when
 //! the old one said nothing, as clients do; what ends it otherwise is a [`Refusal`], which knows whether the step may have
-//! been done nevertheless.
+//! been done nevertheless. Requests can be kept, and said again when their time is over ([`Transactor::say_late`]).
+
+mod line; // connections, and who coordinates
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,43 +13,55 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 use twinstream_client::protocol::batch::{BatchBuilder, ProducerStamp};
+use twinstream_client::protocol::shape::Shaped;
 use twinstream_client::raw::Node;
 use twinstream_client::raw::kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use twinstream_client::raw::kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use twinstream_client::raw::kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest, ProduceRequest,
-    ProducerId as WireProducerId, TopicName as WireTopic, TransactionalId,
+    AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest, ProduceRequest, ProducerId as WireProducerId,
+    TopicName as WireTopic, TransactionalId,
 };
-use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
+use twinstream_client::raw::kafka_protocol::protocol::{Request, StrBytes};
 use twinstream_client::{ClientError, RawClient};
 use twinstream_model::{ErrorCode, NodeId, ProducerEpoch, ProducerId, TopicPartition};
 
 use super::payload;
 use crate::history::Value;
-use crate::records::client_settings;
+
+pub use line::Line;
 
 /// How long one try may take. A healthy broker needs a small part of it, also in a debug build.
 const TRY_WITHIN: Duration = Duration::from_millis(1_500);
-const TRY_MS: &str = "1500";
+/// How long a try of somebody in a hurry may take after others that were too short: the machine may be slow.
+const TRY_WITHIN_MAX: Duration = Duration::from_secs(5);
 /// How long a step is tried where nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
-/// In FindCoordinator.
-const TRANSACTION_KEY: i8 = 1;
-/// The last version of FindCoordinator that asks for one.
-const FIND_ONE: i16 = 3;
-/// The last version of AddPartitionsToTxn that clients speak.
+/// The last version of AddPartitionsToTxn that clients speak; brokers use what is above.
 const ADD_BY_CLIENTS: i16 = 3;
 
 /// How a producer talks of its transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
+    /// An epoch lives as long as its producer (KIP-98).
     First,
+    /// Every transaction has an epoch of its own (KIP-890).
     Second,
 }
 
 impl Protocol {
     pub const ALL: [Self; 2] = [Self::First, Self::Second];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Second => "second",
+        }
+    }
+
+    fn init_version(self) -> i16 {
+        if self == Self::First { 4 } else { 5 }
+    }
 
     fn produce_version(self) -> i16 {
         if self == Self::First { 11 } else { 12 }
@@ -67,6 +81,8 @@ pub struct Refusal {
     pub reason: String,
     /// An earlier try may have been done.
     pub in_doubt: bool,
+    /// Nobody refused it: there was no good answer in time.
+    pub gave_up: bool,
 }
 
 impl Refusal {
@@ -96,16 +112,22 @@ pub struct Identity {
 
 /// One producer with its transactional id.
 pub struct Transactor {
-    bootstrap: String,
     transactional_id: String,
     protocol: Protocol,
     timeout: Duration,
     patience: Duration,
-    client: Option<RawClient>,
-    coordinator: Option<NodeId>,
+    tries: Tries,
+    line: Line,
     identity: Identity,
     sequences: BTreeMap<TopicPartition, i32>,
     added: BTreeSet<TopicPartition>,
+}
+
+/// How long tries take: the first, and any.
+#[derive(Clone, Copy)]
+struct Tries {
+    first: Duration,
+    longest: Duration,
 }
 
 enum Step {
@@ -126,6 +148,9 @@ impl Step {
     }
 }
 
+/// Key and value of a record.
+type Keyed<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
 enum Done {
     Identity(Identity),
     Added,
@@ -137,13 +162,12 @@ impl Transactor {
     /// Transactions that last longer than `timeout` are aborted by their coordinator.
     pub fn new(bootstrap: &str, transactional_id: &str, protocol: Protocol, timeout: Duration) -> Self {
         Self {
-            bootstrap: bootstrap.to_owned(),
             transactional_id: transactional_id.to_owned(),
             protocol,
             timeout,
             patience: PATIENCE,
-            client: None,
-            coordinator: None,
+            tries: Tries { first: TRY_WITHIN, longest: TRY_WITHIN },
+            line: Line::new(bootstrap),
             identity: Identity { id: ProducerId::NONE, epoch: ProducerEpoch(-1) },
             sequences: BTreeMap::new(),
             added: BTreeSet::new(),
@@ -156,12 +180,26 @@ impl Transactor {
         self
     }
 
+    /// Who hears nothing for so long dials anew; each time in vain it waits twice as long.
+    pub fn in_a_hurry(mut self, first: Duration) -> Self {
+        self.tries = Tries { first, longest: TRY_WITHIN_MAX.max(first) };
+        self
+    }
+
     pub fn identity(&self) -> Identity {
         self.identity
     }
 
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    pub fn transactional_id(&self) -> &str {
+        &self.transactional_id
+    }
+
+    pub fn line(&mut self) -> &mut Line {
+        &mut self.line
     }
 
     /// Takes the name: fences who had it, and ends what it left open.
@@ -173,6 +211,23 @@ impl Transactor {
 
     /// Sends one batch of these values; the offset of the first one.
     pub async fn send(&mut self, partition: &TopicPartition, values: &[Value]) -> Result<i64, Refusal> {
+        let values: Vec<Bytes> = values.iter().map(|value| payload(*value)).collect();
+        let records: Vec<Keyed<'_>> = values.iter().map(|value| (None, Some(&value[..]))).collect();
+        self.append(partition, &records).await
+    }
+
+    /// Writes one record, or without a value a tombstone; its offset.
+    pub async fn write(
+        &mut self,
+        partition: &TopicPartition,
+        key: Option<&str>,
+        value: Option<&str>,
+    ) -> Result<i64, Refusal> {
+        self.append(partition, &[(key.map(str::as_bytes), value.map(str::as_bytes))]).await
+    }
+
+    /// Clients of the second protocol add a partition by producing.
+    async fn append(&mut self, partition: &TopicPartition, records: &[Keyed<'_>]) -> Result<i64, Refusal> {
         if self.protocol == Protocol::First && !self.added.contains(partition) {
             self.repeat(&Step::Add(vec![partition.clone()])).await?;
             self.added.insert(partition.clone());
@@ -181,14 +236,14 @@ impl Transactor {
         let Identity { id, epoch } = self.identity;
         let stamp = ProducerStamp { id, epoch, base_sequence: sequence };
         let mut builder = BatchBuilder::new().with_producer(stamp).with_transactional();
-        for value in values {
-            builder.append(super::now_ms(), None, Some(&payload(*value)), []);
+        for (key, value) in records {
+            builder.append(super::now_ms(), *key, *value, []);
         }
         let batch: Bytes = builder.build().expect("a small batch").into();
         let Done::At(offset) = self.repeat(&Step::Send(partition.clone(), batch)).await? else {
             unreachable!("an answer to its step")
         };
-        let count = i32::try_from(values.len()).expect("a few values");
+        let count = i32::try_from(records.len()).expect("a few records");
         self.sequences.insert(partition.clone(), sequence + count);
         Ok(offset)
     }
@@ -205,9 +260,18 @@ impl Transactor {
 
     /// The broker that coordinates this name, by the newest answer.
     pub async fn find_coordinator(&mut self) -> Option<NodeId> {
-        self.coordinator = None;
-        let client = self.connected().await.ok()?;
-        self.coordinator(&client).await.ok()
+        self.line.forget(None);
+        self.line.coordinator(&self.transactional_id).await.ok()
+    }
+
+    /// Says over this line, once, what was asked before, whatever the answer: a late request has nobody who would ask again.
+    pub async fn say_late<R: Request<Response: Shaped>>(&self, line: &mut Line, request: &R) {
+        let version = if R::KEY == EndTxnRequest::KEY { self.protocol.end_version() } else { ADD_BY_CLIENTS };
+        let node = line.coordinator(&self.transactional_id).await;
+        let node = node.unwrap_or_else(|error| panic!("the coordinator of {}: {error}", self.transactional_id));
+        let client = line.connected().await.unwrap_or_else(|error| panic!("{}: {error}", self.transactional_id));
+        // An error is an answer, too; the readers will tell what came of it.
+        client.request_capped(Node::Id(node), request, version).await.ok();
     }
 
     fn become_identity(&mut self, identity: Identity) {
@@ -218,10 +282,10 @@ impl Transactor {
 
     async fn repeat(&mut self, step: &Step) -> Result<Done, Refusal> {
         let started = Instant::now();
-        let mut in_doubt = false;
+        let (mut in_doubt, mut within) = (false, self.tries.first);
         loop {
-            let tried = tokio::time::timeout(TRY_WITHIN, self.once(step)).await;
-            let timeout = || ClientError::Timeout { what: step.name().to_owned(), after: TRY_WITHIN };
+            let tried = tokio::time::timeout(within, self.once(step)).await;
+            let timeout = || ClientError::Timeout { what: step.name().to_owned(), after: within };
             let error = match tried.unwrap_or_else(|_| Err(timeout())) {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
@@ -231,9 +295,12 @@ impl Transactor {
             let passes = not_done || error.is_retriable();
             if !passes || started.elapsed() > self.patience {
                 let in_doubt = in_doubt || (passes && !not_done);
-                return Err(Refusal { step: step.name(), code, reason: error.to_string(), in_doubt });
+                return Err(Refusal { step: step.name(), code, reason: error.to_string(), in_doubt, gave_up: passes });
             }
             in_doubt |= !not_done;
+            if code.is_none() {
+                within = self.tries.longest.min(2 * within);
+            }
             self.look_again(step, code.is_none());
             tokio::time::sleep(PAUSE).await;
         }
@@ -241,22 +308,19 @@ impl Transactor {
 
     /// Who did not serve is looked up again; a connection that may hang is given up.
     fn look_again(&mut self, step: &Step, silent: bool) {
-        self.coordinator = None;
-        if let (Step::Send(partition, _), Some(client)) = (step, &self.client) {
-            client.forget_leader(partition);
-        }
+        self.line.forget(if let Step::Send(partition, _) = step { Some(partition) } else { None });
         if silent {
-            self.client = None;
+            self.line.hang_up();
         }
     }
 
     async fn once(&mut self, step: &Step) -> Result<Done, ClientError> {
-        let client = self.connected().await?;
+        let client = self.line.connected().await?;
         if let Step::Send(partition, batch) = step {
             let leader = client.leader(partition).await?;
             return self.produce(&client, leader, partition, batch.clone()).await.map(Done::At);
         }
-        let node = Node::Id(self.coordinator(&client).await?);
+        let node = Node::Id(self.line.coordinator(&self.transactional_id).await?);
         match step {
             Step::Init => {
                 let request = InitProducerIdRequest::default()
@@ -264,7 +328,7 @@ impl Transactor {
                     .with_transaction_timeout_ms(i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX))
                     .with_producer_id(WireProducerId(-1))
                     .with_producer_epoch(-1);
-                let answer = client.request(node, &request).await?;
+                let answer = client.request_capped(node, &request, self.protocol.init_version()).await?;
                 check(step.name(), answer.error_code)?;
                 Ok(Done::Identity(identity(answer.producer_id, answer.producer_epoch)))
             }
@@ -277,12 +341,8 @@ impl Transactor {
                 Ok(Done::Added)
             }
             Step::End(commit) => {
-                let request = EndTxnRequest::default()
-                    .with_transactional_id(self.name())
-                    .with_producer_id(WireProducerId(self.identity.id.0))
-                    .with_producer_epoch(self.identity.epoch.0)
-                    .with_committed(*commit);
-                let answer = client.request_capped(node, &request, self.protocol.end_version()).await?;
+                let answer =
+                    client.request_capped(node, &self.end_request(*commit), self.protocol.end_version()).await?;
                 check(step.name(), answer.error_code)?;
                 let next = identity(answer.producer_id, answer.producer_epoch);
                 Ok(Done::Ended((next.id.0 >= 0).then_some(next)))
@@ -291,7 +351,17 @@ impl Transactor {
         }
     }
 
-    fn add_request(&self, partitions: &[TopicPartition]) -> AddPartitionsToTxnRequest {
+    /// The end of the present transaction, as it is asked for.
+    pub fn end_request(&self, commit: bool) -> EndTxnRequest {
+        EndTxnRequest::default()
+            .with_transactional_id(self.name())
+            .with_producer_id(WireProducerId(self.identity.id.0))
+            .with_producer_epoch(self.identity.epoch.0)
+            .with_committed(commit)
+    }
+
+    /// Partitions of the present transaction, as they are added in the first protocol.
+    pub fn add_request(&self, partitions: &[TopicPartition]) -> AddPartitionsToTxnRequest {
         let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
         for partition in partitions {
             topics.entry(partition.topic.as_str()).or_default().push(partition.partition.0);
@@ -327,29 +397,6 @@ impl Transactor {
         let response = response.ok_or_else(nothing)?;
         check("Produce", response.error_code)?;
         Ok(response.base_offset)
-    }
-
-    async fn connected(&mut self) -> Result<RawClient, ClientError> {
-        if let Some(client) = &self.client {
-            return Ok(client.clone());
-        }
-        let settings = [("request.timeout.ms", TRY_MS), ("default.api.timeout.ms", TRY_MS)];
-        let client = RawClient::connect(&client_settings(&self.bootstrap, &settings)).await?;
-        self.client = Some(client.clone());
-        Ok(client)
-    }
-
-    async fn coordinator(&mut self, client: &RawClient) -> Result<NodeId, ClientError> {
-        if let Some(known) = self.coordinator {
-            return Ok(known);
-        }
-        let key = StrBytes::from_string(self.transactional_id.clone());
-        let request = FindCoordinatorRequest::default().with_key(key).with_key_type(TRANSACTION_KEY);
-        let answer = client.request_capped(Node::Any, &request, FIND_ONE).await?;
-        check("FindCoordinator", answer.error_code)?;
-        let node = NodeId(answer.node_id.0);
-        self.coordinator = Some(node);
-        Ok(node)
     }
 
     fn name(&self) -> TransactionalId {

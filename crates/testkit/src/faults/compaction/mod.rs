@@ -24,9 +24,10 @@ use twinstream_model::{NodeId, PartitionIndex, TopicPartition};
 
 use model::{Asked, Shared};
 
-use super::late::{Of, Protocol};
+use super::late::Of;
 use super::{Dice, Subject};
 use crate::cluster::{Cluster, ClusterOptions};
+use crate::load::Protocol;
 use crate::operator::{Operator, SETTLES_WITHIN};
 use crate::peer;
 use crate::reading::{Isolation, Reading, read_partition};

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use twinstream_model::{PartitionIndex, TopicPartition};
 
 use super::model::{Fate, ROLL, Shared};
 use crate::faults::Dice;
-use crate::faults::late::{Line, Producer, Protocol, Trouble};
+use crate::load::{Protocol, Refusal, Transactor};
 use crate::reading::Found;
+use crate::records::topic_name;
 
 const KEYS: u64 = 30;
 /// Keys of many writers mix.
@@ -61,59 +63,55 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self, told: watch::Receiver<bool>) {
-        let mut line = Line::open(&self.bootstrap).await;
+        let mut producer = Transactor::new(&self.bootstrap, &self.id, self.protocol, TRANSACTIONS_WITHIN);
         while *told.borrow() {
-            let mut producer = self.begin_anew(&mut line).await;
+            self.begin_anew(&mut producer).await;
             while *told.borrow() {
-                if let Err(trouble) = self.transact(&mut line, &mut producer).await {
-                    eprintln!("    {}: {trouble}", self.id);
+                if let Err(refusal) = self.transact(&mut producer).await {
+                    eprintln!("    {}: {refusal}", self.id);
                     break;
                 }
                 tokio::time::sleep(PAUSE).await;
             }
         }
         // The last life ends what the one before may have left.
-        self.begin_anew(&mut line).await;
+        self.begin_anew(&mut producer).await;
     }
 
-    async fn begin_anew(&mut self, line: &mut Line) -> Producer {
-        let begun = Producer::init(line, &self.id, self.topic, self.protocol, TRANSACTIONS_WITHIN).await;
-        let producer = begun.unwrap_or_else(|trouble| panic!("{}: {trouble}", self.id));
+    async fn begin_anew(&mut self, producer: &mut Transactor) {
+        producer.init().await.unwrap_or_else(|refusal| panic!("{}: {refusal}", self.id));
         if let Some(left) = self.left.take() {
             self.model.ended(left, Fate::Aborted);
         }
-        producer
     }
 
-    async fn transact(&mut self, line: &mut Line, producer: &mut Producer) -> Result<(), Trouble> {
+    async fn transact(&mut self, producer: &mut Transactor) -> Result<(), Refusal> {
         let transaction = TRANSACTIONS.fetch_add(1, Ordering::Relaxed);
         self.model.begin(transaction);
         let commit = self.dice.between(1, 4) > 1;
         self.left = Some(transaction);
-        self.write_some(line, producer, transaction).await?;
+        self.write_some(producer, transaction).await?;
         if commit {
             self.left = None;
         }
-        producer.end(line, commit).await?;
+        producer.end(commit).await?;
         self.left = None;
         self.model.ended(transaction, if commit { Fate::Committed } else { Fate::Aborted });
         Ok(())
     }
 
-    async fn write_some(&mut self, line: &mut Line, producer: &mut Producer, transaction: u64) -> Result<(), Trouble> {
+    async fn write_some(&mut self, producer: &mut Transactor, transaction: u64) -> Result<(), Refusal> {
         let partitions = self.dice.shuffled(&(0..self.partitions).collect::<Vec<_>>());
         let count = usize::try_from(self.dice.between(1, partitions.len() as u64)).expect("a few");
         for partition in &partitions[..count] {
-            if self.protocol == Protocol::First {
-                producer.add(line, *partition).await?;
-            }
+            let target = TopicPartition::new(topic_name(self.topic), PartitionIndex(*partition));
             for record in 0..self.dice.between(1, 3) {
                 let name = format!("{transaction}.{partition}.{record}");
                 let key = format!("k{}", self.dice.between(1, KEYS));
                 let value = (self.dice.between(1, 5) > 1).then(|| name.clone());
                 let found = Found { key: Some(key.clone()), value: value.clone() };
                 self.model.writes(transaction, *partition, &name, found);
-                let offset = producer.write_record(line, *partition, Some(&key), value.as_deref()).await?;
+                let offset = producer.write(&target, Some(&key), value.as_deref()).await?;
                 self.model.wrote(*partition, &name, offset);
             }
         }
@@ -123,18 +121,17 @@ impl Writer {
 
 /// One committed record in each partition, so that older segments are closed.
 pub(super) async fn roll(bootstrap: &str, topic: &str, partitions: i32, model: &Shared, number: u64) {
-    let mut line = Line::open(bootstrap).await;
-    let begun = Producer::init(&mut line, "roller", topic, Protocol::First, TRANSACTIONS_WITHIN).await;
-    let mut producer = begun.unwrap_or_else(|trouble| panic!("roller: {trouble}"));
+    let mut producer = Transactor::new(bootstrap, "roller", Protocol::First, TRANSACTIONS_WITHIN);
+    producer.init().await.unwrap_or_else(|refusal| panic!("roller: {refusal}"));
     let transaction = TRANSACTIONS.fetch_add(1, Ordering::Relaxed);
     model.begin(transaction);
     for partition in 0..partitions {
         let (key, value) = (format!("{ROLL}{number}"), format!("{transaction}.{partition}"));
         model.writes(transaction, partition, &value, Found { key: Some(key.clone()), value: Some(value.clone()) });
-        producer.add(&mut line, partition).await.unwrap_or_else(|trouble| panic!("roller: {trouble}"));
-        let offset = producer.write_record(&mut line, partition, Some(&key), Some(&value)).await;
-        model.wrote(partition, &value, offset.unwrap_or_else(|trouble| panic!("roller: {trouble}")));
+        let target = TopicPartition::new(topic_name(topic), PartitionIndex(partition));
+        let offset = producer.write(&target, Some(&key), Some(&value)).await;
+        model.wrote(partition, &value, offset.unwrap_or_else(|refusal| panic!("roller: {refusal}")));
     }
-    producer.end(&mut line, true).await.unwrap_or_else(|trouble| panic!("roller: {trouble}"));
+    producer.end(true).await.unwrap_or_else(|refusal| panic!("roller: {refusal}"));
     model.ended(transaction, Fate::Committed);
 }

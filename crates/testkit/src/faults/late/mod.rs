@@ -11,24 +11,28 @@
 //! transactions.
 
 mod ledger; // what producers were told, what readers saw
-mod producer; // a transactional producer that says exactly what it is told
+mod rows; // the table, and what it means
 mod scenes; // one late request after the other
 mod storm; // many, by chance
 
-use std::fmt;
 use std::time::Duration;
+
+use twinstream_model::{PartitionIndex, TopicPartition};
 
 use super::Subject;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::nemesis::Proxy;
 use crate::peer;
+use crate::records::topic_name;
 
-pub use ledger::{Anomaly, Ledger, Outcome};
-pub use producer::Protocol;
-pub(in crate::faults) use producer::{Line, Producer, Trouble};
+pub use crate::load::Protocol;
+pub use ledger::{Anomaly, Ledger, Outcome, Seen};
+pub use rows::{Row, compare};
 pub use scenes::{SCENES, Scene};
 pub use storm::Storm;
 
+/// How long the first answer to a request may take before it is asked again over another connection.
+const TRY_WITHIN: Duration = Duration::from_millis(400);
 /// Transactions that nobody ends are aborted soon.
 const SETTINGS: [(&str, &str); 4] = [
     ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "100"),
@@ -42,6 +46,15 @@ const SETTINGS: [(&str, &str); 4] = [
 pub enum Of {
     Ours,
     Kafka,
+}
+
+impl Of {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "Twinstream",
+            Self::Kafka => "Apache Kafka 4.3.1",
+        }
+    }
 }
 
 /// A cluster whose clients all go through proxies.
@@ -74,37 +87,6 @@ impl Stage {
     }
 }
 
-/// One line of the judge's table.
-#[derive(Clone, Debug)]
-pub struct Row {
-    pub subject: &'static str,
-    pub protocol: Protocol,
-    pub what: String,
-    /// What went wrong, by Jepsen's names where it has one.
-    pub anomalies: Vec<Anomaly>,
-    /// Whether readers are promised that nothing does.
-    pub promised: bool,
-    pub note: String,
-}
-
-impl Row {
-    pub fn is_good(&self) -> bool {
-        !self.promised || self.anomalies.is_empty()
-    }
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = if self.is_good() { "ok    " } else { "FAILED" };
-        write!(f, "{mark} {:<18} {:<7} {:<62} ", self.subject, self.protocol.name(), self.what)?;
-        match ledger::summary(&self.anomalies) {
-            summary if summary.is_empty() => write!(f, "clean")?,
-            summary => write!(f, "{summary}")?,
-        }
-        if self.note.is_empty() { Ok(()) } else { write!(f, "; {}", self.note) }
-    }
-}
-
 #[derive(Clone, Debug)]
 pub struct Options {
     pub of: Vec<Of>,
@@ -113,8 +95,8 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// Every scene and a storm in both protocols, and the table; whether what is promised of our brokers holds, and whether
-/// Kafka's do not do better where nothing is promised.
+/// Every scene and a storm in both protocols, and the table; whether what is promised of our brokers holds, and where
+/// nothing is, whether ours are no worse than Kafka's.
 pub async fn run(options: &Options) -> bool {
     let mut rows = Vec::new();
     for of in &options.of {
@@ -124,11 +106,16 @@ pub async fn run(options: &Options) -> bool {
             rows.push(storm.run().await);
         }
     }
+    compare(&mut rows);
     eprintln!("\nlate requests of transactions");
     for row in &rows {
         eprintln!("  {row}");
     }
-    rows.iter().all(Row::is_good)
+    rows.iter().filter(|row| row.of == Of::Ours).all(Row::is_good)
+}
+
+fn partition(topic: &str, index: i32) -> TopicPartition {
+    TopicPartition::new(topic_name(topic), PartitionIndex(index))
 }
 
 /// All scenes in both protocols.

@@ -7,14 +7,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use twinstream_client::protocol::shape::Shaped;
+use twinstream_client::raw::kafka_protocol::messages::EndTxnRequest;
+use twinstream_client::raw::kafka_protocol::protocol::Request;
+use twinstream_model::TopicPartition;
+
 use super::ledger::{Anomaly, Ledger, Outcome};
-use super::producer::{Line, Producer, Protocol, Trouble};
-use super::{Of, Row, Stage, storm};
+use super::{Of, Row, Stage, TRY_WITHIN, partition, storm};
+use crate::load::{Line, Protocol, Refusal, Transactor};
 
 const PARTITIONS: i32 = 3;
 const PATIENT: Duration = Duration::from_secs(60);
 /// A transaction that ends by itself while its scene waits.
-const HASTY: Duration = Duration::from_millis(2_500);
+const HASTY: Duration = Duration::from_secs(4);
 
 /// In which order the broker got the two connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +28,7 @@ enum Order {
     OtherWayRound,
 }
 
-type Steps<'a> = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send + 'a>>;
+type Steps<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
 
 /// What happens, and in which protocols readers are promised that it does not show.
 pub struct Scene {
@@ -71,9 +76,10 @@ pub const SCENES: &[Scene] = &[
 
 /// A producer with the connection that it gave up, and the one that it uses.
 struct Player {
-    producer: Producer,
+    /// Over the new connection.
+    producer: Transactor,
     old: Line,
-    new: Line,
+    topic: String,
     ledger: Ledger,
 }
 
@@ -86,53 +92,68 @@ impl Scene {
         let mut player = Player::start(self, &bootstrap, &name, protocol).await;
         let result = (self.steps)(&mut player).await;
         let mut anomalies = Vec::new();
-        if let Err(trouble) = &result {
-            anomalies.push(Anomaly::Fenced(format!("{name}: {trouble}")));
+        if let Err(refusal) = &result {
+            anomalies.push(Anomaly::of(&name, refusal));
         }
         // Whatever is open ends with the next life of the producer.
-        Producer::init(&mut player.new, &name, &name, protocol, PATIENT).await.ok();
+        player.producer.init().await.ok();
         let (seen, hanging) = storm::read_committed(&bootstrap, &name, PARTITIONS).await;
         anomalies.extend(hanging);
         anomalies.extend(player.ledger.judge(&seen));
         let promised = of == Of::Ours && (protocol == Protocol::Second || self.promised_in_first);
-        let what = self.name.to_owned();
-        Row { subject: stage.subject.name(), protocol, what, anomalies, promised, note: String::new() }
+        let row = Row::new(of, protocol, self.name.to_owned(), promised, anomalies);
+        // A step that was refused or not answered is an anomaly; all others were played.
+        Row { idle: result.is_ok() && player.ledger.count(Outcome::Committed) == 0, ..row }
     }
 }
 
 impl Player {
     async fn start(scene: &Scene, bootstrap: &str, name: &str, protocol: Protocol) -> Self {
-        let (mut one, mut other) = (Line::open(bootstrap).await, Line::open(bootstrap).await);
-        let producer = Producer::init(&mut one, name, name, protocol, scene.transactions_within).await;
-        let producer = producer.unwrap_or_else(|trouble| panic!("{name}: {trouble}"));
-        producer.greet(&mut one).await;
-        producer.greet(&mut other).await;
-        let (old, new) = if scene.order == Order::AsTheClient { (one, other) } else { (other, one) };
-        Self { producer, old, new, ledger: Ledger::default() }
+        let producer = Transactor::new(bootstrap, name, protocol, scene.transactions_within);
+        let (mut producer, mut old) = (producer.in_a_hurry(TRY_WITHIN), Line::new(bootstrap));
+        producer.init().await.unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
+        producer.line().greet(name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        old.greet(name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        // The producer's own connection is the older one so far.
+        if scene.order == Order::AsTheClient {
+            std::mem::swap(producer.line(), &mut old);
+        }
+        Self { producer, old, topic: name.to_owned(), ledger: Ledger::default() }
+    }
+
+    fn partition(&self, index: i32) -> TopicPartition {
+        partition(&self.topic, index)
+    }
+
+    fn begin(&mut self, transaction: &str) {
+        self.ledger.begin(&self.topic, transaction);
     }
 
     /// Adds a partition over the connection in use, in the protocol that does so, and writes a record.
-    async fn write(&mut self, transaction: &str, partition: i32) -> Result<(), Trouble> {
-        if self.producer.protocol == Protocol::First {
-            self.producer.add(&mut self.new, partition).await?;
-        }
-        let value = format!("{transaction}:{partition}");
-        self.ledger.wrote(transaction, &value);
-        self.producer.write(&mut self.new, partition, &value).await
+    async fn write(&mut self, transaction: &str, index: i32) -> Result<(), Refusal> {
+        let value = format!("{transaction}:{index}");
+        self.ledger.wrote(transaction, index, &value);
+        let partition = self.partition(index);
+        self.producer.write(&partition, None, Some(&value)).await.map(drop)
     }
 
-    async fn end(&mut self, transaction: &str, commit: bool) -> Result<(), Trouble> {
+    /// The network delivers a request of which the producer knows nothing any more.
+    async fn arrives<R: Request<Response: Shaped>>(&mut self, held: &R) {
+        self.producer.say_late(&mut self.old, held).await;
+    }
+
+    async fn end(&mut self, transaction: &str, commit: bool) -> Result<(), Refusal> {
         if commit {
             self.ledger.ended(transaction, Outcome::Unknown);
         }
-        self.producer.end(&mut self.new, commit).await?;
+        self.producer.end(commit).await?;
         self.ledger.ended(transaction, if commit { Outcome::Committed } else { Outcome::Aborted });
         Ok(())
     }
 
     /// A first transaction, of whose end the first request is held.
-    async fn first(&mut self, commit: bool) -> Result<Held, Trouble> {
-        self.ledger.begin("one");
+    async fn first(&mut self, commit: bool) -> Result<EndTxnRequest, Refusal> {
+        self.begin("one");
         self.write("one", 0).await?;
         self.write("one", 1).await?;
         let held = self.producer.end_request(commit);
@@ -141,14 +162,12 @@ impl Player {
     }
 }
 
-type Held = twinstream_client::raw::kafka_protocol::messages::EndTxnRequest;
-
 fn late_commit(player: &mut Player) -> Steps<'_> {
     Box::pin(async move {
         let held = player.first(true).await?;
-        player.ledger.begin("two");
+        player.begin("two");
         player.write("two", 0).await?;
-        player.producer.say_late(&mut player.old, &held).await;
+        player.arrives(&held).await;
         player.write("two", 1).await?;
         player.end("two", false).await
     })
@@ -157,9 +176,9 @@ fn late_commit(player: &mut Player) -> Steps<'_> {
 fn late_abort(player: &mut Player) -> Steps<'_> {
     Box::pin(async move {
         let held = player.first(false).await?;
-        player.ledger.begin("two");
+        player.begin("two");
         player.write("two", 0).await?;
-        player.producer.say_late(&mut player.old, &held).await;
+        player.arrives(&held).await;
         player.write("two", 1).await?;
         player.end("two", true).await
     })
@@ -168,12 +187,12 @@ fn late_abort(player: &mut Player) -> Steps<'_> {
 fn late_commit_between(player: &mut Player) -> Steps<'_> {
     Box::pin(async move {
         let held = player.first(true).await?;
-        player.producer.say_late(&mut player.old, &held).await;
-        player.ledger.begin("two");
+        player.arrives(&held).await;
+        player.begin("two");
         player.write("two", 0).await?;
         player.write("two", 1).await?;
         player.end("two", false).await?;
-        player.ledger.begin("three");
+        player.begin("three");
         player.write("three", 1).await?;
         player.end("three", true).await
     })
@@ -181,12 +200,12 @@ fn late_commit_between(player: &mut Player) -> Steps<'_> {
 
 fn late_add(player: &mut Player) -> Steps<'_> {
     Box::pin(async move {
-        let held = player.producer.add_request(2);
+        let held = player.producer.add_request(&[player.partition(2)]);
         player.first(true).await?;
-        player.producer.say_late(&mut player.old, &held).await;
+        player.arrives(&held).await;
         // Longer than a transaction may take that nobody has begun; it is the coordinator that must do nothing.
         tokio::time::sleep(HASTY + Duration::from_secs(1)).await;
-        player.ledger.begin("two");
+        player.begin("two");
         player.write("two", 0).await?;
         player.end("two", true).await
     })
@@ -194,11 +213,11 @@ fn late_add(player: &mut Player) -> Steps<'_> {
 
 fn late_add_in_next(player: &mut Player) -> Steps<'_> {
     Box::pin(async move {
-        let held = player.producer.add_request(2);
+        let held = player.producer.add_request(&[player.partition(2)]);
         player.first(true).await?;
-        player.ledger.begin("two");
+        player.begin("two");
         player.write("two", 0).await?;
-        player.producer.say_late(&mut player.old, &held).await;
+        player.arrives(&held).await;
         player.write("two", 1).await?;
         player.end("two", true).await
     })

@@ -8,15 +8,17 @@ use twinstream_client::raw::kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, TxnOffsetCommitRequest,
 };
 use twinstream_client::raw::kafka_protocol::protocol::Request;
-use twinstream_model::{PartitionIndex, TopicPartition};
+use twinstream_client::{ClientError, RawClient};
+use twinstream_model::TopicPartition;
 
-use super::ledger::{Anomaly, Ledger, Outcome};
-use super::producer::{Line, Producer, Protocol, TRY_WITHIN, Trouble};
-use super::{Of, Row, Stage};
+use super::ledger::{Anomaly, Ledger, Outcome, Seen};
+use super::{Of, Row, Stage, TRY_WITHIN, partition};
 use crate::faults::Dice;
+use crate::load::{Protocol, Refusal, Transactor};
 use crate::nemesis::{Act, Asked, Proxy};
-use crate::reading::{Isolation, read_partition};
-use crate::records::topic_name;
+use crate::reading::{Isolation, Reading, read_partition};
+use crate::records::client_settings;
+use crate::wait::wait_until_some;
 
 const TOPIC: &str = "storm";
 const PARTITIONS: i32 = 4;
@@ -26,6 +28,8 @@ const HELD_OF: u64 = 4;
 /// So much longer than its client waits.
 const HELD_MS_MAX: u64 = 1_200;
 const TRANSACTIONS_WITHIN: Duration = Duration::from_secs(20);
+/// Of each producer, however slow the machine is.
+const TRANSACTIONS_MIN: u64 = 5;
 /// What nobody ends is aborted within this time, on a machine that is busy.
 const STABLE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -57,14 +61,14 @@ impl Storm {
                 bootstrap: bootstrap.clone(),
                 dice: Dice::new(dice.between(1, u64::MAX - 1)),
                 ledger: Ledger::default(),
-                fenced: Vec::new(),
+                troubles: Vec::new(),
             };
             workers.spawn(worker.run(until));
         }
         let (mut ledger, mut anomalies) = (Ledger::default(), Vec::new());
         for worker in workers.join_all().await {
             ledger.extend(worker.ledger);
-            anomalies.extend(worker.fenced);
+            anomalies.extend(worker.troubles);
         }
         for proxy in &stage.proxies {
             proxy.calm().await;
@@ -80,8 +84,9 @@ impl Storm {
             [Outcome::Committed, Outcome::Aborted, Outcome::Unknown].map(|outcome| ledger.count(outcome));
         let note = format!("{held} held; {committed} committed, {aborted} aborted, {unknown} unknown");
         let what = format!("storm of {} s, {PRODUCERS} producers, {} brokers", self.time.as_secs(), self.brokers);
-        let promised = self.of == Of::Ours;
-        Row { subject: stage.subject.name(), protocol: self.protocol, what, anomalies, promised, note }
+        let row = Row::new(self.of, self.protocol, what, self.of == Of::Ours, anomalies);
+        let idle = held == 0 || committed == 0 || aborted == 0 || seen.values().any(Vec::is_empty);
+        Row { note, idle, ..row }
     }
 }
 
@@ -105,21 +110,26 @@ struct Worker {
     bootstrap: String,
     dice: Dice,
     ledger: Ledger,
-    fenced: Vec<Anomaly>,
+    troubles: Vec<Anomaly>,
 }
 
 impl Worker {
     async fn run(mut self, until: Instant) -> Self {
-        let mut line = Line::open(&self.bootstrap).await;
+        let producer = Transactor::new(&self.bootstrap, &self.id, self.protocol, TRANSACTIONS_WITHIN);
+        let mut producer = producer.in_a_hurry(TRY_WITHIN);
         let mut number = 0;
-        while Instant::now() < until {
-            let begun = Producer::init(&mut line, &self.id, TOPIC, self.protocol, TRANSACTIONS_WITHIN).await;
-            let mut producer = begun.unwrap_or_else(|trouble| panic!("{}: {trouble}", self.id));
-            while Instant::now() < until {
+        let goes_on = |number: u64| Instant::now() < until || number < TRANSACTIONS_MIN;
+        while goes_on(number) {
+            if let Err(refusal) = producer.init().await {
+                self.troubles.push(Anomaly::of(&self.id, &refusal));
+                number += 1;
+                continue;
+            }
+            while goes_on(number) {
                 number += 1;
                 let transaction = format!("{}:{number}", self.id);
-                if let Err(trouble) = self.transact(&mut line, &mut producer, &transaction).await {
-                    self.fenced.push(Anomaly::Fenced(format!("{transaction}: {trouble}")));
+                if let Err(refusal) = self.transact(&mut producer, &transaction).await {
+                    self.troubles.push(Anomaly::of(&transaction, &refusal));
                     break; // the next life aborts what is open
                 }
             }
@@ -127,52 +137,59 @@ impl Worker {
         self
     }
 
-    async fn transact(&mut self, line: &mut Line, producer: &mut Producer, name: &str) -> Result<(), Trouble> {
+    async fn transact(&mut self, producer: &mut Transactor, name: &str) -> Result<(), Refusal> {
         let partitions = self.dice.shuffled(&(0..PARTITIONS).collect::<Vec<_>>());
         let count = usize::try_from(self.dice.between(2, 3)).expect("a few");
         let commit = self.dice.between(1, 3) > 1;
-        self.ledger.begin(name);
-        for partition in &partitions[..count] {
-            if self.protocol == Protocol::First {
-                producer.add(line, *partition).await?;
-            }
+        self.ledger.begin(&self.id, name);
+        for index in &partitions[..count] {
             for record in 0..self.dice.between(1, 2) {
-                let value = format!("{name}:{partition}:{record}");
-                self.ledger.wrote(name, &value);
-                producer.write(line, *partition, &value).await?;
+                let value = format!("{name}:{index}:{record}");
+                self.ledger.wrote(name, *index, &value);
+                producer.write(&partition(TOPIC, *index), None, Some(&value)).await?;
             }
         }
         if commit {
             self.ledger.ended(name, Outcome::Unknown);
         }
-        producer.end(line, commit).await?;
+        producer.end(commit).await?;
         self.ledger.ended(name, if commit { Outcome::Committed } else { Outcome::Aborted });
         Ok(())
     }
 }
 
 /// All committed values of a topic once nothing is open any more, and what stays open.
-pub(super) async fn read_committed(bootstrap: &str, topic: &str, partitions: i32) -> (Vec<String>, Vec<Anomaly>) {
-    let line = Line::open(bootstrap).await;
-    let (mut seen, mut hanging) = (Vec::new(), Vec::new());
+pub(super) async fn read_committed(bootstrap: &str, topic: &str, partitions: i32) -> (Seen, Vec<Anomaly>) {
+    let settings = client_settings(bootstrap, &[]);
+    let connect = || async { RawClient::connect(&settings).await.ok() };
+    let client = wait_until_some("a broker answers", STABLE_WITHIN, connect).await;
+    let (mut seen, mut hanging) = (Seen::new(), Vec::new());
     let deadline = Instant::now() + STABLE_WITHIN;
     for index in 0..partitions {
-        let partition = TopicPartition::new(topic_name(topic), PartitionIndex(index));
-        loop {
-            let leader = line.client().leader(&partition).await.unwrap_or_else(|error| panic!("{error}"));
-            let reading = read_partition(line.client(), leader, &partition, Isolation::Committed).await;
-            let reading = reading.unwrap_or_else(|error| panic!("read {partition}: {error}"));
-            let stable = reading.last_stable == reading.high_watermark;
-            if stable || Instant::now() > deadline {
-                if !stable {
-                    let text = format!("{partition} is stable up to {}", reading.last_stable);
-                    hanging.push(Anomaly::Hanging(format!("{text} of {}", reading.high_watermark)));
-                }
-                seen.extend(reading.records.into_values().filter_map(|record| record.value));
-                break;
+        let partition = partition(topic, index);
+        let reading = loop {
+            let is_late = Instant::now() > deadline;
+            match read(&client, &partition).await {
+                Ok(reading) if is_late || reading.last_stable == reading.high_watermark => break reading,
+                Err(error) => assert!(!is_late, "read {partition}: {error}"),
+                Ok(_) => {}
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let (stable, end) = (reading.last_stable, reading.high_watermark);
+        if stable != end {
+            hanging.push(Anomaly::Hanging(format!("{partition} is stable up to {stable} of {end}")));
         }
+        seen.insert(index, reading.records.into_values().filter_map(|record| record.value).collect());
     }
     (seen, hanging)
+}
+
+async fn read(client: &RawClient, partition: &TopicPartition) -> Result<Reading, ClientError> {
+    let leader = client.leader(partition).await?;
+    let reading = read_partition(client, leader, partition, Isolation::Committed).await;
+    if reading.is_err() {
+        client.forget_leader(partition);
+    }
+    reading
 }

@@ -51,7 +51,10 @@ pub async fn storm(of: Of, rounds: usize, seed: u64) -> Row {
     let cut: usize = proxies.iter().map(Proxy::acts).sum();
     let report = trial.finish().await;
     eprintln!("{report}");
-    let faults = if report.is_good() { Vec::new() } else { vec![report.to_string()] };
+    let mut faults = if report.is_good() { Vec::new() } else { vec![report.to_string()] };
+    if cut == 0 {
+        faults.push("no answer was cut: nothing was tried".to_owned());
+    }
     if !report.is_good() {
         report.keep();
     }
