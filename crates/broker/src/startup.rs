@@ -260,13 +260,25 @@ fn log_ready(broker: &Broker, addresses: &[String], started: Instant) {
     );
 }
 
-/// A number in the settings file that says something else than the cluster looks as if it counted.
+/// A number in the settings file that says something else than the cluster looks as if it counted. One that asks for more is a
+/// promise that is not kept.
 fn warn_of_min_isr(broker: &Broker) {
     const NAME: &str = "min.insync.replicas";
     let image = broker.image.load();
-    let Some(counts) = image.config(&ConfigResource::BrokerDefault, NAME) else { return };
+    let counts = image.config(&ConfigResource::BrokerDefault, NAME);
+    let Some(counts) = counts.and_then(|text| text.trim().parse::<usize>().ok()) else { return };
     let wanted = broker.settings.topics.min_insync_replicas;
-    if broker.settings.is_given(NAME) && counts.trim().parse() != Ok(wanted) {
+    if !broker.settings.is_given(NAME) || wanted == counts {
+        return;
+    }
+    if counts < wanted {
+        tracing::error!(
+            wanted,
+            counts,
+            "the cluster acknowledges writes with fewer in-sync replicas than min.insync.replicas of this broker's settings, \
+             which does not count: raise it with kafka-configs --entity-type brokers --entity-default"
+        );
+    } else {
         tracing::warn!(
             wanted,
             counts,

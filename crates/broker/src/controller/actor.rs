@@ -213,10 +213,13 @@ impl Actor {
     /// A cluster of an older release does not have its default of `min.insync.replicas` yet.
     fn adopt_min_isr(&mut self) {
         let Some(controller) = self.controller.as_ref() else { return };
-        let decision = controller.adopt_min_isr();
-        if !decision.records.is_empty() {
-            tracing::info!("min.insync.replicas is a default of the cluster from now on, and no setting of brokers");
+        if !controller.min_isr_awaited_of().is_empty() {
+            tracing::info!(
+                "min.insync.replicas becomes a default of the cluster when every broker has told what its settings say; \
+                 brokers of an older release, or that are down, hold that up"
+            );
         }
+        let decision = controller.adopt_min_isr();
         self.write(decision, Box::new(|_| ()));
     }
 

@@ -61,6 +61,12 @@ pub(super) fn note(effects: Effects, elections: &Elections, image: Arc<ArcSwap<I
             "the last leader leads again because no replica is known to have more; its last records may be gone"
         );
     }
+    if let Some(number) = effects.min_isr_adopted {
+        tracing::info!(
+            number,
+            "min.insync.replicas is a default of the cluster from now on, the largest that any broker had, and no setting of brokers"
+        );
+    }
     if effects.leaders_changed > 0 || effects.isr_shrunk > 0 {
         tracing::info!(
             leaders = effects.leaders_changed,

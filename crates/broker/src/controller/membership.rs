@@ -17,6 +17,7 @@ use twinstream_metadata::controller::{Heartbeat, HeartbeatAnswer, Registration};
 use twinstream_model::ErrorCode;
 
 use super::ask::{ForwardError, ask};
+use super::heartbeats::{Beat, Form, Forms};
 use super::messages::Join;
 use super::{ControllerError, Shared};
 use crate::settings::live::LiveSettings;
@@ -231,6 +232,8 @@ impl Member {
         let mut has_told = false;
         let mut stage = self.shared.stage.subscribe();
         let term = self.shared.quorum.status().term;
+        let mut forms = Forms::default();
+        let min_insync_replicas = Some(self.shared.settings.topics.min_insync_replicas);
         loop {
             if self.must_ask_for_vote(term) {
                 return;
@@ -241,8 +244,9 @@ impl Member {
             has_told = has_told || is_registered && self.tell_absent().await;
             let caught_up = is_registered && has_told;
             let takes_replicas = self.takes_replicas();
-            let heartbeat = Heartbeat { node_id, epoch, caught_up, wants_shutdown, takes_replicas };
-            let pause = match beat(&self.shared, heartbeat, settings.session_timeout).await {
+            let heartbeat =
+                Heartbeat { node_id, epoch, caught_up, wants_shutdown, takes_replicas, min_insync_replicas };
+            let pause = match beat(&self.shared, heartbeat, &mut forms, settings.session_timeout).await {
                 Ok(answer) if answer.may_shut_down && wants_shutdown => {
                     self.shared.stage.send_replace(Stage::Left);
                     return std::future::pending().await;
@@ -321,8 +325,19 @@ impl Member {
 
 /// A heartbeat to the active controller, wherever it is. The answer extends this broker's session: to this node's own session as
 /// the controller counts only what a majority of voters has heard, because a controller that is cut off does not notice at once.
-async fn beat(shared: &Arc<Shared>, heartbeat: Heartbeat, limit: Duration) -> Result<HeartbeatAnswer, ForwardError> {
-    let answered = ask(shared, &heartbeat, limit).await?;
+async fn beat(
+    shared: &Arc<Shared>,
+    heartbeat: Heartbeat,
+    forms: &mut Forms,
+    limit: Duration,
+) -> Result<HeartbeatAnswer, ForwardError> {
+    let term = shared.quorum.status().term;
+    let form = forms.of(term);
+    let mut answered = ask(shared, &Beat { heartbeat, form }, limit).await;
+    if forms.must_be_plain(term, form, &answered) {
+        answered = ask(shared, &Beat { heartbeat, form: Form::Plain }, limit).await;
+    }
+    let answered = answered?;
     if answered.answer.fenced {
         if !heartbeat.wants_shutdown {
             shared.lease.give_up();

@@ -22,6 +22,7 @@ mod discovery; // asking around for the leader
 mod effects; // what decisions do to leaders, for the log
 mod forming; // how a new node comes to a quorum
 mod forward; // administrative requests on their way to the controller
+mod heartbeats; // a sign of life, in the words of the release that hears it
 mod lease; // how long this broker may believe the metadata
 mod members; // who follows the log and who votes
 mod membership; // registration and heartbeats

@@ -82,24 +82,6 @@ impl Question for Join {
     }
 }
 
-impl Question for Heartbeat {
-    const API: InternalApi = InternalApi::Heartbeat;
-    const REPEATABLE: bool = true;
-    type Answer = HeartbeatAnswer;
-
-    fn write(&self, out: &mut Writer) {
-        messages::write_heartbeat(out, self);
-    }
-
-    fn read_answer(payload: &[u8]) -> Result<HeartbeatAnswer, DecodeError> {
-        messages::read_heartbeat_answer(payload)
-    }
-
-    async fn decide_here(&self, shared: &Arc<Shared>) -> Result<HeartbeatAnswer, Refusal> {
-        heartbeat_here(shared, *self).await
-    }
-}
-
 impl Question for WantProducerIds {
     const API: InternalApi = InternalApi::ProducerIds;
     /// A block that nobody heard of is a block unused.

@@ -75,6 +75,8 @@ pub struct Heartbeat {
     pub wants_shutdown: bool,
     /// Whether new partitions may be placed on it: not if all its directories are cordoned (KIP-1066).
     pub takes_replicas: bool,
+    /// `min.insync.replicas` of its settings; older releases do not tell it.
+    pub min_insync_replicas: Option<usize>,
 }
 
 /// What a broker learns from its heartbeat.
@@ -228,6 +230,7 @@ impl Controller {
             true => self.cordoned.remove(&heartbeat.node_id),
             false => self.cordoned.insert(heartbeat.node_id),
         };
+        self.hear_min_isr(heartbeat.node_id, heartbeat.min_insync_replicas);
         if heartbeat.wants_shutdown {
             return self.shut_down(&broker).map(Ok);
         }
@@ -236,6 +239,7 @@ impl Controller {
         if returns {
             self.unfence(&mut draft, &broker);
         }
+        self.adopt_if_missing(&mut draft);
         draft.decide(Ok(HeartbeatAnswer { fenced: broker.fenced && !returns, may_shut_down: false }))
     }
 

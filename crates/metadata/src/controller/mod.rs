@@ -31,7 +31,7 @@ mod scram; // credentials, as they are stored
 mod sessions; // who was heard of and when
 mod topics; // create and delete
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use twinstream_model::{ClusterId, NodeId, TopicPartition};
@@ -77,7 +77,7 @@ pub struct ControllerSettings {
     pub replication_factor: i16,
     /// `broker.session.timeout.ms`
     pub session_timeout: Duration,
-    /// `min.insync.replicas` that a cluster without a default of its own gets.
+    /// `min.insync.replicas` of this node: the default that a new cluster gets, and the least that an older one does.
     pub min_insync_replicas: usize,
     /// `unclean.leader.election.enable`, likewise.
     pub unclean_leader_election: bool,
@@ -117,6 +117,8 @@ pub struct Effects {
     pub leaders_changed: usize,
     /// Partitions whose ISR lost a member.
     pub isr_shrunk: usize,
+    /// The default of `min.insync.replicas` that a cluster of an older release got.
+    pub min_isr_adopted: Option<usize>,
 }
 
 impl<T> Decision<T> {
@@ -158,6 +160,8 @@ pub struct Controller {
     sessions: Sessions,
     /// Brokers that take no new replicas, as their last heartbeats said. A new controller hears it within one heartbeat.
     cordoned: BTreeSet<NodeId>,
+    /// `min.insync.replicas` of the settings of brokers, as their last heartbeats said.
+    told_min_isr: BTreeMap<NodeId, usize>,
     /// Whether partitions may wait for something that no event will bring: after taking over, after a config change, after a batch
     /// that was full. See [`Controller::expire_sessions`].
     sweep_due: bool,
@@ -175,6 +179,7 @@ impl Controller {
             settings,
             sessions,
             cordoned: BTreeSet::new(),
+            told_min_isr: BTreeMap::new(),
             sweep_due: true,
             retry_at: now,
             draft_bytes_max: DRAFT_BYTES_MAX,

@@ -5,6 +5,11 @@ use twinstream_metadata::codec::{DecodeError, Reader, Writer};
 use twinstream_metadata::controller::{Heartbeat, HeartbeatAnswer, ProducerIdBlock, Registration};
 use twinstream_model::{ClusterId, NodeId, ProducerId};
 
+use crate::controller::heartbeats::Form;
+
+/// A number that its sender does not know.
+const UNKNOWN: i32 = -1;
+
 /// A registration, with whether the node wants a vote in the metadata quorum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Join {
@@ -103,17 +108,19 @@ impl Joined {
     }
 }
 
-pub(crate) fn write_heartbeat(out: &mut Writer, heartbeat: &Heartbeat) {
+/// The whole form has a tail that older releases do not know.
+pub(crate) fn write_heartbeat(out: &mut Writer, heartbeat: &Heartbeat, form: Form) {
     out.i32(heartbeat.node_id.0);
     out.i64(heartbeat.epoch);
     out.bool(heartbeat.caught_up);
     out.bool(heartbeat.wants_shutdown);
-    // Releases that do not know of it read on as long as there is nothing to say.
-    if !heartbeat.takes_replicas {
+    if form == Form::Whole {
         out.bool(heartbeat.takes_replicas);
+        out.i32(heartbeat.min_insync_replicas.map_or(UNKNOWN, |number| number.try_into().unwrap_or(i32::MAX)));
     }
 }
 
+/// Both forms, and one whose tail only says whether the broker takes replicas.
 pub(crate) fn read_heartbeat(reader: &mut Reader<'_>) -> Result<Heartbeat, DecodeError> {
     let heartbeat = Heartbeat {
         node_id: NodeId(reader.i32()?),
@@ -121,6 +128,10 @@ pub(crate) fn read_heartbeat(reader: &mut Reader<'_>) -> Result<Heartbeat, Decod
         caught_up: reader.bool()?,
         wants_shutdown: reader.bool()?,
         takes_replicas: reader.left() == 0 || reader.bool()?,
+        min_insync_replicas: match reader.left() {
+            0 => None,
+            _ => usize::try_from(reader.i32()?).ok(),
+        },
     };
     reader.end()?;
     Ok(heartbeat)

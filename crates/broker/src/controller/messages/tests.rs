@@ -5,6 +5,7 @@ use twinstream_model::{LeaderEpoch, PartitionIndex, TopicId};
 use uuid::Uuid;
 
 use super::*;
+use crate::controller::heartbeats::Form;
 
 fn join() -> Join {
     let endpoint =
@@ -49,14 +50,6 @@ fn what_one_node_writes_the_other_reads() {
     let joined = Joined { cluster: ClusterId::from("c1"), epoch: 9 };
     assert_eq!(Joined::read(&joined.write()), Ok(joined));
 
-    for takes_replicas in [true, false] {
-        let heartbeat =
-            Heartbeat { node_id: NodeId(2), epoch: 9, caught_up: true, wants_shutdown: false, takes_replicas };
-        let mut out = Writer::default();
-        write_heartbeat(&mut out, &heartbeat);
-        assert_eq!(read_heartbeat(&mut Reader::new("test", &out.bytes)), Ok(heartbeat));
-    }
-
     let mut out = Writer::default();
     forwarded().write(&mut out);
     assert_eq!(Forwarded::read(&mut Reader::new("test", &out.bytes)), Ok(forwarded()));
@@ -65,6 +58,33 @@ fn what_one_node_writes_the_other_reads() {
     let mut out = Writer::default();
     write_raft(&mut out, &messages);
     assert_eq!(read_raft(&mut Reader::new("test", &out.bytes)), Ok(vec![&b"one"[..], &b""[..]]));
+}
+
+fn heartbeat(takes_replicas: bool, min_insync_replicas: Option<usize>) -> Heartbeat {
+    let (caught_up, wants_shutdown) = (true, false);
+    Heartbeat { node_id: NodeId(2), epoch: 9, caught_up, wants_shutdown, takes_replicas, min_insync_replicas }
+}
+
+fn written(heartbeat: &Heartbeat, form: Form) -> Vec<u8> {
+    let mut out = Writer::default();
+    write_heartbeat(&mut out, heartbeat, form);
+    out.bytes
+}
+
+#[test]
+fn a_heartbeat_arrives_as_it_was_sent_and_its_plain_form_is_that_of_the_first_release() {
+    let read = |bytes: &[u8]| read_heartbeat(&mut Reader::new("test", bytes));
+    for sent in [heartbeat(true, Some(2)), heartbeat(false, Some(1)), heartbeat(false, None)] {
+        let whole = written(&sent, Form::Whole);
+        assert_eq!(read(&whole), Ok(sent));
+        let plain = written(&sent, Form::Plain);
+        assert_eq!(plain, [0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9, 1, 0]);
+        assert_eq!(read(&plain), Ok(heartbeat(true, None)));
+        assert_eq!(read(&whole[..plain.len() + 1]), Ok(Heartbeat { min_insync_replicas: None, ..sent }));
+        for end in (0..plain.len()).chain(plain.len() + 2..whole.len()) {
+            assert!(read(&whole[..end]).is_err(), "cut at {end}");
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,21 @@ fn default_of(cluster: &Cluster) -> Option<&str> {
     cluster.controller.image().config(&ConfigResource::BrokerDefault, NAME)
 }
 
+impl Cluster {
+    /// A heartbeat that tells what the broker's settings say.
+    fn tell(&mut self, node: i32, min_insync_replicas: usize) {
+        self.heartbeat(Heartbeat {
+            node_id: NodeId(node),
+            epoch: self.epoch_of(node),
+            caught_up: false,
+            wants_shutdown: false,
+            takes_replicas: true,
+            min_insync_replicas: Some(min_insync_replicas),
+        })
+        .expect("a registered broker");
+    }
+}
+
 fn wanting(min_insync_replicas: usize) -> ControllerSettings {
     ControllerSettings { min_insync_replicas, ..ControllerSettings::default() }
 }
@@ -29,22 +44,66 @@ fn a_cluster_of_an_older_release_goes_on_with_what_counted() {
     cluster.kill(3);
     cluster.kill(2);
     assert_eq!(cluster.state("a"), "isr 1 | elr 2 | leader 1");
-    let decision = cluster.controller.adopt_min_isr();
-    cluster.commit(decision);
+    for node in 1..=3 {
+        assert_eq!(default_of(&cluster), None);
+        cluster.tell(node, 2);
+    }
     assert_eq!(default_of(&cluster), Some("2"));
     assert_eq!(cluster.state("a"), "isr 1 | elr 2 | leader 1");
 }
 
 #[test]
-fn the_largest_number_of_a_broker_becomes_that_of_all() {
+fn the_largest_number_in_the_settings_of_any_broker_becomes_that_of_all() {
+    let mut cluster = Cluster::of(3);
+    cluster.tell(1, 1);
+    cluster.tell(2, 3);
+    assert!(cluster.controller.adopt_min_isr().records.is_empty(), "broker 3 may wait for more");
+    let image = cluster.controller.image().clone();
+    cluster.controller = Controller::new(image, ControllerSettings::default(), cluster.now);
+    assert_eq!(cluster.controller.min_isr_awaited_of(), nodes(&[1, 2, 3]), "each controller hears it anew");
+    cluster.tell(2, 3);
+    cluster.tell(3, 2);
+    cluster.tell(1, 1);
+    assert_eq!(default_of(&cluster), Some("3"), "who waited for three replicas still does");
+    cluster.tell(1, 5);
+    assert_eq!(default_of(&cluster), Some("3"), "from then on settings do not count");
+}
+
+#[test]
+fn a_broker_that_does_not_tell_holds_the_default_up_until_somebody_sets_it() {
+    let mut cluster = Cluster::of(3);
+    cluster.tell(1, 2);
+    cluster.tell(2, 2);
+    assert_eq!((default_of(&cluster), cluster.controller.min_isr_awaited_of()), (None, nodes(&[3])));
+    cluster.set(ConfigResource::BrokerDefault, NAME, "1");
+    assert_eq!(cluster.controller.min_isr_awaited_of(), []);
+    cluster.tell(3, 3);
+    assert_eq!(default_of(&cluster), Some("1"), "what somebody decided stays");
+}
+
+#[test]
+fn a_broker_that_is_unregistered_does_not_hold_the_default_up() {
+    let mut cluster = Cluster::of(3);
+    cluster.tell(3, 3);
+    cluster.kill(3);
+    cluster.tell(1, 1);
+    assert_eq!(default_of(&cluster), None);
+    let decision = cluster.controller.unregister_broker(NodeId(3));
+    cluster.commit(decision).expect("it is down");
+    cluster.tell(2, 2);
+    assert_eq!(default_of(&cluster), Some("2"), "nor does its number count");
+}
+
+#[test]
+fn the_largest_number_that_was_set_on_a_broker_becomes_that_of_all() {
     let mut cluster = Cluster::of(3);
     for (node, value) in [(1, "1"), (2, "3")] {
         let resource = ConfigResource::Broker(NodeId(node));
         let record = Record::Config { resource, name: NAME.to_owned(), value: Some(value.to_owned()) };
         cluster.controller.replay(&[record]).expect("as an older release stored it");
     }
-    let decision = cluster.controller.adopt_min_isr();
-    cluster.commit(decision);
+    assert_eq!(cluster.controller.min_isr_awaited_of(), nodes(&[3]), "the settings of the others did not count");
+    cluster.tell(3, 2);
     assert_eq!(default_of(&cluster), Some("3"), "who waited for three replicas still does");
     assert_eq!(cluster.controller.image().config_resources().count(), 1, "no broker has one of its own");
 }
@@ -53,8 +112,7 @@ fn the_largest_number_of_a_broker_becomes_that_of_all() {
 fn the_number_changes_for_all_and_is_never_taken_away() {
     use ConfigOperation::{Delete, Set};
     let mut cluster = Cluster::of(1);
-    let decision = cluster.controller.adopt_min_isr();
-    cluster.commit(decision);
+    cluster.tell(1, 1);
     cluster.alter(ConfigResource::BrokerDefault, &[(NAME, Set, Some("2"))]).expect("a good value");
     assert_eq!(default_of(&cluster), Some("2"));
     let all = cluster.alter(ConfigResource::BrokerDefault, &[(NAME, Delete, None)]).unwrap_err();

@@ -161,6 +161,7 @@ impl Cluster {
             caught_up: true,
             wants_shutdown: false,
             takes_replicas: true,
+            min_insync_replicas: None,
         })
         .expect("a registered broker")
     }

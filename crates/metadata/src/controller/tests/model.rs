@@ -446,7 +446,14 @@ impl World {
     }
 
     fn beat(&mut self, node: NodeId, epoch: i64, wants_shutdown: bool) {
-        let heartbeat = Heartbeat { node_id: node, epoch, caught_up: true, wants_shutdown, takes_replicas: true };
+        let heartbeat = Heartbeat {
+            node_id: node,
+            epoch,
+            caught_up: true,
+            wants_shutdown,
+            takes_replicas: true,
+            min_insync_replicas: None,
+        };
         let decision = self.cluster.controller.heartbeat(&heartbeat, self.cluster.now);
         if self.commit(decision).is_ok_and(|answer| answer.may_shut_down) {
             self.processes.insert(node, false);

@@ -40,6 +40,7 @@ fn a_broker_that_takes_no_replicas_gets_none_until_it_says_otherwise() {
         caught_up: true,
         wants_shutdown: false,
         takes_replicas,
+        min_insync_replicas: None,
     };
     cluster.heartbeat(beat(false)).expect("a registered broker");
     cluster.create_one(topic("a", 4)).expect("there is another broker");
