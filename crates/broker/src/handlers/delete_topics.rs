@@ -87,7 +87,8 @@ fn states(ctx: &RequestContext, request: &DeleteTopicsRequest) -> Vec<DeleteTopi
 struct Named {
     twice: HashSet<(Option<WireTopicName>, Uuid)>,
     /// Topics that are named by both; only one answer tells of them.
-    both: HashMap<WireTopicName, Uuid>,
+    ids: HashMap<WireTopicName, Uuid>,
+    names: HashMap<Uuid, WireTopicName>,
 }
 
 impl Named {
@@ -98,8 +99,9 @@ impl Named {
         let id_of = |name: &WireTopicName| Some(image.topic(&TopicName::parse(name).ok()?)?.id.0);
         let names = states.iter().filter(|state| state.topic_id.is_nil()).filter_map(|state| state.name.as_ref());
         let both = names.filter_map(|name| Some((name.clone(), id_of(name)?)));
-        let both = both.filter(|(_, id)| seen.contains(&(None, *id))).collect();
-        Named { twice, both }
+        let ids: HashMap<_, _> = both.filter(|(_, id)| seen.contains(&(None, *id))).collect();
+        let names = ids.iter().map(|(name, id)| (*id, name.clone())).collect();
+        Named { twice, ids, names }
     }
 
     /// The answer to what is not looked at because the request names it again.
@@ -109,11 +111,11 @@ impl Named {
             let what = if state.name.is_some() { "Duplicate topic name." } else { "Duplicate topic id." };
             return Some(refusal(ctx, state, code, what));
         }
-        let is_this = |(name, id): &(&WireTopicName, &Uuid)| match &state.name {
-            Some(own) => *name == own && state.topic_id.is_nil(),
-            None => **id == state.topic_id,
+        let (name, id) = match &state.name {
+            Some(name) if state.topic_id.is_nil() => self.ids.get_key_value(name)?,
+            Some(_) => return None,
+            None => self.names.get_key_value(&state.topic_id).map(|(id, name)| (name, id))?,
         };
-        let (name, id) = self.both.iter().find(is_this)?;
         let state = DeleteTopicState::default().with_name(Some(name.clone())).with_topic_id(*id);
         let what = "The provided topic name maps to an ID that was already supplied.";
         Some(refusal(ctx, &state, code, what))

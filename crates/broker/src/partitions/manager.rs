@@ -293,13 +293,15 @@ impl PartitionManager {
                 |(at, partition): &(&TopicPartition, &Arc<Partition>)| !self.belongs(image, at, partition.topic_id());
             open.iter().filter(is_gone).map(|(at, _)| at.clone()).collect()
         };
-        for at in gone {
-            let Some(partition) = self.open.write().remove(&at) else { continue };
+        for at in &gone {
+            let Some(partition) = self.open.write().remove(at) else { continue };
             // Who holds the partition still, a waiting fetch for one, hears that nobody leads it any more.
             partition.retire();
             self.replicas.followers.stop(&partition);
             self.delete_log(&partition);
-            self.moves.look_again(); // one that is under way ends, too
+        }
+        if !gone.is_empty() {
+            self.moves.look_again(); // those that are under way end, too
         }
     }
 

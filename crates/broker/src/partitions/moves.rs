@@ -5,7 +5,8 @@
 //! has to wait (a throttle, a full disk, a damaged stretch) says how long and lets others pass.
 //!
 //! Invariants: there is one move for a partition at most; a step runs alone, and none runs after a move was cancelled.
-//! Bounds: moves under way are at most the partitions of this broker; [`CHOSEN_MAX`] choices for partitions that are not here.
+//! Bounds: moves under way are at most the partitions of this broker; of all copies together
+//! [`UNFLUSHED_BYTES_MAX`] wait for the disk; [`CHOSEN_MAX`] choices for partitions that are not here.
 //!
 //! Not here: what a step does (`manager::moving`). See docs/007.
 
@@ -26,6 +27,9 @@ use super::{Partition, PartitionManager};
 
 /// Choices of directories that are remembered for partitions that may never come. Further ones are not.
 const CHOSEN_MAX: usize = 100_000;
+/// Bytes of all copies together that may be in the page cache only, besides those of the steps under way. Lanes give each move
+/// a step in turn, so a bound for each copy would come to as many times that as there are moves.
+const UNFLUSHED_BYTES_MAX: u64 = 64 << 20;
 /// After a step that panicked.
 const PANIC_PAUSE: Duration = Duration::from_secs(10);
 
@@ -41,6 +45,7 @@ pub(super) struct Moves {
     /// How many lanes may work at once.
     turns: Semaphore,
     pub(super) throttle: Mutex<Throttle>,
+    pub(super) unflushed_bytes_max: u64,
 }
 
 #[derive(Default)]
@@ -62,6 +67,7 @@ pub(super) struct Move {
 pub(super) struct Progress {
     bytes: AtomicU64,
     end: AtomicI64,
+    unflushed: AtomicU64,
 }
 
 /// What steps work on.
@@ -97,6 +103,7 @@ impl Moves {
             lanes: (0..directories).map(|_| Lane::default()).collect(),
             turns: Semaphore::new(at_once),
             throttle: Mutex::new(Throttle::new(None, Instant::now())),
+            unflushed_bytes_max: UNFLUSHED_BYTES_MAX,
         }
     }
 
@@ -107,6 +114,11 @@ impl Moves {
     /// Everything that is under way, by name.
     pub(super) fn all(&self) -> Vec<Arc<Move>> {
         self.under_way.lock().values().cloned().collect()
+    }
+
+    /// Bytes of all copies that are in the page cache only.
+    pub(super) fn unflushed(&self) -> u64 {
+        self.under_way.lock().values().map(|under_way| under_way.progress.unflushed.load(Ordering::Acquire)).sum()
     }
 
     /// Begins a move, in place of an earlier one of the same partition, which has ended.
@@ -168,6 +180,7 @@ impl Move {
 impl Progress {
     pub(super) fn set(&self, copy: &PartitionLog) {
         self.bytes.store(copy.size(), Ordering::Release);
+        self.unflushed.store(copy.unflushed(), Ordering::Release);
         self.end.store(copy.log_end_offset().0, Ordering::Release);
     }
 

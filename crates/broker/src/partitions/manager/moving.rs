@@ -16,8 +16,6 @@ use crate::settings::live::LiveSettings;
 
 /// Bytes of a step, one batch at least.
 const STEP_BYTES: usize = 1 << 20;
-/// Bytes of a copy that may be in the page cache only.
-const UNFLUSHED_BYTES_MAX: u64 = 16 << 20;
 /// Before a copy is tried again that cannot be read or written at the moment.
 const BLOCKED_PAUSE: Duration = Duration::from_secs(1);
 const RATE: &str = "replica.alter.log.dirs.io.max.bytes.per.second";
@@ -245,8 +243,9 @@ impl PartitionManager {
         let copied = seat.log.copy_from(&partition.log(), bytes_max, now_ms());
         under_way.progress.set(&seat.log);
         self.moves.throttle.lock().spend(copied?, Instant::now());
-        if seat.log.unflushed() > UNFLUSHED_BYTES_MAX {
+        if self.moves.unflushed() > self.moves.unflushed_bytes_max {
             seat.log.flush(now_ms())?;
+            under_way.progress.set(&seat.log);
         }
         match seat.log.has_all_of(&partition.log()) {
             true => self.change(under_way, seat),

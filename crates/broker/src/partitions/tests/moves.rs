@@ -384,3 +384,31 @@ fn unfinished_copy_of_a_compacted_log_is_begun_anew_after_a_restart() {
     broker.finish();
     assert_eq!((broker.partition().dir(), values(&broker.partition()).len()), (1, 4));
 }
+
+#[test]
+fn however_many_replicas_move_their_copies_keep_few_bytes_from_the_disk() {
+    const MOVES: i32 = 6;
+    let mut broker = Broker::new();
+    broker.cluster.topic("u", 8, MOVES);
+    broker.manager.reconcile(&broker.cluster.image).unwrap();
+    broker.manager.moves.unflushed_bytes_max = 2 << 20;
+    let (wide, to) = ("x".repeat(500_000), broker.dirs[1].display().to_string());
+    let replicas: Vec<TopicPartition> = (0..MOVES).map(|index| at("u", index)).collect();
+    for replica in &replicas {
+        let partition = broker.manager.get(replica).unwrap();
+        for _ in 0..6 {
+            append(&partition, &[&wide]);
+        }
+        let home = partition.dir();
+        let to = if home == 1 { broker.dirs[0].display().to_string() } else { to.clone() };
+        broker.manager.move_to(&broker.cluster.image, replica, &to).unwrap();
+    }
+    let mut most = 0;
+    while !broker.manager.moves.all().is_empty() {
+        for under_way in broker.manager.moves.all() {
+            broker.manager.move_on(&under_way);
+            most = most.max(broker.manager.moves.unflushed());
+        }
+    }
+    assert!((1 << 20..=2 << 20).contains(&most), "{most} bytes");
+}
