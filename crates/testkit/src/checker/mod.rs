@@ -11,28 +11,33 @@
 //! | `duplicate` | one value at two places |
 //! | `inconsistent-offsets` | two values at one offset, also when the offset was given away again after a loss |
 //! | `aborted-read` | polled, though its send surely failed or its transaction was aborted (G1a) |
-//! | `precommitted-read` | polled before anybody asked for its commit; or polled, never acknowledged, and gone in the end |
+//! | `precommitted-read` | polled as committed before its commit was asked for (Jepsen's: by the transaction that sent it) |
+//! | `vanished-read` | polled, never acknowledged, of no transaction, and gone in the end (ours) |
 //! | `garbage-read` | polled, and nobody sent it |
 //! | `stale-read` | all was healed, yet a reader was told of an end before an acknowledged record |
 //! | `poll-skip`, `int-poll-skip` | a reader jumped over a known record, between polls or within one |
+//! | `group-skip` | due, before what a group has committed, and polled by no member of it (ours) |
 //! | `nonmonotonic-poll`, `int-nonmonotonic-poll` | a reader went back, between polls or within one |
 //! | `nonmonotonic-send`, `int-nonmonotonic-send` | acknowledged offsets contradict the order of sending, between or within transactions |
 //! | `int-send-skip` | something stands between two records of one batch |
-//! | `G1c` | transactions that read from each other in a circle |
+//! | `G1c` | transactions that read from each other in a circle, by edges from writers to readers alone (Jepsen's wr) |
 //! | `G0` | transactions that stand before each other in a circle; *allowed*, since writers are not isolated: told, never judged |
 //! | `reordered` | the log contradicts the order in which one producer sent, and with it the order of each key (ours) |
 //! | `offset-gap` | an offset that nobody has, in a log that is neither compacted nor transactional (ours) |
 //!
 //! Aborted and precommitted reads of transactions, skips over what was aborted, and whatever is lost or unseen go by
 //! readers of committed records; all others only tell where values are. Jepsen allows skips and steps back to members of
-//! groups, since it does not see rebalances; our readers note them, so all readers are judged alike. Cycles with the order
-//! of time, and those with anti-dependencies, are not looked for.
+//! groups, since it does not see rebalances; our readers note them, so all readers are judged alike. Circles of reads that
+//! need an edge from writer to writer are everyday life as well, and not told. Cycles with the order of time, and those with
+//! anti-dependencies, are not looked for. How far readers are behind (Jepsen's realtime lag) is told and not judged.
 //!
 //! Invariants: pure; the verdict depends on the events only. Every producer keeps its order (idempotent, or one request
 //! in flight), so order is judged for all of them. A history without [`What::Healed`] has no final reading: then only what
 //! lies before the furthest poll can be called lost.
 
 mod cycles; // of transactions
+mod groups; // what was committed over
+mod lag; // how late readers are
 mod order; // of sends and in the log
 mod places; // what is where
 mod polls; // what one reader saw, one after the other
@@ -41,6 +46,7 @@ mod writes; // what became of each value
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use crate::history::{Event, Outcome, What};
 use places::Places;
@@ -57,12 +63,14 @@ pub enum Kind {
     Reordered,
     AbortedRead,
     PrecommittedRead,
+    VanishedRead,
     GarbageRead,
     StaleRead,
     Unseen,
     OffsetGap,
     PollSkip,
     IntPollSkip,
+    GroupSkip,
     NonmonotonicPoll,
     IntNonmonotonicPoll,
     NonmonotonicSend,
@@ -82,12 +90,14 @@ impl Kind {
             Self::Reordered => "reordered",
             Self::AbortedRead => "aborted-read",
             Self::PrecommittedRead => "precommitted-read",
+            Self::VanishedRead => "vanished-read",
             Self::GarbageRead => "garbage-read",
             Self::StaleRead => "stale-read",
             Self::Unseen => "unseen",
             Self::OffsetGap => "offset-gap",
             Self::PollSkip => "poll-skip",
             Self::IntPollSkip => "int-poll-skip",
+            Self::GroupSkip => "group-skip",
             Self::NonmonotonicPoll => "nonmonotonic-poll",
             Self::IntNonmonotonicPoll => "int-nonmonotonic-poll",
             Self::NonmonotonicSend => "nonmonotonic-send",
@@ -129,6 +139,8 @@ pub struct Counts {
     pub committed: usize,
     pub aborted: usize,
     pub in_doubt: usize,
+    /// Commits of groups.
+    pub group_commits: usize,
 }
 
 /// What the checker says of a history.
@@ -136,6 +148,8 @@ pub struct Counts {
 pub struct Verdict {
     pub anomalies: Vec<Anomaly>,
     pub counts: Counts,
+    /// The longest time from when a value was due to when a reader that was there polled it.
+    pub lag_max: Duration,
 }
 
 impl Verdict {
@@ -159,16 +173,7 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { sent, acknowledged, failed, unknown, unknown_found, read, committed, aborted, in_doubt } =
-            self.counts;
-        write!(
-            f,
-            "{sent} sent, {acknowledged} acknowledged, {failed} failed, {unknown} in doubt ({unknown_found} of them \
-             arrived), {read} read"
-        )?;
-        if committed + aborted + in_doubt > 0 {
-            write!(f, "; transactions: {committed} committed, {aborted} aborted, {in_doubt} in doubt")?;
-        }
+        self.counts.fmt(f, self.lag_max)?;
         let (allowed, forbidden): (Vec<Kind>, Vec<Kind>) = self.kinds().into_iter().partition(|kind| kind.is_allowed());
         let forbidden_count: usize = forbidden.iter().map(|kind| self.count(*kind)).sum();
         match forbidden_count {
@@ -188,6 +193,26 @@ impl fmt::Display for Verdict {
     }
 }
 
+impl Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>, lag_max: Duration) -> fmt::Result {
+        let Self { sent, acknowledged, failed, unknown, unknown_found, read, .. } = self;
+        let Self { committed, aborted, in_doubt, group_commits, .. } = self;
+        write!(
+            f,
+            "{sent} sent, {acknowledged} acknowledged, {failed} failed, {unknown} in doubt ({unknown_found} of them \
+             arrived), {read} read, at most {:.2} s late",
+            lag_max.as_secs_f64()
+        )?;
+        if *group_commits > 0 {
+            write!(f, "; groups: {group_commits} commits")?;
+        }
+        if committed + aborted + in_doubt > 0 {
+            write!(f, "; transactions: {committed} committed, {aborted} aborted, {in_doubt} in doubt")?;
+        }
+        Ok(())
+    }
+}
+
 /// Judges a history; events in the order in which they were recorded.
 pub fn judge(events: &[Event]) -> Verdict {
     let places = Places::of(events);
@@ -202,10 +227,11 @@ pub fn judge(events: &[Event]) -> Verdict {
     order::gaps(&places, &mut found);
     order::sends(events, &places, &mut found);
     polls::polls(events, &places, &mut found);
+    groups::skips(events, &places, &mut found);
     cycles::cycles(&places, &mut found);
     let mut anomalies = found.anomalies;
     anomalies.sort_by_key(|anomaly| (anomaly.kind, anomaly.partition));
-    Verdict { anomalies, counts: counts(events, &places) }
+    Verdict { anomalies, counts: counts(events, &places), lag_max: lag::longest(events, &places) }
 }
 
 #[derive(Default)]
@@ -240,6 +266,7 @@ fn counts(events: &[Event], places: &Places) -> Counts {
         committed: ended(Outcome::Committed),
         aborted: ended(Outcome::Aborted),
         in_doubt: ended(Outcome::Unknown),
+        group_commits: events.iter().filter(|event| matches!(event.what, What::Committed { .. })).count(),
     }
 }
 

@@ -98,7 +98,8 @@ impl Places {
             }
             What::Healed => self.healed_us = Some(event.at_us),
             What::End { .. } | What::Unknown { .. } | What::Assigned { .. } | What::Garbage { .. } => {}
-            What::Begin | What::Member { .. } | What::Ending { .. } | What::Ended { .. } => {}
+            What::Begin | What::Ending { .. } | What::Ended { .. } => {}
+            What::Member { .. } | What::Committed { .. } => {}
         }
     }
 
@@ -147,6 +148,13 @@ impl Places {
     /// Whether readers of committed records see a value, as far as one can tell.
     fn is_committed(&self, value: Value) -> bool {
         self.transactions.of(value).is_none_or(|transaction| transaction.fate() == Outcome::Committed)
+    }
+
+    /// Values before an offset that whoever has read that far has seen: readers must find them, or others did.
+    pub(super) fn to_be_read_before(&self, partition: i32, end: i64) -> impl Iterator<Item = (i64, Value)> + '_ {
+        let known = self.log.get(&partition).into_iter().flat_map(move |log| log.range(..end));
+        let values = known.flat_map(|(offset, values)| values.iter().map(move |value| (*offset, *value)));
+        values.filter(|(_, value)| self.due(*value).is_some() || self.was_read(*value))
     }
 
     /// Values that the last reading found, for partitions whose end it reached.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::history::{Value, Worker};
 
+mod groups; // of members that come and go
 mod transactions; // of several workers
 
 const PRODUCER: Worker = Worker(1);
@@ -117,7 +118,7 @@ fn an_offset_that_is_given_away_again_is_a_loss_and_inconsistent() {
 fn two_readers_that_see_different_values_at_one_offset_are_inconsistent() {
     let other = What::Polled { partition: 0, records: vec![(3, value(4))] };
     let story = three().doubtful(3).doubtful(4).starts(3).polls(&[(3, 3)]).then(Worker(9), other);
-    story.ends_with(&[(0, 0), (1, 1), (2, 2), (3, 4)]).has(&[Kind::InconsistentOffsets, Kind::PrecommittedRead]);
+    story.ends_with(&[(0, 0), (1, 1), (2, 2), (3, 4)]).has(&[Kind::InconsistentOffsets, Kind::VanishedRead]);
 }
 
 #[test]
@@ -170,9 +171,9 @@ fn a_read_of_what_failed_is_an_aborted_read() {
 }
 
 #[test]
-fn a_read_of_what_vanishes_was_not_committed() {
+fn a_read_of_what_vanishes_is_told_as_such() {
     let story = three().doubtful(3).starts(2).polls(&[(2, 2), (3, 3)]);
-    story.ends_with(&[(0, 0), (1, 1), (2, 2)]).has(&[Kind::PrecommittedRead]);
+    story.ends_with(&[(0, 0), (1, 1), (2, 2)]).has(&[Kind::VanishedRead]);
 }
 
 #[test]

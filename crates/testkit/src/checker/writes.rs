@@ -77,7 +77,7 @@ pub(super) fn uncommitted_reads(places: &Places, found: &mut Findings) {
             let was_acknowledged =
                 places.sends.get(value).is_none_or(|send| send.acknowledged.is_some() || send.failed);
             if !was_acknowledged && places.last_end.contains_key(&partition) && !at_last.contains(value) {
-                found.add(Kind::PrecommittedRead, partition, format!("{told}, and is gone in the end"));
+                found.add(Kind::VanishedRead, partition, format!("{told}, and is gone in the end"));
             }
             continue;
         };

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Event;
 
-/// Of the layout of lines; a reader refuses what is newer. 2 has transactions.
-const VERSION: u32 = 2;
+/// Of the layout of lines; a reader refuses what is newer. 2 has transactions, 3 what groups commit.
+const VERSION: u32 = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {

@@ -114,6 +114,8 @@ pub enum What {
     Ended { outcome: Outcome },
     /// The worker is a member of this group.
     Member { group: String },
+    /// The group of this member has read everything before these offsets, says the member; its commit was acknowledged.
+    Committed { partitions: Vec<(i32, i64)> },
     /// This reader sees also what is not committed yet, or never will be.
     ReadsUncommitted,
     /// The reader starts at these offsets; what it polls next is not compared with what it polled before. Negative where

@@ -76,11 +76,23 @@ fn version_2_of_the_layout_stays_readable() {
 }
 
 #[test]
+fn version_3_of_the_layout_stays_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.jsonl");
+    let text = "{\"history_version\":3}\n\
+                {\"at_us\":5,\"worker\":3,\"what\":{\"committed\":{\"partitions\":[[0,7],[2,9]]}}}\n";
+    std::fs::write(&path, text).unwrap();
+    let event = Event { at_us: 5, worker: Worker(3), what: What::Committed { partitions: vec![(0, 7), (2, 9)] } };
+    assert_eq!(serde_json::to_string(&event).unwrap(), text.lines().nth(1).unwrap());
+    assert_eq!(read(&path).unwrap(), [event]);
+}
+
+#[test]
 fn a_newer_layout_and_a_torn_line_are_refused_with_their_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.jsonl");
-    std::fs::write(&path, "{\"history_version\":3}\n").unwrap();
-    assert!(read(&path).unwrap_err().to_string().contains("layout 3 is newer"));
+    std::fs::write(&path, "{\"history_version\":4}\n").unwrap();
+    assert!(read(&path).unwrap_err().to_string().contains("layout 4 is newer"));
     std::fs::write(&path, "{\"history_version\":1}\n{\"at_us\":5,\"wor").unwrap();
     assert!(read(&path).unwrap_err().to_string().contains("line 2"));
 }

@@ -1,7 +1,8 @@
 //! Members of groups that read what is committed, and commit how far they are after each poll.
 //!
 //! A member starts where the group is, which only the cluster knows; it notes each assignment, so that what it polls is
-//! compared with what it polled before only as long as it has had the partition all the time.
+//! compared with what it polled before only as long as it has had the partition all the time. What the group may skip
+//! between one member and the next is seen from the commits, which are noted as well.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -106,8 +107,11 @@ impl Member<'_> {
 
     /// One that is refused comes too late, or comes again with the next poll.
     async fn commit(&mut self) {
-        if !self.at.is_empty() && self.consumer.commit(&self.at).await.is_ok() {
-            self.at.clear();
+        if self.at.is_empty() || self.consumer.commit(&self.at).await.is_err() {
+            return;
         }
+        let at = std::mem::take(&mut self.at).into_iter();
+        let partitions = at.map(|(partition, commit)| (partition.partition.0, commit.offset.0)).collect();
+        self.recorder.note(self.worker, What::Committed { partitions });
     }
 }
