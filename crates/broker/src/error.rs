@@ -23,7 +23,7 @@ pub enum BrokerError {
     #[error(transparent)]
     Partitions(#[from] PartitionsError),
     #[error(
-        "not registered with the controller within initial.broker.registration.timeout.ms={limit_ms}; are most of the voters of controller.quorum.voters up?"
+        "not registered with the controller within initial.broker.registration.timeout.ms={limit_ms}; are most of the quorum's voters up, and do controller.quorum.voters and controller.quorum.bootstrap.servers say where?"
     )]
     NotRegistered { limit_ms: u128 },
     #[error("all log directories have failed; see the errors above, replace the disks or take them out of log.dirs")]

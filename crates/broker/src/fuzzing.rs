@@ -5,7 +5,7 @@ use twinstream_metadata::codec::Reader;
 use twinstream_protocol::frame;
 use twinstream_protocol::shape::DecodeError;
 
-use crate::controller::messages::{self, Envelope, Forwarded, Hello, HelloAnswer, Join, Joined};
+use crate::controller::messages::{self, Envelope, Forwarded, Hello, HelloAnswer, Join, Joined, QuorumPlace};
 use crate::handlers;
 
 /// A frame of a client or a node, without its length: header, row of the table, shape, codec.
@@ -51,6 +51,7 @@ pub fn peer_answer(bytes: &[u8]) {
     let Ok(Ok(payload)) = messages::read_answer(bytes) else { return };
     Joined::read(payload).ok();
     HelloAnswer::read(payload).ok();
+    QuorumPlace::read(payload).ok();
     messages::read_heartbeat_answer(payload).ok();
     messages::read_producer_ids(payload).ok();
     messages::read_isr_outcomes(payload).ok();

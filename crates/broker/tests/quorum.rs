@@ -70,6 +70,18 @@ impl Cluster {
         self.nodes.insert(node, process);
     }
 
+    /// Starts a node that knows nothing of the quorum but where these nodes listen.
+    fn launch_with_bootstrap(&mut self, node: i32, roles: &str, servers: &[i32], more: &[(&str, &str)]) {
+        let servers: Vec<String> = servers.iter().map(|server| format!("127.0.0.1:{}", self.port(*server))).collect();
+        let servers = servers.join(",");
+        let known = [
+            ("controller.quorum.voters", ""),
+            ("controller.quorum.bootstrap.servers", servers.as_str()),
+            ("process.roles", roles),
+        ];
+        self.launch(node, &[&known[..], more].concat());
+    }
+
     async fn restart(&mut self, node: i32) {
         self.launch(node, &[]);
         self.serving(node).await;
@@ -365,4 +377,103 @@ async fn a_cluster_of_voters_that_stops_as_one_waits_for_nobody() {
         assert_eq!(node.outcome().await, Some(0), "{}", node.log());
         assert!(!node.log().contains("did not let this broker go in time"), "{}", node.log());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broker_that_knows_only_bootstrap_servers_joins_and_outlives_leaders_and_restarts() {
+    let mut cluster = Cluster::new(3, 5);
+    for node in 1..=3 {
+        cluster.launch(node, &[]);
+    }
+    for node in 1..=3 {
+        cluster.serving(node).await;
+    }
+    // One address where nobody is, and one of a voter that does not lead.
+    let leader = cluster.leader(1).await;
+    let follower = if leader == 1 { 2 } else { 1 };
+    cluster.launch_with_bootstrap(4, "broker", &[5, follower], &[]);
+    cluster.serving(4).await;
+    let described = cluster.describe(4).await.expect("there is a leader");
+    assert_eq!(members(&described.current_voters).into_keys().collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(members(&described.observers).into_keys().collect::<Vec<_>>(), [4], "it follows without a vote");
+
+    // A node without a vote knows as much.
+    cluster.launch_with_bootstrap(5, "broker", &[4], &[]);
+    cluster.serving(5).await;
+
+    cluster.kill(leader);
+    let mut client = cluster.client(4).await;
+    wait_until("another voter leads and the broker asks it", async || {
+        cluster.describe(4).await.is_some_and(|described| described.leader_id.0 != leader)
+            && [NONE, TOPIC_ALREADY_EXISTS].contains(&create(&mut client, "after").await)
+    })
+    .await;
+
+    // Its bootstrap server may be the one that died: the metadata on its disk says who the others are.
+    cluster.kill(4);
+    cluster.launch_with_bootstrap(4, "broker", &[leader], &[]);
+    cluster.serving(4).await;
+    assert!(knows(&mut cluster.client(4).await, "after").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn controller_that_finds_the_quorum_by_bootstrap_servers_gets_a_vote_and_keeps_it() {
+    let mut cluster = Cluster::new(1, 3);
+    cluster.launch(1, &[]);
+    cluster.serving(1).await;
+    let joins = [("controller.quorum.auto.join.enable", "true")];
+    for node in [2, 3] {
+        cluster.launch_with_bootstrap(node, "broker,controller", &[1, 2, 3], &joins);
+        cluster.serving(node).await;
+    }
+    cluster.until_voters(3, &[1, 2, 3]).await;
+    // A majority that knows only addresses carries the cluster, after a restart, too.
+    cluster.kill(1);
+    cluster.kill(2);
+    cluster.launch_with_bootstrap(2, "broker,controller", &[1, 2, 3], &joins);
+    cluster.serving(2).await;
+    assert_ne!(cluster.leader(3).await, 1);
+    assert_eq!(create(&mut cluster.client(3).await, "after").await, NONE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_finds_a_quorum_that_moved_while_it_was_away() {
+    let mut cluster = Cluster::new(1, 2);
+    cluster.launch(1, &[]);
+    cluster.serving(1).await;
+    cluster.launch_with_bootstrap(2, "broker", &[1], &[]);
+    cluster.serving(2).await;
+    cluster.kill(2);
+    cluster.kill(1);
+    cluster.ports[0] = free_port();
+    cluster.restart(1).await;
+    assert_eq!(create(&mut cluster.client(1).await, "meanwhile").await, NONE);
+    cluster.launch_with_bootstrap(2, "broker", &[1], &[]);
+    cluster.serving(2).await;
+    assert!(knows(&mut cluster.client(2).await, "meanwhile").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn controller_founds_a_cluster_only_when_all_bootstrap_servers_are_itself() {
+    let mut cluster = Cluster::new(0, 3);
+    cluster.launch_with_bootstrap(1, "broker,controller", &[1], &[]);
+    cluster.serving(1).await;
+    assert_eq!(cluster.voters(1).await.into_keys().collect::<Vec<_>>(), [1]);
+    cluster.kill(1);
+    cluster.launch_with_bootstrap(1, "broker,controller", &[1], &[]);
+    cluster.serving(1).await;
+
+    for node in [2, 3] {
+        cluster.launch_with_bootstrap(node, "broker,controller", &[2, 3], &[]);
+    }
+    let nobody = "node 3, which belongs to no quorum either";
+    wait_until("they say that nobody founds a cluster", async || cluster.log(2).contains(nobody)).await;
+    // Once one of them is told to, the other joins it.
+    cluster.kill(3);
+    let voters = format!("3@127.0.0.1:{}", cluster.port(3));
+    cluster.launch(3, &[("controller.quorum.voters", &voters), ("process.roles", "broker,controller")]);
+    for node in [2, 3] {
+        cluster.serving(node).await;
+    }
+    assert_eq!(cluster.voters(2).await.into_keys().collect::<Vec<_>>(), [3]);
 }

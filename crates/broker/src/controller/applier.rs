@@ -12,9 +12,9 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use twinstream_metadata::{Image, decode_batch};
-use twinstream_model::NodeId;
 use twinstream_quorum::{Event, QuorumEntry, QuorumHandle};
 
+use super::addresses::Addresses;
 use super::departed::Departed;
 use super::transport::{Identity, PeerTransport};
 use super::{ControllerError, address};
@@ -26,10 +26,9 @@ pub(super) struct Inputs {
     pub(super) identity: Arc<Identity>,
     pub(super) transport: Arc<PeerTransport>,
     pub(super) departed: Arc<Departed>,
-    pub(super) inter_broker_listener: String,
-    /// The settings say where these are. Metadata may still hold the address of before a move, and a node that follows
-    /// it there never gets the entry that corrects it.
-    pub(super) voters: Vec<NodeId>,
+    /// Metadata may still hold the address of before a move, and a node that follows it there never gets the entry that
+    /// corrects it.
+    pub(super) addresses: Arc<Addresses>,
 }
 
 /// What others can follow.
@@ -105,10 +104,9 @@ impl Applier {
         self.check_cluster()?;
         self.inputs.departed.note(&self.inputs.image.load(), &self.image, Instant::now());
         self.inputs.image.store(Arc::new(self.image.clone()));
-        let voters = &self.inputs.voters;
-        for broker in self.image.brokers().filter(|broker| !voters.contains(&broker.node_id)) {
-            if let Some(endpoint) = broker.endpoint(&self.inputs.inter_broker_listener) {
-                self.inputs.transport.set_address(broker.node_id, address(&endpoint.host, endpoint.port));
+        for broker in self.image.brokers() {
+            if let Some(at) = self.inputs.addresses.of(broker.node_id, &self.image) {
+                self.inputs.transport.set_address(at.node, address(&at.host, at.port));
             }
         }
         self.applied.send_replace(through);

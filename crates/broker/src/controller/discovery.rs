@@ -1,8 +1,8 @@
 //! Who is out there: asks other nodes which cluster they are of, who votes and who leads.
 //!
 //! Picture: a node that the quorum does not talk to (it is new, it was wiped, its part in the quorum was taken away) would never hear of
-//! a leader. It asks the nodes that its settings name as voters, and those that the metadata names as controllers, and believes who
-//! names the leader of the highest term.
+//! a leader. It asks the nodes that its settings name as voters, those that the metadata names as controllers, and the bootstrap
+//! servers, and believes who names the leader of the highest term.
 //!
 //! Invariants: one round at a time per node; what is found is a hint only: the node that is asked decides whether it leads.
 
@@ -19,7 +19,7 @@ use super::messages::{self, Hello, HelloAnswer, InternalApi};
 use super::peers::PeerError;
 
 /// A node that lives answers at once.
-const HELLO_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const HELLO_LIMIT: Duration = Duration::from_secs(1);
 
 /// A leader that some node told of.
 #[derive(Clone, Copy, Debug)]
@@ -88,14 +88,17 @@ impl Shared {
             return Ok(());
         };
         self.discovery.hint.lock().take_if(|hint| Some(hint.node) == wrong);
-        let others = self.possible_controllers();
-        let count = others.len();
-        let answers = join_all(others.into_iter().map(|node| self.hello(node))).await;
+        let hellos = self.possible_controllers().into_iter().map(|node| self.hello(node));
+        let (hellos, places) = tokio::join!(join_all(hellos), self.ask_bootstrap_servers());
+        let told = hellos.into_iter().map(|answer| answer.map(|hello| (hello.leader, hello.term)));
+        let placed = places.into_iter().map(|(_, answer)| answer.map(|place| (place.leader, place.term)));
+        let answers: Vec<_> = told.chain(placed).collect();
+        let count = answers.len();
         let mut strangers = Vec::new();
         let mut found: Option<Hint> = None;
         for answer in answers {
             match answer {
-                Ok(HelloAnswer { leader: Some(node), term, .. }) => {
+                Ok((Some(node), term)) => {
                     if found.is_none_or(|best| term > best.term) {
                         found = Some(Hint { node, term });
                     }
@@ -122,6 +125,7 @@ impl Shared {
         let image = self.image.load();
         let known = image.brokers().filter(|broker| broker.controller).map(|broker| broker.node_id);
         let mut nodes: Vec<NodeId> = self.settings.quorum.voters.iter().map(|voter| voter.id).chain(known).collect();
+        nodes.extend(self.addresses.told());
         nodes.sort_unstable();
         nodes.dedup();
         nodes.retain(|node| *node != self.identity.node_id);

@@ -4,7 +4,7 @@
 //! vote, a majority could be made of nodes that have forgotten what a majority had agreed on (the reason for directory ids in KIP-853).
 //! So a new voter asks all the other voters of its settings. When every one is new, each writes the same voter map down and begins to
 //! vote. When one has a quorum already, this node takes that voter map if it has this very directory in it, or else comes as a newcomer,
-//! whom the leader lets follow and makes a voter again later.
+//! whom the leader lets follow and makes a voter again later. A node whose settings name no voters but addresses is in `bootstrap`.
 //!
 //! Invariants: nobody votes before its voter map is on disk; a node with partitions but without metadata founds nothing, because a new
 //! cluster would take its partitions for the remains of deleted topics.
@@ -20,14 +20,14 @@ use uuid::Uuid;
 
 use super::discovery::HelloError;
 use super::messages::HelloAnswer;
-use super::{ControllerError, Shared};
+use super::{ControllerError, Shared, bootstrap};
 
-const PAUSE_MIN: Duration = Duration::from_millis(10);
-const PAUSE_MAX: Duration = Duration::from_millis(200);
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(10);
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// How often the log says who is missing.
-const REMINDER: Duration = Duration::from_secs(10);
+pub(super) const REMINDER: Duration = Duration::from_secs(10);
 /// Nodes of a cluster that start together need not say that they wait for each other.
-const FIRST_REMINDER: Duration = Duration::from_secs(2);
+pub(super) const FIRST_REMINDER: Duration = Duration::from_secs(2);
 
 /// What a new node does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,6 +69,9 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), ControllerError> {
     if status.formed && status.is_voter(own.node, own.directory) {
         let voters = status.voters.iter().map(|(node, _)| *node).collect::<Vec<_>>();
         return check_vote(&own, shared.settings.node.is_controller, &voters).map_err(ControllerError::Forming);
+    }
+    if !status.formed && own.configured.is_empty() {
+        return bootstrap::run(&shared).await;
     }
     if status.formed || !own.configured.contains(&own.node) {
         return Ok(());
@@ -115,9 +118,10 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), ControllerError> {
 }
 
 /// A voter whose settings send it elsewhere would go on voting in its old quorum, and as the only voter of one be a cluster of its
-/// own. Voters that were exchanged one by one have at least one of the configured ones among them.
+/// own. Voters that were exchanged one by one have at least one of the configured ones among them. Settings that name addresses only
+/// say nothing about who votes.
 fn check_vote(own: &Own, is_controller: bool, voters: &[NodeId]) -> Result<(), String> {
-    let is_known = own.configured.iter().any(|node| voters.contains(node));
+    let is_known = own.configured.is_empty() || own.configured.iter().any(|node| voters.contains(node));
     if is_controller && is_known {
         return Ok(());
     }
@@ -174,11 +178,7 @@ fn judge(own: &Own, answers: Vec<(NodeId, Result<HelloAnswer, HelloError>)>) -> 
         };
     }
     if own.holds_partitions {
-        return Verdict::Refuse(format!(
-            "log.dirs hold partitions, but there is no metadata in {} that says what they are; a new cluster would delete them. \
-             Restore the metadata directory, or point metadata.log.dir at it; to begin a new cluster, move the partitions away",
-            own.metadata_dir
-        ));
+        return Verdict::Refuse(without_metadata(&own.metadata_dir));
     }
     if let Some((node, theirs)) = others_differ {
         return Verdict::Refuse(format!(
@@ -193,7 +193,18 @@ fn judge(own: &Own, answers: Vec<(NodeId, Result<HelloAnswer, HelloError>)>) -> 
     if waiting.is_empty() { Verdict::Form { voters, cluster } } else { Verdict::Wait(waiting) }
 }
 
+/// Why a node with partitions founds no cluster.
+pub(super) fn without_metadata(metadata_dir: &str) -> String {
+    format!(
+        "log.dirs hold partitions, but there is no metadata in {metadata_dir} that says what they are; a new cluster would delete them. \
+         Restore the metadata directory, or point metadata.log.dir at it; to begin a new cluster, move the partitions away"
+    )
+}
+
 fn numbers(nodes: &[NodeId]) -> String {
+    if nodes.is_empty() {
+        return "none".to_owned();
+    }
     let texts: Vec<String> = nodes.iter().map(NodeId::to_string).collect();
     texts.join(",")
 }

@@ -97,6 +97,12 @@ impl ControllerClient {
         self.shared.introduce()
     }
 
+    /// A node that knows this one's address wants to know where the quorum is.
+    pub(crate) fn serve_quorum_place(&self, from: NodeId) -> messages::QuorumPlace {
+        tracing::debug!(node = %from, "asked for the quorum");
+        self.shared.quorum_place()
+    }
+
     /// Another node asks for producer ids.
     pub(crate) async fn serve_producer_ids(
         &self,

@@ -16,7 +16,7 @@ use twinstream_model::{ClusterId, ErrorCode, NodeId};
 use twinstream_protocol::frame::INTERNAL_API_KEY_MIN;
 
 pub(crate) use self::forwarded::{Forwarded, read_forwarded_answer, write_forwarded_answer};
-pub(crate) use self::hello::{Hello, HelloAnswer};
+pub(crate) use self::hello::{Hello, HelloAnswer, NODES_MAX, NodeAddress, QuorumPlace};
 pub(crate) use self::membership::{
     Join, Joined, read_heartbeat, read_heartbeat_answer, read_producer_ids, write_heartbeat, write_heartbeat_answer,
     write_producer_ids,
@@ -48,10 +48,12 @@ pub(crate) enum InternalApi {
     ReplicasOffline = INTERNAL_API_KEY_MIN + 7,
     /// A broker's copies with holes that step aside, or come back.
     MoveCopies = INTERNAL_API_KEY_MIN + 8,
+    /// Where the quorum is; asked at an address, without knowing who is there.
+    FindQuorum = INTERNAL_API_KEY_MIN + 9,
 }
 
 impl InternalApi {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Raft,
         Self::Register,
         Self::Heartbeat,
@@ -61,6 +63,7 @@ impl InternalApi {
         Self::Hello,
         Self::ReplicasOffline,
         Self::MoveCopies,
+        Self::FindQuorum,
     ];
 
     /// The layout that this release speaks. Another one is refused: all nodes run the same release, or one next to it that
@@ -93,6 +96,7 @@ impl InternalApi {
             Self::Hello => "InternalHello",
             Self::ReplicasOffline => "InternalReplicasOffline",
             Self::MoveCopies => "InternalMoveCopies",
+            Self::FindQuorum => "InternalFindQuorum",
         }
     }
 }
@@ -103,6 +107,7 @@ pub(crate) struct Envelope {
     /// The cluster that the sender belongs to. Only a registration may come without one.
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) from: NodeId,
+    /// Nobody in particular when the sender knows only an address.
     pub(crate) to: NodeId,
 }
 

@@ -13,8 +13,10 @@
 //! hands over what this broker leads, [`ControllerClient::stop`] ends the quorum.
 
 mod actor; // the active controller
+mod addresses; // where other nodes are reached
 mod applier; // from committed batches to the image
 mod ask; // questions to the active controller, wherever it is
+mod bootstrap; // finding the quorum by addresses alone
 mod broker_configs; // which settings change while the broker runs
 mod copies; // copies with holes that nobody could fill
 mod departed; // brokers that stopped serving a moment ago
@@ -51,6 +53,7 @@ use twinstream_quorum::{QuorumError, QuorumHandle, QuorumOptions, StepError};
 use uuid::Uuid;
 
 use self::actor::ActorHandle;
+use self::addresses::Addresses;
 pub(crate) use self::ask::ForwardError;
 pub(crate) use self::broker_configs::{DynamicBrokerConfigs, is_dynamic};
 use self::departed::Departed;
@@ -60,7 +63,7 @@ use self::lease::LeaseHolder;
 pub(crate) use self::lease::Session;
 pub(crate) use self::membership::Membership;
 use self::membership::Stage;
-use self::messages::{Envelope, InternalApi};
+use self::messages::{Envelope, InternalApi, NodeAddress};
 use self::peers::PeerPool;
 use self::sightings::Sightings;
 use self::suspects::Suspects;
@@ -177,6 +180,7 @@ struct Shared {
     suspects: Arc<Suspects>,
     departed: Arc<Departed>,
     discovery: Arc<Discovery>,
+    addresses: Arc<Addresses>,
     /// Nodes that get a vote when they have caught up, with the directory that they came with.
     promotions: Mutex<BTreeSet<(NodeId, Uuid)>>,
     /// Why this node cannot take part from the beginning.
@@ -200,6 +204,8 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         transport.set_address(voter.id, address(&voter.host, voter.port));
     }
 
+    let listener = settings.network.inter_broker_listener.clone();
+    let addresses = Arc::new(Addresses::new(listener, settings.quorum.voters.clone()));
     let departed = Arc::new(Departed::default());
     let applier = applier::spawn(applier::Inputs {
         image: Arc::clone(&image),
@@ -208,8 +214,7 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         identity: Arc::clone(&identity),
         transport: Arc::clone(&transport),
         departed: Arc::clone(&departed),
-        inter_broker_listener: settings.network.inter_broker_listener.clone(),
-        voters: settings.quorum.voters.iter().map(|voter| voter.id).collect(),
+        addresses: Arc::clone(&addresses),
     });
     let sightings = Arc::new(Sightings::default());
     let actor = actor::spawn(actor::Inputs {
@@ -256,6 +261,7 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         suspects,
         departed,
         discovery: discovery::new(),
+        addresses,
         promotions: Mutex::default(),
         unformed: watch::Sender::new(None),
         shutdown,
@@ -296,7 +302,8 @@ fn quorum_options(settings: &Settings) -> QuorumOptions {
     options
 }
 
-fn address(host: &str, port: u16) -> String {
+/// An address as a connection is opened to it.
+pub(crate) fn address(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
@@ -461,11 +468,13 @@ impl ControllerClient {
     /// Whether a request of another node may be looked at.
     pub(crate) fn check_sender(&self, api: InternalApi, envelope: &Envelope) -> Result<(), (ErrorCode, String)> {
         let own = &self.shared.identity;
-        if envelope.to != own.node_id {
+        // Who knows only this address does not know who is here, and may be here itself.
+        let is_for_whoever_is_here = api == InternalApi::FindQuorum && envelope.to == NodeId::NONE;
+        if envelope.to != own.node_id && !is_for_whoever_is_here {
             let message = format!("this is node {}, the request is for node {}", own.node_id, envelope.to);
             return Err((ErrorCode::InvalidRequest, message));
         }
-        if envelope.from == own.node_id {
+        if envelope.from == own.node_id && !is_for_whoever_is_here {
             let message = format!("another process says it is node {}, as this one is; check node.id", own.node_id);
             return Err((ErrorCode::DuplicateBrokerRegistration, message));
         }
@@ -479,7 +488,11 @@ impl ControllerClient {
             }
             // Voters of a new quorum elect a leader before there is a cluster id. Their messages say which metadata directory
             // they are for, so a stranger's are not obeyed.
-            (None, _) | (_, None) if matches!(api, InternalApi::Raft | InternalApi::Hello) => Ok(()),
+            (None, _) | (_, None)
+                if matches!(api, InternalApi::Raft | InternalApi::Hello | InternalApi::FindQuorum) =>
+            {
+                Ok(())
+            }
             (None, _) => {
                 let message = "this node does not know its cluster yet; ask again".to_owned();
                 Err((ErrorCode::InconsistentClusterId, message))
@@ -527,21 +540,20 @@ impl Shared {
         self.leading.borrow().is_some() && self.quorum.is_leader()
     }
 
-    /// Where a node is reached; `None` while that is not known. The settings say where voters are; of others the metadata does.
+    /// Where a node is reached; `None` while that is not known.
     fn address_of(&self, node: NodeId) -> Option<(String, u16)> {
-        let own =
-            || self.advertised.iter().find(|listener| listener.name == self.settings.network.inter_broker_listener);
-        if node == self.identity.node_id
-            && let Some(own) = own()
-        {
-            return Some((own.host.clone(), own.port));
+        self.place_of(node, &self.image.load()).map(|place| (place.host, place.port))
+    }
+
+    fn place_of(&self, node: NodeId, image: &Image) -> Option<NodeAddress> {
+        let known = self.addresses.of(node, image);
+        if node != self.identity.node_id {
+            return known;
         }
-        if let Some(voter) = self.settings.quorum.voters.iter().find(|voter| voter.id == node) {
-            return Some((voter.host.clone(), voter.port));
-        }
-        let image = self.image.load();
-        let endpoint = image.broker(node)?.endpoint(&self.settings.network.inter_broker_listener)?;
-        Some((endpoint.host.clone(), endpoint.port))
+        let listener = &self.settings.network.inter_broker_listener;
+        let Some(own) = self.advertised.iter().find(|advertised| advertised.name == *listener) else { return known };
+        let epoch = image.broker(node).map_or(addresses::UNREGISTERED, |broker| broker.epoch);
+        Some(NodeAddress { node, epoch, host: own.host.clone(), port: own.port })
     }
 
     /// Connections to a node.

@@ -81,6 +81,10 @@ async fn serve(broker: &Arc<Broker>, ctx: &RequestContext, body: &Bytes) -> Outc
             let hello = Hello::read(&mut reader).map_err(malformed)?;
             Ok(controller.serve_hello(envelope.from, &hello).write())
         }
+        InternalApi::FindQuorum => {
+            reader.end().map_err(malformed)?;
+            Ok(controller.serve_quorum_place(envelope.from).write())
+        }
         InternalApi::Forward => {
             let forwarded = Forwarded::read(&mut reader).map_err(malformed)?;
             let answer = execute(broker, ctx.peer, forwarded).await?;

@@ -1,4 +1,4 @@
-//! Listeners, what of them is advertised, and the quorum's voters.
+//! Listeners, what of them is advertised, and where the quorum is.
 //!
 //! A listener is `NAME://host:port`. Its security protocol comes from `listener.security.protocol.map`; only PLAINTEXT
 //! is served so far, and a listener that asks for more is refused rather than opened without it. An empty host binds
@@ -12,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use twinstream_model::NodeId;
 
 use super::values::{SettingsError, Values};
+
+const BOOTSTRAP_SERVERS: &str = "controller.quorum.bootstrap.servers";
 
 /// A socket to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,6 +191,11 @@ fn split_address(address: &str) -> Option<(String, u16)> {
     Some((host.to_owned(), port.parse().ok()?))
 }
 
+/// Names and addresses, as Kafka has them.
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-%._:".contains(c))
+}
+
 fn is_unspecified(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
 }
@@ -220,12 +227,13 @@ pub(super) fn node_id(values: &Values) -> Result<NodeId, SettingsError> {
 }
 
 /// Whether this node has the controller role: as `process.roles` says, or, without it, when the node is a voter or
-/// no voter is named at all.
+/// nothing is said about where the quorum is.
 pub(super) fn is_controller(values: &Values, id: NodeId) -> Result<bool, SettingsError> {
     let roles = values.list("process.roles");
     if roles.is_empty() {
         let voters = values.list("controller.quorum.voters");
-        return Ok(voters.is_empty() || voters.iter().filter_map(|text| split_voter(text)).any(|voter| voter.id == id));
+        let knows_nobody = voters.is_empty() && values.list(BOOTSTRAP_SERVERS).is_empty();
+        return Ok(knows_nobody || voters.iter().filter_map(|text| split_voter(text)).any(|voter| voter.id == id));
     }
     if !roles.iter().any(|role| role == "broker") {
         let reason = "a node that is a controller only comes with a later release; use broker,controller";
@@ -234,7 +242,17 @@ pub(super) fn is_controller(values: &Values, id: NodeId) -> Result<bool, Setting
     Ok(roles.iter().any(|role| role == "controller"))
 }
 
-/// Who votes. Without `controller.quorum.voters` a node with the controller role is its own and only voter.
+/// Where to ask for a quorum that exists, in the spelling that a connection needs.
+pub(super) fn bootstrap_servers(values: &Values) -> Result<Vec<String>, SettingsError> {
+    let server = |text: String| match split_address(&text) {
+        Some((host, port)) if is_host(&host) && port != 0 => Ok(crate::controller::address(&host, port)),
+        _ => Err(values.malformed(BOOTSTRAP_SERVERS, "a list of host:port")),
+    };
+    values.list(BOOTSTRAP_SERVERS).into_iter().map(server).collect()
+}
+
+/// Who votes when a quorum is founded. Without `controller.quorum.voters` a node with the controller role is its own and only
+/// voter; with bootstrap servers instead nobody is named.
 pub(super) fn voters(values: &Values, id: NodeId, is_controller: bool) -> Result<Vec<Voter>, SettingsError> {
     const NAME: &str = "controller.quorum.voters";
     let mut voters = Vec::new();
@@ -247,10 +265,14 @@ pub(super) fn voters(values: &Values, id: NodeId, is_controller: bool) -> Result
     }
     let is_voter = voters.iter().any(|voter| voter.id == id);
     match (voters.len(), is_controller) {
+        (0, _) if !values.list(BOOTSTRAP_SERVERS).is_empty() => Ok(Vec::new()),
         (0, true) => Ok(vec![Voter { id, host: String::new(), port: 0 }]),
         (0, false) => Err(SettingsError::Missing {
             name: NAME,
-            hint: "a node without the controller role needs to know the voters, as in 1@127.0.0.1:9092".to_owned(),
+            hint: format!(
+                "a node without the controller role needs to know the voters, as in 1@127.0.0.1:9092, or where to ask, \
+                 by {BOOTSTRAP_SERVERS}"
+            ),
         }),
         (1 | 3 | 5, false) if is_voter => {
             Err(SettingsError::Contradiction(format!("node {id} is in {NAME}, but process.roles lacks controller")))

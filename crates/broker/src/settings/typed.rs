@@ -73,7 +73,10 @@ pub(crate) struct NetworkSettings {
 /// The metadata quorum.
 #[derive(Clone, Debug)]
 pub(crate) struct QuorumSettings {
+    /// Empty when the settings name addresses only.
     pub(crate) voters: Vec<Voter>,
+    /// Where to ask for a quorum that exists, as host:port.
+    pub(crate) bootstrap_servers: Vec<String>,
     /// Where the metadata log lives; the first log directory unless set.
     pub(crate) metadata_dir: PathBuf,
     pub(crate) election_timeout: Duration,
@@ -274,6 +277,7 @@ impl QuorumSettings {
         Ok(Self {
             wants_vote: node.is_controller && (is_named || joins_by_itself),
             voters,
+            bootstrap_servers: listeners::bootstrap_servers(values)?,
             metadata_dir,
             election_timeout: values.millis("controller.quorum.election.timeout.ms")?,
         })

@@ -6,6 +6,7 @@ use twinstream_metadata::{ConfigResource, Record};
 use twinstream_model::NodeId;
 use twinstream_quorum::QuorumOptions;
 
+use super::super::addresses::Addresses;
 use super::super::applier;
 use super::super::transport::PeerTransport;
 use super::*;
@@ -48,8 +49,7 @@ async fn a_decision_that_panics_costs_only_itself() {
         identity: Arc::clone(&identity),
         transport,
         departed: Arc::default(),
-        inter_broker_listener: "PLAINTEXT".to_owned(),
-        voters: vec![NodeId(1)],
+        addresses: Arc::new(Addresses::new("PLAINTEXT".to_owned(), Vec::new())),
     });
     let actor = spawn(Inputs {
         image: Arc::clone(&image),

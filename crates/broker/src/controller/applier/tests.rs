@@ -39,8 +39,7 @@ impl Node {
             identity,
             transport,
             departed: Arc::default(),
-            inter_broker_listener: "PLAINTEXT".to_owned(),
-            voters: vec![NodeId(1)],
+            addresses: Arc::new(Addresses::new("PLAINTEXT".to_owned(), Vec::new())),
         });
         let leading = outputs.leading.wait_for(Option::is_some);
         tokio::time::timeout(PATIENCE, leading).await.expect("in time").expect("the applier runs");

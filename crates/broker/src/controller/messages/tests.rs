@@ -174,6 +174,29 @@ fn a_hello_and_its_answer_arrive_as_they_were_sent() {
 }
 
 #[test]
+fn what_is_said_about_the_quorum_arrives_as_it_was_sent() {
+    let address = |node| NodeAddress { node: NodeId(node), epoch: 12, host: "host".to_owned(), port: 9092 };
+    let place = QuorumPlace {
+        node: NodeId(4),
+        incarnation: Uuid::from_u128(11),
+        formed: true,
+        leader: Some(NodeId(2)),
+        term: 7,
+        nodes: (1..=3).map(address).collect(),
+    };
+    let new = QuorumPlace { formed: false, leader: None, term: 0, nodes: Vec::new(), ..place.clone() };
+    for place in [&place, &new] {
+        assert_eq!(QuorumPlace::read(&place.write()).as_ref(), Ok(place));
+    }
+    let bytes = place.write();
+    for end in 0..bytes.len() {
+        assert!(QuorumPlace::read(&bytes[..end]).is_err(), "cut at {end}");
+    }
+    let many = QuorumPlace { nodes: (0..=NODES_MAX as i32).map(address).collect(), ..place };
+    assert!(QuorumPlace::read(&many.write()).is_err());
+}
+
+#[test]
 fn report_of_failed_disks_and_its_answer_arrive_as_they_were_sent() {
     let partitions =
         vec![(TopicId(Uuid::from_u128(3)), PartitionIndex(4)), (TopicId(Uuid::from_u128(5)), PartitionIndex(0))];

@@ -120,7 +120,10 @@ fn a_node_without_voters_is_its_own_voter_unless_it_is_only_a_broker() {
     assert!(is_controller(&alone, NodeId(1)).unwrap());
     assert_eq!(voters(&alone, NodeId(1), true).unwrap(), [Voter { id: NodeId(1), host: String::new(), port: 0 }]);
     let lost = voters(&values(&[("process.roles", "broker")]), NodeId(1), false).unwrap_err().to_string();
-    assert!(lost.contains("controller.quorum.voters"), "{lost}");
+    assert!(
+        lost.contains("controller.quorum.voters") && lost.contains("controller.quorum.bootstrap.servers"),
+        "{lost}"
+    );
 }
 
 #[test]
@@ -128,6 +131,23 @@ fn roles_follow_from_the_voters_when_they_are_not_given() {
     let values = values(&[("controller.quorum.voters", "1@127.0.0.1:9092")]);
     assert!(is_controller(&values, NodeId(1)).unwrap());
     assert!(!is_controller(&values, NodeId(2)).unwrap());
+    let told = self::values(&[("controller.quorum.bootstrap.servers", "127.0.0.1:9092")]);
+    assert!(!is_controller(&told, NodeId(1)).unwrap());
+}
+
+#[test]
+fn bootstrap_servers_name_addresses_and_no_voters() {
+    let servers = |text: &str| bootstrap_servers(&values(&[("controller.quorum.bootstrap.servers", text)]));
+    assert_eq!(servers("a:9092, [::1]:9093").unwrap(), ["a:9092", "[::1]:9093"]);
+    assert!(servers("").unwrap().is_empty());
+    for wrong in ["1@a:9092", "PLAINTEXT://a:9092", "a", ":9092", "a:0", "a:70000"] {
+        let refused = servers(wrong).map_err(|error| error.to_string());
+        assert!(refused.as_ref().is_err_and(|reason| reason.contains("host:port")), "{wrong}: {refused:?}");
+    }
+    let told = values(&[("controller.quorum.bootstrap.servers", "a:9092")]);
+    for is_controller in [true, false] {
+        assert!(voters(&told, NodeId(1), is_controller).unwrap().is_empty());
+    }
 }
 
 #[test]

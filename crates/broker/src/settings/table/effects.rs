@@ -36,7 +36,7 @@ const MUST: &[(&str, Proof)] = &[
     ("broker.id", Test(LISTENERS, "a_node_needs_one_number")),
     ("process.roles", Test(LISTENERS, "roles_and_voters_must_agree")),
     ("controller.quorum.voters", Test("broker/tests/quorum.rs", "three_voters_form_a_quorum_and_every_node_describes_it")),
-    ("controller.quorum.bootstrap.servers", Later("nodes find the quorum by controller.quorum.voters")),
+    ("controller.quorum.bootstrap.servers", Test("broker/tests/quorum.rs", "broker_that_knows_only_bootstrap_servers_joins_and_outlives_leaders_and_restarts")),
     ("controller.listener.names", Test(LISTENERS, "controller_listeners_are_bound_and_not_advertised")),
     ("controller.quorum.election.timeout.ms", Test("broker/tests/quorum.rs", "a_killed_controller_is_replaced_at_once")),
     ("controller.quorum.fetch.timeout.ms", NoSuchPart),

@@ -11,13 +11,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Older spelling of node.id; -1 for none."),
     Setting::new("process.roles", Kind::List, Some(""))
         .one_of(&["broker", "controller"])
-        .effect("What this node does: broker, or broker and controller. Without it, a node that is a voter, or that knows no voter, has both."),
+        .effect("What this node does: broker, or broker and controller. Without it, a node that is a voter, or that is told of no quorum, has both."),
     Setting::new("broker.rack", Kind::String, None)
         .effect("Rack or zone of this broker, shown to clients."),
     Setting::new("controller.quorum.voters", Kind::List, Some(""))
-        .effect("The 1, 3 or 5 voters that a new metadata quorum is formed of, as id@host:port, and where they are reached. Who votes in a quorum that exists is kept in its log. Without it, a controller is its own voter."),
+        .effect("The 1, 3 or 5 voters that a new metadata quorum is formed of, as id@host:port, and where they are reached. Who votes in a quorum that exists is kept in its log. Without it and without controller.quorum.bootstrap.servers, a controller is its own voter."),
     Setting::new("controller.quorum.bootstrap.servers", Kind::List, Some(""))
-        .not_yet("Addresses to find the quorum by; name the voters in controller.quorum.voters instead."),
+        .effect("Nodes to ask for a quorum that exists, as host:port: any of its nodes, voter or not. With it a node needs no controller.quorum.voters; a controller joins without a vote, see controller.quorum.auto.join.enable, unless all the addresses are its own, then it founds a cluster alone."),
     Setting::new("controller.listener.names", Kind::List, Some(""))
         .effect("Listeners for the quorum only: opened, not advertised to clients."),
     Setting::new("controller.quorum.election.timeout.ms", Kind::Int, Some("500"))
