@@ -6,11 +6,11 @@
 use std::path::PathBuf;
 
 use twinstream_testkit::checker::{self, Kind};
-use twinstream_testkit::faults::{Subject, Trial, by_name, survives, turn};
+use twinstream_testkit::faults::{Subject, Trial, by_name, survives, survives_as, turn};
 use twinstream_testkit::history::{self, What};
-use twinstream_testkit::load::LoadOptions;
+use twinstream_testkit::load::{LoadOptions, be_rival_if_told};
 use twinstream_testkit::nemesis::files;
-use twinstream_testkit::{Cluster, ClusterOptions};
+use twinstream_testkit::{Cluster, ClusterOptions, Operator, Program};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_leaders_are_killed() {
@@ -40,6 +40,12 @@ async fn a_hung_leader_of_the_quorum_is_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bridges_and_one_way_links_heal_without_an_operator() {
     survives("bridges", 7).await;
+}
+
+/// Groups of both protocols and transactions, too. This seed once left members of a group without records.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_stuck_when_links_are_clogged_one_by_one_and_cleared_in_any_order() {
+    survives("swizzle-clog", 14).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,22 +83,50 @@ async fn who_has_lost_its_transactional_id_is_fenced() {
     survives("rivals", 16).await;
 }
 
+/// What the producers of the test below run: this one, in processes of their own. Without being told it is nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rival_process() {
+    be_rival_if_told().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_wakes_up_after_another_took_its_transactional_id_is_fenced() {
+    survives_as("zombies", 19, Program::this(&["--exact", "rival_process", "--nocapture"])).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_producer_id_without_epochs_is_replaced() {
     survives("epochs-exhausted", 17).await;
 }
 
 /// Readers that see what is not committed, and are taken for others, are found out: whoever never sees an aborted record
-/// cannot tell whether it would be noticed.
+/// cannot tell whether it would be noticed. So are groups that commit over what none of their members polled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_of_what_was_aborted_is_found() {
+async fn a_reader_of_what_was_aborted_and_a_group_that_skips_are_found() {
     let _turn = turn().await;
     let report = by_name("transactions-quiet").run(18).await;
     assert!(report.is_good() && report.verdict.counts.aborted > 0, "{report}");
-    let mut events = history::read(&report.history).expect("the history of a trial");
-    events.retain(|event| event.what != What::ReadsUncommitted);
-    let verdict = checker::judge(&events);
+    let events = history::read(&report.history).expect("the history of a trial");
+    let mut curious = events.clone();
+    curious.retain(|event| event.what != What::ReadsUncommitted);
+    let verdict = checker::judge(&curious);
     assert!(verdict.count(Kind::AbortedRead) > 0 && verdict.count(Kind::PrecommittedRead) > 0, "{verdict}");
+    let last_member = events.iter().rev().find(|event| matches!(event.what, What::Member { .. })).expect("a member");
+    let mut skipping = events.clone();
+    skipping.retain(|event| event.worker != last_member.worker || !matches!(event.what, What::Polled { .. }));
+    let verdict = checker::judge(&skipping);
+    assert_eq!(verdict.kinds().into_iter().filter(|kind| !kind.is_allowed()).collect::<Vec<_>>(), [Kind::GroupSkip]);
+}
+
+/// Nobody may say that nothing hangs in a topic that is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_open_in_a_topic_that_is_not_there_is_unknown() {
+    let _turn = turn().await;
+    let cluster = Cluster::start(1).await;
+    let operator = Operator::connect(&cluster.bootstrap(), 1).await;
+    assert_eq!(operator.open_transactions("nowhere", 1).await, None);
+    operator.create_topic("somewhere", 1, 1, &[]).await;
+    assert_eq!(operator.open_transactions("somewhere", 1).await, Some(Vec::new()));
 }
 
 /// The other side of [`a_leader_that_only_clients_reach_acknowledges_nothing`]: with `acks=1` it does, and what it

@@ -4,21 +4,24 @@
 //! SECONDS SEED`, `trials repeated-batches|churn SUBJECTS ROUNDS SEED`, `trials compaction SUBJECTS RESTARTS SEED`, `trials
 //! applications PARTS KILLS SUBJECTS`, `trials transactions|verifiable SUBJECTS MINUTES`, `trials coordinators SUBJECTS
 //! KILLS`, and `trials librdkafka` and `trials` of the Python suites; xtask has the names and the defaults. A program of its
-//! own, because xtask knows none of our crates. Members of `churn` are this program, too.
+//! own, because xtask knows none of our crates. Members of `churn` and rivals of `faults` are this program, too.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use twinstream_testkit::Program;
 use twinstream_testkit::faults::judge::{self, Options, Part};
 use twinstream_testkit::faults::{Dice, SCENARIOS, Scenario, by_name};
 use twinstream_testkit::faults::{churn, compaction, late, repeats};
 use twinstream_testkit::ledger::{Side, commits, transactions, verifiable};
+use twinstream_testkit::load::be_rival_if_told;
 use twinstream_testkit::suites::applications;
 use twinstream_testkit::suites::librdkafka::{self, Protocol};
 use twinstream_testkit::suites::python::{self, Suite};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    be_rival_if_told().await;
     if churn::be_member_if_told().await {
         return ExitCode::SUCCESS;
     }
@@ -41,7 +44,7 @@ async fn main() -> ExitCode {
             let size = churn::Size { rounds: number(rounds) as usize, ..churn::Size::LONG };
             let settles_within = Duration::from_secs(10);
             let options = churn::Options { of: of(subjects), size, settles_within, seed: number(seed) };
-            churn::run(&options, &churn::Program::this(&[])).await
+            churn::run(&options, &Program::this(&[])).await
         }
         ["repeated-batches", subjects, rounds, seed] => {
             let options = repeats::Options { of: of(subjects), rounds: number(rounds) as usize, seed: number(seed) };

@@ -26,6 +26,7 @@ mod operator; // asks and commands while things are broken
 pub mod peer; // judges
 mod ports; // free ports
 mod process; // a child that dies with the test
+mod program; // what clients in processes of their own are
 pub mod reading; // what one replica serves
 pub mod records; // produce, read back, compare
 mod rest; // JSON over HTTP
@@ -39,6 +40,7 @@ pub use folder::Folder;
 pub use operator::{Operator, PartitionState, QuorumState, SETTLES_WITHIN};
 pub use ports::{free_port, free_port_range};
 pub use process::{Process, die_with_test};
+pub use program::Program;
 pub use rest::{Answer, Rest};
 pub use server::{Registry, Search, Server, Worker, WorkerOptions};
 pub use wait::{wait_until, wait_until_some};

@@ -50,6 +50,11 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("state of a child")
+    }
+
     /// `kill -9`: no goodbye, no flush.
     pub fn kill(&mut self) {
         // An error means that it is dead already, which is what we want.

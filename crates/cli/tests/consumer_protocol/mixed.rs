@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use twinstream_testkit::faults::churn::{Options, Program, Size, be_member_if_told, churn};
+use twinstream_testkit::Program;
+use twinstream_testkit::faults::churn::{Options, Size, be_member_if_told, churn};
 use twinstream_testkit::faults::late::Of;
 
 /// What the members of the test below run: this one, in processes of their own. Without being told it is nobody.

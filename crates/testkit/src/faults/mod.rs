@@ -26,4 +26,4 @@ pub use dice::Dice;
 pub use scenarios::{SCENARIOS, Scenario, by_name};
 pub use subject::Subject;
 pub use trial::{Report, Trial};
-pub use turns::{survives, turn};
+pub use turns::{survives, survives_as, turn};

@@ -14,6 +14,7 @@ use crate::history::{Event, Recorder, Value, What};
 use crate::load::{Load, LoadOptions, last_reading, probe_all};
 use crate::nemesis::files;
 use crate::operator::{Operator, PartitionState, SETTLES_WITHIN};
+use crate::program::Program;
 use crate::wait::{wait_until, wait_until_some};
 
 /// The topic that load goes to.
@@ -33,6 +34,8 @@ pub struct Trial {
     pub operator: Operator,
     pub dice: Dice,
     pub options: LoadOptions,
+    /// What clients in processes of their own are.
+    pub program: Program,
     recorder: Recorder,
     load: Option<Load>,
     watch: Watch,
@@ -96,6 +99,7 @@ impl Trial {
             operator,
             dice: Dice::new(seed),
             options,
+            program: Program::this(&[]),
             recorder,
             load: Some(load),
             watch,

@@ -3,6 +3,7 @@
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::by_name;
+use crate::program::Program;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
@@ -13,9 +14,14 @@ pub async fn turn() -> MutexGuard<'static, ()> {
 
 /// Runs a scenario when it is its turn. Panics with the report if that is not good.
 pub async fn survives(name: &str, seed: u64) {
+    survives_as(name, seed, Program::this(&[])).await;
+}
+
+/// The same with clients in processes of their own, which run this program.
+pub async fn survives_as(name: &str, seed: u64, program: Program) {
     let _turn = turn().await;
     // Said first, so that it stands above a panic, too.
     eprintln!("repeat: cargo xtask faults --only {name} --seed {seed}");
-    let report = by_name(name).run(seed).await;
+    let report = by_name(name).run_as(seed, program).await;
     assert!(report.is_good(), "{report}");
 }

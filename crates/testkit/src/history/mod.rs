@@ -15,6 +15,7 @@
 //!
 //! Not here: opinions (see the checker), clocks of the brokers.
 
+mod desk; // notes of other processes
 mod file; // JSON lines
 mod stall; // longest silence
 
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+pub use desk::{Desk, Moment, Pen};
 pub use file::{HistoryError, read};
 pub use stall::longest_stall;
 

@@ -4,18 +4,19 @@ use twinstream_model::TopicPartition;
 
 use super::Values;
 use super::transactor::{Refusal, Transactor};
-use crate::history::{Outcome, Recorder, Value, What, Worker};
+use crate::history::{Outcome, Pen, Value, What, Worker};
 
 /// One worker, with one transactional id.
 pub struct Author {
     pub transactor: Transactor,
     values: Values,
-    recorder: Recorder,
+    pen: Pen,
 }
 
 impl Author {
-    pub fn new(transactor: Transactor, recorder: &Recorder) -> Self {
-        Self { transactor, values: Values::new(recorder), recorder: recorder.clone() }
+    pub fn new(transactor: Transactor, pen: impl Into<Pen>) -> Self {
+        let pen = pen.into();
+        Self { transactor, values: Values { worker: pen.worker(), next: 0 }, pen }
     }
 
     pub fn worker(&self) -> Worker {
@@ -23,38 +24,38 @@ impl Author {
     }
 
     pub fn begin(&self) {
-        self.recorder.note(self.worker(), What::Begin);
+        self.pen.note(self.worker(), What::Begin);
     }
 
     /// Sends a batch of so many values.
     pub async fn send(&mut self, partition: &TopicPartition, count: u64) -> Result<(), Refusal> {
         let values: Vec<Value> = (0..count).map(|_| self.values.next()).collect();
         let index = partition.partition.0;
-        self.recorder.note(self.worker(), What::Send { partition: index, values: values.clone() });
+        self.pen.note(self.worker(), What::Send { partition: index, values: values.clone() });
         let (what, told) = match self.transactor.send(partition, &values).await {
             Ok(offset) => (What::Sent { partition: index, values, offset }, Ok(())),
             Err(refusal) if refusal.in_doubt => (What::Unknown { values, reason: refusal.to_string() }, Err(refusal)),
             Err(refusal) => (What::Failed { values, reason: refusal.to_string() }, Err(refusal)),
         };
-        self.recorder.note(self.worker(), what);
+        self.pen.note(self.worker(), what);
         told
     }
 
     /// Asks for the end; what is open is aborted where a commit was refused.
     pub async fn end(&mut self, commit: bool) -> Result<(), Refusal> {
-        self.recorder.note(self.worker(), What::Ending { commit });
+        self.pen.note(self.worker(), What::Ending { commit });
         let told = self.transactor.end(commit).await;
         let outcome = match &told {
             Ok(()) if commit => Outcome::Committed,
             Err(refusal) if commit && refusal.in_doubt => Outcome::Unknown,
             Ok(()) | Err(_) => Outcome::Aborted,
         };
-        self.recorder.note(self.worker(), What::Ended { outcome });
+        self.pen.note(self.worker(), What::Ended { outcome });
         told
     }
 
     /// Leaves the transaction behind, to be ended by whoever takes the name, or by its timeout.
     pub fn leave(&self) {
-        self.recorder.note(self.worker(), What::Ended { outcome: Outcome::Aborted });
+        self.pen.note(self.worker(), What::Ended { outcome: Outcome::Aborted });
     }
 }

@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,27 +14,13 @@ use twinstream_client::{CommitOffset, Consumer, ConsumerEvent};
 use twinstream_model::{Offset, TopicPartition};
 
 use crate::process::Process;
+use crate::program::Program;
 use crate::records::client_settings;
 
 /// How long a member waits for records before it looks whether it should go.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Says to a program that can be a member that it is one now; its value says which.
 const VARIABLE: &str = "TWINSTREAM_MEMBER";
-
-/// The program that members are: usually the one that runs, which calls [`be_member_if_told`].
-#[derive(Clone, Debug)]
-pub struct Program {
-    pub path: PathBuf,
-    pub arguments: Vec<String>,
-}
-
-impl Program {
-    /// This very program, with arguments that lead it to [`be_member_if_told`].
-    pub fn this(arguments: &[&str]) -> Self {
-        let path = std::env::current_exe().expect("path of this program");
-        Self { path, arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect() }
-    }
-}
 
 /// How members talk to their coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +54,7 @@ impl Order {
         let (session, book_path) = (self.session.as_millis().to_string(), book.display().to_string());
         let words = [&self.bootstrap, &self.group, &self.topic, self.protocol.name(), instance, &session, &book_path]
             .join("\n");
-        let mut command = Command::new(&program.path);
-        command.args(&program.arguments).env(VARIABLE, words);
-        Process::spawn(name, command, &book.with_extension("log"))
+        program.start(name, (VARIABLE, &words), &book.with_extension("log"))
     }
 }
 

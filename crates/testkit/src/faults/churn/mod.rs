@@ -26,7 +26,7 @@ use twinstream_model::GroupId;
 use books::{Book, Entries};
 use commits::Watcher;
 use member::{Order, Protocol};
-pub use member::{Program, be_member_if_told};
+pub use member::be_member_if_told;
 use writer::Writer;
 
 use super::late::Of;
@@ -35,6 +35,7 @@ use crate::cluster::{Cluster, ClusterOptions};
 use crate::operator::{Operator, SETTLES_WITHIN};
 use crate::peer;
 use crate::process::Process;
+use crate::program::Program;
 use crate::records::client_settings;
 use crate::wait::{wait_until, wait_until_some};
 

@@ -13,6 +13,7 @@ mod processes; // dead or hung
 mod rivals; // producers with one name
 mod state_log; // what a coordinator has written down
 mod voters; // votes that go and come
+mod zombies; // producers that hang while another one takes their name
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use super::{Report, Subject, Trial};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::load::LoadOptions;
+use crate::program::Program;
 
 /// A dead process is noticed by its closed connection.
 const DEAD_WITHIN: Duration = Duration::from_secs(3);
@@ -259,6 +261,15 @@ pub const SCENARIOS: &[Scenario] = &[
         ..THREE
     },
     Scenario {
+        name: "zombies",
+        number: 24,
+        about: "processes with one transactional id: one hangs or dies in the middle, another one takes over",
+        transactions: true,
+        settings: &[("transaction.state.log.num.partitions", "1")],
+        steps: zombies::take_over,
+        ..THREE
+    },
+    Scenario {
         name: "epochs-exhausted",
         number: 24,
         about: "a transactional id whose producer id has no epochs left gets a new one",
@@ -322,12 +333,21 @@ pub fn by_name(name: &str) -> &'static Scenario {
 impl Scenario {
     /// Tries it on a new cluster of ours.
     pub async fn run(&self, seed: u64) -> Report {
+        self.run_as(seed, Program::this(&[])).await
+    }
+
+    /// The same for a program that cannot be a client as it is, but with arguments.
+    pub async fn run_as(&self, seed: u64, program: Program) -> Report {
         let options = if self.transactions { LoadOptions::transactional } else { LoadOptions::new };
-        self.run_with(seed, options(super::trial::TOPIC, 3)).await
+        self.tried(seed, options(super::trial::TOPIC, 3), program).await
     }
 
     /// Tries it with another load.
     pub async fn run_with(&self, seed: u64, load: LoadOptions) -> Report {
+        self.tried(seed, load, Program::this(&[])).await
+    }
+
+    async fn tried(&self, seed: u64, load: LoadOptions, program: Program) -> Report {
         let name = format!("{} (seed {seed})", self.name);
         eprintln!("--- fault {}, {name}: {}", self.number, self.about);
         let mut options = ClusterOptions::replicated().voters(self.voters);
@@ -354,6 +374,7 @@ impl Scenario {
         }
         let cluster = Cluster::start_with(self.brokers, options).await;
         let mut trial = Trial::start(&name, Subject::Ours(cluster), seed, load).await;
+        trial.program = program;
         (self.steps)(&mut trial).await;
         trial.finish().await
     }
