@@ -8,50 +8,106 @@
 //! likewise a lost answer while the assignment changes, `rd_kafka_assignment_handle_OffsetFetch`). Taking the partitions
 //! away and giving them back inside librdkafka, which the group does not hear of, empties the list and asks anew.
 //!
+//! With the older (eager) protocol librdkafka takes whole assignments only, so all partitions are taken away and given back,
+//! and the others have to go on where they are. librdkafka forgets where that is when a partition is moved or given back,
+//! until the next record: what was sought, or given back, is remembered here until then.
+//!
 //! Invariants: only partitions are asked for again that begin where the group has committed, of which no record has come and
-//! which nobody has moved by a seek: nothing is read twice or left out. All of this happens on the polling thread.
+//! which nobody has moved by a seek: nothing is read twice or left out. Paused ones stay paused. Offsets that wait for the
+//! next automatic commit are committed when their partition is taken away. All of this happens on the polling thread.
+//!
+//! Not here: the end of a partition as an offset. Without a record, a partition that begins at the end, by a seek or because
+//! its group has committed nothing, is given back at what is the end then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
+use rdkafka::topic_partition_list::Offset as NativeOffset;
 use twinstream_model::TopicPartition;
 
-use super::plain_list;
 use super::thread::GroupContext;
+use super::{plain_list, topic_partition};
 
 /// Until librdkafka has found the new coordinator; asked too early, the old one refuses again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The partitions that begin where the group has committed, and from which nothing has come yet.
+/// Where partitions begin from which nothing has come yet.
 #[derive(Default)]
-pub(super) struct Starts(Mutex<BTreeSet<TopicPartition>>);
+pub(super) struct Starts(Mutex<Unread>);
+
+#[derive(Default)]
+struct Unread {
+    /// Where the group has committed, whatever librdkafka has found out of it.
+    committed: BTreeSet<TopicPartition>,
+    /// Where a seek has moved them, or where they were when all of them were given back.
+    placed: BTreeMap<TopicPartition, NativeOffset>,
+}
 
 impl Starts {
     pub(super) fn begin(&self, partitions: &[TopicPartition]) {
-        self.0.lock().extend(partitions.iter().cloned());
+        let mut unread = self.0.lock();
+        unread.forget(partitions);
+        unread.committed.extend(partitions.iter().cloned());
     }
 
     pub(super) fn replace(&self, partitions: &[TopicPartition]) {
-        *self.0.lock() = partitions.iter().cloned().collect();
+        *self.0.lock() = Unread { committed: partitions.iter().cloned().collect(), placed: BTreeMap::new() };
     }
 
     pub(super) fn forget(&self, partitions: &[TopicPartition]) {
-        self.0.lock().retain(|partition| !partitions.contains(partition));
+        self.0.lock().forget(partitions);
     }
 
+    pub(super) fn sought(&self, partition: &TopicPartition, to: NativeOffset) {
+        let mut unread = self.0.lock();
+        unread.committed.remove(partition);
+        unread.placed.insert(partition.clone(), to);
+    }
+
+    /// A record has come: librdkafka knows by itself where the partition goes on.
     pub(super) fn began(&self, partition: &TopicPartition) {
-        let mut open = self.0.lock();
-        if !open.is_empty() {
-            open.remove(partition);
+        let mut unread = self.0.lock();
+        if !unread.committed.is_empty() {
+            unread.committed.remove(partition);
+        }
+        if !unread.placed.is_empty() {
+            unread.placed.remove(partition);
         }
     }
 
-    fn open(&self) -> Vec<TopicPartition> {
-        self.0.lock().iter().cloned().collect()
+    pub(super) fn open(&self) -> Vec<TopicPartition> {
+        self.0.lock().committed.iter().cloned().collect()
+    }
+
+    /// Where to go on with a partition whose position librdkafka gives.
+    fn place_of(&self, partition: &TopicPartition, position: NativeOffset) -> NativeOffset {
+        let unread = self.0.lock();
+        match unread.placed.get(partition) {
+            Some(placed) => *placed,
+            None if unread.committed.contains(partition) => NativeOffset::Stored,
+            None => position,
+        }
+    }
+
+    fn given_back(&self, places: BTreeMap<TopicPartition, NativeOffset>) {
+        let mut unread = self.0.lock();
+        for (partition, place) in places {
+            if place.to_raw().is_some_and(|raw| raw >= 0) {
+                unread.placed.insert(partition, place);
+            }
+        }
+    }
+}
+
+impl Unread {
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.committed.remove(partition);
+            self.placed.remove(partition);
+        }
     }
 }
 
@@ -97,20 +153,29 @@ fn is_about_the_coordinator(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// With the older (eager) protocol librdkafka takes only whole assignments; the others then go on where they are.
-fn ask(client: &BaseConsumer<GroupContext>, open: &[TopicPartition]) -> KafkaResult<()> {
+pub(super) fn ask(client: &BaseConsumer<GroupContext>, open: &[TopicPartition]) -> KafkaResult<()> {
     if matches!(client.rebalance_protocol(), RebalanceProtocol::Eager) {
-        return client.assign(&whole(client, open)?);
+        return give_all_back(client);
     }
     let list = plain_list(open);
     client.incremental_unassign(&list)?;
     client.incremental_assign(&list)
 }
 
-fn whole(client: &BaseConsumer<GroupContext>, open: &[TopicPartition]) -> KafkaResult<TopicPartitionList> {
+fn give_all_back(client: &BaseConsumer<GroupContext>) -> KafkaResult<()> {
+    let starts = &client.context().starts;
     let mut list = client.position()?;
-    for partition in open {
-        list.set_partition_offset(partition.topic.as_str(), partition.partition.0, NativeOffset::Stored)?;
+    let mut places = BTreeMap::new();
+    for element in list.elements() {
+        if let Some(partition) = topic_partition(element.topic(), element.partition()) {
+            let place = starts.place_of(&partition, element.offset());
+            places.insert(partition, place);
+        }
     }
-    Ok(list)
+    for (partition, place) in &places {
+        list.set_partition_offset(partition.topic.as_str(), partition.partition.0, *place)?;
+    }
+    client.assign(&list)?;
+    starts.given_back(places);
+    Ok(())
 }

@@ -263,3 +263,78 @@ async fn start_is_asked_for_again_when_the_coordinator_has_moved() {
         consumer.close().await.unwrap();
     }
 }
+
+/// Of a group with the older protocol, which is asked for as a whole: `values` of the first partition were read, the second
+/// one is empty.
+async fn half_read(cluster: &TestCluster, count: usize, auto_commit: bool) -> (Consumer, [TopicPartition; 2]) {
+    let topic = cluster.topic("half", 2).await;
+    let [first, second] = [0, 1].map(|index| partition(&topic, index));
+    fill(cluster, &first, count).await;
+    let mut settings = group_settings(cluster, &group());
+    settings.set("partition.assignment.strategy", "range").unwrap();
+    settings.set("enable.auto.commit", &auto_commit.to_string()).unwrap();
+    settings.set("auto.commit.interval.ms", "3600000").unwrap();
+    let mut consumer = Consumer::connect(&settings).await.unwrap();
+    consumer.subscribe(&[topic.to_string()]).await.unwrap();
+    assert_eq!(values(&mut consumer, count).await.len(), count);
+    (consumer, [first, second])
+}
+
+async fn ask_again(consumer: &Consumer) {
+    let call = |client: &BaseConsumer<GroupContext>| {
+        let open = client.context().starts.open();
+        assert!(!open.is_empty(), "nothing to ask for");
+        starts::ask(client, &open)
+    };
+    consumer.on_thread("ask again".to_owned(), call).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seek_is_not_undone_when_the_start_of_another_partition_is_asked_for_again() {
+    let cluster = TestCluster::start();
+    let (mut consumer, [first, second]) = half_read(&cluster, 3, false).await;
+    consumer.pause(std::slice::from_ref(&first)).await.unwrap();
+    consumer.seek(&first, StartAt::Offset(Offset(1))).await.unwrap();
+    ask_again(&consumer).await;
+    ask_again(&consumer).await;
+    fill(&cluster, &second, 1).await;
+    assert_eq!(next_record(&mut consumer).await.topic_partition(), second, "the other one is still paused");
+    consumer.resume(std::slice::from_ref(&first)).await.unwrap();
+    assert_eq!(values(&mut consumer, 2).await, ["value-1", "value-2"]);
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_read_again_when_the_start_of_another_partition_is_asked_for_again() {
+    let cluster = TestCluster::start();
+    let (mut consumer, [first, second]) = half_read(&cluster, 3, false).await;
+    ask_again(&consumer).await;
+    ask_again(&consumer).await;
+    fill(&cluster, &first, 1).await;
+    let record = next_record(&mut consumer).await;
+    assert_eq!((record.topic_partition(), record.offset), (first.clone(), Offset(3)));
+    consumer.seek(&first, StartAt::Beginning).await.unwrap();
+    ask_again(&consumer).await;
+    let mut seen = BTreeSet::new();
+    fill(&cluster, &second, 1).await;
+    for _ in 0..5 {
+        let record = next_record(&mut consumer).await;
+        assert!(seen.insert((record.topic_partition(), record.offset)), "{record:?} came twice");
+    }
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_next_commit_is_committed_when_a_start_is_asked_for_again() {
+    let cluster = TestCluster::start();
+    let (consumer, [first, _]) = half_read(&cluster, 3, true).await;
+    assert!(consumer.committed(std::slice::from_ref(&first)).await.unwrap().is_empty());
+    ask_again(&consumer).await;
+    let committed = async {
+        while consumer.committed(std::slice::from_ref(&first)).await.unwrap() != commit_of(&first, 3, "") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, committed).await.expect("a commit");
+    consumer.close().await.unwrap();
+}

@@ -332,11 +332,14 @@ impl Poller {
     }
 
     fn seek(&mut self, partition: &TopicPartition, list: TopicPartitionList, within: Duration) -> KafkaResult<()> {
+        let to = list.elements().first().map(|element| element.offset());
         let answer = self.client.seek_partitions(list, within)?;
         for element in answer.elements() {
             element.error()?;
         }
-        self.client.context().starts.began(partition);
+        if let Some(to) = to {
+            self.client.context().starts.sought(partition, to);
+        }
         // Only this thread polls, so whatever was polled before this line is from before the seek.
         self.seek_count(partition.clone()).fetch_add(1, Ordering::Release);
         Ok(())
