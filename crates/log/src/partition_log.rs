@@ -21,6 +21,7 @@ mod flush; // to the disk, and what follows when that fails
 mod follow; // a follower's appends and cuts
 mod identity; // which topic a folder belongs to
 mod isolation; // readers of committed records
+mod left; // where a replica went that moved to another directory
 mod producing; // what is known of producers
 mod read; // readers: by offset, by time, by epoch
 mod recovery; // opening a folder
@@ -55,6 +56,7 @@ pub use damage::Repaired;
 pub use flush::FlushMark;
 pub use follow::{FollowerAppended, Truncated};
 pub use identity::{Identity, compare_identity, write_identity};
+pub use left::{Left, read_left, remove_left, write_left};
 pub use read::{ReadResult, TimestampedOffset};
 pub use recovery::Opening;
 pub use retention::Maintained;

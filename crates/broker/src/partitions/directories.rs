@@ -5,6 +5,7 @@
 //! every call about it answers [`LogError::Offline`], and the others go on.
 
 mod dir; // one of them
+mod twins; // which of several folders of a partition is used
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -16,10 +17,10 @@ use twinstream_log::{
     Checkpoint, DELETE_SUFFIX, DirectoryError, Disk, FUTURE_SUFFIX, Identity as FolderIdentity, LogConfig, LogError,
     LogMetrics, OpenFiles, Opening, PartitionLog, STRAY_SUFFIX, compare_identity, write_identity,
 };
-use twinstream_model::{ClusterId, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicPartition};
+use twinstream_model::{ClusterId, NodeId, Offset, PartitionIndex, TopicId, TopicPartition};
 use uuid::Uuid;
 
-use self::dir::Dir;
+use self::dir::{Dir, Held};
 use super::absent::Absent;
 
 /// The locked directories.
@@ -33,8 +34,8 @@ pub(crate) struct Directories {
     absent: Arc<Absent>,
     /// Unfinished copies of earlier runs that nobody went on with yet.
     futures: Mutex<Vec<Future>>,
-    /// Folders of partitions that another directory has, too, and has more of. They have another name by now.
-    superseded: Mutex<Vec<PathBuf>>,
+    /// Withheld folders of partitions that are in another directory. They have to go.
+    superseded: Mutex<Vec<(usize, TopicPartition)>>,
 }
 
 /// The folder of a copy that was not finished (KIP-113).
@@ -79,18 +80,18 @@ impl Directories {
             return Err(first.check().map(|_| ()).expect_err("it was not opened").into());
         }
         let futures = futures(&dirs)?;
-        let held = dirs.iter().filter_map(|dir| dir.held.as_ref());
-        let unseen = dirs.iter().filter(|dir| dir.held.is_none()).count();
-        let absent = Absent::new(unseen, held.flat_map(|held| held.unopened.lock().clone()).collect());
-        let directories = Directories {
+        let unseen = dirs.iter().filter(|dir| dir.working().is_none()).count();
+        let mut directories = Directories {
             dirs,
             files,
             reported: Arc::default(),
-            absent: Arc::new(absent),
+            absent: Arc::default(),
             futures: Mutex::new(futures),
             superseded: Mutex::default(),
         };
-        directories.resolve_twins();
+        directories.resolve_twins(unseen > 0);
+        let held = directories.dirs.iter().filter_map(|dir| dir.held.as_ref());
+        directories.absent = Arc::new(Absent::new(unseen, held.flat_map(Held::usable).collect()));
         Ok(directories)
     }
 
@@ -174,7 +175,7 @@ impl Directories {
 
     /// The directory that has a folder of this partition from an earlier run.
     pub(super) fn holder(&self, at: &TopicPartition) -> Option<usize> {
-        self.dirs.iter().position(|dir| dir.held.as_ref().is_some_and(|held| held.unopened.lock().contains(at)))
+        self.dirs.iter().position(|dir| dir.held.as_ref().is_some_and(|held| held.may_use(at)))
     }
 
     /// Folders that no partition of the image claimed.
@@ -242,6 +243,10 @@ impl Directories {
         metrics: LogMetrics,
         now: i64,
     ) -> Result<PartitionLog, LogError> {
+        if self.dirs[dir].check()?.withheld.lock().contains(at) {
+            // The partition is new, so this is not its folder.
+            self.rename_unopened(dir, at, &stray_name(at))?;
+        }
         let opening = self.fresh(dir, config, metrics, now)?;
         let dir = &self.dirs[dir];
         dir.judge(PartitionLog::create(&dir.path.join(at.to_string()), topic_id, opening))
@@ -374,58 +379,6 @@ impl Directories {
         let renamed = std::fs::rename(&from, &to);
         dir.judge(renamed.map_err(|source| LogError::Io { action: "rename", path: from, source }))?;
         Ok(to)
-    }
-
-    /// Folders that have to go.
-    pub(super) fn take_superseded(&self) -> Vec<PathBuf> {
-        std::mem::take(&mut self.superseded.lock())
-    }
-
-    /// A process may have ended when a partition had two folders: of these the one stays that reaches further. What is of
-    /// different topics, or cannot be opened, is for others to decide.
-    fn resolve_twins(&self) {
-        let mut seen: BTreeMap<TopicPartition, usize> = BTreeMap::new();
-        for (dir, at) in self.unopened() {
-            let Some(first) = seen.insert(at.clone(), dir) else { continue };
-            match (self.reach(first, &at), self.reach(dir, &at)) {
-                (Ok((topic, ours)), Ok((other, theirs))) if topic == other => {
-                    let (stays, goes) = if reaches_further(theirs, ours) { (dir, first) } else { (first, dir) };
-                    seen.insert(at.clone(), stays);
-                    self.supersede(goes, stays, &at);
-                }
-                _ => {
-                    tracing::error!(partition = %at, first = %self.dirs[first].path.display(), second = %self.dirs[dir].path.display(), "a partition has folders in two directories that are not copies of each other; the first one is used, move the wrong one away");
-                    seen.insert(at, first);
-                }
-            }
-        }
-    }
-
-    /// How far the log of a folder reaches: the epoch of its last record, if it has one, and its end.
-    fn reach(&self, dir: usize, at: &TopicPartition) -> Result<(TopicId, (LeaderEpoch, Offset)), LogError> {
-        let opening = self.opening(dir, at, LogConfig::default(), LogMetrics::new(), 0)?;
-        let log = PartitionLog::open(&self.dirs[dir].path.join(at.to_string()), opening)?;
-        Ok((log.topic_id(), (log.last_epoch(), log.log_end_offset())))
-    }
-
-    fn supersede(&self, dir: usize, by: usize, at: &TopicPartition) {
-        match self.rename_unopened(dir, at, &deleted_name(at)) {
-            Ok(folder) => {
-                tracing::info!(partition = %at, folder = %folder.display(), stays = %self.dirs[by].path.display(), "replica had moved to another directory, what it left is removed");
-                self.superseded.lock().push(folder);
-            }
-            Err(error) => {
-                tracing::error!(partition = %at, error = %error.chain(), "cannot remove the folder that a replica has left")
-            }
-        }
-    }
-}
-
-/// A log without records, from which all were deleted, has no epoch to compare.
-fn reaches_further((epoch, end): (LeaderEpoch, Offset), (other_epoch, other_end): (LeaderEpoch, Offset)) -> bool {
-    match epoch == LeaderEpoch::NONE || other_epoch == LeaderEpoch::NONE {
-        true => end > other_end,
-        false => (epoch, end) > (other_epoch, other_end),
     }
 }
 

@@ -11,6 +11,7 @@
 //!
 //! Not here: what a role does (`partition`), which folders there are (`directories`).
 
+pub(super) mod changing; // a copy in another directory takes the place of its log
 mod moving; // replicas that change their directory
 mod opening; // logs that the image wants here
 mod strays; // folders that belong to another topic than their name's
@@ -363,6 +364,7 @@ impl PartitionManager {
 
     /// Removes folders of deleted partitions whose time has come.
     pub(super) fn remove_doomed(&self, now: i64) {
+        self.remove_left_behind();
         let due: Vec<PathBuf> = {
             let mut doomed = self.doomed.lock();
             let (due, waiting) = doomed.drain(..).partition(|(at, _)| *at <= now);

@@ -46,6 +46,9 @@ pub(super) struct Moves {
     turns: Semaphore,
     pub(super) throttle: Mutex<Throttle>,
     pub(super) unflushed_bytes_max: u64,
+    /// Seats that replicas have left and whose folders could not be removed; one for each directory and partition at most,
+    /// since none moves back to where a folder of it is.
+    pub(super) left_behind: Mutex<Vec<Arc<Seat>>>,
 }
 
 #[derive(Default)]
@@ -104,6 +107,7 @@ impl Moves {
             turns: Semaphore::new(at_once),
             throttle: Mutex::new(Throttle::new(None, Instant::now())),
             unflushed_bytes_max: UNFLUSHED_BYTES_MAX,
+            left_behind: Mutex::default(),
         }
     }
 
@@ -121,12 +125,13 @@ impl Moves {
         self.under_way.lock().values().map(|under_way| under_way.progress.unflushed.load(Ordering::Acquire)).sum()
     }
 
-    /// Begins a move, in place of an earlier one of the same partition, which has ended.
+    /// Begins a move. Whoever calls this holds `requests`, and has ended an earlier move of the same partition.
     pub(super) fn begin(&self, partition: &Arc<Partition>, to: usize, copy: Copy) {
         let work = Mutex::new(Work { copy, is_cancelled: false, compactions: None, has_complained: false });
         let progress = Progress::default();
         let begun = Arc::new(Move { partition: Arc::clone(partition), to, progress, work });
-        self.under_way.lock().insert(partition.id().clone(), Arc::clone(&begun));
+        let before = self.under_way.lock().insert(partition.id().clone(), Arc::clone(&begun));
+        debug_assert!(before.is_none(), "two moves of {}", partition.id());
         self.push(begun, Instant::now());
     }
 

@@ -43,7 +43,7 @@ use self::following::Following;
 pub(crate) use self::following::{Followed, Question};
 use self::leading::Leading;
 pub(crate) use self::leading::{AppendRefused, Commitment, Intake, Led, ReplicaRefused, ReplicaView};
-pub(super) use self::seat::{Change, Room, Seat};
+pub(super) use self::seat::{Closed, Room, Seat};
 use super::failures::Failures;
 use super::follower_bells::{FollowerBell, FollowerBells};
 use super::replica_sessions::ReplicaPosition;

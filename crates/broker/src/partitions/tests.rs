@@ -1,6 +1,7 @@
 //! The manager on real folders: what an image makes of them, and what is left after a stop or a crash.
 
 mod aborted; // transactions whose index lost entries
+mod changes; // the moment at which a copy takes the place of its log
 mod damaged; // partitions that are opened with damage
 mod moves; // replicas that change their directory
 mod strays; // folders of other topics

@@ -5,8 +5,10 @@
 //! there, and appends the next batches of the source. What only the source knows, since no record tells it any more, goes
 //! over in one go at the end.
 //!
-//! Invariants: after a step the copy is what the source was at some moment of the step. [`PartitionLog::succeed`] is called
-//! while nobody appends to the source or cuts it. Not here: when to do a step, who changes to the copy (broker).
+//! Invariants: after a step the copy's records are a stretch of those that the source had at some moment of the step; the copy
+//! may begin earlier, where the source lost its begin since, and end earlier. Nothing of two histories lies in it side by
+//! side. [`PartitionLog::succeed`] is called while nobody appends to the source or cuts it. Not here: when to do a step, who
+//! changes to the copy (broker).
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,6 +29,9 @@ pub enum CopyError {
     /// The copy cannot be written.
     #[error("cannot write the copy: {0}")]
     Copy(#[from] AppendError),
+    /// The source cannot be marked as left.
+    #[error("cannot mark the log that is left: {0}")]
+    Mark(LogError),
 }
 
 impl From<LogError> for CopyError {
@@ -37,7 +42,7 @@ impl From<LogError> for CopyError {
 
 impl PartitionLog {
     /// Brings this log nearer to `source` by about `bytes_max`, one batch at least. Returns the bytes that came; none
-    /// when there are no more, and sometimes when the source was cut meanwhile.
+    /// when there are no more, while the source is being cut, and sometimes when it was cut meanwhile.
     pub fn copy_from(&self, source: &PartitionLog, bytes_max: usize, now: i64) -> Result<u64, CopyError> {
         self.set_config(LogConfig::clone(&source.config()));
         let Some(uncut) = source.cuts.seen() else { return Ok(0) };

@@ -23,6 +23,8 @@ pub(super) struct Held {
     pub(super) history: History,
     /// Folders that were there at the start and belong to no open partition yet.
     pub(super) unopened: Mutex<BTreeSet<TopicPartition>>,
+    /// Those of them that are not used, because the partition is in another directory, or may be.
+    pub(super) withheld: Mutex<BTreeSet<TopicPartition>>,
 }
 
 /// What the last owner wrote down.
@@ -84,7 +86,7 @@ impl Held {
         directory.remove_deleted()?;
         let history = History::read(&directory)?;
         let unopened = Mutex::new(directory.partitions()?.into_iter().collect());
-        let held = Held { directory: Mutex::new(directory), history, unopened };
+        let held = Held { directory: Mutex::new(directory), history, unopened, withheld: Mutex::default() };
         held.note_if_checked()?;
         Ok(held)
     }
@@ -97,9 +99,21 @@ impl Held {
         self.history.last_stop == LastStop::Unknown && !self.unopened.lock().is_empty()
     }
 
+    /// Whether there is a folder of this partition to be opened.
+    pub(super) fn may_use(&self, at: &TopicPartition) -> bool {
+        self.unopened.lock().contains(at) && !self.withheld.lock().contains(at)
+    }
+
+    /// All of those.
+    pub(super) fn usable(&self) -> Vec<TopicPartition> {
+        let withheld = self.withheld.lock();
+        self.unopened.lock().iter().filter(|at| !withheld.contains(at)).cloned().collect()
+    }
+
     /// The folder was opened, or is gone.
     pub(super) fn claimed(&self, at: &TopicPartition) -> Result<(), LogError> {
         self.unopened.lock().remove(at);
+        self.withheld.lock().remove(at);
         self.note_if_checked()
     }
 

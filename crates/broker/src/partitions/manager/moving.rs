@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use twinstream_log::{AppendError, Checkpoint, CopyError, LogError};
+use twinstream_log::{AppendError, CopyError, LogError};
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, Offset, TopicPartition};
+use twinstream_model::{ErrorCode, TopicPartition};
 
 use super::super::directories::{deleted_name, future_name};
 use super::super::moves::{Copy, Move, Step, Work};
-use super::super::partition::{Change, Room, Seat};
-use super::{Partition, PartitionManager, checkpoint_of, now_ms};
+use super::super::partition::{Room, Seat};
+use super::changing::Changing;
+use super::{Partition, PartitionManager, now_ms};
 use crate::partitions::log_code;
 use crate::settings::live::LiveSettings;
 
@@ -65,6 +66,13 @@ impl PartitionManager {
         // As Kafka: there might be a copy in a directory that cannot be seen.
         if self.directories.offline_count() > 0 {
             return Err(ErrorCode::KafkaStorageError);
+        }
+        if self.directories.has_folder(to, at) {
+            self.remove_left_behind(); // what it left there when it moved away
+            if self.directories.has_folder(to, at) {
+                tracing::warn!(partition = %at, dir, "there is a folder of this partition already, move it away");
+                return Err(ErrorCode::KafkaStorageError);
+            }
         }
         self.begin_move(&partition, to).map_err(|error| {
             tracing::warn!(partition = %at, dir, error = %error.chain(), "cannot make a copy in another directory");
@@ -242,13 +250,15 @@ impl PartitionManager {
         };
         let copied = seat.log.copy_from(&partition.log(), bytes_max, now_ms());
         under_way.progress.set(&seat.log);
-        self.moves.throttle.lock().spend(copied?, Instant::now());
+        let copied = copied?;
+        self.moves.throttle.lock().spend(copied, Instant::now());
         if self.moves.unflushed() > self.moves.unflushed_bytes_max {
             seat.log.flush(now_ms())?;
             under_way.progress.set(&seat.log);
         }
         match seat.log.has_all_of(&partition.log()) {
-            true => self.change(under_way, seat),
+            true => self.change(partition, seat),
+            false if copied == 0 => Ok(Step::Later(BLOCKED_PAUSE)), // whatever it is, it will not be better at once
             false => Ok(Step::Goes),
         }
     }
@@ -275,41 +285,12 @@ impl PartitionManager {
     }
 
     /// The copy takes the log's place, unless too much came meanwhile.
-    fn change(&self, under_way: &Move, seat: &Arc<Seat>) -> Result<Step, CopyError> {
-        let (partition, at) = (&under_way.partition, under_way.partition.id());
-        seat.log.flush(now_ms())?;
-        let left = {
-            let _alone = self.checkpointing.lock();
-            self.announce_coming(at, seat, &partition.log());
-            match partition.change_to(seat, &at.to_string(), now_ms())? {
-                Change::TooMuchMissing => return Ok(Step::Goes),
-                Change::Gone => return Ok(Step::Later(Duration::ZERO)),
-                Change::Done(left) => left,
+    fn change(&self, partition: &Arc<Partition>, seat: &Arc<Seat>) -> Result<Step, CopyError> {
+        let mut changing = Changing::new(self, partition, seat);
+        loop {
+            if let Some(step) = changing.advance()? {
+                return Ok(step);
             }
-        };
-        // The old folder stays until the new name is on the disk.
-        if let Err(error) = seat.log.settle_name() {
-            tracing::error!(partition = %at, error = %error.chain(), "log is in another directory, but perhaps not for good; the next start will tell");
-            return Ok(Step::Ended);
-        }
-        match left.log.close_for_deletion(&deleted_name(at)) {
-            Ok(folder) => self.doom(folder, left.log.config().file_delete_delay_ms),
-            Err(error) => {
-                tracing::warn!(partition = %at, error = %error.chain(), "cannot remove the folder that a replica has left; the next start that finds it does")
-            }
-        }
-        let (from, to) = (self.directories.disk(left.dir).path(), self.directories.disk(seat.dir).path());
-        tracing::info!(partition = %at, from = %from.display(), to = %to.display(), "replica has moved to another directory");
-        Ok(Step::Ended)
-    }
-
-    /// What the checkpoints of the new directory have to say when the folder has its name. The caller holds `checkpointing`.
-    fn announce_coming(&self, at: &TopicPartition, seat: &Seat, source: &twinstream_log::PartitionLog) {
-        use Checkpoint::{Cleaner, LogStart, RecoveryPoint, Replication};
-        for kind in [RecoveryPoint, Replication, LogStart, Cleaner] {
-            let log = if kind == RecoveryPoint { &seat.log } else { source };
-            let coming = checkpoint_of(log, kind).map(|offset: Offset| (at.clone(), offset));
-            self.write_checkpoint_with(kind, seat.dir, coming);
         }
     }
 
@@ -317,7 +298,7 @@ impl PartitionManager {
     fn blocked(&self, under_way: &Move, work: &mut Work, error: CopyError) -> Step {
         let at = under_way.partition.id();
         let passes = match &error {
-            CopyError::Source(_) => true, // it waits for a repair, or the partition goes
+            CopyError::Source(_) | CopyError::Mark(_) => true, // it waits for a repair, or the partition goes
             CopyError::Copy(AppendError::Storage(error)) => error.is_passing(),
             CopyError::Copy(_) => true, // bytes that changed on the way
         };

@@ -13,11 +13,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::Guard;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLockWriteGuard};
 use twinstream_log::{CopyError, Flush, FlushMark, Flusher, PartitionLog};
 
 use super::super::now_ms;
-use super::{Partition, Role};
+use super::{Gate, Partition, Role};
 
 /// Between two attempts to flush a log for which there was no descriptor.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -56,14 +56,12 @@ impl Deref for LogRef {
     }
 }
 
-/// What became of an attempt to change seats.
-pub(in crate::partitions) enum Change {
-    /// This is the seat that was left.
-    Done(Arc<Seat>),
-    /// Too much is missing still.
-    TooMuchMissing,
-    /// The partition is gone, or out of use.
-    Gone,
+/// A partition whose gate is closed: nobody appends, nobody cuts, roles stand still.
+pub(in crate::partitions) struct Closed<'p> {
+    partition: &'p Partition,
+    gate: RwLockWriteGuard<'p, Gate>,
+    /// Where it sits still.
+    left: Arc<Seat>,
 }
 
 impl Seat {
@@ -126,37 +124,46 @@ impl Partition {
         self.seat.load_full()
     }
 
-    /// Changes to a seat whose log is a copy of this one, but for some last bytes. File work.
-    pub(in crate::partitions) fn change_to(
-        &self,
-        seat: &Arc<Seat>,
-        folder: &str,
-        now: i64,
-    ) -> Result<Change, CopyError> {
+    /// Closes the gate, so that the partition can change seats. `None` if it is gone, or out of use.
+    pub(in crate::partitions) fn close_gate(&self) -> Option<Closed<'_>> {
         let gate = self.gate.write();
-        if self.is_retired() || self.has_failed() {
-            return Ok(Change::Gone);
+        let stays = !self.is_retired() && !self.has_failed();
+        stays.then(|| Closed { partition: self, gate, left: self.seat.load_full() })
+    }
+}
+
+impl Closed<'_> {
+    /// Copies the last batches; false if too much is missing still.
+    pub(in crate::partitions) fn catch_up(&self, seat: &Seat, now: i64) -> Result<bool, CopyError> {
+        seat.log.copy_from(&self.left.log, LAST_BYTES_MAX, now)?;
+        if !seat.log.has_all_of(&self.left.log) {
+            return Ok(false);
         }
-        let left = self.seat.load_full();
-        seat.log.copy_from(&left.log, LAST_BYTES_MAX, now)?;
-        if !seat.log.has_all_of(&left.log) {
-            return Ok(Change::TooMuchMissing);
-        }
-        if seat.log.recovery_point() < left.log.recovery_point() {
+        if seat.log.recovery_point() < self.left.log.recovery_point() {
             seat.log.flush(now)?; // little: it was flushed a moment ago
         }
-        seat.log.succeed(&left.log, now)?;
+        Ok(true)
+    }
+
+    /// Hands over what no record tells.
+    pub(in crate::partitions) fn hand_over(&self, seat: &Seat, now: i64) -> Result<(), CopyError> {
+        Ok(seat.log.succeed(&self.left.log, now)?)
+    }
+
+    /// Gives the copy's folder the partition's name, changes seats and opens the gate. Returns the seat that was left.
+    pub(in crate::partitions) fn enter(self, seat: &Arc<Seat>, folder: &str) -> Result<Arc<Seat>, CopyError> {
+        let Closed { partition, gate, left } = self;
         seat.log.rename_folder(folder)?;
         seat.log.take_verifications(&left.log);
-        self.seat.store(Arc::clone(seat));
+        partition.seat.store(Arc::clone(seat));
         if let Role::Leading(leading) = &gate.role {
-            leading.state.lock().set_flushed(self.flushed_end());
+            leading.state.lock().set_flushed(partition.flushed_end());
         }
         drop(gate);
         // Who waits for a flush of the log that was left has to ask for one of this.
-        self.flushed.notify_waiters();
+        partition.flushed.notify_waiters();
         seat.note_appended();
-        Ok(Change::Done(left))
+        Ok(left)
     }
 }
 

@@ -7,15 +7,15 @@ use super::super::moves::Step;
 use super::*;
 
 /// A broker with two directories and one partition in the first.
-struct Broker {
-    root: TempDir,
-    dirs: Vec<PathBuf>,
-    cluster: Cluster,
-    manager: PartitionManager,
+pub(super) struct Broker {
+    pub(super) root: TempDir,
+    pub(super) dirs: Vec<PathBuf>,
+    pub(super) cluster: Cluster,
+    pub(super) manager: PartitionManager,
 }
 
 impl Broker {
-    fn new() -> Broker {
+    pub(super) fn new() -> Broker {
         let (root, dirs) = two_dirs();
         let mut cluster = Cluster::new();
         cluster.topic("t", 7, 1);
@@ -28,32 +28,62 @@ impl Broker {
         Broker { root, dirs, cluster, manager }
     }
 
-    fn partition(&self) -> Arc<Partition> {
+    pub(super) fn partition(&self) -> Arc<Partition> {
         self.manager.get(&at("t", 0)).unwrap()
     }
 
-    fn ask(&self, dir: usize) -> Result<(), ErrorCode> {
+    pub(super) fn ask(&self, dir: usize) -> Result<(), ErrorCode> {
         let dir = self.dirs[dir].display().to_string();
         self.manager.move_to(&self.cluster.image, &at("t", 0), &dir)
     }
 
-    fn step(&self) -> Step {
+    pub(super) fn step(&self) -> Step {
         self.manager.move_on(&self.manager.moves.of(&at("t", 0)).unwrap())
     }
 
     /// Steps until the move has ended.
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         while let Some(under_way) = self.manager.moves.of(&at("t", 0)) {
             assert!(!matches!(self.manager.move_on(&under_way), Step::Later(_)), "nothing to wait for");
         }
     }
 
     /// What the disks hold at this moment, as a broker finds it that comes up after the process was killed.
-    fn killed_now(&self) -> Broker {
-        let (root, dirs) = two_dirs();
-        for (from, to) in self.dirs.iter().zip(&dirs) {
+    pub(super) fn killed_now(&self) -> Broker {
+        self.killed(|_, from, to| copy_tree(from, to))
+    }
+
+    /// The same, with one of the directories out of sight.
+    pub(super) fn killed_with(&self, missing: usize) -> Broker {
+        self.killed(|dir, from, to| {
+            if dir == missing {
+                copy_tree(from, &elsewhere(to));
+                return std::fs::write(to, "no directory").unwrap();
+            }
             copy_tree(from, to);
-        }
+        })
+    }
+
+    /// The same, with all that were out of sight in their places again.
+    pub(super) fn killed_with_all(&self) -> Broker {
+        self.killed(|_, from, to| match from.is_dir() {
+            true => copy_tree(from, to),
+            false => copy_tree(&elsewhere(from), to),
+        })
+    }
+
+    /// The same, with a new disk in one of the places.
+    pub(super) fn killed_with_an_empty(&self, dir: usize) -> Broker {
+        self.killed(|each, from, to| {
+            if each != dir {
+                copy_tree(from, to);
+            }
+        })
+    }
+
+    fn killed(&self, copy: impl Fn(usize, &Path, &Path)) -> Broker {
+        let (root, dirs) = two_dirs();
+        self.dirs.iter().zip(&dirs).enumerate().for_each(|(dir, (from, to))| copy(dir, from, to));
         let mut cluster = Cluster::new();
         cluster.topic("t", 7, 1);
         Broker::on(root, dirs, cluster)
@@ -67,8 +97,21 @@ impl Broker {
         Broker::on(root, dirs, cluster)
     }
 
-    fn folders(&self, dir: usize) -> Vec<String> {
+    pub(super) fn folders(&self, dir: usize) -> Vec<String> {
         folders(&self.dirs[dir])
+    }
+}
+
+/// Where a directory is that is out of sight.
+fn elsewhere(dir: &Path) -> PathBuf {
+    dir.with_extension("elsewhere")
+}
+
+/// Appends records of which two do not come over in one step.
+pub(super) fn append_wide(partition: &Partition, count: usize) {
+    let wide = "x".repeat(700_000);
+    for _ in 0..count {
+        append(partition, &[&format!("{}{wide}", partition.log().log_end_offset())]);
     }
 }
 
@@ -84,7 +127,7 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 /// The values of all records.
-fn values(partition: &Partition) -> Vec<String> {
+pub(super) fn values(partition: &Partition) -> Vec<String> {
     let (mut values, mut from) = (Vec::new(), partition.log().log_start_offset());
     while let Some(slice) = partition.read_all(from, 1 << 20, true).unwrap().slice {
         for batch in batches(&slice.read().unwrap()).map_while(Result::ok) {
@@ -98,7 +141,7 @@ fn values(partition: &Partition) -> Vec<String> {
     values
 }
 
-fn one_ends_with(folders: &[String], ending: &str) -> bool {
+pub(super) fn one_ends_with(folders: &[String], ending: &str) -> bool {
     folders.iter().filter(|name| name.ends_with(ending)).count() == 1
 }
 
