@@ -58,15 +58,16 @@ fn lines_of_one_side(theirs: &str, ours: &str) -> Vec<String> {
     lines
 }
 
-/// What may differ, as a file that a person edits: `label | part of a line | reason`, where the label may end in `*`, and
-/// the part is in every line that differs (`*` for all lines).
+/// What may differ, as a file that a person edits: `label | parts | reason`. The label may end in `*`. A part is what is in
+/// a line that differs, behind `- ` or `+ ` where only the line of one side may hold it; several stand with ` ; ` between
+/// them, and each has to explain a line.
 pub(crate) struct Deviations {
     rows: Vec<Row>,
 }
 
 struct Row {
     label: String,
-    part: String,
+    parts: Vec<String>,
     text: String,
 }
 
@@ -75,31 +76,44 @@ impl Deviations {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let rows = lines.map(|line| {
             let cells: Vec<&str> = line.splitn(3, " | ").map(str::trim).collect();
-            let [label, part, reason] = cells[..] else { panic!("`{line}` is not `label | part of a line | reason`") };
+            let [label, parts, reason] = cells[..] else { panic!("`{line}` is not `label | parts | reason`") };
             assert!(!reason.is_empty(), "`{line}` gives no reason");
-            Row { label: label.to_owned(), part: part.to_owned(), text: line.to_owned() }
+            let parts: Vec<String> = parts.split(" ; ").map(|part| part.trim().to_owned()).collect();
+            // A deviation that holds for any line would hide what comes to be wrong later.
+            assert!(parts.iter().all(|part| part.chars().any(char::is_alphanumeric)), "`{line}` names no line");
+            Row { label: label.to_owned(), parts, text: line.to_owned() }
         });
         Self { rows: rows.collect() }
     }
 
     /// Differences that nobody explains, and explanations of nothing.
     pub(crate) fn judge(&self, differences: Vec<Difference>) -> Vec<String> {
-        let mut used = vec![false; self.rows.len()];
+        let mut used: Vec<Vec<bool>> = self.rows.iter().map(|row| vec![false; row.parts.len()]).collect();
         let mut complaints = Vec::new();
         for difference in differences {
-            let rows: Vec<usize> = (0..self.rows.len()).filter(|row| self.rows[*row].is_about(&difference)).collect();
-            let is_explained = |line: &String| rows.iter().any(|row| self.rows[*row].explains(line));
-            let left: Vec<&str> =
-                difference.lines.iter().filter(|line| !is_explained(line)).map(String::as_str).collect();
-            for row in rows {
-                used[row] |= difference.lines.iter().any(|line| self.rows[row].explains(line));
+            let mut left = Vec::new();
+            for line in &difference.lines {
+                let mut is_explained = false;
+                for (row, used) in self.rows.iter().zip(&mut used).filter(|(row, _)| row.is_about(&difference)) {
+                    for (_, used) in row.parts.iter().zip(used).filter(|(part, _)| explains(part, line)) {
+                        (is_explained, *used) = (true, true);
+                    }
+                }
+                if !is_explained {
+                    left.push(line.as_str());
+                }
             }
             if !left.is_empty() {
                 complaints.push(format!("{}\n    {}", difference.label, left.join("\n    ")));
             }
         }
-        let unused = self.rows.iter().zip(used).filter(|(_, used)| !used);
-        complaints.extend(unused.map(|(row, _)| format!("explains nothing, take it away: {}", row.text)));
+        for (row, used) in self.rows.iter().zip(used) {
+            let idle = row.parts.iter().zip(used).filter(|(_, used)| !used);
+            let idle: Vec<&str> = idle.map(|(part, _)| part.as_str()).collect();
+            if !idle.is_empty() {
+                complaints.push(format!("`{}` explains nothing, take it away: {}", idle.join(" ; "), row.text));
+            }
+        }
         complaints
     }
 }
@@ -111,9 +125,12 @@ impl Row {
             None => difference.label == self.label,
         }
     }
+}
 
-    fn explains(&self, line: &str) -> bool {
-        self.part == "*" || line.contains(&self.part)
+fn explains(part: &str, line: &str) -> bool {
+    match part.get(..2) {
+        Some(sign @ ("- " | "+ ")) => line.strip_prefix(sign).is_some_and(|line| line.contains(&part[2..])),
+        _ => line.contains(part),
     }
 }
 
@@ -144,5 +161,21 @@ mod tests {
     fn a_deviation_that_explains_nothing_has_to_go() {
         let complaints = judge("Fetch: all* | code: | was once", "a", "a");
         assert!(complaints[0].contains("explains nothing"), "{complaints:?}");
+    }
+
+    #[test]
+    fn a_part_with_a_sign_explains_the_line_of_one_side_only() {
+        let parts = "Fetch: all* | - code: 1 ; + code: 2 | another word";
+        assert!(judge(parts, "code: 1", "code: 2").is_empty());
+        let complaints = judge(parts, "code: 2", "code: 1");
+        assert_eq!(complaints[0], "Fetch: all v4\n    - code: 2\n    + code: 1");
+        let complaints = judge(parts, "code: 1\ncode: 2", "code: 2");
+        assert!(complaints[0].starts_with("`+ code: 2` explains nothing"), "{complaints:?}");
+    }
+
+    #[test]
+    #[should_panic(expected = "names no line")]
+    fn a_deviation_of_any_line_is_refused() {
+        Deviations::parse("Fetch: all* | * | because");
     }
 }

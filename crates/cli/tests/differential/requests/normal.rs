@@ -32,6 +32,9 @@ const OWN: [&str; 21] = [
 ];
 /// Fields that say nothing of what was asked, or say it to people in their own words.
 const LEFT_OUT: [&str; 4] = ["throttle_time_ms", "unknown_tagged_fields", "finalized_features_epoch", "error_message"];
+/// What is printed on one line, so that a difference tells whose it is: a config of a topic or a broker, a partition with
+/// its records.
+const ON_ONE_LINE: [&str; 3] = ["CreatableTopicConfigs {", "DescribeConfigsResourceResult {", "PartitionData {"];
 const INDENT: usize = 4;
 
 pub(crate) fn text(answer: &impl Debug) -> String {
@@ -54,6 +57,16 @@ struct Node {
 }
 
 impl Node {
+    fn on_one_line(self) -> Self {
+        let mut line = self.line;
+        for node in self.below {
+            let Self { line: below, close, .. } = node.on_one_line();
+            line.push_str(&format!(" {below}{close}"));
+        }
+        line.push_str(&format!(" {}", self.close));
+        Self { line: line.trim_end().to_owned(), below: Vec::new(), close: String::new() }
+    }
+
     fn print(&self, depth: usize, out: &mut String) {
         out.push_str(&format!("{:indent$}{}\n", "", self.line, indent = depth * INDENT));
         for node in &self.below {
@@ -84,7 +97,9 @@ fn nodes(lines: &[&str], at: &mut usize, depth: usize) -> Vec<Node> {
                 node.below.sort();
             }
         }
-        found.extend(alike(node));
+        let is_value = line.ends_with("Some(") && node.below.iter().all(|below| below.below.is_empty());
+        let is_one_line = is_value || ON_ONE_LINE.contains(&line);
+        found.extend(alike(node).map(|node| if is_one_line { node.on_one_line() } else { node }));
     }
     found
 }
@@ -122,6 +137,21 @@ mod tests {
         name: &'static str,
         port: i32,
         host: Option<&'static str>,
+    }
+
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "is printed")]
+    struct CreatableTopicConfigs {
+        name: &'static str,
+        value: Option<&'static str>,
+    }
+
+    #[test]
+    fn a_config_stands_on_one_line_with_its_name() {
+        let configs = [("b", None), ("a", Some("1"))].map(|(name, value)| CreatableTopicConfigs { name, value });
+        let lines = ["[", "CreatableTopicConfigs { name: \"a\", value: Some( \"1\", ), },"];
+        let text = text(&configs);
+        assert_eq!(text.lines().map(str::trim).take(2).collect::<Vec<_>>(), lines, "{text}");
     }
 
     #[test]
