@@ -38,7 +38,7 @@ pub use filler::Filler;
 pub use last_reading::last_reading;
 pub use probe::{probe, probe_all};
 pub use rival::{Rival, RivalEnd, Rivalry, be_rival_if_told};
-pub use transactor::{Identity, Line, Protocol, Refusal, Transactor};
+pub use transactor::{Fence, Identity, Line, Protocol, Refusal, Transactor};
 
 /// How long producers get for what they have in flight when the load is stopped.
 const DRAIN_WITHIN: Duration = Duration::from_secs(130);

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use twinstream_model::{PartitionIndex, TopicPartition};
 
 use super::author::Author;
-use super::transactor::{Protocol, Refusal, Transactor};
+use super::transactor::{Fence, Protocol, Refusal, Transactor};
 use crate::history::{Desk, Pen, Recorder};
 use crate::process::Process;
 use crate::program::Program;
@@ -21,7 +21,7 @@ use crate::records::topic_name;
 
 /// Says to a program that can be a rival that it is one now; its value says which.
 const VARIABLE: &str = "TWINSTREAM_RIVAL";
-/// Of a rival that has lost its name, and of one that was refused for another reason.
+/// Of a rival whose name another one took with the next epoch, and of one that was refused for another reason.
 const FENCED: i32 = 3;
 const REFUSED: i32 = 4;
 /// Of one batch.
@@ -121,7 +121,7 @@ pub async fn be_rival_if_told() {
         Ok(()) => exit(0),
         Err(refusal) => {
             eprintln!("{refusal}");
-            exit(if refusal.is_fenced() { FENCED } else { REFUSED })
+            exit(if refusal.fence() == Some(Fence::Epoch) { FENCED } else { REFUSED })
         }
     }
 }

@@ -36,6 +36,8 @@ const TRY_WITHIN: Duration = Duration::from_millis(1_500);
 const TRY_WITHIN_MAX: Duration = Duration::from_secs(5);
 /// How long a step is tried where nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A step by its name.
+const PRODUCE: &str = "Produce";
 const PAUSE: Duration = Duration::from_millis(20);
 /// The last version of AddPartitionsToTxn that clients speak; brokers use what is above.
 const ADD_BY_CLIENTS: i16 = 3;
@@ -86,14 +88,26 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Another producer has taken the name, or the coordinator has ended the transaction by itself.
-    pub fn is_fenced(&self) -> bool {
-        self.code.is_some_and(|code| FENCED.contains(&code))
+    /// How it was found out that another producer has taken the name. Of an older epoch leaders of partitions say something
+    /// else than coordinators (KIP-588).
+    pub fn fence(&self) -> Option<Fence> {
+        match (self.code?, self.step == PRODUCE) {
+            (ErrorCode::InvalidProducerEpoch, true) | (ErrorCode::ProducerFenced, false) => Some(Fence::Epoch),
+            (ErrorCode::InvalidProducerIdMapping, _) => Some(Fence::Id),
+            _ => None,
+        }
     }
 }
 
-const FENCED: [ErrorCode; 3] =
-    [ErrorCode::InvalidProducerEpoch, ErrorCode::ProducerFenced, ErrorCode::InvalidProducerIdMapping];
+/// What shows that a producer has lost its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// Its producer id has a newer epoch.
+    Epoch,
+    /// The name has another producer id.
+    Id,
+}
+
 /// Said before anything is done.
 const NOT_DONE: [ErrorCode; 5] = [
     ErrorCode::ConcurrentTransactions,
@@ -142,7 +156,7 @@ impl Step {
         match self {
             Self::Init => "InitProducerId",
             Self::Add(_) => "AddPartitionsToTxn",
-            Self::Send(..) => "Produce",
+            Self::Send(..) => PRODUCE,
             Self::End(_) => "EndTxn",
         }
     }
@@ -395,7 +409,7 @@ impl Transactor {
         let response = answer.responses.first().and_then(|topic| topic.partition_responses.first());
         let nothing = || ClientError::broker("an answer without the partition", ErrorCode::UnknownServerError);
         let response = response.ok_or_else(nothing)?;
-        check("Produce", response.error_code)?;
+        check(PRODUCE, response.error_code)?;
         Ok(response.base_offset)
     }
 

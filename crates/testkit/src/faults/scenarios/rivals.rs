@@ -7,7 +7,7 @@ use twinstream_model::{PartitionIndex, TopicPartition};
 use super::state_log::{STATE, Status, Tail};
 use super::{GO_ON_WITHIN, RESTARTED_WITHIN, Steps};
 use crate::faults::Trial;
-use crate::load::{Author, Identity, Load, LoadOptions, Protocol, Refusal, TransactionLoad, Transactor};
+use crate::load::{Author, Fence, Identity, Load, LoadOptions, Protocol, Refusal, TransactionLoad, Transactor};
 use crate::operator::SETTLES_WITHIN;
 use crate::records::topic_name;
 use crate::wait::wait_until;
@@ -82,12 +82,12 @@ async fn take_over(trial: &mut Trial, older: Protocol, newer: Protocol, moment: 
     }
     other.begin();
     // The older one does not know yet, whatever it tries.
-    expect_fenced(trial, &id, "write", one.send(&partitions[1], 1).await);
+    expect_fenced(trial, &id, "write", Fence::Epoch, one.send(&partitions[1], 1).await);
     write(&mut other, &partitions).await;
-    expect_fenced(trial, &id, "commit", one.end(true).await);
+    expect_fenced(trial, &id, "commit", Fence::Epoch, one.end(true).await);
     expect_done(trial, &id, other.end(true).await);
     one.begin();
-    expect_fenced(trial, &id, "write again", one.send(&partitions[0], 1).await);
+    expect_fenced(trial, &id, "write again", Fence::Epoch, one.send(&partitions[0], 1).await);
     one.leave();
     other.begin();
     write(&mut other, &partitions).await;
@@ -134,7 +134,7 @@ async fn wear(trial: &mut Trial, ids: &[String]) {
 async fn wear_out(trial: &mut Trial, id: &str, mut oldest: Author, identity: Identity) {
     oldest.begin();
     let told = oldest.send(&partition(trial, 0), 1).await;
-    expect_fenced(trial, id, "write with an epoch of long ago", told);
+    expect_fenced(trial, id, "write with an epoch of long ago", Fence::Epoch, told);
     oldest.leave();
     let protocol = oldest.transactor.protocol();
     let mut last = author(trial, id, protocol);
@@ -183,8 +183,8 @@ fn follows(trial: &mut Trial, id: &str, before: Identity, next: Identity) -> boo
 async fn is_alone(trial: &mut Trial, id: &str, mut zombie: Author, mut newest: Author) {
     zombie.begin();
     let told = zombie.send(&partition(trial, 1), 1).await;
-    expect_fenced(trial, id, "write with the old producer id", told);
-    expect_fenced(trial, id, "commit with the old producer id", zombie.end(true).await);
+    expect_fenced(trial, id, "write with the old producer id", Fence::Id, told);
+    expect_fenced(trial, id, "commit with the old producer id", Fence::Id, zombie.end(true).await);
     commit_one(trial, id, &mut newest).await;
 }
 
@@ -219,10 +219,10 @@ fn expect_done(trial: &mut Trial, id: &str, told: Result<(), Refusal>) {
     }
 }
 
-fn expect_fenced(trial: &mut Trial, id: &str, what: &str, told: Result<(), Refusal>) {
+fn expect_fenced(trial: &mut Trial, id: &str, what: &str, by: Fence, told: Result<(), Refusal>) {
     match told {
-        Err(refusal) if refusal.is_fenced() => {}
-        Err(refusal) => trial.complain(format!("{id}: {what}: not fenced but {refusal}")),
+        Err(refusal) if refusal.fence() == Some(by) => {}
+        Err(refusal) => trial.complain(format!("{id}: {what}: not fenced by {by:?}, but {refusal}")),
         Ok(()) => trial.complain(format!("{id}: {what}: taken from who has lost the name")),
     }
 }
