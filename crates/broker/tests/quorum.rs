@@ -456,7 +456,9 @@ async fn a_follower_finds_a_quorum_that_moved_while_it_was_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn controller_founds_a_cluster_only_when_all_bootstrap_servers_are_itself() {
     let mut cluster = Cluster::new(0, 3);
-    cluster.launch_with_bootstrap(1, "broker,controller", &[1], &[]);
+    // The name leads to two addresses, and the node listens at one.
+    let itself = format!("localhost:{}", cluster.port(1));
+    cluster.launch_with_bootstrap(1, "broker,controller", &[1], &[("controller.quorum.bootstrap.servers", &itself)]);
     cluster.serving(1).await;
     assert_eq!(cluster.voters(1).await.into_keys().collect::<Vec<_>>(), [1]);
     cluster.kill(1);

@@ -1,9 +1,9 @@
 //! Where other nodes are reached.
 //!
-//! Picture: three sources. The settings say where the voters of `controller.quorum.voters` are, and are right. The metadata says where
-//! brokers registered; what this node has of it may be older than a move. Nodes at the bootstrap servers tell what *their* metadata
-//! says, which counts while this node has nothing newer: the epoch of a registration is an index of the metadata log, so of two
-//! addresses that with the higher epoch is the later one.
+//! Picture: three sources. The settings say where the voters of `controller.quorum.voters` are, and are right. The
+//! metadata says where brokers registered; what this node has of it may be older than a move. Nodes at the bootstrap
+//! servers tell what *their* metadata says, which counts while this node has nothing newer: epochs grow with each
+//! registration in the cluster, so of two addresses that with the higher epoch is the later one.
 //!
 //! Invariants: an address is never replaced by that of an earlier registration; what was told has a bound.
 
@@ -50,7 +50,8 @@ impl Addresses {
         Some(NodeAddress { node, epoch: broker.epoch, host: endpoint.host.clone(), port: endpoint.port })
     }
 
-    /// Takes in what one round of questions brought. What earlier rounds brought is forgotten, unless this one brought nothing.
+    /// Takes in what one round of questions brought. What earlier rounds brought is forgotten, unless this one brought
+    /// nothing.
     pub(super) fn learn(&self, told: impl IntoIterator<Item = NodeAddress>) {
         let mut newest: BTreeMap<NodeId, NodeAddress> = BTreeMap::new();
         for address in told {

@@ -1,18 +1,22 @@
 //! Finding the quorum by addresses alone: `controller.quorum.bootstrap.servers` (KIP-853).
 //!
-//! Picture: a node whose settings name no voters knows addresses only, not who is there. It asks each for the quorum; whoever listens
-//! there, with a vote or without, tells who leads and where the voters are, as far as it knows. That is enough to register with the
-//! leader, which then sends the metadata log, and from then on the metadata says where everybody is. A node that was away while the
-//! others moved finds them the same way.
+//! Picture: a node whose settings name no voters knows addresses only, not who is there. It asks each for the quorum;
+//! whoever listens there, with a vote or without, tells who leads and where the voters are, as far as it knows. That is
+//! enough to register with the leader, which then sends the metadata log, and from then on the metadata says where
+//! everybody is. A node that was away while the others moved finds them the same way.
 //!
-//! Who founds a cluster is not decided here, with one exception: a controller that finds *itself* at all of the addresses is alone, and
-//! founds a cluster of its own, so that the settings file that comes with Kafka starts a broker. Nodes that know only each other
-//! wait and say so, because nobody has told them that there are no more of them.
+//! Who founds a cluster is not decided here, with one exception: a controller that finds *itself* at all of the
+//! addresses is alone, and founds a cluster of its own, so that the settings file that comes with Kafka starts a
+//! broker. Nodes that know only each other wait and say so, because nobody has told them that there are no more of
+//! them. For the same reason the addresses must be this node's own by name, too: behind the name of a service there may
+//! be one node now and three in a minute.
 //!
-//! Invariants: what is told is a hint, as everything in `discovery`; an address is asked with a limit; a node knows itself by the run
-//! of its process, since a copied directory has the same ids.
+//! Invariants: what is told is a hint, as everything in `discovery`; all that a name leads to are asked, each with a
+//! limit; a node knows itself by the run of its process, since a copied directory has the same ids.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,11 +28,20 @@ use uuid::Uuid;
 use super::discovery::{HELLO_LIMIT, HelloError};
 use super::forming::{FIRST_REMINDER, PAUSE_MAX, PAUSE_MIN, REMINDER, without_metadata};
 use super::messages::{self, InternalApi, NODES_MAX, NodeAddress, QuorumPlace};
-use super::peers::PeerConnection;
+use super::peers::{PeerConnection, PeerError};
 use super::{ControllerError, Shared, address};
 
-/// An address and what came back from it.
-pub(super) type Answer = (String, Result<QuorumPlace, HelloError>);
+/// A name leads to a few addresses: one per family, or one per node behind it.
+const ADDRESSES_MAX: usize = 16;
+
+/// What came back from an address.
+pub(super) type Answer = Result<QuorumPlace, HelloError>;
+
+/// One of the bootstrap servers, with an answer from each address that its name leads to.
+pub(super) struct Asked {
+    server: String,
+    pub(super) answers: Vec<Answer>,
+}
 
 /// What a new node that knows only addresses does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +59,8 @@ enum Verdict {
 struct Own {
     node: NodeId,
     incarnation: Uuid,
+    /// The hosts of its own listeners.
+    hosts: Vec<String>,
     is_controller: bool,
     holds_partitions: bool,
     /// Where the metadata is looked for, for messages.
@@ -57,6 +72,7 @@ pub(super) async fn run(shared: &Arc<Shared>) -> Result<(), ControllerError> {
     let own = Own {
         node: shared.identity.node_id,
         incarnation: shared.incarnation,
+        hosts: shared.own_hosts(),
         is_controller: shared.settings.node.is_controller,
         holds_partitions: shared.local.directories.holds_partitions,
         metadata_dir: shared.settings.quorum.metadata_dir.display().to_string(),
@@ -64,19 +80,19 @@ pub(super) async fn run(shared: &Arc<Shared>) -> Result<(), ControllerError> {
     let mut remind = Instant::now() + FIRST_REMINDER;
     let mut pause = PAUSE_MIN;
     loop {
-        let answers = shared.ask_bootstrap_servers().await;
+        let asked = shared.ask_bootstrap_servers().await;
         if shared.quorum.status().formed {
             return Ok(());
         }
-        match judge(&own, &answers) {
+        match judge(&own, &asked) {
             Verdict::Found => return Ok(()),
             Verdict::FoundAlone => return found_alone(shared).await,
             Verdict::Refuse(reason) => return Err(ControllerError::Forming(reason)),
             Verdict::Wait(reasons) if Instant::now() >= remind => {
                 tracing::warn!(
                     waiting_for = reasons.join("; "),
-                    "no metadata quorum at controller.quorum.bootstrap.servers yet, waiting; a new cluster is founded by nodes that \
-                     controller.quorum.voters names"
+                    "no metadata quorum at controller.quorum.bootstrap.servers yet, waiting; a new cluster is founded by \
+                     nodes that controller.quorum.voters names"
                 );
                 remind = Instant::now() + REMINDER;
             }
@@ -96,37 +112,54 @@ async fn found_alone(shared: &Shared) -> Result<(), ControllerError> {
     }
 }
 
-fn judge(own: &Own, answers: &[Answer]) -> Verdict {
-    let mut waiting = Vec::new();
-    let mut is_alone = true;
-    for (address, answer) in answers {
+impl Own {
+    /// Whether the server is this node and nobody else, now and later. A name of this node may lead to addresses on
+    /// which it does not listen, as `localhost` does.
+    fn is(&self, asked: &Asked) -> bool {
+        let host = asked.server.rsplit_once(':').map_or("", |(host, _)| host.trim_matches(['[', ']']));
+        let is_loopback = host.parse::<IpAddr>().map_or(host == "localhost", |ip| ip.is_loopback());
+        let has_own_name = is_loopback || self.hosts.iter().any(|own| own.eq_ignore_ascii_case(host));
+        let is_own = |answer: &Answer| answer.as_ref().is_ok_and(|place| place.incarnation == self.incarnation);
+        let is_nobody = |answer: &Answer| matches!(answer, Err(HelloError::Silent(error)) if error.is_refused());
+        has_own_name
+            && asked.answers.iter().any(is_own)
+            && asked.answers.iter().all(|answer| is_own(answer) || is_nobody(answer))
+    }
+
+    /// Why an answer helps nobody, for the log.
+    fn objection(&self, server: &str, answer: &Answer) -> String {
         match answer {
-            Ok(place) if place.incarnation == own.incarnation => {
-                waiting.push(format!("{address} is this node"));
-                continue;
-            }
-            Ok(place) if place.formed => return Verdict::Found,
-            Ok(place) if place.node == own.node => {
-                waiting.push(format!("{address} is another node {}, check node.id", place.node));
-            }
-            Ok(place) => waiting.push(format!("{address} is node {}, which belongs to no quorum either", place.node)),
-            Err(error) => waiting.push(format!("{address}: {error}")),
+            Ok(place) if place.incarnation == self.incarnation => format!("{server} is this node"),
+            Ok(place) if place.node == self.node => format!("{server} is another node {}, check node.id", place.node),
+            Ok(place) => format!("{server} is node {}, which belongs to no quorum either", place.node),
+            Err(error) => format!("{server}: {error}"),
         }
-        is_alone = false;
     }
-    match is_alone && own.is_controller {
-        true if own.holds_partitions => Verdict::Refuse(without_metadata(&own.metadata_dir)),
-        true => Verdict::FoundAlone,
-        false => Verdict::Wait(waiting),
+}
+
+fn judge(own: &Own, asked: &[Asked]) -> Verdict {
+    let mut places = asked.iter().flat_map(|asked| &asked.answers).flatten();
+    if places.any(|place| place.formed && place.incarnation != own.incarnation) {
+        return Verdict::Found;
     }
+    if !own.is_controller || !asked.iter().all(|asked| own.is(asked)) {
+        let objections = |asked: &Asked| -> Vec<String> {
+            asked.answers.iter().map(|answer| own.objection(&asked.server, answer)).collect()
+        };
+        return Verdict::Wait(asked.iter().flat_map(objections).collect());
+    }
+    if own.holds_partitions {
+        return Verdict::Refuse(without_metadata(&own.metadata_dir));
+    }
+    Verdict::FoundAlone
 }
 
 impl Shared {
     /// Asks all bootstrap servers at once where the quorum is, and keeps what they tell of addresses.
-    pub(super) async fn ask_bootstrap_servers(&self) -> Vec<Answer> {
+    pub(super) async fn ask_bootstrap_servers(&self) -> Vec<Asked> {
         let servers = self.settings.quorum.bootstrap_servers.iter();
-        let answers = join_all(servers.map(async |server| (server.clone(), self.ask_at(server).await))).await;
-        let places = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+        let asked = join_all(servers.map(|server| self.ask_server(server))).await;
+        let places = asked.iter().flat_map(|asked| &asked.answers).flatten();
         let told = places.filter(|place| place.incarnation != self.incarnation).flat_map(|place| place.nodes.clone());
         self.addresses.learn(told);
         // Answers to the leader's messages are sent before the metadata is here that says where the leader is.
@@ -136,12 +169,25 @@ impl Shared {
                 self.transport.set_address(node, address(&host, port));
             }
         }
-        answers
+        asked
     }
 
-    async fn ask_at(&self, server: &str) -> Result<QuorumPlace, HelloError> {
+    /// Asks whoever is behind a name. One of them is not enough: the system puts the nearest first, and that is this
+    /// node.
+    async fn ask_server(&self, server: &str) -> Asked {
+        let looking_up = tokio::time::timeout(HELLO_LIMIT, tokio::net::lookup_host(server)).await;
+        let answers = match looking_up.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(addresses) => join_all(addresses.take(ADDRESSES_MAX).map(|at| self.ask_at(at))).await,
+            Err(source) => {
+                vec![Err(HelloError::Silent(PeerError::Connect { address: server.to_owned(), source }))]
+            }
+        };
+        Asked { server: server.to_owned(), answers }
+    }
+
+    async fn ask_at(&self, at: SocketAddr) -> Answer {
         let body = self.identity.envelope(NodeId::NONE).write();
-        let mut connection = PeerConnection::open(server).await.map_err(HelloError::Silent)?;
+        let mut connection = PeerConnection::open(&at.to_string()).await.map_err(HelloError::Silent)?;
         let answer = connection.ask(InternalApi::FindQuorum, &body.bytes, HELLO_LIMIT).await;
         let answer = answer.map_err(HelloError::Silent)?;
         let nonsense = |error: twinstream_metadata::DecodeError| HelloError::Nonsense(error.to_string());
@@ -149,6 +195,11 @@ impl Shared {
             Ok(payload) => QuorumPlace::read(payload).map_err(nonsense),
             Err(refusal) => Err(HelloError::Refused(refusal)),
         }
+    }
+
+    fn own_hosts(&self) -> Vec<String> {
+        let bound = self.settings.network.listeners.iter().map(|listener| listener.host.clone());
+        bound.chain(self.advertised.iter().map(|listener| listener.host.clone())).collect()
     }
 
     /// Answers a node that asks for the quorum.

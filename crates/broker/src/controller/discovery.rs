@@ -89,9 +89,10 @@ impl Shared {
         };
         self.discovery.hint.lock().take_if(|hint| Some(hint.node) == wrong);
         let hellos = self.possible_controllers().into_iter().map(|node| self.hello(node));
-        let (hellos, places) = tokio::join!(join_all(hellos), self.ask_bootstrap_servers());
+        let (hellos, asked) = tokio::join!(join_all(hellos), self.ask_bootstrap_servers());
         let told = hellos.into_iter().map(|answer| answer.map(|hello| (hello.leader, hello.term)));
-        let placed = places.into_iter().map(|(_, answer)| answer.map(|place| (place.leader, place.term)));
+        let placed = asked.into_iter().flat_map(|asked| asked.answers);
+        let placed = placed.map(|answer| answer.map(|place| (place.leader, place.term)));
         let answers: Vec<_> = told.chain(placed).collect();
         let count = answers.len();
         let mut strangers = Vec::new();
