@@ -3,15 +3,22 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DescribeClusterRequest, MetadataRequest, TopicName, UnregisterBrokerRequest,
+    CreateTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, MetadataRequest, TopicName,
+    UnregisterBrokerRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use support::process::BrokerProcess;
 use support::{Client, TestBroker, free_port, wait_until};
+use twinstream_metadata::{ConfigResource, Record, encode_batch};
+use twinstream_model::NodeId;
+use twinstream_quorum::{Outgoing, QuorumOptions, Transport, Undeliverable};
 
 const LEADER_NOT_AVAILABLE: i16 = 5;
 const RAFT_KEY: i16 = 30_000;
@@ -264,4 +271,64 @@ async fn a_crashed_broker_is_noticed_at_once_and_let_in_again_at_once() {
     let _second = BrokerProcess::start(dir.path(), 2, second_port, voter_port, &slow).await;
     let mut client = first.client().await;
     wait_until("both lead again", async || leaders(&mut client, "shared").await == whole).await;
+}
+
+const MIN_ISR: &str = "min.insync.replicas";
+
+/// A quorum of one has nobody to talk to.
+struct NoPeers;
+
+impl Transport for NoPeers {
+    fn send(&self, _: Outgoing) -> Result<(), Undeliverable> {
+        Err(Undeliverable::NoAddress)
+    }
+}
+
+/// Takes the cluster's default of `min.insync.replicas` out of the metadata, as an older release leaves it.
+async fn become_older(dir_of_voter: &Path) {
+    let options = QuorumOptions::new(NodeId(1), dir_of_voter.join("metadata-quorum"));
+    let (quorum, mut events) = twinstream_quorum::start(options, Arc::new(NoPeers)).unwrap();
+    let reading = tokio::spawn(async move { while events.recv().await.is_some() {} });
+    let gone = Record::Config { resource: ConfigResource::BrokerDefault, name: MIN_ISR.to_owned(), value: None };
+    let batch = encode_batch(&[gone]);
+    wait_until("the voter leads alone", async || match quorum.propose(batch.clone()) {
+        Ok(proposal) => proposal.await.is_ok(),
+        Err(_) => false,
+    })
+    .await;
+    quorum.stop().await;
+    reading.await.unwrap();
+}
+
+/// The cluster's default, if it has one.
+async fn default_min_isr(client: &mut Client) -> Option<String> {
+    const BROKER: i8 = 4;
+    let resource = DescribeConfigsResource::default().with_resource_type(BROKER).with_configuration_keys(None);
+    let described = client.call(DescribeConfigsRequest::default().with_resources(vec![resource]), 4).await;
+    let config = described.results[0].configs.iter().find(|config| &*config.name == MIN_ISR)?;
+    config.value.as_ref().map(ToString::to_string)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_an_older_release_keeps_the_most_that_any_broker_was_set_to_wait_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (voter_port, second_port) = (free_port(), free_port());
+    let first = TestBroker::start_node(dir.path(), 1, voter_port, voter_port, &[]).await;
+    let second = TestBroker::start_node(dir.path(), 2, second_port, voter_port, &[]).await;
+    assert_eq!(default_min_isr(&mut first.client().await).await.as_deref(), Some("1"));
+    second.stop().await.unwrap();
+    first.stop().await.unwrap();
+    become_older(&dir.path().join("1")).await;
+
+    let first = TestBroker::start_node(dir.path(), 1, voter_port, voter_port, &[]).await;
+    let mut client = first.client().await;
+    create(&mut client, "later", 1).await;
+    assert_eq!(default_min_isr(&mut client).await, None, "broker 2 may wait for more");
+    let second = TestBroker::start_node(dir.path(), 2, second_port, voter_port, &[(MIN_ISR, "2")]).await;
+    wait_until("the default is what broker 2 waits for", async || {
+        default_min_isr(&mut client).await.as_deref() == Some("2")
+    })
+    .await;
+    second.stop().await.unwrap();
+    first.stop().await.unwrap();
 }

@@ -1,7 +1,8 @@
 //! What a topic wants of its leaders: how many in-sync replicas, and whether data may be lost for the sake of service.
 //!
-//! A topic's own config counts first, then the cluster-wide dynamic default, which `min.insync.replicas` always has, then the
-//! setting of the node that is the active controller. What was set on one broker alone does not count here: the decision must not depend on who is the controller.
+//! A topic's own config counts first, then the cluster-wide dynamic default, then the setting of the node that is the active
+//! controller. `min.insync.replicas` has a default always, but for the while after an older release (`min_isr`). What was set on
+//! one broker alone does not count here: the decision must not depend on who is the controller.
 
 use twinstream_model::TopicName;
 

@@ -44,7 +44,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .effect("Level when this broker compresses with zstd."),
     Setting::new("min.insync.replicas", Kind::Int, Some("1"))
         .at_least(1)
-        .effect("Replicas that must have a batch before acks=all is answered. A new cluster takes it as its default; from then on it changes with kafka-configs on the default of all brokers, or on a topic (KIP-966)."),
+        .effect("Replicas that must have a batch before acks=all is answered. A new cluster takes it as its default, one of an older release the largest of all its brokers; from then on it changes with kafka-configs on the default of all brokers, or on a topic (KIP-966)."),
     Setting::new("unclean.leader.election.enable", Kind::Boolean, Some("false"))
         .effect("Prefer availability over data: elect any replica when no in-sync and no eligible one is left. Records that were acknowledged may be lost."),
     Setting::new("unclean.leader.election.interval.ms", Kind::Long, Some("300000"))
