@@ -36,7 +36,7 @@ async fn topic_of_transactions_is_made_as_the_broker_says_and_forgets_ids_when_i
     let settings = [
         ("transaction.state.log.num.partitions", "3"),
         ("transaction.state.log.replication.factor", "1"),
-        ("transaction.state.log.min.isr", "1"),
+        ("transaction.state.log.min.isr", "3"), // a topic has 1 by default, this one 2
         ("transactional.id.expiration.ms", "300"),
         ("transaction.remove.expired.transaction.cleanup.interval.ms", "50"),
     ];
@@ -53,7 +53,7 @@ async fn topic_of_transactions_is_made_as_the_broker_says_and_forgets_ids_when_i
         .with_configuration_keys(Some(vec![text("min.insync.replicas")]));
     let described = client.call(DescribeConfigsRequest::default().with_resources(vec![resource]), 4).await;
     let told = described.results[0].configs[0].value.as_ref().map(|value| value.to_string());
-    assert_eq!(told.as_deref(), Some("1"));
+    assert_eq!(told.as_deref(), Some("3"));
     let describe = DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(text("pay"))]);
     wait_until("an id that nobody uses is forgotten", async || {
         let answer = client.call(describe.clone(), 0).await;

@@ -4,9 +4,10 @@
 //! after that. Whoever is faster would hear LEADER_NOT_AVAILABLE or NOT_LEADER_OR_FOLLOWER, as from Kafka, and pause before
 //! it asks again; a producer with acks=0 would lose its records. So a request stands still for that moment.
 //!
-//! Invariants: nobody waits while partitions agree with the metadata. All together wait no longer than [`WAIT_MAX`] after the
-//! metadata has changed: a log that is long to recover does not hold up its connection again with every request, and one
-//! that cannot be opened is answered as ever.
+//! Invariants: nobody waits while partitions agree with the metadata. While they are behind, all requests together wait no
+//! longer than [`WAIT_MAX`], which counts from when they fell behind, or went on to the next image, and not from the request:
+//! a log that is long to recover does not hold up its connection again with every request, and one that cannot be opened is
+//! answered as ever.
 
 use std::time::Duration;
 

@@ -54,7 +54,7 @@ struct Choice {
 
 /// What a round came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Round {
+pub(super) enum Round {
     /// A log was compacted; there may be another one.
     Worked,
     /// Time for a rest.
@@ -106,12 +106,12 @@ impl Cleaner {
     }
 
     /// What counts at the moment.
-    fn settings(&self) -> CleanerSettings {
+    pub(super) fn settings(&self) -> CleanerSettings {
         let settings = self.manager.settings();
         settings.cleaner.live(&LiveSettings::new(settings, &self.manager.newest_image()))
     }
 
-    fn round(&self, settings: &CleanerSettings, stop: &CancellationToken) -> Round {
+    pub(super) fn round(&self, settings: &CleanerSettings, stop: &CancellationToken) -> Round {
         let Some(choice) = self.choose() else { return Round::NothingToDo };
         let _busy = Busy { cleaner: self, at: choice.at.clone() };
         self.allowance.set(settings.bytes_per_second);

@@ -2,8 +2,10 @@
 
 mod aborted; // transactions whose index lost entries
 mod changes; // the moment at which a copy takes the place of its log
+mod cleaning; // how much a compaction takes on
 mod damaged; // partitions that are opened with damage
 mod moves; // replicas that change their directory
+mod recovery_threads; // how many logs are opened at once
 mod strays; // folders of other topics
 
 use std::path::{Path, PathBuf};
@@ -487,17 +489,6 @@ fn by_dir(manager: &PartitionManager, topic: &str) -> Vec<i32> {
     let all = manager.all();
     let in_dir = |dir: usize| all.iter().find(|(at, (_, in_dir))| at.topic.as_str() == topic && *in_dir == dir);
     (0..2).map(|dir| in_dir(dir).unwrap().0.partition.0).collect()
-}
-
-#[test]
-fn each_directory_has_its_threads_for_recovery() {
-    let (_root, dirs) = two_dirs();
-    let mut cluster = Cluster::new();
-    let manager = open(&dirs);
-    assert_eq!(manager.recovery_threads(&cluster.image), 4, "Kafka's default is two for each");
-    let (resource, name) = (ConfigResource::BrokerDefault, "num.recovery.threads.per.data.dir".to_owned());
-    cluster.apply(Record::Config { resource, name, value: Some("5".to_owned()) });
-    assert_eq!(manager.recovery_threads(&cluster.image), 10);
 }
 
 #[test]

@@ -54,7 +54,7 @@ const MUST: &[(&str, Proof)] = &[
     ("replica.alter.log.dirs.io.max.bytes.per.second", Test("broker/src/partitions/tests/moves.rs", "moves_keep_to_their_rate_and_the_rate_may_change")),
     ("log.dir.failure.timeout.ms", Test("broker/tests/settings.rs", "broker_that_cannot_tell_of_a_failed_directory_stops_in_time")),
     ("cordoned.log.dirs", Test("broker/tests/cluster_admin.rs", "cordoned_directories_get_no_new_partitions_from_the_moment_on")),
-    ("num.recovery.threads.per.data.dir", Test("broker/src/partitions/tests.rs", "each_directory_has_its_threads_for_recovery")),
+    ("num.recovery.threads.per.data.dir", Test("broker/src/partitions/tests/recovery_threads.rs", "each_directory_has_its_threads_for_recovery")),
     // topics
     ("num.partitions", Test(ADMIN, "default_partitions_and_replication_work_as_kafka_topics_sends_them")),
     ("default.replication.factor", Test(SETTINGS, "topics_get_the_replicas_that_the_broker_says")),
@@ -115,7 +115,7 @@ const MUST: &[(&str, Proof)] = &[
     ("quota.window.size.seconds", Later(QUOTAS)),
     // compaction and retention
     ("log.cleaner.threads", Test("broker/tests/compaction.rs", "cleaner_obeys_settings_that_change_while_it_runs")),
-    ("log.cleaner.dedupe.buffer.size", Test("broker/src/partitions/cleaner.rs", "threads_share_the_memory_for_keys")),
+    ("log.cleaner.dedupe.buffer.size", Test("broker/src/partitions/tests/cleaning.rs", "compaction_takes_on_as_many_keys_as_there_is_memory_for")),
     ("log.cleaner.io.max.bytes.per.second", Test("broker/tests/compaction.rs", "cleaner_keeps_to_its_rate")),
     ("log.retention.check.interval.ms", Test("broker/tests/topic_configs.rs", "retention_ms_removes_what_is_older")),
     // security and tiering
