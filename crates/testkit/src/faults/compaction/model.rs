@@ -119,8 +119,9 @@ impl Model {
     /// The last committed record of each key of a partition.
     fn newest(&self, partition: i32) -> BTreeMap<&str, &Written> {
         let mut newest: BTreeMap<&str, &Written> = BTreeMap::new();
-        let of_partition = self.written.iter().filter(|((of, _), _)| *of == partition).map(|(_, written)| written);
-        for written in of_partition.filter(|written| self.fate(written.transaction).0 == Fate::Committed) {
+        for written in
+            self.of_partition(partition).filter(|written| self.fate(written.transaction).0 == Fate::Committed)
+        {
             let key = written.found.key.as_deref().expect("every record has a key");
             let known = newest.entry(key).or_insert(written);
             if written.offset > known.offset {
@@ -130,28 +131,51 @@ impl Model {
         newest
     }
 
+    fn of_partition(&self, partition: i32) -> impl Iterator<Item = &Written> {
+        self.written.iter().filter(move |((of, _), _)| *of == partition).map(|(_, written)| written)
+    }
+
+    /// What was acknowledged.
+    fn by_offset(&self, partition: i32) -> BTreeMap<i64, &Written> {
+        self.of_partition(partition).filter_map(|written| Some((written.offset?, written))).collect()
+    }
+
+    /// What a record can be: what was acknowledged there; where nothing was, what it says, or any tombstone of this key that
+    /// nobody heard of again.
+    fn may_be<'a>(
+        &'a self,
+        partition: i32,
+        by_offset: &BTreeMap<i64, &'a Written>,
+        offset: i64,
+        found: &Found,
+    ) -> Vec<&'a Written> {
+        match by_offset.get(&offset) {
+            Some(written) => vec![written],
+            None => self.of_partition(partition).filter(|written| written.may_be_at(offset, found)).collect(),
+        }
+    }
+
     /// What is wrong with a reading that began when the model was `known`, and ended when it was this.
     pub(super) fn judge(&self, known: &Self, asked: &Asked, reading: &Reading) -> Vec<String> {
         let mut faults = Vec::new();
-        let of_partition = || self.written.iter().filter(|((of, _), _)| *of == asked.partition);
-        let by_offset: BTreeMap<i64, &Written> =
-            of_partition().filter_map(|(_, written)| Some((written.offset?, written))).collect();
+        let by_offset = self.by_offset(asked.partition);
         for (offset, found) in &reading.records {
-            if let Some(written) = by_offset.get(offset).filter(|written| written.found != *found) {
+            let acknowledged = by_offset.get(offset);
+            if let Some(written) = acknowledged.filter(|written| written.found != *found) {
                 faults.push(format!("offset {offset} has {found:?}, {:?} was acknowledged there", written.found));
                 continue;
             }
-            // A record is what it says, or a tombstone of this key, wherever it stands.
-            let Some((_, written)) = of_partition().find(|(_, written)| written.may_be_at(*offset, found)) else {
-                let elsewhere = of_partition().find(|(_, written)| written.found == *found && found.value.is_some());
-                faults.push(match elsewhere.and_then(|(_, written)| written.offset) {
+            let may_be = self.may_be(asked.partition, &by_offset, *offset, found);
+            if may_be.is_empty() {
+                let elsewhere = by_offset.values().find(|written| written.found == *found && found.value.is_some());
+                faults.push(match elsewhere.and_then(|written| written.offset) {
                     Some(before) => format!("{found:?} has moved from offset {before} to {offset}"),
                     None => format!("{found:?} at offset {offset} was never written"),
                 });
                 continue;
-            };
+            }
             // Aborted before the reader asked.
-            let was_aborted = known.fate(written.transaction).0 == Fate::Aborted;
+            let was_aborted = may_be.iter().all(|written| known.fate(written.transaction).0 == Fate::Aborted);
             if asked.isolation == Isolation::Committed && was_aborted {
                 faults.push(format!("aborted read: {found:?} at offset {offset}"));
             }
@@ -167,9 +191,8 @@ impl Model {
         for (key, written) in known.newest(asked.partition) {
             let offset = written.offset.expect("what was committed was acknowledged");
             // A reader may have come before the marker; a later record of the key, whose end nobody knows, may count.
-            let is_replaced = self.written.iter().any(|((of, _), later)| {
-                *of == asked.partition
-                    && later.found.key.as_deref() == Some(key)
+            let is_replaced = self.of_partition(asked.partition).any(|later| {
+                later.found.key.as_deref() == Some(key)
                     && later.offset.is_none_or(|later| later > offset)
                     && self.fate(later.transaction).0 != Fate::Aborted
             });
@@ -197,10 +220,10 @@ impl Model {
             let is_roll = key.starts_with(ROLL);
             is_roll || (is_newest && found.value.is_some())
         };
+        let by_offset = self.by_offset(partition);
         let is_in_doubt = |offset: i64, found: &Found| {
-            self.written.iter().any(|((of, _), written)| {
-                *of == partition && self.fate(written.transaction).0 == Fate::Open && written.may_be_at(offset, found)
-            })
+            let may_be = self.may_be(partition, &by_offset, offset, found);
+            may_be.iter().any(|written| self.fate(written.transaction).0 == Fate::Open)
         };
         let records = reading.records.iter();
         records.filter(|(offset, found)| !wanted(**offset, found) && !is_in_doubt(**offset, found)).count()

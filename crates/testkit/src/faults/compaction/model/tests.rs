@@ -97,5 +97,20 @@ fn one_record_in_doubt_excuses_no_other() {
     model.writes(9, 0, "e", found("e", Some("e")));
     let left = [(0, found("a", Some("a1"))), (1, found("a", Some("a2"))), (2, found("b", Some("b")))];
     assert_eq!(model.copy().surplus(0, &reading(&left)), 2, "replaced and aborted");
+    model.writes(9, 0, "e.c", found("c", None));
+    assert_eq!(model.copy().surplus(0, &reading(&[(3, found("c", None)), (8, found("c", None))])), 1, "a tombstone");
     assert_eq!(model.copy().surplus(0, &reading(&[(7, found("e", Some("e")))])), 0);
+}
+
+#[test]
+fn an_aborted_tombstone_that_nobody_heard_of_again_is_not_taken_for_one_that_was_acknowledged() {
+    let model = written();
+    model.begin(9);
+    model.writes(9, 0, "0.lost", found("c", None));
+    model.ended(9, Fate::Aborted);
+    let model = model.copy();
+    let judged = |records: &[(i64, Found)]| model.judge(&model, &asked(Isolation::Committed, LONG), &reading(records));
+    let (a, c) = ((1, found("a", Some("a2"))), (3, found("c", None)));
+    assert_eq!(judged(&[a.clone(), c.clone()]), Vec::<String>::new());
+    only(&judged(&[a, c, (4, found("c", None))]), "aborted read");
 }
