@@ -432,3 +432,6 @@ fn identity(id: WireProducerId, epoch: i16) -> Identity {
 fn topic(name: &str) -> WireTopic {
     WireTopic(StrBytes::from_string(name.to_owned()))
 }
+
+#[cfg(test)]
+mod tests;
