@@ -12,7 +12,8 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 use twinstream_log::{
-    AppendError, Checkpoint, LastStop, LogDirectory, LogMetrics, Opening, Origin, PartitionLog, ReadError,
+    AppendError, Checkpoint, LastStop, LogDirectory, LogMetrics, Opening, Origin, PartitionLog, ReadError, read_left,
+    write_left,
 };
 use twinstream_model::{LeaderEpoch, NodeId, Offset, TopicId};
 use twinstream_protocol::batch::BatchView;
@@ -86,6 +87,14 @@ pub(crate) fn partition_metadata(bytes: &[u8]) {
     if let Some(log) = open(&place, LastStop::Clean, Offset(0)) {
         serves(&log, Serving::All);
     }
+}
+
+pub(crate) fn left_metadata(bytes: &[u8]) {
+    let place = Place::new();
+    place.put("left.metadata", bytes);
+    let Ok(Some(left)) = read_left(&place.path) else { return };
+    write_left(&place.path, &left).expect("what was read is written");
+    assert_eq!(read_left(&place.path).expect("our own file"), Some(left));
 }
 
 /// The checkpoints of a log directory: each holds the same bytes.

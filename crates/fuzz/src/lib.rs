@@ -71,6 +71,7 @@ pub const TARGETS: &[Target] = &[
     files("producer-snapshot", files::producer_snapshot),
     files("leader-epochs", files::leader_epochs),
     files("partition-metadata", files::partition_metadata),
+    files("left-metadata", files::left_metadata),
     files("checkpoints", files::checkpoints),
     files("directory-identity", files::directory_identity),
     files("quorum-log", files::quorum_log),

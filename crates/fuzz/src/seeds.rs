@@ -100,6 +100,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "producer-snapshot" => sealed([last_of(".snapshot")]),
         "leader-epochs" => vec![last_of("leader-epoch-checkpoint"), b"0\n0\n".to_vec()],
         "partition-metadata" => vec![last_of("partition.metadata")],
+        "left-metadata" => vec![LEFT.to_vec(), b"version: 0\n".to_vec()],
         "checkpoints" => vec![b"0\n2\ntopic 0 5\nother.topic 12 900\n".to_vec(), b"0\n0\n".to_vec()],
         "directory-identity" => vec![
             b"#\ncluster.id=q1Sh-9_ISia_zwGINzRvyQ\ndirectory.id=8aaQ1Sh-9_ISia_zwGINzQ\nnode.id=1\nversion=1\n"
@@ -122,6 +123,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
     }
 }
 
+const LEFT: &[u8] = b"version: 0\ndirectory_id: 8aaQ1Sh-9_ISia_zwGINzQ\ncopy: t-0.0123456789abcdef-future\n";
 const METADATA_V1: &str = include_str!("../../metadata/src/record/golden_v1.txt");
 const METADATA_V2: &str = include_str!("../../metadata/src/record/golden_v2.txt");
 const METADATA_V4: &str = include_str!("../../metadata/src/record/golden_v4.txt");

@@ -82,6 +82,7 @@ replays! {
     producer_snapshots_are_hints "producer-snapshot";
     epoch_files_are_hints_or_refused "leader-epochs";
     partition_metadata_is_read_or_refused "partition-metadata";
+    marks_of_logs_that_are_left_are_read_or_refused "left-metadata";
     checkpoints_are_read_or_refused "checkpoints";
     identities_are_read_or_refused "directory-identity";
     quorum_logs_open_or_are_refused "quorum-log";
