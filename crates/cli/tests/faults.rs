@@ -10,7 +10,7 @@ use twinstream_testkit::faults::{Subject, Trial, by_name, survives, survives_as,
 use twinstream_testkit::history::{self, What};
 use twinstream_testkit::load::{LoadOptions, be_rival_if_told};
 use twinstream_testkit::nemesis::files;
-use twinstream_testkit::{Cluster, ClusterOptions, Operator, Program};
+use twinstream_testkit::{Cluster, ClusterOptions, Operator, Program, SETTLES_WITHIN, wait_until_some};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_leaders_are_killed() {
@@ -124,9 +124,10 @@ async fn what_is_open_in_a_topic_that_is_not_there_is_unknown() {
     let _turn = turn().await;
     let cluster = Cluster::start(1).await;
     let operator = Operator::connect(&cluster.bootstrap(), 1).await;
-    assert_eq!(operator.open_transactions("nowhere", 1).await, None);
     operator.create_topic("somewhere", 1, 1, &[]).await;
-    assert_eq!(operator.open_transactions("somewhere", 1).await, Some(Vec::new()));
+    let open = wait_until_some("the broker answers", SETTLES_WITHIN, || operator.open_transactions("somewhere", 1)).await;
+    assert_eq!(open, Vec::<String>::new());
+    assert_eq!(operator.open_transactions("nowhere", 1).await, None);
 }
 
 /// The other side of [`a_leader_that_only_clients_reach_acknowledges_nothing`]: with `acks=1` it does, and what it

@@ -303,7 +303,7 @@ impl Trial {
                 return took;
             }
             if took > within {
-                let open = open.map_or_else(|| "not all brokers answer".to_owned(), |open| open.join("; "));
+                let open = open.map_or_else(|| "not all brokers and leaders answer".to_owned(), |open| open.join("; "));
                 self.complain(format!("after {within:?} transactions hang: {open}"));
                 return took;
             }

@@ -16,10 +16,15 @@ const ENDED: [&str; 4] = ["Empty", "CompleteCommit", "CompleteAbort", "Dead"];
 
 impl Operator {
     /// What keeps readers of committed records of this topic from reading on, and what coordinators still have to do for the
-    /// transactional ids that begin with its name; `None` as long as not so many brokers answer, or a leader does not.
+    /// transactional ids that begin with its name; `None` as long as not so many brokers answer, or a leader does not, or
+    /// nobody knows of a partition: of a topic that is not there, nothing is known.
     pub async fn open_transactions(&self, name: &str, brokers: usize) -> Option<Vec<String>> {
+        let partitions = self.partitions(name).await;
+        if partitions.is_empty() {
+            return None;
+        }
         let mut open = Vec::new();
-        for (index, state) in self.partitions(name).await {
+        for (index, state) in partitions {
             let leader = NodeId(i32::try_from(state.leader?).ok()?);
             let partition = TopicPartition::new(topic_name(name), PartitionIndex(index));
             open.extend(self.open_in(leader, name, index).await?);

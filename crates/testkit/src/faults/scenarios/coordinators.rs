@@ -4,6 +4,7 @@
 //! transaction. Whoever of them must not go on is stopped (SIGSTOP), what the others do is read from their logs, and the
 //! coordinator is killed when its step is there: before it decides; when only it knows its decision; when all know it and the
 //! producer was told, with no marker, with one of two, with both but without a replica of the last record; and after it.
+//! Each step is played in both protocols, for a commit and for an abort.
 
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ const TOPIC: &str = "steps";
 const COORDINATORS: [usize; 3] = [1, 2, 3];
 const LEADERS: [usize; 2] = [4, 5];
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// After the kill, whatever the coordinator was doing.
+const OVER_WITHIN: Duration = TIMEOUT.saturating_add(ENDS_WITHIN);
 const RECORDS: u64 = 3;
 /// How long a step may take to be seen in a log.
 const SEEN_WITHIN: Duration = Duration::from_secs(20);
@@ -51,6 +54,21 @@ enum At {
 const ALL: [At; 6] =
     [At::BeforePrepare, At::PrepareOnlyHere, At::NoMarker, At::OneMarker, At::CompleteOnlyHere, At::Complete];
 
+/// One death of a coordinator.
+#[derive(Clone, Copy, Debug)]
+struct Play {
+    protocol: Protocol,
+    at: At,
+    commit: bool,
+}
+
+impl Play {
+    fn all() -> Vec<Self> {
+        let plays = Protocol::ALL.into_iter().flat_map(|protocol| ALL.map(|at| (protocol, at)));
+        plays.flat_map(|(protocol, at)| [true, false].map(|commit| Self { protocol, at, commit })).collect()
+    }
+}
+
 pub(super) fn quiet(trial: &mut Trial) -> Steps<'_> {
     Box::pin(async move {
         trial.wait_acknowledged(1_500).await;
@@ -63,15 +81,11 @@ pub(super) fn killed_at_each_step(trial: &mut Trial) -> Steps<'_> {
         set_up(trial).await;
         let history = trial.subject.folder().path().join("steps.jsonl");
         let recorder = Recorder::create(&history).unwrap_or_else(|error| panic!("{error}"));
-        let mut number = 0;
-        for protocol in Protocol::ALL {
-            for at in trial.dice.shuffled(&ALL) {
-                number += 1;
-                kill_at(trial, &recorder, number, protocol, at).await;
-            }
+        for (number, played) in trial.dice.shuffled(&Play::all()).into_iter().enumerate() {
+            kill_at(trial, &recorder, number + 1, played).await;
         }
         trial.heal().await;
-        trial.nothing_hangs(TOPIC, TIMEOUT + ENDS_WITHIN).await;
+        trial.nothing_hangs(TOPIC, OVER_WITHIN).await;
         let options = LoadOptions::transactional(TOPIC, 2);
         last_reading(&trial.subject.bootstrap(), &recorder, &options).await;
         let verdict = checker::judge(&recorder.events());
@@ -126,10 +140,10 @@ struct Scene {
 
 type Ending = JoinHandle<(Author, Result<(), Refusal>)>;
 
-async fn kill_at(trial: &mut Trial, recorder: &Recorder, number: usize, protocol: Protocol, at: At) {
+async fn kill_at(trial: &mut Trial, recorder: &Recorder, number: usize, Play { protocol, at, commit }: Play) {
     trial.operator.wait_whole(STATE, STATE_PARTITIONS).await;
     trial.operator.wait_whole(TOPIC, 2).await;
-    let (id, commit) = (format!("{TOPIC}-{number}"), trial.dice.coin());
+    let id = format!("{TOPIC}-{number}");
     let transactor = Transactor::new(&trial.subject.bootstrap(), &id, protocol, TIMEOUT);
     let mut author = Author::new(transactor, recorder);
     author.transactor.init().await.unwrap_or_else(|refusal| panic!("{refusal}"));
@@ -144,15 +158,18 @@ async fn kill_at(trial: &mut Trial, recorder: &Recorder, number: usize, protocol
         trial.complain(format!("{at:?}, {protocol:?}: the end of {} was refused: {refusal}", scene.id));
         author.transactor.init().await.unwrap_or_else(|refusal| panic!("{refusal}"));
     }
-    let rest = (TIMEOUT + ENDS_WITHIN).saturating_sub(killed.elapsed());
-    trial.nothing_hangs(TOPIC, rest).await;
-    trial.tell(format!("the transaction is over {:.2} s after the kill", killed.elapsed().as_secs_f64()));
+    trial.nothing_hangs(TOPIC, OVER_WITHIN.saturating_sub(killed.elapsed())).await;
+    let took = killed.elapsed();
+    trial.tell(format!("the transaction is over {:.2} s after the kill", took.as_secs_f64()));
+    if took > OVER_WITHIN {
+        trial.complain(format!("{at:?}, {protocol:?}: {} is over {took:.1?} after the kill", scene.id));
+    }
     // The producer goes on, so nothing of its last transaction holds it up.
     write(&mut author).await;
     if let Err(refusal) = author.end(true).await {
         trial.complain(format!("{at:?}, {protocol:?}: {} could not go on: {refusal}", scene.id));
     }
-    trial.nothing_hangs(TOPIC, TIMEOUT + ENDS_WITHIN).await;
+    trial.nothing_hangs(TOPIC, OVER_WITHIN).await;
     trial.tell(format!("all is stable {:.2} s after the kill", killed.elapsed().as_secs_f64()));
     trial.start_broker(scene.coordinator).await;
     trial.all_writable(MENDED_WITHIN).await;
