@@ -172,7 +172,10 @@ async fn judge_books(scene: &Scene, clients: &Clients, committers: &[Committers]
     let printed = tokio::task::spawn_blocking(move || {
         kafka.text(CONSOLE, &arguments.iter().map(String::as_str).collect::<Vec<_>>()) //
     });
-    let log = log_of_commits(&printed.await.expect("Kafka's console consumer"));
+    let log = log_of_commits(&printed.await.expect("Kafka's console consumer")).unwrap_or_else(|fault| {
+        report.faults.push(fault);
+        BTreeMap::new()
+    });
     let (mut acknowledged, mut failed, mut stored) = (0, 0, 0);
     for committers in committers {
         let book = Book::of(&committers.client.text());

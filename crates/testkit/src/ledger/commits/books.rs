@@ -5,6 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Deserializer, Value};
 
+/// What the console consumer may say when it ends.
+const LAST_LINE: &str = "Processed a total of";
+/// Types of keys that are of commits.
+const COMMIT_KEYS: [i64; 2] = [0, 1];
+/// Of what cannot be read, so many characters.
+const SHOWN: usize = 200;
+
 /// One commit of one partition, as its committer wrote it down; times in ms since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Commit {
@@ -143,19 +150,41 @@ impl Book {
 }
 
 /// The commits of each group in their order, from what Kafka's formatter prints: one object after the other, with nothing
-/// between them.
-pub(super) fn log_of_commits(text: &str) -> BTreeMap<String, Vec<Stored>> {
+/// between them. What cannot be read is an error: a log that ends there would hide all that comes behind.
+pub(super) fn log_of_commits(text: &str) -> Result<BTreeMap<String, Vec<Stored>>, String> {
     let mut log: BTreeMap<String, Vec<Stored>> = BTreeMap::new();
-    for record in Deserializer::from_str(text).into_iter::<Value>().map_while(Result::ok) {
-        let (key, value) = (&record["key"]["data"], &record["value"]["data"]);
-        let (Some(group), Some(partition)) = (key["group"].as_str(), key["partition"].as_i64()) else { continue };
-        let (Some(offset), Some(metadata)) = (value["offset"].as_i64(), value["metadata"].as_str()) else { continue };
-        let partition = i32::try_from(partition).expect("a partition");
-        // confluent-kafka sends the zero at the end of its string as well.
-        let metadata = metadata.trim_end_matches('\0').to_owned();
-        log.entry(group.to_owned()).or_default().push(Stored { partition, offset, metadata });
+    let mut records = Deserializer::from_str(text).into_iter::<Value>();
+    while let Some(record) = records.next() {
+        let rest = text[records.byte_offset()..].trim_start();
+        match record {
+            Ok(record) => {
+                let stored = stored(&record).ok_or_else(|| format!("the formatter printed {record}"))?;
+                if let Some((group, stored)) = stored {
+                    log.entry(group).or_default().push(stored);
+                }
+            }
+            Err(_) if rest.starts_with(LAST_LINE) => break,
+            Err(error) => {
+                let rest: String = rest.chars().take(SHOWN).collect();
+                return Err(format!("the formatter printed what is no record: {error}, at {rest:?}"));
+            }
+        }
     }
-    log
+    Ok(log)
+}
+
+/// A commit with its group, nothing for a commit that was deleted and for what is no commit; `None` for what this cannot
+/// read.
+fn stored(record: &Value) -> Option<Option<(String, Stored)>> {
+    let (key, value) = (&record["key"], &record["value"]);
+    if !COMMIT_KEYS.contains(&key["type"].as_i64()?) || value.is_null() {
+        return Some(None);
+    }
+    let (key, value) = (&key["data"], &value["data"]);
+    let partition = i32::try_from(key["partition"].as_i64()?).ok()?;
+    // confluent-kafka sends the zero at the end of its string as well.
+    let metadata = value["metadata"].as_str()?.trim_end_matches('\0').to_owned();
+    Some(Some((key["group"].as_str()?.to_owned(), Stored { partition, offset: value["offset"].as_i64()?, metadata })))
 }
 
 #[cfg(test)]

@@ -67,5 +67,21 @@ fn log_is_read_as_kafkas_formatter_prints_it() {
     let metadata = r#"{"key":{"type":2,"data":null},"value":{"version":3,"data":{}}}"#;
     let deleted = r#"{"key":{"type":1,"data":{"group":"g","topic":"t","partition":2}},"value":null}"#;
     let log = log_of_commits(&[line, metadata, deleted, "\nProcessed a total of 3 messages"].concat());
-    assert_eq!(log, BTreeMap::from([("g".to_owned(), vec![stored(2, 7, "a:1")])]));
+    assert_eq!(log, Ok(BTreeMap::from([("g".to_owned(), vec![stored(2, 7, "a:1")])])));
+}
+
+#[test]
+fn what_the_formatter_prints_and_nobody_can_read_is_an_error() {
+    let good = r#"{"key":{"type":1,"data":{"group":"g","topic":"t","partition":2}},"value":{"version":3,"data":{"offset":7,"metadata":""}}}"#;
+    let torn = &good[..good.len() - 9];
+    let strange = good.replace("offset", "position");
+    for (text, said) in [
+        ([good, "WARN a line between", good].concat(), "WARN a line between"),
+        ([good, torn].concat(), "no record"),
+        ([good, &strange, good].concat(), "position"),
+        ([r#"{"key":null,"value":null}"#].concat(), "null"),
+    ] {
+        let told = log_of_commits(&text).expect_err(&text);
+        assert!(told.contains(said), "{told}");
+    }
 }
