@@ -41,7 +41,8 @@ pub(crate) enum Judge {
     Churn(Churn),
     /// A compacted topic with transactions and tombstones whose brokers are restarted, held against a model.
     Compaction(Compaction),
-    /// Transactions of both protocols, applications that transform in them and Kafka's copier, while brokers are killed.
+    /// Transactions of both protocols, applications that transform in them and Kafka's copier, while brokers are killed; the
+    /// checker judges the history of a mixed load beside them.
     Transactions(Timed),
     /// What groups have committed when the broker that coordinates them is killed again and again.
     Coordinators(Coordinators),

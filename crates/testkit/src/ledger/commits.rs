@@ -19,7 +19,7 @@ use twinstream_model::GroupId;
 
 use super::clients::{By, Client, Clients, Stop};
 use super::scene::{Scene, Victim, group_of_first_partition};
-use super::{Report, Side, conclude, median_and_max};
+use super::{Report, Side, apart, conclude, median_and_max};
 use crate::wait::wait_until;
 
 const TOPIC: &str = "numbers";
@@ -60,7 +60,8 @@ struct Committers {
 pub async fn run(sides: &[Side], options: &Options) -> bool {
     let mut reports = Vec::new();
     for side in sides {
-        reports.push((*side, judge(*side, options).await));
+        let (side, options) = (*side, options.clone());
+        reports.push((side, apart(side, async move { judge(side, &options).await }).await));
     }
     conclude("commits of groups while their coordinator is killed", &reports)
 }

@@ -13,16 +13,19 @@
 //! a program that ends in another way than it should is a fault; what a judge finds is a line of [`Report::faults`], and
 //! a report without figures is no good report.
 //!
-//! Not here: histories of single operations and their anomalies (`checker`); how long writers wait (`faults::judge`).
+//! Not here: the anomalies of histories (`checker`, which also judges the history of our own load that runs beside
+//! [`transactions`]); how long writers wait (`faults::judge`).
 
 mod books; // transactions: told and seen
 mod clients; // programs that keep books
 pub mod commits; // coordinators of groups are killed
+mod mixed; // our own load beside them
 mod scene; // a cluster whose brokers are killed
 pub mod transactions; // transactions under kills
 pub mod verifiable; // Kafka's own programs for it
 
 use std::fmt;
+use std::future::Future;
 use std::time::Duration;
 
 pub use scene::Side;
@@ -62,6 +65,14 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+/// One run as a task of its own: what goes wrong in there panics, and must not keep the other side from being judged.
+async fn apart(side: Side, run: impl Future<Output = Report> + Send + 'static) -> Report {
+    tokio::spawn(run).await.unwrap_or_else(|error| {
+        let faults = vec![format!("the run did not come to its end: {error}")];
+        Report { subject: side.name(), faults, ..Report::default() }
+    })
 }
 
 /// Prints the reports of all sides together; whether those of ours are good. What fails at Kafka is shown, not judged.

@@ -3,14 +3,15 @@
 //! Picture: writers of librdkafka (the first protocol) and of Java (the second one, KIP-890) fill a topic by transactions
 //! of which every fifth is aborted. Two applications, one of librdkafka in a classic group and one of Java in a group of
 //! the consumer protocol, copy what is committed, with their offsets in the transactions; in the long version Kafka's
-//! TransactionalMessageCopier copies another topic and aborts at random. Readers of both isolation levels follow. Killed
-//! are coordinators of transactions and of groups and leaders of partitions, in turn; every second one is back before
-//! anybody has missed it. At the end a writer dies in the middle of a transaction.
+//! TransactionalMessageCopier copies another topic and aborts at random. Readers of both isolation levels follow. Beside
+//! them runs the transactional load of our own harness, which keeps a whole history. Killed are coordinators of
+//! transactions and of groups and leaders of partitions, in turn; every second one is back before anybody has missed it. At
+//! the end a writer dies in the middle of a transaction.
 //!
 //! Judged: every committed record is there once and no aborted one; readers agree on every offset; each copy has what was
 //! committed, once and in order; no partition of any topic keeps an open transaction (last stable offset = high watermark)
 //! for longer than the longest timeout and ten seconds; Kafka's tool finds no hanging transaction, and none is listed that
-//! has not ended.
+//! has not ended; and the checker finds the history clean.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +19,9 @@ use std::time::{Duration, Instant};
 
 use super::books::{Outcome, Reading, Told, faults_between, faults_of_copy};
 use super::clients::{By, Client, Clients, Stop};
+use super::mixed::Mixed;
 use super::scene::{Return, Scene, Victim};
-use super::{Report, Side, conclude};
+use super::{Report, Side, apart, conclude};
 use crate::peer::Kafka;
 use crate::wait::wait_until;
 
@@ -30,6 +32,8 @@ const BY_JAVA: &str = "by-java";
 const IN: &str = "in";
 const OUT: &str = "out";
 const COPIED_PARTITIONS: i32 = 2;
+/// Of fewer records it says nothing that both sides are equal.
+const COPIED_MIN: usize = 100;
 const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
 const PRODUCER: &str = "org.apache.kafka.tools.VerifiableProducer";
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
@@ -58,7 +62,8 @@ pub struct Options {
 pub async fn run(sides: &[Side], options: &Options) -> bool {
     let mut reports = Vec::new();
     for side in sides {
-        reports.push((*side, judge(*side, options).await));
+        let (side, options) = (*side, options.clone());
+        reports.push((side, apart(side, async move { judge(side, &options).await }).await));
     }
     conclude("transactions of both protocols while brokers are killed", &reports)
 }
@@ -72,13 +77,15 @@ pub async fn judge(side: Side, options: &Options) -> Report {
         scene.create(topic, PARTITIONS).await;
     }
     let copiers = if options.with_copiers { Some(Copiers::start(&scene, &clients).await) } else { None };
+    let mixed = Mixed::start(&scene, Duration::from_secs(TIMEOUT_S)).await;
     let mut load = Load::start(&scene, &clients).await;
 
     let began = Instant::now();
-    load.kill_brokers(&mut scene, options.time).await;
+    load.kill_brokers(&mut scene, &mixed, options.time).await;
     report.tell(format!("{} kills in {:.0} s", scene.kills, began.elapsed().as_secs_f64()));
     scene.until_in_sync().await;
 
+    mixed.end(&scene, Duration::from_secs(SETTLES_AFTER_S), &mut report).await;
     let told = load.end_writers(&scene, &clients, &mut report).await;
     let readings = load.end_readers(&mut report).await;
     if let Some(copiers) = copiers {
@@ -154,7 +161,7 @@ impl Load {
         self.writers.iter_mut().chain(&mut self.transformers).chain(&mut self.readers)
     }
 
-    async fn kill_brokers(&self, scene: &mut Scene, time: Duration) {
+    async fn kill_brokers(&self, scene: &mut Scene, mixed: &Mixed, time: Duration) {
         let until = Instant::now() + time;
         let victims = [
             Victim::TransactionCoordinator("c-0".to_owned()),
@@ -165,11 +172,14 @@ impl Load {
             Victim::TransactionCoordinator("j-copy-0".to_owned()),
             Victim::Leader(BY_JAVA.to_owned(), 1),
         ];
-        let ways = [Return::WhenMissed, Return::AtOnce];
-        for (victim, back) in victims.iter().cycle().zip(ways.into_iter().cycle()) {
+        let (others, ways) = (Mixed::victims(), [Return::WhenMissed, Return::AtOnce]);
+        // An odd number, so that everybody comes back in both ways.
+        let victims = victims.iter().chain(&others);
+        for (victim, back) in victims.cycle().zip(ways.into_iter().cycle()) {
             if Instant::now() >= until {
                 return;
             }
+            mixed.note(victim);
             scene.kill(victim, back).await;
             tokio::time::sleep(CALM).await;
         }
@@ -251,6 +261,9 @@ impl Copiers {
         let from = read_again(scene, clients, IN, "read_committed", report).await;
         let to = read_again(scene, clients, OUT, "read_committed", report).await;
         report.tell(format!("Kafka's copiers: {} of {} records", to.entries.len(), from.entries.len()));
+        if from.entries.len() < COPIED_MIN {
+            report.faults.push(format!("{IN} has {} records, too few for a verdict", from.entries.len()));
+        }
         report.faults.extend(faults_of_copy(&from, &to));
     }
 }

@@ -16,7 +16,7 @@ use events::{Group, Produced, log_of};
 
 use super::clients::{By, Client, Clients, Stop};
 use super::scene::{Return, Scene, Victim};
-use super::{Report, Side, conclude};
+use super::{Report, Side, apart, conclude};
 use crate::wait::wait_until;
 
 const TOPIC: &str = "verified";
@@ -53,7 +53,8 @@ struct Team {
 pub async fn run(sides: &[Side], options: &Options) -> bool {
     let mut reports = Vec::new();
     for side in sides {
-        reports.push((*side, judge(*side, options).await));
+        let (side, options) = (*side, options.clone());
+        reports.push((side, apart(side, async move { judge(side, &options).await }).await));
     }
     conclude("Kafka's verifiable programs while brokers are killed", &reports)
 }
