@@ -24,7 +24,7 @@ use rdkafka::producer::{DeliveryResult, Producer as _, ProducerContext, Threaded
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
-use twinstream_model::{Offset, PartitionIndex, TopicName};
+use twinstream_model::{ErrorCode, Offset, PartitionIndex, TopicName};
 
 use crate::context::Context;
 use crate::error::ClientError;
@@ -312,8 +312,10 @@ impl BulkConsumer {
             // SAFETY: librdkafka gave so many messages, each owned by us until it is destroyed below; its payload is
             // `len` bytes, or null.
             unsafe {
-                let head = &*message;
-                if head.err == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                // As a number and not as an enum, which has no value for errors of brokers that librdkafka does not know.
+                let code = std::ptr::addr_of!((*message).err).cast::<i32>().read();
+                if code == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR as i32 {
+                    let head = &*message;
                     let payload = match head.payload.is_null() {
                         true => &[][..],
                         false => std::slice::from_raw_parts(head.payload.cast::<u8>().cast_const(), head.len),
@@ -321,8 +323,7 @@ impl BulkConsumer {
                     let (partition, offset) = (PartitionIndex(head.partition), Offset(head.offset));
                     each(BulkRecord { partition, offset, payload });
                 } else {
-                    let code: RDKafkaErrorCode = head.err.into();
-                    failure = Some(ClientError::native("read", Some(code), &code.to_string()));
+                    failure = Some(read_failed(code));
                 }
                 native::rd_kafka_message_destroy(message);
             }
@@ -343,6 +344,19 @@ impl BulkConsumer {
     }
 }
 
+/// The number may be of a broker, and newer than librdkafka.
+fn read_failed(code: i32) -> ClientError {
+    let what = || "read".to_owned();
+    if let Ok(known) = native::rd_kafka_resp_err_t::try_from(code) {
+        let known = RDKafkaErrorCode::from(known);
+        return ClientError::native(what(), Some(known), &known.to_string());
+    }
+    match i16::try_from(code).ok().and_then(ErrorCode::from_code) {
+        Some(code) => ClientError::Broker { what: what(), code, detail: None },
+        None => ClientError::native(what(), None, &format!("error {code}")),
+    }
+}
+
 /// librdkafka's queue of a consumer.
 struct NativeQueue(*mut native::rd_kafka_queue_t);
 
@@ -350,5 +364,19 @@ impl Drop for NativeQueue {
     fn drop(&mut self) {
         // SAFETY: given out by librdkafka for us, given back once, and before its client.
         unsafe { native::rd_kafka_queue_destroy(self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_brokers_keep_their_names_where_librdkafka_has_none() {
+        let newer = read_failed(i32::from(ErrorCode::InconsistentTopicId.code()));
+        assert!(matches!(newer, ClientError::Broker { code: ErrorCode::InconsistentTopicId, .. }), "{newer}");
+        let known = read_failed(i32::from(ErrorCode::OffsetOutOfRange.code()));
+        assert!(matches!(known, ClientError::Broker { code: ErrorCode::OffsetOutOfRange, .. }), "{known}");
+        assert!(read_failed(9_999).to_string().contains("error 9999"));
     }
 }
