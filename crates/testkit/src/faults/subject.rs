@@ -17,11 +17,12 @@ pub enum Subject {
 impl Subject {
     /// Our brokers, as tables name them. Their rows decide; those of others are there to be compared with.
     pub const OURS: &'static str = "Twinstream";
+    pub const KAFKA: &'static str = "Apache Kafka 4.3.1";
 
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ours(_) => Self::OURS,
-            Self::Kafka(_) => "Apache Kafka 4.3.1",
+            Self::Kafka(_) => Self::KAFKA,
         }
     }
 

@@ -80,7 +80,6 @@ impl Size {
 /// One line of the judge's table.
 #[derive(Clone, Debug)]
 pub struct Row {
-    pub of: Of,
     pub subject: &'static str,
     pub note: String,
     pub faults: Vec<String>,
@@ -112,7 +111,7 @@ pub async fn run(options: &Options) -> bool {
     for row in &rows {
         eprintln!("  {row}");
     }
-    rows.iter().filter(|row| row.of == Of::Ours).all(Row::is_good)
+    rows.iter().filter(|row| row.subject == Subject::OURS).all(Row::is_good)
 }
 
 /// One run.
@@ -130,7 +129,6 @@ pub async fn compact(of: Of, size: Size, seed: u64) -> Row {
 }
 
 struct Bench {
-    of: Of,
     subject: Subject,
     operator: Operator,
     client: RawClient,
@@ -156,7 +154,7 @@ impl Bench {
         operator.create_topic(TOPIC, PARTITIONS, replicas, &TOPIC_SETTINGS).await;
         let client = RawClient::connect(&client_settings(&bootstrap, &[])).await.expect("a broker that answers");
         let (model, dice) = (Shared::default(), Dice::new(seed));
-        Self { of, subject, operator, client, model, dice, readings: 0, faults: Vec::new() }
+        Self { subject, operator, client, model, dice, readings: 0, faults: Vec::new() }
     }
 
     fn writers(&mut self) -> writer::Writers {
@@ -256,7 +254,7 @@ impl Bench {
             self.subject.folder().keep();
         }
         let faults: BTreeSet<String> = self.faults.into_iter().collect();
-        Row { of: self.of, subject: self.subject.name(), note, faults: faults.into_iter().collect() }
+        Row { subject: self.subject.name(), note, faults: faults.into_iter().collect() }
     }
 
     /// Waits until every replica serves as much as the leader, and nothing of it is open.

@@ -51,8 +51,8 @@ pub enum Of {
 impl Of {
     pub fn name(self) -> &'static str {
         match self {
-            Self::Ours => "Twinstream",
-            Self::Kafka => "Apache Kafka 4.3.1",
+            Self::Ours => Subject::OURS,
+            Self::Kafka => Subject::KAFKA,
         }
     }
 }
