@@ -34,6 +34,8 @@ impl Book {
         let text = std::fs::read_to_string(&self.path).unwrap_or_default();
         let mut entries = Entries::default();
         let mut open: BTreeMap<i32, i64> = BTreeMap::new();
+        // When the newest commit that was acknowledged was asked for, of partitions that are open.
+        let mut proven: BTreeMap<i32, i64> = BTreeMap::new();
         // A line without its end is one that was being written when the member died.
         for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
             let words: Vec<&str> = line.split(' ').collect();
@@ -41,18 +43,28 @@ impl Book {
             let number = |index: usize| words[index].parse::<i64>().expect("a number");
             let partition = || i32::try_from(number(2)).expect("a partition");
             match words[1] {
-                "assigned" => _ = open.insert(partition(), at),
+                "assigned" => {
+                    open.insert(partition(), at);
+                    proven.remove(&partition());
+                }
                 "revoked" => {
                     let from = open.remove(&partition()).unwrap_or(at);
                     entries.tenures.push((partition(), Tenure { from, until: at }));
                 }
-                // Somebody else may have had it for a while already.
-                "lost" => _ = open.remove(&partition()),
+                // Somebody else may have had it for a while already, but not before a commit that its coordinator took.
+                "lost" => {
+                    if let Some((from, until)) = open.remove(&partition()).zip(proven.remove(&partition())) {
+                        entries.tenures.push((partition(), Tenure { from, until }));
+                    }
+                }
                 "read" => {
                     entries.read.insert((partition(), number(3)));
                     entries.reads += 1;
                 }
-                "committed" => _ = entries.committed.insert(partition(), number(3)),
+                "committed" => {
+                    entries.committed.insert(partition(), number(3));
+                    proven.insert(partition(), number(4));
+                }
                 "leaves" => {
                     let tenures = open.iter().map(|(partition, from)| (*partition, Tenure { from: *from, until: at }));
                     entries.tenures.extend(tenures);

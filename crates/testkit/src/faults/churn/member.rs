@@ -133,10 +133,11 @@ async fn commit(consumer: &Consumer, book: &mut Book, positions: &mut BTreeMap<T
     if positions.is_empty() {
         return;
     }
+    let asked = now_us();
     match consumer.commit(positions).await {
         Ok(()) => {
             for (partition, commit) in std::mem::take(positions) {
-                book.line(&format!("committed {} {}", partition.partition.0, commit.offset.0));
+                book.line(&format!("committed {} {} {asked}", partition.partition.0, commit.offset.0));
             }
         }
         Err(error) => eprintln!("a commit was refused: {error}"),
