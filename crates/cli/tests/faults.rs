@@ -125,7 +125,8 @@ async fn what_is_open_in_a_topic_that_is_not_there_is_unknown() {
     let cluster = Cluster::start(1).await;
     let operator = Operator::connect(&cluster.bootstrap(), 1).await;
     operator.create_topic("somewhere", 1, 1, &[]).await;
-    let open = wait_until_some("the broker answers", SETTLES_WITHIN, || operator.open_transactions("somewhere", 1)).await;
+    let open =
+        wait_until_some("the broker answers", SETTLES_WITHIN, || operator.open_transactions("somewhere", 1)).await;
     assert_eq!(open, Vec::<String>::new());
     assert_eq!(operator.open_transactions("nowhere", 1).await, None);
 }
