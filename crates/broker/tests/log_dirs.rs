@@ -3,8 +3,11 @@
 mod support;
 
 use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::messages::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest, IncrementalAlterConfigsRequest};
+use kafka_protocol::messages::{
+    AlterReplicaLogDirsRequest, CreateTopicsRequest, DescribeLogDirsRequest, IncrementalAlterConfigsRequest,
+};
 use support::process::BrokerProcess;
 use support::records::{
     create_topic, fetch, idempotent, produce, produce_request, records_of, text, topic_name, values,
@@ -166,4 +169,24 @@ async fn killed_in_the_middle_of_moves_a_broker_has_every_record_once() {
     }
     assert!(read_all(&mut client, "t").await == expected);
     assert_eq!(broker.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_log_is_just_being_made_can_be_given_a_directory() {
+    const PARTITIONS: i32 = 30;
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = dirs(dir.path());
+    let broker = TestBroker::start(dir.path(), &[("log.dirs", &dirs.join(","))]).await;
+    let mut client = broker.client().await;
+    for round in 0..8 {
+        let name = format!("t{round}");
+        let topic = CreatableTopic::default()
+            .with_name(topic_name(&name))
+            .with_num_partitions(PARTITIONS)
+            .with_replication_factor(-1);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+        assert_eq!(client.call(request, 7).await.topics[0].error_code, NONE);
+        assert_eq!(ask(&mut client, NEWEST, &dirs[0], &name, PARTITIONS - 1).await, NONE, "round {round}");
+    }
+    broker.stop().await.unwrap();
 }

@@ -10,8 +10,8 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, DeleteRecordsRequest, DescribeLogDirsRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, TransactionalId,
+    BrokerId, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeLogDirsRequest,
+    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, TransactionalId,
 };
 use support::records::{
     create_topic, fetch, fetch_request, idempotent, list_offset, produce, produce_request, records_of, text,
@@ -266,5 +266,48 @@ async fn a_waiting_fetch_asks_for_enough_bytes() {
         produce(&mut producer, "t", 0, values(&["y"])).await;
     });
     assert_eq!(records_of(&answer.responses[0].partitions[0]).len(), 2);
+    broker.stop().await.unwrap();
+}
+
+async fn create_without_waiting(client: &mut Client, name: &str, partitions: i32) -> Uuid {
+    let topic = CreatableTopic::default()
+        .with_name(topic_name(name))
+        .with_num_partitions(partitions)
+        .with_replication_factor(-1);
+    let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+    let answer = client.call(request, 7).await;
+    assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+    answer.topics[0].topic_id
+}
+
+/// Clients of librdkafka do not know INCONSISTENT_TOPIC_ID and hand it to their applications.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_again_is_read_from_its_own_logs_by_name_and_by_id() {
+    const MAY_COME_LATER: [i16; 2] = [5, 6]; // LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut client) = broker_with(&dir, "t", &[]).await;
+    for round in 0..3 {
+        assert_eq!(produce(&mut client, "t", 0, values(&["old"])).await.error_code, 0);
+        // The broker is busy with its logs while the topic goes and comes again.
+        create_without_waiting(&mut client, &format!("wide{round}"), 200).await;
+        let request = DeleteTopicsRequest::default().with_topic_names(vec![topic_name("t")]).with_timeout_ms(10_000);
+        assert_eq!(client.call(request, 5).await.responses[0].error_code, 0);
+        let id = create_without_waiting(&mut client, "t", 1).await;
+        let deadline = Instant::now() + support::PATIENCE;
+        loop {
+            let mut request = fetch_request("", 0, 0);
+            request.topics[0].topic_id = id;
+            let by_id = client.call(request, 13).await.responses.remove(0).partitions.remove(0);
+            let by_name = fetch(&mut client, "t", 0, 0).await;
+            for data in [&by_id, &by_name] {
+                assert!(data.error_code == 0 || MAY_COME_LATER.contains(&data.error_code), "round {round}: {data:?}");
+                assert_eq!(records_of(data), [], "round {round}: records of the topic that was deleted");
+            }
+            if by_id.error_code == 0 && by_name.error_code == 0 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "round {round}: the new log does not come");
+        }
+    }
     broker.stop().await.unwrap();
 }

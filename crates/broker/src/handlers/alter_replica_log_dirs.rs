@@ -5,7 +5,7 @@
 //! Asks this broker to keep its replica of a partition in another one of its log directories (KIP-113). The answer comes
 //! when the copy has a folder; DescribeLogDirs shows how far it is. To name the directory where the replica is ends a move
 //! that is under way. A partition that is not here is REPLICA_NOT_AVAILABLE, and will be made in that directory if it
-//! comes. A cordoned directory takes no replicas (KIP-1066).
+//! comes; one whose log is just being made is waited for. A cordoned directory takes no replicas (KIP-1066).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use kafka_protocol::protocol::StrBytes;
 use twinstream_model::{ErrorCode, PartitionIndex, TopicName, TopicPartition};
 
 use super::log_wire::blocking;
+use super::newly_led::wait_until_here;
 use crate::context::{Broker, Operation, RequestContext, Resource};
 
 /// The directory that was asked for, by topic and partition. What is named twice goes to the last, as in Kafka.
@@ -32,6 +33,7 @@ pub(crate) async fn handle(
         return error_response(ctx, request, ErrorCode::ClusterAuthorizationFailed);
     }
     let (asked, broker) = (asked(request), Arc::clone(broker));
+    wait_until_here(&broker, &broker.image.load_full(), named(&asked)).await;
     let codes = blocking(move || alter(&broker, &asked)).await;
     to_response(ctx, codes)
 }
@@ -57,6 +59,13 @@ fn asked(request: AlterReplicaLogDirsRequest) -> Asked {
         }
     }
     asked
+}
+
+fn named(asked: &Asked) -> impl Iterator<Item = TopicPartition> {
+    let topics = asked.iter().filter_map(|(topic, partitions)| Some((TopicName::parse(topic).ok()?, partitions)));
+    topics.flat_map(|(topic, partitions)| {
+        partitions.keys().map(move |index| TopicPartition::new(topic.clone(), PartitionIndex(*index)))
+    })
 }
 
 fn alter(broker: &Broker, asked: &Asked) -> Codes {

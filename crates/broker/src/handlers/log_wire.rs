@@ -35,7 +35,7 @@ pub(super) fn authorize_topic(
     }
 }
 
-/// The partition with its log, or why this broker does not have it.
+/// The partition of this very topic with its log, or why this broker does not have it.
 pub(super) fn partition_here(
     broker: &Broker,
     image: &Image,
@@ -43,7 +43,11 @@ pub(super) fn partition_here(
     partition: PartitionIndex,
 ) -> Result<Arc<Partition>, ErrorCode> {
     if let Some(found) = broker.partitions.find(topic, partition) {
-        return Ok(found);
+        let is_of_this_topic = image.topic(topic).is_none_or(|known| known.id == found.topic_id());
+        // A topic was made again under its name, and its new log is not there yet. What went into the old one would be
+        // acknowledged and deleted; what is in it belongs to nobody. Kafka tells those who name the topic by its id of
+        // INCONSISTENT_TOPIC_ID, which librdkafka does not know and hands to its application.
+        return if is_of_this_topic { Ok(found) } else { Err(ErrorCode::NotLeaderOrFollower) };
     }
     match image.partition(topic, partition) {
         None => Err(ErrorCode::UnknownTopicOrPartition),

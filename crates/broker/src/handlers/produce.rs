@@ -412,11 +412,6 @@ async fn append_partition(
     acks: i16,
 ) -> Result<Outcome, Failure> {
     let partition = partition_here(broker, image, topic, PartitionIndex(data.index)).map_err(Failure::of)?;
-    if image.topic(topic).is_some_and(|known| known.id != partition.topic_id()) {
-        // The topic was made again under its name and its new log is not there yet: what went into the old one would be
-        // acknowledged and deleted.
-        return Err(Failure::of(ErrorCode::NotLeaderOrFollower));
-    }
     let records = data.records.unwrap_or_default();
     if ctx.api_version < ZSTD_SINCE && is_zstd(&records) {
         return Err(Failure::of(ErrorCode::UnsupportedCompressionType));

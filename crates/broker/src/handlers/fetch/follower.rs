@@ -129,11 +129,7 @@ fn position(partition: &FetchPartition) -> ReplicaPosition {
 
 fn find(broker: &Broker, image: &Image, (topic, partition): ReplicaKey) -> Result<Arc<Partition>, ErrorCode> {
     let name = image.topic_by_id(topic).map(|topic| topic.name.clone()).ok_or(ErrorCode::UnknownTopicId)?;
-    let found = partition_here(broker, image, &name, partition)?;
-    match found.topic_id() == topic {
-        true => Ok(found),
-        false => Err(ErrorCode::InconsistentTopicId),
-    }
+    partition_here(broker, image, &name, partition)
 }
 
 /// Passes until there is enough to send, the wait is over, the follower has gone or the broker stops.

@@ -63,12 +63,7 @@ fn target(broker: &Broker, ctx: &RequestContext, image: &Image, key: &Key, posit
     };
     let partition = name.as_ref().map_err(|code| *code).and_then(|name| {
         authorize_topic(broker, ctx, Operation::Read, name)?;
-        let partition = partition_here(broker, image, name, *index)?;
-        match topic {
-            // The image has a newer topic of this name than the log here.
-            TopicKey::Id(id) if partition.topic_id() != *id => Err(ErrorCode::InconsistentTopicId),
-            _ => Ok(partition),
-        }
+        partition_here(broker, image, name, *index)
     });
     Target { key: key.clone(), name: name.ok(), position, partition }
 }
