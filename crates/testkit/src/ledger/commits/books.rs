@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use serde_json::{Deserializer, Value};
 
-/// What the console consumer may say when it ends.
-const LAST_LINE: &str = "Processed a total of";
 /// Types of keys that are of commits.
 const COMMIT_KEYS: [i64; 2] = [0, 1];
 /// Of what cannot be read, so many characters.
@@ -153,24 +151,26 @@ impl Book {
 /// between them. What cannot be read is an error: a log that ends there would hide all that comes behind.
 pub(super) fn log_of_commits(text: &str) -> Result<BTreeMap<String, Vec<Stored>>, String> {
     let mut log: BTreeMap<String, Vec<Stored>> = BTreeMap::new();
-    let mut records = Deserializer::from_str(text).into_iter::<Value>();
-    while let Some(record) = records.next() {
-        let rest = text[records.byte_offset()..].trim_start();
-        match record {
-            Ok(record) => {
-                let stored = stored(&record).ok_or_else(|| format!("the formatter printed {record}"))?;
-                if let Some((group, stored)) = stored {
-                    log.entry(group).or_default().push(stored);
-                }
-            }
-            Err(_) if rest.starts_with(LAST_LINE) => break,
-            Err(error) => {
-                let rest: String = rest.chars().take(SHOWN).collect();
-                return Err(format!("the formatter printed what is no record: {error}, at {rest:?}"));
-            }
+    let mut rest = text.trim_start();
+    while !rest.is_empty() && !is_end(rest) {
+        // A number or a text would be a record to the parser.
+        let mut records = Deserializer::from_str(rest).into_iter::<Value>();
+        let record = records.next().and_then(Result::ok).filter(Value::is_object);
+        let record = record.ok_or_else(|| {
+            let shown: String = rest.chars().take(SHOWN).collect();
+            format!("the formatter printed what is no record: {shown:?}")
+        })?;
+        if let Some((group, stored)) = stored(&record).ok_or_else(|| format!("the formatter printed {record}"))? {
+            log.entry(group).or_default().push(stored);
         }
+        rest = rest[records.byte_offset()..].trim_start();
     }
     Ok(log)
+}
+
+/// What the console consumer may say when it ends, behind all records: how many it has read, or that no more came in time.
+fn is_end(rest: &str) -> bool {
+    rest.starts_with("Processed a total of") || (rest.contains("TimeoutException") && !rest.contains('{'))
 }
 
 /// A commit with its group, nothing for a commit that was deleted and for what is no commit; `None` for what this cannot

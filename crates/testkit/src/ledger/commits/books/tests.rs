@@ -71,6 +71,17 @@ fn log_is_read_as_kafkas_formatter_prints_it() {
 }
 
 #[test]
+fn console_consumer_may_end_because_no_more_came() {
+    let line = r#"{"key":{"type":1,"data":{"group":"g","partition":0}},"value":{"data":{"offset":7,"metadata":""}}}"#;
+    let end = "2026-11-22 19:07:11,896 ERROR Error processing message, terminating consumer process:  (ConsoleConsumer)\n\
+               org.apache.kafka.common.errors.TimeoutException\n";
+    let log = log_of_commits(&[line, end].concat());
+    assert_eq!(log, Ok(BTreeMap::from([("g".to_owned(), vec![stored(0, 7, "")])])));
+    assert!(log_of_commits(&[end, line].concat()).is_err(), "records behind the end");
+    assert!(log_of_commits(&[line, "7", line].concat()).is_err(), "a number is no record");
+}
+
+#[test]
 fn what_the_formatter_prints_and_nobody_can_read_is_an_error() {
     let good = r#"{"key":{"type":1,"data":{"group":"g","topic":"t","partition":2}},"value":{"version":3,"data":{"offset":7,"metadata":""}}}"#;
     let torn = &good[..good.len() - 9];
