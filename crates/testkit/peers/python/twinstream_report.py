@@ -48,8 +48,7 @@ def skip_reason(report):
 
 
 def last_words(text):
-    """The first line that pytest marks as the error, else the last line."""
+    """The first lines that pytest marks as the error, which say what was wanted and what came, else the last line."""
     lines = [line for line in text.splitlines() if line.strip()]
     errors = [line[1:].strip() for line in lines if line.startswith("E ")]
-    words = errors or lines[-1:]
-    return words[0][:300] if words else ""
+    return " / ".join(errors[:4] or lines[-1:])[:600]

@@ -1,14 +1,16 @@
 //! Test suites of Python clients, and an environment to run them in.
 //!
 //! Picture: kafka-python's tests come with its source distribution. Confluent's are in no package, only in its
-//! repository; whoever has a checkout of it can name it ([`confluent_kafka_tests`]). What its tests ask for as a user of
+//! repository; whoever has a checkout of it can name it ([`confluent_kafka_tests`]), and it must be the one that the lists
+//! are about, byte by byte ([`check_confluent_checkout`]). What its tests ask for as a user of
 //! the same client is asked once more by tests of ours (`judges/confluent-kafka/behaviours`), which run everywhere.
 //!
 //! Both suites can start brokers of their own, from archives that they download. A file of ours stands for that part
 //! (`peers/python`) and tells them of brokers that run already.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::python::{self, ENVIRONMENT};
 use super::{cache, java, missing};
@@ -31,6 +33,10 @@ const KAFKA_PYTHON_SERVICE: &str = include_str!("../../peers/python/kafka_python
 
 const CONFLUENT: &str = "confluent-kafka's tests 2.15.0";
 const CONFLUENT_VERSION: &str = "2.15.0";
+/// What judges and what it calls.
+const CONFLUENT_FOLDERS: [&str; 2] = ["tests/common", "tests/integration"];
+/// `find tests/common tests/integration -type f -not -path '*/__pycache__/*' | LC_ALL=C sort | xargs sha256sum | sha256sum`
+const CONFLUENT_DIGEST: &str = "a50985585bdf5de763d9cd094cffd51878748b1ebea5cc7b2814d4e49f2d7fb5";
 const CONFLUENT_PINS: [&str; 1] = ["confluent-kafka[avro,schemaregistry,json,protobuf]==2.15.0"];
 const TRIVUP: &str = include_str!("../../peers/python/trivup_cluster.py");
 
@@ -66,12 +72,54 @@ pub fn confluent_kafka_tests(sources: &Path) -> PythonTests {
 pub fn check_confluent_checkout(folder: &Path) -> Result<(), String> {
     let file = folder.join("pyproject.toml");
     let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let has_version = text.lines().any(|line| line.trim() == format!("version = \"{CONFLUENT_VERSION}\""));
-    let has_tests = folder.join("tests/integration").is_dir();
-    if has_version && has_tests {
+    if !text.lines().any(|line| line.trim() == format!("version = \"{CONFLUENT_VERSION}\"")) {
+        return Err(format!("{} is not a checkout of confluent-kafka-python v{CONFLUENT_VERSION}", folder.display()));
+    }
+    let found = digest(folder, &CONFLUENT_FOLDERS)?;
+    if found == CONFLUENT_DIGEST {
         return Ok(());
     }
-    Err(format!("{} is not a checkout of confluent-kafka-python v{CONFLUENT_VERSION}", folder.display()))
+    let (folder, folders) = (folder.display(), CONFLUENT_FOLDERS.join(" and "));
+    Err(format!("{folders} of {folder} are not as in v{CONFLUENT_VERSION}: {found}, not {CONFLUENT_DIGEST}"))
+}
+
+/// The digest of a list of the digests of all files below these folders, but for what Python leaves behind.
+fn digest(home: &Path, folders: &[&str]) -> Result<String, String> {
+    let mut files = Vec::new();
+    for folder in folders {
+        add_files(home, Path::new(folder), &mut files)?;
+    }
+    // By bytes, as `sort` does; paths compare by their parts.
+    files.sort_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
+    let of_files = sha256sum(Command::new("sha256sum").arg("--").args(&files).current_dir(home), "")?;
+    let of_list = sha256sum(&mut Command::new("sha256sum"), &of_files)?;
+    Ok(of_list.split(' ').next().unwrap_or_default().to_owned())
+}
+
+fn add_files(home: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    let tell = |error: std::io::Error| format!("{}: {error}", home.join(folder).display());
+    for entry in std::fs::read_dir(home.join(folder)).map_err(tell)? {
+        let entry = entry.map_err(tell)?;
+        let path = folder.join(entry.file_name());
+        match entry.file_type().map_err(tell)?.is_dir() {
+            true if entry.file_name() == "__pycache__" => {}
+            true => add_files(home, &path, files)?,
+            false => files.push(path),
+        }
+    }
+    Ok(())
+}
+
+fn sha256sum(command: &mut Command, input: &str) -> Result<String, String> {
+    let tell = |error: std::io::Error| format!("sha256sum: {error}");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(tell)?;
+    // Closed at once, because the program reads it to its end.
+    child.stdin.take().into_iter().try_for_each(|mut stdin| stdin.write_all(input.as_bytes())).map_err(tell)?;
+    let output = child.wait_with_output().map_err(tell)?;
+    if !output.status.success() {
+        return Err(format!("sha256sum ended with {}", output.status));
+    }
+    String::from_utf8(output.stdout).map_err(|error| format!("sha256sum: {error}"))
 }
 
 impl PythonTests {
@@ -142,3 +190,6 @@ fn create(folder: &Path) -> Result<(), String> {
 fn write(file: &Path, text: &str) -> Result<(), String> {
     std::fs::write(file, text).map_err(|error| format!("write {}: {error}", file.display()))
 }
+
+#[cfg(test)]
+mod tests;

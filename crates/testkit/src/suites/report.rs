@@ -67,6 +67,19 @@ impl Report<'_> {
 fn counts(outcomes: &Outcomes) -> String {
     let count = |is: fn(&Outcome) -> bool| outcomes.values().filter(|outcome| is(outcome)).count();
     let passed = count(|outcome| matches!(outcome, Outcome::Passed));
+    let again = count(|outcome| matches!(outcome, Outcome::PassedAtSecondTry(_)));
     let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
-    format!("{passed} passed, {failed} failed, {} skipped", outcomes.len() - passed - failed)
+    let skipped = outcomes.len() - passed - again - failed;
+    format!("{passed} passed, {again} at the second try, {failed} failed, {skipped} skipped")
+}
+
+/// How tests ended that ran once more, beside how they ended at first.
+pub(super) fn add_second_try(outcomes: &mut Outcomes, again: Outcomes) {
+    for (name, second) in again {
+        let both = match outcomes.get(&name) {
+            Some(first) => first.then(second),
+            None => second,
+        };
+        outcomes.insert(name, both);
+    }
 }

@@ -3,8 +3,8 @@
 //! Picture: pytest runs a suite against one broker of ours and then against one of Apache Kafka, set up as the suites'
 //! own fixtures would (node 0, four partitions by default, short sessions allowed); a schema registry of ours stands
 //! beside either of them. What did not end as its line in `judges/SUITE/` says runs once more, alone, because the machine
-//! has other things to do. Apache Kafka has an authorizer here, as in kafka-python's own fixtures, so that its count is
-//! what is to be reached.
+//! has other things to do; what passes only then is told, and wrong unless its line says why. Apache Kafka has an
+//! authorizer here, as in kafka-python's own fixtures, so that its count is what is to be reached.
 //!
 //! Invariants: what the judge does not run stands in the list with a reason; a test that passes at Kafka does not hide
 //! behind a skip.
@@ -19,7 +19,7 @@ use run::Course;
 
 use super::librdkafka::Protocol;
 use super::list::{Expectation, List, Outcome, Verdict};
-use super::report::{Outcomes, Report};
+use super::report::{Outcomes, Report, add_second_try};
 use crate::folder::Folder;
 use crate::peer::{self, Kafka, PythonTests};
 use crate::server::Registry;
@@ -52,16 +52,15 @@ pub struct Options {
     pub only: Vec<String>,
 }
 
-/// What there is to run with confluent-kafka: our tests, and its own where a checkout of its repository is named.
+/// What there is to run with confluent-kafka: our tests, and its own unless no checkout of its repository is named, which
+/// is for who asks for ours only.
 pub fn confluent(checkout: &str, protocols: impl Iterator<Item = Protocol>) -> Vec<Suite> {
     let of = |protocol| {
         let own = (!checkout.is_empty()).then(|| Suite::Confluent { checkout: PathBuf::from(checkout), protocol });
         [Some(Suite::Behaviours(protocol)), own]
     };
     match checkout {
-        "" => eprintln!(
-            "not run: Confluent's own tests: they are in no package; --sources takes a checkout of its repository"
-        ),
+        "" => eprintln!("left out, as asked: Confluent's own tests"),
         folder => peer::check_confluent_checkout(folder.as_ref()).unwrap_or_else(|error| panic!("{error}")),
     }
     protocols.flat_map(of).flatten().collect()
@@ -72,8 +71,8 @@ pub async fn run(options: &Options) -> bool {
     let kafka = options.with_kafka.then(peer::kafka);
     let folder = Folder::new();
     let mut good = true;
-    for suite in &options.suites {
-        good &= Judge { options, suite, kafka: kafka.as_ref(), folder: &folder }.run().await;
+    for (suite, only) in chosen(options) {
+        good &= Judge { options, suite, only, kafka: kafka.as_ref(), folder: &folder }.run().await;
     }
     if !good {
         folder.keep();
@@ -81,7 +80,33 @@ pub async fn run(options: &Options) -> bool {
     good
 }
 
+/// What is to run, with the names that each suite has. Panics where there is nothing: a judge that ran nothing is not green.
+fn chosen(options: &Options) -> Vec<(&Suite, Vec<String>)> {
+    if options.only.is_empty() {
+        return options.suites.iter().map(|suite| (suite, Vec::new())).collect();
+    }
+    let names_of =
+        |suite: &Suite| -> Vec<String> { options.only.iter().filter(|name| suite.may_have(name)).cloned().collect() };
+    let suites = options.suites.iter().map(|suite| (suite, names_of(suite)));
+    let chosen: Vec<(&Suite, Vec<String>)> = suites.filter(|(_, only)| !only.is_empty()).collect();
+    let is_anywhere = |name: &String| chosen.iter().any(|(_, only)| only.contains(name));
+    let nowhere = options.only.iter().find(|name| !is_anywhere(name));
+    assert!(nowhere.is_none(), "no suite that was asked for has {}", nowhere.map_or("", String::as_str));
+    chosen
+}
+
 impl Suite {
+    /// Only of our own tests we know the names; pytest tells of the others.
+    fn may_have(&self, name: &str) -> bool {
+        let file = name.split("::").next().unwrap_or(name);
+        let is_ours = BEHAVIOURS.iter().any(|(known, _)| *known == file);
+        match self {
+            Self::KafkaPython => true,
+            Self::Behaviours(_) => is_ours,
+            Self::Confluent { .. } => !is_ours,
+        }
+    }
+
     fn title(&self) -> String {
         match self {
             Self::KafkaPython => "kafka-python's tests".to_owned(),
@@ -169,6 +194,8 @@ impl Suite {
 struct Judge<'a> {
     options: &'a Options,
     suite: &'a Suite,
+    /// Files or tests; all if there is none.
+    only: Vec<String>,
     kafka: Option<&'a Kafka>,
     folder: &'a Folder,
 }
@@ -189,7 +216,7 @@ impl Judge<'_> {
         names.dedup();
         let list = self.suite.list();
         // Who ran a part of a suite does not know what else there is.
-        let known = if self.options.only.is_empty() { names.clone() } else { list.names() };
+        let known = if self.only.is_empty() { names.clone() } else { list.names() };
         let (title, ours, kafka) = (self.suite.title(), ours.as_ref(), kafka.as_ref());
         Report { title: &title, list: &list, tests: &names, known: &known, ours, kafka }.print()
     }
@@ -212,13 +239,13 @@ impl Judge<'_> {
             folder: self.folder.path(),
         };
         tokio::task::block_in_place(|| {
-            let mut outcomes = course.run(&self.options.only);
+            let mut outcomes = course.run(&self.only);
             let mut again: Vec<String> =
                 outcomes.iter().filter(|end| is_odd(&list, &broker, end)).map(function_of).collect();
             again.dedup();
             if !again.is_empty() {
                 eprintln!("  once more, alone: {}", again.join(", "));
-                outcomes.extend(course.run(&again));
+                add_second_try(&mut outcomes, course.run(&again));
             }
             outcomes
         })
@@ -239,3 +266,6 @@ fn is_odd(list: &List, broker: &Broker, (name, outcome): &(&String, &Outcome)) -
 fn function_of((name, _): (&String, &Outcome)) -> String {
     name.split('[').next().unwrap_or(name).to_owned()
 }
+
+#[cfg(test)]
+mod tests;
