@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use twinstream_log::{
     Checkpoint, DELETE_SUFFIX, DirectoryError, Disk, FUTURE_SUFFIX, Identity as FolderIdentity, LogConfig, LogError,
-    LogMetrics, OpenFiles, Opening, PartitionLog, STRAY_SUFFIX, compare_identity, write_identity,
+    LogMetrics, OpenFiles, Opening, PartitionLog, STRAY_SUFFIX, compare_identity, read_left, write_identity,
 };
 use twinstream_model::{ClusterId, NodeId, Offset, PartitionIndex, TopicId, TopicPartition};
 use uuid::Uuid;
@@ -102,7 +102,7 @@ impl Directories {
             ids: held().map(|dir| dir.directory.lock().id()).collect(),
             absent: Arc::clone(&self.absent),
             clean: held().all(|dir| dir.history.is_clean() || dir.is_new()),
-            holds_partitions: held().any(|dir| !dir.unopened.lock().is_empty()),
+            holds_partitions: held().any(|dir| !dir.folders.lock().unopened.is_empty()),
             doubtful: held().any(|dir| dir.is_doubtful() && !dir.is_new()),
             reported: Arc::clone(&self.reported),
         }
@@ -173,15 +173,27 @@ impl Directories {
         self.dirs[dir].check()?.directory.lock().space()
     }
 
-    /// The directory that has a folder of this partition from an earlier run.
-    pub(super) fn holder(&self, at: &TopicPartition) -> Option<usize> {
-        self.dirs.iter().position(|dir| dir.held.as_ref().is_some_and(|held| held.may_use(at)))
+    /// The directory that has a folder of this partition from an earlier run. Of several, which is rare, one of this topic.
+    pub(super) fn holder(&self, at: &TopicPartition, wanted: TopicId) -> Option<usize> {
+        let holders = self.holders(at);
+        let is_of_topic = |dir: &usize| {
+            matches!(self.identity_of(*dir, at, wanted), Ok(FolderIdentity::Same | FolderIdentity::OneByteOff))
+        };
+        let of_topic = if holders.len() > 1 { holders.iter().copied().find(is_of_topic) } else { None };
+        of_topic.or(holders.first().copied())
+    }
+
+    /// All directories that have such a folder, which no partition has open.
+    pub(super) fn holders(&self, at: &TopicPartition) -> Vec<usize> {
+        let holds = |dir: &usize| self.dirs[*dir].held.as_ref().is_some_and(|held| held.may_use(at));
+        (0..self.dirs.len()).filter(holds).collect()
     }
 
     /// Folders that no partition of the image claimed.
     pub(super) fn unopened(&self) -> Vec<(usize, TopicPartition)> {
         let each = self.dirs.iter().enumerate().filter_map(|(i, dir)| Some((i, dir.held.as_ref()?)));
-        each.flat_map(|(i, dir)| dir.unopened.lock().iter().map(|at| (i, at.clone())).collect::<Vec<_>>()).collect()
+        each.flat_map(|(i, held)| held.folders.lock().unopened.iter().map(|at| (i, at.clone())).collect::<Vec<_>>())
+            .collect()
     }
 
     /// Opens the log of a folder that is there.
@@ -233,7 +245,35 @@ impl Directories {
         held.and_then(|held| held.history.recovery_points.get(at).copied()).unwrap_or(Offset(0))
     }
 
-    /// Makes the log of a new partition.
+    /// Sees to it that a log can be made. What is there under its name is put aside, unless it is what an attempt to make
+    /// this very partition has begun; returns where.
+    pub(super) fn make_way(
+        &self,
+        dir: usize,
+        at: &TopicPartition,
+        topic_id: TopicId,
+    ) -> Result<Option<PathBuf>, LogError> {
+        let is_withheld = self.dirs[dir].check()?.folders.lock().withheld.contains(at);
+        if !is_withheld && (!self.has_folder(dir, at) || self.is_begun(dir, at, topic_id)?) {
+            return Ok(None);
+        }
+        self.rename_unopened(dir, at, &stray_name(at)).map(Some)
+    }
+
+    fn is_begun(&self, dir: usize, at: &TopicPartition, topic_id: TopicId) -> Result<bool, LogError> {
+        let was_left = match read_left(&self.folder(dir, at)) {
+            Err(LogError::Damaged { .. }) => true,
+            read => self.dirs[dir].judge(read)?.is_some(),
+        };
+        match self.identity_of(dir, at, topic_id) {
+            Ok(FolderIdentity::Other(_)) => Ok(false),
+            // One without an identity has nothing that was flushed.
+            Ok(_) | Err(LogError::Damaged { .. }) => Ok(!was_left),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the log of a new partition, for which there is room (see [`Directories::make_way`]).
     pub(super) fn create_log(
         &self,
         dir: usize,
@@ -243,10 +283,6 @@ impl Directories {
         metrics: LogMetrics,
         now: i64,
     ) -> Result<PartitionLog, LogError> {
-        if self.dirs[dir].check()?.withheld.lock().contains(at) {
-            // The partition is new, so this is not its folder.
-            self.rename_unopened(dir, at, &stray_name(at))?;
-        }
         let opening = self.fresh(dir, config, metrics, now)?;
         let dir = &self.dirs[dir];
         dir.judge(PartitionLog::create(&dir.path.join(at.to_string()), topic_id, opening))
@@ -307,7 +343,7 @@ impl Directories {
     ) -> Result<(), LogError> {
         let dir = &self.dirs[dir];
         let held = dir.check()?;
-        let unopened = held.unopened.lock().clone();
+        let unopened = held.folders.lock().unopened.clone();
         let mut all: BTreeMap<_, _> = offsets.iter().map(|(at, offset)| (at.clone(), *offset)).collect();
         let before = held.history.of(kind);
         all.extend(unopened.into_iter().filter_map(|at| before.get(&at).map(|offset| (at, *offset))));
@@ -319,7 +355,7 @@ impl Directories {
     pub(super) fn mark_clean(&self, dir: usize) -> Result<(), LogError> {
         let held = self.dirs[dir].check()?;
         let is_known = held.history.is_clean() || self.reported.load(Ordering::Acquire);
-        match is_known && (held.history.is_clean() || held.unopened.lock().is_empty()) {
+        match is_known && (held.history.is_clean() || held.folders.lock().unopened.is_empty()) {
             true => held.directory.lock().mark_clean_shutdown(),
             false => Ok(()),
         }

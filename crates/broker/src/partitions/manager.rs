@@ -12,6 +12,7 @@
 //! Not here: what a role does (`partition`), which folders there are (`directories`).
 
 pub(super) mod changing; // a copy in another directory takes the place of its log
+pub(super) mod left_behind; // folders that are not used any more
 mod moving; // replicas that change their directory
 mod opening; // logs that the image wants here
 mod strays; // folders that belong to another topic than their name's
@@ -307,16 +308,8 @@ impl PartitionManager {
     }
 
     fn delete_log(&self, partition: &Partition) {
-        let (at, log) = (partition.id(), partition.log());
-        let delay = log.config().file_delete_delay_ms;
-        match log.close_for_deletion(&deleted_name(at)) {
-            Ok(folder) => self.doom(folder, delay),
-            Err(_) if partition.is_offline() => {} // the next start that finds it removes it
-            Err(error) => {
-                tracing::error!(partition = %at, error = %error.chain(), "cannot delete a partition's folder")
-            }
-        }
-        tracing::info!(partition = %at, "deleted partition");
+        self.give_up(partition.seat());
+        tracing::info!(partition = %partition.id(), "deleted partition");
     }
 
     fn belongs(&self, image: &Image, at: &TopicPartition, topic_id: TopicId) -> bool {
@@ -347,6 +340,7 @@ impl PartitionManager {
         self.decide_about_strangers();
         for (dir, at) in self.directories.unopened() {
             if image.partition(&at.topic, at.partition).is_some_and(|p| p.replicas.contains(&self.node)) {
+                self.put_twins_aside(&at);
                 continue; // wanted, but it could not be opened
             }
             match self.directories.rename_unopened(dir, &at, &deleted_name(&at)) {

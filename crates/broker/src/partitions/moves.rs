@@ -22,6 +22,7 @@ use twinstream_log::PartitionLog;
 use twinstream_model::{Offset, TopicPartition};
 use twinstream_replication::throttle::Throttle;
 
+use super::manager::left_behind::LeftBehind;
 use super::partition::Seat;
 use super::{Partition, PartitionManager};
 
@@ -30,6 +31,9 @@ const CHOSEN_MAX: usize = 100_000;
 /// Bytes of all copies together that may be in the page cache only, besides those of the steps under way. Lanes give each move
 /// a step in turn, so a bound for each copy would come to as many times that as there are moves.
 const UNFLUSHED_BYTES_MAX: u64 = 64 << 20;
+/// After a change that came to nothing because too much came meanwhile: for the first one, and how often that doubles.
+const CHANGE_PAUSE: Duration = Duration::from_millis(100);
+const CHANGE_PAUSE_DOUBLINGS: u32 = 7;
 /// After a step that panicked.
 const PANIC_PAUSE: Duration = Duration::from_secs(10);
 
@@ -46,9 +50,9 @@ pub(super) struct Moves {
     turns: Semaphore,
     pub(super) throttle: Mutex<Throttle>,
     pub(super) unflushed_bytes_max: u64,
-    /// Seats that replicas have left and whose folders could not be removed; one for each directory and partition at most,
-    /// since none moves back to where a folder of it is.
-    pub(super) left_behind: Mutex<Vec<Arc<Seat>>>,
+    /// Folders that are not used any more and could not be removed yet; one for each directory and partition at most, since
+    /// no replica moves to where one of it is, and before a log is made there it goes.
+    pub(super) left_behind: Mutex<LeftBehind>,
 }
 
 #[derive(Default)]
@@ -79,6 +83,8 @@ pub(super) struct Work {
     pub(super) is_cancelled: bool,
     /// Compactions of the source that had begun when the copy was; with another one the copy begins anew.
     pub(super) compactions: Option<u64>,
+    /// Changes to the copy that came to nothing.
+    vain_changes: u32,
     /// Whether somebody was told why it does not go on.
     pub(super) has_complained: bool,
 }
@@ -127,7 +133,8 @@ impl Moves {
 
     /// Begins a move. Whoever calls this holds `requests`, and has ended an earlier move of the same partition.
     pub(super) fn begin(&self, partition: &Arc<Partition>, to: usize, copy: Copy) {
-        let work = Mutex::new(Work { copy, is_cancelled: false, compactions: None, has_complained: false });
+        let work = Work { copy, is_cancelled: false, compactions: None, vain_changes: 0, has_complained: false };
+        let work = Mutex::new(work);
         let progress = Progress::default();
         let begun = Arc::new(Move { partition: Arc::clone(partition), to, progress, work });
         let before = self.under_way.lock().insert(partition.id().clone(), Arc::clone(&begun));
@@ -179,6 +186,15 @@ impl Move {
     /// Waits for the step that is under way.
     pub(super) fn work(&self) -> MutexGuard<'_, Work> {
         self.work.lock()
+    }
+}
+
+impl Work {
+    /// A change came to nothing. Returns how long the next one has to wait: each costs flushes of both disks.
+    pub(super) fn note_vain_change(&mut self) -> Duration {
+        let pause = CHANGE_PAUSE * (1 << self.vain_changes.min(CHANGE_PAUSE_DOUBLINGS));
+        self.vain_changes = self.vain_changes.saturating_add(1);
+        pause
     }
 }
 

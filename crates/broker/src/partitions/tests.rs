@@ -4,6 +4,7 @@ mod aborted; // transactions whose index lost entries
 mod changes; // the moment at which a copy takes the place of its log
 mod cleaning; // how much a compaction takes on
 mod damaged; // partitions that are opened with damage
+mod left_behind; // folders that are in the way of new logs
 mod moves; // replicas that change their directory
 mod recovery_threads; // how many logs are opened at once
 mod strays; // folders of other topics

@@ -44,6 +44,7 @@ impl PartitionLog {
     /// Brings this log nearer to `source` by about `bytes_max`, one batch at least. Returns the bytes that came; none
     /// when there are no more, while the source is being cut, and sometimes when it was cut meanwhile.
     pub fn copy_from(&self, source: &PartitionLog, bytes_max: usize, now: i64) -> Result<u64, CopyError> {
+        assert!(!std::ptr::eq(self, source), "a log is no copy of itself");
         self.set_config(LogConfig::clone(&source.config()));
         let Some(uncut) = source.cuts.seen() else { return Ok(0) };
         self.agree_with(source)?;
@@ -113,6 +114,7 @@ impl PartitionLog {
     /// producers whose records are gone, transactions whose end is not certain, how far it was compacted. This log has all
     /// of `source`, and nobody appends to it or cuts it.
     pub fn succeed(&self, source: &PartitionLog, now: i64) -> Result<(), LogError> {
+        assert!(!std::ptr::eq(self, source), "a log does not take its own place");
         self.set_config(LogConfig::clone(&source.config()));
         self.advance_high_watermark(source.high_watermark());
         self.raise_log_start(source.log_start_offset(), now)?;

@@ -21,10 +21,16 @@ pub(super) struct Dir {
 pub(super) struct Held {
     pub(super) directory: Mutex<LogDirectory>,
     pub(super) history: History,
-    /// Folders that were there at the start and belong to no open partition yet.
-    pub(super) unopened: Mutex<BTreeSet<TopicPartition>>,
+    pub(super) folders: Mutex<Folders>,
+}
+
+/// Folders that were there at the start.
+#[derive(Debug)]
+pub(super) struct Folders {
+    /// Those that belong to no open partition yet.
+    pub(super) unopened: BTreeSet<TopicPartition>,
     /// Those of them that are not used, because the partition is in another directory, or may be.
-    pub(super) withheld: Mutex<BTreeSet<TopicPartition>>,
+    pub(super) withheld: BTreeSet<TopicPartition>,
 }
 
 /// What the last owner wrote down.
@@ -85,8 +91,9 @@ impl Held {
         let directory = LogDirectory::open(path, node)?;
         directory.remove_deleted()?;
         let history = History::read(&directory)?;
-        let unopened = Mutex::new(directory.partitions()?.into_iter().collect());
-        let held = Held { directory: Mutex::new(directory), history, unopened, withheld: Mutex::default() };
+        let unopened = directory.partitions()?.into_iter().collect();
+        let folders = Mutex::new(Folders { unopened, withheld: BTreeSet::new() });
+        let held = Held { directory: Mutex::new(directory), history, folders };
         held.note_if_checked()?;
         Ok(held)
     }
@@ -96,30 +103,33 @@ impl Held {
     }
 
     pub(super) fn is_doubtful(&self) -> bool {
-        self.history.last_stop == LastStop::Unknown && !self.unopened.lock().is_empty()
+        self.history.last_stop == LastStop::Unknown && !self.folders.lock().unopened.is_empty()
     }
 
     /// Whether there is a folder of this partition to be opened.
     pub(super) fn may_use(&self, at: &TopicPartition) -> bool {
-        self.unopened.lock().contains(at) && !self.withheld.lock().contains(at)
+        let folders = self.folders.lock();
+        folders.unopened.contains(at) && !folders.withheld.contains(at)
     }
 
     /// All of those.
     pub(super) fn usable(&self) -> Vec<TopicPartition> {
-        let withheld = self.withheld.lock();
-        self.unopened.lock().iter().filter(|at| !withheld.contains(at)).cloned().collect()
+        let folders = self.folders.lock();
+        folders.unopened.difference(&folders.withheld).cloned().collect()
     }
 
     /// The folder was opened, or is gone.
     pub(super) fn claimed(&self, at: &TopicPartition) -> Result<(), LogError> {
-        self.unopened.lock().remove(at);
-        self.withheld.lock().remove(at);
+        let mut folders = self.folders.lock();
+        folders.unopened.remove(at);
+        folders.withheld.remove(at);
+        drop(folders);
         self.note_if_checked()
     }
 
     /// Once every log was opened, and so checked, a crash of this process costs the next one no check of them all.
     fn note_if_checked(&self) -> Result<(), LogError> {
-        let checked = self.history.last_stop == LastStop::Unknown && self.unopened.lock().is_empty();
+        let checked = self.history.last_stop == LastStop::Unknown && self.folders.lock().unopened.is_empty();
         if checked { self.directory.lock().mark_checked() } else { Ok(()) }
     }
 }

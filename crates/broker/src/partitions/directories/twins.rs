@@ -12,7 +12,8 @@
 //! | else | the disk of the other directory was replaced: the folder is all there is, and stays |
 //!
 //! Two folders without a mark are none that a move left. Somebody put one of them there; the one that reaches further
-//! stays, and the other one is marked, so that it is not asked again.
+//! stays, and the other one is marked, so that it is not asked again. Folders of two topics are no copies of each other: one
+//! may be of a topic that was deleted, and could not be removed. Both stay until it is known which topic there is.
 //!
 //! Invariants: a folder that another one supersedes is not used any more, also if it cannot be removed. Not here: what is
 //! done with folders of other topics (`manager::strays`).
@@ -66,11 +67,11 @@ impl Directories {
             }
             return;
         }
-        let used = folders.into_iter().fold(dir, |used, other| self.longer(at, other.dir, used));
         if left.is_some() {
-            tracing::warn!(partition = %at, dir = %self.dirs[used].path.display(), "replica was about to move to a directory that is gone; its old folder is used again");
-            self.unmark(used, at);
+            tracing::warn!(partition = %at, dir = %self.dirs[dir].path.display(), "replica was about to move to a directory that is gone; its old folder is used again");
+            folders.iter().map(|folder| folder.dir).chain([dir]).for_each(|dir| self.unmark(dir, at));
         }
+        let _used = folders.into_iter().fold(dir, |used, other| self.longer(at, other.dir, used));
     }
 
     /// Where the replica of a folder went, as far as can be read.
@@ -93,8 +94,8 @@ impl Directories {
         }
     }
 
-    /// Of two folders the one that reaches further. What is of different topics, or cannot be opened, is for others to
-    /// decide.
+    /// Of two folders the one that reaches further. What is of different topics, or does not say of which, stays as it is,
+    /// until the image tells which of them is the partition's.
     fn longer(&self, at: &TopicPartition, first: usize, second: usize) -> usize {
         let (stays, goes) = match (self.reach(first, at), self.reach(second, at)) {
             (Ok((topic, ours)), Ok((other, theirs))) if topic == other => {
@@ -104,9 +105,13 @@ impl Directories {
                     (first, second)
                 }
             }
-            _ => {
-                tracing::error!(partition = %at, first = %self.dirs[first].path.display(), second = %self.dirs[second].path.display(), "a partition has folders in two directories that are not copies of each other; the first one is used, move the wrong one away");
+            (Err(error), _) | (_, Err(error)) if !matches!(error, LogError::Damaged { .. }) => {
+                tracing::error!(partition = %at, first = %self.dirs[first].path.display(), second = %self.dirs[second].path.display(), error = %error.chain(), "a partition has folders in two directories of which one cannot be opened; the first one is used, move the wrong one away");
                 self.withhold(second, at);
+                return first;
+            }
+            _ => {
+                tracing::error!(partition = %at, first = %self.dirs[first].path.display(), second = %self.dirs[second].path.display(), "a partition has folders in two directories that are not copies of each other; the one of the present topic is used, the other one is put aside");
                 return first;
             }
         };
@@ -134,7 +139,7 @@ impl Directories {
     /// Nobody uses this folder in this run, but for removing it.
     fn withhold(&self, dir: usize, at: &TopicPartition) {
         if let Some(held) = &self.dirs[dir].held {
-            held.withheld.lock().insert(at.clone());
+            held.folders.lock().withheld.insert(at.clone());
         }
     }
 
@@ -143,7 +148,7 @@ impl Directories {
         let mut superseded = self.superseded.lock();
         let mut renamed = Vec::new();
         superseded.retain(|(dir, at)| {
-            let is_there = self.dirs[*dir].held.as_ref().is_some_and(|held| held.withheld.lock().contains(at));
+            let is_there = self.dirs[*dir].held.as_ref().is_some_and(|held| held.folders.lock().withheld.contains(at));
             if is_there && self.works(*dir) {
                 match self.rename_unopened(*dir, at, &deleted_name(at)) {
                     Ok(folder) => renamed.push(folder),
@@ -168,7 +173,7 @@ impl Directories {
         self.dirs[dir].working().map(|held| held.directory.lock().id())
     }
 
-    fn folder(&self, dir: usize, at: &TopicPartition) -> PathBuf {
+    pub(super) fn folder(&self, dir: usize, at: &TopicPartition) -> PathBuf {
         Path::new(&self.dirs[dir].path).join(at.to_string())
     }
 }

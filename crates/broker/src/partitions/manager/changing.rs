@@ -1,9 +1,9 @@
 //! The change of a replica to its copy in another directory, a stage after the other.
 //!
 //! ```text
-//!   flush ─▶ mark ─▶ announce ─▶ catch up ─▶ hand over ─▶ enter ─▶ settle ─▶ leave
-//!   copy     source  checkpoints └──── the partition's gate is closed ──┘  name on   old folder
-//!                    of the copy                                           the disk  goes
+//!   flush ─▶ mark ─▶ announce ─▶ follow ─▶ catch up ─▶ hand over ─▶ enter ─▶ settle ─▶ leave
+//!   copy     source  checkpoints  what came └──── the partition's gate is closed ──┘  name on   old folder
+//!                    of the copy  meanwhile                                           the disk  goes
 //! ```
 //! Picture: up to *enter* the replica is where it was and the mark goes again if nothing comes of it; from then on it is in
 //! the other directory, whatever fails. Each stage leaves on the disks what the next start decides rightly
@@ -13,19 +13,32 @@
 //! What the checkpoints of the new directory say of the partition is written before the copy has its name, under the lock
 //! that keeps other writers of checkpoints away until then; else a crash could bring deleted records back.
 //!
-//! Not here: copying (`moving`), what a start makes of two folders (`directories::twins`).
+//! Bound: the copy follows for [`ROUNDS_MAX`] rounds. With what is missing then the gate opens again if that is too much, and
+//! the next change waits longer (`moves::Work`): none of that costs more than a few flushes now and then.
+//!
+//! Not here: copying (`moving`), how the old folder goes (`left_behind`), what a start makes of two folders
+//! (`directories::twins`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
-use twinstream_log::{Checkpoint, CopyError, LogError};
+use twinstream_log::{Checkpoint, CopyError};
 use twinstream_model::Offset;
 
-use super::super::directories::deleted_name;
 use super::super::moves::Step;
 use super::super::partition::{Closed, Seat};
+use super::left_behind::Left;
 use super::{Partition, PartitionManager, checkpoint_of, now_ms};
+
+/// Bytes of a round of following.
+const ROUND_BYTES: usize = 1 << 20;
+/// After a round with less than this it is time to close the gate.
+const NEAR_BYTES: u64 = 256 << 10;
+/// Rounds before one change. Nobody else writes checkpoints meanwhile.
+const ROUNDS_MAX: u32 = 32;
+/// Bytes of the copy that may be left for a flush behind the closed gate.
+const UNFLUSHED_BYTES_MAX: u64 = 4 << 20;
 
 /// A change that is under way.
 pub(in crate::partitions) struct Changing<'a> {
@@ -43,6 +56,8 @@ enum Stage<'a> {
     Flush,
     Mark,
     Announce,
+    /// With the number of rounds that were done.
+    Follow(MutexGuard<'a, ()>, u32),
     CatchUp(MutexGuard<'a, ()>),
     HandOver(MutexGuard<'a, ()>, Closed<'a>),
     Enter(MutexGuard<'a, ()>, Closed<'a>),
@@ -91,15 +106,20 @@ impl<'a> Changing<'a> {
             Stage::Announce => {
                 let alone = self.manager.checkpointing.lock();
                 self.announce();
-                Stage::CatchUp(alone)
+                Stage::Follow(alone, 0)
             }
+            Stage::Follow(alone, rounds) => self.follow(alone, rounds)?,
             Stage::CatchUp(alone) => self.catch_up(alone)?,
             Stage::HandOver(alone, closed) => {
                 closed.hand_over(self.seat, now_ms())?;
                 Stage::Enter(alone, closed)
             }
             Stage::Enter(_alone, closed) => {
-                let left = closed.enter(self.seat, &self.partition.id().to_string())?;
+                let at = self.partition.id();
+                let mut waiting = self.manager.moves.left_behind.lock();
+                let left = closed.enter(self.seat, &at.to_string())?;
+                waiting.insert((left.dir, at.clone()), Left::for_now(&left));
+                drop(waiting);
                 self.marked = None;
                 Stage::Settle(left)
             }
@@ -132,6 +152,22 @@ impl<'a> Changing<'a> {
         }
     }
 
+    /// Copies what came while all that was written, so that little is missing when the gate is closed.
+    fn follow(&self, alone: MutexGuard<'a, ()>, rounds: u32) -> Result<Stage<'a>, CopyError> {
+        let (copy, source) = (&self.seat.log, self.partition.log());
+        let copied = copy.copy_from(&source, ROUND_BYTES, now_ms())?;
+        self.manager.moves.throttle.lock().spend(copied, Instant::now());
+        let rounds = rounds + 1;
+        let is_near = copied < NEAR_BYTES || copy.has_all_of(&source);
+        if rounds >= ROUNDS_MAX || (is_near && copy.unflushed() <= UNFLUSHED_BYTES_MAX) {
+            return Ok(Stage::CatchUp(alone));
+        }
+        if is_near {
+            copy.flush(now_ms())?; // else everybody might have to wait for it
+        }
+        Ok(Stage::Follow(alone, rounds))
+    }
+
     fn catch_up(&self, alone: MutexGuard<'a, ()>) -> Result<Stage<'a>, CopyError> {
         let Some(closed) = self.partition.close_gate() else { return Ok(Stage::Over(Step::Later(Duration::ZERO))) };
         match closed.catch_up(self.seat, now_ms())? {
@@ -144,6 +180,7 @@ impl<'a> Changing<'a> {
     fn settle(&self, left: Arc<Seat>) -> Stage<'a> {
         match self.seat.log.settle_name() {
             Ok(()) => Stage::Leave(left),
+            Err(_) if self.partition.is_retired() => Stage::Leave(left), // both go
             Err(error) => {
                 tracing::error!(partition = %self.partition.id(), error = %error.chain(), "log is in another directory, but perhaps not for good; the next start will tell");
                 Stage::Over(Step::Ended)
@@ -155,10 +192,7 @@ impl<'a> Changing<'a> {
         let at = self.partition.id();
         let path_of = |dir: usize| self.manager.directories.disk(dir).path().display().to_string();
         tracing::info!(partition = %at, from = path_of(left.dir), to = path_of(self.seat.dir), "replica has moved to another directory");
-        if let Err(error) = self.manager.remove_left(&left) {
-            tracing::warn!(partition = %at, error = %error.chain(), "cannot remove the folder that a replica has left, trying on");
-            self.manager.moves.left_behind.lock().push(left);
-        }
+        self.manager.give_up_left(&left);
         Stage::Over(Step::Ended)
     }
 
@@ -170,24 +204,5 @@ impl<'a> Changing<'a> {
         {
             tracing::warn!(partition = %self.partition.id(), error = %error.chain(), "cannot remove the mark of a replica that did not leave");
         }
-    }
-}
-
-/// Folders that replicas have left.
-impl PartitionManager {
-    fn remove_left(&self, left: &Seat) -> Result<(), LogError> {
-        let folder = left.log.close_for_deletion(&deleted_name(left.log.partition()))?;
-        self.doom(folder, left.log.config().file_delete_delay_ms);
-        Ok(())
-    }
-
-    /// Tries again to remove what could not be removed.
-    pub(super) fn remove_left_behind(&self) {
-        let waiting = std::mem::take(&mut *self.moves.left_behind.lock());
-        let failed =
-            waiting.into_iter().filter(|left| !self.directories.works(left.dir) || self.remove_left(left).is_err());
-        let failed: Vec<Arc<Seat>> = failed.collect();
-        self.moves.left_behind.lock().extend(failed);
-        self.directories.take_superseded().into_iter().for_each(|folder| self.doom(folder, 0));
     }
 }

@@ -144,6 +144,9 @@ impl PartitionManager {
 
     fn discard(&self, ended: &Move, work: &Work) {
         let at = ended.partition.id();
+        if ended.partition.dir() == ended.to {
+            return; // it is a copy no more
+        }
         match &work.copy {
             Copy::Left(folder) => self.remove_future(ended.to, at, folder),
             Copy::Open(seat) => match seat.log.close_for_deletion(&deleted_name(at)) {
@@ -184,6 +187,11 @@ impl PartitionManager {
             return Step::Ended;
         }
         let partition = &under_way.partition;
+        if partition.dir() == under_way.to {
+            // A step panicked behind the change: the copy is the log now. What was left goes with the next start.
+            work.is_cancelled = true;
+            return self.leave(under_way);
+        }
         if partition.is_retired() {
             self.cancel(under_way, &mut work);
             return Step::Ended;
@@ -201,7 +209,7 @@ impl PartitionManager {
             if work.compactions.replace(count).is_some_and(|before| before != count) {
                 let _cut = seat.log.restart_at(source.log.log_start_offset())?;
             }
-            self.copy(under_way, &seat)
+            self.copy(under_way, &mut work, &seat)
         });
         match copied.unwrap_or(Ok(Step::Later(BLOCKED_PAUSE))) {
             Ok(Step::Ended) => {
@@ -242,7 +250,7 @@ impl PartitionManager {
     }
 
     /// Copies some batches within the throttle; when none are left, the copy takes the log's place.
-    fn copy(&self, under_way: &Move, seat: &Arc<Seat>) -> Result<Step, CopyError> {
+    fn copy(&self, under_way: &Move, work: &mut Work, seat: &Arc<Seat>) -> Result<Step, CopyError> {
         let partition = &under_way.partition;
         let bytes_max = match self.allowance() {
             Ok(bytes_max) => bytes_max,
@@ -257,7 +265,10 @@ impl PartitionManager {
             under_way.progress.set(&seat.log);
         }
         match seat.log.has_all_of(&partition.log()) {
-            true => self.change(partition, seat),
+            true => match self.change(partition, seat)? {
+                Step::Goes => Ok(Step::Later(work.note_vain_change())),
+                step => Ok(step),
+            },
             false if copied == 0 => Ok(Step::Later(BLOCKED_PAUSE)), // whatever it is, it will not be better at once
             false => Ok(Step::Goes),
         }

@@ -93,7 +93,7 @@ impl PartitionManager {
                     continue;
                 }
                 let config = config.get_or_insert_with(|| TopicConfig::of(&self.settings, image, &topic.name));
-                let holder = self.directories.holder(&at);
+                let holder = self.directories.holder(&at, topic.id);
                 let usable = (0..load.len()).filter(|dir| self.directories.works(*dir));
                 let emptiest = usable.min_by_key(|dir| (cordoned[*dir], load[*dir]));
                 let may_make = self.directories.may_make(topic.id, index);
@@ -135,6 +135,7 @@ impl PartitionManager {
         if wanted.exists && self.is_ours(wanted)? {
             return self.directories.open_log(dir, at, config(), self.metrics.clone(), now_ms()).map_err(failed);
         }
+        self.make_way(dir, at, wanted.topic_id).map_err(failed)?;
         let created = self.directories.create_log(dir, at, wanted.topic_id, config(), self.metrics.clone(), now_ms());
         created.map_err(failed)
     }
@@ -154,12 +155,13 @@ impl PartitionManager {
             partition.set_leader_settings(newest.leader, Instant::now());
         }
         self.moves.settled(&at);
-        self.open.write().insert(at, Arc::clone(&partition));
+        self.open.write().insert(at.clone(), Arc::clone(&partition));
         if partition.log().is_damaged() {
             self.joined_damaged.fetch_add(1, Ordering::AcqRel);
         }
         self.change_role(&partition, image, &seen, Instant::now());
         drop(seen);
+        self.put_twins_aside(&at);
         self.resume_move(&partition);
     }
 }

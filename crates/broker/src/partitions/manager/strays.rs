@@ -5,6 +5,8 @@
 //! `<topic>-<n>.<unique>-stray`, stays until somebody removes it, and is counted and named at every start. An id that is one
 //! byte away from the right one cannot be another topic's; the file is mended and the log goes on.
 //!
+//! Of folders of two topics in two directories that of the image's topic is used, and the other one is put aside.
+//!
 //! Invariants: nothing is decided before the image is known to be caught up, because in an old one the right id looks
 //! wrong. A replica that counts as in sync while others could take over leaves ISR and ELR before an empty log takes the
 //! place of the folder; one that is all there is of several replicas is not opened, because from an empty log the
@@ -14,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use twinstream_log::{Identity, LogError};
 use twinstream_metadata::PartitionImage;
-use twinstream_model::TopicId;
+use twinstream_model::{TopicId, TopicPartition};
 
 use super::super::directories::stray_name;
 use super::opening::Wanted;
@@ -102,6 +104,25 @@ impl PartitionManager {
         );
         self.metrics.set_strays(self.directories.strays().len());
         Ok(())
+    }
+
+    /// A partition is open, and another directory has a folder of its name. Which of the two is the partition's was told by
+    /// the topic of the image.
+    pub(super) fn put_twins_aside(&self, at: &TopicPartition) {
+        if !self.strangers.is_caught_up.load(Ordering::Acquire) || self.get(at).is_none() {
+            return;
+        }
+        for dir in self.directories.holders(at) {
+            match self.directories.rename_unopened(dir, at, &stray_name(at)) {
+                Ok(folder) => {
+                    tracing::error!(partition = %at, folder = %folder.display(), "a folder is not the one of this partition, which is in another directory, and was put aside: remove it if nobody needs it");
+                    self.metrics.set_strays(self.directories.strays().len());
+                }
+                Err(error) => {
+                    tracing::warn!(partition = %at, error = %error.chain(), "cannot put a folder aside that is not the one of this partition");
+                }
+            }
+        }
     }
 
     /// From now on the image has everything that was decided before this process registered.

@@ -20,7 +20,7 @@ fn changed_after(broker: &Broker, stages: usize) {
 }
 
 /// Goes through the change, as long as that is wanted. Called with the number of stages that are done.
-fn at_each_stage(broker: &Broker, mut goes_on: impl FnMut(usize) -> bool) {
+pub(super) fn at_each_stage(broker: &Broker, mut goes_on: impl FnMut(usize) -> bool) {
     let under_way = broker.manager.moves.of(&at("t", 0)).unwrap();
     let Copy::Open(copy) = &under_way.work().copy else { panic!("it was begun in this run") };
     while !copy.log.has_all_of(&under_way.partition.log()) {
@@ -40,7 +40,9 @@ fn at_each_stage(broker: &Broker, mut goes_on: impl FnMut(usize) -> bool) {
 
 /// The stages after which the mark is there, and after which the copy has the partition's name.
 const MARKED: usize = 2;
-const ENTERED: usize = 6;
+pub(super) const ENTERED: usize = 7;
+/// The number of stages, if nothing is missing of the copy.
+const ALL: usize = 9;
 
 #[test]
 fn process_that_is_killed_at_any_stage_of_the_change_loses_nothing_and_the_move_goes_on() {
@@ -54,7 +56,7 @@ fn process_that_is_killed_at_any_stage_of_the_change_loses_nothing_and_the_move_
     at_each_stage(&broker, |stage| {
         stages = stage;
         let folders = (broker.folders(0), broker.folders(1));
-        assert_eq!(broker.dirs[0].join("t-0/left.metadata").exists(), (MARKED..8).contains(&stage), "{folders:?}");
+        assert_eq!(broker.dirs[0].join("t-0/left.metadata").exists(), (MARKED..ALL).contains(&stage), "{folders:?}");
         assert_eq!(folders.1 == ["t-0"], stage >= ENTERED, "{folders:?}");
         let after = broker.killed_now();
         assert_eq!(offsets(&after.partition()), all, "stage {stage}");
@@ -64,7 +66,7 @@ fn process_that_is_killed_at_any_stage_of_the_change_loses_nothing_and_the_move_
         assert_eq!((after.folders(0), after.folders(1)), (vec![], vec!["t-0".to_owned()]), "stage {stage}");
         true
     });
-    assert_eq!(stages, 8);
+    assert_eq!(stages, ALL);
 }
 
 /// Neither an old state nor an empty log may stand in for what is in the directory that cannot be seen.
@@ -127,15 +129,15 @@ fn folder_that_cannot_be_removed_is_removed_later_and_no_replica_moves_to_where_
     append_wide(&broker.partition(), 2);
     broker.ask(1).unwrap();
     let under_way = broker.manager.moves.of(&at("t", 0)).unwrap();
-    let (folder, aside) = (broker.dirs[0].join("t-0"), broker.root.path().join("aside"));
+    let folder = broker.dirs[0].join("t-0");
     at_each_stage(&broker, |stage| {
         if stage == ENTERED + 1 {
-            std::fs::rename(&folder, &aside).unwrap(); // nobody finds it now
+            broker.hide(0);
         }
         true
     });
     broker.manager.moves.end(&under_way);
-    std::fs::rename(&aside, &folder).unwrap();
+    broker.show(0);
     assert_eq!(broker.folders(0), ["t-0"]);
     broker.manager.remove_doomed(i64::MAX);
     assert!(broker.folders(0).is_empty());
@@ -155,7 +157,7 @@ fn change_that_comes_to_nothing_leaves_no_mark() {
     let under_way = broker.manager.moves.of(&at("t", 0)).unwrap();
     at_each_stage(&broker, |stage| {
         if stage == MARKED {
-            append_wide(&under_way.partition, 4); // more than comes over at once
+            append_wide(&under_way.partition, 40); // more than comes over at once
         }
         stage < MARKED
     });
@@ -167,6 +169,53 @@ fn change_that_comes_to_nothing_leaves_no_mark() {
     assert_eq!(ended, Some(Step::Goes), "too much is missing");
     assert!(!broker.dirs[0].join("t-0/left.metadata").exists());
     assert!(one_ends_with(&broker.folders(1), "-future"));
+}
+
+#[test]
+fn what_comes_while_a_change_is_prepared_comes_over_before_the_gate_is_closed() {
+    let broker = Broker::new();
+    append_wide(&broker.partition(), 1);
+    broker.ask(1).unwrap();
+    at_each_stage(&broker, |stage| {
+        if stage == MARKED + 1 {
+            append_wide(&broker.partition(), 5); // as if the disks had been slow
+        }
+        true // until the change was made
+    });
+    assert_eq!((broker.partition().dir(), offsets(&broker.partition())), (1, vec![0, 1, 2, 3, 4, 5]));
+}
+
+#[test]
+fn move_whose_changes_come_to_nothing_waits_longer_each_time() {
+    let broker = Broker::new();
+    broker.ask(1).unwrap();
+    let under_way = broker.manager.moves.of(&at("t", 0)).unwrap();
+    let pauses: Vec<Duration> = (0..40).map(|_| under_way.work().note_vain_change()).collect();
+    assert!(pauses[..7].windows(2).all(|two| two[1] == two[0] * 2), "{pauses:?}");
+    assert!(pauses[39] > Duration::from_secs(5) && pauses[39] < Duration::from_secs(60), "{pauses:?}");
+}
+
+/// The copy is the log then. To go on with the move would be to copy it to itself, and to end it to remove it.
+#[test]
+fn move_whose_step_panicked_behind_the_change_is_over() {
+    for is_asked_back in [false, true] {
+        let broker = Broker::new();
+        append_wide(&broker.partition(), 2);
+        broker.ask(1).unwrap();
+        changed_after(&broker, ENTERED);
+        match is_asked_back {
+            false => assert_eq!(broker.step(), Step::Ended),
+            true => assert_eq!(broker.ask(0), Err(ErrorCode::KafkaStorageError), "the old folder is there still"),
+        }
+        assert!(!broker.manager.is_moving(&at("t", 0)));
+        append_wide(&broker.partition(), 1);
+        broker.manager.remove_doomed(i64::MAX);
+        assert!(!broker.dirs[1].join("t-0/left.metadata").exists());
+        let after = broker.killed_now();
+        assert_eq!((after.partition().dir(), offsets(&after.partition())), (1, vec![0, 1, 2]));
+        after.manager.remove_doomed(i64::MAX);
+        assert!(after.folders(0).is_empty());
+    }
 }
 
 /// What is left of a topic that was deleted may be in the way of one of the same name.

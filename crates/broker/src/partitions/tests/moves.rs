@@ -22,7 +22,7 @@ impl Broker {
         Broker::on(root, dirs, cluster)
     }
 
-    fn on(root: TempDir, dirs: Vec<PathBuf>, cluster: Cluster) -> Broker {
+    pub(super) fn on(root: TempDir, dirs: Vec<PathBuf>, cluster: Cluster) -> Broker {
         let manager = open(&dirs);
         manager.reconcile(&cluster.image).unwrap();
         Broker { root, dirs, cluster, manager }
@@ -89,12 +89,24 @@ impl Broker {
         Broker::on(root, dirs, cluster)
     }
 
-    fn restart(self) -> Broker {
+    pub(super) fn restart(self) -> Broker {
         let Broker { root, dirs, cluster, manager } = self;
         manager.directories().identity().reported.store(true, Ordering::Release);
         manager.close();
         drop(manager);
         Broker::on(root, dirs, cluster)
+    }
+
+    /// Puts a directory out of reach, without anybody noticing before it is used.
+    pub(super) fn hide(&self, dir: usize) {
+        std::fs::rename(&self.dirs[dir], elsewhere(&self.dirs[dir])).unwrap();
+        std::fs::write(&self.dirs[dir], "no directory").unwrap();
+    }
+
+    /// It is back.
+    pub(super) fn show(&self, dir: usize) {
+        std::fs::remove_file(&self.dirs[dir]).unwrap();
+        std::fs::rename(elsewhere(&self.dirs[dir]), &self.dirs[dir]).unwrap();
     }
 
     pub(super) fn folders(&self, dir: usize) -> Vec<String> {
@@ -115,7 +127,7 @@ pub(super) fn append_wide(partition: &Partition, count: usize) {
     }
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+pub(super) fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
         let target = to.join(entry.file_name());
@@ -239,6 +251,39 @@ fn of_two_folders_the_one_that_reaches_further_stays() {
         assert_eq!(broker.partition().dir(), more_in);
         broker.manager.remove_doomed(i64::MAX);
         assert!(broker.folders(1 - more_in).is_empty());
+    }
+}
+
+/// One of them is of a topic that was deleted, and could not be removed. Which, only the image knows.
+#[test]
+fn of_folders_of_two_topics_the_one_of_the_present_topic_is_used_and_the_other_is_put_aside() {
+    for stale in [0, 1] {
+        let mut broker = Broker::new();
+        append(&broker.partition(), &["old", "old"]);
+        let old = broker.root.path().join("old");
+        copy_tree(&broker.dirs[0].join("t-0"), &old);
+        broker.cluster.remove(7);
+        broker.cluster.topic("t", 8, 1);
+        broker.manager.reconcile(&broker.cluster.image).unwrap();
+        append(&broker.partition(), &["new"]);
+        broker.manager.remove_doomed(i64::MAX);
+        let Broker { root, dirs, cluster, manager } = broker;
+        drop(manager);
+        let new = root.path().join("new");
+        std::fs::rename(dirs[0].join("t-0"), &new).unwrap();
+        std::fs::rename(&new, dirs[1 - stale].join("t-0")).unwrap();
+        std::fs::rename(&old, dirs[stale].join("t-0")).unwrap();
+        for dir in &dirs {
+            let _removed = std::fs::remove_file(dir.join("recovery-point-offset-checkpoint"));
+        }
+        let broker = Broker::on(root, dirs, cluster);
+        assert_eq!((values(&broker.partition()), broker.partition().dir()), (vec!["new".to_owned()], 1 - stale));
+        assert_eq!(broker.folders(stale), ["t-0"], "an old image may not know the present topic");
+        broker.manager.remove_strays(&broker.cluster.image);
+        assert!(one_ends_with(&broker.folders(stale), "-stray"), "{:?}", broker.folders(stale));
+        broker.manager.directories().identity().reported.store(true, Ordering::Release);
+        broker.manager.close();
+        assert!(broker.dirs[stale].join(".kafka_cleanshutdown").exists(), "nothing there waits for a check");
     }
 }
 
