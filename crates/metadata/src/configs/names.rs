@@ -13,10 +13,10 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance. Names longer than any config are nobody's typing error and cost nothing.
+/// Levenshtein's distance, or any number above [`EDITS_MAX`]. Names that differ that much in their length cost nothing, so neither
+/// does one that is longer than any config.
 fn edits(from: &str, to: &str) -> usize {
-    const NAME_BYTES_MAX: usize = 128;
-    if from.len() > NAME_BYTES_MAX {
+    if from.len().abs_diff(to.len()) > EDITS_MAX {
         return usize::MAX;
     }
     let mut row: Vec<usize> = (0..=to.len()).collect();

@@ -1,5 +1,7 @@
 //! Types of config values and what bounds them, by the rules of Kafka's `ConfigDef`.
 
+use std::collections::BTreeSet;
+
 /// Type of a config value, as DescribeConfigs names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -89,7 +91,8 @@ fn check_number(bounds: Bounds, number: i64) -> Result<(), String> {
 
 fn check_list(bounds: Bounds, value: &str) -> Result<(), String> {
     let items = parse_list(value);
-    let duplicate = items.iter().enumerate().any(|(at, item)| items[..at].contains(item));
+    let mut seen = BTreeSet::new();
+    let duplicate = items.iter().any(|item| !seen.insert(item));
     match bounds {
         Bounds::Items(_) if duplicate => Err("a list without duplicates".to_owned()),
         Bounds::Items(allowed) if items.iter().any(|item| !allowed.contains(&item.as_str())) => {

@@ -2,7 +2,7 @@
 //!
 //! Whether a name in an `ip` entity can be resolved is for the caller to find out, who has a network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 use twinstream_model::ErrorCode;
@@ -80,11 +80,11 @@ impl Controller {
     ) -> Decision<Vec<Result<(), QuotaError>>> {
         let mut draft = self.draft();
         let mut answers = Vec::with_capacity(alterations.len());
-        for (at, alteration) in alterations.iter().enumerate() {
-            let is_again = alterations[..at].iter().any(|other| other.entity == alteration.entity);
-            answers.push(match is_again {
-                true => Err(QuotaError::DuplicateEntity(words(&alteration.entity))),
-                false => alter(&mut draft, alteration),
+        let mut seen = BTreeSet::new();
+        for alteration in alterations {
+            answers.push(match seen.insert(&alteration.entity) {
+                true => alter(&mut draft, alteration),
+                false => Err(QuotaError::DuplicateEntity(words(&alteration.entity))),
             });
         }
         mode.decide(draft, answers)
@@ -95,8 +95,9 @@ fn alter(draft: &mut Draft, alteration: &QuotaAlteration) -> Result<(), QuotaErr
     let entity = entity_of(&alteration.entity)?;
     let known = if entity.parts.contains_key(&QuotaEntityType::Ip) { OF_ADDRESSES } else { OF_CLIENTS };
     let mut records = Vec::new();
-    for (at, (key, wanted)) in alteration.changes.iter().enumerate() {
-        if alteration.changes[..at].iter().any(|(other, _)| other == key) {
+    let mut seen = BTreeSet::new();
+    for (key, wanted) in &alteration.changes {
+        if !seen.insert(key) {
             return Err(QuotaError::DuplicateKey(key.clone()));
         }
         let current = draft.image.client_quota(&entity, key);

@@ -1,6 +1,8 @@
 //! Changing the configs of topics, brokers, groups and subscriptions to client metrics.
+//!
+//! Invariants: a resource changes wholly or not at all; a request costs about what it is long, for nothing else is decided meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 use twinstream_model::{ErrorCode, NodeId, TopicName};
@@ -48,7 +50,7 @@ pub struct AlterResource {
 pub trait BrokerConfigs {
     /// Whether the value is fine and takes effect at once on this kind of resource; answers it in the form that is stored.
     fn check(&self, resource: &ConfigResource, name: &str, value: &str) -> Result<String, String>;
-    /// The default of a list setting; `None` when the setting is no list.
+    /// The default of a list setting, whatever the settings of single brokers say; `None` when the setting is no list.
     fn list_default(&self, name: &str) -> Option<String>;
 }
 
@@ -124,13 +126,14 @@ impl Controller {
         defaults: Defaults<'_>,
     ) -> Decision<Vec<Result<(), AlterError>>> {
         self.decide_configs(resources, mode, |image, change| {
-            let mut settings = change.settings.clone();
-            for (name, _) in image.configs(&change.resource) {
-                if !settings.iter().any(|setting| setting.name == name) {
-                    let operation = ConfigOperation::Delete;
-                    settings.push(ConfigSetting { name: name.to_owned(), operation, value: None });
-                }
-            }
+            let named: BTreeSet<&str> = change.settings.iter().map(|setting| setting.name.as_str()).collect();
+            let stored = image.configs(&change.resource).map(|(name, _)| name);
+            let dropped = stored.filter(|name| !named.contains(name)).map(|name| ConfigSetting {
+                name: name.to_owned(),
+                operation: ConfigOperation::Delete,
+                value: None,
+            });
+            let settings = change.settings.iter().cloned().chain(dropped).collect();
             let change = AlterResource { resource: change.resource.clone(), settings };
             incremental(image, &change, broker, defaults)
         })
@@ -144,8 +147,11 @@ impl Controller {
     ) -> Decision<Vec<Result<(), AlterError>>> {
         let mut draft = self.draft();
         let mut answers = Vec::with_capacity(resources.len());
+        let mut seen = BTreeSet::new();
+        let named = resources.iter().map(|change| &change.resource);
+        let repeated: BTreeSet<&ConfigResource> = named.filter(|resource| !seen.insert(*resource)).collect();
         for change in resources {
-            if resources.iter().filter(|other| other.resource == change.resource).count() > 1 {
+            if repeated.contains(&change.resource) {
                 answers.push(Err(AlterError::DuplicateResource));
                 continue;
             }
@@ -185,12 +191,11 @@ fn incremental(
     let old: BTreeMap<String, String> =
         image.configs(&change.resource).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let mut new = old.clone();
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for setting in &change.settings {
-        if seen.contains(&setting.name.as_str()) {
+        if !seen.insert(&setting.name) {
             return Err(AlterError::DuplicateName(setting.name.clone()));
         }
-        seen.push(&setting.name);
         match next_value(&change.resource, setting, &old, broker, defaults)? {
             Some(value) => new.insert(setting.name.clone(), value),
             None => new.remove(&setting.name),
@@ -308,12 +313,13 @@ fn edit_list(
         return Err(AlterError::NotAList(name.to_owned()));
     }
     let mut items = parse_list(current);
-    for item in parse_list(value) {
-        match operation {
-            ConfigOperation::Subtract => items.retain(|known| *known != item),
-            _ if !items.contains(&item) => items.push(item),
-            _ => {}
-        }
+    let given = parse_list(value);
+    if operation == ConfigOperation::Subtract {
+        let given: BTreeSet<String> = given.into_iter().collect();
+        items.retain(|item| !given.contains(item));
+    } else {
+        let mut known: BTreeSet<String> = items.iter().cloned().collect();
+        items.extend(given.into_iter().filter(|item| known.insert(item.clone())));
     }
     Ok(format_list(&items))
 }

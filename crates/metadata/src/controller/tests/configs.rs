@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// If each were looked for among all others, so many would take hours.
+const MANY: usize = 200_000;
+
 #[test]
 fn lists_are_appended_to_and_subtracted_from() {
     use ConfigOperation::{Append, Delete, Set, Subtract};
@@ -87,4 +90,39 @@ fn groups_and_subscriptions_have_rules_of_their_own() {
     assert_eq!(cluster.controller.image().config(&basic(), "metrics"), Some("a.,b.,c."));
     let error = cluster.alter(basic(), &[("interval.ms", Set, Some("1"))]).unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidRequest);
+}
+
+#[test]
+fn very_many_resources_settings_and_items_are_decided_as_fast_as_they_are_read() {
+    use ConfigOperation::{Append, Delete, Set, Subtract};
+    let mut cluster = Cluster::of(1);
+    cluster.create_one(topic("a", 1)).expect("a good topic");
+    let group = |number: usize| ConfigResource::Group(format!("g{number}"));
+    let session = [("consumer.session.timeout.ms", Set, Some("50000"))];
+    let mut changes: Vec<AlterResource> = (0..MANY).map(|number| alteration(group(number), &session)).collect();
+    changes.push(alteration(group(7), &session));
+    let decide = |cluster: &Cluster, changes: &[AlterResource]| {
+        cluster.controller.alter_configs(changes, Mode::Apply, &AnyBrokerConfig, &NoBrokerDefaults)
+    };
+    let decision = decide(&cluster, &changes);
+    let refused = decision.answer.iter().enumerate().filter(|(_, answer)| answer.is_err());
+    assert_eq!(refused.map(|(at, _)| at).collect::<Vec<_>>(), [7, MANY], "what is named twice, each time");
+    assert_eq!(decision.records.len(), MANY - 1);
+
+    let gone = |number: usize| ConfigSetting { name: format!("c{number}"), operation: Delete, value: None };
+    let mut change = AlterResource { resource: topic_resource("a"), settings: (0..MANY).map(gone).collect() };
+    assert_eq!(decide(&cluster, std::slice::from_ref(&change)).answer, [Ok(())]);
+    change.settings.push(gone(7));
+    assert_eq!(decide(&cluster, &[change]).answer, [Err(AlterError::DuplicateName("c7".to_owned()))]);
+
+    let metrics = || ConfigResource::ClientMetrics("basic".into());
+    let items: Vec<String> = (0..MANY).map(|number| format!("m{number}.")).collect();
+    let (first, others) = (items[0].as_str(), items[1..].join(","));
+    for (operation, given, left) in
+        [(Append, first, first.to_owned()), (Append, &others, items.join(",")), (Subtract, &others, first.to_owned())]
+    {
+        let decision = decide(&cluster, &[alteration(metrics(), &[("metrics", operation, Some(given))])]);
+        cluster.controller.replay(&decision.records).expect("records that fit");
+        assert!(cluster.controller.image().config(&metrics(), "metrics") == Some(left.as_str()), "{operation:?}");
+    }
 }

@@ -95,3 +95,25 @@ fn of_an_entity_that_is_named_twice_the_first_change_counts() {
     assert!(answers[0].is_ok() && matches!(answers[1], Err(QuotaError::DuplicateEntity(_))));
     assert_eq!(stored(&cluster), ["user=alice: producer_byte_rate=1"]);
 }
+
+#[test]
+fn very_many_entities_and_keys_are_decided_as_fast_as_they_are_read() {
+    // If each were looked for among all before it, so many would take hours.
+    const MANY: usize = 200_000;
+    let cluster = Cluster::of(1);
+    let decide = |alterations: &[QuotaAlteration]| cluster.controller.alter_client_quotas(alterations, Mode::Apply);
+    let rate = [("producer_byte_rate", Some(1.0))];
+    let of_user = |number: usize| alteration(&[("user", Some(&format!("u{number}")))], &rate);
+    let mut alterations: Vec<QuotaAlteration> = (0..MANY).map(of_user).collect();
+    alterations.push(of_user(7));
+    let decision = decide(&alterations);
+    let refused = decision.answer.iter().enumerate().filter(|(_, answer)| answer.is_err());
+    assert_eq!(refused.map(|(at, _)| at).collect::<Vec<_>>(), [MANY], "the first of two counts");
+    assert_eq!(decision.records.len(), MANY);
+
+    let mut whole = alteration(&[("user", Some("alice"))], &[]);
+    whole.changes = (0..MANY).map(|number| (format!("k{number}"), None)).collect();
+    assert_eq!(decide(std::slice::from_ref(&whole)).answer, [Ok(())]);
+    whole.changes.push(("k7".to_owned(), None));
+    assert_eq!(decide(&[whole]).answer, [Err(QuotaError::DuplicateKey("k7".to_owned()))]);
+}
