@@ -3,8 +3,8 @@
 //! Picture: pytest runs a suite against one broker of ours and then against one of Apache Kafka, set up as the suites'
 //! own fixtures would (node 0, four partitions by default, short sessions allowed); a schema registry of ours stands
 //! beside either of them. What did not end as its line in `judges/SUITE/` says runs once more, alone, because the machine
-//! has other things to do; what passes only then is told, and wrong unless its line says why. Apache Kafka has an
-//! authorizer here, as in kafka-python's own fixtures, so that its count is what is to be reached.
+//! has other things to do; both tries are told and held against its line. Apache Kafka has an authorizer here, as in
+//! kafka-python's own fixtures, so that its count is what is to be reached.
 //!
 //! Invariants: what the judge does not run stands in the list with a reason; a test that passes at Kafka does not hide
 //! behind a skip.
@@ -258,7 +258,10 @@ fn is_odd(list: &List, broker: &Broker, (name, outcome): &(&String, &Outcome)) -
         Broker::Ours { .. } => {
             **outcome != Outcome::Passed && matches!(list.judge(name, outcome, None), Verdict::Wrong(_))
         }
-        Broker::Kafka(_) => matches!(outcome, Outcome::Failed(_)) && matches!(list.of(name), Some(Expectation::Pass)),
+        Broker::Kafka(_) => {
+            let may_pass = matches!(list.of(name), Some(Expectation::Pass | Expectation::Again(_)));
+            may_pass && matches!(outcome, Outcome::Failed(_))
+        }
     }
 }
 
