@@ -33,7 +33,7 @@ async fn main() -> ExitCode {
         ["failover", parts, kills, restarts, subjects] => {
             let parts = parts.split(',').map(part).collect();
             let (kills, restarts) = (number(kills) as usize, number(restarts) as usize);
-            let (with_ours, with_kafka) = (subjects.contains("ours"), subjects.contains("kafka"));
+            let (with_ours, with_kafka) = ours_and_kafka(subjects);
             judge::run(&Options { parts, kills, restarts, with_ours, with_kafka }).await
         }
         ["compaction", subjects, restarts, seed] => {
@@ -56,32 +56,29 @@ async fn main() -> ExitCode {
             late::run(&options).await
         }
         ["applications", parts, kills, subjects] => {
-            let options = applications::Options {
-                parts: parts.split(',').map(application).collect(),
-                kills: number(kills) as usize,
-                with_ours: subjects.contains("ours"),
-                with_kafka: subjects.contains("kafka"),
-            };
-            applications::run(&options).await
+            let (with_ours, with_kafka) = ours_and_kafka(subjects);
+            let (parts, kills) = (parts.split(',').map(application).collect(), number(kills) as usize);
+            applications::run(&applications::Options { parts, kills, with_ours, with_kafka }).await
         }
         ["transactions", subjects, minutes] => {
             let options = transactions::Options { time: Duration::from_secs(number(minutes) * 60), with_copiers: true };
-            transactions::run(&sides(subjects), &options).await
+            transactions::run(&Side::named(subjects), &options).await
         }
         ["coordinators", subjects, kills] => {
             let options = commits::Options { kills: number(kills) as usize, only: Vec::new() };
-            commits::run(&sides(subjects), &options).await
+            commits::run(&Side::named(subjects), &options).await
         }
         ["verifiable", subjects, minutes] => {
             let time = Duration::from_secs(number(minutes) * 60);
-            verifiable::run(&sides(subjects), &verifiable::Options { time, producers: 2, members: 3 }).await
+            verifiable::run(&Side::named(subjects), &verifiable::Options { time, producers: 2, members: 3 }).await
         }
         ["librdkafka", sources, protocols, subjects, jobs, patience, ref only @ ..] => {
+            let (with_ours, with_kafka) = ours_and_kafka(subjects);
             let options = librdkafka::Options {
                 sources: sources.into(),
                 protocols: protocols.split(',').map(protocol).collect(),
-                with_ours: subjects.contains("ours"),
-                with_kafka: subjects.contains("kafka"),
+                with_ours,
+                with_kafka,
                 only: only.iter().map(|name| (*name).to_owned()).collect(),
                 jobs: number(jobs) as usize,
                 patience: number(patience) as f64,
@@ -103,20 +100,17 @@ fn number(text: &str) -> u64 {
 }
 
 fn of(names: &str) -> Vec<late::Of> {
-    let name = |name: &str| match name {
-        "ours" => late::Of::Ours,
-        "kafka" => late::Of::Kafka,
-        _ => panic!("no brokers `{name}`; there are ours, kafka"),
+    let of = |side: Side| match side {
+        Side::Ours => late::Of::Ours,
+        Side::Kafka => late::Of::Kafka,
     };
-    names.split(',').map(name).collect()
+    Side::named(names).into_iter().map(of).collect()
 }
 
-fn sides(names: &str) -> Vec<Side> {
-    let side = |name: &str| {
-        let found = Side::ALL.into_iter().find(|side| side.name() == name);
-        found.unwrap_or_else(|| panic!("no brokers `{name}`; there are {}", Side::ALL.map(Side::name).join(", ")))
-    };
-    names.split(',').map(side).collect()
+/// Whether these names have them.
+fn ours_and_kafka(names: &str) -> (bool, bool) {
+    let sides = Side::named(names);
+    (sides.contains(&Side::Ours), sides.contains(&Side::Kafka))
 }
 
 fn part(name: &str) -> Part {
@@ -136,7 +130,7 @@ fn protocol(name: &str) -> Protocol {
 }
 
 async fn python_suites(suites: Vec<Suite>, subjects: &str, only: &[&str]) -> bool {
-    let (with_ours, with_kafka) = (subjects.contains("ours"), subjects.contains("kafka"));
+    let (with_ours, with_kafka) = ours_and_kafka(subjects);
     let only = only.iter().map(|name| (*name).to_owned()).collect();
     python::run(&python::Options { suites, with_ours, with_kafka, only }).await
 }

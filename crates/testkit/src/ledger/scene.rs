@@ -37,6 +37,15 @@ impl Side {
             Self::Kafka => "kafka",
         }
     }
+
+    /// Of names with commas between them. Panics at one that nobody has: a judge of nobody is not green.
+    pub fn named(names: &str) -> Vec<Self> {
+        let side = |name: &str| {
+            let found = Self::ALL.into_iter().find(|side| side.name() == name);
+            found.unwrap_or_else(|| panic!("no brokers `{name}`; there are {}", Self::ALL.map(Self::name).join(", ")))
+        };
+        names.split(',').map(side).collect()
+    }
 }
 
 /// Whom a kill is meant for.

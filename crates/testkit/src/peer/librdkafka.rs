@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::available_parallelism;
 
-use super::{cache, missing};
+use super::{cache, java, missing};
 
 const JUDGE: &str = "librdkafka's test suite";
 const INSTALL: &str = "a C and a C++ compiler, make, bash and python3 (Debian: build-essential python3)";
@@ -53,7 +53,7 @@ pub fn librdkafka_tests(sources: &Path) -> LibrdkafkaTests {
         Ok(version) => version,
         Err(reason) => missing(JUDGE, &format!("the sources of librdkafka; {reason}")),
     };
-    match cache::entry(&format!("librdkafka-{version}"), |folder| build(sources, folder)) {
+    match cache::entry(&entry_name(&version, &CONFIGURE), |folder| build(sources, folder)) {
         Ok(folder) => LibrdkafkaTests::of(folder),
         Err(reason) => missing(JUDGE, &format!("{INSTALL}; {reason}")),
     }
@@ -73,6 +73,11 @@ impl LibrdkafkaTests {
         command.env("LD_LIBRARY_PATH", libraries);
         command
     }
+}
+
+/// Another version or another way to build it makes a new entry.
+fn entry_name(version: &str, configure: &[&str]) -> String {
+    format!("librdkafka-{version}-{:08x}", java::fingerprint(&configure.join(" ")))
 }
 
 /// `2.12.1` of `#define RD_KAFKA_VERSION 0x020c01ff`.

@@ -121,6 +121,7 @@ pub async fn run(options: &Options) -> bool {
             Part::Throttle => rows.extend(throttle::run(options).await),
         }
     }
+    assert!(!rows.is_empty(), "nothing of what was asked for is measured of these brokers");
     eprintln!("\nfail-over; {DURABILITY}");
     for row in &rows {
         eprintln!("  {row}");

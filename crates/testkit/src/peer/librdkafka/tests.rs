@@ -46,3 +46,11 @@ fn the_table_of_the_suite_names_its_tests() {
     assert_eq!(named(|test| test.is_left_out), ["0028", "8000"]);
     assert_eq!(named(|test| test.without_auto_create), ["0107"]);
 }
+
+#[test]
+fn a_suite_that_is_built_in_another_way_is_another_one() {
+    let name = entry_name("2.12.1", &CONFIGURE);
+    assert!(name.starts_with("librdkafka-2.12.1-"), "{name}");
+    assert_ne!(name, entry_name("2.12.1", &CONFIGURE[1..]));
+    assert_ne!(name, entry_name("2.12.2", &CONFIGURE));
+}
