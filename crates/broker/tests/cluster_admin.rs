@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::alter_client_quotas_request as quotas;
+use kafka_protocol::messages::alter_configs_request as whole;
 use kafka_protocol::messages::alter_user_scram_credentials_request::{
     ScramCredentialDeletion, ScramCredentialUpsertion,
 };
@@ -19,9 +20,9 @@ use kafka_protocol::messages::describe_user_scram_credentials_request::UserName;
 use kafka_protocol::messages::incremental_alter_configs_request as incremental;
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
-    AlterClientQuotasRequest, AlterUserScramCredentialsRequest, ApiVersionsRequest, ApiVersionsResponse,
-    CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeClientQuotasRequest, DescribeConfigsRequest,
-    DescribeUserScramCredentialsRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    AlterClientQuotasRequest, AlterConfigsRequest, AlterUserScramCredentialsRequest, ApiVersionsRequest,
+    ApiVersionsResponse, CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
+    DescribeConfigsRequest, DescribeUserScramCredentialsRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
     ListConfigResourcesRequest, SaslAuthenticateRequest, SaslHandshakeRequest, UpdateFeaturesRequest,
 };
 use kafka_protocol::protocol::StrBytes;
@@ -45,8 +46,13 @@ const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
 
+const DYNAMIC_BROKER: i8 = 2;
+const DEFAULT: i8 = 5;
 const DYNAMIC_CLIENT_METRICS: i8 = 7;
 const DYNAMIC_GROUP: i8 = 8;
+
+const SET: i8 = 0;
+const APPEND: i8 = 2;
 
 const UPGRADE: i8 = 1;
 const SHA_512: i8 = 2;
@@ -338,6 +344,55 @@ async fn cordoned_directories_get_no_new_partitions_from_the_moment_on() {
     .await;
     assert_eq!(client.call(create("v", -1, &[1]), 7).await.topics[0].error_code, NONE);
     broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_a_broker_are_checked_and_changed_by_that_broker_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs: Vec<String> = ["a", "b"].map(|name| dir.path().join(name).display().to_string()).to_vec();
+    let port = free_port();
+    let first = TestBroker::start_node(dir.path(), 1, port, port, &[("log.cleanup.policy", "compact")]).await;
+    let second = TestBroker::start_node(dir.path(), 2, free_port(), port, &[("log.dirs", &dirs.join(","))]).await;
+    let (mut controller, mut client) = (first.client().await, second.client().await);
+    // The controller does not know the directories of the other.
+    assert_eq!(set(&mut client, BROKER, "2", "cordoned.log.dirs", "/nowhere").await, INVALID_REQUEST);
+    assert_eq!(set(&mut client, BROKER, "2", "cordoned.log.dirs", &dirs[0]).await, NONE);
+    assert_eq!(set(&mut controller, BROKER, "2", "cordoned.log.dirs", &dirs[1]).await, INVALID_REQUEST);
+    let cordoned = shown(&mut client, BROKER, "2", "cordoned.log.dirs").await;
+    assert_eq!(cordoned, Some((dirs[0].clone(), DYNAMIC_BROKER)));
+
+    let change = |kind, resource: &str, name: &str, operation: i8, value: &str| {
+        let config = incremental::AlterableConfig::default().with_name(text(name)).with_value(Some(text(value)));
+        incremental::AlterConfigsResource::default()
+            .with_resource_type(kind)
+            .with_resource_name(text(resource))
+            .with_configs(vec![config.with_config_operation(operation)])
+    };
+    let changes = vec![
+        change(BROKER, "1", "log.cleaner.threads", SET, "2"),
+        change(BROKER, "", "log.cleaner.threads", SET, "2"),
+        change(BROKER_LOGGER, "1", "root", SET, "INFO"),
+        change(BROKER, "2", "log.cleanup.policy", APPEND, "compact"),
+    ];
+    let answer = client.call(IncrementalAlterConfigsRequest::default().with_resources(changes), 1).await;
+    let codes = answer.responses.iter().map(|response| (response.resource_name.as_str(), response.error_code));
+    let expected = [("1", INVALID_REQUEST), ("", NONE), ("1", INVALID_REQUEST), ("2", NONE)];
+    assert_eq!(codes.collect::<Vec<_>>(), expected, "{answer:?}");
+    let message = answer.responses[0].error_message.as_ref().unwrap();
+    assert_eq!(message.as_str(), "Unexpected broker id, expected 2, but received 1");
+    let policy = shown(&mut client, BROKER, "2", "log.cleanup.policy").await;
+    assert_eq!(policy, Some(("delete,compact".to_owned(), DYNAMIC_BROKER)), "what the controller was given is its own");
+
+    let replaced = ["1", "2"].map(|broker| {
+        whole::AlterConfigsResource::default().with_resource_type(BROKER).with_resource_name(text(broker))
+    });
+    let request = AlterConfigsRequest::default().with_resources(replaced.to_vec());
+    let answer = client.call(request, 2).await;
+    let codes: Vec<i16> = answer.responses.iter().map(|response| response.error_code).collect();
+    assert_eq!(codes, [INVALID_REQUEST, NONE]);
+    let cordoned = shown(&mut client, BROKER, "2", "cordoned.log.dirs").await;
+    assert_eq!(cordoned, Some((String::new(), DEFAULT)), "everything is as it was");
+    drop((first, second));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,9 @@ async fn copy_throttled(side: &str, throttled_node: i32, partitions: usize, rate
     let mut trio = Trio::start(&[]).await;
     let replicas: Vec<&[i32]> = vec![&[2, 3]; partitions];
     trio.create("t", &replicas, &[]).await;
+    let name = format!("{side}.replication.throttled.rate");
+    let mut admin = trio.client(throttled_node).await;
+    set(&mut admin, BROKER_RESOURCE, &throttled_node.to_string(), &name, &rate.to_string()).await;
     trio.node(3).kill();
     trio.wait_for_isr("t", &[2]).await;
     let mut leader = trio.client(2).await;
@@ -43,9 +46,6 @@ async fn copy_throttled(side: &str, throttled_node: i32, partitions: usize, rate
     let throttled: Vec<String> = (0..partitions).map(|index| format!("{index}:2,{index}:3")).collect();
     let throttled = throttled.join(",");
     set(&mut admin, TOPIC_RESOURCE, "t", &format!("{side}.replication.throttled.replicas"), &throttled).await;
-    let rate = rate.to_string();
-    set(&mut admin, BROKER_RESOURCE, &throttled_node.to_string(), &format!("{side}.replication.throttled.rate"), &rate)
-        .await;
     let started = Instant::now();
     trio.restart(3).await;
     wait_until("all is copied", async || trio.states("t").await.iter().all(|state| state.isr == [2, 3])).await;
@@ -86,8 +86,9 @@ async fn in_sync_replicas_are_never_held_back() {
     let mut admin = trio.client(1).await;
     for side in ["leader", "follower"] {
         set(&mut admin, TOPIC_RESOURCE, "t", &format!("{side}.replication.throttled.replicas"), "*").await;
-        for node in ["1", "2", "3"] {
-            set(&mut admin, BROKER_RESOURCE, node, &format!("{side}.replication.throttled.rate"), "1").await;
+        for node in 1..=3 {
+            let name = format!("{side}.replication.throttled.rate");
+            set(&mut trio.client(node).await, BROKER_RESOURCE, &node.to_string(), &name, "1").await;
         }
     }
     let mut leader = trio.client(2).await;

@@ -340,14 +340,16 @@ impl Operator {
     }
 
     pub async fn set_topic_config(&self, topic: &str, name: &str, value: &str) {
-        self.set_config(TOPIC, topic, name, value).await;
+        self.set_config(&self.nodes, TOPIC, topic, name, value).await;
     }
 
+    /// Only that broker takes it.
     pub async fn set_broker_config(&self, broker: usize, name: &str, value: &str) {
-        self.set_config(BROKER, &broker.to_string(), name, value).await;
+        let node = NodeId(i32::try_from(broker).expect("few nodes"));
+        self.set_config(&[node], BROKER, &broker.to_string(), name, value).await;
     }
 
-    async fn set_config(&self, kind: i8, of: &str, name: &str, value: &str) {
+    async fn set_config(&self, by: &[NodeId], kind: i8, of: &str, name: &str, value: &str) {
         let config =
             AlterableConfig::default().with_name(text(name)).with_config_operation(SET).with_value(Some(text(value)));
         let resource = AlterConfigsResource::default()
@@ -355,7 +357,7 @@ impl Operator {
             .with_resource_name(text(of))
             .with_configs(vec![config]);
         let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-        self.command(&format!("set {name}={value} of {of}"), &request, |answer| {
+        self.command_of(by, &format!("set {name}={value} of {of}"), &request, |answer| {
             answer.responses.first().map_or(0, |response| response.error_code)
         })
         .await;
@@ -388,8 +390,18 @@ impl Operator {
 
     /// Tries brokers and errors that pass until one broker has done it; panics with the last reason.
     async fn command<R: Request<Response: Shaped>>(&self, what: &str, request: &R, code: impl Fn(&R::Response) -> i16) {
+        self.command_of(&self.nodes, what, request, code).await;
+    }
+
+    async fn command_of<R: Request<Response: Shaped>>(
+        &self,
+        nodes: &[NodeId],
+        what: &str,
+        request: &R,
+        code: impl Fn(&R::Response) -> i16,
+    ) {
         let deadline = tokio::time::Instant::now() + SETTLES_WITHIN;
-        for node in self.nodes.iter().cycle() {
+        for node in nodes.iter().cycle() {
             let last = match self.client.request(Node::Id(*node), request).await.map(|answer| code(&answer)) {
                 Ok(0) => return,
                 Ok(code) => {

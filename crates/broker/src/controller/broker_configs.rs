@@ -3,25 +3,16 @@
 //! Only those that truly take effect at once: the broker-wide defaults of topic configs, which are looked up in the image whenever a
 //! topic's configs are, and those that the table marks. Everything else is refused with a way out, rather than stored without effect.
 
-use std::sync::Arc;
-
 use twinstream_metadata::ConfigResource;
 use twinstream_metadata::configs::{self, TOPIC_CONFIGS, TopicConfig};
 use twinstream_metadata::controller::BrokerConfigs;
 
 use crate::settings::table::Fate;
-use crate::settings::{Settings, live, table};
+use crate::settings::{live, table};
 
-/// The rules, from the settings table and the table of topic configs.
-pub(crate) struct DynamicBrokerConfigs {
-    settings: Arc<Settings>,
-}
-
-impl DynamicBrokerConfigs {
-    pub(crate) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings }
-    }
-}
+/// The rules, from the settings table and the table of topic configs. They are the same on every node, for it is the controller
+/// that decides about all brokers; what one broker alone can tell it has checked before it sent the request on.
+pub(crate) struct DynamicBrokerConfigs;
 
 /// Whether a broker setting takes effect when it is changed while the broker runs.
 pub(crate) fn is_dynamic(name: &str) -> bool {
@@ -59,6 +50,6 @@ impl BrokerConfigs for DynamicBrokerConfigs {
 
     fn list_default(&self, name: &str) -> Option<String> {
         let setting = table::find(name).filter(|setting| setting.kind == table::Kind::List)?;
-        Some(self.settings.text(setting.name).unwrap_or("").to_owned())
+        Some(setting.default.unwrap_or("").to_owned())
     }
 }

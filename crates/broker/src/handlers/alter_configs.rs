@@ -3,8 +3,8 @@
 //! v2 flexible. Deprecated by KIP-339, still sent by librdkafka and older tools: what the request names is set, everything else of
 //! the resource goes back to its default.
 //!
-//! Every broker answers: one that is not the active controller forwards. Broker settings are accepted only when they take effect
-//! while the broker runs.
+//! Every broker answers: one that is not the active controller forwards, but settings of one broker are changed through that
+//! broker, as in Kafka. Broker settings are accepted only when they take effect while the broker runs.
 
 use std::sync::Arc;
 
@@ -14,12 +14,30 @@ use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use twinstream_metadata::controller::{ConfigOperation, ConfigSetting, Mode};
 use twinstream_model::ErrorCode;
 
-use super::by_controller::ByController;
-pub(crate) use super::by_controller::{error_response, handle};
+pub(crate) use super::by_controller::error_response;
+use super::by_controller::{self, ByController};
 use super::config_changes::{self, Change, Wanted};
 use super::config_view::text;
 use crate::context::{Broker, Operation, RequestContext};
 use crate::controller::Forwardable;
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    mut request: AlterConfigsRequest,
+) -> AlterConfigsResponse {
+    let mut here = Vec::with_capacity(request.resources.len());
+    request.resources.retain(|resource| {
+        let refusal = config_changes::refused_here(broker, ctx, resource.resource_type, || wanted(resource));
+        here.push(refusal.map(|(code, message)| response(ctx, resource, code, Some(&message))));
+        matches!(here.last(), Some(None))
+    });
+    let by_controller = match request.resources.is_empty() && !here.is_empty() {
+        true => Vec::new(),
+        false => by_controller::handle(broker, ctx, request).await.responses,
+    };
+    AlterConfigsResponse::default().with_responses(config_changes::in_order(here, by_controller))
+}
 
 impl Forwardable for AlterConfigsRequest {
     type Response = AlterConfigsResponse;

@@ -2,8 +2,9 @@
 //!
 //! KIP-339: set, delete, append to and subtract from single configs. v1 flexible.
 //!
-//! Every broker answers: one that is not the active controller forwards. Broker settings are accepted only when they take effect
-//! while the broker runs. Log levels (BROKER_LOGGER, KIP-412) belong to the broker that is asked and are not sent on.
+//! Every broker answers: one that is not the active controller forwards, but settings of one broker are changed through that
+//! broker, as in Kafka. Broker settings are accepted only when they take effect while the broker runs. Log levels (BROKER_LOGGER,
+//! KIP-412) belong to the broker that is asked and are not sent on.
 
 use std::sync::Arc;
 
@@ -27,16 +28,20 @@ pub(crate) async fn handle(
     mut request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
     let mode = Mode::of(request.validate_only);
-    let (own, others): (Vec<_>, Vec<_>) = std::mem::take(&mut request.resources)
-        .into_iter()
-        .partition(|resource| resource.resource_type == BROKER_LOGGER);
-    let mut responses: Vec<AlterConfigsResourceResponse> =
-        own.iter().map(|resource| answer(ctx, resource, alter_loggers(broker, ctx, resource, mode))).collect();
-    if !others.is_empty() || responses.is_empty() {
-        request.resources = others;
-        responses.extend(by_controller::handle(broker, ctx, request).await.responses);
-    }
-    IncrementalAlterConfigsResponse::default().with_responses(responses)
+    let mut here = Vec::with_capacity(request.resources.len());
+    request.resources.retain(|resource| {
+        let decided = match resource.resource_type {
+            BROKER_LOGGER => Some(alter_loggers(broker, ctx, resource, mode)),
+            of => config_changes::refused_here(broker, ctx, of, || wanted(resource)).map(Err),
+        };
+        here.push(decided.map(|decided| answer(ctx, resource, decided)));
+        matches!(here.last(), Some(None))
+    });
+    let by_controller = match request.resources.is_empty() && !here.is_empty() {
+        true => Vec::new(),
+        false => by_controller::handle(broker, ctx, request).await.responses,
+    };
+    IncrementalAlterConfigsResponse::default().with_responses(config_changes::in_order(here, by_controller))
 }
 
 fn alter_loggers(broker: &Broker, ctx: &RequestContext, resource: &AlterConfigsResource, mode: Mode) -> Answer {
