@@ -2,11 +2,11 @@
 //!
 //! v1 the protocol that each member speaks.
 //!
-//! Partitions of topics that are gone are left out, for they have no name any more.
+//! Partitions of topics that are gone are left out, for they have no name any more. What is described in one answer is bounded, see
+//! [`super::described`].
 
 use std::sync::Arc;
 
-use futures::future::join_all;
 use kafka_protocol::messages::consumer_group_describe_response::{Assignment, DescribedGroup, Member, TopicPartitions};
 use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId as WireGroupId, TopicName as WireTopicName,
@@ -16,6 +16,7 @@ use twinstream_metadata::Image;
 use twinstream_model::ErrorCode;
 
 use super::consumer_group_heartbeat::is_served;
+use super::described::{ANSWER_BYTES_MAX, TOO_MUCH, described};
 use super::group_wire::{call, group_id, mismatched, wire, wire_topic};
 use crate::context::{Broker, OPERATIONS_NOT_ASKED, Operation, RequestContext, Resource};
 
@@ -31,8 +32,10 @@ pub(crate) async fn handle(
         return error_response(ctx, request, ErrorCode::UnsupportedVersion);
     }
     let with_operations = request.include_authorized_operations;
-    let groups = request.group_ids.into_iter().map(|group| describe(broker, ctx, group, with_operations));
-    ConsumerGroupDescribeResponse::default().with_groups(join_all(groups).await)
+    let describe = |group| describe(broker, ctx, group, with_operations);
+    let refuse = |group| failed(ctx, group, ErrorCode::InvalidRequest, Some(TOO_MUCH.to_owned()));
+    let groups = described(request.group_ids, ctx.api_version, ANSWER_BYTES_MAX, describe, refuse).await;
+    ConsumerGroupDescribeResponse::default().with_groups(groups)
 }
 
 pub(crate) fn error_response(
@@ -68,10 +71,10 @@ async fn describe(
         true => broker.authorized_operations(ctx, Resource::Group(group.as_str())),
         false => OPERATIONS_NOT_ASKED,
     };
-    described(id, description, &broker.image.load()).with_authorized_operations(operations)
+    shown(id, description, &broker.image.load()).with_authorized_operations(operations)
 }
 
-fn described(id: WireGroupId, description: ConsumerDescription, image: &Image) -> DescribedGroup {
+fn shown(id: WireGroupId, description: ConsumerDescription, image: &Image) -> DescribedGroup {
     DescribedGroup::default()
         .with_group_id(id)
         .with_group_state(wire(description.state.name()))

@@ -4,7 +4,8 @@
 //!
 //! Answers every config with its default, not only those that are set. A broker knows its own settings only, so a question about
 //! another broker is INVALID_REQUEST, as in Kafka; the empty broker name means what was set on the default of all brokers.
-//! Groups and subscriptions to client metrics show all their configs under any name (KIP-848, KIP-714).
+//! Groups and subscriptions to client metrics show all their configs under any name (KIP-848, KIP-714). What is described in one
+//! answer is bounded, see [`super::described`].
 
 use std::sync::Arc;
 
@@ -16,18 +17,23 @@ use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use twinstream_model::{ErrorCode, TopicName};
 
 use super::config_view::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, ShownConfig, TOPIC, text};
+use super::described::{ANSWER_BYTES_MAX, TOO_MUCH, described};
 use crate::context::{Broker, Operation, RequestContext, Resource};
 
 pub(crate) async fn handle(
     broker: &Arc<Broker>,
     ctx: &RequestContext,
-    request: DescribeConfigsRequest,
+    mut request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
-    let answer = |resource: &DescribeConfigsResource| match describe(broker, ctx, resource) {
-        Ok(configs) => success(&request, resource, configs),
-        Err((code, message)) => refusal(ctx, resource, code, &message),
+    let resources = std::mem::take(&mut request.resources);
+    let request = &request;
+    let answer = async |resource: DescribeConfigsResource| match describe(broker, ctx, &resource) {
+        Ok(configs) => success(request, &resource, configs),
+        Err((code, message)) => refusal(ctx, &resource, code, &message),
     };
-    DescribeConfigsResponse::default().with_results(request.resources.iter().map(answer).collect())
+    let refuse = |resource| refusal(ctx, &resource, ErrorCode::InvalidRequest, TOO_MUCH);
+    let results = described(resources, ctx.api_version, ANSWER_BYTES_MAX, answer, refuse).await;
+    DescribeConfigsResponse::default().with_results(results)
 }
 
 pub(crate) fn error_response(

@@ -2,15 +2,17 @@
 //!
 //! v1 throttle time; v3 authorized operations (KIP-430); v4 static members (KIP-345); v5 flexible; v6 a group that
 //! does not exist is GROUP_ID_NOT_FOUND with a message (KIP-1043). Before v6 such a group is "Dead" without error.
+//!
+//! What is described in one answer is bounded, see [`super::described`].
 
 use std::sync::Arc;
 
-use futures::future::join_all;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId as WireGroupId};
 use twinstream_coordinator::group::{Answer, DescribedMember, Description, GroupState, Request};
 use twinstream_model::ErrorCode;
 
+use super::described::{ANSWER_BYTES_MAX, described};
 use super::group_wire::{call, group_id, mismatched, wire};
 use crate::context::{Broker, OPERATIONS_NOT_ASKED, Operation, RequestContext, Resource};
 
@@ -25,15 +27,17 @@ pub(crate) async fn handle(
         true => broker.authorized_operations(ctx, Resource::Group(group)),
         false => OPERATIONS_NOT_ASKED,
     };
-    let groups = request.groups.into_iter().map(|group| describe(broker, ctx, group));
-    let described = join_all(groups).await.into_iter().map(|group| match ErrorCode::from_code(group.error_code) {
+    let describe = |group| describe(broker, ctx, group);
+    let refuse = |group| failed(ctx, group, ErrorCode::InvalidRequest);
+    let groups = described(request.groups, ctx.api_version, ANSWER_BYTES_MAX, describe, refuse).await;
+    let groups = groups.into_iter().map(|group| match ErrorCode::from_code(group.error_code) {
         Some(ErrorCode::None) => {
             let operations = operations(group.group_id.as_str());
             group.with_authorized_operations(operations)
         }
         _ => group,
     });
-    DescribeGroupsResponse::default().with_groups(described.collect())
+    DescribeGroupsResponse::default().with_groups(groups.collect())
 }
 
 pub(crate) fn error_response(
@@ -48,7 +52,7 @@ pub(crate) fn error_response(
 async fn describe(broker: &Arc<Broker>, ctx: &RequestContext, id: WireGroupId) -> DescribedGroup {
     let group = group_id(&id);
     match call(broker, ctx, Operation::Describe, &group, Request::Describe(group.clone())).await {
-        Ok(Answer::Describe(Ok(description))) => described(id, description),
+        Ok(Answer::Describe(Ok(description))) => shown(id, description),
         Ok(Answer::Describe(Err(ErrorCode::GroupIdNotFound))) => not_found(ctx, id),
         Ok(Answer::Describe(Err(error))) => failed(ctx, id, error),
         Ok(other) => failed(ctx, id, mismatched(&other)),
@@ -56,7 +60,7 @@ async fn describe(broker: &Arc<Broker>, ctx: &RequestContext, id: WireGroupId) -
     }
 }
 
-fn described(id: WireGroupId, description: Description) -> DescribedGroup {
+fn shown(id: WireGroupId, description: Description) -> DescribedGroup {
     DescribedGroup::default()
         .with_group_id(id)
         .with_group_state(wire(description.state.name()))

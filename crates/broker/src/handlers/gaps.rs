@@ -29,6 +29,7 @@ const STREAMS: &str = "Not served: streams groups (KIP-1071); Kafka Streams uses
 const NO_ACLS: &str =
     "Without an authorizer there are no ACLs: SECURITY_DISABLED, as from Kafka. There is no authorizer yet.";
 const NO_SASL: &str = "ILLEGAL_SASL_STATE, as from Kafka on a PLAINTEXT listener. There are no other listeners yet.";
+const DESCRIBED: &str = "What is named when the answer has 100 MB is INVALID_REQUEST.";
 const STORED: &str = "Stored and shown; nothing enforces it yet.";
 
 const KAFKA: &[Kafka] = &[
@@ -43,7 +44,7 @@ const KAFKA: &[Kafka] = &[
     api(12, "Heartbeat", 0, 4, ""),
     api(13, "LeaveGroup", 0, 5, ""),
     api(14, "SyncGroup", 0, 5, ""),
-    api(15, "DescribeGroups", 0, 6, ""),
+    api(15, "DescribeGroups", 0, 6, DESCRIBED),
     api(16, "ListGroups", 0, 5, ""),
     api(17, "SaslHandshake", 0, 1, NO_SASL),
     api(18, "ApiVersions", 0, 4, ""),
@@ -66,7 +67,13 @@ const KAFKA: &[Kafka] = &[
     api(29, "DescribeAcls", 1, 3, NO_ACLS),
     api(30, "CreateAcls", 1, 3, NO_ACLS),
     api(31, "DeleteAcls", 1, 3, NO_ACLS),
-    api(32, "DescribeConfigs", 1, 4, "Texts and the names of loggers are our own."),
+    api(
+        32,
+        "DescribeConfigs",
+        1,
+        4,
+        "Texts and the names of loggers are our own. What is named when the answer has 100 MB is INVALID_REQUEST.",
+    ),
     api(33, "AlterConfigs", 0, 2, "Settings that need a restart here are INVALID_REQUEST, see settings.md."),
     api(34, "AlterReplicaLogDirs", 1, 2, ""),
     api(35, "DescribeLogDirs", 1, 5, NOT_IN_CODEC),
@@ -106,7 +113,7 @@ const KAFKA: &[Kafka] = &[
         1,
         "An expression that compiles to more than 1 MiB is refused (INVALID_REGULAR_EXPRESSION).",
     ),
-    api(69, "ConsumerGroupDescribe", 0, 1, ""),
+    api(69, "ConsumerGroupDescribe", 0, 1, DESCRIBED),
     api(71, "GetTelemetrySubscriptions", 0, 0, TELEMETRY),
     api(72, "PushTelemetry", 0, 0, TELEMETRY),
     api(74, "ListConfigResources", 0, 1, ""),

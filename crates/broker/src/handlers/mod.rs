@@ -48,6 +48,7 @@ use crate::server::response::{IntoResponse, Promise, Response, ResponsePart};
 mod by_controller; // what the APIs share that the active controller answers
 mod config_changes; // what the two ways to alter configs share
 mod config_view; // how configs look to a client
+mod described; // how much one answer describes
 mod group_wire; // what the group APIs share
 mod log_wire; // what the APIs over partitions share
 mod loggers; // log levels as configs
