@@ -212,7 +212,10 @@ const EDITS_MAX: usize = 4;
 /// The known name closest to an unknown one.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     let lower = name.to_ascii_lowercase().replace(['_', '-'], ".");
-    let candidates = all().map(|setting| (edits(&lower, setting.name), setting.name));
+    let length = lower.chars().count();
+    // A name that differs that much in its length is not looked at, however long it is.
+    let candidates = all().filter(|setting| setting.name.len().abs_diff(length) <= EDITS_MAX);
+    let candidates = candidates.map(|setting| (edits(&lower, setting.name), setting.name));
     let (distance, nearest) = candidates.min()?;
     (distance <= EDITS_MAX.min(name.len() / 2)).then_some(nearest)
 }

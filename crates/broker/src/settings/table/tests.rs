@@ -42,6 +42,7 @@ fn a_slip_of_the_pen_finds_its_name() {
     assert_eq!(nearest("log_dirs"), Some("log.dirs"));
     assert_eq!(nearest("advertised.listener"), Some("advertised.listeners"));
     assert_eq!(nearest("completely.unrelated.thing.of.another.world"), None);
+    assert_eq!(nearest(&"x".repeat(1 << 24)), None, "which is seen without looking at all of it for each setting");
 }
 
 #[test]
