@@ -7,10 +7,12 @@
 //! cluster are the machine's.
 //!
 //! Invariants: a trial ends with nothing broken, or its report is bad; a bad report names the folder with the history and
-//! all logs; what a scenario requires beyond the checker (writable again in time, who leads) is in the report as well.
+//! all logs; what a scenario requires beyond the checker (writable again in time, who leads) is in the report as well; a
+//! load of transactions that did next to nothing makes a bad report.
 
 pub mod churn; // members of groups that die
 pub mod compaction; // of transactions and tombstones
+mod deeds; // what a load of transactions did
 mod dice; // chance from a seed
 pub mod judge; // how long writers wait, ours beside Kafka
 pub mod late; // requests of transactions that arrive late

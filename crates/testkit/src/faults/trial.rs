@@ -5,13 +5,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::deeds::Deeds;
 use super::progress::Progress;
 use super::watch::Watch;
 use super::{Dice, Subject};
 use crate::checker::{self, Verdict};
 use crate::folder::Folder;
 use crate::history::{Event, Recorder, Value, What};
-use crate::load::{Load, LoadOptions, last_reading, probe_all};
+use crate::load::{Load, LoadOptions, TransactionLoad, last_reading, probe_all};
 use crate::nemesis::files;
 use crate::operator::{Operator, PartitionState, SETTLES_WITHIN};
 use crate::program::Program;
@@ -272,9 +273,11 @@ impl Trial {
     }
 
     /// Waits until every producer of transactions has committed one, and every group has read of every partition, that is
-    /// new from now on; complains when that takes longer than allowed.
+    /// new from now on; complains when that takes longer than allowed. Panics without a load of
+    /// transactions.
     pub async fn nobody_is_stuck(&mut self, within: Duration) {
-        let mut progress = Progress::since(self.recorder.now_us(), self.options.partitions);
+        let load = self.options.transactions.expect("a load of transactions");
+        let mut progress = Progress::since(self.recorder.now_us(), self.options.partitions, load);
         let (began, mut next) = (self.recorder.elapsed(), 0);
         loop {
             let events = self.recorder.events_from(next);
@@ -355,11 +358,32 @@ impl Trial {
         self.whole().await;
     }
 
+    /// Waits until the load has done as much as a verdict needs, and complains when that never comes.
+    async fn until_verdict_has_weight(&mut self, load: TransactionLoad) {
+        let (mut deeds, mut next, began) = (Deeds::default(), 0, self.recorder.elapsed());
+        loop {
+            let events = self.recorder.events_from(next);
+            next += events.len();
+            events.iter().for_each(|event| deeds.take_in(event));
+            let missing = deeds.missing(load);
+            if missing.is_empty() {
+                return;
+            }
+            if self.recorder.elapsed() - began > SETTLES_WITHIN {
+                return self.complain(missing.join("; "));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Heals, reads everything once more, and judges.
     pub async fn finish(mut self) -> Report {
         self.heal().await;
         let took = probe_all(&self.subject.bootstrap(), &self.recorder, &self.options).await;
         self.tell(format!("every partition took a record after {:.2} s", took.as_secs_f64()));
+        if let Some(load) = self.options.transactions {
+            self.until_verdict_has_weight(load).await;
+        }
         self.load.take().expect("a running load").stop().await;
         self.whole().await;
         if let Some(load) = self.options.transactions {

@@ -14,9 +14,6 @@ use crate::operator::Operator;
 
 const TOPIC: &str = "mixed";
 const PARTITIONS: i32 = 3;
-/// With fewer committed or aborted ones there is no verdict.
-const COMMITTED_MIN: usize = 20;
-const ABORTED_MIN: usize = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) struct Mixed {
@@ -64,7 +61,9 @@ impl Mixed {
         // A long history takes a while, and the others have timers.
         let verdict = tokio::task::spawn_blocking(move || judge(&events)).await.expect("a checker");
         report.tell(format!("mixed load, as the checker sees it: {verdict}"));
-        report.faults.extend(faults(&verdict).into_iter().map(|fault| format!("mixed load: {fault}; see {history}")));
+        let load = self.options.transactions.expect("a load of transactions");
+        let faults = faults(&verdict, load);
+        report.faults.extend(faults.into_iter().map(|fault| format!("mixed load: {fault}; see {history}")));
     }
 }
 
@@ -84,20 +83,14 @@ async fn still_open(operator: &Operator, within: Duration) -> Option<String> {
     }
 }
 
-fn faults(verdict: &Verdict) -> Vec<String> {
+fn faults(verdict: &Verdict, load: TransactionLoad) -> Vec<String> {
     let mut faults = Vec::new();
     for kind in verdict.kinds().into_iter().filter(|kind| !kind.is_allowed()) {
         let first =
             verdict.anomalies.iter().find(|anomaly| anomaly.kind == kind).map(|anomaly| anomaly.detail.as_str());
         faults.push(format!("{} x {}: {}", verdict.count(kind), kind.name(), first.unwrap_or_default()));
     }
-    let counts = verdict.counts;
-    if counts.committed < COMMITTED_MIN || counts.aborted < ABORTED_MIN {
-        faults.push("too few transactions for a verdict".to_owned());
-    }
-    if counts.group_commits == 0 {
-        faults.push("no group committed anything: nothing is known of what they skip".to_owned());
-    }
+    faults.extend(load.missing(&verdict.counts));
     faults
 }
 

@@ -30,6 +30,7 @@ use tokio::task::JoinSet;
 use twinstream_client::protocol::batch::Record;
 use twinstream_model::{PartitionIndex, TopicPartition};
 
+use crate::checker::Counts;
 use crate::history::{Recorder, Value, What, Worker};
 use crate::records::topic_name;
 
@@ -69,6 +70,35 @@ pub struct TransactionLoad {
     pub timeout: Duration,
     /// Of each of two groups, one in each protocol of groups.
     pub members: usize,
+}
+
+impl TransactionLoad {
+    /// With fewer committed or aborted ones there is no verdict.
+    pub(crate) const COMMITTED_MIN: usize = 20;
+    pub(crate) const ABORTED_MIN: usize = 3;
+
+    /// Of both protocols.
+    pub(crate) fn all_producers(&self) -> usize {
+        2 * self.producers
+    }
+
+    /// One in each protocol of groups, if there are members.
+    pub(crate) fn groups(&self) -> usize {
+        if self.members == 0 { 0 } else { 2 }
+    }
+
+    /// What has not happened, and without which there is no verdict.
+    pub(crate) fn missing(&self, counts: &Counts) -> Vec<String> {
+        let Counts { committed, aborted, group_commits, .. } = *counts;
+        let mut missing = Vec::new();
+        if committed < Self::COMMITTED_MIN || aborted < Self::ABORTED_MIN {
+            missing.push(format!("too few transactions for a verdict: {committed} committed, {aborted} aborted"));
+        }
+        if self.groups() > 0 && group_commits == 0 {
+            missing.push("no group committed anything: nothing is known of what they skip".to_owned());
+        }
+        missing
+    }
 }
 
 /// What readers see.
@@ -179,7 +209,7 @@ impl Load {
             }
         }
         if let Some(load) = options.transactions {
-            for number in 0..2 * load.producers {
+            for number in 0..load.all_producers() {
                 let (protocol, running) = (Protocol::ALL[number % 2], stop_producing.clone());
                 producers.spawn(transactions::produce(place(), load, number, protocol, recorder(), running));
             }
