@@ -13,6 +13,7 @@
 //!
 //! What goes wrong in here panics with the reason and the last log lines, since that is what a test would do with it.
 
+mod apart; // one run of a judge, as a task of its own
 mod binary; // where the binary under test is
 pub mod checker; // judges a history
 mod cluster; // brokers

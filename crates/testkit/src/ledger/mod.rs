@@ -69,10 +69,8 @@ impl fmt::Display for Report {
 
 /// One run as a task of its own: what goes wrong in there panics, and must not keep the other side from being judged.
 async fn apart(side: Side, run: impl Future<Output = Report> + Send + 'static) -> Report {
-    tokio::spawn(run).await.unwrap_or_else(|error| {
-        let faults = vec![format!("the run did not come to its end: {error}")];
-        Report { subject: side.name(), faults, ..Report::default() }
-    })
+    let broken = |fault| Report { subject: side.name(), faults: vec![fault], ..Report::default() };
+    crate::apart::apart(run).await.unwrap_or_else(broken)
 }
 
 /// Prints the reports of all sides together; whether those of ours are good. What fails at Kafka is shown, not judged.

@@ -24,7 +24,7 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const OFFSET_KEYS: std::ops::RangeInclusive<i16> = 0..=1;
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Asks all the time.
+/// Asks all the time, until its run ends or panics.
 pub(super) struct Watcher {
     running: watch::Sender<bool>,
     seen: Arc<Mutex<Seen>>,
@@ -63,6 +63,12 @@ impl Watcher {
         self.running.send_replace(false);
         (&mut self.task).await.expect("a watcher that ends well");
         std::mem::take(&mut self.seen.lock().faults)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -33,6 +33,7 @@ use writer::Writer;
 
 use super::late::Of;
 use super::{Dice, Subject};
+use crate::apart::apart;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::operator::{Operator, SETTLES_WITHIN};
 use crate::peer;
@@ -87,7 +88,7 @@ impl Size {
 }
 
 /// One line of the judge's table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Row {
     pub subject: &'static str,
     pub members: usize,
@@ -132,7 +133,9 @@ impl fmt::Display for Row {
 pub async fn run(options: &Options, program: &Program) -> bool {
     let mut rows = Vec::new();
     for of in &options.of {
-        rows.push(churn(*of, options, program).await);
+        let (of, options, program) = (*of, options.clone(), program.clone());
+        let broken = |fault| Row { subject: of.name(), faults: vec![fault], ..Row::default() };
+        rows.push(apart(async move { churn(of, &options, &program).await }).await.unwrap_or_else(broken));
     }
     eprintln!("\nmembers of both group protocols that come, go and die");
     for row in &rows {

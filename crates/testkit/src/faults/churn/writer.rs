@@ -14,6 +14,7 @@ use crate::records::{client_settings, topic_name};
 /// Two hundred a second.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Ends with its run, also when that panics.
 pub(super) struct Writer {
     running: watch::Sender<bool>,
     task: JoinHandle<BTreeMap<i32, i64>>,
@@ -32,6 +33,12 @@ impl Writer {
     pub(super) async fn stop(&mut self) -> BTreeMap<i32, i64> {
         self.running.send_replace(false);
         (&mut self.task).await.expect("a writer that ends well")
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 use twinstream_model::{PartitionIndex, TopicPartition};
 
 use super::Subject;
+use crate::apart::apart;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::nemesis::Proxy;
 use crate::peer;
@@ -100,10 +101,12 @@ pub struct Options {
 pub async fn run(options: &Options) -> bool {
     let mut rows = Vec::new();
     for of in &options.of {
-        rows.extend(play(*of).await);
+        let of = *of;
+        let broken = |why: &str| Protocol::ALL.map(|protocol| Row::broken(of, protocol, "scenes", why)).to_vec();
+        rows.extend(apart(play(of)).await.unwrap_or_else(|why| broken(&why)));
         for protocol in Protocol::ALL {
-            let storm = Storm { of: *of, protocol, brokers: 3, time: options.storm, seed: options.seed };
-            rows.push(storm.run().await);
+            let storm = Storm { of, protocol, brokers: 3, time: options.storm, seed: options.seed };
+            rows.push(apart(storm.run()).await.unwrap_or_else(|why| Row::broken(of, protocol, "storm", &why)));
         }
     }
     compare(&mut rows);

@@ -2,7 +2,7 @@
 //!
 //! Where something is promised of ours, nothing may be wrong. Where nothing is, because the first protocol cannot tell,
 //! ours may show no kind of anomaly more often than Kafka's do in the same scene. A row in which nothing happened is bad in
-//! any case. Rows of Kafka's are there to be compared with.
+//! any case, and so is one whose run did not come to its end. Rows of Kafka's are there to be compared with.
 
 use std::fmt;
 
@@ -21,6 +21,8 @@ pub struct Row {
     pub promised: bool,
     /// Whether nothing was tried: no request held, or no transaction ended in one of the two ways.
     pub idle: bool,
+    /// Why the run did not come to its end.
+    pub broken: Option<String>,
     /// What Kafka's brokers do better.
     pub worse: Vec<String>,
     pub note: String,
@@ -28,11 +30,17 @@ pub struct Row {
 
 impl Row {
     pub(super) fn new(of: Of, protocol: Protocol, what: String, promised: bool, anomalies: Vec<Anomaly>) -> Self {
-        Self { of, protocol, what, anomalies, promised, idle: false, worse: Vec::new(), note: String::new() }
+        let (idle, broken, worse, note) = (false, None, Vec::new(), String::new());
+        Self { of, protocol, what, anomalies, promised, idle, broken, worse, note }
+    }
+
+    /// In the place of rows that there would be if the run had come to its end.
+    pub(super) fn broken(of: Of, protocol: Protocol, what: &str, why: &str) -> Self {
+        Self { broken: Some(why.to_owned()), ..Self::new(of, protocol, what.to_owned(), false, Vec::new()) }
     }
 
     pub fn is_good(&self) -> bool {
-        !self.idle && self.worse.is_empty() && (!self.promised || self.anomalies.is_empty())
+        !self.idle && self.broken.is_none() && self.worse.is_empty() && (!self.promised || self.anomalies.is_empty())
     }
 }
 
@@ -40,9 +48,10 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = if self.is_good() { "ok    " } else { "FAILED" };
         write!(f, "{mark} {:<18} {:<7} {:<62} ", self.of.name(), self.protocol.name(), self.what)?;
-        match summary(&self.anomalies) {
-            summary if summary.is_empty() => write!(f, "clean")?,
-            summary => write!(f, "{summary}")?,
+        match (&self.broken, summary(&self.anomalies)) {
+            (Some(why), _) => write!(f, "{why}")?,
+            (None, summary) if summary.is_empty() => write!(f, "clean")?,
+            (None, summary) => write!(f, "{summary}")?,
         }
         if self.idle {
             write!(f, "; nothing was tried")?;
@@ -107,5 +116,13 @@ mod tests {
     #[test]
     fn a_row_in_which_nothing_happened_is_bad() {
         assert!(!Row { idle: true, ..row(Of::Ours, true, &[]) }.is_good());
+    }
+
+    #[test]
+    fn a_run_that_did_not_come_to_its_end_is_bad_if_it_is_ours_and_decides_nothing_if_it_is_not() {
+        let broken = |of| Row::broken(of, Protocol::First, "scenes", "no broker answers");
+        assert!(!is_good_beside(broken(Of::Ours), row(Of::Kafka, false, &[])));
+        assert!(broken(Of::Ours).to_string().contains("no broker answers"));
+        assert!(is_good_beside(row(Of::Ours, false, &[Anomaly::Torn]), broken(Of::Kafka)), "nothing to compare with");
     }
 }

@@ -14,6 +14,7 @@ use std::fmt;
 
 use super::Subject;
 use super::late::{Of, Stage};
+use crate::apart::apart;
 
 pub use scenes::{SCENES, Scene};
 pub use storm::storm;
@@ -28,6 +29,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// In the place of those that there would be if the run had come to its end.
+    fn broken(of: Of, what: &str, fault: String) -> Self {
+        Self { subject: of.name(), what: what.to_owned(), faults: vec![fault], note: String::new() }
+    }
+
     pub fn is_good(&self) -> bool {
         self.faults.is_empty()
     }
@@ -56,14 +62,21 @@ pub struct Options {
 pub async fn run(options: &Options) -> bool {
     let mut rows = Vec::new();
     for of in &options.of {
-        rows.extend(play(*of, 3).await);
-        rows.push(storm(*of, options.rounds, options.seed).await);
+        let scenes = apart(play(*of, 3)).await;
+        rows.extend(scenes.unwrap_or_else(|fault| vec![Row::broken(*of, "scenes", fault)]));
+        let storm = apart(storm(*of, options.rounds, options.seed)).await;
+        rows.push(storm.unwrap_or_else(|fault| Row::broken(*of, "storm", fault)));
     }
     eprintln!("\nrepeated batches of idempotent producers");
     for row in &rows {
         eprintln!("  {row}");
     }
     rows.iter().filter(|row| row.subject == Subject::OURS).all(Row::is_good)
+}
+
+/// A scene or storm that did not do a single time what it is there for.
+fn nothing_tried(count: usize, what: &str) -> Option<String> {
+    (count == 0).then(|| format!("no {what}: nothing was tried"))
 }
 
 /// All scenes that so many brokers are enough for.

@@ -115,11 +115,11 @@ impl Producer {
         self.reconnect().await;
     }
 
-    /// Sends all of them before the first is answered.
+    /// Sends all of them before the first is answered; how many answers were lost.
     pub(super) async fn deliver_together(&mut self, batches: &[Sent]) -> usize {
         let leader = self.leader().await;
         let sending = batches.iter().map(|sent| self.once(leader, &sent.bytes));
-        let answers = tokio::time::timeout(TRY_WITHIN, futures_join(sending)).await.unwrap_or_default();
+        let Ok(answers) = tokio::time::timeout(TRY_WITHIN, futures_join(sending)).await else { return batches.len() };
         let mut lost = 0;
         for (sent, answer) in batches.iter().zip(answers) {
             match answer {
@@ -130,7 +130,7 @@ impl Producer {
         lost
     }
 
-    /// Sends what must be refused; the code.
+    /// Sends what must be refused for its sequence; the code.
     pub(super) async fn refused(&mut self, batch: &Bytes) -> Option<ErrorCode> {
         let deadline = Instant::now() + GIVE_UP_AFTER;
         loop {
@@ -143,7 +143,10 @@ impl Producer {
                     Some(ErrorCode::OutOfOrderSequenceNumber | ErrorCode::DuplicateSequenceNumber) => {
                         return error.code();
                     }
-                    Some(code) if !code.is_retriable() => return Some(code),
+                    Some(code) if !code.is_retriable() => {
+                        self.faults.push(format!("a batch was refused, but not for its sequence: {error}"));
+                        return Some(code);
+                    }
                     Some(_) => self.client.forget_leader(&self.partition),
                     None => self.reconnect().await,
                 },

@@ -9,7 +9,7 @@ use twinstream_client::raw::kafka_protocol::protocol::Request;
 use twinstream_model::ErrorCode;
 
 use super::producer::Producer;
-use super::{Row, Stage};
+use super::{Row, Stage, nothing_tried};
 use crate::nemesis::{Act, files};
 use crate::operator::Operator;
 
@@ -58,6 +58,8 @@ struct Player<'a> {
     topic: String,
     producer: Producer,
     note: String,
+    /// What a scene has done to its brokers. One that did nothing of the kind has tried nothing.
+    done: usize,
 }
 
 impl Scene {
@@ -68,9 +70,9 @@ impl Scene {
         let (bootstrap, size) = (stage.subject.bootstrap(), stage.subject.size());
         let operator = Operator::connect(&bootstrap, size).await;
         let producer = Producer::start(&bootstrap, &topic, self.first_sequence).await;
-        let mut player = Player { stage, operator, topic, producer, note: String::new() };
+        let mut player = Player { stage, operator, topic, producer, note: String::new(), done: 0 };
         (self.steps)(&mut player).await;
-        let Player { stage, operator, topic, producer, note } = player;
+        let Player { stage, operator, topic, producer, note, done: _ } = player;
         operator.wait_whole(&topic, 1).await;
         let mut replicas = operator.partition(&topic, 0).await.replicas;
         replicas.sort_unstable();
@@ -131,11 +133,26 @@ impl Player<'_> {
     }
 
     fn remove_snapshots(&mut self, id: usize) {
-        let snapshots = self.snapshots(id);
-        for file in &snapshots {
-            std::fs::remove_file(file).unwrap_or_else(|error| panic!("remove {}: {error}", file.display()));
+        for file in self.snapshots(id) {
+            std::fs::remove_file(&file).unwrap_or_else(|error| panic!("remove {}: {error}", file.display()));
+            self.done += 1;
         }
-        self.note = format!("{} snapshots removed", snapshots.len());
+    }
+
+    fn damage_snapshots(&mut self, id: usize) {
+        for file in self.snapshots(id) {
+            let length = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
+            if length > 0 {
+                files::flip_bit(&file, length / 2);
+                self.done += 1;
+            }
+        }
+    }
+
+    /// Tells how often the scene did what it is there for.
+    fn has_done(&mut self, what: &str) {
+        self.note = format!("{} {what}", self.done);
+        self.producer.complain(nothing_tried(self.done, what).into_iter().collect());
     }
 }
 
@@ -154,7 +171,6 @@ fn cut_answers<'a>(player: &'a mut Player<'_>) -> Steps<'a> {
 
 fn cut_windows<'a>(player: &'a mut Player<'_>) -> Steps<'a> {
     Box::pin(async move {
-        let mut lost = 0;
         for passed in 0..WINDOW {
             let batches: Vec<_> = (0..WINDOW).map(|index| player.producer.batch(1 + index as i32)).collect();
             for proxy in &player.stage.proxies {
@@ -168,14 +184,14 @@ fn cut_windows<'a>(player: &'a mut Player<'_>) -> Steps<'a> {
                     }
                 });
             }
-            lost += player.producer.deliver_together(&batches).await;
+            player.done += player.producer.deliver_together(&batches).await;
             player.pass();
             player.producer.reconnect().await;
             for sent in &batches {
                 player.producer.deliver(sent).await;
             }
         }
-        player.note = format!("{lost} answers lost");
+        player.has_done("answers lost");
     })
 }
 
@@ -218,6 +234,7 @@ fn snapshots_removed<'a>(player: &'a mut Player<'_>) -> Steps<'a> {
         let hole = player.producer.batch_after_a_hole(4);
         player.producer.refused(&hole).await;
         player.good(1).await;
+        player.has_done("snapshots removed");
     })
 }
 
@@ -230,17 +247,11 @@ fn snapshots_damaged<'a>(player: &'a mut Player<'_>) -> Steps<'a> {
         player.good(2).await;
         let lost = player.lose(2).await;
         player.stage.subject.kill(1);
-        let snapshots = player.snapshots(1);
-        for file in &snapshots {
-            let length = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
-            if length > 0 {
-                files::flip_bit(file, length / 2);
-            }
-        }
-        player.note = format!("{} snapshots damaged", snapshots.len());
+        player.damage_snapshots(1);
         player.start(1).await;
         player.producer.deliver(&lost).await;
         player.good(1).await;
+        player.has_done("snapshots damaged");
     })
 }
 
@@ -309,5 +320,6 @@ fn there_and_back<'a>(player: &'a mut Player<'_>) -> Steps<'a> {
             player.producer.deliver(&again).await;
             player.good(1).await;
         }
+        player.has_done("snapshots removed");
     })
 }

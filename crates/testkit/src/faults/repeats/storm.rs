@@ -5,7 +5,7 @@ use std::time::Duration;
 use twinstream_client::raw::kafka_protocol::messages::ProduceRequest;
 use twinstream_client::raw::kafka_protocol::protocol::Request;
 
-use super::{Of, Row, Stage};
+use super::{Of, Row, Stage, nothing_tried};
 use crate::faults::{Dice, Trial};
 use crate::load::LoadOptions;
 use crate::nemesis::{Act, Proxy, files};
@@ -28,6 +28,7 @@ pub async fn storm(of: Of, rounds: usize, seed: u64) -> Row {
     for proxy in &proxies {
         cut_some(proxy, Dice::new(trial.dice.between(1, u64::MAX - 1)));
     }
+    let mut removed = 0;
     for round in 0..rounds {
         trial.breathe().await;
         let partition = trial.any_partition();
@@ -38,8 +39,9 @@ pub async fn storm(of: Of, rounds: usize, seed: u64) -> Row {
             trial.stop(leader).await;
         }
         trial.all_writable(WRITABLE_WITHIN).await;
-        let removed = remove_snapshots(&trial, leader);
-        trial.step(format!("broker {leader} loses {removed} snapshots of producers"));
+        let lost = remove_snapshots(&trial, leader);
+        removed += lost;
+        trial.step(format!("broker {leader} loses {lost} snapshots of producers"));
         trial.start_broker(leader).await;
         trial.whole().await;
         trial.operator.lead_by(TOPIC, partition, leader).await;
@@ -52,14 +54,14 @@ pub async fn storm(of: Of, rounds: usize, seed: u64) -> Row {
     let report = trial.finish().await;
     eprintln!("{report}");
     let mut faults = if report.is_good() { Vec::new() } else { vec![report.to_string()] };
-    if cut == 0 {
-        faults.push("no answer was cut: nothing was tried".to_owned());
-    }
+    faults.extend(nothing_tried(cut, "answers cut"));
+    faults.extend(nothing_tried(removed, "snapshots removed"));
     if !report.is_good() {
         report.keep();
     }
     let what = format!("storm: {rounds} leaders lost with their snapshots, answers cut");
-    Row { subject: name, what, faults, note: format!("{cut} answers cut; {}", report.verdict) }
+    let note = format!("{cut} answers cut, {removed} snapshots removed; {}", report.verdict);
+    Row { subject: name, what, faults, note }
 }
 
 fn cut_some(proxy: &Proxy, mut dice: Dice) {
