@@ -17,7 +17,7 @@ use twinstream_metadata::controller::{Heartbeat, HeartbeatAnswer, Registration};
 use twinstream_model::ErrorCode;
 
 use super::ask::{ForwardError, ask};
-use super::heartbeats::{Beat, Form, Forms};
+use super::heartbeats::{Beat, Forms};
 use super::messages::Join;
 use super::{ControllerError, Shared};
 use crate::settings::live::LiveSettings;
@@ -332,12 +332,8 @@ async fn beat(
     limit: Duration,
 ) -> Result<HeartbeatAnswer, ForwardError> {
     let term = shared.quorum.status().term;
-    let form = forms.of(term);
-    let mut answered = ask(shared, &Beat { heartbeat, form }, limit).await;
-    if forms.must_be_plain(term, form, &answered) {
-        answered = ask(shared, &Beat { heartbeat, form: Form::Plain }, limit).await;
-    }
-    let answered = answered?;
+    let say = |form| async move { ask(shared, &Beat { heartbeat, form }, limit).await };
+    let answered = forms.say(term, say).await?;
     if answered.answer.fenced {
         if !heartbeat.wants_shutdown {
             shared.lease.give_up();
