@@ -434,6 +434,38 @@ async fn controller_that_finds_the_quorum_by_bootstrap_servers_gets_a_vote_and_k
     cluster.serving(2).await;
     assert_ne!(cluster.leader(3).await, 1);
     assert_eq!(create(&mut cluster.client(3).await, "after").await, NONE);
+
+    // The settings of the founder say that it votes alone, and its disks are empty now.
+    cluster.wipe(1);
+    let other = format!("127.0.0.1:{}", cluster.port(2));
+    cluster.launch(1, &[("controller.quorum.bootstrap.servers", &other)]);
+    cluster.serving(1).await;
+    assert!(knows(&mut cluster.client(1).await, "after").await, "it founded no cluster");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn founder_with_empty_disks_founds_no_second_cluster_beside_its_own_that_has_grown() {
+    let mut cluster = Cluster::new(0, 3);
+    let joins = [("controller.quorum.auto.join.enable", "true")];
+    for node in 1..=3 {
+        cluster.launch_with_bootstrap(node, "broker,controller", &[1], &joins);
+        cluster.serving(node).await;
+    }
+    cluster.until_voters(3, &[1, 2, 3]).await;
+    cluster.kill(1);
+    cluster.wipe(1);
+    wait_until("the others go on", async || {
+        [NONE, TOPIC_ALREADY_EXISTS].contains(&create(&mut cluster.client(2).await, "after").await)
+    })
+    .await;
+    cluster.launch_with_bootstrap(1, "broker,controller", &[1], &joins);
+    let reason = "takes this node for a member of its quorum";
+    wait_until("it says why it founds nothing", async || cluster.log(1).contains(reason)).await;
+
+    cluster.kill(1);
+    cluster.launch_with_bootstrap(1, "broker,controller", &[1, 3], &joins);
+    cluster.serving(1).await;
+    assert!(knows(&mut cluster.client(1).await, "after").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -478,4 +510,9 @@ async fn controller_founds_a_cluster_only_when_all_bootstrap_servers_are_itself(
         cluster.serving(node).await;
     }
     assert_eq!(cluster.voters(2).await.into_keys().collect::<Vec<_>>(), [3]);
+
+    // Who has a cluster and is sent to another one stays in neither.
+    cluster.kill(1);
+    cluster.launch_with_bootstrap(1, "broker,controller", &[3], &[]);
+    wait_until("it ends", async || cluster.log(1).contains("names servers of another cluster")).await;
 }

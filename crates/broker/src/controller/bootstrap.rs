@@ -9,30 +9,42 @@
 //! addresses is alone, and founds a cluster of its own, so that the settings file that comes with Kafka starts a
 //! broker. Nodes that know only each other wait and say so, because nobody has told them that there are no more of
 //! them. For the same reason the addresses must be this node's own by name, too: behind the name of a service there may
-//! be one node now and three in a minute.
+//! be one node now and three in a minute. And it listens first, because its cluster may have grown before its disks were
+//! replaced: the others' leader still sends it the log, and clients that know its address must not find a second cluster.
+//!
+//! A voter that comes back asks as well: all that it needs is on its disk, but servers of another cluster there mean that
+//! somebody wants it elsewhere.
 //!
 //! Invariants: what is told is a hint, as everything in `discovery`; all that a name leads to are asked, each with a
 //! limit; a node knows itself by the run of its process, since a copied directory has the same ids.
+//!
+//! What it does not do: a node that listens hears no member that cannot reach it, nor one that was told of another
+//! address. Servers that are silent when a voter comes back may be of another cluster.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use twinstream_model::NodeId;
+use twinstream_model::{ErrorCode, NodeId};
 use twinstream_quorum::MemberError;
 use uuid::Uuid;
 
 use super::discovery::{HELLO_LIMIT, HelloError};
 use super::forming::{FIRST_REMINDER, PAUSE_MAX, PAUSE_MIN, REMINDER, without_metadata};
 use super::messages::{self, InternalApi, NODES_MAX, NodeAddress, QuorumPlace};
-use super::peers::{PeerConnection, PeerError};
+use super::peers::{CONNECT_LIMIT, PeerConnection, PeerError};
+use super::senders::Member;
+use super::transport::RETRY_PAUSE_MAX;
 use super::{ControllerError, Shared, address};
 
 /// A name leads to a few addresses: one per family, or one per node behind it.
 const ADDRESSES_MAX: usize = 16;
+/// How long a node that is alone listens before it founds a cluster: a leader that has lost it is in one attempt to
+/// connect or one pause when it comes back, and speaks in the next moment.
+const LISTEN: Duration = CONNECT_LIMIT.saturating_add(RETRY_PAUSE_MAX).saturating_add(RETRY_PAUSE_MAX);
 
 /// What came back from an address.
 pub(super) type Answer = Result<QuorumPlace, HelloError>;
@@ -86,7 +98,7 @@ pub(super) async fn run(shared: &Arc<Shared>) -> Result<(), ControllerError> {
         }
         match judge(&own, &asked) {
             Verdict::Found => return Ok(()),
-            Verdict::FoundAlone => return found_alone(shared).await,
+            Verdict::FoundAlone => return found_alone(shared, &own).await,
             Verdict::Refuse(reason) => return Err(ControllerError::Forming(reason)),
             Verdict::Wait(reasons) if Instant::now() >= remind => {
                 tracing::warn!(
@@ -103,13 +115,55 @@ pub(super) async fn run(shared: &Arc<Shared>) -> Result<(), ControllerError> {
     }
 }
 
-async fn found_alone(shared: &Shared) -> Result<(), ControllerError> {
+async fn found_alone(shared: &Shared, own: &Own) -> Result<(), ControllerError> {
+    tokio::time::sleep(LISTEN).await;
+    if shared.quorum.status().formed {
+        return Ok(());
+    }
+    if let Some(member) = shared.senders.member() {
+        return Err(ControllerError::Forming(still_a_member(own, member)));
+    }
     tracing::info!("this node is the only one of controller.quorum.bootstrap.servers and founds a cluster");
     let alone = BTreeMap::from([(shared.identity.node_id, shared.quorum.directory_id())]);
     match shared.quorum.form(alone).await {
         Ok(_) | Err(MemberError::Formed) => Ok(()),
         Err(error) => Err(ControllerError::Forming(error.to_string())),
     }
+}
+
+/// Why a node whose settings name itself only founds nothing.
+fn still_a_member(own: &Own, member: &Member) -> String {
+    let Member { node, cluster } = member;
+    format!(
+        "node {node} of cluster {cluster} takes this node for a member of its quorum, so {} has lost the metadata of that \
+         cluster, and controller.quorum.bootstrap.servers names this node only; name other nodes of the cluster there to \
+         join it again, or give this node another node.id or address to begin a new one",
+        own.metadata_dir
+    )
+}
+
+/// Whether there is a quorum at the bootstrap servers, for a node that its settings let found one alone.
+pub(super) async fn finds_quorum(shared: &Shared) -> bool {
+    has_quorum(shared.incarnation, &shared.ask_bootstrap_servers().await)
+}
+
+/// Looks once whether the bootstrap servers of a voter are of its own cluster.
+pub(super) async fn check_servers(shared: &Shared) -> Result<(), ControllerError> {
+    let mut applied = shared.applied.clone();
+    if applied.wait_for(|_| shared.identity.cluster.get().is_some()).await.is_err() {
+        return Ok(());
+    }
+    let asked = shared.ask_bootstrap_servers().await;
+    judge_servers(shared.incarnation, &asked).map_err(|strangers| {
+        let metadata_dir = shared.settings.quorum.metadata_dir.display();
+        ControllerError::Forming(format!(
+            "node {} votes in a metadata quorum whose log is in {metadata_dir}, and controller.quorum.bootstrap.servers \
+             names servers of another cluster ({}); correct it, take the node's vote away while it runs \
+             (kafka-metadata-quorum remove-controller), or start it with an empty directory",
+            shared.identity.node_id,
+            strangers.join("; ")
+        ))
+    })
 }
 
 impl Own {
@@ -137,9 +191,41 @@ impl Own {
     }
 }
 
-fn judge(own: &Own, asked: &[Asked]) -> Verdict {
+impl Asked {
+    /// What a server of another cluster said, if nobody of this one is behind the name.
+    fn stranger(&self) -> Option<String> {
+        let refusal = |answer: &Answer| match answer {
+            Err(HelloError::Refused((ErrorCode::InconsistentClusterId, message))) => Some(message.clone()),
+            _ => None,
+        };
+        let is_known = self.answers.iter().any(Result::is_ok);
+        let message = self.answers.iter().find_map(refusal).filter(|_| !is_known)?;
+        Some(format!("{}: {message}", self.server))
+    }
+}
+
+fn has_quorum(own: Uuid, asked: &[Asked]) -> bool {
     let mut places = asked.iter().flat_map(|asked| &asked.answers).flatten();
-    if places.any(|place| place.formed && place.incarnation != own.incarnation) {
+    places.any(|place| place.formed && place.incarnation != own)
+}
+
+/// One of several servers may be misplaced, and some may be down; the error is what they say when most of them, without this node
+/// itself, are of another cluster.
+fn judge_servers(own: Uuid, asked: &[Asked]) -> Result<(), Vec<String>> {
+    let is_own = |asked: &&Asked| asked.answers.iter().flatten().any(|place| place.incarnation == own);
+    let others = asked.iter().filter(|asked| !is_own(asked)).count();
+    let strangers: Vec<String> = asked.iter().filter_map(Asked::stranger).collect();
+    if 2 * strangers.len() > others {
+        return Err(strangers);
+    }
+    if !strangers.is_empty() {
+        tracing::warn!(servers = strangers.join("; "), "servers of another cluster among the bootstrap servers");
+    }
+    Ok(())
+}
+
+fn judge(own: &Own, asked: &[Asked]) -> Verdict {
+    if has_quorum(own.incarnation, asked) {
         return Verdict::Found;
     }
     if !own.is_controller || !asked.iter().all(|asked| own.is(asked)) {

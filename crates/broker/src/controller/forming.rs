@@ -68,7 +68,11 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), ControllerError> {
     let status = shared.quorum.status();
     if status.formed && status.is_voter(own.node, own.directory) {
         let voters = status.voters.iter().map(|(node, _)| *node).collect::<Vec<_>>();
-        return check_vote(&own, shared.settings.node.is_controller, &voters).map_err(ControllerError::Forming);
+        check_vote(&own, shared.settings.node.is_controller, &voters).map_err(ControllerError::Forming)?;
+        return match own.configured.is_empty() && !shared.settings.quorum.bootstrap_servers.is_empty() {
+            true => bootstrap::check_servers(&shared).await,
+            false => Ok(()),
+        };
     }
     if !status.formed && own.configured.is_empty() {
         return bootstrap::run(&shared).await;
@@ -86,6 +90,14 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), ControllerError> {
         }
         match judge(&own, answers) {
             Verdict::Form { voters, cluster } => {
+                // A cluster that this node once founded alone may have grown before the node lost its disks.
+                if voters.len() == 1 && bootstrap::finds_quorum(&shared).await {
+                    tracing::warn!(
+                        "there is a metadata quorum at controller.quorum.bootstrap.servers, and this node's metadata \
+                         directory is empty; this node joins that instead of founding another one"
+                    );
+                    return Ok(());
+                }
                 learn(&shared, cluster);
                 tracing::debug!(voters = ?voters.keys().map(|node| node.0).collect::<Vec<_>>(), "all voters are there");
                 return match shared.quorum.form(voters).await {
@@ -119,7 +131,7 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), ControllerError> {
 
 /// A voter whose settings send it elsewhere would go on voting in its old quorum, and as the only voter of one be a cluster of its
 /// own. Voters that were exchanged one by one have at least one of the configured ones among them. Settings that name addresses only
-/// say nothing about who votes.
+/// say nothing about who votes; `bootstrap` asks there.
 fn check_vote(own: &Own, is_controller: bool, voters: &[NodeId]) -> Result<(), String> {
     let is_known = own.configured.is_empty() || own.configured.iter().any(|node| voters.contains(node));
     if is_controller && is_known {

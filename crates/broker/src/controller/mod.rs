@@ -30,6 +30,7 @@ mod members; // who follows the log and who votes
 mod membership; // registration and heartbeats
 pub(crate) mod messages; // requests between nodes
 mod peers; // connections to other nodes
+mod senders; // whose requests are looked at
 mod serving; // what the active controller does for brokers
 mod sightings; // when the leader was last heard of
 mod suspects; // nodes that may just have died
@@ -63,8 +64,9 @@ use self::lease::LeaseHolder;
 pub(crate) use self::lease::Session;
 pub(crate) use self::membership::Membership;
 use self::membership::Stage;
-use self::messages::{Envelope, InternalApi, NodeAddress};
+use self::messages::NodeAddress;
 use self::peers::PeerPool;
+use self::senders::Senders;
 use self::sightings::Sightings;
 use self::suspects::Suspects;
 use self::transport::{Identity, PeerTransport};
@@ -176,6 +178,7 @@ struct Shared {
     broker_epoch: watch::Sender<Option<i64>>,
     lease: LeaseHolder,
     session: Session,
+    senders: Senders,
     sightings: Arc<Sightings>,
     suspects: Arc<Suspects>,
     departed: Arc<Departed>,
@@ -257,6 +260,7 @@ pub(crate) fn start(options: ControllerStart) -> Result<ControllerClient, Contro
         broker_epoch: watch::Sender::new(None),
         lease,
         session,
+        senders: Senders::default(),
         sightings,
         suspects,
         departed,
@@ -463,45 +467,6 @@ impl ControllerClient {
     /// How far this node has replayed.
     pub(crate) fn applied(&self) -> u64 {
         *self.shared.applied.borrow()
-    }
-
-    /// Whether a request of another node may be looked at.
-    pub(crate) fn check_sender(&self, api: InternalApi, envelope: &Envelope) -> Result<(), (ErrorCode, String)> {
-        let own = &self.shared.identity;
-        // Who knows only this address does not know who is here, and may be here itself.
-        let is_for_whoever_is_here = api == InternalApi::FindQuorum && envelope.to == NodeId::NONE;
-        if envelope.to != own.node_id && !is_for_whoever_is_here {
-            let message = format!("this is node {}, the request is for node {}", own.node_id, envelope.to);
-            return Err((ErrorCode::InvalidRequest, message));
-        }
-        if envelope.from == own.node_id && !is_for_whoever_is_here {
-            let message = format!("another process says it is node {}, as this one is; check node.id", own.node_id);
-            return Err((ErrorCode::DuplicateBrokerRegistration, message));
-        }
-        match (own.cluster.get(), &envelope.cluster) {
-            (Some(expected), Some(found)) if expected == found => Ok(()),
-            // A registration is judged by the controller, which can say more about what is wrong.
-            _ if api == InternalApi::Register => Ok(()),
-            (Some(expected), Some(found)) => {
-                let message = format!("this is a node of cluster {expected}, the request is of cluster {found}");
-                Err((ErrorCode::InconsistentClusterId, message))
-            }
-            // Voters of a new quorum elect a leader before there is a cluster id. Their messages say which metadata directory
-            // they are for, so a stranger's are not obeyed.
-            (None, _) | (_, None)
-                if matches!(api, InternalApi::Raft | InternalApi::Hello | InternalApi::FindQuorum) =>
-            {
-                Ok(())
-            }
-            (None, _) => {
-                let message = "this node does not know its cluster yet; ask again".to_owned();
-                Err((ErrorCode::InconsistentClusterId, message))
-            }
-            (Some(expected), None) => {
-                let message = format!("this is a node of cluster {expected}, the request is of cluster none");
-                Err((ErrorCode::InconsistentClusterId, message))
-            }
-        }
     }
 
     /// Hands a message of a checked peer to the quorum.

@@ -27,7 +27,7 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Nodes are a few milliseconds apart. Behind a cut a connect request is lost without a word, and only a new one finds out that the
 /// cut has healed.
-const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why a node could not be asked.
 #[derive(Debug, thiserror::Error)]

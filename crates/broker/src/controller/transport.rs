@@ -38,7 +38,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 const BYTES_PER_SECOND_MIN: u32 = 8 * 1024 * 1024;
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
 /// A node that comes back hears from us this late.
-const RETRY_PAUSE_MAX: Duration = Duration::from_millis(250);
+pub(super) const RETRY_PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// What became of the connection to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

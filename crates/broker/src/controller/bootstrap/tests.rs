@@ -88,3 +88,31 @@ fn another_process_with_this_number_is_not_taken_for_this_node() {
     let namesake = at("own.example:9093", vec![place(1, 7, false)]);
     assert_eq!(waits(&own(), &[namesake]), "own.example:9093 is another node 1, check node.id");
 }
+
+fn stranger() -> Answer {
+    let refusal = "this is a node of cluster c2, the request is of cluster c1".to_owned();
+    Err(HelloError::Refused((ErrorCode::InconsistentClusterId, refusal)))
+}
+
+#[test]
+fn voter_whose_servers_are_of_another_cluster_does_not_go_on() {
+    let own = own().incarnation;
+    let elsewhere = || at("two:9093", vec![down(), stranger()]);
+    let reasons = ["two:9093: this is a node of cluster c2, the request is of cluster c1".to_owned()];
+    assert_eq!(judge_servers(own, &[elsewhere()]), Err(reasons.to_vec()));
+    let itself = || at("own.example:9093", vec![place(1, 1, true)]);
+    assert_eq!(judge_servers(own, &[itself(), elsewhere()]), Err(reasons.to_vec()), "its own word is none");
+    assert_eq!(judge_servers(own, &[at("down:9093", vec![down()]), elsewhere(), elsewhere()]).unwrap_err().len(), 2);
+}
+
+#[test]
+fn voter_whose_servers_are_down_or_mostly_its_own_goes_on() {
+    let own = own().incarnation;
+    let friend = || at("three:9093", vec![place(3, 3, true)]);
+    let elsewhere = || at("two:9093", vec![stranger()]);
+    assert_eq!(judge_servers(own, &[]), Ok(()));
+    assert_eq!(judge_servers(own, &[at("own.example:9093", vec![place(1, 1, true)])]), Ok(()));
+    assert_eq!(judge_servers(own, &[at("down:9093", vec![down()])]), Ok(()));
+    assert_eq!(judge_servers(own, &[friend(), elsewhere()]), Ok(()), "one of two is misplaced");
+    assert_eq!(judge_servers(own, &[at("service:9093", vec![stranger(), place(3, 3, true)])]), Ok(()));
+}

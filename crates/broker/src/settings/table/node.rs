@@ -15,9 +15,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new("broker.rack", Kind::String, None)
         .effect("Rack or zone of this broker, shown to clients."),
     Setting::new("controller.quorum.voters", Kind::List, Some(""))
-        .effect("The 1, 3 or 5 voters that a new metadata quorum is formed of, as id@host:port, and where they are reached. Who votes in a quorum that exists is kept in its log. Without it and without controller.quorum.bootstrap.servers, a controller is its own voter."),
+        .effect("The 1, 3 or 5 voters that a new metadata quorum is formed of, as id@host:port, and where they are reached. Who votes in a quorum that exists is kept in its log. Without it and without controller.quorum.bootstrap.servers, a controller is its own voter; when its cluster has grown, set the latter as well, since with empty disks it would found another cluster."),
     Setting::new("controller.quorum.bootstrap.servers", Kind::List, Some(""))
-        .effect("Nodes to ask for a quorum that exists, as host:port: any of its nodes, voter or not. With it a node needs no controller.quorum.voters; a controller joins without a vote, see controller.quorum.auto.join.enable, unless all the addresses are its own, then it founds a cluster alone."),
+        .effect("Nodes to ask for a quorum that exists, as host:port: any of its nodes, voter or not. With it a node needs no controller.quorum.voters; a controller joins without a vote, see controller.quorum.auto.join.enable, unless all the addresses are its own, then it founds a cluster alone. In a cluster of several nodes let each name some of the others, so that one whose disks were replaced finds them."),
     Setting::new("controller.listener.names", Kind::List, Some(""))
         .effect("Listeners for the quorum only: opened, not advertised to clients."),
     Setting::new("controller.quorum.election.timeout.ms", Kind::Int, Some("500"))
