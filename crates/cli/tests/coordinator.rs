@@ -1,18 +1,20 @@
 //! What a consumer group keeps when the broker that coordinates it is killed: every commit that was acknowledged.
 //!
 //! One producer writes numbers, one member of a group reads them and commits by hand. The coordinator is killed again and
-//! again. Judges: the broker that takes over knows every offset whose commit was acknowledged; the member never gets a
-//! record below such an offset again; at the end it has seen every number that was acknowledged to the producer.
+//! again; before each kill some of its groups, which have no members, commit once and never again. Judges: the broker that
+//! takes over knows every offset whose commit was acknowledged, and those of all groups at rest as they were; the member,
+//! which leaves and comes back after each kill, never gets a record below such an offset again; at the end it has seen
+//! every number that was acknowledged to the producer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use twinstream_client::{
     Admin, CommitOffset, Consumer, ConsumerEvent, ConsumerRecord, NewTopic, Producer, ProducerRecord,
 };
-use twinstream_model::{ErrorCode, GroupId, Offset, TopicPartition};
+use twinstream_model::{ErrorCode, GroupId, NodeId, Offset, PartitionIndex, TopicPartition};
 use twinstream_testkit::records::{client_settings, topic_name};
 use twinstream_testkit::{Cluster, ClusterOptions, wait_until};
 
@@ -20,6 +22,8 @@ const TOPIC: &str = "numbers";
 const GROUP: &str = "readers";
 const PARTITIONS: i32 = 3;
 const KILLS: usize = 4;
+/// So many groups come to rest before each kill.
+const RESTING: usize = 3;
 const SEND_EVERY: Duration = Duration::from_millis(3);
 const COMMIT_EVERY: Duration = Duration::from_millis(20);
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
@@ -33,6 +37,8 @@ struct Progress {
     /// The offsets whose commit was acknowledged.
     committed: BTreeMap<TopicPartition, Offset>,
     commits: u64,
+    /// How often the member had come back when it committed last.
+    returns: usize,
     faults: Vec<String>,
 }
 
@@ -64,14 +70,26 @@ async fn produce(bootstrap: String, progress: Shared, stop: Arc<AtomicBool>) {
     }
 }
 
-/// Reads as the only member of the group and commits what it has read, until told to stop.
-async fn consume(bootstrap: String, progress: Shared, stop: Arc<AtomicBool>) {
+async fn member(bootstrap: &str) -> Consumer {
     let by_hand = [("group.id", GROUP), ("enable.auto.commit", "false"), ("auto.offset.reset", "earliest")];
-    let mut consumer = Consumer::connect(&client_settings(&bootstrap, &by_hand)).await.expect("a consumer");
+    let consumer = Consumer::connect(&client_settings(bootstrap, &by_hand)).await.expect("a consumer");
     consumer.subscribe(&[TOPIC.to_owned()]).await.expect("a subscription");
+    consumer
+}
+
+/// Reads as the only member of the group and commits what it has read, until told to stop; leaves and comes back each time
+/// that `returns` grows.
+async fn consume(bootstrap: String, progress: Shared, returns: Arc<AtomicUsize>, stop: Arc<AtomicBool>) {
+    let mut consumer = member(&bootstrap).await;
     let mut read: BTreeMap<TopicPartition, CommitOffset> = BTreeMap::new();
-    let mut last_commit = Instant::now();
+    let (mut last_commit, mut returned) = (Instant::now(), 0);
     while !stop.load(Ordering::Relaxed) {
+        let wanted = returns.load(Ordering::Relaxed);
+        if wanted > returned {
+            consumer.close().await.expect("a clean goodbye");
+            (consumer, returned) = (member(&bootstrap).await, wanted);
+            read.clear();
+        }
         for event in consumer.next_batch(COMMIT_EVERY).await {
             match event {
                 ConsumerEvent::Record(record) => note(&progress, &record, &mut read),
@@ -85,6 +103,7 @@ async fn consume(bootstrap: String, progress: Shared, stop: Arc<AtomicBool>) {
             if consumer.commit(&read).await.is_ok() {
                 let mut progress = progress.lock().unwrap();
                 progress.commits += 1;
+                progress.returns = returned;
                 progress.committed.extend(read.iter().map(|(at, commit)| (at.clone(), commit.offset)));
             }
         }
@@ -104,6 +123,32 @@ fn note(progress: &Shared, record: &ConsumerRecord, read: &mut BTreeMap<TopicPar
     read.insert(at, record.offset.next().into());
 }
 
+/// What was committed once for groups without members.
+type Resting = BTreeMap<GroupId, BTreeMap<TopicPartition, CommitOffset>>;
+
+/// Has some groups of this coordinator commit, in the end less than at first. Nothing moves them on from there, so that a
+/// coordinator that forgets what it had cannot be told it again.
+async fn come_to_rest(admin: &Admin, coordinator: NodeId, kill: usize, resting: &mut Resting) {
+    let mut groups = 0;
+    for number in 0.. {
+        let group = GroupId::from(format!("resting-{kill}-{number}").as_str());
+        if admin.raw().find_coordinator(&group).await.expect("a coordinator") != coordinator {
+            continue;
+        }
+        let at = TopicPartition::new(topic_name(TOPIC), PartitionIndex(0));
+        for offset in [1000 + number, number] {
+            let commit = CommitOffset { offset: Offset(offset), metadata: format!("before kill {kill}") };
+            let commits = BTreeMap::from([(at.clone(), commit)]);
+            admin.raw().commit_offsets(&group, &commits).await.expect("a commit");
+            resting.insert(group.clone(), commits);
+        }
+        groups += 1;
+        if groups == RESTING {
+            return;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_commit_is_lost_when_the_coordinator_is_killed() {
     let mut cluster = Cluster::start_with(3, ClusterOptions::replicated()).await;
@@ -114,13 +159,16 @@ async fn no_acknowledged_commit_is_lost_when_the_coordinator_is_killed() {
     let (progress, stop) = (Shared::default(), Arc::new(AtomicBool::new(false)));
     let (stop_producer, group) = (Arc::new(AtomicBool::new(false)), GroupId::from(GROUP));
     let producer = tokio::spawn(produce(bootstrap.clone(), progress.clone(), stop_producer.clone()));
-    let consumer = tokio::spawn(consume(bootstrap.clone(), progress.clone(), stop.clone()));
+    let returns = Arc::new(AtomicUsize::new(0));
+    let consumer = tokio::spawn(consume(bootstrap.clone(), progress.clone(), returns.clone(), stop.clone()));
     let commits = || progress.lock().unwrap().commits;
     wait_until("the group commits", SETTLED_WITHIN, || async { commits() > 5 }).await;
 
+    let mut resting = Resting::new();
     for kill in 1..=KILLS {
         wait_until("everything is in sync", SETTLED_WITHIN, || all_in_sync(&admin)).await;
         let coordinator = admin.raw().find_coordinator(&group).await.expect("a coordinator");
+        come_to_rest(&admin, coordinator, kill, &mut resting).await;
         let id = usize::try_from(coordinator.0).expect("a node id");
         cluster.broker(id).kill();
         let (killed, before) = (Instant::now(), commits());
@@ -133,7 +181,16 @@ async fn no_acknowledged_commit_is_lost_when_the_coordinator_is_killed() {
             let found = known.get(&at).map(|commit| commit.offset);
             assert!(found >= Some(offset), "{at}: {offset} was committed, the new coordinator knows {found:?}");
         }
+        for (group, commits) in &resting {
+            let known = admin.raw().committed_offsets(group).await.expect("the committed offsets");
+            assert_eq!(known, *commits, "{group} is at rest, after kill {kill}");
+        }
         cluster.broker(id).start().await;
+        returns.store(kill, Ordering::Relaxed);
+        wait_until("the member that came back commits", SETTLED_WITHIN, || async {
+            progress.lock().unwrap().returns == kill
+        })
+        .await;
     }
 
     stop_producer.store(true, Ordering::Relaxed);
