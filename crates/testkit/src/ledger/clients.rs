@@ -84,13 +84,26 @@ impl Client {
         text.rfind('\n').map_or_else(String::new, |end| text[begin.min(end)..=end].to_owned())
     }
 
-    pub(super) fn kill(&mut self) {
+    /// `kill -9`; what is wrong with it, if it had ended before.
+    pub(super) fn kill(&mut self) -> Option<String> {
+        let early = self.ended_early();
         self.process.kill();
+        early
     }
 
-    /// SIGTERM, and waits for the end.
-    pub(super) async fn stop(&mut self) {
-        self.process.stop().await;
+    /// SIGTERM, and waits for the end; what is wrong with it, if it had ended before.
+    pub(super) async fn stop(&mut self) -> Option<String> {
+        let early = self.ended_early();
+        if early.is_none() {
+            self.process.stop().await;
+        }
+        early
+    }
+
+    /// Programs that are stopped have no end of their own: one that is not there any more gave up.
+    fn ended_early(&mut self) -> Option<String> {
+        let early = !self.is_running();
+        early.then(|| format!("{} ended before it was told to:\n{}", self.name, self.process.log_tail()))
     }
 
     /// Waits for the end that it comes to by itself; what is wrong with it, if anything.

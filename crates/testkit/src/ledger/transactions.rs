@@ -9,13 +9,16 @@
 //! the end a writer dies in the middle of a transaction.
 //!
 //! Judged: every committed record is there once and no aborted one; readers agree on every offset; each copy has what was
-//! committed, once and in order; no partition of any topic keeps an open transaction (last stable offset = high watermark)
-//! for longer than the longest timeout and ten seconds; Kafka's tool finds no hanging transaction, and none is listed that
-//! has not ended; and the checker finds the history clean.
+//! committed, once and in order; Kafka's copiers copied among the kills and not only after them; no partition of any topic
+//! keeps an open transaction (last stable offset = high watermark) for longer than the longest timeout and ten seconds;
+//! Kafka's tool finds no hanging transaction, and none is listed that has not ended; and the checker finds the history
+//! clean.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod copiers; // Kafka's own application of transactions
+
 use std::time::{Duration, Instant};
+
+use copiers::Copiers;
 
 use super::books::{Outcome, Reading, Told, faults_between, faults_of_copy};
 use super::clients::{By, Client, Clients, Stop};
@@ -29,20 +32,9 @@ const LEDGER: &str = "ledger";
 const PARTITIONS: i32 = 3;
 const BY_LIBRDKAFKA: &str = "by-librdkafka";
 const BY_JAVA: &str = "by-java";
-const IN: &str = "in";
-const OUT: &str = "out";
-const COPIED_PARTITIONS: i32 = 2;
-/// Of fewer records it says nothing that both sides are equal.
-const COPIED_MIN: usize = 100;
-const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
-const PRODUCER: &str = "org.apache.kafka.tools.VerifiableProducer";
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 /// Load between the return of one broker and the end of the next.
 const CALM: Duration = Duration::from_secs(3);
-/// What is copied, a second: enough for a transaction in every run of a copier.
-const FED_PER_SECOND: &str = "60";
-/// Between two runs of a copier, each of which ends at the end that it found.
-const COPIER_RESTS: Duration = Duration::from_secs(2);
 const BEGINS_WITHIN: Duration = Duration::from_secs(120);
 /// The timeout of the transaction that is left behind; that of all others is 20 seconds.
 const ABANDONED_FOR_S: &str = "3";
@@ -82,6 +74,7 @@ pub async fn judge(side: Side, options: &Options) -> Report {
 
     let began = Instant::now();
     load.kill_brokers(&mut scene, &mixed, options.time).await;
+    let kills = began..Instant::now();
     report.tell(format!("{} kills in {:.0} s", scene.kills, began.elapsed().as_secs_f64()));
     scene.until_in_sync().await;
 
@@ -89,7 +82,7 @@ pub async fn judge(side: Side, options: &Options) -> Report {
     let told = load.end_writers(&scene, &clients, &mut report).await;
     let readings = load.end_readers(&mut report).await;
     if let Some(copiers) = copiers {
-        copiers.end(&scene, &clients, &mut report).await;
+        copiers.end(&scene, &clients, &kills, &mut report).await;
     }
     settle(&scene, &clients, &[], &mut report).await;
     judge_readings(&scene, &clients, &told, &readings, &mut report).await;
@@ -223,69 +216,6 @@ impl Load {
         // librdkafka waits for a coordinator without a limit in there; what is open then ends by its timeout.
         report.tell(format!("calls of clients that outlasted their own time limits: {hung}"));
         readings
-    }
-}
-
-/// Kafka's copiers, one for each partition of a topic that is fed all the time.
-struct Copiers {
-    feeder: Client,
-    stop: Arc<AtomicBool>,
-    copiers: Vec<tokio::task::JoinHandle<Vec<String>>>,
-}
-
-impl Copiers {
-    async fn start(scene: &Scene, clients: &Clients) -> Self {
-        scene.create(IN, COPIED_PARTITIONS).await;
-        scene.create(OUT, COPIED_PARTITIONS).await;
-        let settings = scene.subject.folder().path().join("feeder.properties");
-        let text = "enable.idempotence=true\nretries=2147483647\nbatch.size=200\n";
-        std::fs::write(&settings, text).expect("write the settings of a producer");
-        let settings = settings.display().to_string();
-        let arguments = ["--topic", IN, "--throughput", FED_PER_SECOND, "--command-config", &settings];
-        let feeder = clients.start_tool(scene, "feeder", PRODUCER, &arguments);
-        let stop = Arc::new(AtomicBool::new(false));
-        let copier = |partition: i32| {
-            let (kafka, bootstrap, stop) = (clients.kafka.clone(), scene.bootstrap.clone(), Arc::clone(&stop));
-            tokio::task::spawn_blocking(move || copy(&kafka, &bootstrap, partition, &stop))
-        };
-        let copiers = (0..COPIED_PARTITIONS).map(copier).collect();
-        Self { feeder, stop, copiers }
-    }
-
-    async fn end(mut self, scene: &Scene, clients: &Clients, report: &mut Report) {
-        self.feeder.stop().await;
-        self.stop.store(true, Ordering::Relaxed);
-        for copier in self.copiers {
-            report.faults.extend(copier.await.expect("a copier"));
-        }
-        let from = read_again(scene, clients, IN, "read_committed", report).await;
-        let to = read_again(scene, clients, OUT, "read_committed", report).await;
-        report.tell(format!("Kafka's copiers: {} of {} records", to.entries.len(), from.entries.len()));
-        if from.entries.len() < COPIED_MIN {
-            report.faults.push(format!("{IN} has {} records, too few for a verdict", from.entries.len()));
-        }
-        report.faults.extend(faults_of_copy(&from, &to));
-    }
-}
-
-/// Runs copiers one after the other, the last one after the stop.
-fn copy(kafka: &Kafka, bootstrap: &str, partition: i32, stop: &AtomicBool) -> Vec<String> {
-    let (id, partition) = (format!("copier-{partition}"), partition.to_string());
-    let from = ["--input-topic", IN, "--input-partition", &partition, "--output-topic", OUT];
-    let by = ["--transactional-id", &id, "--consumer-group", "copiers", "--transaction-size", "20"];
-    let how = ["--broker-list", bootstrap, "--enable-random-aborts", "--transaction-timeout", "20000"];
-    let arguments = [&from[..], &by[..], &how[..]].concat();
-    // A run that fails is followed by another one, as an operator would have it; only the last one must succeed.
-    loop {
-        let is_last = stop.load(Ordering::Relaxed);
-        let output = kafka.run(COPIER, &arguments);
-        if is_last && output.status.success() {
-            return Vec::new();
-        }
-        if is_last {
-            return vec![format!("{id} failed: {}", String::from_utf8_lossy(&output.stderr))];
-        }
-        std::thread::sleep(COPIER_RESTS);
     }
 }
 

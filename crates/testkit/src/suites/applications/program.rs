@@ -1,4 +1,7 @@
 //! One process of an application: started, killed, started again with the same settings and the same folder.
+//!
+//! Invariant: it runs until it is killed or stopped. One that ended by itself, or said that it gives up though its process
+//! lives on, is the end of the judge: whoever takes over for it would hide that.
 
 use std::path::PathBuf;
 
@@ -13,6 +16,8 @@ pub(super) struct Program {
     folder: Folder,
     settings: PathBuf,
     process: Option<Process>,
+    /// What it says when it gives up without ending.
+    gives_up: Option<&'static str>,
 }
 
 impl Program {
@@ -28,7 +33,12 @@ impl Program {
         let text: String = settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         std::fs::write(&file, text).unwrap_or_else(|error| panic!("write {}: {error}", file.display()));
         let (name, kafka, folder) = (name.to_owned(), kafka.clone(), folder.clone());
-        Self { name, class, kafka, folder, settings: file, process: None }
+        Self { name, class, kafka, folder, settings: file, process: None, gives_up: None }
+    }
+
+    /// It gives up with these words in its log, while its process lives on.
+    pub(super) fn gives_up_with(self, words: &'static str) -> Self {
+        Self { gives_up: Some(words), ..self }
     }
 
     pub(super) fn start(&mut self) {
@@ -41,6 +51,7 @@ impl Program {
 
     /// `kill -9`.
     pub(super) fn kill(&mut self) {
+        self.assert_works();
         eprintln!("killing {}", self.name);
         self.process().kill();
         self.process = None;
@@ -48,8 +59,19 @@ impl Program {
 
     /// SIGTERM, and waits for the end.
     pub(super) async fn stop(&mut self) {
+        self.assert_works();
         self.process().stop().await;
         self.process = None;
+    }
+
+    /// It has neither ended nor given up, in none of its lives.
+    fn assert_works(&mut self) {
+        let (name, words) = (self.name.clone(), self.gives_up);
+        let process = self.process();
+        assert!(process.is_running(), "{name} ended by itself; its last log lines:\n{}", process.log_tail());
+        let log = std::fs::read(process.log()).unwrap_or_default();
+        let said = words.filter(|words| String::from_utf8_lossy(&log).contains(words));
+        assert_eq!(said, None, "{name} gave up, see {}", process.log().display());
     }
 
     fn process(&mut self) -> &mut Process {

@@ -30,6 +30,8 @@ const WORDS: [&str; 20] = [
     "all", "streams", "lead", "to", "kafka", "hello", "join", "summit", "the", "quick", "brown", "fox", "jumps",
     "over", "a", "lazy", "dog", "und", "so", "weiter",
 ];
+/// What its library logs when it gives up; the example waits on without it.
+const GIVES_UP: &str = "The streams client is going to shut down now";
 /// Counts between two kills.
 const COUNTS: usize = 1_000;
 
@@ -90,7 +92,7 @@ fn application(kafka: &Kafka, folder: &Folder, bootstrap: &str, number: usize) -
         ("heartbeat.interval.ms", "1000"),
         ("metadata.max.age.ms", "2000"),
     ];
-    Program::new(kafka, folder, &name, CLASS, &settings)
+    Program::new(kafka, folder, &name, CLASS, &settings).gives_up_with(GIVES_UP)
 }
 
 /// How often each word is there.
