@@ -1,7 +1,9 @@
+import java.io.IOException;
 import java.io.PrintStream;
 import java.io.FileOutputStream;
 import java.io.FileDescriptor;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -48,6 +50,8 @@ public final class Ledger {
     private static final long COMMIT_PAUSE_MS = 20;
     /** Records of a transaction that transforms. */
     private static final int GATHERS = 50;
+    /** What rests was higher before. */
+    private static final long HIGHER = 1000;
 
     private static final PrintStream OUT = new PrintStream(new FileOutputStream(FileDescriptor.out), false);
 
@@ -122,6 +126,17 @@ public final class Ledger {
 
     private static boolean isThere(String file) {
         return Files.exists(Path.of(file));
+    }
+
+    /** The number in a file, 0 if it is not there. */
+    private static int numberIn(String file) {
+        try {
+            return Integer.parseInt(Files.readString(Path.of(file)).strip());
+        } catch (NoSuchFileException error) {
+            return 0;
+        } catch (IOException error) {
+            throw new IllegalStateException(error);
+        }
     }
 
     private static Properties quick(String bootstrap) {
@@ -342,24 +357,59 @@ public final class Ledger {
         private final String stop;
         private final String group;
         private final boolean isMember;
+        private final boolean isFirst;
+        private final boolean isLast;
         private final String id;
-        private final KafkaConsumer<String, String> consumer;
+        private final Properties settings;
         private final Map<TopicPartition, Long> next = new HashMap<>();
+        private KafkaConsumer<String, String> consumer;
+        private int rested;
+        private int joined;
 
         Committer(String[] arguments, String id) {
             this.topic = arguments[1];
             this.stop = arguments[2];
             this.group = arguments[3];
             this.isMember = !arguments[4].equals("simple");
+            this.isFirst = id.equals(arguments[5]);
+            this.isLast = id.equals(arguments[arguments.length - 1]);
             this.id = id;
-            Properties settings = quick(arguments[0]);
+            this.settings = quick(arguments[0]);
             settings.put("group.id", group);
             settings.put("enable.auto.commit", "false");
             settings.put("auto.offset.reset", "latest");
             if (isMember) {
                 settings.put("group.protocol", arguments[4]);
             }
-            this.consumer = new KafkaConsumer<>(settings);
+            join();
+        }
+
+        private void join() {
+            consumer = new KafkaConsumer<>(settings);
+            if (isMember) {
+                consumer.subscribe(List.of(topic), this);
+            }
+        }
+
+        private void joinAgain() {
+            int number = numberIn(stop + "-again");
+            if (isLast && number > joined) {
+                consumer.close();
+                next.clear();
+                joined = number;
+                join();
+            }
+        }
+
+        private void rest() {
+            int number = numberIn(stop + "-rest");
+            if (isFirst && number > rested) {
+                TopicPartition at = new TopicPartition(topic + "-rest", number);
+                String metadata = id + ":rest-" + number;
+                if (commit(Map.of(at, number + HIGHER), metadata) && commit(Map.of(at, (long) number), metadata)) {
+                    rested = number;
+                }
+            }
         }
 
         @Override
@@ -370,7 +420,7 @@ public final class Ledger {
             for (TopicPartition partition : partitions) {
                 OffsetAndMetadata known = committed.get(partition);
                 long offset = known == null ? 0 : known.offset();
-                say("given", group, partition.partition(), offset, "-", began, System.currentTimeMillis());
+                say("given", group, partition.partition(), offset, id + ":" + joined, began, System.currentTimeMillis());
                 next.put(partition, offset);
             }
         }
@@ -381,29 +431,30 @@ public final class Ledger {
         }
 
         void run() {
-            if (isMember) {
-                consumer.subscribe(List.of(topic), this);
-            } else {
+            if (!isMember) {
                 int partitions = consumer.partitionsFor(topic).size();
                 IntStream.range(0, partitions).forEach(partition -> next.put(new TopicPartition(topic, partition), 0L));
             }
             for (int number = 1; !isThere(stop); number++) {
                 if (isMember) {
+                    joinAgain();
                     consumer.poll(Duration.ofMillis(COMMIT_PAUSE_MS));
                 }
                 pause(COMMIT_PAUSE_MS);
                 if (!next.isEmpty()) {
-                    commit(id + ":" + number);
+                    // A commit without an answer may have got through: its offset is not used again.
+                    next.replaceAll((partition, offset) -> offset + 1);
+                    commit(Map.copyOf(next), id + ":" + number);
+                    rest();
                 }
             }
             consumer.close();
         }
 
-        private void commit(String metadata) {
+        /** Whether these offsets were acknowledged. */
+        private boolean commit(Map<TopicPartition, Long> tried, String metadata) {
             Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
-            // A commit without an answer may have got through: its offset is not used again.
-            next.replaceAll((partition, offset) -> offset + 1);
-            next.forEach((partition, offset) -> offsets.put(partition, new OffsetAndMetadata(offset, metadata)));
+            tried.forEach((partition, offset) -> offsets.put(partition, new OffsetAndMetadata(offset, metadata)));
             long began = System.currentTimeMillis();
             String outcome = "acked";
             try {
@@ -416,6 +467,7 @@ public final class Ledger {
             for (Map.Entry<TopicPartition, OffsetAndMetadata> entry : offsets.entrySet()) {
                 say(outcome, group, entry.getKey().partition(), entry.getValue().offset(), metadata, began, ended);
             }
+            return outcome.equals("acked");
         }
     }
 

@@ -16,9 +16,14 @@ CALL` for a call of the client that did not come back, and goes on as a process 
 `saw PARTITION OFFSET KEY VALUE` for every record, `-` for a key that is not there, up to the ends that there are after
 the stop. `commit` commits one offset after the other, as a member of a group (KIND classic or consumer) or as nobody
 (simple), and prints `acked` or `failed` with `GROUP PARTITION OFFSET METADATA BEGAN ENDED`, times in ms since 1970; when
-a member is given a partition it prints `given GROUP PARTITION OFFSET - BEGAN ENDED` with the offset that the brokers
-have. `abandon` leaves a transaction with a record in each partition behind, as a producer that is killed, with a timeout
+a member is given a partition it prints `given GROUP PARTITION OFFSET ID:JOIN BEGAN ENDED` with the offset that the
+brokers have. Two files tell committers to do something once for each new number N in them: with STOP-rest the first of
+them commits in partition N of the topic TOPIC-rest the offset N + 1000, then N, and nothing there any more; with
+STOP-again the last member leaves and comes back, and JOIN is N from then on (0 before). `abandon` leaves a transaction with a record in each partition behind, as a producer that is killed, with a timeout
 of so many seconds.
+
+For every question of committed offsets that a client of a group could not answer (see `committed`), `anew GROUP` is
+printed.
 """
 import os
 import sys
@@ -35,6 +40,8 @@ HUNG_AFTER_S = 45
 # Between two transactions of a writer, and between two commits.
 PAUSE_S = 0.03
 COMMIT_PAUSE_S = 0.02
+# What rests was higher before.
+HIGHER = 1000
 # Records of a transaction that transforms.
 GATHERS = 50
 QUICK = {"retry.backoff.ms": 20, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 500}
@@ -123,6 +130,39 @@ def repeated(what, operation):
             if time.monotonic() > deadline:
                 raise Stuck(what) from error
             time.sleep(0.1)
+
+
+def committed(consumer, bootstrap, group, partitions):
+    """The committed offsets of these partitions, asked until there is an answer.
+
+    After a broker was killed, librdkafka from 2.10 on drops it when metadata does not name it any more, but may go on to
+    take it for the coordinator (librdkafka issue 5511, open; pull request 5512). A consumer was then seen to answer this
+    question with _DESTROY for minutes, while its own commits were acknowledged. No broker hears of that question, so none
+    can answer it: another client of the same group asks.
+    """
+
+    def answered(client):
+        known = client.committed(partitions, timeout=10)
+        for each in known:
+            if each.error is not None:
+                raise ck.KafkaException(each.error)
+        return known
+
+    def ask():
+        try:
+            return answered(consumer)
+        except ck.KafkaException as error:
+            if error.args[0].code() != ck.KafkaError._DESTROY:
+                raise
+        other = ck.Consumer({"bootstrap.servers": bootstrap, "group.id": group, **QUICK})
+        try:
+            known = answered(other)
+        finally:
+            other.close()
+        say("anew", group)
+        return known
+
+    return repeated("committed:", ask)
 
 
 def open_producer(bootstrap, transactional_id, timeout_ms=20000):
@@ -287,7 +327,7 @@ class Transformer:
         if not self.owned:
             return
         partitions = [ck.TopicPartition(self.source, partition) for partition in self.owned]
-        for known in repeated("committed:", lambda: self.consumer.committed(partitions, timeout=10)):
+        for known in committed(self.consumer, self.bootstrap, self.group, partitions):
             offset = known.offset if known.offset >= 0 else ck.OFFSET_BEGINNING
             target = ck.TopicPartition(self.source, known.partition, offset)
             repeated("seek:", lambda target=target: self.consumer.seek(target))
@@ -297,7 +337,9 @@ class Transformer:
         for at in self.consumer.position(partitions):
             end = repeated("ends:", lambda at=at: self.consumer.get_watermark_offsets(at, timeout=10))[1]
             # Nothing was read since the assignment: the group may be at the end all the same.
-            offset = at.offset if at.offset >= 0 else self.consumer.committed([at], timeout=10)[0].offset
+            offset = at.offset
+            if offset < 0:
+                offset = committed(self.consumer, self.bootstrap, self.group, [at])[0].offset
             if offset < end:
                 return False
         return True
@@ -368,69 +410,105 @@ def read(bootstrap, topic, isolation, stop):
     consumer.close()
 
 
+def number_in(file):
+    """The number in a file, 0 if it is not there."""
+    try:
+        with open(file) as stream:
+            return int(stream.read())
+    except FileNotFoundError:
+        return 0
+
+
 class Committer:
-    def __init__(self, bootstrap, topic, stop, group, kind, member):
-        self.topic, self.stop, self.group, self.kind, self.id = topic, stop, group, kind, member
+    def __init__(self, bootstrap, topic, stop, group, kind, members, member):
+        self.bootstrap, self.topic, self.stop = bootstrap, topic, stop
+        self.group, self.kind, self.id = group, kind, member
+        self.is_first, self.is_last = member == members[0], member == members[-1]
+        self.rested, self.joined = 0, 0
         self.next = {}
+        self.join()
+        if kind == "simple":
+            self.next = {partition: 0 for partition in partitions_of(self.consumer, topic)}
+
+    def join(self):
         settings = {
-            "bootstrap.servers": bootstrap,
-            "group.id": group,
+            "bootstrap.servers": self.bootstrap,
+            "group.id": self.group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "latest",
             **QUICK,
         }
-        if kind == "consumer":
+        if self.kind == "consumer":
             settings["group.protocol"] = "consumer"
         self.consumer = ck.Consumer(settings)
-        if kind == "simple":
-            self.next = {partition: 0 for partition in partitions_of(self.consumer, topic)}
-        else:
-            self.consumer.subscribe([topic], on_assign=self.given, on_revoke=self.taken, on_lost=self.taken)
+        if self.kind != "simple":
+            self.consumer.subscribe([self.topic], on_assign=self.given, on_revoke=self.taken, on_lost=self.taken)
 
     def given(self, consumer, partitions):
         began = now_ms()
-        for known in repeated("committed:", lambda: consumer.committed(partitions, timeout=10)):
+        for known in committed(consumer, self.bootstrap, self.group, partitions):
             offset = max(known.offset, 0)
-            say("given", self.group, known.partition, offset, "-", began, now_ms())
+            say("given", self.group, known.partition, offset, f"{self.id}:{self.joined}", began, now_ms())
             self.next[known.partition] = offset
 
     def taken(self, _, partitions):
         for partition in partitions:
             self.next.pop(partition.partition, None)
 
+    def join_again(self):
+        number = number_in(f"{self.stop}-again")
+        if self.is_last and number > self.joined:
+            self.consumer.close()
+            self.next.clear()
+            self.joined = number
+            self.join()
+
+    def rest(self):
+        number = number_in(f"{self.stop}-rest")
+        if self.is_first and number > self.rested:
+            commits = [number + HIGHER, number]
+            if all(self.commit(f"{self.topic}-rest", {number: at}, f"{self.id}:rest-{number}") for at in commits):
+                self.rested = number
+
     def run(self):
         number = 0
         while not os.path.exists(self.stop):
             if self.kind != "simple":
+                self.join_again()
                 self.consumer.poll(COMMIT_PAUSE_S)
             time.sleep(COMMIT_PAUSE_S)
             if not self.next:
                 continue
             number += 1
-            metadata = f"{self.id}:{number}"
             tried = {partition: offset + 1 for partition, offset in self.next.items()}
-            offsets = [ck.TopicPartition(self.topic, p, offset, metadata) for p, offset in tried.items()]
-            began = now_ms()
-            outcome = "acked"
-            try:
-                for result in self.consumer.commit(offsets=offsets, asynchronous=False):
-                    if result.error is not None:
-                        raise ck.KafkaException(result.error)
-            except ck.KafkaException as error:
-                note(self.group, self.id, error)
-                outcome = "failed"
-            ended = now_ms()
+            self.commit(self.topic, tried, f"{self.id}:{number}")
             # A commit without an answer may have got through: its offset is not used again.
             self.next = {partition: tried.get(partition, offset) for partition, offset in self.next.items()}
-            for partition, offset in tried.items():
-                say(outcome, self.group, partition, offset, metadata, began, ended)
-            sys.stdout.flush()
+            self.rest()
         self.consumer.close()
 
+    def commit(self, topic, tried, metadata):
+        """Whether these offsets were acknowledged."""
+        offsets = [ck.TopicPartition(topic, p, offset, metadata) for p, offset in tried.items()]
+        began = now_ms()
+        outcome = "acked"
+        try:
+            for result in self.consumer.commit(offsets=offsets, asynchronous=False):
+                if result.error is not None:
+                    raise ck.KafkaException(result.error)
+        except ck.KafkaException as error:
+            note(self.group, self.id, error)
+            outcome = "failed"
+        ended = now_ms()
+        for partition, offset in tried.items():
+            say(outcome, self.group, partition, offset, metadata, began, ended)
+        sys.stdout.flush()
+        return outcome == "acked"
 
-def commit(bootstrap, topic, stop, group, kind, member):
-    Committer(bootstrap, topic, stop, group, kind, member).run()
+
+def commit(bootstrap, topic, stop, group, kind, members, member):
+    Committer(bootstrap, topic, stop, group, kind, members, member).run()
 
 
 def in_threads(role, arguments, ids):
@@ -461,7 +539,7 @@ def main(role, *arguments):
         case "transform":
             in_threads(transform, arguments[:6], arguments[6:])
         case "commit":
-            in_threads(commit, arguments[:5], arguments[5:])
+            in_threads(commit, [*arguments[:5], arguments[5:]], arguments[5:])
         case "read":
             read(*arguments)
         case "abandon":

@@ -135,4 +135,12 @@ impl Stop {
     pub(super) fn give(&self) {
         std::fs::write(&self.0, "").unwrap_or_else(|error| panic!("write {}: {error}", self.0.display()));
     }
+
+    /// Tells the programs that end by this file to do something once, by a file beside it with a number that is new.
+    pub(super) fn ask(&self, what: &str, number: i32) {
+        let (file, new) = (format!("{}-{what}", self.path()), format!("{}-{what}.new", self.path()));
+        // At once: they may look at any time.
+        let written = std::fs::write(&new, number.to_string()).and_then(|()| std::fs::rename(&new, &file));
+        written.unwrap_or_else(|error| panic!("write {file}: {error}"));
+    }
 }

@@ -2,12 +2,18 @@
 //!
 //! Picture: six groups, all with the same coordinator because their names have the same hash: two members each of
 //! librdkafka and of Java, in both group protocols, and for each client one that commits without being a member. Every
-//! commit is synchronous, has metadata of its own and is written down with the answer. The coordinator is killed, stays
-//! away until every group commits again, and returns.
+//! commit is synchronous, has metadata of its own and is written down with the answer. Before every kill each group also
+//! commits in a partition that rests from then on. The coordinator is killed, stays away until every group commits again,
+//! and returns; then one member of every group leaves and comes back.
 //!
-//! Judged: the coordinator that takes over knows every offset that was acknowledged before the kill; members are given
-//! offsets that are not below those; in the end every acknowledged commit is a record of `__consumer_offsets`, as Kafka's
-//! formatter reads it, in the order in which it was acknowledged, and nothing else is.
+//! Judged: the coordinator that takes over knows every offset that was acknowledged before the kill. Offsets that go on
+//! say little of that, since the next commit is above the last whatever was forgotten; those that rest, of this kill and
+//! of all before, must be what they were. The member that comes back is given a partition, and no member is given less
+//! than was acknowledged. In the end every acknowledged commit is a record of `__consumer_offsets`, as Kafka's formatter
+//! reads it, in the order in which it was acknowledged, and nothing else is.
+//!
+//! Told, not judged: questions for committed offsets that a client of librdkafka did not ask its brokers, so that another
+//! client had to (`committed` in `ledger.py` has the reason).
 
 mod books; // the answers, and the log of commits
 
@@ -15,7 +21,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use books::{Book, log_of_commits};
-use twinstream_model::GroupId;
+use twinstream_client::CommitOffset;
+use twinstream_model::{GroupId, TopicPartition};
 
 use super::clients::{By, Client, Clients, Stop};
 use super::scene::{Scene, Victim, group_of_first_partition};
@@ -24,6 +31,11 @@ use crate::wait::wait_until;
 
 const TOPIC: &str = "numbers";
 const PARTITIONS: i32 = 2;
+/// Of this topic each group commits one partition more before each kill: the first is the one behind those of `TOPIC`, so
+/// that numbers tell the topics apart.
+const RESTING: &str = "numbers-rest";
+/// Of each group, but for those of one who is no member. The first one commits what rests, the last one comes back.
+const MEMBERS: [&str; 2] = ["a", "b"];
 /// Between the return of one broker and the end of the next.
 const CALM: Duration = Duration::from_secs(2);
 /// For Kafka's brokers, which are missed after nine seconds, and clients that look for a coordinator again.
@@ -52,6 +64,8 @@ struct Committers {
     kind: &'static str,
     group: String,
     client: Client,
+    /// Whether they are members, and not one who only commits.
+    has_members: bool,
     /// How long it was without an answer, one for each kill.
     silences: Vec<Duration>,
 }
@@ -72,13 +86,17 @@ pub async fn judge(side: Side, options: &Options) -> Report {
     let mut scene = Scene::start(side).await;
     let mut report = Report { subject: scene.subject.name(), ..Report::default() };
     scene.create(TOPIC, PARTITIONS).await;
+    let kills = i32::try_from(options.kills).expect("a few");
+    scene.create(RESTING, PARTITIONS + kills).await;
     let stop = Stop::new(&scene, "committers");
     let mut committers = start(&scene, &clients, options, &stop);
-    until_all_commit(&mut committers, &BTreeMap::new()).await;
+    until_all_commit(&mut committers, 0).await;
 
-    for _ in 0..options.kills {
+    for number in PARTITIONS..PARTITIONS + kills {
         tokio::time::sleep(CALM).await;
+        rest(&mut committers, &stop, number).await;
         kill(&mut scene, &mut committers, &mut report).await;
+        come_back(&mut committers, &stop, number).await;
     }
     scene.until_in_sync().await;
 
@@ -105,10 +123,10 @@ fn start(scene: &Scene, clients: &Clients, options: &Options, stop: &Stop) -> Ve
     let start = |(kind, by, protocol): (&'static str, By, &str)| {
         let group = group_of_first_partition(kind);
         // Nobody shares partitions with one who is no member.
-        let members = if protocol == "simple" { &["a"][..] } else { &["a", "b"] };
+        let members = if protocol == "simple" { &MEMBERS[..1] } else { &MEMBERS[..] };
         let arguments = [&[TOPIC, stop.path(), &group, protocol], members].concat();
         let client = clients.start(scene, kind, by, "commit", &arguments);
-        Committers { kind, group, client, silences: Vec::new() }
+        Committers { kind, group, client, has_members: members.len() > 1, silences: Vec::new() }
     };
     kinds.map(start).collect()
 }
@@ -118,22 +136,15 @@ async fn kill(scene: &mut Scene, committers: &mut [Committers], report: &mut Rep
     let group = committers[0].group.clone();
     let id = scene.kill_and_leave(&Victim::GroupCoordinator(group)).await;
     let (killed, killed_ms) = (Instant::now(), now_ms());
-    let before: BTreeMap<&'static str, Book> = books_of(committers);
-    until_all_commit(committers, &before).await;
+    let before: Vec<Book> = committers.iter().map(|committers| Book::of(&committers.client.text())).collect();
+    until_all_commit(committers, killed_ms).await;
     eprintln!("all commit again after {:.2} s", killed.elapsed().as_secs_f64());
-    for committers in &*committers {
-        let known = scene.raw.committed_offsets(&GroupId::from(committers.group.as_str())).await;
-        let known = known.unwrap_or_else(|error| panic!("the offsets of {}: {error}", committers.group));
-        for (partition, acknowledged) in before[committers.kind].newest_acknowledged() {
-            let found = known.iter().find(|(at, _)| at.partition.0 == partition).map(|(_, commit)| commit.offset.0);
-            if found < Some(acknowledged) {
-                report.faults.push(format!(
-                    "lost commit: {}, partition {partition}: {acknowledged} was acknowledged before the kill of broker \
-                     {id}, the next coordinator has {found:?}",
-                    committers.group
-                ));
-            }
-        }
+    for (committers, before) in committers.iter().zip(before) {
+        let known = known_of(scene, &committers.group).await;
+        let offsets = known.iter().map(|(at, commit)| (at.partition.0, commit.offset.0)).collect();
+        let forgotten = before.forgotten(&offsets, PARTITIONS).into_iter();
+        let group = &committers.group;
+        report.faults.extend(forgotten.map(|fault| format!("lost commit: {group}, kill of broker {id}: {fault}")));
     }
     scene.bring_back(id).await;
     scene.until_in_sync().await;
@@ -145,24 +156,54 @@ async fn kill(scene: &mut Scene, committers: &mut [Committers], report: &mut Rep
     }
 }
 
-fn books_of(committers: &[Committers]) -> BTreeMap<&'static str, Book> {
-    committers.iter().map(|committers| (committers.kind, Book::of(&committers.client.text()))).collect()
+/// Has each group commit in the resting partition of this number.
+async fn rest(committers: &mut [Committers], stop: &Stop, number: i32) {
+    stop.ask("rest", number);
+    until_all("every group has an offset that rests", committers, |_, book| {
+        book.resting(PARTITIONS).get(&number) == Some(&i64::from(number))
+    })
+    .await;
 }
 
-/// Waits until each group has commits on each partition that began after what is in these books.
-async fn until_all_commit(committers: &mut [Committers], before: &BTreeMap<&'static str, Book>) {
+/// Has the last member of each group leave and come back: what it is given then is what the coordinator knows that took
+/// over.
+async fn come_back(committers: &mut [Committers], stop: &Stop, number: i32) {
+    stop.ask("again", number);
+    let member = format!("{}:{number}", MEMBERS[MEMBERS.len() - 1]);
     let from = now_ms();
-    wait_until("every group commits", BACK_WITHIN, || {
+    until_all("the member that came back is given partitions", committers, |committers, book| {
+        !committers.has_members || book.is_given_to(&member)
+    })
+    .await;
+    until_all_commit(committers, from).await;
+}
+
+/// Waits until each group has commits on each partition that began at this time or later.
+async fn until_all_commit(committers: &mut [Committers], from: u64) {
+    until_all("every group commits", committers, |_, book| {
+        let partitions = book.partitions_acknowledged_since(from);
+        (0..PARTITIONS).all(|partition| partitions.contains(&partition))
+    })
+    .await;
+}
+
+/// Waits until what each group printed last is so.
+async fn until_all(what: &str, committers: &mut [Committers], is_so: impl Fn(&Committers, &Book) -> bool) {
+    wait_until(what, BACK_WITHIN, || {
         let whole = committers.iter_mut().all(|committers| {
-            let running = committers.client.is_running();
-            assert!(running, "{} ended too early:\n{}", committers.kind, committers.client.recent_text());
-            let begins_after = if before.is_empty() { 0 } else { from };
-            let partitions = Book::of(&committers.client.recent_text()).partitions_acknowledged_since(begins_after);
-            partitions == usize::try_from(PARTITIONS).expect("a few")
+            let (running, recent) = (committers.client.is_running(), committers.client.recent_text());
+            assert!(running, "{} ended too early:\n{recent}", committers.kind);
+            is_so(committers, &Book::of(&recent))
         });
         async move { whole }
     })
     .await;
+}
+
+/// What its coordinator knows of a group.
+async fn known_of(scene: &Scene, group: &str) -> BTreeMap<TopicPartition, CommitOffset> {
+    let known = scene.raw.committed_offsets(&GroupId::from(group)).await;
+    known.unwrap_or_else(|error| panic!("the offsets of {group}: {error}"))
 }
 
 async fn judge_books(scene: &Scene, clients: &Clients, committers: &[Committers], report: &mut Report) {
@@ -177,18 +218,19 @@ async fn judge_books(scene: &Scene, clients: &Clients, committers: &[Committers]
         report.faults.push(fault);
         BTreeMap::new()
     });
-    let (mut acknowledged, mut failed, mut stored) = (0, 0, 0);
+    let (mut acknowledged, mut failed, mut stored, mut resting, mut anew) = (0, 0, 0, 0, 0);
     for committers in committers {
-        let book = Book::of(&committers.client.text());
+        let text = committers.client.text();
+        let book = Book::of(&text);
+        anew += text.lines().filter(|line| line.starts_with("anew ")).count();
+        resting += book.resting(PARTITIONS).len();
         let nothing = Vec::new();
         let log = log.get(&committers.group).unwrap_or(&nothing);
         acknowledged += book.acknowledged();
         failed += book.failed();
         stored += log.len();
         report.faults.extend(book.faults(log).into_iter().map(|fault| format!("{}: {fault}", committers.group)));
-        let known = scene.raw.committed_offsets(&GroupId::from(committers.group.as_str())).await;
-        let known = known.unwrap_or_else(|error| panic!("the offsets of {}: {error}", committers.group));
-        for (partition, commit) in known {
+        for (partition, commit) in known_of(scene, &committers.group).await {
             let newest = log.iter().rev().find(|record| record.partition == partition.partition.0);
             let newest = newest.map(|record| (record.offset, record.metadata.as_str()));
             if newest != Some((commit.offset.0, commit.metadata.trim_end_matches('\0'))) {
@@ -198,6 +240,8 @@ async fn judge_books(scene: &Scene, clients: &Clients, committers: &[Committers]
         }
     }
     report.tell(format!("commits: {acknowledged} acknowledged, {failed} failed, {stored} in the log"));
+    report.tell(format!("offsets that rest, asked for after every kill since: {resting}"));
+    report.tell(format!("questions for offsets that another client asked, for librdkafka's _DESTROY: {anew}"));
     if acknowledged == 0 {
         report.faults.push("nothing was committed".to_owned());
     }

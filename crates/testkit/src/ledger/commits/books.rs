@@ -24,6 +24,8 @@ struct Commit {
 /// A partition that a member was given, with the offset that the brokers had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Given {
+    /// The member, and at whose asking it joined: `ID:JOIN`.
+    to: String,
     partition: i32,
     offset: i64,
     began: u64,
@@ -59,7 +61,7 @@ impl Book {
             let partition = i32::try_from(number(partition)).expect("a partition");
             let (offset, began, ended) = (number(offset), time(began), time(ended));
             if what == "given" {
-                book.given.push(Given { partition, offset, began });
+                book.given.push(Given { to: metadata.to_owned(), partition, offset, began });
             } else {
                 let (acknowledged, metadata) = (what == "acked", metadata.to_owned());
                 book.commits.push(Commit { acknowledged, partition, offset, metadata, began, ended });
@@ -80,20 +82,51 @@ impl Book {
         self.commits.len() - self.acknowledged()
     }
 
-    /// How many partitions have an acknowledged commit that began at this time or later.
-    pub(super) fn partitions_acknowledged_since(&self, ms: u64) -> usize {
+    /// The partitions that have an acknowledged commit that began at this time or later.
+    pub(super) fn partitions_acknowledged_since(&self, ms: u64) -> BTreeSet<i32> {
         let since = self.acknowledgements().filter(|commit| commit.began >= ms);
-        since.map(|commit| commit.partition).collect::<BTreeSet<_>>().len()
+        since.map(|commit| commit.partition).collect()
+    }
+
+    /// Whether a member (`ID:JOIN`) was given anything.
+    pub(super) fn is_given_to(&self, member: &str) -> bool {
+        self.given.iter().any(|given| given.to == member)
     }
 
     /// The highest acknowledged offset of each partition.
-    pub(super) fn newest_acknowledged(&self) -> BTreeMap<i32, i64> {
-        let mut newest = BTreeMap::new();
+    fn highest(&self) -> BTreeMap<i32, i64> {
+        let mut highest = BTreeMap::new();
         for commit in self.acknowledgements() {
-            let known = newest.entry(commit.partition).or_insert(commit.offset);
+            let known = highest.entry(commit.partition).or_insert(commit.offset);
             *known = (*known).max(commit.offset);
         }
-        newest
+        highest
+    }
+
+    /// The last acknowledged offset of each partition from this one on: those rest once they were committed.
+    pub(super) fn resting(&self, from: i32) -> BTreeMap<i32, i64> {
+        let commits = self.acknowledgements().filter(|commit| commit.partition >= from);
+        commits.map(|commit| (commit.partition, commit.offset)).collect()
+    }
+
+    /// What a coordinator has forgotten of a book that was closed before it took over. Where committers go on, it may know
+    /// more by now, whatever it knew at first; the partitions from `resting_from` on were left alone since.
+    pub(super) fn forgotten(&self, known: &BTreeMap<i32, i64>, resting_from: i32) -> Vec<String> {
+        let mut faults = Vec::new();
+        let going_on = self.highest().into_iter().filter(|(partition, _)| *partition < resting_from);
+        for (partition, offset) in going_on {
+            let found = known.get(&partition);
+            if found < Some(&offset) {
+                faults.push(format!("partition {partition} was at {offset} before, and is at {found:?}"));
+            }
+        }
+        for (partition, offset) in self.resting(resting_from) {
+            let found = known.get(&partition);
+            if found != Some(&offset) {
+                faults.push(format!("resting partition {partition} was left at {offset}, and is at {found:?}"));
+            }
+        }
+        faults
     }
 
     /// The longest time without an acknowledgement between these times.
