@@ -6,7 +6,8 @@
 //!
 //! Judged is what these clients promise: of a producer, that every acknowledged record is in the log once, where its
 //! acknowledgement says (exactly once); of a group, that each record of the log reached one of its members (at least
-//! once), the same one at the same offset, and that acknowledged commits never go back and never pass what was read.
+//! once), the same one at the same offset, and that acknowledged commits, of which there are some, never go back and
+//! never pass what was read. A program that ends without being told to is a fault as well.
 
 mod events; // what the programs print
 
@@ -41,7 +42,7 @@ pub struct Options {
     pub members: usize,
 }
 
-/// Members of one group, those that were killed included.
+/// Members of one group, those that were killed included, which come first.
 struct Team {
     group: &'static str,
     protocol: &'static str,
@@ -75,12 +76,12 @@ pub async fn judge(side: Side, options: &Options) -> Report {
     }
     until_all_read(&mut teams).await;
 
-    kill_brokers(&mut scene, &clients, &mut teams, options).await;
+    kill_brokers(&mut scene, &clients, &mut teams, options, &mut report).await;
     scene.until_in_sync().await;
 
     let mut produced = Produced::default();
     for producer in &mut producers {
-        producer.stop().await;
+        report.faults.extend(producer.stop().await);
         produced.add(&producer.text());
     }
     judge_all(&scene, &clients, &produced, &mut teams, &mut report).await;
@@ -119,14 +120,15 @@ impl Team {
         self.members.push(clients.start_tool(scene, &name, CONSUMER, &[&what[..], how].concat()));
     }
 
-    /// Kills the oldest member that runs; another one takes its place.
-    fn replace(&mut self, scene: &Scene, clients: &Clients) {
-        let mut running = self.members.iter_mut().filter_map(|member| member.is_running().then_some(member));
-        let oldest = running.next().expect("a member");
+    /// Kills the oldest member that was not killed yet; another one takes its place. What is wrong with it, if it did not
+    /// run any more.
+    fn replace(&mut self, scene: &Scene, clients: &Clients) -> Option<String> {
+        let oldest = &mut self.members[self.killed];
         eprintln!("killing {}", oldest.name);
-        oldest.kill();
+        let early = oldest.kill();
         self.killed += 1;
         self.join(scene, clients);
+        early
     }
 
     /// Whether the group has got so many different records, after a while.
@@ -162,7 +164,13 @@ async fn until_all_read(teams: &mut [Team]) {
     .await;
 }
 
-async fn kill_brokers(scene: &mut Scene, clients: &Clients, teams: &mut [Team], options: &Options) {
+async fn kill_brokers(
+    scene: &mut Scene,
+    clients: &Clients,
+    teams: &mut [Team],
+    options: &Options,
+    report: &mut Report,
+) {
     let until = Instant::now() + options.time;
     let mut victims: Vec<Victim> = teams.iter().map(|team| Victim::GroupCoordinator(team.group.to_owned())).collect();
     victims.push(Victim::Leader(TOPIC.to_owned(), 0));
@@ -174,7 +182,7 @@ async fn kill_brokers(scene: &mut Scene, clients: &Clients, teams: &mut [Team], 
         scene.kill(victim, back).await;
         if number % BROKERS_FOR_A_CONSUMER == BROKERS_FOR_A_CONSUMER - 1 {
             let turn = number / BROKERS_FOR_A_CONSUMER % teams.len();
-            teams[turn].replace(scene, clients);
+            report.faults.extend(teams[turn].replace(scene, clients));
         }
         tokio::time::sleep(CALM).await;
     }
@@ -198,10 +206,8 @@ async fn judge_all(scene: &Scene, clients: &Clients, produced: &Produced, teams:
         if !team.reads(log.len()).await {
             report.faults.push(format!("{}: not everything was read in {READ_WITHIN:?}", team.group));
         }
-        for member in &mut team.members {
-            if member.is_running() {
-                member.stop().await;
-            }
+        for member in &mut team.members[team.killed..] {
+            report.faults.extend(member.stop().await);
         }
         let group = team.read();
         let again = group.deliveries() - group.len();

@@ -145,9 +145,12 @@ impl Group {
         self.commits.len()
     }
 
-    /// Every record of the log was delivered, as it is there; commits do not go back.
+    /// Every record of the log was delivered, as it is there; there are commits, and they do not go back.
     pub(super) fn faults(&self, log: &Log) -> Vec<String> {
         let mut faults = self.faults.clone();
+        if self.commits.is_empty() {
+            faults.push("nothing was committed".to_owned());
+        }
         for (place, value) in log {
             match self.values.get(place) {
                 None => faults.push(format!("unseen: {value} at {place:?} reached no member")),

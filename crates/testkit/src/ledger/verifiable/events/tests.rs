@@ -52,6 +52,14 @@ fn groups_get_everything_at_least_once() {
 }
 
 #[test]
+fn group_that_commits_nothing_is_a_fault() {
+    let mut group = Group::default();
+    let failed = committed(5, 0, 1).replace("true", "false");
+    group.add("one", &[got("a", 0, 0), failed].join("\n"));
+    assert_eq!(group.faults(&log(&[(0, 0, "a")])), ["nothing was committed"]);
+}
+
+#[test]
 fn commits_stay_behind_what_was_read_and_never_go_back() {
     let log = log(&[(0, 0, "a"), (0, 1, "b")]);
     let mut group = Group::default();
