@@ -1,6 +1,7 @@
 //! Hand-made requests: wrong epochs, unknown names, empty lists, nulls, every version that both sides serve.
 //!
-//! Every request goes out in each version that can carry it; answers are compared field by field.
+//! Every request goes out in each version that can carry it; answers are compared field by field. Where versions are
+//! protocols of their own (transactions, KIP-890; requests among brokers), each goes out in those that mean it.
 
 mod normal; // what must differ, made alike
 mod scripts; // the requests

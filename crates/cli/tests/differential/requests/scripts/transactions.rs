@@ -1,9 +1,11 @@
 //! Producer ids and transactions.
 
+use twinstream_client::protocol::batch::{BatchBuilder, ProducerStamp};
 use twinstream_client::raw::kafka_protocol::messages::add_partitions_to_txn_request::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
 };
 use twinstream_client::raw::kafka_protocol::messages::describe_producers_request::TopicRequest;
+use twinstream_client::raw::kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use twinstream_client::raw::kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
@@ -12,11 +14,11 @@ use twinstream_client::raw::kafka_protocol::messages::write_txn_markers_request:
 };
 use twinstream_client::raw::kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeProducersRequest, DescribeTransactionsRequest,
-    EndTxnRequest, InitProducerIdRequest, ListTransactionsRequest, ProducerId, TxnOffsetCommitRequest,
+    EndTxnRequest, InitProducerIdRequest, ListTransactionsRequest, ProduceRequest, ProducerId, TxnOffsetCommitRequest,
     WriteTxnMarkersRequest,
 };
 
-use super::{NOWHERE, TOPIC, group, s, topic, transactional};
+use super::{NOWHERE, TOPIC, WRITTEN_AT_MS, group, s, topic, transactional};
 use crate::requests::side::Side;
 
 const ID: &str = "transfers";
@@ -24,6 +26,8 @@ const ID: &str = "transfers";
 const ADD_OF_BROKERS: i16 = 4;
 /// From here on versions of EndTxn and TxnOffsetCommit are those of transactions v2 (KIP-890).
 const END_V2: i16 = 5;
+/// The version of Produce from which on a batch adds its partition to the transaction; later ones name topics by id.
+const PRODUCE_V2: i16 = 12;
 
 /// What a coordinator gave to a producer.
 #[derive(Clone, Copy)]
@@ -161,14 +165,7 @@ fn offsets(side: &mut Side, producer: Producer) {
     ] {
         side.ask(label, &request);
     }
-    let commit = |producer: Producer, name: &str, partition| {
-        let partition =
-            TxnOffsetCommitRequestPartition::default().with_partition_index(partition).with_committed_offset(1);
-        let topic = TxnOffsetCommitRequestTopic::default().with_name(topic(name)).with_partitions(vec![partition]);
-        let request = TxnOffsetCommitRequest::default().with_transactional_id(transactional(ID));
-        let request = request.with_group_id(group("movers")).with_generation_id(-1).with_topics(vec![topic]);
-        request.with_producer_id(producer.id).with_producer_epoch(producer.epoch)
-    };
+    let commit = |producer: Producer, name: &str, partition| commit_offset(ID, producer, name, partition);
     for (label, request) in [
         ("no group", commit(producer, TOPIC, 0).with_group_id(group(""))),
         ("an unknown topic", commit(producer, NOWHERE, 0)),
@@ -182,6 +179,14 @@ fn offsets(side: &mut Side, producer: Producer) {
             side.ask_in(version, label, &request);
         }
     }
+}
+
+fn commit_offset(id: &str, producer: Producer, name: &str, partition: i32) -> TxnOffsetCommitRequest {
+    let partition = TxnOffsetCommitRequestPartition::default().with_partition_index(partition).with_committed_offset(1);
+    let topic = TxnOffsetCommitRequestTopic::default().with_name(topic(name)).with_partitions(vec![partition]);
+    let request = TxnOffsetCommitRequest::default().with_transactional_id(transactional(id));
+    let request = request.with_group_id(group("movers")).with_generation_id(-1).with_topics(vec![topic]);
+    request.with_producer_id(producer.id).with_producer_epoch(producer.epoch)
 }
 
 fn ended(side: &mut Side, producer: Producer) {
@@ -234,6 +239,80 @@ fn second_protocol(side: &mut Side) {
     side.ask_once("the abort again, second protocol", &end(producer, false));
     side.ask_once("a commit after it, second protocol", &end(raised, true));
     side.ask("after an abort, second protocol", &describe);
+    added_by_itself(side, raised);
+    side.ask("an open transaction, second protocol", &describe);
+    let Some(ended) = side.ask_once("a commit, second protocol", &end(raised, true)) else { return };
+    side.settle("the transaction is complete", &describe, |answer| {
+        answer.transaction_states.iter().all(|state| is_done(state.transaction_state.as_str()))
+    });
+    side.ask("after a commit, second protocol", &describe);
+    // What the transaction that is over has written is not written once more, in none of its epochs.
+    let next = Producer { id: ended.producer_id, epoch: ended.producer_epoch };
+    for (label, producer) in [
+        ("the epoch of before", raised),
+        ("an epoch that is not there yet", Producer { epoch: next.epoch + 1, ..next }),
+    ] {
+        side.ask_in(END_V2, label, &commit_offset("second", producer, TOPIC, 0));
+        side.ask_in(PRODUCE_V2, label, &write("second", producer, TOPIC, 0, 0));
+    }
+}
+
+/// Offsets and batches of the second protocol need no request that adds them to the transaction before (KIP-890).
+fn added_by_itself(side: &mut Side, producer: Producer) {
+    let older = Producer { epoch: producer.epoch - 1, ..producer };
+    let newer = Producer { epoch: producer.epoch + 1, ..producer };
+    let other = Producer { id: ProducerId(producer.id.0 + 1_000), ..producer };
+    let commit = |producer, name, partition| commit_offset("second", producer, name, partition);
+    for (label, request) in [
+        ("an unknown id", commit_offset("nobody", producer, TOPIC, 0)),
+        ("an empty id", commit_offset("", producer, TOPIC, 0)),
+        ("an older epoch", commit(older, TOPIC, 0)),
+        ("a newer epoch", commit(newer, TOPIC, 0)),
+        ("another producer", commit(other, TOPIC, 0)),
+        ("no group", commit(producer, TOPIC, 0).with_group_id(group(""))),
+        ("an unknown topic", commit(producer, NOWHERE, 0)),
+        ("an unknown partition", commit(producer, TOPIC, 9)),
+        ("an offset", commit(producer, TOPIC, 0)),
+        ("an offset again", commit(producer, TOPIC, 0)),
+        ("a generation of no group", commit(producer, TOPIC, 0).with_generation_id(4)),
+        ("a member of no group", commit(producer, TOPIC, 0).with_member_id(s("nobody"))),
+        ("an older epoch of an open transaction", commit(older, TOPIC, 0)),
+        ("no topics", commit(producer, TOPIC, 0).with_topics(vec![])),
+    ] {
+        side.ask_in(END_V2, label, &request);
+    }
+    for (label, request) in [
+        ("an unknown id", write("nobody", producer, TOPIC, 0, 0)),
+        ("an empty id", write("", producer, TOPIC, 0, 0)),
+        ("an older epoch", write("second", older, TOPIC, 0, 0)),
+        ("a newer epoch", write("second", newer, TOPIC, 0, 0)),
+        ("another producer", write("second", other, TOPIC, 0, 0)),
+        ("an unknown topic", write("second", producer, NOWHERE, 0, 0)),
+        ("an unknown partition", write("second", producer, TOPIC, 9, 0)),
+        ("a batch", write("second", producer, TOPIC, 0, 0)),
+        ("the batch again", write("second", producer, TOPIC, 0, 0)),
+        ("a batch behind a hole", write("second", producer, TOPIC, 0, 7)),
+        ("the next batch", write("second", producer, TOPIC, 0, 1)),
+        ("a newer epoch in an open transaction", write("second", newer, TOPIC, 0, 0)),
+    ] {
+        side.ask_in(PRODUCE_V2, &format!("{label} of a transaction"), &request);
+    }
+}
+
+/// A batch with one record.
+fn write(id: &str, producer: Producer, name: &str, partition: i32, sequence: i32) -> ProduceRequest {
+    let stamp = ProducerStamp {
+        id: twinstream_model::ProducerId(producer.id.0),
+        epoch: twinstream_model::ProducerEpoch(producer.epoch),
+        base_sequence: sequence,
+    };
+    let mut batch = BatchBuilder::new().with_producer(stamp).with_transactional();
+    batch.append(WRITTEN_AT_MS, None, Some(b"second"), []);
+    let batch = bytes::Bytes::from(batch.build().expect("a small batch"));
+    let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
+    let topic = TopicProduceData::default().with_name(topic(name)).with_partition_data(vec![data]);
+    let request = ProduceRequest::default().with_transactional_id(Some(transactional(id))).with_acks(-1);
+    request.with_timeout_ms(30_000).with_topic_data(vec![topic])
 }
 
 fn described(side: &mut Side) {
