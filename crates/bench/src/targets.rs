@@ -153,6 +153,12 @@ const PARTITIONS: &[Metric] = &[
     metric("open files after", Unit::Count, Goal::AtMost(8_000.0)),
 ];
 
+const GROUPS: &[Metric] = &[
+    metric("list", Unit::Milliseconds, Goal::None),
+    metric("describe", Unit::Milliseconds, Goal::None),
+    metric("list and describe", Unit::Milliseconds, Goal::AtMost(1_000.0)),
+];
+
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Row {
@@ -172,11 +178,12 @@ pub enum Row {
     Start,
     Kill,
     Partitions,
+    Groups,
 }
 
 impl Row {
     /// In the order in which they run.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Produce1,
         Self::Produce3,
         Self::Small,
@@ -193,6 +200,7 @@ impl Row {
         Self::Start,
         Self::Kill,
         Self::Partitions,
+        Self::Groups,
     ];
 
     pub fn name(self) -> &'static str {
@@ -213,6 +221,7 @@ impl Row {
             Self::Start => "start",
             Self::Kill => "kill",
             Self::Partitions => "partitions",
+            Self::Groups => "groups",
         }
     }
 
@@ -244,6 +253,7 @@ impl Row {
             Self::Start => "start of a formatted broker until its first acknowledged record",
             Self::Kill => "start after SIGKILL until every partition has acknowledged a record",
             Self::Partitions => "10,000 partitions on one broker",
+            Self::Groups => "15,000 groups with an offset each: all of them listed, and each described",
         }
     }
 
@@ -269,6 +279,7 @@ impl Row {
             Self::Start => START,
             Self::Kill => KILL,
             Self::Partitions => PARTITIONS,
+            Self::Groups => GROUPS,
         }
     }
 }

@@ -16,7 +16,7 @@ use twinstream_model::TopicName;
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_yield_all_their_metrics() {
     let options = Options {
-        rows: vec![Row::Produce1, Row::Requests, Row::Transactional, Row::Latency, Row::Start],
+        rows: vec![Row::Produce1, Row::Requests, Row::Transactional, Row::Latency, Row::Start, Row::Groups],
         pairs: 1,
         scale: 0.01,
         ours: twinstream_testkit::twinstream(),
@@ -26,7 +26,7 @@ async fn rows_yield_all_their_metrics() {
     let mut told = Vec::new();
     let report = judge::run(&options, |row| told.push(row.row)).await;
     assert!(report.failures.is_empty(), "{:?}", report.failures);
-    assert_eq!(told, ["produce-1", "small-requests", "transactions-v1", "latency", "start"]);
+    assert_eq!(told, ["produce-1", "small-requests", "transactions-v1", "latency", "start", "groups"]);
     for (row, found) in options.rows.iter().zip(&report.rows) {
         let names: Vec<&str> = found.metrics.iter().map(|metric| metric.metric.name).collect();
         let wanted: Vec<&str> = row.metrics().iter().map(|metric| metric.name).collect();

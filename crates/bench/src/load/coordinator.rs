@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const FIND_VERSION: i16 = 2;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Group = 0,
     Transaction = 1,
 }
@@ -24,11 +24,11 @@ pub(super) enum Kind {
 /// What an answer said instead of NONE.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the broker refuses the request: {}", .0.name())]
-pub(super) struct Refused(pub(super) ErrorCode);
+pub(crate) struct Refused(pub(crate) ErrorCode);
 
 /// Does something with the coordinator of a key, again until it is done: the first one who asks has to wait until there is
 /// a coordinator, and until it has loaded.
-pub(super) fn ask<T>(
+pub(crate) fn ask<T>(
     bootstrap: &str,
     kind: Kind,
     key: &str,
@@ -60,7 +60,7 @@ fn connect(bootstrap: &str, kind: Kind, key: &str) -> Result<Wire> {
 }
 
 /// Whether an answer has no error.
-pub(super) fn accepted(code: i16) -> Result<()> {
+pub(crate) fn accepted(code: i16) -> Result<()> {
     match ErrorCode::from_code(code) {
         Some(ErrorCode::None) => Ok(()),
         Some(error) => Err(Refused(error).into()),

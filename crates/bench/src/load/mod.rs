@@ -6,7 +6,7 @@
 //! serves what is asked of the cluster around the load ([`topics`]).
 
 pub mod commits; // offsets of groups, over plain sockets
-mod coordinator; // where it is
+pub(crate) mod coordinator; // where it is
 mod crew; // threads that work side by side
 pub mod fetch; // read partitions to their ends
 mod lanes; // connections with one request in flight each

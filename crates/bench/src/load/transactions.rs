@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use twinstream_client::protocol::batch::{BatchBuilder, ProducerStamp};
 use twinstream_client::protocol::kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -17,7 +17,7 @@ use twinstream_client::protocol::kafka_protocol::protocol::StrBytes;
 use twinstream_model::{ErrorCode, ProducerEpoch, ProducerId, TopicName};
 
 use super::coordinator::{self, Kind, Refused, accepted};
-use super::topics::Topics;
+use super::topics::{Topics, between};
 use super::{Run, Target, together};
 use crate::payload::{Content, Payloads};
 use crate::stats::Latency;
@@ -56,7 +56,8 @@ struct Producer {
 
 impl Transactions {
     pub fn run(&self, target: &Target, brokers: &[u32]) -> Result<Run> {
-        let leaders = Topics::connect(&target.settings)?.leaders(&target.topic, 1)?;
+        let topics = Topics::connect(&target.settings)?;
+        let leaders = topics.leaders(&target.topic, 1)?;
         let payloads = Payloads::new(Content::Random, self.size);
         let records: Vec<&[u8]> = (0..self.records.max(1)).map(|number| payloads.record(number as u64)).collect();
         let mut producers = Vec::new();
@@ -65,6 +66,7 @@ impl Transactions {
             producer.transact(&records)?;
             producers.push(producer);
         }
+        let before = topics.ends(&target.topic)?;
         let share = self.transactions / producers.len() as u64;
         let jobs = producers.into_iter().map(|producer| {
             let records = &records;
@@ -73,6 +75,10 @@ impl Transactions {
         let (latencies, took) = together("producer", jobs.collect(), brokers)?;
         let latencies: Vec<f64> = latencies.into_iter().flatten().collect();
         let count = (latencies.len() * records.len()) as u64;
+        let found = between(&before, &topics.ends(&target.topic)?);
+        if found < count {
+            bail!("{count} records were committed, but {} holds {found} more", target.topic);
+        }
         let bytes = count * self.size as u64;
         Ok(Run { records: count, bytes, took, acknowledged: Latency::of(latencies), end_to_end: None, sent: None })
     }

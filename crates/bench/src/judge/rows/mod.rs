@@ -1,6 +1,7 @@
 //! What each row runs.
 
 mod cold; // a reader of old data beside a producer
+mod groups; // fifteen thousand
 mod memory; // resident memory
 mod partitions; // ten thousand
 mod start; // from a start to an acknowledged record
@@ -18,6 +19,7 @@ pub(super) async fn run(row: Row, options: &Options) -> Result<RowReport> {
         Row::Memory => memory::run(options).await,
         Row::Start | Row::Kill => start::run(row, options).await,
         Row::Partitions => partitions::run(options).await,
+        Row::Groups => groups::run(options).await,
         steady => steady::run(steady, options).await,
     }
 }
