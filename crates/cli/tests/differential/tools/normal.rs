@@ -12,6 +12,12 @@ const UUID_CHARS: usize = 36;
 const BEFORE_RECORDS: &str = "{\"key\":";
 /// What these names say in such records, unless it is nothing (-1).
 const IDS: [&str; 6] = ["topicId", "memberId", "leader", "producerId", "previousProducerId", "nextProducerId"];
+/// `log-dirs` prints one object, whose partitions stand in any order.
+const BEFORE_DIRECTORIES: &str = "{\"brokers\":";
+/// What these names say there.
+const DIRECTORIES: [&str; 2] = ["logDir", "size"];
+/// What stands in these columns of the tables about transactions, unless it is nothing (None, -1).
+const COLUMNS: [&str; 4] = ["ProducerId", "LastTimestamp", "CurrentTransactionStartTimeMs", "TransactionDurationMs"];
 /// A console consumer that is not told its group makes one up from this and a number.
 const GROUP_OF_A_CONSOLE: &str = "console-consumer-";
 
@@ -19,7 +25,9 @@ pub(crate) fn text(printed: &Printed, bootstrap: &str) -> String {
     let port = bootstrap.rsplit(':').next().unwrap_or(bootstrap);
     let lines = printed.text.lines().map(|line| line.replace(bootstrap, "<address>").replace(port, "<port>"));
     let lines = lines.filter(|line| says_something(line));
-    let mut lines: Vec<String> = lines.flat_map(|line| records(&line).unwrap_or_else(|| vec![plain(&line)])).collect();
+    let lines = without_columns(lines);
+    let json = |line: &str| records(line).or_else(|| Some(vec![directories(line)?]));
+    let mut lines: Vec<String> = lines.flat_map(|line| json(&line).unwrap_or_else(|| vec![plain(&line)])).collect();
     // Tools print what they have from hash maps in any order.
     lines.sort();
     lines.push(format!("exit code {}", printed.code));
@@ -31,6 +39,53 @@ fn says_something(line: &str) -> bool {
     let line = line.trim();
     let is_stack = line.starts_with("at ") || line.starts_with("... ");
     !line.is_empty() && !is_stack && !line.contains(" WARN ")
+}
+
+/// Below the head of a table, what stands in the columns that belong to one cluster is left out.
+fn without_columns(lines: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    let mut columns: Vec<usize> = Vec::new();
+    lines.map(move |line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if words.contains(&COLUMNS[0]) {
+            columns = (0..words.len()).filter(|at| COLUMNS.contains(&words[*at])).collect();
+            return line;
+        }
+        let is_own = |(at, word): &(usize, &&str)| columns.contains(at) && !["None", "-1"].contains(*word);
+        if !words.iter().enumerate().any(|word| is_own(&word)) {
+            return line;
+        }
+        let words = words.iter().enumerate().map(|word| if is_own(&word) { "<id>" } else { *word.1 });
+        words.collect::<Vec<_>>().join(" ")
+    })
+}
+
+/// What is in the directories of brokers, without their names and sizes.
+fn directories(line: &str) -> Option<String> {
+    if !line.starts_with(BEFORE_DIRECTORIES) {
+        return None;
+    }
+    let mut value = serde_json::from_str(line).ok()?;
+    hide_directories(&mut value);
+    Some(value.to_string())
+}
+
+fn hide_directories(value: &mut Value) {
+    match value {
+        Value::Array(values) => {
+            values.iter_mut().for_each(hide_directories);
+            values.sort_by_key(Value::to_string);
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                if DIRECTORIES.contains(&name.as_str()) {
+                    *value = Value::from("<own>");
+                } else {
+                    hide_directories(value);
+                }
+            }
+        }
+        _ => (),
+    }
 }
 
 /// Every record of a line of records.
@@ -122,6 +177,28 @@ mod tests {
                         {\"key\":{\"group\":\"g\"},\"value\":{\"offset\":3,\"commitTimestamp\":\"<id>\",\"topicId\":\"<id>\"}}\n\
                         {\"key\":{},\"value\":{\"producerId\":-1}}\nexit code 1";
         assert_eq!(super::text(&Printed { text: text.to_owned(), code: 1 }, "127.0.0.1:27001"), expected);
+    }
+
+    #[test]
+    fn tables_of_transactions_keep_everything_but_ids_and_times() {
+        let text = "TransactionalId\tCoordinator\tProducerId\tTransactionState\t\nperf \t1 \t4711 \tCompleteCommit\n\
+                    other \t1 \t-1 \tEmpty\n";
+        let expected = "TransactionalId Coordinator ProducerId TransactionState\nother 1 -1 Empty\n\
+                        perf 1 <id> CompleteCommit\nexit code 0";
+        assert_eq!(super::text(&Printed { text: text.to_owned(), code: 0 }, "127.0.0.1:27001"), expected);
+    }
+
+    #[test]
+    fn directories_keep_everything_but_names_and_sizes() {
+        let directory = |partitions: [&str; 2], size: u64| {
+            let of = |name: &str| format!("{{\"partition\":\"{name}\",\"size\":{size},\"isFuture\":false}}");
+            let partitions = partitions.map(of).join(",");
+            let directory = format!("{{\"partitions\":[{partitions}],\"logDir\":\"/d{size}\"}}");
+            let text = format!("{{\"brokers\":[{{\"broker\":1,\"logDirs\":[{directory}]}}]}}");
+            super::text(&Printed { text, code: 0 }, "127.0.0.1:27001")
+        };
+        assert_eq!(directory(["a-0", "a-1"], 3), directory(["a-1", "a-0"], 4));
+        assert_ne!(directory(["a-0", "a-1"], 3), directory(["a-0", "a-2"], 3));
     }
 
     #[test]
