@@ -203,7 +203,9 @@ pub(super) fn log_of_commits(text: &str) -> Result<BTreeMap<String, Vec<Stored>>
 
 /// What the console consumer may say when it ends, behind all records: how many it has read, or that no more came in time.
 fn is_end(rest: &str) -> bool {
-    rest.starts_with("Processed a total of") || (rest.contains("TimeoutException") && !rest.contains('{'))
+    // What begins as a record is one, without a look at all that follows for each.
+    let says = || rest.contains("TimeoutException") && !rest.contains('{');
+    !rest.starts_with('{') && (rest.starts_with("Processed a total of") || says())
 }
 
 /// A commit with its group, nothing for a commit that was deleted and for what is no commit; `None` for what this cannot
