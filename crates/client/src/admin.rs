@@ -85,13 +85,14 @@ impl Admin {
 
     /// Every topic of the cluster.
     pub async fn topics(&self) -> Result<BTreeMap<TopicName, TopicInfo>, ClientError> {
-        Ok(self.raw.retry(|| self.raw.refresh_all()).await?.topics.clone())
+        let view = self.raw.retry(|| self.raw.refresh_all()).await?;
+        Ok(view.topics.iter().map(|(name, topic)| (name.clone(), TopicInfo::clone(topic))).collect())
     }
 
     /// One topic, `None` when it does not exist. Never creates it.
     pub async fn topic(&self, topic: &TopicName) -> Result<Option<TopicInfo>, ClientError> {
         let view = self.raw.retry(|| self.raw.refresh(std::slice::from_ref(topic))).await?;
-        Ok(view.topics.get(topic).cloned())
+        Ok(view.topics.get(topic).map(|topic| TopicInfo::clone(topic)))
     }
 
     pub async fn groups(&self) -> Result<Vec<GroupListing>, ClientError> {

@@ -2,26 +2,35 @@
 //!
 //! Picture: a map of the cluster ([`ClusterView`]), a handful of connections (one per node, and one more per node for
 //! long-poll fetches, so that a waiting fetch never delays a call), and one generic [`RawClient::request`]. On top sit
-//! whole-batch fetch and produce, offsets, groups and topics.
+//! whole-batch fetch and produce, offsets, epochs, groups and topics. Who reads on and on has a [`Fetcher`] per leader.
 //! Invariants: a request is sent in the highest version that both sides know; a connection that failed is replaced, never
 //! reused; a leader that was refused is looked up again before it is asked again; every retry loop ends with
 //! `default.api.timeout.ms`.
-//! Not here: TLS, SASL, fetch sessions, idempotent sequences (the caller's batches are sent as they are).
+//! Not here: TLS, SASL. [`RawClient::produce_batch`] sends a batch as it is and without sequences; [`sender`] numbers them.
 
 mod batches;
 mod cluster;
 mod connection;
+mod described;
+mod epochs;
+mod fetch;
 mod groups;
 mod offsets;
 pub mod reach;
+pub mod sender;
 mod topics;
 
-pub use batches::{AppendedBatch, BatchError, FetchFrom, FetchOptions, FetchedPartition, ready_to_append};
+pub use batches::{AppendedBatch, BatchError, ready_to_append};
 pub use cluster::{BrokerInfo, ClusterView, PartitionInfo, TopicInfo};
+pub use described::{DescribedPartition, DescribedTopic};
+pub use epochs::{EpochEnd, EpochQuestion};
+pub use fetch::{FetchFrom, FetchOptions, FetchedPartition, Fetcher};
 pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use kafka_protocol;
 pub use offsets::OffsetAt;
+pub use sender::{AlignedAppend, BatchSender, Delivered, Outgoing, SendFailure};
 pub use topics::{CreatedTopic, NewTopic};
+pub use twinstream_protocol::mirror::MirrorSource;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -168,6 +177,16 @@ impl RawClient {
         let opened = Arc::new(opened);
         *slot = Some(Arc::clone(&opened));
         Ok(opened)
+    }
+
+    /// A connection that its owner shares with nobody: answers come in order, so what waits long must wait alone.
+    async fn own_connection(&self, node: NodeId) -> Result<Connection, ClientError> {
+        let address = self.address_of(node).await?;
+        let opened = Connection::open(&address, self.shared.settings.client_id(), CONNECT_WITHIN).await;
+        if let Err(ClientError::Connection { .. }) = &opened {
+            self.shared.cluster.forget_node(Node::Id(node));
+        }
+        opened
     }
 
     async fn address_of(&self, id: NodeId) -> Result<String, ClientError> {

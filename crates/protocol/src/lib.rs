@@ -12,6 +12,7 @@ pub mod compression; // gzip, snappy, lz4, zstd
 pub mod fetch; // the vectored Fetch response
 pub mod frame; // request and response headers
 pub mod marker; // the end of a transaction in one partition
+pub mod mirror; // what links tell brokers of ours
 pub mod shape; // what the bytes of a message may look like
 mod varint;
 

@@ -49,6 +49,19 @@ pub(crate) fn write_i64(out: &mut Vec<u8>, value: i64) {
     write_u64(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
+/// Writes a zigzag varint to the beginning of `out`, which has room for the longest; returns its length.
+pub(crate) fn put_i64(out: &mut [u8], value: i64) -> usize {
+    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+    let mut at = 0;
+    while rest >= 0x80 {
+        out[at] = (rest as u8) | 0x80;
+        rest >>= 7;
+        at += 1;
+    }
+    out[at] = rest as u8;
+    at + 1
+}
+
 fn write_u64(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value as u8) | 0x80);
@@ -72,6 +85,9 @@ mod tests {
             write_i32(&mut out, small);
             prop_assert_eq!(read_i64(&out), Some((value, first)));
             prop_assert_eq!(read_i32(&out[first..]), Some((small, out.len() - first)));
+            let mut room = [0; VARLONG_BYTES_MAX];
+            let len = put_i64(&mut room, value);
+            prop_assert_eq!(&room[..len], &out[..first]);
         }
     }
 

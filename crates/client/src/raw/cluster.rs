@@ -1,7 +1,9 @@
 //! The map of the cluster: who the brokers are and who leads what.
 //!
-//! Invariant: a view is replaced as a whole and never edited, so a reader sees one consistent answer. Entries of topics
-//! that a refresh did not ask for are carried over; leader epochs never go back.
+//! Invariant: a reader's view never changes under it, so it sees one consistent answer. Entries of topics that a refresh did
+//! not ask for are carried over; leader epochs never go back.
+//! Cost: topics are shared between views, and a view that nobody holds is edited in place, so that ten thousand partitions
+//! that lose their leader one by one cost ten thousand small steps, not ten thousand copies of the map.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,13 +61,45 @@ pub struct ClusterView {
     pub cluster_id: Option<String>,
     pub controller: Option<NodeId>,
     pub brokers: BTreeMap<NodeId, BrokerInfo>,
-    pub topics: BTreeMap<TopicName, TopicInfo>,
+    pub topics: BTreeMap<TopicName, Arc<TopicInfo>>,
+    /// Why topics that were asked for are not among them, where it is not that they do not exist.
+    refused: BTreeMap<TopicName, ErrorCode>,
 }
 
 impl ClusterView {
     pub fn leader(&self, partition: &TopicPartition) -> Option<NodeId> {
         self.topics.get(&partition.topic)?.partitions.get(&partition.partition)?.leader
     }
+
+    /// Why a topic is not in the view; [`ErrorCode::None`] if it is.
+    pub fn topic_error(&self, topic: &TopicName) -> ErrorCode {
+        match self.topics.contains_key(topic) {
+            true => ErrorCode::None,
+            false => self.refused.get(topic).copied().unwrap_or(ErrorCode::UnknownTopicOrPartition),
+        }
+    }
+
+    fn refuse(&mut self, topic: TopicName, code: i16) {
+        self.topics.remove(&topic);
+        match ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError) {
+            ErrorCode::UnknownTopicOrPartition => _ = self.refused.remove(&topic),
+            code => _ = self.refused.insert(topic, code),
+        }
+    }
+
+    fn partition_mut(&mut self, partition: &TopicPartition) -> Option<&mut PartitionInfo> {
+        let topic = self.topics.get_mut(&partition.topic)?;
+        topic.partitions.contains_key(&partition.partition).then_some(())?; // before it is copied
+        Arc::make_mut(topic).partitions.get_mut(&partition.partition)
+    }
+}
+
+/// Which topics an answer is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All that the cluster has: others are gone.
+    All,
+    Named,
 }
 
 #[derive(Default)]
@@ -79,22 +113,29 @@ impl Cluster {
     }
 
     /// Takes in an answer; a topic that is gone is forgotten.
-    pub(super) fn learn(&self, answer: &MetadataResponse) -> Arc<ClusterView> {
+    pub(super) fn learn(&self, answer: &MetadataResponse, scope: Scope) -> Arc<ClusterView> {
         let mut current = self.view.lock();
-        let mut view = ClusterView {
-            cluster_id: answer.cluster_id.as_ref().map(|id| id.to_string()).or_else(|| current.cluster_id.clone()),
-            controller: Some(NodeId(answer.controller_id.0)).filter(|id| id.0 >= 0),
-            brokers: answer.brokers.iter().filter_map(broker).collect(),
-            topics: current.topics.clone(),
+        let view = Arc::make_mut(&mut current);
+        if let Some(id) = &answer.cluster_id {
+            view.cluster_id = Some(id.to_string());
+        }
+        view.controller = Some(NodeId(answer.controller_id.0)).filter(|id| id.0 >= 0);
+        view.brokers = answer.brokers.iter().filter_map(broker).collect();
+        let known = match scope {
+            Scope::All => std::mem::take(&mut view.topics),
+            Scope::Named => BTreeMap::new(),
         };
         for topic in &answer.topics {
             let Some(name) = topic.name.as_ref().and_then(|name| TopicName::parse(name).ok()) else { continue };
-            match topic_info(&name, topic, current.topics.get(&name)) {
-                Some(info) => _ = view.topics.insert(name, info),
-                None => _ = view.topics.remove(&name),
+            let old = view.topics.get(&name).or_else(|| known.get(&name));
+            match topic_info(&name, topic, old.map(Arc::as_ref)) {
+                Some(info) => {
+                    view.refused.remove(&name);
+                    view.topics.insert(name, Arc::new(info));
+                }
+                None => view.refuse(name, topic.error_code),
             }
         }
-        *current = Arc::new(view);
         Arc::clone(&current)
     }
 
@@ -104,12 +145,25 @@ impl Cluster {
         if current.leader(partition).is_none() {
             return;
         }
-        let mut view = ClusterView::clone(&current);
-        let topic = view.topics.get_mut(&partition.topic);
-        if let Some(found) = topic.and_then(|topic| topic.partitions.get_mut(&partition.partition)) {
+        if let Some(found) = Arc::make_mut(&mut current).partition_mut(partition) {
             found.leader = None;
         }
-        *current = Arc::new(view);
+    }
+
+    /// Takes a broker's word for who leads a partition, if it is newer than what is known and that broker is known too.
+    fn learn_leader(&self, partition: &TopicPartition, leader: NodeId, epoch: LeaderEpoch) {
+        let mut current = self.view.lock();
+        let topic = current.topics.get(&partition.topic);
+        let is_newer = topic
+            .and_then(|topic| topic.partitions.get(&partition.partition))
+            .is_some_and(|known| epoch > known.leader_epoch || (epoch == known.leader_epoch && known.leader.is_none()));
+        if !is_newer || !current.brokers.contains_key(&leader) {
+            return;
+        }
+        if let Some(found) = Arc::make_mut(&mut current).partition_mut(partition) {
+            found.leader = Some(leader);
+            found.leader_epoch = epoch;
+        }
     }
 
     /// Makes the next look-up of everything that this node led ask the cluster.
@@ -121,11 +175,15 @@ impl Cluster {
             Node::Id(id) => Some(id),
         };
         let Some(gone) = gone else { return };
-        let mut view = ClusterView::clone(&current);
+        let view = Arc::make_mut(&mut current);
         view.controller = view.controller.filter(|controller| *controller != gone);
-        let led = view.topics.values_mut().flat_map(|topic| topic.partitions.values_mut());
-        led.filter(|partition| partition.leader == Some(gone)).for_each(|partition| partition.leader = None);
-        *current = Arc::new(view);
+        for topic in view.topics.values_mut() {
+            if !topic.partitions.values().any(|partition| partition.leader == Some(gone)) {
+                continue; // stays shared
+            }
+            let led = Arc::make_mut(topic).partitions.values_mut();
+            led.filter(|partition| partition.leader == Some(gone)).for_each(|partition| partition.leader = None);
+        }
     }
 }
 
@@ -180,22 +238,25 @@ impl RawClient {
             let name = StrBytes::from_string(topic.as_str().to_owned());
             MetadataRequestTopic::default().with_name(Some(name.into()))
         });
-        self.ask(Some(wanted.collect())).await
+        self.ask(Some(wanted.collect()), Scope::Named).await
     }
 
     /// Asks for every topic of the cluster.
     pub async fn refresh_all(&self) -> Result<Arc<ClusterView>, ClientError> {
-        self.shared.cluster.forget_topics();
-        self.ask(None).await
+        self.ask(None, Scope::All).await
     }
 
-    async fn ask(&self, topics: Option<Vec<MetadataRequestTopic>>) -> Result<Arc<ClusterView>, ClientError> {
+    async fn ask(
+        &self,
+        topics: Option<Vec<MetadataRequestTopic>>,
+        scope: Scope,
+    ) -> Result<Arc<ClusterView>, ClientError> {
         let request = MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
         // Not through `connection(Node::Id)`: that one may need the answer to this question.
         let connection = self.any_connection().await?;
         let answer = connection.call(&request, i16::MAX, self.shared.request_timeout).await?;
         ClientError::check(|| "ask for metadata".to_owned(), answer.error_code, None)?;
-        Ok(self.shared.cluster.learn(&answer))
+        Ok(self.shared.cluster.learn(&answer, scope))
     }
 
     /// The leader of a partition, asked for if unknown.
@@ -207,6 +268,7 @@ impl RawClient {
         let missing = |code| Err(ClientError::broker(format!("find the leader of {partition}"), code));
         let topic = view.topics.get(&partition.topic);
         match topic.and_then(|topic| topic.partitions.get(&partition.partition)) {
+            None if topic.is_none() => missing(view.topic_error(&partition.topic)),
             None => missing(ErrorCode::UnknownTopicOrPartition),
             Some(found) => found.leader.map_or_else(|| missing(ErrorCode::LeaderNotAvailable), Ok),
         }
@@ -253,17 +315,18 @@ impl RawClient {
                 | ErrorCode::UnknownLeaderEpoch
                 | ErrorCode::ReplicaNotAvailable
                 | ErrorCode::KafkaStorageError
+                | ErrorCode::UnknownTopicId
+                | ErrorCode::InconsistentTopicId
         ) {
             self.forget_leader(partition);
         }
     }
-}
 
-impl Cluster {
-    /// Before a question for all topics, so that deleted ones do not stay.
-    fn forget_topics(&self) {
-        let mut current = self.view.lock();
-        let view = ClusterView { topics: BTreeMap::new(), ..ClusterView::clone(&current) };
-        *current = Arc::new(view);
+    /// Notes whom a broker that refused a partition named as its leader (KIP-951).
+    pub(super) fn note_leader(&self, partition: &TopicPartition, leader: NodeId, epoch: LeaderEpoch) {
+        self.shared.cluster.learn_leader(partition, leader, epoch);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,14 @@ impl RawClient {
         Ok(found)
     }
 
+    /// The same, but asked once: what a leader does not answer now is an error in the answer. For callers with pauses of
+    /// their own, whom one partition without a leader must not keep waiting for all others.
+    pub async fn list_offsets_now(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<Offsets, ClientError> {
+        let mut found = Offsets::new();
+        self.list_offsets_once(partitions, at, &mut found).await?;
+        Ok(found)
+    }
+
     async fn list_offsets_once(
         &self,
         partitions: &[TopicPartition],

@@ -8,11 +8,11 @@ use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, Metadata
 use kafka_protocol::protocol::Encodable;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use twinstream_model::{ErrorCode, GroupId, Offset, ProducerEpoch, ProducerId, TopicName};
+use twinstream_model::{ErrorCode, GroupId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicName};
 use twinstream_protocol::batch::{BatchBuilder, BatchView, ProducerStamp, batches};
 
 use super::*;
-use crate::test_support::{TestCluster, commit_of, fill, partition};
+use crate::test_support::{PATIENCE, TestCluster, commit_of, fill, partition};
 
 fn batch(values: &[&str]) -> Bytes {
     let mut builder = BatchBuilder::new();
@@ -211,34 +211,70 @@ async fn a_silent_server_does_not_hold_anybody_for_ever() {
     assert!(error.to_string().contains("200 ms"), "{error}");
 }
 
+/// A broker that serves Metadata, and answers it with an answer of 34 bytes of which this many come, one every 50 ms.
+async fn broker_behind_a_slow_link(bytes: usize) -> String {
+    let api_key = ApiVersion::default().with_api_key(MetadataRequest::KEY).with_max_version(12);
+    let mut versions = BytesMut::new();
+    ApiVersionsResponse::default().with_api_keys(vec![api_key]).encode(&mut versions, 3).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let length = socket.read_u32().await.unwrap();
+            let mut question = vec![0; length as usize];
+            socket.read_exact(&mut question).await.unwrap();
+            ids.extend_from_slice(&question[4..8]);
+            if ids.len() == 4 {
+                let frame = [&(versions.len() as u32 + 4).to_be_bytes(), &ids[..], &versions[..]].concat();
+                socket.write_all(&frame).await.unwrap();
+            }
+        }
+        socket.write_all(&[&34u32.to_be_bytes(), &ids[4..]].concat()).await.unwrap();
+        let mut pace = tokio::time::interval(Duration::from_millis(50));
+        for _ in 0..bytes {
+            pace.tick().await;
+            socket.write_all(&[0]).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_answer_that_still_comes_is_waited_for_and_one_that_stopped_is_not() {
+    let within = Duration::from_secs(1);
+    for (bytes, is_whole) in [(30, true), (10, false)] {
+        let address = broker_behind_a_slow_link(bytes).await;
+        let connection = Connection::open(&address, "test", PATIENCE).await.unwrap();
+        let answer = connection.call(&MetadataRequest::default(), i16::MAX, within).await;
+        match answer {
+            Ok(_) | Err(ClientError::Malformed { .. }) => assert!(is_whole, "{bytes} bytes"),
+            Err(ClientError::Timeout { .. }) => assert!(!is_whole, "{bytes} bytes"),
+            Err(error) => panic!("{bytes} bytes: {error}"),
+        }
+        assert!(is_whole || !connection.is_open(), "what was late once is not asked again");
+    }
+}
+
+#[test]
+fn a_reader_goes_back_to_where_the_logs_part_and_not_further() {
+    let end = |epoch, end| EpochEnd { epoch: LeaderEpoch(epoch), end: Offset(end) };
+    let parted = |found: EpochEnd| found.parted(LeaderEpoch(4), Offset(100));
+    assert_eq!(parted(end(4, 100)), None);
+    assert_eq!(parted(end(4, 200)), None, "the epoch went on");
+    assert_eq!(parted(end(4, 90)), Some(Offset(90)), "the epoch ended before");
+    assert_eq!(parted(end(3, 60)), Some(Offset(60)), "there is no such epoch");
+    assert_eq!(parted(end(3, 300)), Some(Offset(100)), "another epoch is where the reader stands");
+}
+
 #[tokio::test]
 async fn a_version_that_the_broker_does_not_serve_is_not_sent() {
     let cluster = TestCluster::start();
     let raw = RawClient::connect(&cluster.settings()).await.unwrap();
     let error = raw.request_capped(Node::Any, &ApiVersionsRequest::default(), -1).await.unwrap_err();
     assert!(matches!(error, ClientError::UnsupportedVersion { .. }), "{error}");
-}
-
-#[test]
-fn a_node_that_does_not_answer_leads_nothing_in_the_map_any_more() {
-    use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
-    use kafka_protocol::messages::{BrokerId, MetadataResponse, TopicName as WireTopicName};
-    let led_by = |index: i32, leader: i32| {
-        MetadataResponsePartition::default().with_partition_index(index).with_leader_id(BrokerId(leader))
-    };
-    let topic = MetadataResponseTopic::default()
-        .with_name(Some(WireTopicName("t".into())))
-        .with_partitions(vec![led_by(0, 1), led_by(1, 2)]);
-    let cluster = Cluster::default();
-    cluster.learn(&MetadataResponse::default().with_controller_id(BrokerId(2)).with_topics(vec![topic]));
-    let leader = |index| cluster.view().leader(&partition(&TopicName::parse("t").unwrap(), index));
-    cluster.forget_node(Node::Any);
-    assert_eq!((leader(0), leader(1)), (Some(NodeId(1)), Some(NodeId(2))));
-    cluster.forget_node(Node::Controller);
-    assert_eq!((leader(0), leader(1)), (Some(NodeId(1)), None));
-    assert_eq!(cluster.view().controller, None);
-    cluster.forget_node(Node::Id(NodeId(1)));
-    assert_eq!(leader(0), None);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest};
 use kafka_protocol::protocol::StrBytes;
 use twinstream_model::{TopicId, TopicName};
+use twinstream_protocol::mirror::{self, MirrorSource};
 use twinstream_protocol::shape::Shaped;
 
 use super::batches::{millis, wire_topic};
@@ -22,11 +23,18 @@ pub struct NewTopic {
     /// -1 takes the cluster's default.
     pub replication_factor: i16,
     pub configs: BTreeMap<String, String>,
+    /// Set for a topic that is to be a mirror of another cluster's, at the same offsets. Only for a target that has the
+    /// feature `twinstream.mirror`: another one makes an ordinary topic of it.
+    pub mirror: Option<MirrorSource>,
 }
 
 impl NewTopic {
     pub fn new(name: TopicName, partitions: i32, replication_factor: i16) -> Self {
-        Self { name, partitions, replication_factor, configs: BTreeMap::new() }
+        Self { name, partitions, replication_factor, configs: BTreeMap::new(), mirror: None }
+    }
+
+    pub fn mirroring(self, source: MirrorSource) -> Self {
+        Self { mirror: Some(source), ..self }
     }
 
     pub fn with_config(mut self, name: &str, value: &str) -> Self {
@@ -124,9 +132,13 @@ fn creatable(topic: &NewTopic) -> CreatableTopic {
             .with_name(StrBytes::from_string(name.clone()))
             .with_value(Some(StrBytes::from_string(value.clone())))
     };
-    CreatableTopic::default()
+    let mut creatable = CreatableTopic::default()
         .with_name(wire_topic(&topic.name))
         .with_num_partitions(topic.partitions)
         .with_replication_factor(topic.replication_factor)
-        .with_configs(topic.configs.iter().map(config).collect())
+        .with_configs(topic.configs.iter().map(config).collect());
+    if let Some(source) = &topic.mirror {
+        mirror::tell_source(&mut creatable, source);
+    }
+    creatable
 }

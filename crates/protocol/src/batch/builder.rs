@@ -282,7 +282,7 @@ fn wire_length(len: usize) -> Result<i32, BatchTooLarge> {
     i32::try_from(len - LENGTH_OVERHEAD).map_err(|_| BatchTooLarge(len))
 }
 
-fn seal(batch: &mut [u8]) {
+pub(super) fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[ATTRIBUTES..]);
     batch[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
 }

@@ -17,13 +17,17 @@
 mod builder; // writes a batch
 mod edit; // patches header fields, with or without the checksum
 mod excerpt; // some of the records, in a batch of their own
+mod join; // records of several batches, in batches of their own
 mod records; // the records inside
+mod restamp; // a header for another log, without reading the records
 mod survey; // whether they are sound, without lending them
 
 pub use builder::{BatchBuilder, BatchTooLarge, BuildError, ProducerStamp, RepackError};
 pub use edit::{BatchMut, HeaderMut};
 pub use excerpt::Excerpt;
+pub use join::{BatchJoiner, JoinBounds, JoinedBatch, OffsetRun};
 pub use records::{Header, Headers, Record, Records};
+pub use restamp::restamped;
 pub use survey::{Surveyed, Visitor};
 
 use thiserror::Error;
