@@ -44,6 +44,7 @@ pub fn peer_request(bytes: &[u8]) {
     messages::read_isr_changes(&mut start()).ok();
     messages::read_offline(&mut start()).ok();
     messages::read_copy_moves(&mut start()).ok();
+    messages::read_epoch_raises(&mut start()).ok();
 }
 
 /// What a node answers.

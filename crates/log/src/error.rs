@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use twinstream_model::{Offset, ProducerEpoch, ProducerId};
+use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use twinstream_protocol::batch::{BatchError, BuildError};
 
 /// A failure of files.
@@ -117,6 +117,12 @@ pub enum AppendError {
     LargerThanSegment { len: usize, max: usize },
     #[error("{0}")]
     InvalidBatch(String),
+    #[error("mirrored records go on at offset {from}, but the log ends at {end}")]
+    Beyond { from: Offset, end: Offset },
+    #[error(
+        "the source's leader has epoch {theirs}, which is newer than epoch {ours} of its mirror; it is raised, send again"
+    )]
+    EpochAhead { theirs: LeaderEpoch, ours: LeaderEpoch },
     #[error("{} of the records are not valid: {}", faults.len(), faults.first().map_or("", |f| f.message))]
     InvalidRecords { kind: RecordFaultKind, faults: Vec<RecordFault> },
     #[error(

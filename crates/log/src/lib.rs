@@ -53,8 +53,9 @@ pub use origin::{MarkerEpoch, Origin};
 pub use page_cache::{bring_into_memory, is_in_memory};
 pub use partition_log::FlushMark;
 pub use partition_log::{
-    Appended, CopyError, FollowerAppended, Identity, Left, Maintained, Opening, PartitionLog, ReadResult, Repaired,
-    TimestampedOffset, Truncated, compare_identity, read_left, remove_left, write_identity, write_left,
+    Aborted, Appended, CopyError, FollowerAppended, Identity, Left, Maintained, Mirrored, MirroredFrom, Opening,
+    PartitionLog, ReadResult, Repaired, TimestampedOffset, Truncated, compare_identity, read_left, remove_left,
+    write_identity, write_left,
 };
 pub use producers::{ActiveProducer, Applicant, VerificationGuard};
 pub use scrub::{ScrubCursor, Scrubbed};

@@ -22,6 +22,7 @@ mod follow; // a follower's appends and cuts
 mod identity; // which topic a folder belongs to
 mod isolation; // readers of committed records
 mod left; // where a replica went that moved to another directory
+mod mirroring; // batches of another cluster's log
 mod producing; // what is known of producers
 mod read; // readers: by offset, by time, by epoch
 mod recovery; // opening a folder
@@ -57,6 +58,7 @@ pub use flush::FlushMark;
 pub use follow::{FollowerAppended, Truncated};
 pub use identity::{Identity, compare_identity, write_identity};
 pub use left::{Left, read_left, remove_left, write_left};
+pub use mirroring::{Aborted, Mirrored, MirroredFrom};
 pub use read::{ReadResult, TimestampedOffset};
 pub use recovery::Opening;
 pub use retention::Maintained;

@@ -22,6 +22,8 @@ pub const TRANSACTION_VERSION: &str = "transaction.version";
 pub const GROUP_VERSION: &str = "group.version";
 /// 1: the high watermark waits for `min.insync.replicas`, and the controller keeps the ELR (KIP-966).
 pub const ELIGIBLE_LEADER_REPLICAS_VERSION: &str = "eligible.leader.replicas.version";
+/// Ours. 1: topics that are a mirror of another cluster's at the same offsets, and record 14 in the metadata log.
+pub const MIRROR: &str = "twinstream.mirror";
 
 /// `4.3-IV0` in Kafka's list of metadata versions.
 const KAFKA_4_3: i16 = 30;
@@ -41,6 +43,7 @@ pub const FEATURES: &[Feature] = &[
     Feature { name: KRAFT_VERSION, min: 1, max: 1 },
     Feature { name: METADATA_VERSION, min: KAFKA_4_3, max: KAFKA_4_3 },
     Feature { name: TRANSACTION_VERSION, min: 0, max: 2 },
+    Feature { name: MIRROR, min: 0, max: 1 },
 ];
 
 impl Feature {

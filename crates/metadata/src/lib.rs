@@ -23,8 +23,9 @@ mod record; // what is written down
 
 pub use codec::DecodeError;
 pub use controller::Controller;
+pub use image::mirror;
 pub use image::{
-    BrokerImage, ConfigResource, Image, PartitionImage, QuotaEntity, QuotaEntityType, QuotaValue, ReplayError,
-    ScramCredential, ScramMechanism, ScramUser, SnapshotError, TopicImage,
+    BrokerImage, ConfigResource, Image, Mirror, MirrorState, PartitionImage, QuotaEntity, QuotaEntityType, QuotaValue,
+    ReplayError, ScramCredential, ScramMechanism, ScramUser, SnapshotError, TopicImage,
 };
 pub use record::{BatchBytes, Endpoint, RECORD_BATCH_BYTES_MAX, Record, decode_batch, encode_batch};

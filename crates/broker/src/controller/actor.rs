@@ -308,7 +308,7 @@ impl Actor {
         }
         let mut applied = self.inputs.applied.clone();
         let elections = self.inputs.elections.clone();
-        let (image, news) = (Arc::clone(&self.inputs.image), effects::about_brokers(&records));
+        let (image, news) = (Arc::clone(&self.inputs.image), effects::news(&records));
         let shutdown = self.inputs.shutdown.clone();
         self.under_way.push(Box::pin(async move {
             let outcome = match proposal.await {
@@ -319,7 +319,7 @@ impl Actor {
                 Err(error) => Err(error),
             };
             if outcome.is_ok() {
-                news.iter().for_each(effects::Standing::tell);
+                news.iter().for_each(effects::News::tell);
                 effects::note(effects, &elections, image, shutdown);
             }
             done(outcome.clone().map_err(|error| match error {

@@ -1,4 +1,4 @@
-//! What decisions do to brokers, leaders and ISRs, told to the log and counted once they are committed.
+//! What decisions do to brokers, leaders, ISRs and mirrors, told to the log and counted once they are committed.
 //!
 //! Partitions without a leader are an error only when they stay so: while a whole cluster restarts, each broker that registers leaves
 //! the ISRs for the moment until it serves again, and nobody needs to act on that.
@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use twinstream_metadata::controller::Effects;
 use twinstream_metadata::{Image, Record};
-use twinstream_model::{NodeId, TopicPartition};
+use twinstream_model::{LeaderEpoch, NodeId, TopicPartition};
+use uuid::Uuid;
 
 use crate::metrics::Elections;
 
@@ -20,29 +21,42 @@ const NAMED_MAX: usize = 10;
 /// supervisor starts it.
 const OFFLINE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a broker is after a decision. Those that are fenced because they are gone are told where that is noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+/// What is worth a line once a decision is committed. Brokers that are fenced because they are gone are told where that is noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum News {
     Serves(NodeId),
     HandsOver(NodeId),
+    /// A topic is no mirror any more.
+    Promoted {
+        source: String,
+        link: Uuid,
+        epoch: LeaderEpoch,
+    },
 }
 
-impl Standing {
+impl News {
     pub(super) fn tell(&self) {
         match self {
             Self::Serves(node) => tracing::info!(%node, "broker serves"),
             Self::HandsOver(node) => tracing::info!(%node, "broker hands over and stops"),
+            Self::Promoted { source, link, epoch } => {
+                tracing::info!(source, %link, epoch = epoch.0, "mirror is promoted, producers may write to it and its link may not")
+            }
         }
     }
 }
 
-pub(super) fn about_brokers(records: &[Record]) -> Vec<Standing> {
-    let standing = |record: &Record| match record {
-        Record::FenceBroker { node_id, fenced: false, shutting_down: false, .. } => Some(Standing::Serves(*node_id)),
-        Record::FenceBroker { node_id, fenced: false, shutting_down: true, .. } => Some(Standing::HandsOver(*node_id)),
+pub(super) fn news(records: &[Record]) -> Vec<News> {
+    let one = |record: &Record| match record {
+        Record::FenceBroker { node_id, fenced: false, shutting_down: false, .. } => Some(News::Serves(*node_id)),
+        Record::FenceBroker { node_id, fenced: false, shutting_down: true, .. } => Some(News::HandsOver(*node_id)),
+        Record::Mirror { mirror, .. } => {
+            let (source, link) = (format!("{} of cluster {}", mirror.topic, mirror.cluster), mirror.link);
+            mirror.promoted_in().map(|epoch| News::Promoted { source, link, epoch })
+        }
         _ => None,
     };
-    records.iter().filter_map(standing).collect()
+    records.iter().filter_map(one).collect()
 }
 
 pub(super) fn note(effects: Effects, elections: &Elections, image: Arc<ArcSwap<Image>>, shutdown: CancellationToken) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::Encodable;
 use twinstream_metadata::codec::{DecodeError, Writer};
-use twinstream_metadata::controller::{IsrChange, Reported};
+use twinstream_metadata::controller::{EpochRaise, IsrChange, Reported};
 use twinstream_model::{ErrorCode, NodeId, PartitionIndex, TopicId};
 use twinstream_protocol::shape::{self, Shaped};
 
@@ -79,6 +79,16 @@ impl ControllerClient {
         changes: Vec<IsrChange>,
     ) -> Result<messages::IsrOutcomes, Refusal> {
         serving::alter_partitions_here(&self.shared, from, epoch, changes).await
+    }
+
+    /// The leader of mirrors wants higher epochs.
+    pub(crate) async fn serve_epoch_raises(
+        &self,
+        from: NodeId,
+        epoch: i64,
+        raises: Vec<EpochRaise>,
+    ) -> Result<messages::IsrOutcomes, Refusal> {
+        serving::raise_epochs_here(&self.shared, from, epoch, raises).await
     }
 
     /// A broker says which of its copies it cannot use.

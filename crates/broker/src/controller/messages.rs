@@ -22,8 +22,8 @@ pub(crate) use self::membership::{
     write_producer_ids,
 };
 pub(crate) use self::partitions::{
-    IsrOutcomes, read_copy_moves, read_isr_changes, read_isr_outcomes, read_offline, read_reported, write_copy_moves,
-    write_isr_changes, write_isr_outcomes, write_offline, write_reported,
+    IsrOutcomes, read_copy_moves, read_epoch_raises, read_isr_changes, read_isr_outcomes, read_offline, read_reported,
+    write_copy_moves, write_epoch_raises, write_isr_changes, write_isr_outcomes, write_offline, write_reported,
 };
 
 /// Raft messages in one request.
@@ -50,10 +50,12 @@ pub(crate) enum InternalApi {
     MoveCopies = INTERNAL_API_KEY_MIN + 8,
     /// Where the quorum is; asked at an address, without knowing who is there.
     FindQuorum = INTERNAL_API_KEY_MIN + 9,
+    /// A leader's wish for a higher epoch of mirrors that it leads.
+    RaiseEpochs = INTERNAL_API_KEY_MIN + 10,
 }
 
 impl InternalApi {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Raft,
         Self::Register,
         Self::Heartbeat,
@@ -64,6 +66,7 @@ impl InternalApi {
         Self::ReplicasOffline,
         Self::MoveCopies,
         Self::FindQuorum,
+        Self::RaiseEpochs,
     ];
 
     /// The layout that this release speaks. Another one is refused: all nodes run the same release, or one next to it that
@@ -97,6 +100,7 @@ impl InternalApi {
             Self::ReplicasOffline => "InternalReplicasOffline",
             Self::MoveCopies => "InternalMoveCopies",
             Self::FindQuorum => "InternalFindQuorum",
+            Self::RaiseEpochs => "InternalRaiseEpochs",
         }
     }
 }

@@ -47,7 +47,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use twinstream_metadata::configs::BrokerDefaults;
-use twinstream_metadata::controller::{ControllerSettings, Decision, IsrChange, ProducerIdBlock};
+use twinstream_metadata::controller::{ControllerSettings, Decision, EpochRaise, IsrChange, ProducerIdBlock};
 use twinstream_metadata::{Controller, Image, PartitionImage};
 use twinstream_model::{ClusterId, ErrorCode, NodeId, PartitionIndex, TopicId};
 use twinstream_quorum::{QuorumError, QuorumHandle, QuorumOptions, StepError};
@@ -417,6 +417,15 @@ impl ControllerClient {
         changes: Vec<IsrChange>,
     ) -> Result<Vec<Result<PartitionImage, ErrorCode>>, ForwardError> {
         self.shared.alter_partitions(changes).await
+    }
+
+    /// Asks the active controller to raise the leader epochs of mirrors that this broker leads. One outcome for each, in order; the
+    /// image shows what was raised.
+    pub(crate) async fn raise_epochs(
+        &self,
+        raises: Vec<EpochRaise>,
+    ) -> Result<Vec<Result<PartitionImage, ErrorCode>>, ForwardError> {
+        self.shared.raise_epochs(raises).await
     }
 
     /// Tells the active controller which copies this broker cannot use, once it is registered; tries for up to `limit`.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use twinstream_metadata::Controller;
 use twinstream_metadata::codec::{DecodeError, Writer};
 use twinstream_metadata::controller::{
-    BrokerError, Decision, Heartbeat, HeartbeatAnswer, IsrChange, ProducerIdBlock, Registered, ReplicaLoss, Reported,
+    BrokerError, Decision, EpochRaise, Heartbeat, HeartbeatAnswer, IsrChange, ProducerIdBlock, Registered, ReplicaLoss,
+    Reported,
 };
 use twinstream_model::{ErrorCode, NodeId, PartitionIndex, TopicId};
 
@@ -35,6 +36,13 @@ pub(crate) struct WantIsr {
     pub(crate) node_id: NodeId,
     pub(crate) epoch: i64,
     pub(crate) changes: Vec<IsrChange>,
+}
+
+/// A leader wants higher epochs of mirrors.
+pub(crate) struct WantEpochs {
+    pub(crate) node_id: NodeId,
+    pub(crate) epoch: i64,
+    pub(crate) raises: Vec<EpochRaise>,
 }
 
 /// A broker says which of its copies it cannot use.
@@ -120,6 +128,25 @@ impl Question for WantIsr {
     }
 }
 
+impl Question for WantEpochs {
+    const API: InternalApi = InternalApi::RaiseEpochs;
+    /// What has the epoch already changes nothing.
+    const REPEATABLE: bool = true;
+    type Answer = IsrOutcomes;
+
+    fn write(&self, out: &mut Writer) {
+        messages::write_epoch_raises(out, self.epoch, &self.raises);
+    }
+
+    fn read_answer(payload: &[u8]) -> Result<IsrOutcomes, DecodeError> {
+        messages::read_isr_outcomes(payload)
+    }
+
+    async fn decide_here(&self, shared: &Arc<Shared>) -> Result<IsrOutcomes, Refusal> {
+        raise_epochs_here(shared, self.node_id, self.epoch, self.raises.clone()).await
+    }
+}
+
 /// Registers a broker and lets its node follow the metadata log.
 pub(super) async fn register_here(shared: &Arc<Shared>, join: Join) -> Result<Joined, Refusal> {
     let Join { registration, wants_vote } = join;
@@ -179,6 +206,16 @@ pub(super) async fn alter_partitions_here(
     changes: Vec<IsrChange>,
 ) -> Result<IsrOutcomes, Refusal> {
     let verb = move |controller: &mut Controller, _| controller.alter_partitions(node_id, epoch, &changes);
+    shared.decide(verb).await.map_err(undecided)?.map_err(refused)
+}
+
+pub(super) async fn raise_epochs_here(
+    shared: &Arc<Shared>,
+    node_id: NodeId,
+    epoch: i64,
+    raises: Vec<EpochRaise>,
+) -> Result<IsrOutcomes, Refusal> {
+    let verb = move |controller: &mut Controller, _| controller.raise_epochs(node_id, epoch, &raises);
     shared.decide(verb).await.map_err(undecided)?.map_err(refused)
 }
 
@@ -266,6 +303,11 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    pub(super) async fn raise_epochs(self: &Arc<Self>, raises: Vec<EpochRaise>) -> Result<IsrOutcomes, ForwardError> {
+        let question = WantEpochs { node_id: self.identity.node_id, epoch: self.registered_epoch()?, raises };
+        Ok(ask(self, &question, self.settings.node.request_timeout).await?.answer)
     }
 
     pub(super) async fn alter_partitions(

@@ -4,7 +4,8 @@
 //! looked up instead of added (KIP-890); v5 TRANSACTION_ABORTABLE.
 //!
 //! All partitions of a transaction are added, or none: when one cannot be, the others are OPERATION_NOT_ATTEMPTED.
-//! Kafka's internal topics are added by other requests, a client that names them hears TOPIC_AUTHORIZATION_FAILED.
+//! Kafka's internal topics are added by other requests, a client that names them hears TOPIC_AUTHORIZATION_FAILED. Mirrors of
+//! another cluster's topics are POLICY_VIOLATION.
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use twinstream_coordinator::transaction::{AddPartitions, AddPartitionsAnswer, An
 use twinstream_metadata::Image;
 use twinstream_model::{ErrorCode, PartitionIndex, TopicName, TopicPartition, TransactionalId};
 
+use super::log_wire::is_read_only;
 use super::transaction_wire::{
     authorize_transaction, connection, fenced_for, mismatched, producer, transactional_id, unless_late, wire_topic,
 };
@@ -150,7 +152,11 @@ fn check_of_client(
 fn check(image: &Image, topic: &str, index: i32) -> Result<TopicPartition, ErrorCode> {
     let name = TopicName::parse(topic).map_err(|_| ErrorCode::UnknownTopicOrPartition)?;
     let found = image.topic(&name).and_then(|topic| topic.partition(PartitionIndex(index)));
-    found.map(|_| TopicPartition::new(name, index)).ok_or(ErrorCode::UnknownTopicOrPartition)
+    match found {
+        None => Err(ErrorCode::UnknownTopicOrPartition),
+        Some(_) if is_read_only(image, &name) => Err(ErrorCode::PolicyViolation),
+        Some(_) => Ok(TopicPartition::new(name, index)),
+    }
 }
 
 /// `codes` has one for each partition in the order of `topics`.

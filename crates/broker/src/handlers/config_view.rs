@@ -7,7 +7,7 @@ use kafka_protocol::protocol::StrBytes;
 use twinstream_metadata::configs::client_metrics::CLIENT_METRICS_CONFIGS;
 use twinstream_metadata::configs::groups::GROUP_CONFIGS;
 use twinstream_metadata::configs::{self, TOPIC_CONFIGS, TopicConfig};
-use twinstream_metadata::{ConfigResource, Image};
+use twinstream_metadata::{ConfigResource, Image, Mirror};
 use twinstream_model::{NodeId, TopicName};
 use twinstream_telemetry::logging::levels::{self, LevelFilter};
 
@@ -59,7 +59,26 @@ pub(crate) fn text(text: &str) -> StrBytes {
 pub(crate) fn of_topic(settings: &Settings, image: &Image, topic: &TopicName) -> Vec<ShownConfig> {
     let resource = ConfigResource::Topic(topic.clone());
     let own = image.configs(&resource).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    of_new_topic(settings, image, &own)
+    let mut shown = of_new_topic(settings, image, &own);
+    let mirror = image.topic(topic).and_then(|topic| topic.mirror.as_deref());
+    shown.extend(mirror.into_iter().flat_map(of_mirror));
+    shown
+}
+
+/// What a topic is a mirror of. For reading only, but that setting the state promotes it: tools that copy configs leave out what
+/// is for reading only.
+fn of_mirror(mirror: &Mirror) -> impl Iterator<Item = ShownConfig> {
+    mirror.shown().into_iter().map(|(name, value)| ShownConfig {
+        name: name.into(),
+        value: Some(value.to_string()),
+        source: DYNAMIC_TOPIC,
+        read_only: true,
+        sensitive: false,
+        synonyms: vec![(name.into(), Some(value.into_owned()), DYNAMIC_TOPIC)],
+        kind: configs::Kind::String.code(),
+        doc: "What this topic is a mirror of, at the same offsets. twinstream.mirror.state can be set to promoted: then \
+              the topic takes records like any other, and its link is over.",
+    })
 }
 
 /// Every config of a topic that is about to be made with these.

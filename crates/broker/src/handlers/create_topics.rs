@@ -7,6 +7,9 @@
 //! Every broker answers: one that is not the active controller forwards. Deviation: `timeout_ms` bounds nothing, because the answer
 //! does not wait for more than the commit of the metadata. Replicas are placed by the controller, spread over brokers and racks; more of
 //! them than brokers are registered is INVALID_REPLICATION_FACTOR.
+//!
+//! Ours: a topic with the tagged field of `protocol::mirror` is a mirror of another cluster's from its first moment
+//! (docs/008-aligned-links.md); UNSUPPORTED_VERSION below level 1 of the feature `twinstream.mirror`.
 
 use std::sync::Arc;
 
@@ -14,7 +17,9 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicName as WireTopicName};
 use twinstream_metadata::controller::{CreatedTopic, Mode, NewTopic};
+use twinstream_metadata::{Mirror, MirrorState};
 use twinstream_model::{ErrorCode, NodeId, PartitionIndex, TopicId};
+use twinstream_protocol::mirror::{self, MirrorSource};
 use uuid::Uuid;
 
 use super::by_controller::{ByController, once_each};
@@ -88,7 +93,20 @@ fn check(broker: &Broker, ctx: &RequestContext, topic: &CreatableTopic) -> Resul
         replication_factor: topic.replication_factor,
         assignments: assignments.collect(),
         configs: configs.collect(),
+        mirror: mirror(topic)?,
     })
+}
+
+/// What the topic is to be a mirror of, if a link asks for it.
+fn mirror(topic: &CreatableTopic) -> Result<Option<Mirror>, (ErrorCode, String)> {
+    let source = mirror::source_of(topic).map_err(|error| (ErrorCode::InvalidRequest, error.to_string()))?;
+    Ok(source.map(|MirrorSource { link, cluster, topic, topic_id }| Mirror {
+        link,
+        cluster,
+        topic,
+        topic_id,
+        state: MirrorState::Mirroring,
+    }))
 }
 
 fn success(broker: &Broker, ctx: &RequestContext, created: &CreatedTopic) -> CreatableTopicResult {

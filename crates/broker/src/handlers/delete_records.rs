@@ -3,7 +3,8 @@
 //! v1 throttle time; v2 flexible.
 //!
 //! Moves the start of a log forward, -1 up to the high watermark. Whole segments below go at once, the rest is out
-//! of reach. Only topics whose cleanup policy contains `delete` allow it (POLICY_VIOLATION), as in Kafka. Followers
+//! of reach. Only topics whose cleanup policy contains `delete` allow it (POLICY_VIOLATION), as in Kafka, and no mirror
+//! of another cluster's topic does, whose log begins where its source's does. Followers
 //! hear of the new start with their next answer, which is sent at once; the request is answered when all that are alive
 //! have taken it over (KIP-107), else with REQUEST_TIMED_OUT after its time limit. All partitions wait together. A partition
 //! that is named twice is answered once, and the last offset counts, as in Kafka.
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 use twinstream_metadata::Image;
 use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicName};
 
-use super::log_wire::{authorize_topic, blocking, partition_here};
+use super::log_wire::{authorize_topic, blocking, is_read_only, partition_here};
 use crate::context::{Broker, Operation, RequestContext};
 use crate::partitions::{Interest, Partition, Wait, now_ms, read_code};
 
@@ -171,6 +172,9 @@ async fn delete(
     }
     let partition = partition_here(broker, image, topic, PartitionIndex(asked.partition_index))?;
     partition.check_leader(LeaderEpoch::NONE)?;
+    if is_read_only(image, topic) {
+        return Err(ErrorCode::PolicyViolation);
+    }
     if !partition.log().config().cleanup.delete {
         return Err(ErrorCode::PolicyViolation);
     }

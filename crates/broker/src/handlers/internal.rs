@@ -23,9 +23,9 @@ use twinstream_model::{ErrorCode, NodeId};
 use super::{by_controller, decode};
 use crate::context::{Broker, Principal, RequestContext};
 use crate::controller::messages::{
-    self, Envelope, Forwarded, Hello, InternalApi, Join, read_copy_moves, read_heartbeat, read_isr_changes,
-    read_offline, read_raft, write_answer, write_heartbeat_answer, write_isr_outcomes, write_producer_ids,
-    write_reported,
+    self, Envelope, Forwarded, Hello, InternalApi, Join, read_copy_moves, read_epoch_raises, read_heartbeat,
+    read_isr_changes, read_offline, read_raft, write_answer, write_heartbeat_answer, write_isr_outcomes,
+    write_producer_ids, write_reported,
 };
 use crate::server::response::encode;
 
@@ -68,6 +68,10 @@ async fn serve(broker: &Arc<Broker>, ctx: &RequestContext, body: &Bytes) -> Outc
             let (epoch, changes) = read_isr_changes(&mut reader).map_err(malformed)?;
             let outcomes = controller.serve_isr_changes(envelope.from, epoch, changes).await?;
             Ok(write_isr_outcomes(&outcomes))
+        }
+        InternalApi::RaiseEpochs => {
+            let (epoch, raises) = read_epoch_raises(&mut reader).map_err(malformed)?;
+            Ok(write_isr_outcomes(&controller.serve_epoch_raises(envelope.from, epoch, raises).await?))
         }
         InternalApi::ReplicasOffline => {
             let (epoch, partitions) = read_offline(&mut reader).map_err(malformed)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kafka_protocol::messages::TopicName as WireTopicName;
-use twinstream_metadata::Image;
+use twinstream_metadata::{Image, Mirror};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName};
 
 use super::topic_view::reachable;
@@ -33,6 +33,11 @@ pub(super) fn authorize_topic(
         true => Ok(()),
         false => Err(ErrorCode::TopicAuthorizationFailed),
     }
+}
+
+/// Whether the topic is a mirror, which nobody but its link writes to.
+pub(super) fn is_read_only(image: &Image, topic: &TopicName) -> bool {
+    image.topic(topic).and_then(|topic| topic.mirror.as_deref()).is_some_and(Mirror::is_read_only)
 }
 
 /// The partition of this very topic with its log, or why this broker does not have it.

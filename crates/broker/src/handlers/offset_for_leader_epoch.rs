@@ -46,7 +46,7 @@ fn find(
     authorize_topic(broker, ctx, Operation::Describe, &topic)?;
     let partition = partition_here(broker, image, &topic, PartitionIndex(asked.partition))?;
     partition.check_leader(LeaderEpoch(asked.current_leader_epoch))?;
-    Ok(partition.log().end_offset_for_epoch(LeaderEpoch(asked.leader_epoch)))
+    Ok(partition.end_of_epoch(LeaderEpoch(asked.leader_epoch)))
 }
 
 fn answer(

@@ -23,10 +23,13 @@
 //! Beside an error stands the start of the log where Kafka knows it by then, and the offset where the records were appended and
 //! not committed. A topic that the request names several times is answered once, with all its partitions.
 //!
+//! A request of a link into our own brokers goes a way of its own (see `aligned`).
+//!
 //! Deviations: a partition that the request names twice is appended to twice, where Kafka drops the first records and acknowledges
 //! them; records are not unpacked unless the topic asks for it, so that the batch header is believed about the
 //! largest timestamp.
 
+mod aligned; // records of another cluster at the offsets that they have there
 pub(super) mod commit; // waiting for the high watermark
 mod transactional; // transactions are looked up first
 
@@ -45,9 +48,10 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 use twinstream_log::{AppendError, Appended, Origin};
 use twinstream_metadata::Image;
-use twinstream_model::{ErrorCode, LeaderEpoch, PartitionIndex, TopicName, TopicPartition};
+use twinstream_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicName, TopicPartition};
 use twinstream_protocol::batch::{BatchError, BatchHeader};
 use twinstream_protocol::compression::Compression;
+use twinstream_protocol::mirror;
 
 use self::commit::Pending;
 use self::transactional::Admissions;
@@ -81,6 +85,11 @@ pub(crate) async fn handle(
     }
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let image = broker.image.load_full();
+    match mirror::link_of(&request) {
+        Ok(None) => {}
+        Ok(Some(link)) => return aligned::handle(broker, ctx, &image, request, link, limit).await,
+        Err(_) => return reply(acks, every_partition(ctx, request, ErrorCode::InvalidRequest)),
+    }
     // Before admission, which looks at the partitions, too.
     wait_until_led(broker, &image, named(ctx, &image, &request)).await;
     let mut admissions = match transactional::admit(broker, ctx, &image, &request).await {
@@ -93,6 +102,17 @@ pub(crate) async fn handle(
         let admissions = Admitted { all: &mut admissions, topic: place };
         topics.push(append_topic(broker, ctx, &image, topic, acks, admissions, &mut turn).await);
     }
+    settle(broker, ctx, topics, acks, limit)
+}
+
+/// Answers when what was appended is committed, if that is asked for.
+fn settle(
+    broker: &Arc<Broker>,
+    ctx: &RequestContext,
+    mut topics: Vec<Produced>,
+    acks: i16,
+    limit: Duration,
+) -> Reply<ProduceResponse> {
     if commit::are_settled(&pending_of(&mut topics)) {
         return reply(acks, answer(broker, ctx, topics));
     }
@@ -231,7 +251,9 @@ impl Produced {
 
 /// Appended, and with acks=all on the way to being committed.
 struct Outcome {
-    appended: Appended,
+    told: Told,
+    bytes: u64,
+    records: u64,
     pending: Option<Pending>,
 }
 
@@ -317,10 +339,10 @@ impl Answer {
 }
 
 impl Outcome {
-    fn committed(self) -> Result<Appended, Failure> {
+    fn committed(self) -> Result<Told, Failure> {
         match self.pending.and_then(|pending| pending.outcome) {
-            None | Some(ErrorCode::None) => Ok(self.appended),
-            Some(code) => Err(Failure { told: Some(self.appended.into()), ..Failure::of(code) }),
+            None | Some(ErrorCode::None) => Ok(self.told),
+            Some(code) => Err(Failure { told: Some(self.told), ..Failure::of(code) }),
         }
     }
 }
@@ -339,6 +361,8 @@ struct Told {
     base_offset: i64,
     log_append_time_ms: i64,
     log_start_offset: i64,
+    /// Links hear it.
+    log_end: Option<Offset>,
 }
 
 impl From<Appended> for Told {
@@ -347,13 +371,14 @@ impl From<Appended> for Told {
             base_offset: appended.base_offset.0,
             log_append_time_ms: appended.log_append_time.unwrap_or(NO_TIMESTAMP),
             log_start_offset: appended.log_start_offset.0,
+            log_end: None,
         }
     }
 }
 
 impl Told {
     const NOTHING: Told =
-        Told { base_offset: NO_OFFSET, log_append_time_ms: NO_TIMESTAMP, log_start_offset: NO_OFFSET };
+        Told { base_offset: NO_OFFSET, log_append_time_ms: NO_TIMESTAMP, log_start_offset: NO_OFFSET, log_end: None };
 }
 
 impl Failure {
@@ -419,7 +444,8 @@ async fn append_partition(
     let led = append(Arc::clone(&partition), records, origin, acks == ALL).await;
     let Led { appended, epoch } = led.map_err(|refused| Failure::refused(refused, &partition))?;
     let pending = (acks == ALL).then(|| Pending::new(partition, epoch, appended.last_offset));
-    Ok(Outcome { appended, pending })
+    let (bytes, records) = (appended.bytes as u64, appended.records.unsigned_abs());
+    Ok(Outcome { told: appended.into(), bytes, records, pending })
 }
 
 /// Counts the traffic of topics that exist; names that clients make up get no series.
@@ -429,9 +455,7 @@ fn count(broker: &Broker, image: &Image, topic: &TopicName, bytes: usize, produc
     }
     let traffic = &broker.metrics.topics;
     match produced {
-        Ok(Outcome { appended, .. }) => {
-            traffic.produced(topic.as_str(), appended.records.unsigned_abs(), appended.bytes as u64)
-        }
+        Ok(Outcome { bytes, records, .. }) => traffic.produced(topic.as_str(), *records, *bytes),
         Err(failure) => {
             traffic.produce_failed(topic.as_str());
             if matches!(failure.code, ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge) {
@@ -462,11 +486,11 @@ async fn append(
 fn to_response(
     ctx: &RequestContext,
     index: PartitionIndex,
-    produced: Result<Appended, Failure>,
+    produced: Result<Told, Failure>,
 ) -> PartitionProduceResponse {
     let response = PartitionProduceResponse::default().with_index(index.0);
     let (told, response) = match produced {
-        Ok(appended) => (appended.into(), response),
+        Ok(told) => (told, response),
         Err(failure) => {
             ctx.count_error(failure.code);
             let response = response
@@ -476,10 +500,14 @@ fn to_response(
             (failure.told.unwrap_or(Told::NOTHING), response)
         }
     };
-    response
+    let mut response = response
         .with_base_offset(told.base_offset)
         .with_log_append_time_ms(told.log_append_time_ms)
-        .with_log_start_offset(told.log_start_offset)
+        .with_log_start_offset(told.log_start_offset);
+    if let Some(log_end) = told.log_end {
+        mirror::tell_log_end(&mut response, log_end);
+    }
+    response
 }
 
 fn every_partition(ctx: &RequestContext, request: ProduceRequest, code: ErrorCode) -> ProduceResponse {

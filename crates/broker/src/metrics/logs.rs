@@ -1,4 +1,4 @@
-//! Size and offsets of every log, read when somebody scrapes.
+//! Size and offsets of every log, and how far mirrors are behind, read when somebody scrapes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +20,11 @@ const FIGURES: [Figure; 4] = [
     ("kafka_log_log_logendoffset", "Offset of the log's next record.", |log| log.log_end_offset().0 as f64),
 ];
 
+const MIRROR_LAG: (&str, &str) = (
+    "twinstream_mirror_lag_records",
+    "Offsets that the source of a mirror has committed and the mirror does not have, as its link last said.",
+);
+
 /// The collector.
 #[derive(Clone)]
 pub(crate) struct LogFigures {
@@ -29,12 +34,13 @@ pub(crate) struct LogFigures {
 
 impl LogFigures {
     pub(crate) fn new(partitions: Arc<PartitionManager>) -> Self {
-        let desc = |(name, help, _): &Figure| {
+        let desc = |(name, help): (&str, &str)| {
             let labels = vec!["partition".to_owned(), "topic".to_owned()];
-            Desc::new((*name).to_owned(), (*help).to_owned(), labels, HashMap::new())
+            Desc::new(name.to_owned(), help.to_owned(), labels, HashMap::new())
                 .expect("a metric of ours has a legal name")
         };
-        Self { partitions, descs: FIGURES.iter().map(desc).collect() }
+        let all = FIGURES.iter().map(|(name, help, _)| (*name, *help)).chain([MIRROR_LAG]);
+        Self { partitions, descs: all.map(desc).collect() }
     }
 }
 
@@ -53,13 +59,17 @@ impl Collector for LogFigures {
             metric.set_gauge(gauge(value));
             metric
         };
-        FIGURES
-            .iter()
-            .map(|(name, help, read)| {
-                let members = all.iter().map(|(at, (partition, _))| member(at, read(&partition.log())));
-                gauge_family(name, help, members.collect())
-            })
-            .collect()
+        let of_logs = FIGURES.iter().map(|(name, help, read)| {
+            let members = all.iter().map(|(at, (partition, _))| member(at, read(&partition.log())));
+            gauge_family(name, help, members.collect())
+        });
+        let mut families: Vec<MetricFamily> = of_logs.collect();
+        let lag = all.iter().filter_map(|(at, (partition, _))| Some(member(at, partition.mirror_lag()? as f64)));
+        let lag: Vec<Metric> = lag.collect();
+        if !lag.is_empty() {
+            families.push(gauge_family(MIRROR_LAG.0, MIRROR_LAG.1, lag));
+        }
+        families
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) fn append_code(refused: &AppendRefused) -> ErrorCode {
     match refused {
         AppendRefused::NotLeader(code) => *code,
         AppendRefused::NotEnoughReplicas(_) => ErrorCode::NotEnoughReplicas,
+        AppendRefused::ReadOnly { .. } | AppendRefused::NotOfLink { .. } => ErrorCode::PolicyViolation,
         AppendRefused::Log(error) => log_append_code(error),
     }
 }
@@ -29,6 +30,8 @@ fn log_append_code(error: &AppendError) -> ErrorCode {
         AppendError::InvalidRecords { kind: RecordFaultKind::Timestamp, .. } => ErrorCode::InvalidTimestamp,
         AppendError::NotInTransaction { .. } | AppendError::OutsideTransaction { .. } => ErrorCode::InvalidTxnState,
         AppendError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
+        AppendError::Beyond { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        AppendError::EpochAhead { .. } => ErrorCode::UnknownLeaderEpoch,
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         AppendError::Recompress(_) => ErrorCode::UnknownServerError,

@@ -39,7 +39,8 @@ pub(crate) use fetch_sessions::{Ask, FetchSessions, Key, Plan, Position, Told, T
 pub(crate) use follower_bells::Listener as FollowerListener;
 pub(crate) use manager::{Followers, PartitionManager, PartitionsError, Replicas};
 pub(crate) use partition::{
-    AppendRefused, Commitment, Followed, Intake, Led, Partition, Question, ReplicaRefused, ReplicaView, Served,
+    AppendRefused, Commitment, Followed, Intake, Led, LedMirror, Partition, Question, ReplicaRefused, ReplicaView,
+    Served,
 };
 pub(crate) use producer_ids::ProducerIds;
 pub(crate) use replica_sessions::{ReplicaKey, ReplicaPosition, ReplicaSession, Slot};

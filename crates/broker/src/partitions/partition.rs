@@ -14,8 +14,8 @@
 //! follower asks on from there. An append puts the partition into the flusher's queue; the flush that follows moves the
 //! high watermark and so answers the producers.
 //!
-//! Invariants: P1 a role's leader epoch never goes back. P2 only the leader of the current epoch appends for clients,
-//! only a follower of the current epoch cuts the log. P3 the high watermark is moved by the role alone, and whoever
+//! Invariants: P1 a role's leader epoch never goes back. P2 only the leader of the current epoch appends for clients, or for
+//! the link of a mirror, only a follower of the current epoch cuts the log. P3 the high watermark is moved by the role alone, and whoever
 //! waits for it is woken then. P4 no lock is held across an await.
 //!
 //! Lock order: gate, then a role's state, then the log's own locks. Not here: which rules roles follow
@@ -24,10 +24,11 @@
 mod flushing; // what is on the disk, and when that fails
 mod following; // what a follower does with answers
 mod leading; // appends, followers, in-sync replicas
+mod mirroring; // topics that follow another cluster's
 mod seat; // the log, and the directory that it is in
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -35,7 +36,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
 use twinstream_log::{LogConfig, PartitionLog, ReadError, ReadResult};
-use twinstream_metadata::{Image, PartitionImage};
+use twinstream_metadata::{Image, Mirror, PartitionImage};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
 use twinstream_replication::leader::{Assignment, LeaderSettings, Standing};
 
@@ -43,6 +44,7 @@ use self::following::Following;
 pub(crate) use self::following::{Followed, Question};
 use self::leading::Leading;
 pub(crate) use self::leading::{AppendRefused, Commitment, Intake, Led, ReplicaRefused, ReplicaView};
+pub(crate) use self::mirroring::LedMirror;
 pub(super) use self::seat::{Closed, Room, Seat};
 use super::failures::Failures;
 use super::follower_bells::{FollowerBell, FollowerBells};
@@ -81,6 +83,8 @@ pub(crate) struct Partition {
     failures: Arc<Failures>,
     /// Rings when a flush has ended, well or not.
     flushed: Notify,
+    /// Of the partition that this is a mirror of, as its link last said; -1 before.
+    source_high_watermark: AtomicI64,
 }
 
 /// Who leads, and what that makes of this broker.
@@ -88,6 +92,8 @@ struct Gate {
     leader: Option<NodeId>,
     epoch: LeaderEpoch,
     role: Role,
+    /// What the topic is, or was, a mirror of.
+    mirror: Option<Arc<Mirror>>,
 }
 
 enum Role {
@@ -122,7 +128,7 @@ pub(crate) enum Served {
 
 impl Partition {
     pub(super) fn new(log: PartitionLog, settings: LeaderSettings, around: Surroundings) -> Arc<Self> {
-        let gate = Gate { leader: None, epoch: LeaderEpoch::NONE, role: Role::Idle };
+        let gate = Gate { leader: None, epoch: LeaderEpoch::NONE, role: Role::Idle, mirror: None };
         Arc::new_cyclic(|myself| Partition {
             node: around.node,
             id: log.partition().clone(),
@@ -138,6 +144,7 @@ impl Partition {
             failed: AtomicBool::new(false),
             failures: around.failures,
             flushed: Notify::new(),
+            source_high_watermark: AtomicI64::new(-1),
         })
     }
 
@@ -168,7 +175,8 @@ impl Partition {
         if wanted.leader_epoch < gate.epoch {
             return RoleChange::None; // an image never goes back; whoever calls with an older one is late
         }
-        let role = self.role_for(wanted, image, now);
+        let mirror = image.topic_by_id(self.topic_id).and_then(|topic| topic.mirror.clone());
+        let role = self.role_for(wanted, image, mirror.as_deref(), now);
         self.set_followers(matches!(role, Role::Leading(_)).then_some(wanted));
         let change = match &role {
             Role::Idle | Role::Offline => RoleChange::Idle,
@@ -177,8 +185,12 @@ impl Partition {
                 RoleChange::Follows { leader: following.leader(), epoch: wanted.leader_epoch }
             }
         };
-        *gate = Gate { leader: wanted.leader, epoch: wanted.leader_epoch, role };
+        let may_have_appended = mirror.is_some() && change == RoleChange::Leads;
+        *gate = Gate { leader: wanted.leader, epoch: wanted.leader_epoch, role, mirror };
         drop(gate);
+        if may_have_appended {
+            self.note_appended();
+        }
         self.settle(now);
         self.announce(Event::Changed);
         change
@@ -196,20 +208,20 @@ impl Partition {
         true
     }
 
-    fn role_for(&self, wanted: &PartitionImage, image: &Image, now: Instant) -> Role {
+    fn role_for(&self, wanted: &PartitionImage, image: &Image, mirror: Option<&Mirror>, now: Instant) -> Role {
         if self.failed.load(Ordering::Acquire) {
             return Role::Offline;
         }
         let is_usable = wanted.replicas.contains(&self.node);
         match wanted.leader {
-            Some(leader) if is_usable && leader == self.node => self.lead(wanted, image, now),
+            Some(leader) if is_usable && leader == self.node => self.lead(wanted, image, mirror, now),
             Some(leader) if is_usable => Role::Following(Following::new(leader, wanted.leader_epoch, &self.log())),
             _ => Role::Idle,
         }
     }
 
-    fn lead(&self, wanted: &PartitionImage, image: &Image, now: Instant) -> Role {
-        if let Err(error) = self.log().note_leadership(wanted.leader_epoch) {
+    fn lead(&self, wanted: &PartitionImage, image: &Image, mirror: Option<&Mirror>, now: Instant) -> Role {
+        if let Err(error) = self.begin_reign(wanted.leader_epoch, mirror) {
             self.fail(&error);
             return Role::Offline;
         }

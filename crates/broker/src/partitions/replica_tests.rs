@@ -17,6 +17,8 @@ use super::partition::{Room, Surroundings};
 use super::waiters::Event;
 use super::*;
 
+mod mirrors; // leaders and followers of topics that are mirrors
+
 const SELF: NodeId = NodeId(1);
 const SECOND: NodeId = NodeId(2);
 const THIRD: NodeId = NodeId(3);

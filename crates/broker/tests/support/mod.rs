@@ -5,6 +5,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod mirrors;
 pub mod process;
 pub mod records;
 pub mod replicas;

@@ -69,26 +69,43 @@ impl PartitionLog {
         let config = self.config.load();
         let mut writer = self.writer.lock();
         self.check_usable()?;
+        let (appended, flush) = self.append_followed(&mut writer, &followed, &config, now)?;
+        drop(writer);
+        self.count_followed(&appended);
+        if flush {
+            self.flush(now)?;
+        }
+        Ok(appended)
+    }
+
+    /// Appends batches that were checked among themselves; also whether it is time to flush.
+    pub(super) fn append_followed(
+        &self,
+        writer: &mut Writer,
+        followed: &[BatchView<'_>],
+        config: &LogConfig,
+        now: i64,
+    ) -> Result<(FollowerAppended, bool), AppendError> {
         let Some((first, last)) = followed.first().zip(followed.last()) else {
-            return Ok(self.followed(0, 0));
+            return Ok((self.followed(0, 0), false));
         };
         self.check_next(&first.header())?;
         let (base, end) = (first.base_offset(), last.header().next_offset());
         let bytes = followed.iter().map(BatchView::len).sum();
         self.check_room(bytes)?;
         let (mark, before) = (self.mark(), self.log_end_offset());
-        let written = self.write_followed(&mut writer, &followed, &config, now);
-        written.map_err(|error| self.not_written(&mut writer, mark, before, error))?;
+        let written = self.write_followed(writer, followed, config, now);
+        written.map_err(|error| self.not_written(writer, mark, before, error))?;
         self.log_end.store(end.0, Ordering::Release);
         let count = end.0 - base.0;
-        let flush = self.note_appended(&mut writer, bytes, count, &config);
-        drop(writer);
+        let flush = self.note_appended(writer, bytes, count, config);
+        Ok((self.followed(bytes, count), flush))
+    }
+
+    pub(super) fn count_followed(&self, appended: &FollowerAppended) {
+        let FollowerAppended { bytes, records, .. } = *appended;
         self.metrics.appended_bytes.inc_by(bytes as u64);
-        self.metrics.appended_records.inc_by(count.unsigned_abs());
-        if flush {
-            self.flush(now)?;
-        }
-        Ok(self.followed(bytes, count))
+        self.metrics.appended_records.inc_by(records.unsigned_abs());
     }
 
     fn followed(&self, bytes: usize, records: i64) -> FollowerAppended {
@@ -288,7 +305,7 @@ impl PartitionLog {
 }
 
 /// Checks what a leader sent: whole batches in ascending order.
-fn follow(records: &[u8], leader_epoch: LeaderEpoch) -> Result<Vec<BatchView<'_>>, AppendError> {
+pub(super) fn follow(records: &[u8], leader_epoch: LeaderEpoch) -> Result<Vec<BatchView<'_>>, AppendError> {
     let mut followed: Vec<BatchView<'_>> = Vec::new();
     for batch in batches(records) {
         let batch = batch?;

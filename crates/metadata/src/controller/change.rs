@@ -1,7 +1,7 @@
 //! One partition from one state to the next: ISR, ELR, leader, epochs.
 //!
 //! Picture: a verb says what happened ([`Change::leave_isr`], [`Change::set_isr`], [`Change::forget`], [`Change::fail`],
-//! [`Change::come_back`], [`Change::reassign`]), and
+//! [`Change::come_back`], [`Change::reassign`], [`Change::raise_epoch`]), and
 //! [`Change::settle`] draws every consequence in one fixed order: a reassignment that has what it needs completes, a leader is
 //! elected, the ELR follows from the ISR, epochs grow. Nobody else writes these fields.
 //!
@@ -54,6 +54,8 @@ pub(super) struct Change<'a> {
     wiped: Vec<NodeId>,
     /// A new leader epoch, whoever leads.
     renews_epoch: bool,
+    /// The leader epoch that the partition has at least afterwards.
+    epoch_min: LeaderEpoch,
 }
 
 /// What comes of a change.
@@ -69,7 +71,14 @@ pub(super) struct Settled {
 
 impl<'a> Change<'a> {
     pub(super) fn of(before: &'a PartitionImage) -> Self {
-        Self { before, next: before.clone(), forgotten: Vec::new(), wiped: Vec::new(), renews_epoch: false }
+        Self {
+            before,
+            next: before.clone(),
+            forgotten: Vec::new(),
+            wiped: Vec::new(),
+            renews_epoch: false,
+            epoch_min: before.leader_epoch,
+        }
     }
 
     pub(super) fn leave_isr(&mut self, nodes: &[NodeId]) {
@@ -106,6 +115,11 @@ impl<'a> Change<'a> {
     pub(super) fn come_back(&mut self, node: NodeId) {
         self.return_online(node);
         self.renews_epoch = true;
+    }
+
+    /// Batches of another cluster with this epoch are to be appended, which no leader of an older one may do.
+    pub(super) fn raise_epoch(&mut self, to: LeaderEpoch) {
+        self.epoch_min = self.epoch_min.max(to);
     }
 
     /// Starts, changes or ends a reassignment: from the original replicas to `target`. What an earlier reassignment was still
@@ -220,13 +234,15 @@ impl<'a> Change<'a> {
     /// old ones after that.
     fn grow_epochs(&mut self) -> Option<()> {
         let (before, next) = (self.before, &mut self.next);
-        if before == next {
+        let is_raised = self.epoch_min > before.leader_epoch;
+        if before == next && !is_raised {
             return None;
         }
         let somebody_left = before.replicas.iter().any(|node| !next.replicas.contains(node));
         if next.leader != before.leader || somebody_left || self.renews_epoch {
             next.leader_epoch = LeaderEpoch(before.leader_epoch.0 + 1);
         }
+        next.leader_epoch = next.leader_epoch.max(self.epoch_min);
         next.partition_epoch = before.partition_epoch + 1;
         Some(())
     }

@@ -12,6 +12,7 @@ use super::{
     change::{Change, Election},
     draft::Draft,
     min_isr,
+    mirrors::{MirrorError, take_mirror_settings},
     rules::is_about_leaders,
 };
 use crate::{
@@ -72,6 +73,8 @@ pub enum AlterError {
     /// A rule of groups or of subscriptions to client metrics.
     #[error("{0}")]
     Invalid(String),
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
     #[error("{0}")]
     Refused(String),
     #[error("config {0} is no list, so nothing can be appended to it or subtracted from it")]
@@ -91,7 +94,7 @@ impl AlterError {
             | Self::Broker(_)
             | Self::Refused(_)
             | Self::NoValue(_) => ErrorCode::InvalidRequest,
-            Self::Config(_) | Self::Invalid(_) | Self::NotAList(_) => ErrorCode::InvalidConfig,
+            Self::Config(_) | Self::Invalid(_) | Self::Mirror(_) | Self::NotAList(_) => ErrorCode::InvalidConfig,
         }
     }
 }
@@ -188,6 +191,7 @@ fn incremental(
     defaults: Defaults<'_>,
 ) -> Result<Vec<Record>, AlterError> {
     check_exists(image, &change.resource)?;
+    let (change, promotion) = &take_mirror_settings(image, change)?;
     let old: BTreeMap<String, String> =
         image.configs(&change.resource).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let mut new = old.clone();
@@ -207,7 +211,9 @@ fn incremental(
         _ => {}
     }
     min_isr::check(change)?;
-    Ok(difference(&change.resource, &old, &new))
+    let mut records = difference(&change.resource, &old, &new);
+    records.extend(promotion.clone());
+    Ok(records)
 }
 
 fn check_exists(image: &Image, resource: &ConfigResource) -> Result<(), AlterError> {

@@ -91,6 +91,9 @@ impl Controller {
             return Err(format!("Local controller {own} only supports versions {}-{}", feature.min, feature.max));
         }
         let current = self.image().feature_level(name);
+        if name == features::MIRROR && *level < current && self.image().topics().any(|topic| topic.mirror.is_some()) {
+            return Err("There are topics that are mirrors, or were; delete them first.".to_owned());
+        }
         match upgrade_type {
             UpgradeType::Upgrade if *level < current => {
                 Err("Can't downgrade the version of this feature without setting \

@@ -37,14 +37,26 @@ impl Controller {
         broker_epoch: i64,
         changes: &[IsrChange],
     ) -> Decision<Result<Vec<Result<PartitionImage, ErrorCode>>, BrokerError>> {
+        self.each_of_leader(leader, broker_epoch, changes, |draft, policy, brokers, change| {
+            self.alter_partition(draft, policy, brokers, leader, change)
+        })
+    }
+
+    /// Decides about each thing that the broker `leader`, if it is of this epoch, wants of its partitions, in its order.
+    pub(super) fn each_of_leader<T>(
+        &self,
+        leader: NodeId,
+        broker_epoch: i64,
+        wanted: &[T],
+        mut one: impl FnMut(&mut Draft, &Policy, &BrokersUp, &T) -> Result<PartitionImage, ErrorCode>,
+    ) -> Decision<Result<Vec<Result<PartitionImage, ErrorCode>>, BrokerError>> {
         if let Err(error) = self.check_epoch(leader, broker_epoch) {
             return Decision::nothing(Err(error));
         }
         let mut draft = self.draft();
         let policy = self.policy(&draft.image);
         let brokers = self.brokers_without(&draft, &[]);
-        let alter = |change| self.alter_partition(&mut draft, &policy, &brokers, leader, change);
-        let answers = changes.iter().map(alter).collect();
+        let answers = wanted.iter().map(|wanted| one(&mut draft, &policy, &brokers, wanted)).collect();
         draft.decide(Ok(answers))
     }
 

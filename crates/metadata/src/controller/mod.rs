@@ -22,6 +22,7 @@ mod fencing; // brokers that are gone, and those that are back
 mod holes; // copies that are cut where nobody can fill a hole
 mod isr_changes; // what leaders say about their ISR
 mod min_isr; // one number of in-sync replicas for the cluster
+mod mirrors; // topics that follow another cluster's
 mod partitions; // more partitions
 mod placement; // which broker gets a replica
 mod producer_ids; // blocks of ids
@@ -45,6 +46,7 @@ pub use self::{
     features::{FeatureError, FeatureUpdate, UpgradeType},
     holes::{CopyMove, SeenCopy},
     isr_changes::IsrChange,
+    mirrors::{EpochRaise, MIRROR_EPOCH_MAX, MirrorError},
     partitions::NewPartitions,
     producer_ids::{PRODUCER_ID_BLOCK_LEN, ProducerIdBlock},
     reassignments::ReassignError,

@@ -9,7 +9,7 @@ use super::{
     topics::{check_replicas, duplicates},
 };
 use crate::{
-    image::{Image, PartitionImage},
+    image::{Image, Mirror, PartitionImage},
     record::Record,
 };
 
@@ -92,6 +92,10 @@ pub(super) fn initial_partition(
 ) -> Record {
     let is_eligible = |node: &NodeId| image.broker(*node).is_some_and(|broker| broker.is_eligible());
     let isr: Vec<NodeId> = replicas.iter().copied().filter(is_eligible).collect();
-    let image = PartitionImage { leader: isr.first().copied(), isr, replicas, ..PartitionImage::default() };
+    // All partitions of a promoted mirror have at least the epoch of that.
+    let mirror = image.topic_by_id(topic_id).and_then(|topic| topic.mirror.as_deref());
+    let leader_epoch = mirror.and_then(Mirror::promoted_in).unwrap_or_default();
+    let leader = isr.first().copied();
+    let image = PartitionImage { leader, isr, replicas, leader_epoch, ..PartitionImage::default() };
     Record::Partition { topic_id, partition, image }
 }

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     configs::{self, ConfigError},
-    image::{ConfigResource, Image, has_duplicates},
+    features,
+    image::{ConfigResource, Image, Mirror, has_duplicates},
     record::Record,
 };
 
@@ -26,6 +27,8 @@ pub struct NewTopic {
     /// Replicas by partition; empty to let the controller place them.
     pub assignments: Vec<(PartitionIndex, Vec<NodeId>)>,
     pub configs: Vec<(String, Option<String>)>,
+    /// Set for a topic that is to be a mirror.
+    pub mirror: Option<Mirror>,
 }
 
 /// A topic as it is, or would be, made.
@@ -90,6 +93,13 @@ pub enum TopicError {
     Assignment(String),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(
+        "the cluster has no mirrors yet; raise the feature {} when all its brokers run this release",
+        features::MIRROR
+    )]
+    MirrorsNotServed,
+    #[error("topic {0} belongs to the cluster itself and cannot be a mirror")]
+    InternalMirror(TopicName),
     #[error("no topic is called {0}")]
     UnknownName(String),
     #[error("no topic has the id {0}")]
@@ -116,6 +126,8 @@ impl TopicError {
             // Kafka, too, has another code for what is too much to add than for what is too much to make.
             Self::Assignment(_) | Self::TooManyMorePartitions => ErrorCode::InvalidReplicaAssignment,
             Self::Config(_) => ErrorCode::InvalidConfig,
+            Self::MirrorsNotServed => ErrorCode::UnsupportedVersion,
+            Self::InternalMirror(_) => ErrorCode::InvalidTopicException,
             Self::UnknownName(_) => ErrorCode::UnknownTopicOrPartition,
             Self::UnknownId(_) => ErrorCode::UnknownTopicId,
         }
@@ -154,6 +166,7 @@ impl Controller {
         new_id: &mut dyn FnMut() -> TopicId,
     ) -> Result<CreatedTopic, TopicError> {
         let name = check_new_name(&draft.image, &topic.name)?;
+        check_mirror(&draft.image, &name, topic)?;
         let configs = check_configs(&topic.configs, defaults)?;
         let replicas = if topic.assignments.is_empty() {
             self.place(&draft.image, topic, *budget)?
@@ -166,6 +179,9 @@ impl Controller {
         let partitions = replicas.len() as i32;
         let replication_factor = replicas.first().map_or(0, Vec::len) as i16;
         draft.push(Record::Topic { name: name.clone(), topic_id });
+        if let Some(mirror) = topic.mirror.clone() {
+            draft.push(Record::Mirror { topic_id, mirror });
+        }
         let resource = ConfigResource::Topic(name.clone());
         for (name, value) in &configs {
             draft.push(Record::Config { resource: resource.clone(), name: name.clone(), value: Some(value.clone()) });
@@ -245,6 +261,14 @@ fn check_new_name(image: &Image, text: &str) -> Result<TopicName, TopicError> {
         return Err(TopicError::Collides { name, other: other.name.clone() });
     }
     Ok(name)
+}
+
+fn check_mirror(image: &Image, name: &TopicName, topic: &NewTopic) -> Result<(), TopicError> {
+    match &topic.mirror {
+        Some(_) if image.feature_level(features::MIRROR) < 1 => Err(TopicError::MirrorsNotServed),
+        Some(_) if name.is_internal() => Err(TopicError::InternalMirror(name.clone())),
+        _ => Ok(()),
+    }
 }
 
 fn check_configs(

@@ -8,6 +8,7 @@
 //! reported and the image stays as it was.
 //! Not here: deciding (see `controller`), default values of configs (see `configs`).
 
+pub mod mirror; // topics that are a mirror of another cluster's
 mod partition; // one partition
 mod quotas; // whom a client quota is for
 mod scram; // what checks a password
@@ -24,6 +25,7 @@ use crate::{
     record::{Endpoint, Record},
 };
 
+pub use mirror::{Mirror, MirrorState};
 pub use partition::PartitionImage;
 pub(crate) use partition::{has_duplicates, without};
 pub use quotas::{QuotaEntity, QuotaEntityType, QuotaValue};
@@ -84,6 +86,8 @@ pub struct TopicImage {
     pub name: TopicName,
     pub id: TopicId,
     pub partitions: Vec<PartitionImage>,
+    /// Set for a topic that is, or was, a mirror of another cluster's.
+    pub mirror: Option<Arc<Mirror>>,
 }
 
 impl TopicImage {
@@ -112,6 +116,8 @@ pub enum ReplayError {
     UnknownPartition { topic: TopicName, partition: PartitionIndex },
     #[error("an epoch of {what} goes back from {from} to {to}")]
     EpochBack { what: String, from: i64, to: i64 },
+    #[error("topic {0} cannot have this mark of a mirror")]
+    Mirror(TopicName),
     #[error("broker {0} is not registered with this epoch")]
     UnknownBroker(NodeId),
     #[error(
@@ -305,6 +311,7 @@ impl Image {
                 Ok(())
             }
             Record::Topic { name, topic_id } => self.apply_topic(name, *topic_id),
+            Record::Mirror { topic_id, mirror } => self.apply_mirror(*topic_id, mirror),
             Record::Partition { topic_id, partition, image } => self.apply_new_partition(*topic_id, *partition, image),
             Record::PartitionChange { topic_id, partition, image } => {
                 self.apply_partition_change(*topic_id, *partition, image)
@@ -367,7 +374,7 @@ impl Image {
         if self.topics.contains_key(name) || self.names.contains_key(&topic_id) {
             return Err(ReplayError::TopicExists(name.clone()));
         }
-        let topic = TopicImage { name: name.clone(), id: topic_id, partitions: Vec::new() };
+        let topic = TopicImage { name: name.clone(), id: topic_id, partitions: Vec::new(), mirror: None };
         Arc::make_mut(&mut self.topics).insert(name.clone(), Arc::new(topic));
         Arc::make_mut(&mut self.names).insert(topic_id, name.clone());
         Ok(())
@@ -378,6 +385,25 @@ impl Image {
         let name = self.names.get(&topic_id).ok_or_else(|| unknown.clone())?;
         let topic = Arc::make_mut(&mut self.topics).get_mut(name).ok_or(unknown)?;
         Ok(Arc::make_mut(topic))
+    }
+
+    /// A promotion raises all partitions at once, so that it takes effect as a whole however many there are.
+    fn apply_mirror(&mut self, topic_id: TopicId, mirror: &Mirror) -> Result<(), ReplayError> {
+        let topic = self.topic_mut(topic_id)?;
+        let is_sound = match &topic.mirror {
+            Some(before) => before.may_become(mirror),
+            None => topic.partitions.is_empty(),
+        };
+        if !is_sound {
+            return Err(ReplayError::Mirror(topic.name.clone()));
+        }
+        topic.mirror = Some(Arc::new(mirror.clone()));
+        let Some(epoch) = mirror.promoted_in() else { return Ok(()) };
+        for partition in topic.partitions.iter_mut().filter(|partition| partition.leader_epoch < epoch) {
+            partition.leader_epoch = epoch;
+            partition.partition_epoch += 1;
+        }
+        Ok(())
     }
 
     fn apply_new_partition(

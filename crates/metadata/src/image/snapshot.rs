@@ -122,6 +122,9 @@ impl Image {
     fn topic_records(&self, records: &mut Vec<Record>) {
         for topic in self.topics() {
             records.push(Record::Topic { name: topic.name.clone(), topic_id: topic.id });
+            // Before the partitions, whose epochs it must not raise once more.
+            let mirror = topic.mirror.as_deref().cloned();
+            records.extend(mirror.map(|mirror| Record::Mirror { topic_id: topic.id, mirror }));
             for (partition, image) in topic.iter() {
                 records.push(Record::Partition { topic_id: topic.id, partition, image: image.clone() });
             }

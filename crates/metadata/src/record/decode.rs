@@ -6,8 +6,8 @@ use super::{BATCH_VERSION, Endpoint, RECORD_HEADER_BYTES, Record, kind};
 use crate::{
     codec::{DecodeError, Reader},
     image::{
-        ConfigResource, PartitionImage, QuotaEntity, QuotaEntityType, QuotaValue, ScramCredential, ScramMechanism,
-        ScramUser,
+        ConfigResource, Mirror, MirrorState, PartitionImage, QuotaEntity, QuotaEntityType, QuotaValue, ScramCredential,
+        ScramMechanism, ScramUser,
     },
 };
 
@@ -68,6 +68,7 @@ fn name_of(kind: u16) -> Result<&'static str, DecodeError> {
         kind::FEATURE_LEVEL => "feature level record",
         kind::CLIENT_QUOTA => "client quota record",
         kind::SCRAM_CREDENTIAL => "scram credential record",
+        kind::MIRROR => "mirror record",
         kind => return Err(DecodeError::UnknownKind { kind }),
     })
 }
@@ -126,6 +127,7 @@ fn decode_fields(kind: u16, version: u16, reader: &mut Reader<'_>) -> Result<Rec
             },
         },
         kind::SCRAM_CREDENTIAL => decode_scram(reader)?,
+        kind::MIRROR => Record::Mirror { topic_id: TopicId(reader.uuid()?), mirror: decode_mirror(reader)? },
         kind => return Err(DecodeError::UnknownKind { kind }),
     })
 }
@@ -166,6 +168,23 @@ fn decode_registration(version: u16, reader: &mut Reader<'_>) -> Result<Record, 
 fn decode_topic_name(reader: &mut Reader<'_>) -> Result<TopicName, DecodeError> {
     let text = reader.text()?;
     TopicName::parse(&text).map_err(|_| reader.bad_value(text.len() as i64))
+}
+
+fn decode_mirror(reader: &mut Reader<'_>) -> Result<Mirror, DecodeError> {
+    Ok(Mirror {
+        link: reader.uuid()?,
+        cluster: reader.text()?,
+        topic: decode_topic_name(reader)?,
+        topic_id: TopicId(reader.uuid()?),
+        state: match reader.u8()? {
+            1 => MirrorState::Mirroring,
+            2 => match reader.i32()? {
+                epoch if epoch > 0 => MirrorState::Promoted { epoch: LeaderEpoch(epoch) },
+                epoch => return Err(reader.bad_value(i64::from(epoch))),
+            },
+            other => return Err(reader.bad_value(i64::from(other))),
+        },
+    })
 }
 
 fn decode_nodes(reader: &mut Reader<'_>) -> Result<Vec<NodeId>, DecodeError> {

@@ -5,7 +5,7 @@ use twinstream_model::NodeId;
 use super::{BATCH_VERSION, BatchBytes, Record, kind};
 use crate::{
     codec::Writer,
-    image::{ConfigResource, PartitionImage, QuotaEntity, QuotaEntityType, ScramCredential},
+    image::{ConfigResource, MirrorState, PartitionImage, QuotaEntity, QuotaEntityType, ScramCredential},
 };
 
 /// Writes a batch.
@@ -52,6 +52,7 @@ fn kind_of(record: &Record) -> u16 {
         Record::FeatureLevel { .. } => kind::FEATURE_LEVEL,
         Record::ClientQuota { .. } => kind::CLIENT_QUOTA,
         Record::ScramCredential { .. } => kind::SCRAM_CREDENTIAL,
+        Record::Mirror { .. } => kind::MIRROR,
     }
 }
 
@@ -77,6 +78,20 @@ fn encode_fields(record: &Record, out: &mut Writer) {
             out.uuid(topic_id.0);
             out.i32(partition.0);
             encode_partition(image, out);
+        }
+        Record::Mirror { topic_id, mirror } => {
+            out.uuid(topic_id.0);
+            out.uuid(mirror.link);
+            out.text(&mirror.cluster);
+            out.text(mirror.topic.as_str());
+            out.uuid(mirror.topic_id.0);
+            match mirror.state {
+                MirrorState::Mirroring => out.u8(1),
+                MirrorState::Promoted { epoch } => {
+                    out.u8(2);
+                    out.i32(epoch.0);
+                }
+            }
         }
         Record::RemoveTopic { topic_id } => out.uuid(topic_id.0),
         Record::Config { resource, name, value } => {

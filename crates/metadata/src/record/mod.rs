@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 pub(crate) use self::encode::encoded_len;
 pub use self::{decode::decode_batch, encode::encode_batch};
-use crate::image::{ConfigResource, PartitionImage, QuotaEntity, QuotaValue, ScramCredential, ScramUser};
+use crate::image::{ConfigResource, Mirror, PartitionImage, QuotaEntity, QuotaValue, ScramCredential, ScramUser};
 
 /// The encoded form of one batch.
 pub type BatchBytes = Vec<u8>;
@@ -119,6 +119,12 @@ pub enum Record {
         key: String,
         value: Option<QuotaValue>,
     },
+    /// A topic that has just been made is a mirror of another cluster's, or one that is a mirror is promoted: then all its
+    /// partitions have at least the epoch of that.
+    Mirror {
+        topic_id: TopicId,
+        mirror: Mirror,
+    },
     /// A user's credential is set, or without one removed.
     ScramCredential {
         user: ScramUser,
@@ -141,6 +147,7 @@ mod kind {
     pub(super) const FEATURE_LEVEL: u16 = 11;
     pub(super) const CLIENT_QUOTA: u16 = 12;
     pub(super) const SCRAM_CREDENTIAL: u16 = 13;
+    pub(super) const MIRROR: u16 = 14;
 
     /// Version 2 came with replication: directories, shutting down, ELR, reassignment. Version 3 of partitions with replicas
     /// on failed disks, version 2 of configs with groups and client metrics.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     codec::DecodeError,
-    image::{QuotaEntityType, ScramMechanism},
+    image::{MirrorState, QuotaEntityType, ScramMechanism},
 };
 
 /// `name hex` per line: the bytes of each record of [`samples_v1`] in version 1. Never changed, only added to.
@@ -14,8 +14,10 @@ const GOLDEN_V1: &str = include_str!("golden_v1.txt");
 const GOLDEN_V2: &str = include_str!("golden_v2.txt");
 /// The bytes of each record of [`samples_v3`], each kind in the newest version of its time. Never changed.
 const GOLDEN_V3: &str = include_str!("golden_v3.txt");
-/// The bytes of each record of [`samples`], each kind in its newest version. Never changed, only added to.
+/// The bytes of each record of [`samples_v4`], each kind in the newest version of its time. Never changed.
 const GOLDEN_V4: &str = include_str!("golden_v4.txt");
+/// The bytes of each record of [`samples`], each kind in its newest version. Never changed, only added to.
+const GOLDEN_V5: &str = include_str!("golden_v5.txt");
 
 fn topic_id() -> TopicId {
     TopicId(Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10))
@@ -94,6 +96,24 @@ fn samples_v3() -> Vec<(&'static str, Record)> {
 
 /// One record of each kind, with nothing at its default.
 fn samples() -> Vec<(&'static str, Record)> {
+    let mirror = |state| Mirror {
+        link: Uuid::from_u128(11),
+        cluster: "upstream".into(),
+        topic: TopicName::parse("orders").expect("a legal name"),
+        topic_id: TopicId(Uuid::from_u128(12)),
+        state,
+    };
+    let record = |state| Record::Mirror { topic_id: topic_id(), mirror: mirror(state) };
+    let mut samples = samples_v4();
+    samples.extend([
+        ("mirror", record(MirrorState::Mirroring)),
+        ("mirror_promoted", record(MirrorState::Promoted { epoch: LeaderEpoch(5) })),
+    ]);
+    samples
+}
+
+/// What the bytes of version 4 read as: it knew of no mirrors.
+fn samples_v4() -> Vec<(&'static str, Record)> {
     let config = |resource| Record::Config { resource, name: "interval.ms".into(), value: Some("5000".into()) };
     let both = [(QuotaEntityType::User, Some("alice".to_owned())), (QuotaEntityType::ClientId, None)];
     let clients = QuotaEntity { parts: both.into() };
@@ -167,13 +187,18 @@ fn unhex(text: &str) -> Vec<u8> {
 fn bytes_of_every_record_kind_stay_as_released() {
     let written: String =
         samples().into_iter().map(|(name, record)| format!("{name} {}\n", hex(&encode_batch(&[record])))).collect();
-    assert_eq!(written, GOLDEN_V4);
+    assert_eq!(written, GOLDEN_V5);
 }
 
 #[test]
 fn released_bytes_still_read_as_the_same_records() {
-    let released =
-        [(GOLDEN_V1, samples_v1()), (GOLDEN_V2, samples_v2()), (GOLDEN_V3, samples_v3()), (GOLDEN_V4, samples())];
+    let released = [
+        (GOLDEN_V1, samples_v1()),
+        (GOLDEN_V2, samples_v2()),
+        (GOLDEN_V3, samples_v3()),
+        (GOLDEN_V4, samples_v4()),
+        (GOLDEN_V5, samples()),
+    ];
     for (golden, samples) in released {
         assert_eq!(golden.lines().count(), samples.len());
         for line in golden.lines() {

@@ -1,6 +1,5 @@
-use twinstream_metadata::PartitionImage;
+use twinstream_metadata::{Mirror, MirrorState, PartitionImage};
 use twinstream_model::{PartitionIndex, TopicId, TopicName};
-use uuid::Uuid;
 
 use super::*;
 
@@ -33,5 +32,22 @@ fn brokers_that_serve_and_that_hand_over_are_told_and_those_that_are_gone_are_no
     let record =
         |node, fenced, shutting_down| Record::FenceBroker { node_id: NodeId(node), epoch: 1, fenced, shutting_down };
     let records = [record(1, false, false), record(2, false, true), record(3, true, true), record(4, true, false)];
-    assert_eq!(about_brokers(&records), [Standing::Serves(NodeId(1)), Standing::HandsOver(NodeId(2))]);
+    assert_eq!(news(&records), [News::Serves(NodeId(1)), News::HandsOver(NodeId(2))]);
+}
+
+#[test]
+fn a_promotion_is_told_and_a_new_mirror_is_not() {
+    let mirror = |state| Record::Mirror {
+        topic_id: TopicId(Uuid::from_u128(7)),
+        mirror: Mirror {
+            link: Uuid::from_u128(8),
+            cluster: "upstream".into(),
+            topic: at(0).topic,
+            topic_id: TopicId(Uuid::from_u128(9)),
+            state,
+        },
+    };
+    let epoch = LeaderEpoch(5);
+    let expected = News::Promoted { source: "orders of cluster upstream".into(), link: Uuid::from_u128(8), epoch };
+    assert_eq!(news(&[mirror(MirrorState::Mirroring), mirror(MirrorState::Promoted { epoch })]), [expected]);
 }

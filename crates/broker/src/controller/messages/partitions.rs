@@ -2,7 +2,7 @@
 
 use twinstream_metadata::PartitionImage;
 use twinstream_metadata::codec::{DecodeError, Reader, Writer};
-use twinstream_metadata::controller::{CopyMove, IsrChange, Reported, SeenCopy};
+use twinstream_metadata::controller::{CopyMove, EpochRaise, IsrChange, Reported, SeenCopy};
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicId};
 
 /// What became of each change: the partition as it is now, or why it stays as it was.
@@ -14,6 +14,8 @@ const CHANGE_BYTES_MIN: usize = 16 + 4 + 4 + 4 + 4;
 const COPY_BYTES: usize = 16 + 4;
 /// Topic id, partition, leader epoch and partition epoch.
 const SEEN_COPY_BYTES: usize = 16 + 4 + 4 + 4;
+/// Topic id, partition and two leader epochs.
+const EPOCH_RAISE_BYTES: usize = 16 + 4 + 4 + 4;
 /// Node and broker epoch.
 const MEMBER_BYTES: usize = 12;
 
@@ -84,6 +86,34 @@ pub(crate) fn read_isr_outcomes(payload: &[u8]) -> Result<IsrOutcomes, DecodeErr
     }
     reader.end()?;
     Ok(outcomes)
+}
+
+/// Epochs of mirrors that the broker with this epoch leads.
+pub(crate) fn write_epoch_raises(out: &mut Writer, broker_epoch: i64, raises: &[EpochRaise]) {
+    out.i64(broker_epoch);
+    out.u32(raises.len() as u32);
+    for EpochRaise { topic_id, partition, leader_epoch, to } in raises {
+        out.uuid(topic_id.0);
+        out.i32(partition.0);
+        out.i32(leader_epoch.0);
+        out.i32(to.0);
+    }
+}
+
+pub(crate) fn read_epoch_raises(reader: &mut Reader<'_>) -> Result<(i64, Vec<EpochRaise>), DecodeError> {
+    let broker_epoch = reader.i64()?;
+    let count = reader.list_len(EPOCH_RAISE_BYTES)?;
+    let mut raises = Vec::with_capacity(count);
+    for _ in 0..count {
+        raises.push(EpochRaise {
+            topic_id: TopicId(reader.uuid()?),
+            partition: PartitionIndex(reader.i32()?),
+            leader_epoch: LeaderEpoch(reader.i32()?),
+            to: LeaderEpoch(reader.i32()?),
+        });
+    }
+    reader.end()?;
+    Ok((broker_epoch, raises))
 }
 
 /// Copies on disks that failed, as the broker with this epoch has them.

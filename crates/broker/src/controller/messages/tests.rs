@@ -1,6 +1,6 @@
 use twinstream_metadata::Endpoint;
 use twinstream_metadata::PartitionImage;
-use twinstream_metadata::controller::{CopyMove, Heartbeat, IsrChange, Registration, Reported, SeenCopy};
+use twinstream_metadata::controller::{CopyMove, EpochRaise, Heartbeat, IsrChange, Registration, Reported, SeenCopy};
 use twinstream_model::{LeaderEpoch, PartitionIndex, TopicId};
 use uuid::Uuid;
 
@@ -242,5 +242,21 @@ fn changes_of_isrs_and_their_outcomes_arrive_as_they_were_sent() {
     }
     for end in 0..answer.len() {
         assert!(read_isr_outcomes(&answer[..end]).is_err(), "cut at {end}");
+    }
+}
+
+#[test]
+fn wishes_for_higher_epochs_arrive_as_they_were_sent() {
+    let raise = EpochRaise {
+        topic_id: TopicId(Uuid::from_u128(3)),
+        partition: PartitionIndex(4),
+        leader_epoch: LeaderEpoch(5),
+        to: LeaderEpoch(9),
+    };
+    let mut out = Writer::default();
+    write_epoch_raises(&mut out, 7, &[raise, raise]);
+    assert_eq!(read_epoch_raises(&mut Reader::new("test", &out.bytes)), Ok((7, vec![raise, raise])));
+    for end in 0..out.bytes.len() {
+        assert!(read_epoch_raises(&mut Reader::new("test", &out.bytes[..end])).is_err(), "cut at {end}");
     }
 }

@@ -119,7 +119,11 @@ impl Round<'_> {
         let preferred = rack.and_then(|rack| preferred::replica(self.broker, partition, rack, position.fetch_offset));
         let bytes_max = position.bytes_max.min(self.limits.bytes_max.saturating_sub(pass.bytes));
         let reading = Reading { partition, from: position.fetch_offset, bytes_max, at_least_one: pass.bytes == 0 };
-        let mut found = self.read(&reading, place, brought).map_err(|error| read_failed(partition, &error))?;
+        // Where the logs part is told even to a reader that stands behind the end of this one.
+        let mut found = match diverging {
+            Some(_) => Found { is_cold: false, ..reading.cold() },
+            None => self.read(&reading, place, brought).map_err(|error| read_failed(partition, &error))?,
+        };
         if found.is_cold {
             // `brought` tells only now of an errand that failed: what became ready by itself is better than an error.
             brought.failure(place).map_or(Ok(()), Err)?;
@@ -234,7 +238,7 @@ fn found_answer(
         log_start_offset: read.log_start_offset,
         // A reader of uncommitted records is not told of any.
         aborted: read_committed.then(|| aborted.into_iter().map(told).collect()),
-        records: read.slice.filter(|_| diverging.is_none()).map(FileRecords),
+        records: read.slice.map(FileRecords),
         diverging,
         ..PartitionAnswer::failed(target.key.1, ErrorCode::None)
     }
@@ -250,7 +254,7 @@ fn divergence(partition: &Partition, position: Position) -> Result<Option<EpochE
     if position.last_fetched_epoch == LeaderEpoch::NONE {
         return Ok(None);
     }
-    let end = partition.log().end_offset_for_epoch(position.last_fetched_epoch);
+    let end = partition.end_of_epoch(position.last_fetched_epoch);
     let (epoch, end_offset) = end.ok_or(ErrorCode::OffsetOutOfRange)?;
     if position.fetch_offset < partition.log().log_start_offset() {
         return Err(ErrorCode::OffsetOutOfRange);

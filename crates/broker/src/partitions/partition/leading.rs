@@ -7,10 +7,11 @@ use parking_lot::Mutex;
 use twinstream_log::{AppendError, Appended, Applicant, Origin, PartitionLog, ReadError, VerificationGuard};
 use twinstream_metadata::controller::IsrChange;
 use twinstream_metadata::{Image, PartitionImage};
-use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset};
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicName};
 use twinstream_replication::leader::{
     Answer, Answered, Effects, FetchRefused, LeaderSettings, LeaderState, LogPositions, NotEnoughReplicas, ReplicaFetch,
 };
+use uuid::Uuid;
 
 use super::super::waiters::Event;
 use super::{Gate, Partition, assignment, standing};
@@ -38,6 +39,10 @@ pub(crate) struct Led {
 pub(crate) enum AppendRefused {
     #[error("{0}")]
     NotLeader(ErrorCode),
+    #[error("topic {topic} is a mirror of {of} over link {link}, promote it first")]
+    ReadOnly { topic: TopicName, of: TopicName, link: Uuid },
+    #[error("topic {topic} is no mirror of link {link}")]
+    NotOfLink { topic: TopicName, link: Uuid },
     #[error(transparent)]
     NotEnoughReplicas(#[from] NotEnoughReplicas),
     #[error(transparent)]
@@ -131,6 +136,7 @@ impl Partition {
         let gate = self.gate.read();
         gate.check_epoch(epoch).map_err(AppendRefused::NotLeader)?;
         let leading = gate.leading().map_err(AppendRefused::NotLeader)?;
+        gate.check_writable(self.id())?;
         if need_isr {
             leading.state.lock().check_min_isr()?;
         }
@@ -166,6 +172,7 @@ impl Partition {
     ) -> Result<Option<VerificationGuard>, AppendRefused> {
         let gate = self.gate.read();
         gate.leading().map_err(AppendRefused::NotLeader)?;
+        gate.check_writable(self.id())?;
         Ok(self.log().begin_verification(applicant, now)?)
     }
 
@@ -208,7 +215,7 @@ impl Partition {
         let committed = self.catch_up(&mut state, now);
         let before = state.low_watermark();
         let found = match intake {
-            Intake::Asks => state.fetched(fetch, |epoch| self.log().end_offset_for_epoch(epoch), now),
+            Intake::Asks => state.fetched(fetch, |epoch| gate.end_of_epoch(&self.log(), epoch), now),
             Intake::Waits => state.still_waits(fetch, now),
         };
         let mut effects = found.map_err(ReplicaRefused::from)?;

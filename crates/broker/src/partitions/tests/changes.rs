@@ -19,6 +19,20 @@ fn changed_after(broker: &Broker, stages: usize) {
     at_each_stage(broker, |stage| stage < stages);
 }
 
+/// Has the move made to its end while the directory that it leaves is away, so that the folder there stays.
+pub(super) fn moved_but_for_its_folder(broker: &Broker) {
+    let under_way = broker.manager.moves.of(&at("t", 0)).unwrap();
+    at_each_stage(broker, |stage| {
+        if stage == ENTERED + 1 {
+            broker.hide(0);
+        }
+        true
+    });
+    broker.manager.moves.end(&under_way);
+    broker.show(0);
+    assert_eq!(broker.folders(0), ["t-0"]);
+}
+
 /// Goes through the change, as long as that is wanted. Called with the number of stages that are done.
 pub(super) fn at_each_stage(broker: &Broker, mut goes_on: impl FnMut(usize) -> bool) {
     let under_way = broker.manager.moves.of(&at("t", 0)).unwrap();
@@ -128,17 +142,8 @@ fn folder_that_cannot_be_removed_is_removed_later_and_no_replica_moves_to_where_
     let broker = Broker::new();
     append_wide(&broker.partition(), 2);
     broker.ask(1).unwrap();
-    let under_way = broker.manager.moves.of(&at("t", 0)).unwrap();
     let folder = broker.dirs[0].join("t-0");
-    at_each_stage(&broker, |stage| {
-        if stage == ENTERED + 1 {
-            broker.hide(0);
-        }
-        true
-    });
-    broker.manager.moves.end(&under_way);
-    broker.show(0);
-    assert_eq!(broker.folders(0), ["t-0"]);
+    moved_but_for_its_folder(&broker);
     broker.manager.remove_doomed(i64::MAX);
     assert!(broker.folders(0).is_empty());
     std::fs::create_dir(&folder).unwrap();

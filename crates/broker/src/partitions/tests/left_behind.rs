@@ -1,6 +1,6 @@
 //! Folders that partitions do not use any more and that could not be removed, when a topic of the same name is made.
 
-use super::changes::{ENTERED, at_each_stage};
+use super::changes::{ENTERED, at_each_stage, moved_but_for_its_folder};
 use super::moves::{Broker, append_wide, copy_tree, one_ends_with, values};
 use super::*;
 
@@ -31,17 +31,7 @@ fn folder_that_a_move_left_and_that_stayed_is_not_the_log_of_a_new_topic() {
     let broker = Broker::new();
     append_wide(&broker.partition(), 1);
     broker.ask(1).unwrap();
-    let under_way = broker.manager.moves.of(&at("t", 0)).unwrap();
-    at_each_stage(&broker, |stage| {
-        if stage == ENTERED + 1 {
-            broker.hide(0);
-        }
-        true
-    });
-    broker.manager.moves.end(&under_way);
-    drop(under_way);
-    broker.show(0);
-    assert_eq!(broker.folders(0), ["t-0"]);
+    moved_but_for_its_folder(&broker);
     let [deleted, made] = topic_made_again(&broker.cluster);
     broker.manager.reconcile(&deleted).unwrap();
     check_new_topic(broker, made);

@@ -23,14 +23,7 @@ fn a_fenced_broker_leads_nothing_until_it_is_back() {
 fn a_broker_that_has_not_caught_up_stays_fenced() {
     let mut cluster = Cluster::of(0);
     let epoch = cluster.register(1, 1).expect("a free node id");
-    let behind = Heartbeat {
-        node_id: NodeId(1),
-        epoch,
-        caught_up: false,
-        wants_shutdown: false,
-        takes_replicas: true,
-        min_insync_replicas: None,
-    };
+    let behind = Heartbeat { caught_up: false, ..beat_of(1, epoch) };
     assert!(cluster.heartbeat(behind).expect("registered").fenced);
     assert!(!cluster.beat(1, epoch).fenced);
 }
@@ -58,14 +51,7 @@ fn a_broken_connection_lets_a_new_process_in_unless_the_old_one_is_heard_of() {
 fn a_clean_stop_hands_over_and_frees_the_node_id() {
     let mut cluster = Cluster::of(1);
     cluster.create_one(topic("a", 1)).expect("a good topic");
-    let leave = Heartbeat {
-        node_id: NodeId(1),
-        epoch: 0,
-        caught_up: true,
-        wants_shutdown: true,
-        takes_replicas: true,
-        min_insync_replicas: None,
-    };
+    let leave = Heartbeat { wants_shutdown: true, ..beat_of(1, 0) };
     assert!(cluster.heartbeat(leave).expect("registered").may_shut_down);
     assert_eq!(cluster.leaders("a"), [None]);
     assert!(cluster.register(1, 77).is_ok());
@@ -83,14 +69,7 @@ fn an_older_epoch_is_refused() {
     let mut cluster = Cluster::of(1);
     cluster.now += Duration::from_secs(9);
     cluster.register(1, 77).expect("the session is over");
-    let stale = Heartbeat {
-        node_id: NodeId(1),
-        epoch: 0,
-        caught_up: true,
-        wants_shutdown: false,
-        takes_replicas: true,
-        min_insync_replicas: None,
-    };
+    let stale = beat_of(1, 0);
     assert_eq!(cluster.heartbeat(stale).unwrap_err().code(), ErrorCode::StaleBrokerEpoch);
     assert_eq!(
         cluster.controller.allocate_producer_ids(NodeId(1), 0).answer.unwrap_err().code(),
@@ -139,14 +118,7 @@ fn after_a_crash_of_the_whole_cluster_nobody_waits_for_old_sessions() {
 
 fn leave(cluster: &mut Cluster, node: i32) -> HeartbeatAnswer {
     let epoch = cluster.epoch_of(node);
-    let heartbeat = Heartbeat {
-        node_id: NodeId(node),
-        epoch,
-        caught_up: true,
-        wants_shutdown: true,
-        takes_replicas: true,
-        min_insync_replicas: None,
-    };
+    let heartbeat = Heartbeat { wants_shutdown: true, ..beat_of(node, epoch) };
     cluster.heartbeat(heartbeat).expect("registered")
 }
 
@@ -199,14 +171,7 @@ fn a_previous_leader_that_hangs_is_out_sooner_than_the_others() {
     assert_eq!(next.session_deadline(), Some(now + Duration::from_secs(5)));
     assert_eq!(next.expire_sessions(now + Duration::from_secs(5)).answer, nodes(&[1]));
     // Once it reports it has a session like everybody.
-    let beat = Heartbeat {
-        node_id: NodeId(1),
-        epoch: 0,
-        caught_up: true,
-        wants_shutdown: false,
-        takes_replicas: true,
-        min_insync_replicas: None,
-    };
+    let beat = beat_of(1, 0);
     assert!(next.heartbeat(&beat, now + Duration::from_secs(5)).answer.is_ok());
     next.previous_leader(NodeId(1), now);
     assert_eq!(next.session_deadline(), Some(now + Duration::from_secs(9)));

@@ -126,14 +126,7 @@ fn when_all_lost_power_the_last_leader_leads_again() {
     let decision = cluster.controller.register_broker(&registration, cluster.now);
     let epoch = cluster.commit(decision).expect("the old process is gone").epoch;
     assert_eq!(cluster.state("a"), "isr | elr | last 3");
-    let beat = Heartbeat {
-        node_id: NodeId(3),
-        epoch,
-        caught_up: true,
-        wants_shutdown: false,
-        takes_replicas: true,
-        min_insync_replicas: None,
-    };
+    let beat = beat_of(3, epoch);
     let decision = cluster.controller.heartbeat(&beat, cluster.now);
     assert_eq!(decision.effects.last_known, [(at("a", 0), NodeId(3))]);
     assert!(decision.effects.unclean.is_empty());

@@ -94,14 +94,7 @@ fn nobody_joins_who_is_fenced_about_to_stop_or_another_process_than_the_leader_k
     // 3 leads another partition, so it does not stop at once.
     cluster.create_on("b", &[3, 1], "1");
     let epoch = cluster.epoch_of(3);
-    let leave = Heartbeat {
-        node_id: NodeId(3),
-        epoch,
-        caught_up: true,
-        wants_shutdown: true,
-        takes_replicas: true,
-        min_insync_replicas: None,
-    };
+    let leave = Heartbeat { wants_shutdown: true, ..beat_of(3, epoch) };
     assert!(!cluster.heartbeat(leave).expect("registered").may_shut_down);
     assert_eq!(cluster.propose("a", &[1, 3]), Err(ErrorCode::IneligibleReplica), "about to stop");
 }

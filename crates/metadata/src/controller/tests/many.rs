@@ -95,14 +95,7 @@ fn a_wiped_broker_is_not_registered_before_it_has_left_every_isr() {
 #[test]
 fn a_shutdown_with_many_leaderships_takes_several_heartbeats() {
     let mut cluster = crowded();
-    let leave = Heartbeat {
-        node_id: NodeId(1),
-        epoch: 0,
-        caught_up: true,
-        wants_shutdown: true,
-        takes_replicas: true,
-        min_insync_replicas: None,
-    };
+    let leave = Heartbeat { wants_shutdown: true, ..beat_of(1, 0) };
     let mut beats = 1;
     while !cluster.heartbeat(leave).expect("registered").may_shut_down {
         beats += 1;

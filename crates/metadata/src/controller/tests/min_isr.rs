@@ -12,12 +12,9 @@ impl Cluster {
     /// A heartbeat that tells what the broker's settings say.
     fn tell(&mut self, node: i32, min_insync_replicas: usize) {
         self.heartbeat(Heartbeat {
-            node_id: NodeId(node),
-            epoch: self.epoch_of(node),
             caught_up: false,
-            wants_shutdown: false,
-            takes_replicas: true,
             min_insync_replicas: Some(min_insync_replicas),
+            ..beat_of(node, self.epoch_of(node))
         })
         .expect("a registered broker");
     }

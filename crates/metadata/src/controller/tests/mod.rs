@@ -10,6 +10,7 @@ mod holes;
 mod isr_changes;
 mod many;
 mod min_isr;
+mod mirrors;
 mod model;
 mod quotas;
 mod reassignments;
@@ -44,6 +45,18 @@ impl BrokerConfigs for AnyBrokerConfig {
 
     fn list_default(&self, name: &str) -> Option<String> {
         (name == "some.list").then(String::new)
+    }
+}
+
+/// What a broker says that has caught up and goes on.
+fn beat_of(node: i32, epoch: i64) -> Heartbeat {
+    Heartbeat {
+        node_id: NodeId(node),
+        epoch,
+        caught_up: true,
+        wants_shutdown: false,
+        takes_replicas: true,
+        min_insync_replicas: None,
     }
 }
 
@@ -155,15 +168,7 @@ impl Cluster {
     }
 
     fn beat(&mut self, node: i32, epoch: i64) -> HeartbeatAnswer {
-        self.heartbeat(Heartbeat {
-            node_id: NodeId(node),
-            epoch,
-            caught_up: true,
-            wants_shutdown: false,
-            takes_replicas: true,
-            min_insync_replicas: None,
-        })
-        .expect("a registered broker")
+        self.heartbeat(beat_of(node, epoch)).expect("a registered broker")
     }
 
     fn heartbeat(&mut self, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, BrokerError> {
@@ -234,7 +239,7 @@ fn topic(name: &str, partitions: i32) -> NewTopic {
 fn assigned(name: &str, assignments: &[(i32, &[i32])]) -> NewTopic {
     let nodes = |nodes: &[i32]| nodes.iter().copied().map(NodeId).collect();
     let assignments = assignments.iter().map(|(index, replicas)| (PartitionIndex(*index), nodes(replicas))).collect();
-    NewTopic { name: name.into(), partitions: -1, replication_factor: -1, assignments, configs: vec![] }
+    NewTopic { name: name.into(), partitions: -1, replication_factor: -1, assignments, ..NewTopic::default() }
 }
 
 fn registration(node: i32, incarnation: u128) -> Registration {

@@ -446,14 +446,7 @@ impl World {
     }
 
     fn beat(&mut self, node: NodeId, epoch: i64, wants_shutdown: bool) {
-        let heartbeat = Heartbeat {
-            node_id: node,
-            epoch,
-            caught_up: true,
-            wants_shutdown,
-            takes_replicas: true,
-            min_insync_replicas: None,
-        };
+        let heartbeat = Heartbeat { wants_shutdown, ..beat_of(node.0, epoch) };
         let decision = self.cluster.controller.heartbeat(&heartbeat, self.cluster.now);
         if self.commit(decision).is_ok_and(|answer| answer.may_shut_down) {
             self.processes.insert(node, false);

@@ -34,14 +34,7 @@ fn a_replication_factor_that_no_brokers_can_hold_is_refused_with_both_numbers() 
 fn a_broker_that_takes_no_replicas_gets_none_until_it_says_otherwise() {
     let mut cluster = Cluster::of(2);
     let epoch = cluster.epoch_of(2);
-    let beat = |takes_replicas| Heartbeat {
-        node_id: NodeId(2),
-        epoch,
-        caught_up: true,
-        wants_shutdown: false,
-        takes_replicas,
-        min_insync_replicas: None,
-    };
+    let beat = |takes_replicas| Heartbeat { takes_replicas, ..beat_of(2, epoch) };
     cluster.heartbeat(beat(false)).expect("a registered broker");
     cluster.create_one(topic("a", 4)).expect("there is another broker");
     assert_eq!(cluster.leaders("a"), [Some(1); 4]);

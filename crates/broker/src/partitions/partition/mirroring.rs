@@ -1,0 +1,160 @@
+//! A partition of a mirror that this broker leads: what its link appends, and what a promotion leaves to do.
+//!
+//! Picture: the mark of the topic stands beside the role, behind the same gate, and changes with the leader epoch only: a promotion
+//! raises it. So whoever holds the gate open knows for sure who may write, however old the image is that a request was judged by.
+//!
+//! Invariants: a mirror's epochs are those of its source, and leading it leaves no trace in them. The first leader after a promotion
+//! has aborted what it has of open transactions before anything else is appended, and so has every later one.
+//!
+//! Not here: the batches (`twinstream_log`), raising epochs (`handlers::produce::aligned`).
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use twinstream_log::{AppendError, LogError, Mirrored, MirroredFrom, PartitionLog};
+use twinstream_metadata::Mirror;
+use twinstream_model::{LeaderEpoch, Offset, TopicPartition};
+use twinstream_protocol::mirror::SourceRange;
+use uuid::Uuid;
+
+use super::super::now_ms;
+use super::super::waiters::Event;
+use super::{AppendRefused, Gate, Partition};
+
+/// What came over a link, and in which leader epoch it was appended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LedMirror {
+    pub(crate) mirrored: Mirrored,
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) log_start: Offset,
+}
+
+impl Partition {
+    /// Appends what a link brings, and lets the log begin where the source's does. With `need_isr` the records must reach
+    /// `min.insync.replicas`.
+    pub(crate) fn append_mirrored(
+        &self,
+        records: &[u8],
+        link: Uuid,
+        range: &SourceRange,
+        need_isr: bool,
+        now: i64,
+    ) -> Result<LedMirror, AppendRefused> {
+        let gate = self.gate.read();
+        let leading = gate.leading().map_err(AppendRefused::NotLeader)?;
+        gate.check_link(self.id(), link)?;
+        if need_isr && !records.is_empty() {
+            leading.state.lock().check_min_isr()?;
+        }
+        let log = self.log();
+        let mirrored = match log.append_mirrored(records, &mirrored_from(range), gate.epoch, now) {
+            Err(AppendError::Storage(error)) => {
+                self.fail(&error);
+                return Err(AppendError::Storage(error).into());
+            }
+            appended => appended?,
+        };
+        self.source_high_watermark.store(range.high_watermark.0, Ordering::Relaxed);
+        let committed = {
+            let mut state = leading.state.lock();
+            state.set_flushed(self.flushed_end());
+            state.appended(log.log_end_offset(), Instant::now())
+        };
+        self.ring_followers();
+        committed.into_iter().for_each(|high_watermark| self.commit(high_watermark));
+        let has_started = self.follow_source_start(&log, range.log_start, now)?;
+        let epoch = gate.epoch;
+        drop(gate);
+        if has_started {
+            self.announce(Event::Started);
+        }
+        if mirrored.bytes > 0 {
+            self.note_appended();
+        }
+        Ok(LedMirror { mirrored, epoch, log_start: log.log_start_offset() })
+    }
+
+    /// Whether [`Partition::append_mirrored`] may take longer than a step of a runtime should.
+    pub(crate) fn mirroring_takes_long(&self, records: &[u8], range: &SourceRange) -> bool {
+        self.log().mirroring_takes_long(records, &mirrored_from(range))
+    }
+
+    /// Up to the high watermark, as a follower does. Whether it moved.
+    fn follow_source_start(&self, log: &PartitionLog, start: Offset, now: i64) -> Result<bool, AppendRefused> {
+        let before = log.log_start_offset();
+        if start <= before {
+            return Ok(false);
+        }
+        match log.follow_log_start(start, now) {
+            Ok(after) => Ok(after > before),
+            Err(error) => {
+                self.fail(&error);
+                Err(AppendError::Storage(error).into())
+            }
+        }
+    }
+
+    /// What comes before anything that this leader appends.
+    pub(super) fn begin_reign(&self, epoch: LeaderEpoch, mirror: Option<&Mirror>) -> Result<(), LogError> {
+        if mirror.is_some_and(Mirror::is_read_only) {
+            return Ok(());
+        }
+        if let Some(promoted) = mirror.and_then(Mirror::promoted_in) {
+            let aborted = self.log().abort_older(promoted, epoch, now_ms())?;
+            if aborted.transactions > 0 {
+                let transactions = aborted.transactions;
+                tracing::info!(partition = %self.id(), epoch = epoch.0, transactions, "transactions that came over a link are aborted");
+            }
+        }
+        self.log().note_leadership(epoch)
+    }
+
+    /// The largest epoch of at most `epoch` and where it ended.
+    pub(crate) fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.gate.read().end_of_epoch(&self.log(), epoch)
+    }
+
+    /// Records that the source has committed and that are not here; `None` unless this broker leads a mirror and has heard of its
+    /// source.
+    pub(crate) fn mirror_lag(&self) -> Option<i64> {
+        let gate = self.gate.read();
+        gate.leading().ok()?;
+        gate.mirror.as_ref().filter(|mirror| mirror.is_read_only())?;
+        let there = self.source_high_watermark.load(Ordering::Relaxed);
+        (there >= 0).then(|| (there - self.log().log_end_offset().0).max(0))
+    }
+}
+
+fn mirrored_from(range: &SourceRange) -> MirroredFrom {
+    MirroredFrom { from: range.from, source_start: range.log_start, source_epoch: range.leader_epoch }
+}
+
+impl Gate {
+    /// Whether anybody but a link may append.
+    pub(super) fn check_writable(&self, at: &TopicPartition) -> Result<(), AppendRefused> {
+        match &self.mirror {
+            Some(mirror) if mirror.is_read_only() => {
+                let (topic, of, link) = (at.topic.clone(), mirror.topic.clone(), mirror.link);
+                Err(AppendRefused::ReadOnly { topic, of, link })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_link(&self, at: &TopicPartition, link: Uuid) -> Result<(), AppendRefused> {
+        match &self.mirror {
+            Some(mirror) if mirror.is_read_only() && mirror.link == link => Ok(()),
+            _ => Err(AppendRefused::NotOfLink { topic: at.topic.clone(), link }),
+        }
+    }
+
+    /// Kafka's rules, and for mirrors one case more: a replica may have records of an epoch that its leader, who left no trace of
+    /// its own, has not. What the leader has ends with its log then.
+    pub(super) fn end_of_epoch(&self, log: &PartitionLog, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let is_mirror = || self.mirror.as_ref().is_some_and(|mirror| mirror.is_read_only());
+        log.end_offset_for_epoch(epoch).or_else(|| {
+            let latest = log.latest_epoch().filter(|latest| is_mirror() && *latest < epoch)?;
+            Some((latest, log.log_end_offset()))
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! Leaders and followers of topics that are mirrors: whose epochs, who may write, what is committed.
+
+use twinstream_metadata::{Mirror, MirrorState};
+use twinstream_model::{TopicName, TopicPartition};
+use twinstream_protocol::mirror::SourceRange;
+
+use super::*;
+
+const LINK: Uuid = Uuid::from_u128(11);
+
+fn mark(state: MirrorState) -> Mirror {
+    Mirror {
+        link: LINK,
+        cluster: "upstream".into(),
+        topic: TopicName::parse("orders").unwrap(),
+        topic_id: TopicId(Uuid::from_u128(12)),
+        state,
+    }
+}
+
+/// A replica of a mirror.
+fn replica() -> Replica {
+    let mut replica = Replica::new(1);
+    let topic_id = replica.partition.topic_id();
+    let name = TopicName::parse("t").unwrap();
+    let mirror = Record::Mirror { topic_id, mirror: mark(MirrorState::Mirroring) };
+    replica.image.apply_batch(&[Record::Topic { name, topic_id }, mirror]).unwrap();
+    replica
+}
+
+fn promote(replica: &mut Replica, epoch: i32) {
+    let mirror = mark(MirrorState::Promoted { epoch: LeaderEpoch(epoch) });
+    let topic_id = replica.partition.topic_id();
+    replica.image.apply(&Record::Mirror { topic_id, mirror }).unwrap();
+}
+
+fn range(from: i64) -> SourceRange {
+    SourceRange { from: Offset(from), log_start: Offset(0), high_watermark: Offset(100), leader_epoch: LeaderEpoch(50) }
+}
+
+fn mirror(replica: &Replica, bytes: &[u8], from: i64) -> Result<LedMirror, AppendRefused> {
+    replica.partition.append_mirrored(bytes, LINK, &range(from), true, now_ms())
+}
+
+#[test]
+fn leading_a_mirror_leaves_no_trace_in_its_epochs() {
+    let replica = replica();
+    replica.lead(7);
+    mirror(&replica, &stored(0, 2, &["a"]), 0).unwrap();
+    replica.lead(9);
+    mirror(&replica, &stored(1, 2, &["b"]), 1).unwrap();
+    assert_eq!(replica.partition.log().latest_epoch(), Some(LeaderEpoch(2)));
+    replica.fetch(SECOND, 9, 2, 2).expect("a follower with the same records");
+}
+
+/// The follower has what an earlier leader had taken in of a newer epoch, and its new leader has not.
+#[test]
+fn a_follower_with_an_epoch_that_its_leader_has_not_cuts_to_what_both_have() {
+    let replica = replica();
+    replica.lead(7);
+    mirror(&replica, &stored(0, 2, &["a", "b"]), 0).unwrap();
+    let expected = ReplicaRefused::Diverging { epoch: LeaderEpoch(2), end: Offset(2) };
+    assert_eq!(replica.fetch(SECOND, 7, 3, 5), Err(expected));
+    assert_eq!(replica.partition.end_of_epoch(LeaderEpoch(5)), Some((LeaderEpoch(2), Offset(2))));
+    let plain = Replica::new(1);
+    plain.lead(7);
+    assert_eq!(plain.partition.end_of_epoch(LeaderEpoch(8)), None, "as Kafka has it");
+}
+
+#[test]
+fn a_request_that_was_judged_before_the_promotion_is_refused_behind_the_gate() {
+    let mut replica = replica();
+    replica.lead(7);
+    mirror(&replica, &stored(0, 2, &["a"]), 0).unwrap();
+    let refused = replica.partition.append(&batch(0, &["x"]), Origin::Client, NO_EPOCH, true, now_ms());
+    assert!(matches!(refused, Err(AppendRefused::ReadOnly { .. })), "{refused:?}");
+    promote(&mut replica, 8);
+    replica.lead(8);
+    let refused = mirror(&replica, &stored(1, 2, &["b"]), 1);
+    assert!(matches!(refused, Err(AppendRefused::NotOfLink { .. })), "{refused:?}");
+    replica.append(&["x"]);
+    assert_eq!(
+        replica.partition.end_of_epoch(LeaderEpoch(7)),
+        Some((LeaderEpoch(2), Offset(1))),
+        "where the logs part"
+    );
+}
+
+#[test]
+fn records_beyond_the_followers_are_committed_when_these_have_them() {
+    let replica = replica();
+    replica.lead(7);
+    let led = mirror(&replica, &stored(0, 2, &["a"]), 0).unwrap();
+    assert_eq!(replica.partition.commitment(led.epoch, led.mirrored.end), Commitment::Waiting);
+    assert_eq!(replica.partition.mirror_lag(), Some(99));
+    for follower in [SECOND, THIRD] {
+        replica.fetch(follower, 7, 1, 2).unwrap();
+    }
+    assert_eq!(replica.partition.commitment(led.epoch, led.mirrored.end), Commitment::Committed);
+}
+
+#[test]
+fn only_the_leader_takes_what_a_link_brings() {
+    let replica = replica();
+    replica.take_over(&Replica::wanted(SECOND, 7, 7, &[SELF, SECOND, THIRD]));
+    let refused = mirror(&replica, &stored(0, 2, &["a"]), 0);
+    assert!(matches!(refused, Err(AppendRefused::NotLeader(ErrorCode::NotLeaderOrFollower))), "{refused:?}");
+    assert_eq!(replica.partition.mirror_lag(), None);
+    let at = TopicPartition::new(TopicName::parse("t").unwrap(), 0);
+    assert_eq!(replica.partition.id(), &at);
+}

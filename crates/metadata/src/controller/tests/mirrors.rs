@@ -1,0 +1,202 @@
+//! Mirrors: they are made as such, promoted for good and at once, and their epochs follow those of the source.
+
+use super::*;
+use crate::{
+    features,
+    image::{Mirror, MirrorState, mirror},
+};
+
+fn mirroring() -> Mirror {
+    Mirror {
+        link: Uuid::from_u128(7),
+        cluster: "upstream".into(),
+        topic: name("orders"),
+        topic_id: TopicId(Uuid::from_u128(8)),
+        state: MirrorState::Mirroring,
+    }
+}
+
+fn mirror_of(topic_name: &str, partitions: i32) -> NewTopic {
+    NewTopic { mirror: Some(mirroring()), ..topic(topic_name, partitions) }
+}
+
+/// Brokers 1 to 3 with the feature, and a mirror of three partitions.
+fn cluster() -> Cluster {
+    let mut cluster = Cluster::of(3);
+    let level = Record::FeatureLevel { name: features::MIRROR.into(), level: 1 };
+    cluster.controller.replay(&[level]).expect("a level that is served");
+    cluster.create_one(mirror_of("m", 3)).expect("a good mirror");
+    cluster
+}
+
+fn set(cluster: &mut Cluster, config: &str, value: &str) -> Result<(), AlterError> {
+    cluster.alter(topic_resource("m"), &[(config, ConfigOperation::Set, Some(value))])
+}
+
+fn mark(cluster: &Cluster) -> Mirror {
+    let topic = cluster.controller.image().topic(&name("m")).expect("a known topic");
+    topic.mirror.as_deref().expect("a mirror").clone()
+}
+
+fn epochs(cluster: &Cluster) -> Vec<(i32, i32)> {
+    let topic = cluster.controller.image().topic(&name("m")).expect("a known topic");
+    topic.partitions.iter().map(|partition| (partition.leader_epoch.0, partition.partition_epoch)).collect()
+}
+
+fn raise(cluster: &mut Cluster, from: i32, to: i32) -> Result<PartitionImage, ErrorCode> {
+    let partition = cluster.first("m");
+    let leader = partition.leader.expect("a leader");
+    let wanted = EpochRaise {
+        topic_id: cluster.controller.image().topic(&name("m")).expect("a known topic").id,
+        partition: PartitionIndex(0),
+        leader_epoch: LeaderEpoch(from),
+        to: LeaderEpoch(to),
+    };
+    let decision = cluster.controller.raise_epochs(leader, cluster.epoch_of(leader.0), &[wanted]);
+    cluster.commit(decision).expect("a registered leader").remove(0)
+}
+
+#[test]
+fn a_topic_is_a_mirror_from_its_first_moment() {
+    let cluster = cluster();
+    assert_eq!(mark(&cluster), mirroring());
+    assert!(mark(&cluster).is_read_only());
+    let bytes = cluster.controller.image().to_snapshot();
+    assert_eq!(&Image::from_snapshot(&bytes).expect("our own bytes"), cluster.controller.image());
+}
+
+#[test]
+fn without_the_feature_there_are_no_mirrors() {
+    let mut cluster = Cluster::of(1);
+    assert_eq!(code(cluster.create_one(mirror_of("m", 1))), ErrorCode::UnsupportedVersion);
+    assert!(cluster.controller.image().topic(&name("m")).is_none());
+}
+
+#[test]
+fn topics_of_the_cluster_itself_are_no_mirrors() {
+    assert_eq!(code(cluster().create_one(mirror_of("__consumer_offsets", 1))), ErrorCode::InvalidTopicException);
+}
+
+#[test]
+fn the_feature_stays_as_long_as_there_are_mirrors() {
+    let mut cluster = cluster();
+    let wish = FeatureUpdate { name: features::MIRROR.into(), level: 0, upgrade_type: UpgradeType::SafeDowngrade };
+    let judge = |cluster: &Cluster| {
+        cluster.controller.update_features(std::slice::from_ref(&wish), Mode::Apply, NodeId(1)).answer
+    };
+    assert!(judge(&cluster).unwrap_err().to_string().contains("delete them first"));
+    let decision = cluster.controller.delete_topics(&[DeleteTarget::Name("m".into())]);
+    cluster.commit(decision).remove(0).expect("a known topic");
+    assert_eq!(judge(&cluster), Ok(()));
+}
+
+#[test]
+fn promotion_raises_every_partition_above_every_epoch_of_the_topic() {
+    let mut cluster = cluster();
+    raise(&mut cluster, 0, 40).expect("a wish of the leader");
+    assert_eq!(epochs(&cluster), [(40, 1), (0, 0), (0, 0)]);
+    set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
+    assert_eq!(mark(&cluster).promoted_in(), Some(LeaderEpoch(41)));
+    assert_eq!(epochs(&cluster), [(41, 2), (41, 1), (41, 1)]);
+}
+
+#[test]
+fn promotion_is_for_good_and_may_be_asked_for_twice() {
+    let mut cluster = cluster();
+    set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
+    let before = cluster.controller.image().clone();
+    set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("what is so already");
+    assert_eq!(cluster.controller.image(), &before);
+    assert_eq!(set(&mut cluster, mirror::STATE, mirror::MIRRORING), Err(MirrorError::State.into()));
+}
+
+#[test]
+fn partitions_that_a_promoted_topic_gets_later_have_its_epoch_too() {
+    let mut cluster = cluster();
+    set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
+    let more = NewPartitions { topic: "m".into(), count: 4, assignments: None };
+    let decision = cluster.controller.create_partitions(&[more], Mode::Apply);
+    cluster.commit(decision).remove(0).expect("one more");
+    let bytes = cluster.controller.image().to_snapshot();
+    assert_eq!(&Image::from_snapshot(&bytes).expect("our own bytes"), cluster.controller.image());
+    assert_eq!(epochs(&cluster)[3], (1, 0));
+}
+
+#[test]
+fn a_trial_promotes_nothing() {
+    let cluster = cluster();
+    let change = alteration(topic_resource("m"), &[(mirror::STATE, ConfigOperation::Set, Some(mirror::PROMOTED))]);
+    let decision = cluster.controller.alter_configs(&[change], Mode::ValidateOnly, &AnyBrokerConfig, &NoBrokerDefaults);
+    assert_eq!((decision.answer, decision.records), (vec![Ok(())], vec![]));
+}
+
+#[test]
+fn what_a_topic_is_a_mirror_of_cannot_be_changed() {
+    let mut cluster = cluster();
+    for config in [mirror::LINK, mirror::SOURCE_CLUSTER, mirror::SOURCE_TOPIC, "twinstream.mirror.other"] {
+        let refused = set(&mut cluster, config, "x").unwrap_err();
+        assert_eq!(
+            (refused.code(), refused.clone()),
+            (ErrorCode::InvalidConfig, MirrorError::ReadOnly(config.into()).into())
+        );
+    }
+    let deleted = cluster.alter(topic_resource("m"), &[(mirror::STATE, ConfigOperation::Delete, None)]);
+    assert_eq!(deleted, Err(MirrorError::State.into()));
+    cluster.create_one(topic("plain", 1)).expect("a good topic");
+    let refused =
+        cluster.alter(topic_resource("plain"), &[(mirror::STATE, ConfigOperation::Set, Some(mirror::PROMOTED))]);
+    assert_eq!(refused, Err(MirrorError::NoMirror(name("plain")).into()));
+}
+
+#[test]
+fn tools_may_set_back_what_they_have_read() {
+    let mut cluster = cluster();
+    let shown = mark(&cluster).shown();
+    let mut settings: Vec<_> =
+        shown.iter().map(|(name, value)| (*name, ConfigOperation::Set, Some(&**value))).collect();
+    settings.push(("retention.ms", ConfigOperation::Set, Some("7")));
+    let change = alteration(topic_resource("m"), &settings);
+    let decision = cluster.controller.replace_configs(&[change], Mode::Apply, &AnyBrokerConfig, &NoBrokerDefaults);
+    assert_eq!(cluster.commit(decision), [Ok(())]);
+    assert_eq!(cluster.config("m", "retention.ms"), Some("7"));
+    assert_eq!(mark(&cluster), mirroring());
+}
+
+#[test]
+fn a_raised_epoch_keeps_the_leader_and_is_raised_once() {
+    let mut cluster = cluster();
+    let before = cluster.first("m");
+    let raised = raise(&mut cluster, 0, 9).expect("a wish of the leader");
+    let expected = PartitionImage { leader_epoch: LeaderEpoch(9), partition_epoch: 1, ..before };
+    assert_eq!(raised, expected);
+    assert_eq!(raise(&mut cluster, 0, 9), Ok(expected), "the same wish, sent again");
+    assert_eq!(raise(&mut cluster, 0, 10), Err(ErrorCode::FencedLeaderEpoch));
+}
+
+#[test]
+fn epochs_of_the_source_do_not_use_up_those_of_the_cluster() {
+    let mut cluster = cluster();
+    assert_eq!(raise(&mut cluster, 0, MIRROR_EPOCH_MAX.0 + 1), Err(ErrorCode::InvalidRequest));
+    assert!(raise(&mut cluster, 0, MIRROR_EPOCH_MAX.0).is_ok());
+}
+
+#[test]
+fn a_promoted_topic_follows_no_epochs() {
+    let mut cluster = cluster();
+    set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
+    assert_eq!(raise(&mut cluster, 1, 9), Err(ErrorCode::InvalidRequest));
+}
+
+#[test]
+fn a_mark_that_changes_what_it_is_of_is_not_replayed() {
+    let mut cluster = cluster();
+    let topic_id = cluster.controller.image().topic(&name("m")).expect("a known topic").id;
+    cluster.create_one(topic("plain", 1)).expect("a good topic");
+    let plain = cluster.controller.image().topic(&name("plain")).expect("a known topic").id;
+    let other = Mirror { link: Uuid::from_u128(9), ..mirroring() };
+    for (topic_id, mirror) in [(topic_id, other), (plain, mirroring())] {
+        let mut image = cluster.controller.image().clone();
+        assert!(image.apply(&Record::Mirror { topic_id, mirror }).is_err());
+        assert_eq!(&image, cluster.controller.image());
+    }
+}

@@ -1,0 +1,79 @@
+//! Topics that are a mirror of another cluster's.
+//!
+//! Picture: a mark on a topic. While it says *mirroring*, only its link appends, at the offsets of the source. *Promoted* is for
+//! good: the topic is like any other, and the mark says in which epoch that began.
+//!
+//! States: none -> mirroring -> promoted. A topic is marked when it is made, never later, so that a mirror has nothing of its own.
+//!
+//! Invariants: link and source never change; the epoch of a promotion is above every leader epoch that the topic had before.
+
+use std::borrow::Cow;
+
+use twinstream_model::{LeaderEpoch, TopicId, TopicName};
+use uuid::Uuid;
+
+/// The configs that show a mark, all but [`STATE`] for reading only.
+pub const LINK: &str = "twinstream.mirror.link";
+pub const SOURCE_CLUSTER: &str = "twinstream.mirror.source.cluster";
+pub const SOURCE_TOPIC: &str = "twinstream.mirror.source.topic";
+pub const SOURCE_TOPIC_ID: &str = "twinstream.mirror.source.topic.id";
+/// [`MIRRORING`] or [`PROMOTED`]; setting it to the latter promotes.
+pub const STATE: &str = "twinstream.mirror.state";
+/// What all of them begin with.
+pub const PREFIX: &str = "twinstream.mirror.";
+pub const MIRRORING: &str = "mirroring";
+pub const PROMOTED: &str = "promoted";
+
+/// What a topic is a mirror of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// Whoever knows it may append.
+    pub link: Uuid,
+    /// The id of the source's cluster.
+    pub cluster: String,
+    pub topic: TopicName,
+    pub topic_id: TopicId,
+    pub state: MirrorState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirrorState {
+    Mirroring,
+    Promoted {
+        /// The leader epoch that all partitions had at least from then on. What was written in an older one came over the link.
+        epoch: LeaderEpoch,
+    },
+}
+
+impl Mirror {
+    /// Whether nobody but the link may write.
+    pub fn is_read_only(&self) -> bool {
+        self.state == MirrorState::Mirroring
+    }
+
+    /// The epoch of the promotion, if there was one.
+    pub fn promoted_in(&self) -> Option<LeaderEpoch> {
+        match self.state {
+            MirrorState::Mirroring => None,
+            MirrorState::Promoted { epoch } => Some(epoch),
+        }
+    }
+
+    /// The mark as configs, by name.
+    pub fn shown(&self) -> [(&'static str, Cow<'static, str>); 5] {
+        let state = if self.is_read_only() { MIRRORING } else { PROMOTED };
+        [
+            (LINK, self.link.to_string().into()),
+            (SOURCE_CLUSTER, self.cluster.clone().into()),
+            (SOURCE_TOPIC, self.topic.to_string().into()),
+            (SOURCE_TOPIC_ID, self.topic_id.to_string().into()),
+            (STATE, state.into()),
+        ]
+    }
+
+    /// Whether a topic with this mark may get the other one.
+    pub(super) fn may_become(&self, next: &Mirror) -> bool {
+        let same_source = Mirror { state: self.state, ..next.clone() } == *self;
+        same_source && (self.is_read_only() || self.state == next.state)
+    }
+}
