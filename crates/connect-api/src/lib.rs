@@ -14,12 +14,13 @@
 //! - Nothing here does I/O or knows how the worker stores its state.
 //! - Data is at-least-once: an offset is stored only after what it covers was acknowledged.
 //!
-//! Reading order: [`connector`], [`source`], [`sink`], [`data`], [`config`], [`plugin`], [`error`].
+//! Reading order: [`connector`], [`source`], [`sink`], [`data`], [`config`], [`plugin`], [`extension`], [`error`].
 
 pub mod config;
 pub mod connector;
 pub mod data;
 pub mod error;
+pub mod extension;
 pub mod plugin;
 pub mod record;
 pub mod sink;
@@ -30,7 +31,11 @@ pub use config::{Config, ConfigDef, ConfigKey, ConfigType, Fate, Importance, Raw
 pub use connector::{Connector, ConnectorContext};
 pub use data::{Field, Headers, Schema, SchemaAndValue, SchemaRef, SchemaType, Struct, Value};
 pub use error::TaskError;
+pub use extension::{ApiAnswer, ApiRefusal, ApiRequest, Extension, Method, Wanted, WorkerApi};
 pub use plugin::{Plugin, PluginKind, PluginMake};
-pub use record::{OriginalRecord, RawBatch, SinkRecord, SourceRecord, TimestampType};
+pub use record::{
+    AfterRefusal, Aligned, OriginalRecord, Placement, RawBatch, RawLane, RawObserver, Refusal, SinkRecord,
+    SourceRecord, TimestampType,
+};
 pub use sink::{SinkTask, SinkTaskContext};
 pub use source::{OffsetMap, Polled, SourceTask, SourceTaskContext};

@@ -44,6 +44,9 @@ pub struct Plugin {
     pub version: String,
     /// The connector's own keys; the worker adds those that every connector has.
     pub config_def: ConfigDef,
+    /// Its records are bytes of a format of their own: without converters in its configuration it gets `ByteArrayConverter`,
+    /// whatever the worker's are.
+    pub bytes_only: bool,
     pub make: PluginMake,
 }
 
@@ -84,7 +87,7 @@ impl Plugin {
 
     fn new(class: &str, config_def: ConfigDef, make: PluginMake) -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { class: class.to_owned(), aliases: Vec::new(), version, config_def, make }
+        Self { class: class.to_owned(), aliases: Vec::new(), version, config_def, bytes_only: false, make }
     }
 
     #[must_use]
@@ -96,6 +99,13 @@ impl Plugin {
     #[must_use]
     pub fn version(mut self, version: &str) -> Self {
         self.version = version.to_owned();
+        self
+    }
+
+    /// See [`Plugin::bytes_only`].
+    #[must_use]
+    pub fn writes_bytes(mut self) -> Self {
+        self.bytes_only = true;
         self
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::record::{RawBatch, SourceRecord};
+use crate::record::{RawBatch, RawObserver, SourceRecord};
 use crate::{RawConfig, TaskError};
 
 /// A source partition (which part of the outside) or a source offset (how far in it) as Connect stores it: a JSON object
@@ -16,7 +16,7 @@ pub type OffsetMap = serde_json::Map<String, serde_json::Value>;
 pub enum Polled {
     /// Records for the worker's converters, transforms and producer.
     Records(Vec<SourceRecord>),
-    /// Whole record batches that are produced as they are, per partition in the order given.
+    /// Whole record batches that are copied as they are, per lane in the order given.
     Batches(Vec<RawBatch>),
     /// Nothing new. The task has already waited; the worker polls again at once.
     Idle,
@@ -24,7 +24,7 @@ pub enum Polled {
 
 /// One task of a source connector.
 ///
-/// Order of calls: `start`, then `poll` again and again with `commit` in between, then `stop`. After an error of any call
+/// Order of calls: `start`, then `raw_observer`, then `poll` again and again with `commit` in between, then `stop`. After an error of any call
 /// only `stop` follows, except that a `Retriable` error of `poll` leads to another `poll` after a pause.
 ///
 /// The worker promises:
@@ -46,6 +46,11 @@ pub trait SourceTask: Send {
     async fn start(&mut self, context: Arc<dyn SourceTaskContext>, config: RawConfig) -> Result<(), TaskError>;
 
     async fn poll(&mut self) -> Result<Polled, TaskError>;
+
+    /// Who is told where raw batches ended up. Asked once, right after `start`.
+    fn raw_observer(&self) -> Option<Arc<dyn RawObserver>> {
+        None
+    }
 
     /// The offsets of everything that had been acknowledged at this moment are stored.
     async fn commit(&mut self) -> Result<(), TaskError> {

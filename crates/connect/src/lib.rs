@@ -30,5 +30,6 @@ mod store;
 mod worker;
 
 pub use group::GroupError;
+pub use plugins::{check_connector, connector_keys};
 pub use settings::Settings;
 pub use worker::{WorkerError, WorkerOptions, run};

@@ -18,6 +18,8 @@ pub(crate) struct WorkerMetrics {
     pub(crate) connector_startup_failures: IntCounter,
     pub(crate) task_startup_attempts: IntCounter,
     pub(crate) task_startup_failures: IntCounter,
+    /// Bytes of all source tasks that Kafka has not acknowledged yet.
+    pub(crate) in_flight_bytes: IntGauge,
     task_status: IntGaugeVec,
     tasks: TaskVecs,
 }
@@ -26,6 +28,9 @@ pub(crate) struct WorkerMetrics {
 struct TaskVecs {
     polled: IntCounterVec,
     written: IntCounterVec,
+    raw_bytes: IntCounterVec,
+    raw_batches: IntCounterVec,
+    refused: IntCounterVec,
     active: IntGaugeVec,
     read: IntCounterVec,
     sent: IntCounterVec,
@@ -48,6 +53,11 @@ pub(crate) struct TaskMetrics {
     pub(crate) polled: IntCounter,
     /// Records acknowledged by the target cluster.
     pub(crate) written: IntCounter,
+    /// Bytes and number of whole batches acknowledged by the target cluster.
+    pub(crate) raw_bytes: IntCounter,
+    pub(crate) raw_batches: IntCounter,
+    /// Lanes that were closed because the target refused a batch.
+    pub(crate) refused: IntCounter,
     /// Records polled but not acknowledged.
     pub(crate) active: IntGauge,
     /// Records consumed for a sink task.
@@ -77,6 +87,10 @@ impl WorkerMetrics {
             connector_startup_failures: counter("connector_startup_failure_total", "Connector starts that failed."),
             task_startup_attempts: counter("task_startup_attempts_total", "Task starts tried."),
             task_startup_failures: counter("task_startup_failure_total", "Task starts that failed."),
+            in_flight_bytes: metrics.gauge(
+                "twinstream_connect_source_in_flight_bytes",
+                "Bytes of source tasks that Kafka has not acknowledged yet.",
+            ),
             task_status: metrics.gauge_vec(
                 "kafka_connect_connector_task_metrics_status",
                 "1 for the state that the task is in.",
@@ -122,6 +136,18 @@ impl TaskVecs {
         Self {
             polled: counter(source("source_record_poll_total"), "Records polled from the source."),
             written: counter(source("source_record_write_total"), "Records acknowledged by Kafka."),
+            raw_bytes: counter(
+                "twinstream_connect_source_raw_byte_write_total".to_owned(),
+                "Bytes of whole batches acknowledged by Kafka.",
+            ),
+            raw_batches: counter(
+                "twinstream_connect_source_raw_batch_write_total".to_owned(),
+                "Whole batches acknowledged by Kafka.",
+            ),
+            refused: counter(
+                "twinstream_connect_source_raw_refusal_total".to_owned(),
+                "Partitions given up for a while because Kafka refused a batch.",
+            ),
             active: gauge(source("source_record_active_count"), "Records polled but not yet acknowledged."),
             read: counter(sink("sink_record_read_total"), "Records read from Kafka."),
             sent: counter(sink("sink_record_send_total"), "Records given to the task."),
@@ -147,6 +173,9 @@ impl TaskVecs {
         TaskMetrics {
             polled: self.polled.with_label_values(&labels),
             written: self.written.with_label_values(&labels),
+            raw_bytes: self.raw_bytes.with_label_values(&labels),
+            raw_batches: self.raw_batches.with_label_values(&labels),
+            refused: self.refused.with_label_values(&labels),
             active: self.active.with_label_values(&labels),
             read: self.read.with_label_values(&labels),
             sent: self.sent.with_label_values(&labels),
@@ -167,6 +196,9 @@ impl TaskVecs {
         let counters = [
             &self.polled,
             &self.written,
+            &self.raw_bytes,
+            &self.raw_batches,
+            &self.refused,
             &self.read,
             &self.sent,
             &self.commits,

@@ -6,6 +6,7 @@
 mod common;
 mod validation;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use twinstream_connect_api::{Plugin, PluginKind, RawConfig, TaskError};
@@ -13,8 +14,17 @@ use twinstream_connect_api::{Plugin, PluginKind, RawConfig, TaskError};
 use crate::converters::{Converter, HeaderConverter, Part};
 use crate::settings::Settings;
 
+pub use common::connector_keys;
 pub(crate) use common::definition;
 pub(crate) use validation::{Invalid, validate};
+
+/// What a worker of these settings would say against a connector's configuration; nothing is stored or started.
+pub async fn check_connector(settings: &Settings, plugins: &[Plugin], config: &RawConfig) -> Vec<String> {
+    match validate(&Plugins::new(plugins.to_vec()), settings, config).await {
+        Ok(validation) => validation.errors().map(str::to_owned).collect(),
+        Err(invalid) => vec![invalid.to_string()],
+    }
+}
 
 /// All connectors that can run here. Clones share the list.
 #[derive(Clone)]
@@ -59,6 +69,21 @@ pub(crate) fn effective_converters(settings: &Settings, connector: &RawConfig) -
         }
     }
     effective
+}
+
+/// The converter of plugins whose records are bytes of their own.
+const BYTES_CONVERTER: &str = "org.apache.kafka.connect.converters.ByteArrayConverter";
+
+/// A connector's configuration with the converters that its plugin wants where it names none.
+pub(crate) fn with_own_converters<'c>(plugin: &Plugin, connector: &'c RawConfig) -> Cow<'c, RawConfig> {
+    if !plugin.bytes_only {
+        return Cow::Borrowed(connector);
+    }
+    let mut own = connector.clone();
+    for name in ["key.converter", "value.converter"] {
+        own.entry(name.to_owned()).or_insert_with(|| BYTES_CONVERTER.to_owned());
+    }
+    Cow::Owned(own)
 }
 
 /// The converters of a task, with the configuration that they were made from.

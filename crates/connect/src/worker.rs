@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use twinstream_client::{Admin, ClientError};
-use twinstream_connect_api::Plugin;
 use twinstream_connect_api::error::trace_of;
+use twinstream_connect_api::{Extension, Plugin, RawConfig};
 use twinstream_telemetry::Metrics;
 
 use crate::group::{GroupError, GroupOptions, Membership, instance_id};
@@ -21,12 +21,15 @@ use crate::herder::{self, HerderHandle};
 use crate::metrics::WorkerMetrics;
 use crate::plugins::Plugins;
 use crate::rest::{self, App, SharedApp};
-use crate::runner::Shared;
+use crate::runner::{Memory, Shared};
 use crate::settings::{Role, Settings};
 use crate::store::{StateLog, StatusStore, StoreError, ensure_state_topics};
 
 /// How long the last statuses may take to be written.
 const LAST_STATUSES_WITHIN: Duration = Duration::from_secs(5);
+
+/// Between two looks at connectors that have nobody else: a source that was away is used soon after it is back.
+const FAILED_CONNECTOR_PAUSE: Duration = Duration::from_secs(15);
 
 /// What a worker is started with.
 pub struct WorkerOptions {
@@ -36,6 +39,12 @@ pub struct WorkerOptions {
     pub overrides: Vec<(String, String)>,
     /// The connectors that it can run.
     pub plugins: Vec<Plugin>,
+    /// Connectors by name, put when it starts unless they are stored with this very configuration. They have nobody else
+    /// who looks after them: one that could not start is started again after a pause. Tasks that failed stay so: what
+    /// they met is for somebody to see.
+    pub connectors: Vec<(String, RawConfig)>,
+    /// Further paths of its REST API.
+    pub extensions: Vec<Arc<dyn Extension>>,
     /// Where its metrics are registered; a fresh registry will do.
     pub metrics: Metrics,
 }
@@ -62,6 +71,8 @@ pub enum WorkerError {
     ConfigTopicPartitions { topic: String, count: usize },
     #[error("the worker's stored state cannot be loaded: {}", trace_of(.0.as_ref()))]
     State(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("connector {name} cannot be put: {reason}")]
+    Connector { name: String, reason: String },
     #[error("the worker lost its place in the group: {reason}")]
     PlaceLost { reason: String },
     #[error("the REST listener failed")]
@@ -78,13 +89,16 @@ impl From<StoreError> for WorkerError {
 pub async fn run(options: WorkerOptions, mut shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
     let settings = Arc::new(Settings::load(options.config.as_deref(), &options.overrides)?);
     settings.log_without_effect();
+    if let Some(problem) = rest::problem_of_extensions(&options.extensions) {
+        return Err(WorkerError::Settings { problems: vec![problem] });
+    }
     let (listener, address) = listen(&settings).await?;
     let app: SharedApp = Arc::new(OnceLock::new());
     let (stop_serving, serving_stopped) = watch::channel(false);
-    let metrics = options.metrics.clone();
+    let (metrics, connectors) = (options.metrics.clone(), options.connectors.clone());
     let server = tokio::spawn({
-        let app = Arc::clone(&app);
-        async move { rest::serve(listener, app, &metrics, serving_stopped).await }
+        let (app, extensions) = (Arc::clone(&app), options.extensions.clone());
+        async move { rest::serve(listener, app, &extensions, &metrics, serving_stopped).await }
     });
     let starting = start(options, Arc::clone(&settings), address);
     let started = tokio::select! {
@@ -98,6 +112,7 @@ pub async fn run(options: WorkerOptions, mut shutdown: watch::Receiver<bool>) ->
 
     let mut server = server;
     let ended = tokio::select! {
+        refused = keep_connectors(&app, connectors) => refused,
         _ = shutdown.wait_for(|stop| *stop) => Ok(()),
         reason = membership.lost() => Err(WorkerError::PlaceLost { reason }),
         served = &mut server => match served {
@@ -110,6 +125,25 @@ pub async fn run(options: WorkerOptions, mut shutdown: watch::Receiver<bool>) ->
     membership.leave().await;
     stop_serving.send_replace(true);
     ended
+}
+
+/// Puts connectors and starts those again that could not start; returns only when one is refused.
+async fn keep_connectors(app: &SharedApp, connectors: Vec<(String, RawConfig)>) -> Result<(), WorkerError> {
+    let names: Vec<String> = connectors.iter().map(|(name, _)| name.clone()).collect();
+    for (name, config) in connectors {
+        let put = rest::put_if_changed(app, &name, config).await;
+        let changed = put.map_err(|reason| WorkerError::Connector { name: name.clone(), reason })?;
+        tracing::info!(connector = name, changed, "connector is configured");
+    }
+    if names.is_empty() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(FAILED_CONNECTOR_PAUSE).await;
+        for name in &names {
+            rest::restart_if_failed(app, name).await;
+        }
+    }
 }
 
 async fn listen(settings: &Settings) -> Result<(TcpListener, SocketAddr), WorkerError> {
@@ -168,11 +202,14 @@ async fn start(options: WorkerOptions, settings: Arc<Settings>, address: SocketA
     statuses.set_generation(i64::from(membership.generation()));
     let status_writer = statuses.spawn_writer(Arc::clone(&status_log)).abort_handle();
     let plugins = Plugins::new(options.plugins);
+    let metrics = WorkerMetrics::new(&options.metrics);
+    let bytes_max = usize::try_from(settings.int("twinstream.source.in.flight.max.bytes")).unwrap_or(usize::MAX);
     let shared = Shared {
+        memory: Memory::new(bytes_max, metrics.in_flight_bytes.clone()),
         settings: Arc::clone(&settings),
         statuses: statuses.clone(),
         offsets: Arc::clone(&offsets),
-        metrics: WorkerMetrics::new(&options.metrics),
+        metrics,
     };
     let herder = herder::spawn(Arc::clone(&configs), plugins.clone(), shared);
     let parts = Parts { herder: herder.clone(), statuses: statuses.clone(), status_log, status_writer };

@@ -1,7 +1,7 @@
 //! Kafka Connect's common keys of connectors, each with its fate here.
 
 use twinstream_connect_api::{
-    ConfigDef, ConfigKey, ConfigType, Fate, Importance, Plugin, PluginKind, Validator, Width,
+    ConfigDef, ConfigKey, ConfigType, Fate, Importance, Plugin, PluginKind, RawConfig, Validator, Width,
 };
 
 use crate::converters;
@@ -17,7 +17,16 @@ use Importance::{High, Low, Medium};
 
 /// All keys of a plugin: the common ones first, as Kafka lists them.
 pub(crate) fn definition(settings: &Settings, plugin: &Plugin) -> ConfigDef {
-    let common = connector_keys(settings, plugin);
+    with_converters(&settings.converter_defaults(), plugin)
+}
+
+/// All keys of a plugin, without the defaults that a worker gives.
+pub fn connector_keys(plugin: &Plugin) -> ConfigDef {
+    with_converters(&RawConfig::new(), plugin)
+}
+
+fn with_converters(defaults: &RawConfig, plugin: &Plugin) -> ConfigDef {
+    let common = common_keys(defaults, plugin);
     let common = match plugin.kind() {
         PluginKind::Source => source_keys(common),
         PluginKind::Sink => sink_keys(common),
@@ -33,13 +42,13 @@ fn key(name: &str, kind: ConfigType, default: &str, importance: Importance, doc:
     ConfigKey::with_default(name, kind, default, importance, doc)
 }
 
-fn connector_keys(settings: &Settings, plugin: &Plugin) -> ConfigDef {
+fn common_keys(defaults: &RawConfig, plugin: &Plugin) -> ConfigDef {
     let common = |key: ConfigKey, order: i64, width: Width, display: &str| {
         key.group(COMMON).order(order).width(width).display_name(display)
     };
     let converter = |name: &str, doc: &str| {
-        let default = settings.converter_defaults().get(name).cloned().unwrap_or_default();
-        key(name, Class, &default, Low, doc)
+        let default = defaults.get(name).map_or("", String::as_str);
+        key(name, Class, default, Low, doc)
     };
     let classes: Vec<&str> = converters::classes().collect();
     let version = |name: &str, doc: &str| key(name, Text, &plugin.version, Medium, doc).recommended(&[&plugin.version]);

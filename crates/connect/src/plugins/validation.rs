@@ -8,7 +8,7 @@ use twinstream_connect_api::config::{ConfigValue, HIDDEN};
 use twinstream_connect_api::{ConfigDef, PluginKind, RawConfig};
 use twinstream_model::TopicName;
 
-use super::{Plugins, definition, effective_converters};
+use super::{Plugins, definition, effective_converters, with_own_converters};
 use crate::converters;
 use crate::settings::Settings;
 
@@ -37,7 +37,7 @@ impl Validation {
         self.values.iter().map(|value| value.errors.len()).sum()
     }
 
-    fn errors(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn errors(&self) -> impl Iterator<Item = &str> {
         self.values.iter().flat_map(|value| &value.errors).map(String::as_str)
     }
 
@@ -102,7 +102,7 @@ pub(crate) async fn validate(
     let def = definition(settings, plugin);
     let mut validation = Validation { values: def.validate(&trimmed_lists(config)), def };
     let mut found = check_not_yet_families(config);
-    found.extend(check_converters(settings, config));
+    found.extend(check_converters(settings, &with_own_converters(plugin, config)));
     found.extend(check_overrides(config));
     found.extend(check_client_settings(settings, config));
     if plugin.kind() == PluginKind::Sink {

@@ -81,7 +81,7 @@ fn named(mut config: RawConfig, in_config: Option<&str>, name: &str) -> Result<R
     }
 }
 
-async fn check(app: &App, config: &RawConfig) -> Result<(), ApiError> {
+pub(super) async fn check(app: &App, config: &RawConfig) -> Result<(), ApiError> {
     let validation = plugins::validate(&app.plugins, &app.settings, config).await?;
     if validation.error_count() == 0 { Ok(()) } else { Err(ApiError::bad_request(validation.refusal())) }
 }
@@ -109,13 +109,18 @@ pub(super) async fn put_config(State(app): State<SharedApp>, Path(name): Path<St
 }
 
 async fn put(app: &App, name: String, config: RawConfig) -> Answer {
-    let in_config = config.get("name").cloned();
-    let config = named(config, in_config.as_deref(), &name)?;
-    check(app, &config).await?;
-    if app.herd(Request::Put { name: name.clone(), config }).await? {
+    if store(app, &name, config).await? {
         return created(app, &name);
     }
     Ok(Json(app.connector_json(&name).ok_or_else(|| gone(&name))?).into_response())
+}
+
+/// Checks a configuration and stores it; `true` when the connector is new.
+pub(super) async fn store(app: &App, name: &str, config: RawConfig) -> Result<bool, ApiError> {
+    let in_config = config.get("name").cloned();
+    let config = named(config, in_config.as_deref(), name)?;
+    check(app, &config).await?;
+    app.herd(Request::Put { name: name.to_owned(), config }).await
 }
 
 pub(super) async fn patch_config(State(app): State<SharedApp>, Path(name): Path<String>, body: Bytes) -> Answer {

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use twinstream_connect_api::ApiRefusal;
 
 use crate::herder::HerderError;
 use crate::plugins::Invalid;
@@ -20,6 +21,10 @@ pub(super) struct ApiError {
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
+    }
+
+    pub(super) fn into_message(self) -> String {
+        self.message
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -58,6 +63,19 @@ impl From<HerderError> for ApiError {
             HerderError::Gone => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<ApiRefusal> for ApiError {
+    fn from(refusal: ApiRefusal) -> Self {
+        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::new(status, refusal.message)
+    }
+}
+
+impl From<ApiError> for ApiRefusal {
+    fn from(error: ApiError) -> Self {
+        Self::new(error.status.as_u16(), error.message)
     }
 }
 

@@ -8,6 +8,7 @@
 mod body;
 mod connectors;
 mod error;
+mod extensions;
 mod info;
 mod offsets;
 mod plugins;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::Layer as _;
 use twinstream_client::Admin;
+use twinstream_connect_api::{Extension, RawConfig};
 use twinstream_telemetry::Metrics;
 
 use crate::herder::{self, HerderError, HerderHandle};
@@ -33,6 +35,7 @@ use crate::state::configs::ConfigState;
 use crate::state::offsets::OffsetState;
 use crate::store::{StateLog, StatusStore};
 use error::ApiError;
+pub(crate) use extensions::problem as problem_of_extensions;
 
 /// How long a request may take; Kafka Connect's value, which its clients count on.
 const REQUEST_WITHIN: Duration = Duration::from_secs(90);
@@ -70,7 +73,25 @@ impl App {
     }
 }
 
-fn router(app: SharedApp, metrics: &Metrics) -> Router {
+/// What a client does with PUT, left out where the very configuration is stored; `true` if it was not.
+pub(crate) async fn put_if_changed(app: &SharedApp, name: &str, config: RawConfig) -> Result<bool, String> {
+    let app = root::ready(app).map_err(ApiError::into_message)?;
+    if app.configs.state().config(name) == Some(&config) {
+        return Ok(false);
+    }
+    connectors::store(app, name, config).await.map(|_| true).map_err(ApiError::into_message)
+}
+
+/// What a client does with `restart?onlyFailed=true`. One that is gone is no business of ours any more.
+pub(crate) async fn restart_if_failed(app: &SharedApp, name: &str) {
+    let Some(app) = app.get() else { return };
+    let request = herder::Request::Restart { name: name.to_owned(), include_tasks: false, only_failed: true };
+    if let Err(error) = app.herd(request).await {
+        tracing::debug!(connector = name, reason = error.into_message(), "connector was not restarted");
+    }
+}
+
+fn router(app: SharedApp, extensions: &[Arc<dyn Extension>], metrics: &Metrics) -> Router {
     Router::new()
         .route("/", get(root::worker))
         .route("/health", get(root::health))
@@ -102,6 +123,7 @@ fn router(app: SharedApp, metrics: &Metrics) -> Router {
         .route("/admin/loggers", get(root::no_loggers))
         .route("/admin/loggers/{logger}", get(root::no_loggers).put(root::no_loggers))
         .route("/admin/loggers/{logger}/{*rest}", delete(root::no_loggers))
+        .merge(extensions::routes(extensions))
         .fallback(root::not_found)
         .method_not_allowed_fallback(root::method_not_allowed)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -114,10 +136,11 @@ fn router(app: SharedApp, metrics: &Metrics) -> Router {
 pub(crate) async fn serve(
     listener: TcpListener,
     app: SharedApp,
+    extensions: &[Arc<dyn Extension>],
     metrics: &Metrics,
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    let normalized = axum::middleware::map_request(without_trailing_slash).layer(router(app, metrics));
+    let normalized = axum::middleware::map_request(without_trailing_slash).layer(router(app, extensions, metrics));
     let stopped = async move {
         stop.wait_for(|stop| *stop).await.ok(); // an error means that the sender is gone: a stop as well
     };

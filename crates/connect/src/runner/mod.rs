@@ -7,7 +7,8 @@
 //! `task.shutdown.graceful.timeout.ms`); an actor that was replaced never reports a state again.
 
 mod errors;
-mod lanes;
+mod memory;
+mod outgoing;
 mod progress;
 mod report;
 mod sink;
@@ -29,6 +30,7 @@ use crate::state::offsets::OffsetState;
 use crate::state::statuses::RunState;
 use crate::store::{StateLog, StatusStore};
 
+pub(crate) use memory::Memory;
 pub(crate) use report::Reporter;
 
 /// What the herder wants of a task.
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) statuses: StatusStore,
     pub(crate) offsets: Arc<StateLog<OffsetState>>,
     pub(crate) metrics: WorkerMetrics,
+    pub(crate) memory: Memory,
 }
 
 /// One task to run.

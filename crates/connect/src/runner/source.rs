@@ -4,30 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use twinstream_client::{ClientSettings, Header, Producer, ProducerRecord, RawClient};
+use twinstream_client::{Header, ProducerRecord};
 use twinstream_connect_api::{
-    OffsetMap, OriginalRecord, Polled, RawBatch, SourceRecord, SourceTask, SourceTaskContext, TaskError,
+    OffsetMap, OriginalRecord, Polled, SourceRecord, SourceTask, SourceTaskContext, TaskError,
 };
 
 use super::errors::{BadRecord, ErrorPolicy, Stage};
-use super::lanes::{Arrived, Lanes};
-use super::progress::{Progress, Ticket};
+use super::outgoing::Outgoing;
 use super::report::Reporter;
 use super::{Shared, TaskSpec, Want, run_state, wanted_change};
 use crate::converters::{Converter, HeaderConverter, Part};
 use crate::metrics::TaskMetrics;
-use crate::plugins::task_converters;
-use crate::settings::Role;
+use crate::plugins::{task_converters, with_own_converters};
 use crate::state::offsets::OffsetState;
-use crate::store::{StateLog, StoreError};
+use crate::store::StateLog;
 
-/// Polling waits while more than this is not acknowledged: what one task may hold in memory.
-const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
-const IN_FLIGHT_RECORDS_MAX: usize = 20_000;
 /// Pauses between polls that failed in a way that may pass.
 const POLL_RETRY_FIRST: Duration = Duration::from_millis(500);
 const POLL_RETRY_MAX: Duration = Duration::from_secs(30);
@@ -55,7 +48,10 @@ pub(super) async fn run(
         }
     };
     let result = match started {
-        Ok(()) => runner.work(task.as_mut(), want).await,
+        Ok(()) => {
+            runner.out.observe(task.raw_observer());
+            runner.work(task.as_mut(), want).await
+        }
         Err(error) => {
             shared.metrics.task_startup_failures.inc();
             Err(error)
@@ -85,7 +81,8 @@ struct Runner {
 
 impl Runner {
     async fn new(shared: &Shared, spec: &TaskSpec, reporter: Reporter) -> Result<Self, TaskError> {
-        let (converters, key, value, header) = task_converters(&shared.settings, &spec.connector)?;
+        let (converters, key, value, header) =
+            task_converters(&shared.settings, &with_own_converters(&spec.plugin, &spec.connector))?;
         let class = |part: Part| converters.get(part.setting()).cloned().unwrap_or_default();
         Ok(Self {
             reporter,
@@ -128,7 +125,7 @@ impl Runner {
                         Some(Err(error)) => return Err(error),
                     }
                 }
-                if std::mem::take(&mut self.out.commit_due) {
+                if self.out.take_commit_due() {
                     task.commit().await?;
                 }
             }
@@ -177,10 +174,8 @@ impl Runner {
         match polled {
             Polled::Idle => {}
             Polled::Batches(batches) => {
-                for batch in batches {
-                    self.metrics.polled.inc_by(u64::from(batch.records));
-                    self.out.send_batch(batch).await?;
-                }
+                self.metrics.polled.inc_by(batches.iter().map(|batch| u64::from(batch.records)).sum());
+                self.out.send_batches(batches);
             }
             Polled::Records(records) => {
                 self.metrics.polled.inc_by(records.len() as u64);
@@ -235,219 +230,6 @@ impl Runner {
             }
         }
     }
-}
-
-type Stored = (Vec<(OffsetMap, OffsetMap)>, Result<(), StoreError>);
-type Delivered = (Ticket, usize, Result<(), TaskError>);
-
-/// Everything that is on its way to Kafka, and the offsets behind it.
-struct Outgoing {
-    connector: String,
-    producer_settings: ClientSettings,
-    offsets: Arc<StateLog<OffsetState>>,
-    producer: Option<Producer>,
-    lanes: Option<Lanes>,
-    deliveries: FuturesUnordered<BoxFuture<'static, Delivered>>,
-    progress: Progress,
-    bytes: usize,
-    records: usize,
-    storing: Option<BoxFuture<'static, Stored>>,
-    next_store: Instant,
-    store_interval: Duration,
-    store_timeout: Duration,
-    /// Offsets were stored since the task's last `commit`.
-    commit_due: bool,
-    metrics: TaskMetrics,
-}
-
-impl Outgoing {
-    fn new(shared: &Shared, spec: &TaskSpec) -> Result<Self, TaskError> {
-        let client_id = format!("connector-producer-{}", spec.id);
-        let own = [("client.id", client_id.as_str())].into_iter();
-        let settings = shared.settings.client(Role::Producer, own.chain(spec.client_overrides("producer.override.")));
-        let producer_settings = settings.map_err(|error| TaskError::fatal("producer settings").caused_by(error))?;
-        let store_interval = shared.settings.millis("offset.flush.interval.ms");
-        Ok(Self {
-            connector: spec.id.connector.clone(),
-            producer_settings,
-            offsets: Arc::clone(&shared.offsets),
-            producer: None,
-            lanes: None,
-            deliveries: FuturesUnordered::new(),
-            progress: Progress::default(),
-            bytes: 0,
-            records: 0,
-            storing: None,
-            next_store: Instant::now() + store_interval,
-            store_interval,
-            store_timeout: shared.settings.millis("offset.flush.timeout.ms"),
-            commit_due: false,
-            metrics: shared.metrics.task(&spec.id),
-        })
-    }
-
-    fn has_room(&self) -> bool {
-        self.bytes < IN_FLIGHT_BYTES_MAX && self.records < IN_FLIGHT_RECORDS_MAX
-    }
-
-    fn skip(&mut self, source: &OffsetMap, offset: OffsetMap) {
-        let ticket = self.progress.sent(source, offset);
-        self.progress.acknowledged(ticket);
-    }
-
-    async fn send_record(
-        &mut self,
-        record: ProducerRecord,
-        source: &OffsetMap,
-        offset: OffsetMap,
-    ) -> Result<(), TaskError> {
-        let failed = |error| TaskError::fatal(format!("cannot produce to {}", record.topic)).caused_by(error);
-        let producer = match &self.producer {
-            Some(producer) => producer,
-            None => {
-                let made = Producer::connect(&self.producer_settings).await.map_err(failed)?;
-                self.producer.insert(made)
-            }
-        };
-        let delivery = producer.enqueue(&record).await.map_err(failed)?;
-        let ticket = self.progress.sent(source, offset);
-        let bytes = record.key.as_ref().map_or(0, |b| b.len()) + record.value.as_ref().map_or(0, |b| b.len());
-        self.count_out(1, bytes);
-        let topic = record.topic;
-        self.deliveries.push(Box::pin(async move {
-            let done = delivery.wait().await;
-            let failed = |error| TaskError::fatal(format!("cannot produce to {topic}")).caused_by(error);
-            (ticket, bytes, done.map(|_| ()).map_err(failed))
-        }));
-        Ok(())
-    }
-
-    async fn send_batch(&mut self, batch: RawBatch) -> Result<(), TaskError> {
-        if self.lanes.is_none() {
-            let client = RawClient::connect(&self.producer_settings).await;
-            let client = client.map_err(|e| TaskError::fatal("cannot reach the target cluster").caused_by(e))?;
-            let give_up = self.producer_settings.get("delivery.timeout.ms").and_then(|text| text.parse().ok());
-            self.lanes = Some(Lanes::new(client, Duration::from_millis(give_up.unwrap_or(120_000))));
-        }
-        let ticket = self.progress.sent(&batch.source_partition, batch.source_offset.clone());
-        self.count_out(batch.records as usize, batch.bytes.len());
-        if let Some(lanes) = &mut self.lanes {
-            lanes.send(ticket, batch);
-        }
-        Ok(())
-    }
-
-    fn count_out(&mut self, records: usize, bytes: usize) {
-        self.records += records;
-        self.bytes += bytes;
-        self.metrics.active.set(i64::try_from(self.records).unwrap_or(i64::MAX));
-    }
-
-    fn count_in(&mut self, ticket: Ticket, records: usize, bytes: usize) {
-        self.progress.acknowledged(ticket);
-        self.records -= records;
-        self.bytes -= bytes;
-        self.metrics.written.inc_by(records as u64);
-        self.metrics.active.set(i64::try_from(self.records).unwrap_or(i64::MAX));
-    }
-
-    /// Waits for the next thing to happen and takes it in. Cancel safe: waiting changes nothing.
-    async fn step(&mut self) -> Result<(), TaskError> {
-        tokio::select! {
-            arrived = next_arrival(&mut self.lanes) => {
-                let Arrived { ticket, records, bytes } = arrived?;
-                self.count_in(ticket, records as usize, bytes);
-            }
-            Some((ticket, bytes, delivered)) = self.deliveries.next() => {
-                delivered?;
-                self.count_in(ticket, 1, bytes);
-            }
-            stored = next_stored(&mut self.storing) => {
-                self.storing = None;
-                self.stored(stored);
-            }
-            () = tokio::time::sleep_until(self.next_store), if self.storing.is_none() => self.begin_store(),
-        }
-        Ok(())
-    }
-
-    fn begin_store(&mut self) {
-        self.next_store = Instant::now() + self.store_interval;
-        let offsets = self.progress.take_storable();
-        if !offsets.is_empty() {
-            self.storing =
-                Some(Box::pin(store(Arc::clone(&self.offsets), self.connector.clone(), offsets, self.store_timeout)));
-        }
-    }
-
-    fn stored(&mut self, (offsets, result): Stored) {
-        match result {
-            Ok(()) => {
-                self.metrics.commits.inc();
-                self.commit_due = true;
-            }
-            Err(error) => {
-                self.metrics.commit_failures.inc();
-                let cause = twinstream_connect_api::error::trace_of(&error);
-                tracing::warn!(connector = self.connector, cause, "offsets are not stored yet");
-                self.progress.put_back(offsets);
-            }
-        }
-    }
-
-    /// Until nothing is under way, or something failed.
-    async fn drain(&mut self) {
-        while !self.deliveries.is_empty() || self.lanes.as_ref().is_some_and(|lanes| !lanes.is_empty()) {
-            if self.step().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Stores what is storable; `false` if there was nothing.
-    async fn store_now(&mut self) -> Result<bool, StoreError> {
-        if let Some(storing) = self.storing.take() {
-            let stored = storing.await;
-            self.stored(stored);
-        }
-        let offsets = self.progress.take_storable();
-        if offsets.is_empty() {
-            return Ok(std::mem::take(&mut self.commit_due));
-        }
-        let stored = store(Arc::clone(&self.offsets), self.connector.clone(), offsets, self.store_timeout).await;
-        stored.1.map(|()| true)
-    }
-}
-
-async fn next_arrival(lanes: &mut Option<Lanes>) -> Result<Arrived, TaskError> {
-    match lanes {
-        Some(lanes) => lanes.next().await,
-        None => futures::future::pending().await,
-    }
-}
-
-async fn next_stored(storing: &mut Option<BoxFuture<'static, Stored>>) -> Stored {
-    match storing {
-        Some(storing) => storing.await,
-        None => futures::future::pending().await,
-    }
-}
-
-async fn store(
-    log: Arc<StateLog<OffsetState>>,
-    connector: String,
-    offsets: Vec<(OffsetMap, OffsetMap)>,
-    within: Duration,
-) -> Stored {
-    let records = {
-        let state = log.state();
-        offsets.iter().map(|(partition, offset)| state.record(&connector, partition, offset)).collect()
-    };
-    let result = match tokio::time::timeout(within, log.write(records)).await {
-        Ok(result) => result,
-        Err(_) => Err(log.late(within)),
-    };
-    (offsets, result)
 }
 
 struct Context {

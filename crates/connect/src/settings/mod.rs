@@ -204,6 +204,11 @@ impl Settings {
     }
 }
 
+/// The names that a worker has settings of, those of its Kafka clients left out.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().filter(|row| !row.client).map(|row| row.name)
+}
+
 fn is_common_client_setting(name: &str) -> bool {
     let ours = SETTINGS.iter().any(|row| row.name == name && !row.client);
     let prefixed = CLIENT_PREFIXES.iter().chain(&CONVERTER_PREFIXES).any(|prefix| name.starts_with(prefix));

@@ -131,5 +131,6 @@ pub(crate) static SETTINGS: &[Setting] = &[
     refused("response.http.headers.config", "", "extra response headers are not supported in this release"),
     refused("topic.tracking.enable", "false", "the topics that a connector uses are not tracked in this release, set it to 'false' or leave it out"),
     refused("topic.tracking.allow.reset", "false", "the topics that a connector uses are not tracked in this release, set it to 'false' or leave it out"),
+    at_least(setting("twinstream.source.in.flight.max.bytes", Long, "67108864", "what all source tasks together may have sent to Kafka without an acknowledgement; the more tasks are busy, the less each of them gets, and a task with nothing under way may always go on"), 1),
     setting("twinstream.mask.passwords", Boolean, "true", "whether values of PASSWORD keys are hidden in answers of GET config"),
 ];

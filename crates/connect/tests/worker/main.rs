@@ -2,6 +2,7 @@
 
 mod support;
 
+mod raw;
 mod rest;
 mod sinks;
 mod sources;

@@ -188,3 +188,37 @@ async fn an_unreachable_cluster_is_one_clear_error() {
     assert!(text.contains(&bootstrap), "{text}");
     assert!(text.starts_with("cannot reach the cluster of the worker"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn extension_answers_below_its_path_and_does_to_connectors_what_the_api_does() {
+    let kafka = peer::kafka().cluster(1, &[]).await;
+    let port = free_port();
+    let worker = TestWorker::start(&kafka.bootstrap(), "extended", port, plugins()).await;
+    let rest = &worker.rest;
+    let get = |path: &'static str| async move {
+        let answer = rest.get(path).await;
+        (answer.status, answer.body)
+    };
+    assert_eq!(get("/mirror").await, message(404, "nothing at []"));
+    assert_eq!(get("/mirror/a%20b/c?x=1").await, message(404, "nothing at [\"a b\", \"c\"]"));
+    assert_eq!(get("/mirror/connectors").await, (200, json!([])));
+
+    let refused = rest.put("/mirror/count", &json!({})).await;
+    assert_eq!(refused.status, 400, "checked as PUT is: {}", refused.body);
+    let config = json!({"connector.class": counter::CLASS, "topic": "counted", "count": "3"});
+    assert_eq!(rest.put("/mirror/count", &config).await.status, 201);
+    worker.wait_states("count", &["RUNNING", "RUNNING"]).await;
+    assert_eq!(get("/mirror/connectors").await, (200, json!(["count"])));
+    let (_, seen) = get("/mirror/count?loud").await;
+    assert_eq!((&seen["wanted"], &seen["loud"]), (&json!("RUNNING"), &json!(true)), "{seen}");
+    assert_eq!(seen["status"], get("/connectors/count/status").await.1);
+    assert_eq!(seen["config"]["topic"], "counted");
+
+    assert_eq!(rest.post("/mirror/count/pause", &json!({})).await.status, 202);
+    worker.wait_states("count", &["PAUSED", "PAUSED"]).await;
+    assert_eq!(rest.patch("/mirror/count", &json!({})).await.status, 500, "a panic is an answer");
+    assert_eq!(rest.post("/mirror/nobody/pause", &json!({})).await.status, 404);
+    assert_eq!(rest.delete("/mirror/count").await.status, 204);
+    assert_eq!(get("/connectors/count").await, message(404, "Connector count not found"));
+    worker.stop().await;
+}

@@ -1,8 +1,11 @@
 //! A worker inside the test, with connectors that the test can look into.
 
+pub(crate) mod batches;
 pub(crate) mod counter;
+mod extension;
 pub(crate) mod memory;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -49,7 +52,9 @@ impl TestWorker {
     pub(crate) fn spawn(overrides: Vec<(String, String)>, port: u16, plugins: Vec<Plugin>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (shutdown, stopped) = watch::channel(false);
-        let options = WorkerOptions { config: None, overrides, plugins, metrics: Metrics::new() };
+        let extensions = vec![Arc::new(extension::Mirror) as _];
+        let (connectors, metrics) = (Vec::new(), Metrics::new());
+        let options = WorkerOptions { config: None, overrides, plugins, connectors, extensions, metrics };
         let done = runtime.spawn(run(options, stopped));
         let rest = Rest::new(format!("http://127.0.0.1:{port}"));
         Self { runtime: Some(runtime), shutdown, done: Some(done), rest }
