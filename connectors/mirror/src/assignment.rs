@@ -26,7 +26,7 @@ pub(crate) fn assign(topics: &BTreeMap<TopicName, u32>, tasks_max: usize) -> Vec
 }
 
 /// FNV-1a: the same on every machine and in every release, which the standard library's hash is not.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

@@ -7,12 +7,20 @@
 use std::time::Duration;
 
 use twinstream_client::{ClientSettings, SettingsError};
-use twinstream_connect_api::config::{ConfigError, Default as DefaultValue};
+use twinstream_connect_api::config::{Config as ParsedConfig, ConfigError, Default as DefaultValue};
 use twinstream_connect_api::{ConfigDef, ConfigKey, ConfigType, Fate, Importance, RawConfig, Validator};
 
 use crate::policy::{Policy, TopicFilter};
+use crate::syncs::settings::{self, SyncSettings};
+
+use crate::engine::standing::{Begin, OnTrouble, Policies};
 
 pub(crate) const ASSIGNED: &str = "task.assigned.partitions";
+
+const ON_TRUNCATION: &str = "twinstream.on.source.truncation";
+const ON_RECREATION: &str = "twinstream.on.source.recreation";
+const ON_RETENTION: &str = "twinstream.on.source.retention";
+const ON_UNAUTHORIZED: &str = "twinstream.on.source.unauthorized";
 
 const DEFAULT_POLICY: &str = "org.apache.kafka.connect.mirror.DefaultReplicationPolicy";
 const IDENTITY_POLICY: &str = "org.apache.kafka.connect.mirror.IdentityReplicationPolicy";
@@ -21,11 +29,15 @@ const PROPERTY_FILTER: &str = "org.apache.kafka.connect.mirror.DefaultConfigProp
 const FORWARDING_ADMIN: &str = "org.apache.kafka.clients.admin.ForwardingAdmin";
 const PROPERTIES_EXCLUDED: &str = "follower\\.replication\\.throttled\\.replicas, leader\\.replication\\.throttled\\.replicas, message\\.timestamp\\.difference\\.max\\.ms, message\\.timestamp\\.before\\.max\\.ms, message\\.timestamp\\.after\\.max\\.ms, unclean\\.leader\\.election\\.enable, min\\.insync\\.replicas";
 
-const NO_SYNCS: &str = "offset-syncs are not written in this release";
 const NO_ACLS: &str = "ACLs are not copied in this release";
-const NO_CHECKPOINTS: &str = "it belongs to the checkpoint connector, which comes with a later release";
-const NO_HEARTBEATS: &str = "it belongs to the heartbeat connector, which comes with a later release";
-const OWN_CLASSES: &str = "classes of the JVM cannot be loaded; leave the default";
+/// How the documentation of a key ends that users do not set.
+const MADE: &str = "made by the connector.";
+/// Keys of [`clusters`] that only the source connector reads.
+const SOURCE_ONLY: [&str; 2] = ["consumer.poll.timeout.ms", "replication.factor"];
+const OTHERS: &str = "it belongs to another connector of the family";
+const NO_CHECKPOINTS: &str = "it belongs to MirrorCheckpointConnector";
+const NO_HEARTBEATS: &str = "it belongs to MirrorHeartbeatConnector";
+pub(crate) const OWN_CLASSES: &str = "classes of the JVM cannot be loaded; leave the default";
 
 /// Bytes that one fetch of a task asks for, and from one partition, unless the settings say otherwise.
 const FETCH_BYTES: i32 = 8 << 20;
@@ -64,16 +76,6 @@ const USED_BY_CLIENT: [&str; 11] = [
     "isolation.level",
 ];
 
-/// What to do when the source no longer has, or never had, the record that comes next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnGap {
-    /// Not set: go on at the log's start when records were removed, fail when the topic was truncated or made anew.
-    Careful,
-    Earliest,
-    Latest,
-    Fail,
-}
-
 /// How a task fetches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FetchSettings {
@@ -82,6 +84,8 @@ pub(crate) struct FetchSettings {
     pub bytes_min: i32,
     pub wait_max: Duration,
     pub rack: String,
+    /// Records of aborted transactions are left out.
+    pub read_committed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -97,7 +101,8 @@ pub(crate) struct Settings {
     pub properties_excluded: regex::Regex,
     pub source: ClientSettings,
     pub target: ClientSettings,
-    pub on_gap: OnGap,
+    pub policies: Policies,
+    pub syncs: SyncSettings,
     pub fetch: FetchSettings,
 }
 
@@ -135,6 +140,9 @@ impl Settings {
             IDENTITY_POLICY => Policy::identity(&aliases.0, &separator),
             _ => Policy::default_named(&aliases.0, &separator),
         };
+        let policy = policy.internal_separator(config.bool("replication.policy.internal.topic.separator.enabled"));
+        let syncs = SyncSettings::read(&config, raw, &policy)
+            .map_err(|cause| MirrorConfigError::Value { key: "source.cluster.alias", why: cause.to_string() })?;
         let filter = TopicFilter::new(
             config.list("topics"),
             config.list("topics.exclude"),
@@ -155,12 +163,8 @@ impl Settings {
             config_sync: every("sync.topic.configs.enabled", "sync.topic.configs.interval.seconds"),
             properties_excluded: excluded
                 .map_err(|why| MirrorConfigError::Value { key: "config.properties.exclude", why })?,
-            on_gap: match source.get("auto.offset.reset") {
-                None => OnGap::Careful,
-                Some("latest") => OnGap::Latest,
-                Some("none") => OnGap::Fail,
-                Some(_) => OnGap::Earliest,
-            },
+            syncs,
+            policies: policies(&config, source.get("auto.offset.reset")),
             source_alias: aliases.0,
             target_alias: aliases.1,
             policy,
@@ -168,6 +172,26 @@ impl Settings {
             target: limited(target, config.int("admin.timeout.ms"), "target.cluster.")?,
             fetch,
         })
+    }
+}
+
+/// What is done about trouble at the source: as a setting of ours says, else as `auto.offset.reset` says, else carefully: a
+/// gap is copied over, what would mix two histories fails.
+fn policies(config: &ParsedConfig, reset: Option<&str>) -> Policies {
+    let (common, begin) = match reset {
+        None => (None, Begin::Earliest),
+        Some("latest") => (Some(OnTrouble::Latest), Begin::Latest),
+        Some("none") => (Some(OnTrouble::Fail), Begin::Earliest),
+        Some(_) => (Some(OnTrouble::Resume), Begin::Earliest),
+    };
+    let chosen =
+        |key: &str, careful: OnTrouble| config.opt_string(key).and_then(OnTrouble::parse).or(common).unwrap_or(careful);
+    Policies {
+        begin,
+        truncation: chosen(ON_TRUNCATION, OnTrouble::Fail),
+        recreation: chosen(ON_RECREATION, OnTrouble::Fail),
+        retention: chosen(ON_RETENTION, OnTrouble::Resume),
+        unauthorized: config.opt_string(ON_UNAUTHORIZED).and_then(OnTrouble::parse).unwrap_or(OnTrouble::Fail),
     }
 }
 
@@ -221,10 +245,6 @@ fn limited(
 }
 
 fn fetch_settings(source: &ClientSettings, poll: Duration) -> Result<FetchSettings, MirrorConfigError> {
-    if source.get("isolation.level").is_some_and(|level| level != "read_uncommitted") {
-        let why = "source.consumer.isolation.level=read_committed is not supported in this release; records of aborted transactions are copied, as by MirrorMaker 2 without it";
-        return Err(MirrorConfigError::Value { key: "source.cluster.bootstrap.servers", why: why.to_owned() });
-    }
     let number = |name: &str, default: i32| {
         source.get(name).and_then(|text| text.parse::<i32>().ok()).filter(|n| *n > 0).unwrap_or(default)
     };
@@ -235,6 +255,7 @@ fn fetch_settings(source: &ClientSettings, poll: Duration) -> Result<FetchSettin
         bytes_min: number("fetch.min.bytes", 1),
         wait_max: Duration::from_millis(wait).min(poll),
         rack: source.get("client.rack").unwrap_or_default().to_owned(),
+        read_committed: source.get("isolation.level") == Some("read_committed"),
     })
 }
 
@@ -246,7 +267,7 @@ fn no_part(name: &str, kind: ConfigType, default: &str, why: &'static str) -> Co
     key(name, kind, default, Importance::Low, "Accepted, no effect.").fate(Fate::NoSuchPart(why))
 }
 
-fn regexes() -> Validator {
+pub(crate) fn regexes() -> Validator {
     Validator::Check(std::sync::Arc::new(|text: &str| {
         let list: Vec<String> =
             text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
@@ -255,14 +276,14 @@ fn regexes() -> Validator {
 }
 
 pub fn config_def() -> ConfigDef {
-    let mut def = others(topics(clusters(ConfigDef::new())));
+    let mut def = others(troubles(topics(clusters(ConfigDef::new()))));
     for prefix in FAMILIES {
         def = def.family(prefix);
     }
     def
 }
 
-fn clusters(def: ConfigDef) -> ConfigDef {
+pub(crate) fn clusters(def: ConfigDef) -> ConfigDef {
     use ConfigType::{Boolean, Class, Int, List, Long, String};
     use Importance::{High, Low};
     def.define(key("source.cluster.alias", String, "source", High, "Name of the source cluster; prefix of its topics on the target.").check(Validator::NonEmpty))
@@ -345,15 +366,22 @@ fn topics(def: ConfigDef) -> ConfigDef {
     .define(ConfigKey::optional(ASSIGNED, List, Low, "The partitions of one task; made by the connector."))
 }
 
-fn others(mut def: ConfigDef) -> ConfigDef {
-    use ConfigType::{Boolean, Class, Int, List, Long, String};
+fn troubles(def: ConfigDef) -> ConfigDef {
+    let policy = |name: &str, names: &'static [&'static str], doc: &str| {
+        ConfigKey::optional(name, ConfigType::String, Importance::Medium, doc)
+            .check(Validator::OneOf(names))
+            .recommended(names)
+    };
+    def.define(policy(ON_TRUNCATION, &OnTrouble::NAMES, "The source lost records that were copied already: `fail` the task (unless source.consumer.auto.offset.reset says otherwise), `pause` the partition, `resume` where the logs part, or go on with the `latest`."))
+        .define(policy(ON_RECREATION, &OnTrouble::NAMES, "The source's topic was deleted and made anew: `fail` the task (unless source.consumer.auto.offset.reset says otherwise), `pause` the partition, `resume` with the new topic's first record behind the old ones, or go on with its `latest`."))
+        .define(policy(ON_RETENTION, &OnTrouble::NAMES, "The source removed records before they were copied: `resume` with the first that is left (unless source.consumer.auto.offset.reset says otherwise), `fail` the task, `pause` the partition, or go on with the `latest`."))
+        .define(policy(ON_UNAUTHORIZED, &["fail", "pause"], "The source does not let us read a topic: `fail` the task (this if not set), or `pause` the partition until it does."))
+}
+
+fn others(def: ConfigDef) -> ConfigDef {
+    use ConfigType::{Boolean, Class, Int, List};
+    let mut def = settings::of_source(settings::shared(def));
     let flags = [
-        (
-            "replication.policy.internal.topic.separator.enabled",
-            "true",
-            "no internal topics are written in this release",
-        ),
-        ("emit.offset-syncs.enabled", "true", NO_SYNCS),
         ("sync.topic.acls.enabled", "true", NO_ACLS),
         ("refresh.groups.enabled", "true", NO_CHECKPOINTS),
         ("emit.checkpoints.enabled", "true", NO_CHECKPOINTS),
@@ -365,7 +393,6 @@ fn others(mut def: ConfigDef) -> ConfigDef {
     }
     let numbers = [
         ("sync.topic.acls.interval.seconds", "600", NO_ACLS),
-        ("offset-syncs.topic.replication.factor", "3", NO_SYNCS),
         ("refresh.groups.interval.seconds", "600", NO_CHECKPOINTS),
         ("emit.checkpoints.interval.seconds", "60", NO_CHECKPOINTS),
         ("sync.group.offsets.interval.seconds", "60", NO_CHECKPOINTS),
@@ -376,9 +403,7 @@ fn others(mut def: ConfigDef) -> ConfigDef {
     for (name, default, why) in numbers {
         def = def.define(no_part(name, Int, default, why));
     }
-    def.define(no_part("offset.lag.max", Long, "100", NO_SYNCS))
-        .define(no_part("offset-syncs.topic.location", String, "source", NO_SYNCS))
-        .define(no_part("groups", List, ".*", NO_CHECKPOINTS))
+    def.define(no_part("groups", List, ".*", NO_CHECKPOINTS))
         .define(no_part("groups.exclude", List, "console-consumer-.*, connect-.*, __.*", NO_CHECKPOINTS))
         .define(no_part(
             "group.filter.class",
@@ -389,10 +414,29 @@ fn others(mut def: ConfigDef) -> ConfigDef {
         .define(no_part("metric.names.formats", List, "legacy", "figures are Prometheus's, with one form of names"))
 }
 
-/// The README's table.
-pub fn settings_table() -> String {
-    let mut table = "| setting | default | what it does |\n|---|---|---|\n".to_owned();
+/// Adds keys of the source connector, with the same meaning, to another connector's table.
+pub(crate) fn with_keys(mut def: ConfigDef, names: &[&str]) -> ConfigDef {
+    for key in config_def().keys().iter().filter(|key| names.contains(&key.name.as_str())) {
+        def = def.define(key.clone());
+    }
+    def
+}
+
+/// Makes another connector's table of the family whole: what only others read is accepted, so that the connectors of a link
+/// can share one configuration.
+pub(crate) fn foreign(mut def: ConfigDef) -> ConfigDef {
     for key in config_def().keys().iter().filter(|key| key.name != ASSIGNED) {
+        if def.get(&key.name).is_none() || SOURCE_ONLY.contains(&key.name.as_str()) {
+            def = def.define(key.clone().fate(Fate::NoSuchPart(OTHERS)));
+        }
+    }
+    FAMILIES.into_iter().fold(def, ConfigDef::family)
+}
+
+/// A table of the README: what a user may set and what has a meaning for this connector.
+pub fn settings_table(def: &ConfigDef) -> String {
+    let mut table = "| setting | default | what it does |\n|---|---|---|\n".to_owned();
+    for key in def.keys().iter().filter(|key| !key.doc.ends_with(MADE) && key.fate != Fate::NoSuchPart(OTHERS)) {
         let default = match &key.default {
             DefaultValue::Required => "required".to_owned(),
             DefaultValue::Null => "none".to_owned(),

@@ -7,18 +7,52 @@
 use regex::Regex;
 use twinstream_model::{InvalidTopicName, TopicName};
 
-const HEARTBEATS: &str = "heartbeats";
+pub(crate) const HEARTBEATS: &str = "heartbeats";
 
 #[derive(Debug, Clone)]
 pub struct Policy {
     source_alias: String,
     separator: String,
+    /// Between the parts of the names of MirrorMaker's own topics.
+    internal: String,
     identity: bool,
 }
 
 impl Policy {
     pub fn default_named(source_alias: &str, separator: &str) -> Policy {
-        Policy { source_alias: source_alias.to_owned(), separator: separator.to_owned(), identity: false }
+        let (source_alias, separator) = (source_alias.to_owned(), separator.to_owned());
+        Policy { source_alias, internal: separator.clone(), separator, identity: false }
+    }
+
+    /// Whether names of MirrorMaker's own topics take the separator, or always a dot (KIP-949).
+    #[must_use]
+    pub fn internal_separator(self, enabled: bool) -> Policy {
+        let internal = if enabled { self.separator.clone() } else { ".".to_owned() };
+        Policy { internal, ..self }
+    }
+
+    /// `mm2-offset-syncs.<other>.internal`.
+    pub fn offset_syncs_topic(&self, other: &str) -> Result<TopicName, InvalidTopicName> {
+        self.own_topic("mm2-offset-syncs", other)
+    }
+
+    /// `mm2-offset-map.<source>.internal`: our own, named so that MirrorMaker's filters leave it alone.
+    pub fn offset_map_topic(&self, source: &str) -> Result<TopicName, InvalidTopicName> {
+        self.own_topic("mm2-offset-map", source)
+    }
+
+    /// `<source>.checkpoints.internal`.
+    pub fn checkpoints_topic(&self, source: &str) -> Result<TopicName, InvalidTopicName> {
+        self.own_topic(source, "checkpoints")
+    }
+
+    fn own_topic(&self, first: &str, second: &str) -> Result<TopicName, InvalidTopicName> {
+        let separator = &self.internal;
+        TopicName::parse(&format!("{first}{separator}{second}{separator}internal"))
+    }
+
+    fn is_own_topic(&self, topic: &str) -> bool {
+        topic.strip_suffix("internal").is_some_and(|name| name.ends_with(&self.internal))
     }
 
     pub fn identity(source_alias: &str, separator: &str) -> Policy {
@@ -35,6 +69,12 @@ impl Policy {
             return Ok(topic.clone());
         }
         TopicName::parse(&format!("{}{}{}", self.source_alias, self.separator, topic.as_str()))
+    }
+
+    /// What a topic that was copied from `alias` is called there.
+    pub(crate) fn upstream_of(&self, topic: &TopicName, alias: &str) -> Option<TopicName> {
+        let (source, upstream) = self.prefix(topic.as_str()).filter(|_| !self.identity)?;
+        TopicName::parse(upstream).ok().filter(|_| source == alias)
     }
 
     /// The alias that a name begins with, if there is one.
@@ -79,10 +119,19 @@ impl TopicFilter {
         Ok(TopicFilter { include: full_match(include)?, exclude: full_match(exclude)?, heartbeats })
     }
 
+    /// Whether groups of a topic are followed that was copied from the target: it is wanted, and is not copied back.
+    pub(crate) fn follows_back(&self, topic: &str, policy: &Policy) -> bool {
+        let wanted = self.include.is_match(topic) && !self.exclude.is_match(topic);
+        wanted && !is_internal(topic) && !policy.is_own_topic(topic)
+    }
+
     pub fn copies(&self, topic: &str, policy: &Policy, target_alias: &str) -> bool {
         let wanted = self.include.is_match(topic) && !self.exclude.is_match(topic);
         let heartbeats = self.heartbeats && policy.is_heartbeats(topic);
-        (wanted || heartbeats) && !is_internal(topic) && !policy.is_cycle(topic, target_alias)
+        (wanted || heartbeats)
+            && !is_internal(topic)
+            && !policy.is_own_topic(topic)
+            && !policy.is_cycle(topic, target_alias)
     }
 }
 

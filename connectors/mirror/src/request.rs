@@ -1,99 +1,324 @@
-//! From a batch of the source to a batch that the target takes. Pure.
+//! From what a fetch brought of one partition to batches that the target takes. Pure.
 //!
-//! Picture: most batches go as they are; only their header is rewritten (base offset 0, no leader epoch, no producer,
-//! not transactional), because a broker numbers offsets itself and judges producer ids. The records are neither read
-//! nor unpacked. A batch is *re-encoded* (same codec, same records, dense offsets) when its records and its offsets do
-//! not agree or its times would change:
-//! - it begins before the position: a restart in its middle must not copy the first records again;
+//! Picture: most batches go as they are, as a piece of the answer's own memory; the sender gives them a new header. Their
+//! records are neither read nor unpacked nor copied. Records are *written anew* (same codec, same bytes from the key on,
+//! dense offsets) where that must be or pays:
+//! - a batch begins before the position: a restart in its middle must not copy the first records again;
 //! - it has holes, left by compaction: brokers refuse those from a client;
-//! - it carries the broker's append time or a delete horizon: both give its timestamps another meaning than a client's
-//!   batch has.
+//! - it carries the broker's append time, which readers take for the time of its records;
+//! - it is larger than the target's topic takes: it becomes several;
+//! - it is one of several small ones in a row: they become few, because Kafka takes one batch per partition and request.
 //!
-//! Control batches are never copied; they end transactions that exist on the source only.
+//! Control batches are never copied; they end transactions that exist on the source only. For a reader of committed records
+//! they tell, with the answer's list of aborted transactions, which batches are left out.
+//! Invariants: Q1 records keep their order. Q2 a batch that leaves is not longer than the target takes; what is written anew
+//! has passed its checksum, and what goes as it is keeps one that the target checks. Q3 each batch tells the position after
+//! it; the last one's counts in what was passed behind it.
+//! Not here: base offset, epoch, producer and delete horizon of a header (the sender's), where to go on after an error (the
+//! engine's).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use twinstream_client::protocol::batch::{BatchBuilder, BatchError, BatchView};
-use twinstream_client::protocol::compression::{Compression, CompressionSpec};
-use twinstream_client::raw::ready_to_append;
-use twinstream_model::Offset;
+use twinstream_client::protocol::batch::{
+    BatchError, BatchHeader, BatchJoiner, BatchView, JoinBounds, JoinedBatch, RepackError, batches,
+};
+use twinstream_client::protocol::compression::Compression;
+use twinstream_model::{LeaderEpoch, Offset, ProducerId};
 
-/// What unpacking one batch may take; more is a broken or hostile batch.
+pub(crate) use twinstream_client::protocol::batch::OffsetRun as Run;
+
+/// Batches that are not packed are joined below this size: to copy a record costs less than what a broker spends on a
+/// batch, until batches are as large as a request should be.
+const PLAIN_SMALL: usize = 64 << 10;
+/// Packed batches are joined below this size only, because packing is the dearest thing that can be done to records: at
+/// about 100 MB/s the most that this unpacks to takes as long as a broker takes for one more batch.
+const PACKED_SMALL: usize = 2 << 10;
+/// Joined batches are not made larger, whatever the target takes: Kafka's own default for the largest batch, and what one
+/// answer brings of a partition.
+const JOINED_BYTES_MAX: usize = 1 << 20;
+/// What one batch may unpack to; more is a broken or hostile batch. It is unpacked window by window, so this bounds time.
 const UNPACKED_BYTES_MAX: usize = 256 << 20;
+/// A marker's one record is a few bytes.
+const MARKER_BYTES_MAX: usize = 1 << 10;
+/// In a marker's key, behind the version: 0 aborts.
+const ABORT: [u8; 2] = [0, 0];
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
     #[error("batch at offset {offset} cannot be copied")]
-    Batch { offset: i64, source: BatchError },
-    #[error("batch at offset {offset} cannot be packed again: {reason}")]
-    Build { offset: i64, reason: String },
+    Batch { offset: Offset, source: BatchError },
+    #[error("records from offset {offset} on cannot be packed again: {reason}")]
+    Build { offset: Offset, reason: String },
+    #[error(
+        "a record at or after offset {offset} takes a batch of {len} bytes, the target's topic takes {max}; raise max.message.bytes there"
+    )]
+    TooLarge { offset: Offset, len: usize, max: usize },
 }
 
-/// What one batch of the source comes to.
+/// One batch for the target.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ready {
-    /// `None` when nothing of it is copied.
-    pub batch: Option<ReadyBatch>,
-    /// The position after it.
-    pub next: Offset,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ReadyBatch {
     pub bytes: Bytes,
     pub records: u32,
+    /// The position after it.
+    pub next: Offset,
+    /// The offsets that its records have at the source, in order.
+    pub runs: Vec<Run>,
     pub max_timestamp: i64,
 }
 
-pub(crate) fn ready(view: &BatchView<'_>, position: Offset) -> Result<Ready, RequestError> {
-    let header = view.header();
-    let failed = |source| RequestError::Batch { offset: header.base_offset.0, source };
-    let next = header.next_offset();
-    let nothing = Ready { batch: None, next: next.max(position) };
-    if next <= position {
-        return Ok(nothing);
-    }
-    view.check_crc().map_err(failed)?;
-    if header.attributes.is_control() || header.record_count <= 0 {
-        return Ok(nothing);
-    }
-    let dense = i64::from(header.record_count) == i64::from(header.last_offset_delta) + 1;
-    let foreign_times = header.attributes.is_log_append_time() || header.attributes.has_delete_horizon();
-    let batch = if dense && !foreign_times && header.base_offset >= position {
-        let bytes = ready_to_append(view.bytes()).map_err(failed)?;
-        bytes.map(|bytes| ReadyBatch {
-            bytes,
-            records: u32::try_from(header.record_count).unwrap_or(0),
-            max_timestamp: header.max_timestamp,
-        })
-    } else {
-        re_encoded(view, position)?
-    };
-    Ok(Ready { batch, next })
+/// What an answer comes to.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct Prepared {
+    pub batches: Vec<Ready>,
+    /// Records of aborted transactions that are left out.
+    pub aborted: u64,
 }
 
-fn re_encoded(view: &BatchView<'_>, position: Offset) -> Result<Option<ReadyBatch>, RequestError> {
-    let header = view.header();
-    let failed = |source| RequestError::Batch { offset: header.base_offset.0, source };
-    let records = view.records(UNPACKED_BYTES_MAX).map_err(failed)?;
-    let codec = header.attributes.compression().unwrap_or(Compression::None);
-    let mut builder = BatchBuilder::new().with_compression(CompressionSpec::from(codec));
-    let mut max_timestamp = -1;
-    for record in &records {
-        let record = record.map_err(failed)?;
-        if record.offset < position {
-            continue;
+/// How far an answer reaches: the position after its last whole batch, and that one's epoch. Reads headers only.
+pub(crate) fn reach(answer: &[u8], position: Offset) -> Result<Option<(Offset, LeaderEpoch)>, RequestError> {
+    let mut reached = None;
+    let mut next = position;
+    for view in batches(answer) {
+        let header = match view {
+            Ok(view) => view.header(),
+            // The answer's size limit; the rest comes with the next fetch.
+            Err(BatchError::Truncated { .. }) => break,
+            Err(source) => return Err(RequestError::Batch { offset: next, source }),
+        };
+        if header.next_offset() > next {
+            next = header.next_offset();
+            reached = Some((next, header.leader_epoch));
         }
-        max_timestamp = max_timestamp.max(record.timestamp);
-        let headers: Vec<(&[u8], Option<&[u8]>)> =
-            record.headers.iter().map(|header| (header.key, header.value)).collect();
-        builder.append(record.timestamp, record.key, record.value, headers);
     }
-    if builder.is_empty() {
-        return Ok(None);
+    Ok(reached)
+}
+
+/// Makes batches of what an answer holds from the position on, each at most `len_max` bytes. `aborted` is the answer's list
+/// of aborted transactions, empty for a reader that copies everything.
+pub(crate) fn prepare(
+    answer: &Bytes,
+    aborted: &[(ProducerId, Offset)],
+    position: Offset,
+    len_max: usize,
+) -> Result<Prepared, RequestError> {
+    let mut preparing = Preparing {
+        answer,
+        from: position,
+        position,
+        len_max,
+        transactions: Transactions::new(aborted),
+        pending: Pending::Nothing,
+        out: Prepared::default(),
+    };
+    for view in batches(answer) {
+        match view {
+            Ok(view) => preparing.take(view)?,
+            Err(BatchError::Truncated { .. }) => break,
+            Err(source) => return Err(RequestError::Batch { offset: preparing.position, source }),
+        }
     }
-    let records = u32::try_from(builder.record_count()).unwrap_or(0);
-    let bytes = builder
-        .build()
-        .map_err(|cause| RequestError::Build { offset: header.base_offset.0, reason: cause.to_string() })?;
-    Ok(Some(ReadyBatch { bytes: Bytes::from(bytes), records, max_timestamp }))
+    preparing.flush()?;
+    if let Some(last) = preparing.out.batches.last_mut() {
+        last.next = preparing.position;
+    }
+    Ok(preparing.out)
+}
+
+struct Preparing<'a> {
+    answer: &'a Bytes,
+    /// Records before it were copied already.
+    from: Offset,
+    /// Behind what was taken.
+    position: Offset,
+    len_max: usize,
+    transactions: Transactions,
+    pending: Pending<'a>,
+    out: Prepared,
+}
+
+/// What has not left yet, because what follows may join it.
+enum Pending<'a> {
+    Nothing,
+    /// A small batch; alone it goes as it is.
+    One(BatchView<'a>, Compression),
+    /// Records that are written anew, from this offset on.
+    Several(Box<BatchJoiner>, Compression, Offset),
+}
+
+impl<'a> Preparing<'a> {
+    fn take(&mut self, view: BatchView<'a>) -> Result<(), RequestError> {
+        let header = view.header();
+        if header.next_offset() <= self.position {
+            return Ok(());
+        }
+        let failed = |source| RequestError::Batch { offset: header.base_offset, source };
+        let codec = header.codec().map_err(failed)?;
+        let is_aborted = self.transactions.pass(&view, &header).map_err(failed)?;
+        if is_aborted {
+            self.out.aborted += u64::try_from(header.record_count).unwrap_or(0);
+        } else if !header.attributes.is_control() && header.record_count > 0 {
+            match self.way(&header, codec) {
+                Way::AsItIs => {
+                    self.flush()?;
+                    self.out.batches.push(whole(self.answer, &view, &header));
+                }
+                Way::Joinable => self.join(view, codec)?,
+                Way::Anew => {
+                    let mut joiner = self.joiner(codec)?;
+                    self.add(&mut joiner, &view)?;
+                    self.pending = Pending::Several(joiner, codec, header.base_offset);
+                }
+            }
+        }
+        self.position = header.next_offset();
+        Ok(())
+    }
+
+    fn way(&self, header: &BatchHeader, codec: Compression) -> Way {
+        let is_dense = i64::from(header.record_count) == i64::from(header.last_offset_delta) + 1;
+        let is_append_time = header.attributes.is_log_append_time();
+        if !is_dense || is_append_time || header.base_offset < self.from || header.len > self.len_max {
+            return Way::Anew;
+        }
+        let small = if codec == Compression::None { PLAIN_SMALL } else { PACKED_SMALL };
+        if header.len < small { Way::Joinable } else { Way::AsItIs }
+    }
+
+    fn join(&mut self, view: BatchView<'a>, codec: Compression) -> Result<(), RequestError> {
+        let fits = match &self.pending {
+            Pending::Nothing => false,
+            Pending::One(_, other) | Pending::Several(_, other, _) => *other == codec,
+        };
+        if !fits {
+            self.flush()?;
+            self.pending = Pending::One(view, codec);
+            return Ok(());
+        }
+        let offset = view.base_offset();
+        let mut joiner = self.joiner(codec)?;
+        self.add(&mut joiner, &view)?;
+        self.pending = Pending::Several(joiner, codec, offset);
+        Ok(())
+    }
+
+    /// What records of this codec are written to; what cannot stand before them in the same batch leaves.
+    fn joiner(&mut self, codec: Compression) -> Result<Box<BatchJoiner>, RequestError> {
+        match std::mem::replace(&mut self.pending, Pending::Nothing) {
+            Pending::Several(joiner, other, _) if other == codec => Ok(joiner),
+            Pending::One(first, other) if other == codec => {
+                let mut joiner = self.fresh(codec);
+                self.add(&mut joiner, &first)?;
+                Ok(joiner)
+            }
+            other => {
+                self.pending = other;
+                self.flush()?;
+                Ok(self.fresh(codec))
+            }
+        }
+    }
+
+    fn fresh(&self, codec: Compression) -> Box<BatchJoiner> {
+        // What is left of the answer, if all of it goes to this one batch.
+        let passed = self.out.batches.iter().map(|batch| batch.bytes.len()).sum::<usize>();
+        let expected = self.answer.len().saturating_sub(passed);
+        Box::new(BatchJoiner::new(codec, JoinBounds { good: JOINED_BYTES_MAX, max: self.len_max, expected }))
+    }
+
+    fn add(&mut self, joiner: &mut BatchJoiner, view: &BatchView<'_>) -> Result<(), RequestError> {
+        let offset = view.base_offset();
+        view.check_crc().map_err(|source| RequestError::Batch { offset, source })?;
+        joiner.add(view, self.from, UNPACKED_BYTES_MAX).map_err(|cause| repack_error(offset, cause))?;
+        self.out.batches.extend(joiner.take_done().into_iter().map(joined));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), RequestError> {
+        match std::mem::replace(&mut self.pending, Pending::Nothing) {
+            Pending::Nothing => {}
+            Pending::One(view, _) => self.out.batches.push(whole(self.answer, &view, &view.header())),
+            Pending::Several(joiner, _, offset) => {
+                let done = joiner.finish().map_err(|cause| repack_error(offset, cause))?;
+                self.out.batches.extend(done.into_iter().map(joined));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of a batch.
+enum Way {
+    AsItIs,
+    /// As it is, unless its neighbours are small as well.
+    Joinable,
+    Anew,
+}
+
+fn whole(answer: &Bytes, view: &BatchView<'_>, header: &BatchHeader) -> Ready {
+    let records = u32::try_from(header.record_count).unwrap_or(0);
+    Ready {
+        bytes: answer.slice_ref(view.bytes()),
+        records,
+        next: header.next_offset(),
+        runs: vec![Run { from: header.base_offset, length: records }],
+        max_timestamp: header.max_timestamp,
+    }
+}
+
+fn joined(batch: JoinedBatch) -> Ready {
+    let end = batch.runs.last().map_or(0, |run| run.from.0 + i64::from(run.length));
+    Ready {
+        bytes: Bytes::from(batch.bytes),
+        records: batch.records,
+        next: Offset(end),
+        runs: batch.runs,
+        max_timestamp: batch.max_timestamp,
+    }
+}
+
+fn repack_error(offset: Offset, cause: RepackError) -> RequestError {
+    match cause {
+        RepackError::Batch(source) => RequestError::Batch { offset, source },
+        RepackError::TooLarge { len, max } => RequestError::TooLarge { offset, len, max },
+        RepackError::Build(cause) => RequestError::Build { offset, reason: cause.to_string() },
+    }
+}
+
+/// Which producers are in a transaction that was aborted, at the present place of an answer (KIP-98).
+struct Transactions {
+    /// (first offset, producer) of aborted transactions that begin further on, by offset.
+    ahead: VecDeque<(Offset, ProducerId)>,
+    aborted: BTreeSet<ProducerId>,
+}
+
+impl Transactions {
+    fn new(list: &[(ProducerId, Offset)]) -> Transactions {
+        let sorted: BTreeMap<(Offset, ProducerId), ()> = list.iter().map(|(id, first)| ((*first, *id), ())).collect();
+        Transactions { ahead: sorted.into_keys().collect(), aborted: BTreeSet::new() }
+    }
+
+    /// Takes note of a batch; whether it belongs to an aborted transaction.
+    fn pass(&mut self, view: &BatchView<'_>, header: &BatchHeader) -> Result<bool, BatchError> {
+        while self.ahead.front().is_some_and(|(first, _)| *first <= header.last_offset()) {
+            self.aborted.extend(self.ahead.pop_front().map(|(_, producer)| producer));
+        }
+        if self.aborted.is_empty() || !header.attributes.is_transactional() {
+            return Ok(false);
+        }
+        if header.attributes.is_control() {
+            if is_abort_marker(view)? {
+                self.aborted.remove(&header.producer_id);
+            }
+            return Ok(false);
+        }
+        Ok(self.aborted.contains(&header.producer_id))
+    }
+}
+
+fn is_abort_marker(view: &BatchView<'_>) -> Result<bool, BatchError> {
+    let records = view.records(MARKER_BYTES_MAX)?;
+    let marker = records.iter().next().transpose()?;
+    Ok(marker.and_then(|marker| marker.key).and_then(|key| key.get(2..4)).is_some_and(|kind| kind == ABORT))
 }

@@ -20,3 +20,9 @@ fn config(extra: &[(&str, &str)]) -> RawConfig {
     let given = [("source.cluster.bootstrap.servers", "a:9092"), ("target.cluster.bootstrap.servers", "b:9092")];
     given.iter().chain(extra).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
+
+/// Of a connector that leads from east to west.
+pub(crate) fn east_to_west(more: &[(&str, &str)]) -> RawConfig {
+    let aliases = [("source.cluster.alias", "east"), ("target.cluster.alias", "west")];
+    config(&[&aliases, more].concat())
+}

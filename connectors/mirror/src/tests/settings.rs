@@ -6,8 +6,9 @@ use std::time::Duration;
 use twinstream_connect_api::{Connector, RawConfig};
 
 use super::config;
-use crate::MirrorSourceConnector;
-use crate::config::{OnGap, Settings, config_def, settings_table, unused_client_settings};
+use crate::config::{Settings, config_def, settings_table, unused_client_settings};
+use crate::engine::standing::{Begin, OnTrouble, Policies};
+use crate::{MirrorSourceConnector, checkpoint, heartbeat};
 
 fn settings(extra: &[(&str, &str)]) -> Result<Settings, String> {
     Settings::parse(&config(extra)).map_err(|error| error.to_string())
@@ -20,14 +21,20 @@ fn errors(config: &RawConfig) -> String {
 #[test]
 fn readme_has_the_settings_of_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(&path).expect("README.md");
-    let (before, rest) = readme.split_once("<!-- settings -->\n").expect("start mark");
-    let (table, after) = rest.split_once("<!-- end of settings -->").expect("end mark");
-    if std::env::var_os("UPDATE_README").is_some() {
-        let fresh = format!("{before}<!-- settings -->\n{}<!-- end of settings -->{after}", settings_table());
-        return std::fs::write(&path, fresh).expect("README.md is written");
+    let mut readme = std::fs::read_to_string(&path).expect("README.md");
+    let tables =
+        [("", config_def()), ("checkpoint ", checkpoint::config_def()), ("heartbeat ", heartbeat::config_def())];
+    for (name, def) in tables {
+        let (start, end) = (format!("<!-- {name}settings -->\n"), format!("<!-- end of {name}settings -->"));
+        let (before, rest) = readme.split_once(&start).expect("start mark");
+        let (table, after) = rest.split_once(&end).expect("end mark");
+        if std::env::var_os("UPDATE_README").is_some() {
+            readme = format!("{before}{start}{}{end}{after}", settings_table(&def));
+            std::fs::write(&path, &readme).expect("README.md is written");
+        } else {
+            assert_eq!(table, settings_table(&def), "run this test with UPDATE_README=1");
+        }
     }
-    assert_eq!(table, settings_table(), "run this test with UPDATE_README=1");
 }
 
 #[test]
@@ -41,7 +48,7 @@ fn defaults_are_those_of_mirror_maker() {
         (settings.refresh, settings.config_sync),
         (Some(Duration::from_secs(600)), Some(Duration::from_secs(600)))
     );
-    assert_eq!(settings.on_gap, OnGap::Careful);
+    assert!(!settings.fetch.read_committed);
     assert!(
         settings.properties_excluded.is_match("min.insync.replicas")
             && !settings.properties_excluded.is_match("retention.ms")
@@ -75,7 +82,6 @@ async fn wrong_settings_are_named() {
     let connector = MirrorSourceConnector::default();
     for (key, value, at, part) in [
         ("source.cluster.security.protocol", "SSL", "source.cluster.bootstrap.servers", "PLAINTEXT"),
-        ("source.consumer.isolation.level", "read_committed", "source.cluster.bootstrap.servers", "read_committed"),
         ("source.consumer.fetch.max.byte", "1", "source.cluster.bootstrap.servers", "fetch.max.bytes"),
         ("target.cluster.bootstrap.servers", " ", "target.cluster.bootstrap.servers", "host:port"),
     ] {
@@ -96,7 +102,46 @@ fn client_settings_go_from_general_to_special() {
     ];
     let settings = settings(&extra).expect("settings");
     assert_eq!((settings.fetch.bytes_max, settings.fetch.wait_max), (3000, Duration::from_millis(100)));
-    assert_eq!((settings.on_gap, settings.source_alias.as_str()), (OnGap::Latest, "src"));
+    assert_eq!((settings.policies.begin, settings.source_alias.as_str()), (Begin::Latest, "src"));
+}
+
+#[test]
+fn policies_are_careful_then_those_of_the_consumer_then_our_own() {
+    let policies = |extra: &[(&str, &str)]| settings(extra).expect("settings").policies;
+    let careful = Policies {
+        begin: Begin::Earliest,
+        truncation: OnTrouble::Fail,
+        recreation: OnTrouble::Fail,
+        retention: OnTrouble::Resume,
+        unauthorized: OnTrouble::Fail,
+    };
+    assert_eq!(policies(&[]), careful);
+    let reset = |value| policies(&[("source.consumer.auto.offset.reset", value)]);
+    assert_eq!(reset("none"), Policies { retention: OnTrouble::Fail, ..careful });
+    let resume = Policies { truncation: OnTrouble::Resume, recreation: OnTrouble::Resume, ..careful };
+    assert_eq!(reset("earliest"), resume);
+    assert_eq!((reset("latest").begin, reset("latest").retention), (Begin::Latest, OnTrouble::Latest));
+    let own = [
+        ("source.consumer.auto.offset.reset", "earliest"),
+        ("twinstream.on.source.truncation", "pause"),
+        ("twinstream.on.source.recreation", "latest"),
+        ("twinstream.on.source.unauthorized", "pause"),
+    ];
+    let expected = Policies {
+        truncation: OnTrouble::Pause,
+        recreation: OnTrouble::Latest,
+        unauthorized: OnTrouble::Pause,
+        ..resume
+    };
+    assert_eq!(policies(&own), expected);
+    assert!(errors(&config(&[("twinstream.on.source.truncation", "ignore")])).contains("resume"));
+    assert!(errors(&config(&[("twinstream.on.source.unauthorized", "latest")])).contains("pause"));
+}
+
+#[test]
+fn committed_records_only_are_copied_when_the_consumer_is_told_so() {
+    let extra = [("source.consumer.isolation.level", "read_committed")];
+    assert!(settings(&extra).expect("settings").fetch.read_committed);
 }
 
 #[test]

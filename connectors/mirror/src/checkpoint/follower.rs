@@ -1,0 +1,267 @@
+//! The rounds of a task: read the map, ask the groups, translate, tell.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{info, warn};
+use twinstream_client::raw::GroupListing;
+use twinstream_client::{ClientError, CommitOffset, RawClient};
+use twinstream_connect_api::TaskError;
+use twinstream_connect_api::error::trace_of;
+use twinstream_model::{GroupId, Offset, TopicName, TopicPartition};
+
+use super::metrics::LinkMetrics;
+use super::settings::CheckpointSettings;
+use super::sync::GroupSync;
+use super::translate::Followed;
+use crate::assignment::fnv1a;
+use crate::groups::ask;
+use crate::groups::decide::is_news;
+use crate::syncs::formats::Checkpoint;
+use crate::syncs::settings::Location;
+use crate::syncs::topic_log::{Read, TopicLog, now_ms};
+
+/// A task whose clusters do not answer for so long is not running.
+pub(super) const AWAY_MAX: Duration = Duration::from_secs(300);
+
+/// What one round found.
+pub(super) struct Found {
+    pub checkpoints: Vec<Checkpoint>,
+    pub read_at: i64,
+}
+
+/// One partition of one group, by the target's name.
+pub(super) type Place = (GroupId, TopicPartition);
+
+pub(super) struct Follower {
+    settings: CheckpointSettings,
+    source: RawClient,
+    share: (usize, usize),
+    connector: String,
+    followed: Followed,
+    checkpoints: TopicLog,
+    groups: Vec<GroupListing>,
+    looked_at: Option<Instant>,
+    emitted_at: Option<Instant>,
+    /// (upstream, downstream) of the last checkpoint.
+    emitted: HashMap<Place, (Offset, Offset)>,
+    sync: Option<GroupSync>,
+    is_loaded: bool,
+}
+
+impl Follower {
+    pub(super) fn new(
+        settings: CheckpointSettings,
+        source: RawClient,
+        target: RawClient,
+        share: (usize, usize),
+        connector: &str,
+    ) -> Self {
+        let exact = TopicLog::new(target.clone(), settings.syncs.map_topic.clone());
+        let at = if settings.syncs.location == Location::Source { &source } else { &target };
+        let syncs = TopicLog::new(at.clone(), settings.syncs.syncs_topic.clone());
+        let metrics = LinkMetrics::new(&settings.source_alias, &settings.target_alias);
+        let sync =
+            settings.sync_every.map(|every| GroupSync::new(target.clone(), every, &settings.source_alias, metrics));
+        Self {
+            checkpoints: TopicLog::new(target, settings.topic.clone()),
+            followed: Followed::new(exact, syncs, TopicLog::new(source.clone(), settings.opposite_map.clone())),
+            connector: connector.to_owned(),
+            settings,
+            source,
+            share,
+            groups: Vec::new(),
+            looked_at: None,
+            emitted_at: None,
+            emitted: HashMap::new(),
+            sync,
+            is_loaded: false,
+        }
+    }
+
+    pub(super) async fn run(mut self, found: mpsc::Sender<Result<Found, TaskError>>) {
+        let every =
+            self.settings.sync_every.map_or(self.settings.emit_every, |sync| sync.min(self.settings.emit_every));
+        let mut rounds = interval(every);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut worked_at, mut fails) = (Instant::now(), false);
+        loop {
+            rounds.tick().await;
+            match self.round(&found).await {
+                Ok(()) => {
+                    worked_at = Instant::now();
+                    if std::mem::take(&mut fails) {
+                        info!(connector = self.connector, "groups are followed again");
+                    }
+                }
+                Err(cause) if !cause.is_retriable() || worked_at.elapsed() >= AWAY_MAX => {
+                    let text = "groups cannot be followed; mend the cause, then restart the task";
+                    // Nobody listens any more when the task was stopped meanwhile.
+                    found.send(Err(TaskError::fatal(text).caused_by(cause))).await.ok();
+                    return;
+                }
+                Err(cause) => {
+                    // Coordinators may have moved.
+                    self.looked_at = None;
+                    if !std::mem::replace(&mut fails, true) {
+                        warn!(connector = self.connector, cause = trace_of(&cause), "groups cannot be followed now");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn round(&mut self, found: &mpsc::Sender<Result<Found, TaskError>>) -> Result<(), ClientError> {
+        if !self.is_loaded {
+            self.load().await?;
+        }
+        self.look().await?;
+        // Offsets first: the map that is read afterwards knows at least what was copied before they were committed.
+        let read_at = now_ms();
+        let listed: Vec<&GroupListing> = self.groups.iter().collect();
+        let answers = ask::committed(&self.source, &listed).await?;
+        if let Some((group, code)) = answers.failed.iter().next() {
+            tracing::debug!(%group, ?code, groups = answers.failed.len(), "some groups cannot be asked now");
+            self.looked_at = None;
+        }
+        self.followed.follow().await?;
+        let translated = self.translate(answers.offsets);
+        if self.emitted_at.is_none_or(|at| at.elapsed() >= self.settings.emit_every) {
+            let checkpoints = self.news(&translated);
+            self.emitted_at = Some(Instant::now());
+            if !checkpoints.is_empty() && found.send(Ok(Found { checkpoints, read_at })).await.is_err() {
+                return Ok(());
+            }
+        }
+        match &mut self.sync {
+            Some(sync) => sync.run(&translated, read_at).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What was told before this task began: neither written again nor taken for somebody else's.
+    async fn load(&mut self) -> Result<(), ClientError> {
+        let (emitted, mut unreadable) = (&mut self.emitted, 0);
+        self.checkpoints
+            .read(|read| match read {
+                Read::Anew => emitted.clear(),
+                Read::Record { value: None, .. } => {}
+                Read::Record { key, value: Some(value) } => match Checkpoint::read(key, value) {
+                    Ok(old) => _ = emitted.insert((old.group, old.partition), (old.upstream, old.downstream)),
+                    Err(_) => unreadable += 1,
+                },
+            })
+            .await?;
+        if unreadable > 0 {
+            warn!(topic = %self.checkpoints.topic(), records = unreadable, "checkpoints that cannot be read are left out");
+        }
+        let share = self.share;
+        emitted.retain(|(group, _), _| is_mine(group, share));
+        if let Some(sync) = &mut self.sync {
+            sync.load(emitted);
+        }
+        self.is_loaded = true;
+        Ok(())
+    }
+
+    /// Looks for groups, when it is time to.
+    async fn look(&mut self) -> Result<(), ClientError> {
+        let due = match (self.looked_at, self.settings.refresh_every) {
+            (None, _) => true,
+            (Some(at), Some(every)) => at.elapsed() >= every,
+            (Some(_), None) => false,
+        };
+        if !due {
+            return Ok(());
+        }
+        let (filter, share) = (&self.settings.groups, self.share);
+        let mut groups = self.source.list_groups().await?;
+        groups.retain(|listing| {
+            let consumes = matches!(listing.protocol_type.as_str(), "consumer" | "");
+            consumes && filter.follows(listing.group.as_str()) && is_mine(&listing.group, share)
+        });
+        if groups.len() != self.groups.len() {
+            info!(connector = self.connector, groups = groups.len(), task = share.0, "groups are followed");
+        }
+        let present: BTreeSet<&GroupId> = groups.iter().map(|listing| &listing.group).collect();
+        self.emitted.retain(|(group, _), _| present.contains(group));
+        if let Some(sync) = &mut self.sync {
+            sync.keep(&present);
+        }
+        self.groups = groups;
+        self.looked_at = Some(Instant::now());
+        Ok(())
+    }
+
+    fn translate(&self, offsets: BTreeMap<GroupId, ask::Committed>) -> BTreeMap<Place, Translated> {
+        let mut translated = BTreeMap::new();
+        let mut ways: HashMap<TopicName, Option<Way>> = HashMap::new();
+        for (group, committed) in offsets {
+            for (partition, CommitOffset { offset, metadata }) in committed {
+                let way = ways.entry(partition.topic.clone()).or_insert_with(|| self.way(&partition.topic));
+                let maps = &self.followed.maps;
+                let (there, downstream) = match way {
+                    None => continue,
+                    Some(Way::Copied(remote)) => {
+                        (TopicPartition::new(remote.clone(), partition.partition), maps.to_target(&partition, offset))
+                    }
+                    Some(Way::FromTarget(original)) => {
+                        let original = TopicPartition::new(original.clone(), partition.partition);
+                        let at = maps.to_original(&original, offset);
+                        (original, at)
+                    }
+                };
+                if let Some(downstream) = downstream {
+                    translated.insert((group.clone(), there), Translated { upstream: offset, downstream, metadata });
+                }
+            }
+        }
+        translated
+    }
+
+    /// How offsets of a topic of the source become the target's.
+    fn way(&self, topic: &TopicName) -> Option<Way> {
+        let CheckpointSettings { topics, policy, target_alias, .. } = &self.settings;
+        if topics.copies(topic.as_str(), policy, target_alias) {
+            return policy.remote_topic(topic).ok().map(Way::Copied);
+        }
+        let original = policy.upstream_of(topic, target_alias).map(Way::FromTarget);
+        original.filter(|_| topics.follows_back(topic.as_str(), policy))
+    }
+
+    fn news(&mut self, translated: &BTreeMap<Place, Translated>) -> Vec<Checkpoint> {
+        let mut news = Vec::new();
+        for (place, at) in translated {
+            let now = (at.upstream, at.downstream);
+            if is_news(self.emitted.get(place).copied(), now) {
+                self.emitted.insert(place.clone(), now);
+                let (group, partition) = place.clone();
+                let Translated { upstream, downstream, metadata } = at.clone();
+                news.push(Checkpoint { group, partition, upstream, downstream, metadata });
+            }
+        }
+        news
+    }
+}
+
+enum Way {
+    /// The topic is copied to this one.
+    Copied(TopicName),
+    /// The topic is a copy of this one of the target.
+    FromTarget(TopicName),
+}
+
+/// A group's offset, on both sides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Translated {
+    pub upstream: Offset,
+    pub downstream: Offset,
+    pub metadata: String,
+}
+
+/// A group's task follows from its name alone.
+fn is_mine(group: &GroupId, (index, count): (usize, usize)) -> bool {
+    (fnv1a(group.as_str().as_bytes()) % count as u64) as usize == index
+}

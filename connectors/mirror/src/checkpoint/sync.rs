@@ -1,0 +1,182 @@
+//! Brings translated offsets to the groups of the target.
+//!
+//! Only what changed since it was last judged is looked at: a link whose groups stand still asks the target nothing. What
+//! could not be written because the group has members is judged again each round.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+use twinstream_client::raw::{GroupListing, OffsetAt};
+use twinstream_client::{ClientError, CommitOffset, RawClient};
+use twinstream_connect_api::error::trace_of;
+use twinstream_model::{ErrorCode, GroupId, Offset, TopicPartition};
+
+use super::follower::{Place, Translated};
+use super::metrics::LinkMetrics;
+use crate::groups::ask;
+use crate::groups::decide::{Position, Step, is_free, step, within};
+use crate::syncs::topic_log::now_ms;
+
+pub(super) struct GroupSync {
+    target: RawClient,
+    every: Duration,
+    /// The note that goes with an offset whose group has none of its own. Whoever commits there afterwards replaces it, so
+    /// it tells the link's own offsets also after a restart.
+    mark: String,
+    ran_at: Option<Instant>,
+    metrics: LinkMetrics,
+    known: HashMap<Place, Known>,
+    /// Groups whose offsets the target did not take the last time; they hold nobody else up.
+    refused: BTreeSet<GroupId>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// What the link wrote last.
+    ours: Option<Offset>,
+    /// The translated offset that was judged last.
+    judged: Option<Offset>,
+}
+
+/// What is to be judged of a group: by partition, the translated offset.
+type Candidates<'a> = BTreeMap<&'a GroupId, Vec<(&'a TopicPartition, &'a Translated)>>;
+
+impl GroupSync {
+    pub(super) fn new(target: RawClient, every: Duration, source: &str, metrics: LinkMetrics) -> Self {
+        let mark = format!("mirrored from {source}");
+        Self { target, every, mark, ran_at: None, metrics, known: HashMap::new(), refused: BTreeSet::new() }
+    }
+
+    /// What was told before is the link's own doing.
+    pub(super) fn load(&mut self, emitted: &HashMap<Place, (Offset, Offset)>) {
+        for (place, (_, downstream)) in emitted {
+            self.known.insert(place.clone(), Known { ours: Some(*downstream), judged: None });
+        }
+    }
+
+    /// Groups that are gone from the source leave nothing behind.
+    pub(super) fn keep(&mut self, groups: &BTreeSet<&GroupId>) {
+        self.known.retain(|(group, _), _| groups.contains(group));
+        self.refused.retain(|group| groups.contains(group));
+    }
+
+    pub(super) async fn run(
+        &mut self,
+        translated: &BTreeMap<Place, Translated>,
+        read_at: i64,
+    ) -> Result<(), ClientError> {
+        if self.ran_at.is_some_and(|at| at.elapsed() < self.every) {
+            return Ok(());
+        }
+        self.ran_at = Some(Instant::now());
+        let mut candidates = Candidates::new();
+        for (place, at) in translated {
+            if self.known.get(place).and_then(|known| known.judged) != Some(at.downstream) {
+                candidates.entry(&place.0).or_default().push((&place.1, at));
+            }
+        }
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let listed: BTreeMap<GroupId, GroupListing> =
+            self.target.list_groups().await?.into_iter().map(|listing| (listing.group.clone(), listing)).collect();
+        candidates.retain(|group, _| listed.get(*group).is_none_or(|listing| is_free(&listing.state)));
+        let there: Vec<&GroupListing> = candidates.keys().filter_map(|group| listed.get(*group)).collect();
+        let present = ask::committed(&self.target, &there).await?;
+        candidates.retain(|group, _| !present.failed.contains_key(*group));
+        let ends = self.ends(&candidates).await?;
+        for (group, positions) in candidates {
+            let wanted = self.judge(group, positions, present.offsets.get(group), &ends);
+            self.write(group, wanted, read_at).await;
+        }
+        Ok(())
+    }
+
+    /// Log start and log end of the partitions that are to be written; those that cannot be asked are left out.
+    async fn ends(
+        &self,
+        candidates: &Candidates<'_>,
+    ) -> Result<BTreeMap<TopicPartition, (Offset, Offset)>, ClientError> {
+        let mut partitions: Vec<TopicPartition> =
+            candidates.values().flatten().map(|(partition, _)| (*partition).clone()).collect();
+        partitions.sort();
+        partitions.dedup();
+        let mut starts = self.target.list_offsets(&partitions, OffsetAt::Earliest).await?;
+        let ends = self.target.list_offsets(&partitions, OffsetAt::Latest).await?;
+        let both = |(partition, end): (TopicPartition, Result<Offset, ClientError>)| {
+            let start = starts.remove(&partition)?.ok()?;
+            Some((partition, (start, end.ok()?)))
+        };
+        Ok(ends.into_iter().filter_map(both).collect())
+    }
+
+    /// What is to be written of a group: by partition, the offset and the translated one that it comes from.
+    fn judge<'a>(
+        &mut self,
+        group: &GroupId,
+        positions: Vec<(&'a TopicPartition, &'a Translated)>,
+        present: Option<&ask::Committed>,
+        ends: &BTreeMap<TopicPartition, (Offset, Offset)>,
+    ) -> Vec<(&'a TopicPartition, Offset, &'a Translated)> {
+        let mut writes = Vec::new();
+        for (partition, at) in positions {
+            let Some((start, end)) = ends.get(partition) else { continue };
+            let known = self.known.entry((group.clone(), partition.clone())).or_default();
+            let wanted = within(at.downstream, *start, *end);
+            let present = present.and_then(|present| present.get(partition));
+            let marked = present.filter(|commit| commit.metadata == self.mark).map(|commit| commit.offset);
+            let present = present.map(|commit| commit.offset);
+            match step(Position { wanted, present, ours: marked.or(known.ours) }) {
+                Step::Write => writes.push((partition, wanted, at)),
+                Step::Same => *known = Known { ours: Some(wanted), judged: Some(at.downstream) },
+                Step::Leave => {
+                    known.judged = Some(at.downstream);
+                    self.metrics.left();
+                    debug!(%group, %partition, ?present, "left: the group is further on the target by its own doing");
+                }
+            }
+        }
+        writes
+    }
+
+    async fn write(&mut self, group: &GroupId, writes: Vec<(&TopicPartition, Offset, &Translated)>, read_at: i64) {
+        if writes.is_empty() {
+            return;
+        }
+        let commit = |(partition, offset, at): &(&TopicPartition, Offset, &Translated)| {
+            let metadata = if at.metadata.is_empty() { self.mark.clone() } else { at.metadata.clone() };
+            ((*partition).clone(), CommitOffset { offset: *offset, metadata })
+        };
+        match self.target.commit_offsets(group, &writes.iter().map(commit).collect()).await {
+            Ok(()) => {}
+            // Somebody joined since the group was looked at; the next round looks again.
+            Err(error) if is_in_use(error.code()) => {
+                debug!(%group, "the group has members on the target now");
+                return;
+            }
+            Err(cause) => {
+                self.metrics.refused();
+                if self.refused.insert(group.clone()) {
+                    let cause = trace_of(&cause);
+                    warn!(%group, cause, "offsets of a group cannot be written on the target, which is tried again");
+                }
+                return;
+            }
+        }
+        if self.refused.remove(group) {
+            info!(%group, "offsets of a group can be written on the target again");
+        }
+        for (partition, offset, at) in writes {
+            let place = (group.clone(), partition.clone());
+            self.known.insert(place, Known { ours: Some(offset), judged: Some(at.downstream) });
+            self.metrics.written(group, partition, now_ms() - read_at);
+        }
+    }
+}
+
+fn is_in_use(code: Option<ErrorCode>) -> bool {
+    use ErrorCode::{IllegalGeneration, RebalanceInProgress, StaleMemberEpoch, UnknownMemberId};
+    matches!(code, Some(UnknownMemberId | IllegalGeneration | RebalanceInProgress | StaleMemberEpoch))
+}

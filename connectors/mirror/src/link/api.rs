@@ -1,0 +1,229 @@
+//! The paths below `/links`.
+//!
+//! | request | what it does |
+//! |---|---|
+//! | `GET /links` | every link with its state |
+//! | `GET /links/A->B` | one link: connectors, failures, settings |
+//! | `PUT /links/A->B` | makes its connectors, or gives them new settings; the body is a flat configuration without class, name and aliases |
+//! | `DELETE /links/A->B` | deletes its connectors; topics and offsets stay |
+//! | `PUT /links/A->B/pause`, `/resume`, `/stop` | the same of all its connectors |
+//! | `GET /links/A->B/lag` | how far each partition is behind |
+//!
+//! `A:B` names the same link. With `?dry-run` a change is checked and told, and not made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json, json};
+use twinstream_connect_api::{
+    ApiAnswer, ApiRefusal, ApiRequest, Extension, Method, RawConfig, Wanted, WorkerApi, async_trait,
+};
+
+use super::state::{Member, state_of};
+use super::{LinkName, Members, Part, SOURCE_ALIAS, TARGET_ALIAS, lag, links};
+use crate::config::Settings;
+
+/// What a link's name and its parts say, so that a configuration must not.
+const FROM_NAME: [&str; 4] = [SOURCE_ALIAS, TARGET_ALIAS, "connector.class", "name"];
+
+/// The extension of the worker's REST API.
+pub struct Links;
+
+#[async_trait]
+impl Extension for Links {
+    fn path(&self) -> &'static str {
+        "links"
+    }
+
+    async fn answer(&self, worker: Arc<dyn WorkerApi>, request: ApiRequest) -> Result<ApiAnswer, ApiRefusal> {
+        let worker = worker.as_ref();
+        let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
+        let Some((link, rest)) = path.split_first() else {
+            return match request.method {
+                Method::Get => Ok(ApiAnswer::ok(all(worker))),
+                _ => Err(ApiRefusal::new(405, "links are listed by GET /links, and made by PUT /links/A->B")),
+            };
+        };
+        let link = LinkName::parse(link).map_err(ApiRefusal::bad_request)?;
+        match (request.method, rest) {
+            (Method::Get, []) => Ok(ApiAnswer::ok(one(worker, &link)?)),
+            (Method::Put, []) => put(worker, &link, &request).await,
+            (Method::Delete, []) => delete(worker, &link, &request).await,
+            (Method::Put, ["pause"]) => want(worker, &link, Wanted::Paused, &request).await,
+            (Method::Put, ["resume"]) => want(worker, &link, Wanted::Running, &request).await,
+            (Method::Put, ["stop"]) => want(worker, &link, Wanted::Stopped, &request).await,
+            (Method::Get, ["lag"]) => Ok(ApiAnswer::ok(behind(worker, &link).await?)),
+            (_, []) => Err(ApiRefusal::new(405, "a link knows GET, PUT and DELETE")),
+            (_, ["pause" | "resume" | "stop"]) => Err(ApiRefusal::new(405, "use PUT")),
+            (_, ["lag"]) => Err(ApiRefusal::new(405, "use GET")),
+            (_, [verb, ..]) => Err(ApiRefusal::not_found(format!("a link has no '{verb}'"))),
+        }
+    }
+}
+
+fn all(worker: &dyn WorkerApi) -> Json {
+    let summary = |(link, members): (LinkName, Members)| summary(worker, &link, &members);
+    Json::Array(links(worker).into_iter().map(summary).collect())
+}
+
+fn members_of(worker: &dyn WorkerApi, link: &LinkName) -> Result<Members, ApiRefusal> {
+    links(worker).remove(link).ok_or_else(|| {
+        ApiRefusal::not_found(format!("link {link} does not exist: no mirror connector has these two aliases"))
+    })
+}
+
+fn reported(worker: &dyn WorkerApi, members: &Members) -> Vec<Member> {
+    let member = |(part, name): &(Part, String)| Member {
+        part: *part,
+        name: name.clone(),
+        wanted: worker.wanted(name).unwrap_or(Wanted::Running),
+        status: worker.status(name),
+    };
+    members.iter().map(member).collect()
+}
+
+fn summary(worker: &dyn WorkerApi, link: &LinkName, members: &Members) -> Json {
+    let members = reported(worker, members);
+    json!({
+        "link": link.to_string(),
+        "source": link.source,
+        "target": link.target,
+        "state": state_of(&members).name(),
+        "connectors": members.iter().map(Member::json).collect::<Vec<_>>(),
+    })
+}
+
+fn one(worker: &dyn WorkerApi, link: &LinkName) -> Result<Json, ApiRefusal> {
+    let members = members_of(worker, link)?;
+    let mut json = summary(worker, link, &members);
+    let configs: Map<String, Json> = members
+        .iter()
+        .filter_map(|(part, name)| Some((part.name().to_owned(), json!(worker.shown_config(name)?))))
+        .collect();
+    json["configs"] = Json::Object(configs);
+    Ok(json)
+}
+
+/// The connectors that a link of this name has, or will have: one of each part.
+fn planned(worker: &dyn WorkerApi, link: &LinkName) -> Result<Members, ApiRefusal> {
+    let known = links(worker).remove(link).unwrap_or_default();
+    let name = |part: Part| {
+        let mut names = known.iter().filter(|(of, _)| *of == part).map(|(_, name)| name.clone());
+        let name = names.next().unwrap_or_else(|| part.connector(link));
+        match names.next() {
+            None => Ok((part, name)),
+            Some(other) => Err(ApiRefusal::conflict(format!(
+                "link {link} has several connectors of one class ({name}, {other}), so it is not clear whose settings these are; configure them one by one"
+            ))),
+        }
+    };
+    Part::ALL.into_iter().map(name).collect()
+}
+
+async fn put(worker: &dyn WorkerApi, link: &LinkName, request: &ApiRequest) -> Result<ApiAnswer, ApiRefusal> {
+    let given = texts(&request.body)?;
+    let planned = planned(worker, link)?;
+    let mut configs = Vec::new();
+    for (part, name) in &planned {
+        let mut config = given.clone();
+        config.insert("name".to_owned(), name.clone());
+        config.insert("connector.class".to_owned(), part.full_class());
+        config.insert(SOURCE_ALIAS.to_owned(), link.source.clone());
+        config.insert(TARGET_ALIAS.to_owned(), link.target.clone());
+        // All are checked before the first is stored, so that a wrong setting leaves no half of a link.
+        worker.check(&config).await.map_err(|refusal| about(*part, refusal))?;
+        configs.push((*part, name, config));
+    }
+    let names: Vec<&String> = planned.iter().map(|(_, name)| name).collect();
+    if request.flag("dry-run") {
+        return Ok(ApiAnswer::ok(json!({"link": link.to_string(), "dry_run": true, "connectors": names})));
+    }
+    let mut is_new = false;
+    for (part, name, config) in configs {
+        is_new |= worker.put(name, config).await.map_err(|refusal| about(part, refusal))?;
+    }
+    let body = summary(worker, link, &planned);
+    Ok(if is_new { ApiAnswer::created(body) } else { ApiAnswer::ok(body) })
+}
+
+fn about(part: Part, refusal: ApiRefusal) -> ApiRefusal {
+    ApiRefusal::new(refusal.status, format!("{} of the link: {}", part.class(), refusal.message))
+}
+
+/// A flat configuration; scalars become texts, as Connect reads them.
+fn texts(body: &Json) -> Result<RawConfig, ApiRefusal> {
+    let Json::Object(entries) = body else {
+        return Err(ApiRefusal::bad_request("the body must be a JSON object with the settings of the link"));
+    };
+    let mut config = RawConfig::new();
+    for (key, value) in entries {
+        if FROM_NAME.contains(&key.as_str()) {
+            return Err(ApiRefusal::bad_request(format!("{key} follows from the name of the link, leave it out")));
+        }
+        let text = match value {
+            Json::Null => continue,
+            Json::String(text) => text.clone(),
+            Json::Bool(_) | Json::Number(_) => value.to_string(),
+            Json::Array(_) | Json::Object(_) => {
+                return Err(ApiRefusal::bad_request(format!("{key} must be a text, a number or true or false")));
+            }
+        };
+        config.insert(key.clone(), text);
+    }
+    Ok(config)
+}
+
+async fn delete(worker: &dyn WorkerApi, link: &LinkName, request: &ApiRequest) -> Result<ApiAnswer, ApiRefusal> {
+    let members = members_of(worker, link)?;
+    if request.flag("dry-run") {
+        let names: Vec<&String> = members.iter().map(|(_, name)| name).collect();
+        return Ok(ApiAnswer::ok(json!({"link": link.to_string(), "dry_run": true, "connectors": names})));
+    }
+    for (_, name) in &members {
+        match worker.delete(name).await {
+            // Somebody else was faster: what is wanted is the case.
+            Err(refusal) if refusal.status == 404 => {}
+            done => done?,
+        }
+    }
+    Ok(ApiAnswer::no_content())
+}
+
+async fn want(
+    worker: &dyn WorkerApi,
+    link: &LinkName,
+    wanted: Wanted,
+    request: &ApiRequest,
+) -> Result<ApiAnswer, ApiRefusal> {
+    let members = members_of(worker, link)?;
+    if request.flag("dry-run") {
+        let change = |(_, name): &(Part, String)| json!({"connector": name, "from": worker.wanted(name).map(Wanted::name), "to": wanted.name()});
+        let changes: Vec<Json> = members.iter().map(change).collect();
+        return Ok(ApiAnswer::ok(json!({"link": link.to_string(), "dry_run": true, "changes": changes})));
+    }
+    for (_, name) in &members {
+        worker.want(name, wanted).await?;
+    }
+    Ok(ApiAnswer::accepted())
+}
+
+async fn behind(worker: &dyn WorkerApi, link: &LinkName) -> Result<Json, ApiRefusal> {
+    let mut all = BTreeMap::new();
+    let mut copies = false;
+    for (part, name) in members_of(worker, link)? {
+        if part != Part::Source {
+            continue;
+        }
+        copies = true;
+        let config = worker.config(&name).unwrap_or_default();
+        let settings = Settings::parse(&config)
+            .map_err(|cause| ApiRefusal::new(500, format!("settings of connector {name}: {cause}")))?;
+        all.extend(lag::lags(&settings, &worker.offsets(&name)).await?);
+    }
+    if !copies {
+        return Err(ApiRefusal::conflict(format!("link {link} has no MirrorSourceConnector, so it copies nothing")));
+    }
+    let mut json = lag::json_of(&all);
+    json["link"] = json!(link.to_string());
+    Ok(json)
+}

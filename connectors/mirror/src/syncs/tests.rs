@@ -1,0 +1,110 @@
+//! When syncs are due, and what a flush takes and gives back.
+
+use twinstream_model::{PartitionIndex, TopicName};
+
+use super::topic_log::Replicas;
+use super::*;
+
+fn run(from: i64, length: u32) -> OffsetRun {
+    OffsetRun { from: Offset(from), length }
+}
+
+fn pair(up: i64, down: i64) -> Option<Pair> {
+    Some((Offset(up), Offset(down)))
+}
+
+#[test]
+fn first_record_holes_and_staleness_are_due_at_once_the_rest_with_the_full_round() {
+    let mut due = Due::default();
+    due.copied(&[run(10, 1)], Offset(0), 100);
+    assert_eq!(due.take(false), pair(10, 0), "the first");
+    due.copied(&[run(11, 50)], Offset(1), 100);
+    assert_eq!(due.take(false), None, "50 behind");
+    due.copied(&[run(61, 60)], Offset(51), 100);
+    assert_eq!(due.take(false), pair(120, 110), "more than 100 behind");
+    due.copied(&[run(122, 1)], Offset(111), 100);
+    assert_eq!(due.take(false), pair(122, 111), "behind a hole");
+    due.copied(&[run(123, 5)], Offset(112), 100);
+    assert!(due.is_waiting());
+    assert_eq!(due.take(true), pair(127, 116));
+    due.copied(&[run(128, 1)], Offset(3), 100);
+    assert_eq!(due.take(false), pair(128, 3), "the target lost its end");
+    assert!(!due.is_waiting());
+}
+
+#[test]
+fn a_sync_that_was_not_written_yields_to_a_newer_one() {
+    let mut due = Due::default();
+    due.copied(&[run(0, 1)], Offset(0), 1);
+    let lost = due.take(false).unwrap();
+    due.not_written(lost);
+    assert_eq!(due.take(false), Some(lost));
+    due.copied(&[run(1, 30)], Offset(1), 1);
+    due.not_written(lost);
+    assert_eq!(due.take(false), pair(30, 30));
+}
+
+fn names(count: i32) -> Vec<TopicPartition> {
+    (0..count).map(|index| TopicPartition::new(TopicName::parse("t").unwrap(), PartitionIndex(index))).collect()
+}
+
+fn kept() -> Kept {
+    let topic = |name: &str| TopicName::parse(name).unwrap();
+    let settings = SyncSettings {
+        emit: true,
+        location: Location::Target,
+        lag_max: 100,
+        replicas: Replicas::UpTo(3),
+        syncs_topic: topic("mm2-offset-syncs.a.internal"),
+        map_topic: topic("mm2-offset-map.a.internal"),
+    };
+    Kept::new(&settings, &names(2))
+}
+
+#[test]
+fn a_flush_takes_what_changed_once_and_what_failed_again() {
+    let kept = kept();
+    kept.copied(0, &[run(0, 10)], Offset(0));
+    kept.copied(0, &[run(10, 10)], Offset(10));
+    let (taken, chunks) = kept.take_chunks();
+    assert_eq!((taken.len(), chunks.len()), (1, 1));
+    let (name, first, runs) = read_chunk(&chunks[0].0, chunks[0].1.as_deref()).unwrap();
+    assert_eq!((name, first), (names(1).remove(0), 0));
+    assert_eq!(runs, Some(vec![Run { up: 0, down: 0, len: 20 }]));
+    assert_eq!(kept.take_chunks().1.len(), 0);
+    kept.chunks_not_written(taken);
+    kept.copied(1, &[run(5, 1)], Offset(0));
+    assert_eq!(kept.take_chunks().1.len(), 2);
+
+    let (taken, syncs) = kept.take_syncs(true);
+    assert_eq!(syncs.len(), 2);
+    kept.syncs_not_written(taken);
+    kept.copied(0, &[run(20, 1)], Offset(20));
+    let (_, syncs) = kept.take_syncs(true);
+    let read = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| OffsetSync::read(key, value.as_deref().unwrap()).unwrap();
+    let newest: Vec<(i64, i64)> = syncs.iter().map(read).map(|sync| (sync.upstream.0, sync.downstream.0)).collect();
+    assert_eq!(syncs.len(), 2, "one for each partition: {newest:?}");
+    assert!(newest.contains(&(20, 20)) && newest.contains(&(5, 0)), "{newest:?}");
+    assert_eq!(kept.take_syncs(true).1.len(), 0);
+}
+
+#[test]
+fn a_task_goes_on_with_the_map_that_was_stored() {
+    let (before, after) = (kept(), kept());
+    before.copied(0, &[run(0, 10), run(20, 5)], Offset(0));
+    for (key, value) in &before.take_chunks().1 {
+        after.replay(Read::Record { key, value: value.as_deref() });
+    }
+    after.replay(Read::Record { key: b"no key of ours", value: None });
+    after.copied(0, &[run(25, 5)], Offset(15));
+    let runs = lock(&after.partitions[0]).map.runs();
+    assert_eq!(runs, [Run { up: 0, down: 0, len: 10 }, Run { up: 20, down: 10, len: 10 }]);
+    after.replay(Read::Anew);
+    assert!(lock(&after.partitions[0]).map.runs().is_empty());
+}
+
+#[test]
+fn replicas_not_configured_are_no_more_than_there_are_brokers() {
+    assert_eq!((Replicas::UpTo(3).among(1), Replicas::UpTo(3).among(5)), (1, 3));
+    assert_eq!((Replicas::Exactly(3).among(1), Replicas::Exactly(-1).among(5)), (3, -1));
+}
