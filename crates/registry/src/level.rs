@@ -47,30 +47,38 @@ impl Level {
     }
 }
 
+/// What may be written. See `rules::mode` for what each means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     ReadWrite,
     ReadOnly,
-    /// Written by another registry; this one treats it as read-only, because it cannot import.
+    /// Confluent's older name of READONLY; kept as it was set.
+    ReadOnlyOverride,
+    /// Schemas come with their ids, from another registry.
     Import,
+    /// Set by Confluent's registry for schema linking; this one registers nothing while it stands.
+    Forward,
 }
 
 impl Mode {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::ReadWrite => "READWRITE",
-            Self::ReadOnly => "READONLY",
-            Self::Import => "IMPORT",
-        }
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::ReadWrite, "READWRITE"),
+        (Self::ReadOnly, "READONLY"),
+        (Self::ReadOnlyOverride, "READONLY_OVERRIDE"),
+        (Self::Import, "IMPORT"),
+        (Self::Forward, "FORWARD"),
+    ];
+
+    /// Case does not matter, as in Confluent's registry.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(mode, _)| mode)
     }
 
-    /// A mode found in the topic.
-    pub(crate) fn parse_stored(name: &str) -> Option<Self> {
-        match name {
-            "READWRITE" => Some(Self::ReadWrite),
-            "READONLY" | "READONLY_OVERRIDE" => Some(Self::ReadOnly),
-            "IMPORT" => Some(Self::Import),
-            _ => None,
-        }
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(mode, _)| *mode == self).map_or("READWRITE", |(_, name)| name)
+    }
+
+    pub(crate) fn is_read_only(self) -> bool {
+        matches!(self, Self::ReadOnly | Self::ReadOnlyOverride)
     }
 }

@@ -4,7 +4,7 @@
 //! [`rest`] turns all of that into HTTP. [`avro`] parses, prints and compares schemas.
 //! Invariants: state changes only by replaying the topic; the topic is byte-compatible with Confluent's registry, both
 //! ways, so either can take over from the other while stopped; `state`, `rules` and `avro` do no I/O.
-//! Not here (see `GAPS.md`): JSON Schema and Protobuf, contexts, a leader among several registries, IMPORT mode.
+//! Not here (see `GAPS.md`): JSON Schema and Protobuf, contexts, a leader among several registries, FORWARD mode.
 //!
 //! Non-obvious:
 //! - Compaction compares key *bytes*. A hard delete strikes every byte form in which a key was ever seen, or a schema
@@ -74,6 +74,7 @@ pub async fn run(options: RegistryOptions, shutdown: watch::Receiver<bool>) -> R
         store = Store::open(&settings, shutdown.clone()) => Arc::new(store?),
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     };
+    tokio::spawn(Arc::clone(&store).watch_promotion(shutdown.clone()));
     let metrics = RegistryMetrics::new(Arc::clone(&store));
     let app = rest::App { store, settings: Arc::new(settings), metrics };
     serve(app, listeners, shutdown).await

@@ -4,6 +4,7 @@ mod body;
 mod compatibility;
 mod config;
 mod envelope;
+mod mode;
 mod schemas;
 mod subjects;
 
@@ -54,11 +55,8 @@ fn router(app: App) -> Router {
         .route("/schemas/ids/{id}/versions", get(schemas::versions_of_id))
         .route("/config", get(config::global).put(config::set_global).delete(config::delete_global))
         .route("/config/{subject}", get(config::subject).put(config::set_subject).delete(config::delete_subject))
-        .route("/mode", get(config::mode).put(config::set_mode))
-        .route(
-            "/mode/{subject}",
-            get(config::subject_mode).put(config::set_subject_mode).delete(config::delete_subject_mode),
-        )
+        .route("/mode", get(mode::global).put(mode::set_global).delete(mode::delete_global))
+        .route("/mode/{subject}", get(mode::subject).put(mode::set_subject).delete(mode::delete_subject))
         .route("/compatibility/subjects/{subject}/versions", post(compatibility::all))
         .route("/compatibility/subjects/{subject}/versions/{version}", post(compatibility::one))
         .route("/contexts", get(contexts))
@@ -92,7 +90,7 @@ async fn metadata_version() -> Answer {
 
 /// Karapace's question whether writes are possible here.
 async fn master_available(State(app): State<App>) -> Answer {
-    answer(json!({"master_available": app.settings.writable}))
+    answer(json!({"master_available": app.settings.writable && !app.store.is_mirror()}))
 }
 
 async fn no_such_path() -> Answer {

@@ -5,15 +5,17 @@
 //! Not here: I/O, HTTP. The one place that knows what is allowed, what is the same schema, and what counts as compatible.
 
 mod delete;
+mod mode;
 mod register;
 
 pub(crate) use delete::{delete_subject, delete_version};
+pub(crate) use mode::{check_changeable, delete_mode, effective_mode, set_mode};
 pub(crate) use register::{Registration, check_compatibility, find, register};
 
 use serde_json::json;
 
 use crate::error::ApiError;
-use crate::level::{Level, Mode};
+use crate::level::Level;
 use crate::state::{Key, Reference, SchemaValue, State};
 
 /// What clients say of a schema that they send.
@@ -22,6 +24,10 @@ pub(crate) struct Submitted {
     pub(crate) schema: String,
     pub(crate) references: Vec<Reference>,
     pub(crate) normalize: bool,
+    /// The id that it must get: an import.
+    pub(crate) id: Option<i32>,
+    /// The version that it must get. `Latest` makes it the latest one even if the subject has it as an older one.
+    pub(crate) version: Option<VersionRef>,
 }
 
 /// One record to write: the key's bytes, and a value or a tombstone.
@@ -93,21 +99,6 @@ fn effective_normalize(state: &State, subject: &str) -> bool {
     own.or_else(|| state.config(None).and_then(|config| config.normalize)).unwrap_or(false)
 }
 
-pub(crate) fn effective_mode(state: &State, subject: Option<&str>) -> Mode {
-    let own = subject.and_then(|subject| state.mode(Some(subject)));
-    own.or_else(|| state.mode(None)).unwrap_or(Mode::ReadWrite)
-}
-
-fn check_writable(state: &State, subject: &str) -> Result<(), ApiError> {
-    match effective_mode(state, Some(subject)) {
-        Mode::ReadWrite => Ok(()),
-        mode => Err(ApiError::NotPermitted(format!(
-            "Subject {subject} is in {} mode; set READWRITE to change it",
-            if mode == Mode::Import { "import" } else { "read-only" }
-        ))),
-    }
-}
-
 /// What `PUT /config` sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ConfigUpdate {
@@ -115,7 +106,8 @@ pub(crate) struct ConfigUpdate {
     pub(crate) normalize: Option<bool>,
 }
 
-pub(crate) fn set_config(state: &State, subject: Option<&str>, update: &ConfigUpdate) -> Change {
+pub(crate) fn set_config(state: &State, subject: Option<&str>, update: &ConfigUpdate) -> Result<Change, ApiError> {
+    check_changeable(state, subject)?;
     let before = state.config(subject).cloned().unwrap_or_default();
     let mut value = serde_json::Map::new();
     value.insert("subject".to_owned(), json!(subject));
@@ -128,23 +120,12 @@ pub(crate) fn set_config(state: &State, subject: Option<&str>, update: &ConfigUp
     if let Some(normalize) = update.normalize.or(before.normalize) {
         value.insert("normalize".to_owned(), json!(normalize));
     }
-    Change::put(&Key::Config(subject.map(str::to_owned)), serde_json::Value::Object(value).to_string().into_bytes())
+    let value = serde_json::Value::Object(value).to_string().into_bytes();
+    Ok(Change::put(&Key::Config(subject.map(str::to_owned)), value))
 }
 
 pub(crate) fn delete_config(subject: Option<&str>) -> Change {
     Change::strike(Key::Config(subject.map(str::to_owned)).bytes())
-}
-
-pub(crate) fn set_mode(subject: Option<&str>, mode: Mode) -> Change {
-    let value = match subject {
-        Some(subject) => json!({"subject": subject, "mode": mode.name()}),
-        None => json!({"mode": mode.name()}),
-    };
-    Change::put(&Key::Mode(subject.map(str::to_owned)), value.to_string().into_bytes())
-}
-
-pub(crate) fn delete_mode(subject: &str) -> Change {
-    Change::strike(Key::Mode(Some(subject.to_owned())).bytes())
 }
 
 #[cfg(test)]

@@ -47,6 +47,8 @@ pub(crate) struct Settings {
     /// Whether this instance may write; the other way round it only reads.
     pub(crate) writable: bool,
     pub(crate) mode_mutable: bool,
+    /// Whether a link writes the topic; `None` lets the brokers say it, at every write.
+    pub(crate) mirrored: Option<bool>,
     pub(crate) media_type: String,
     pub(crate) search_limit_default: usize,
     pub(crate) search_limit_max: usize,
@@ -116,6 +118,14 @@ impl Values {
             level: self.level()?,
             writable: self.flag("leader.eligibility")? && self.flag("master.eligibility")?,
             mode_mutable: self.flag("mode.mutability")?,
+            mirrored: self.parsed(
+                "twinstream.kafkastore.mirrored",
+                "neither auto, true nor false",
+                |text| match text.to_ascii_lowercase().as_str() {
+                    "auto" => Some(None),
+                    text => text.parse().ok().map(Some),
+                },
+            )?,
             media_type: self.get("response.mediatype.default").to_owned(),
             search_limit_default: self.number("schema.search.default.limit")?,
             search_limit_max: self.number("schema.search.max.limit")?,
@@ -218,7 +228,7 @@ impl Settings {
 
     /// For the reader: a topic that lost its beginning or was made anew is an error, not a place to go on from.
     pub(crate) fn consumer(&self) -> Result<ClientSettings, twinstream_client::SettingsError> {
-        self.client.clone().with("auto.offset.reset", "none")
+        self.client.clone().with("auto.offset.reset", "none")?.with("librdkafka.enable.partition.eof", "true")
     }
 }
 

@@ -67,7 +67,7 @@ impl State {
             Entry::Schema(at, Some(value)) => self.schema(raw, at, value),
             Entry::Schema(at, None) => self.strike(raw, &at),
             Entry::DeleteSubject { subject, version } => self.delete_up_to(&subject, version),
-            Entry::ClearSubject { subject } => self.clear(&subject),
+            Entry::ClearSubject { subject } => self.clear(subject.as_deref()),
             Entry::Config { subject, config: Some(config) } => _ = self.configs.insert(subject, config),
             Entry::Config { subject, config: None } => _ = self.configs.remove(&subject),
             Entry::Mode { subject, mode: Some(mode) } => _ = self.modes.insert(subject, mode),
@@ -134,10 +134,17 @@ impl State {
         }
     }
 
-    fn clear(&mut self, subject: &str) {
-        let deleted: Vec<i32> = self.versions(subject).filter(|(_, v)| v.value.deleted()).map(|(n, _)| n).collect();
-        for version in deleted {
-            let at = SubjectVersion { subject: subject.to_owned(), version };
+    /// Forgets the deleted versions of a subject, or of all.
+    fn clear(&mut self, only: Option<&str>) {
+        let of_subject = |subject: &str| only.is_none_or(|only| only == subject);
+        let subjects = self.subjects.iter().filter(|(subject, _)| of_subject(subject));
+        let deleted: Vec<SubjectVersion> = subjects
+            .flat_map(|(subject, versions)| {
+                let deleted = versions.iter().filter(|(_, version)| version.value.deleted());
+                deleted.map(|(number, _)| SubjectVersion { subject: subject.clone(), version: *number })
+            })
+            .collect();
+        for at in deleted {
             let raw = RawRecord { offset: self.position - 1, key: Vec::new(), value: None };
             self.strike(&raw, &at);
         }
@@ -210,12 +217,26 @@ impl State {
         all.filter(|value| !value.deleted() && refers(value)).map(|value| value.id).collect()
     }
 
+    /// Whether a version of another subject refers to this one, a deleted one included: it still explains data.
+    pub(crate) fn is_referenced_from_elsewhere(&self, at: &SubjectVersion) -> bool {
+        let others = self.subjects.iter().filter(|(subject, _)| **subject != at.subject);
+        others.flat_map(|(_, versions)| versions.values()).any(|version| {
+            let mut references = version.value.references().into_iter();
+            references.any(|reference| reference.subject == at.subject && reference.version == at.version)
+        })
+    }
+
     pub(crate) fn config(&self, subject: Option<&str>) -> Option<&SubjectConfig> {
         self.configs.get(&subject.map(str::to_owned))
     }
 
     pub(crate) fn mode(&self, subject: Option<&str>) -> Option<Mode> {
         self.modes.get(&subject.map(str::to_owned)).copied()
+    }
+
+    /// Subjects with a mode of their own.
+    pub(crate) fn subjects_with_mode(&self) -> impl Iterator<Item = &str> {
+        self.modes.keys().flatten().map(String::as_str)
     }
 
     /// Every byte form of a version's key, the canonical one included.

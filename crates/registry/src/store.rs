@@ -4,6 +4,8 @@
 //! the state, written, and answered only after its own record has come back through that reader. So what a client was
 //! told is what every later start will read.
 //! Invariants: nothing is served before the state has caught up with the topic once; one change is decided at a time.
+//! A topic that a link writes is only read, up to its end as it is found; changes are refused until the mirror is
+//! promoted. Our brokers say by themselves which topic that is, at the first write; with others a setting does.
 //! Two registries on one topic: before deciding, the state catches up with the topic's end; if another registry still
 //! wrote first, the replay rejects the later record, and its writer mends the topic and decides again. Ids stay unique
 //! that way, but each write races: a leader among registries comes with a later release.
@@ -12,15 +14,16 @@ mod reader;
 mod topic;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, watch};
-use tracing::warn;
+use tracing::{debug, info, warn};
 use twinstream_client::raw::OffsetAt;
 use twinstream_client::{Admin, ClientError, Producer, ProducerRecord};
-use twinstream_model::{PartitionIndex, TopicName, TopicPartition};
+use twinstream_model::{ErrorCode, PartitionIndex, TopicName, TopicPartition};
 
 use crate::error::ApiError;
 use crate::rules::Change;
@@ -29,11 +32,14 @@ use crate::state::{Key, State};
 
 pub(crate) use topic::TopicError;
 
+/// How often a registry of a mirrored topic asks whether it may write by now.
+const PROMOTION_PROBE_PAUSE: Duration = Duration::from_secs(5);
+
 /// How far the reader is, and whether it still runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// The next offset to read.
-    At(i64),
+    /// The next offset to read, and whether an end of the topic was reached once.
+    At { position: i64, ended: bool },
     /// Reading ended for good; the text says why.
     Failed(String),
 }
@@ -60,6 +66,10 @@ pub(crate) struct Store {
     timeout: Duration,
     attempts: u32,
     writable: bool,
+    /// What the settings say; `None` leaves it to the brokers.
+    mirrored: Option<bool>,
+    /// Whether the brokers refused the last write because the topic is a mirror.
+    refused: AtomicBool,
 }
 
 impl Store {
@@ -82,21 +92,90 @@ impl Store {
             timeout: settings.store_timeout,
             attempts: settings.write_attempts,
             writable: settings.writable,
+            mirrored: settings.mirrored,
+            refused: AtomicBool::new(false),
         };
         store.catch_up_once(settings.init_timeout).await?;
+        if store.is_mirror() {
+            info!(topic = %store.topic, "the schemas topic is a mirror: schemas are served, changes are refused");
+        }
         Ok(store)
     }
 
     /// A record of our own marks the end: records near it may have been compacted away, so the log's end offset alone
-    /// may never be reached.
+    /// may never be reached. Who must not write goes by what the consumer tells of the end.
     async fn catch_up_once(&self, within: Duration) -> Result<(), StoreError> {
-        let mark = Change { key: Key::Noop.bytes(), value: None };
-        let producer = self.writer.lock().await;
-        let offset = self.write(&producer, &mark).await?;
-        match tokio::time::timeout(within, self.reached(offset + 1)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(reason)) => Err(StoreError::Reader(reason)),
+        let caught_up = async {
+            if self.writable && self.mirrored != Some(true) {
+                let producer = self.writer.lock().await;
+                match self.write(&producer, &mark()).await {
+                    Ok(offset) => return Ok(self.reached(offset + 1).await),
+                    Err(error) if self.is_refusal(&error) => {}
+                    Err(error) => return Err(StoreError::from(error)),
+                }
+            }
+            Ok(self.wait_until(|_, ended| ended).await)
+        };
+        match tokio::time::timeout(within, caught_up).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(reason))) => Err(StoreError::Reader(reason)),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(StoreError::Slow(within)),
+        }
+    }
+
+    /// Whether somebody else, a link, writes the topic.
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.mirrored.unwrap_or_else(|| self.refused.load(Ordering::Relaxed))
+    }
+
+    /// Whether the brokers refused a write because the topic is a mirror; takes note of it.
+    fn is_refusal(&self, error: &ClientError) -> bool {
+        let refused = error.code() == Some(ErrorCode::PolicyViolation) && self.mirrored.is_none();
+        if refused {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        refused
+    }
+
+    fn mirror_refusal(&self) -> ApiError {
+        let topic = &self.topic;
+        ApiError::NotPermitted(format!(
+            "Topic {topic} is a mirror, the registry is in read-only mode: change schemas at its source, or promote the mirror first"
+        ))
+    }
+
+    /// Lets changes through if the topic is no mirror, or none any more.
+    async fn check_mirror(&self, producer: &Producer) -> Result<(), ApiError> {
+        if self.mirrored == Some(true) {
+            return Err(self.mirror_refusal());
+        }
+        if !self.is_mirror() {
+            return Ok(());
+        }
+        let offset = self.write(producer, &mark()).await.map_err(|error| self.write_error(error))?;
+        self.reached_in_time(offset + 1).await?;
+        self.refused.store(false, Ordering::Relaxed);
+        info!(topic = %self.topic, "the schemas topic is a mirror no more: changes are taken");
+        Ok(())
+    }
+
+    /// Notices a promotion while nobody changes anything, so that clients are told the mode that they would meet.
+    pub(crate) async fn watch_promotion(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+        if self.mirrored.is_some() || !self.writable {
+            return;
+        }
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(PROMOTION_PROBE_PAUSE) => {}
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            }
+            if self.is_mirror() {
+                let producer = self.writer.lock().await;
+                if let Err(error) = self.check_mirror(&producer).await {
+                    debug!(%error, "the schemas topic is still a mirror");
+                }
+            }
         }
     }
 
@@ -122,6 +201,7 @@ impl Store {
             return Err(ApiError::NoLeader);
         }
         let producer = self.writer.lock().await;
+        self.check_mirror(&producer).await?;
         for _ in 0..self.attempts {
             self.catch_up().await?;
             let (changes, answer) = self.read(&decide)??;
@@ -146,7 +226,7 @@ impl Store {
     async fn apply(&self, producer: &Producer, changes: &[Change]) -> Result<bool, ApiError> {
         let mut rejected = Vec::new();
         for change in changes {
-            let offset = self.write(producer, change).await.map_err(store_error)?;
+            let offset = self.write(producer, change).await.map_err(|error| self.write_error(error))?;
             self.reached_in_time(offset + 1).await?;
             if self.state.read().is_rejected(offset) {
                 rejected.push(change);
@@ -154,7 +234,7 @@ impl Store {
         }
         let repairs: Vec<Change> = rejected.iter().filter_map(|change| self.repair(change)).collect();
         for repair in &repairs {
-            let offset = self.write(producer, repair).await.map_err(store_error)?;
+            let offset = self.write(producer, repair).await.map_err(|error| self.write_error(error))?;
             self.reached_in_time(offset + 1).await?;
         }
         Ok(rejected.is_empty())
@@ -191,17 +271,30 @@ impl Store {
     }
 
     async fn reached(&self, offset: i64) -> Result<(), String> {
+        self.wait_until(|position, _| position >= offset).await
+    }
+
+    async fn wait_until(&self, there: impl Fn(i64, bool) -> bool) -> Result<(), String> {
         let mut progress = self.progress.clone();
         let there = |progress: &Progress| match progress {
-            Progress::At(position) => *position >= offset,
+            Progress::At { position, ended } => there(*position, *ended),
             Progress::Failed(_) => true,
         };
         match progress.wait_for(there).await.as_deref() {
-            Ok(Progress::At(_)) => Ok(()),
+            Ok(Progress::At { .. }) => Ok(()),
             Ok(Progress::Failed(reason)) => Err(reason.clone()),
             Err(_) => Err("the registry is stopping".to_owned()),
         }
     }
+
+    fn write_error(&self, error: ClientError) -> ApiError {
+        if self.is_refusal(&error) { self.mirror_refusal() } else { store_error(error) }
+    }
+}
+
+/// A record that says nothing.
+fn mark() -> Change {
+    Change { key: Key::Noop.bytes(), value: None }
 }
 
 fn store_error(error: ClientError) -> ApiError {

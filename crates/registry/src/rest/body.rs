@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::error::ApiError;
 use crate::level::{Level, Mode};
-use crate::rules::{ConfigUpdate, Submitted};
+use crate::rules::{ConfigUpdate, Submitted, VersionRef};
 use crate::state::Reference;
 
 const ACCEPT_UNKNOWN: &str = "x-confluent-accept-unknown-properties";
@@ -90,20 +90,30 @@ pub(super) fn submitted(bytes: &[u8], headers: &HeaderMap, normalize: bool) -> R
         schema: text(&object, "schema")?.unwrap_or_default().to_owned(),
         references: references(&object)?,
         normalize,
+        id: None,
+        version: None,
     })
 }
 
-/// A schema to register. Ids and versions chosen by the client belong to IMPORT mode.
+/// A schema to register. A registry that imports chooses its id, and perhaps its version.
 pub(super) fn registration(bytes: &[u8], headers: &HeaderMap, normalize: bool) -> Result<Submitted, ApiError> {
-    let chosen = object(bytes, headers, SCHEMA_MEMBERS)?;
-    for name in ["id", "version"] {
-        if chosen.get(name).and_then(Json::as_i64).is_some_and(|number| number > 0) {
-            return Err(ApiError::NotPermitted(format!(
-                "a schema's {name} can only be chosen in IMPORT mode, which is not in this release; leave `{name}` out"
-            )));
+    let object = object(bytes, headers, SCHEMA_MEMBERS)?;
+    let id = number(&object, "id")?.filter(|id| *id >= 0);
+    let version = match number(&object, "version")? {
+        None | Some(0) => None,
+        Some(number) => Some(VersionRef::parse(&number.to_string())?),
+    };
+    Ok(Submitted { id, version, ..submitted(bytes, headers, normalize)? })
+}
+
+fn number(object: &Map<String, Json>, name: &str) -> Result<Option<i32>, ApiError> {
+    match object.get(name) {
+        None | Some(Json::Null) => Ok(None),
+        Some(json) => {
+            let number = json.as_i64().and_then(|number| i32::try_from(number).ok());
+            number.map(Some).ok_or_else(|| ApiError::BadRequest(format!("`{name}` is not a number of 32 bits")))
         }
     }
-    submitted(bytes, headers, normalize)
 }
 
 fn references(object: &Map<String, Json>) -> Result<Vec<Reference>, ApiError> {
@@ -131,14 +141,15 @@ pub(super) fn config_update(bytes: &[u8], headers: &HeaderMap) -> Result<ConfigU
     Ok(ConfigUpdate { level, normalize })
 }
 
-pub(super) fn mode(bytes: &[u8], headers: &HeaderMap) -> Result<Mode, ApiError> {
+/// What `PUT /mode` sets; null takes the mode away.
+pub(super) fn mode(bytes: &[u8], headers: &HeaderMap) -> Result<Option<Mode>, ApiError> {
     let object = object(bytes, headers, &["mode"])?;
-    match text(&object, "mode")?.unwrap_or_default().to_ascii_uppercase().as_str() {
-        "READWRITE" => Ok(Mode::ReadWrite),
-        "READONLY" | "READONLY_OVERRIDE" => Ok(Mode::ReadOnly),
-        name @ ("IMPORT" | "FORWARD") => {
-            Err(ApiError::InvalidMode(format!("Mode {name} is not in this release; use READWRITE or READONLY")))
-        }
-        _ => Err(ApiError::InvalidMode("Invalid mode. Valid values are READWRITE and READONLY".to_owned())),
+    if object.get("mode").is_some_and(Json::is_null) {
+        return Ok(None);
+    }
+    match Mode::parse(text(&object, "mode")?.unwrap_or_default()) {
+        Some(Mode::Forward) => Err(ApiError::InvalidMode("Forward mode only supported on global level".to_owned())),
+        Some(mode) => Ok(Some(mode)),
+        None => Err(ApiError::InvalidMode("Invalid mode. Valid values are READWRITE, READONLY and IMPORT".to_owned())),
     }
 }

@@ -1,4 +1,4 @@
-//! `/config` and `/mode`: the global ones and those of a subject.
+//! `/config`: the global one and those of subjects.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Answer, App, Params, answer, body};
 use crate::error::ApiError;
-use crate::level::{Level, Mode};
+use crate::level::Level;
 use crate::rules;
 use crate::state::SubjectConfig;
 
@@ -53,7 +53,7 @@ pub(super) async fn set_subject(
 
 async fn set(app: &App, subject: Option<&str>, headers: &HeaderMap, bytes: &[u8]) -> Answer {
     let update = body::config_update(bytes, headers)?;
-    app.store.change(|state| Ok((vec![rules::set_config(state, subject, &update)], ()))).await?;
+    app.store.change(|state| Ok((vec![rules::set_config(state, subject, &update)?], ()))).await?;
     let mut object = Map::new();
     if let Some(normalize) = update.normalize {
         object.insert("normalize".to_owned(), json!(normalize));
@@ -67,6 +67,7 @@ async fn set(app: &App, subject: Option<&str>, headers: &HeaderMap, bytes: &[u8]
 pub(super) async fn delete_global(State(app): State<App>) -> Answer {
     let level = app.settings.level;
     let before = app.store.change(|state| {
+        rules::check_changeable(state, None)?;
         let before = config_json(state.config(None), Some(level));
         let changes = if state.config(None).is_some() { vec![rules::delete_config(None)] } else { Vec::new() };
         Ok((changes, before))
@@ -75,62 +76,10 @@ pub(super) async fn delete_global(State(app): State<App>) -> Answer {
 }
 
 pub(super) async fn delete_subject(State(app): State<App>, Path(subject): Path<String>) -> Answer {
-    let before = app.store.change(|state| match state.config(Some(&subject)) {
-        Some(config) => Ok((vec![rules::delete_config(Some(&subject))], config_json(Some(config), None))),
-        None => Err(ApiError::SubjectNotFound(subject.clone())),
+    let before = app.store.change(|state| {
+        rules::check_changeable(state, Some(&subject))?;
+        let config = state.config(Some(&subject)).ok_or_else(|| ApiError::SubjectNotFound(subject.clone()))?;
+        Ok((vec![rules::delete_config(Some(&subject))], config_json(Some(config), None)))
     });
     answer(before.await?)
-}
-
-fn mode_json(mode: Mode) -> Json {
-    json!({"mode": mode.name()})
-}
-
-pub(super) async fn mode(State(app): State<App>) -> Answer {
-    answer(app.store.read(|state| mode_json(rules::effective_mode(state, None)))?)
-}
-
-pub(super) async fn subject_mode(State(app): State<App>, Path(subject): Path<String>, params: Params) -> Answer {
-    let fall_back = params.flag("defaultToGlobal");
-    answer(app.store.read(|state| match state.mode(Some(&subject)) {
-        Some(mode) => Ok(mode_json(mode)),
-        None if fall_back => Ok(mode_json(rules::effective_mode(state, Some(&subject)))),
-        None => Err(ApiError::NoSubjectMode(subject.clone())),
-    })??)
-}
-
-pub(super) async fn set_mode(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Answer {
-    put_mode(&app, None, &headers, &bytes).await
-}
-
-pub(super) async fn set_subject_mode(
-    State(app): State<App>,
-    Path(subject): Path<String>,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> Answer {
-    put_mode(&app, Some(&subject), &headers, &bytes).await
-}
-
-async fn put_mode(app: &App, subject: Option<&str>, headers: &HeaderMap, bytes: &[u8]) -> Answer {
-    let mode = body::mode(bytes, headers)?;
-    check_mutable(app)?;
-    app.store.change(|_| Ok((vec![rules::set_mode(subject, mode)], ()))).await?;
-    answer(mode_json(mode))
-}
-
-pub(super) async fn delete_subject_mode(State(app): State<App>, Path(subject): Path<String>) -> Answer {
-    check_mutable(&app)?;
-    let before = app.store.change(|state| match state.mode(Some(&subject)) {
-        Some(mode) => Ok((vec![rules::delete_mode(&subject)], mode_json(mode))),
-        None => Err(ApiError::NoSubjectMode(subject.clone())),
-    });
-    answer(before.await?)
-}
-
-fn check_mutable(app: &App) -> Result<(), ApiError> {
-    if app.settings.mode_mutable {
-        return Ok(());
-    }
-    Err(ApiError::NotPermitted("Mode changes are not allowed (mode.mutability=false)".to_owned()))
 }

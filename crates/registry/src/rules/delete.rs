@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::error::ApiError;
 use crate::state::{Key, State, SubjectVersion};
 
-use super::{Change, VersionRef, check_writable, delete_config, delete_mode, resolve};
+use super::{Change, VersionRef, check_changeable, delete_config, delete_mode, resolve};
 
 /// What a deletion changes, and the versions that it names in its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) struct Deletion {
 }
 
 pub(crate) fn delete_subject(state: &State, subject: &str, permanent: bool) -> Result<Deletion, ApiError> {
-    check_writable(state, subject)?;
+    check_changeable(state, Some(subject))?;
     let all: Vec<i32> = state.versions(subject).map(|(number, _)| number).collect();
     let live: Vec<i32> = state.live(subject).map(|(number, _)| number).collect();
     if all.is_empty() {
@@ -49,9 +49,7 @@ fn strike_subject(state: &State, subject: &str, versions: Vec<i32>) -> Result<De
     if state.config(Some(subject)).is_some() {
         changes.push(delete_config(Some(subject)));
     }
-    if state.mode(Some(subject)).is_some() {
-        changes.push(delete_mode(subject));
-    }
+    changes.extend(delete_mode(state, Some(subject), false));
     Ok(Deletion { versions, changes })
 }
 
@@ -61,7 +59,7 @@ pub(crate) fn delete_version(
     version: VersionRef,
     permanent: bool,
 ) -> Result<Deletion, ApiError> {
-    check_writable(state, subject)?;
+    check_changeable(state, Some(subject))?;
     let value = resolve(state, subject, version, true)?;
     let number = value.version;
     check_unreferenced(state, subject, number)?;
@@ -80,7 +78,7 @@ pub(crate) fn delete_version(
 }
 
 /// One tombstone per byte form of the key, or compaction would let the schema come back.
-fn strike_version(state: &State, subject: &str, version: i32) -> Vec<Change> {
+pub(super) fn strike_version(state: &State, subject: &str, version: i32) -> Vec<Change> {
     let at = SubjectVersion { subject: subject.to_owned(), version };
     state.key_forms(&at).into_iter().map(Change::strike).collect()
 }

@@ -6,7 +6,8 @@ use crate::error::ApiError;
 use crate::level::Level;
 use crate::state::{Content, Key, Reference, SchemaValue, State, SubjectVersion};
 
-use super::{Change, Submitted, VersionRef, check_writable, effective_level, effective_normalize, resolve};
+use super::mode::check_registrable;
+use super::{Change, Submitted, VersionRef, effective_level, effective_normalize, resolve};
 
 /// How deep references may lead.
 const REFERENCE_DEPTH_MAX: usize = 32;
@@ -46,23 +47,99 @@ pub(crate) fn register(
     default_level: Level,
 ) -> Result<Registration, ApiError> {
     check_subject(subject)?;
-    check_writable(state, subject)?;
     let parsed = parse_submitted(state, subject, submitted)?;
-    if let Some(value) = find_live(state, subject, &parsed, submitted) {
+    if let Some(value) = find_registered(state, subject, &parsed, submitted) {
         return Ok(Registration::Existing { id: value.id, version: value.version });
     }
+    check_registrable(state, subject, submitted.id.is_some())?;
+    match submitted.id {
+        Some(id) => import(state, subject, &parsed, submitted, id),
+        None => add(state, subject, &parsed, submitted, default_level),
+    }
+}
+
+/// What the subject has already, with the id and the version that the client asks for.
+fn find_registered<'s>(
+    state: &'s State,
+    subject: &str,
+    parsed: &Parsed,
+    submitted: &Submitted,
+) -> Option<&'s SchemaValue> {
+    let latest = state.live(subject).next_back().map(|(number, _)| number);
+    let fits = |value: &&SchemaValue| {
+        let version = match submitted.version {
+            None => true,
+            Some(VersionRef::Latest) => Some(value.version) == latest,
+            Some(VersionRef::Number(number)) => value.version == number,
+        };
+        version && submitted.id.is_none_or(|id| id == value.id)
+    };
+    same_as(state, subject, parsed, submitted).find(fits)
+}
+
+/// The next version, if the older ones allow it.
+fn add(
+    state: &State,
+    subject: &str,
+    parsed: &Parsed,
+    submitted: &Submitted,
+    default_level: Level,
+) -> Result<Registration, ApiError> {
     let level = effective_level(state, subject, default_level);
     let details = incompatibilities(state, subject, &parsed.avro, level, None)?;
     if !details.is_empty() {
         return Err(ApiError::Incompatible { subject: subject.to_owned(), details });
     }
+    let version = next_version(state, subject);
+    if matches!(submitted.version, Some(VersionRef::Number(number)) if number != version) {
+        return Err(ApiError::InvalidSchema("Version is not one more than previous version".to_owned()));
+    }
     let id = state.id_of(&parsed.content()).or_else(|| state.next_id());
     let id = id.ok_or_else(|| ApiError::Store("all schema ids are used up".to_owned()))?;
-    let version = state.versions(subject).next_back().map_or(1, |(last, _)| last.saturating_add(1));
+    Ok(new_version(subject, version, id, &parsed.text, &parsed.references))
+}
+
+/// A schema of another registry, under its id and, if it comes with one, its version. Nothing is compared with older
+/// versions: they may come later. What an id or a version means is never changed, though.
+fn import(
+    state: &State,
+    subject: &str,
+    parsed: &Parsed,
+    submitted: &Submitted,
+    id: i32,
+) -> Result<Registration, ApiError> {
+    let normalize = normalizes(state, subject, submitted);
+    let mut text = parsed.text.as_str();
+    if let Some(known) = state.by_id(id, Some(subject)) {
+        if !is_same(state, known, parsed, normalize) {
+            let reason = format!("Overwrite new schema with id {id} in context . is not permitted.");
+            return Err(ApiError::NotPermitted(reason));
+        }
+        text = known.schema(); // of other spelling perhaps: an id has one text
+    }
+    let version = match submitted.version {
+        Some(VersionRef::Number(number)) => number,
+        _ => next_version(state, subject),
+    };
+    if let Some(taken) = state.version(subject, version)
+        && (taken.value.schema(), taken.value.references()) != (text, parsed.references.clone())
+    {
+        let other = taken.value.id;
+        let reason = format!("Version {version} of subject {subject} is another schema already (id {other})");
+        return Err(ApiError::NotPermitted(reason));
+    }
+    Ok(new_version(subject, version, id, text, &parsed.references))
+}
+
+fn next_version(state: &State, subject: &str) -> i32 {
+    state.versions(subject).next_back().map_or(1, |(last, _)| last.saturating_add(1))
+}
+
+fn new_version(subject: &str, version: i32, id: i32, text: &str, references: &[Reference]) -> Registration {
     let at = SubjectVersion { subject: subject.to_owned(), version };
-    let value = SchemaValue::new(&at, id, &parsed.text, &parsed.references);
+    let value = SchemaValue::new(&at, id, text, references);
     let change = Change::put(&Key::Schema(at.clone()), value.bytes());
-    Ok(Registration::New { id, at, change })
+    Registration::New { id, at, change }
 }
 
 /// The version of a subject that holds this schema.
@@ -76,23 +153,31 @@ pub(crate) fn find<'s>(
         return Err(ApiError::SubjectNotFound(subject.to_owned()));
     }
     let parsed = parse_submitted(state, subject, submitted)?;
-    let live = find_live(state, subject, &parsed, submitted);
+    let live = same_as(state, subject, &parsed, submitted).next();
     let content = parsed.content();
     let gone = || state.versions(subject).map(|(_, version)| &version.value).rfind(|value| value.content() == content);
     live.or_else(|| if deleted { gone() } else { None }).ok_or(ApiError::SchemaNotFound)
 }
 
-/// Newest first. A version that was stored before in another spelling (by another registry) is compared as parsed.
-fn find_live<'s>(state: &'s State, subject: &str, parsed: &Parsed, submitted: &Submitted) -> Option<&'s SchemaValue> {
-    let normalize = submitted.normalize || effective_normalize(state, subject);
-    let same = |value: &&SchemaValue| {
-        if value.content() == parsed.content() {
-            return true;
-        }
-        let known = value.schema_type() == "AVRO" && value.references() == parsed.references;
-        known && parse_known(state, value).is_ok_and(|avro| printed(&avro, normalize) == parsed.text)
-    };
-    state.live(subject).map(|(_, version)| &version.value).rev().find(same)
+/// Versions that hold this schema, newest first.
+fn same_as<'s>(
+    state: &'s State,
+    subject: &str,
+    parsed: &Parsed,
+    submitted: &Submitted,
+) -> impl Iterator<Item = &'s SchemaValue> {
+    let normalize = normalizes(state, subject, submitted);
+    let live = state.live(subject).map(|(_, version)| &version.value).rev();
+    live.filter(move |value| is_same(state, value, parsed, normalize))
+}
+
+/// A version that was stored before in another spelling (by another registry) is compared as parsed.
+fn is_same(state: &State, value: &SchemaValue, parsed: &Parsed, normalize: bool) -> bool {
+    if value.content() == parsed.content() {
+        return true;
+    }
+    let known = value.schema_type() == "AVRO" && value.references() == parsed.references;
+    known && parse_known(state, value).is_ok_and(|avro| printed(&avro, normalize) == parsed.text)
 }
 
 /// The verdict on a schema against one version or, with `None`, against what the level asks for.
@@ -182,7 +267,7 @@ fn parse_submitted(state: &State, subject: &str, submitted: &Submitted) -> Resul
     };
     let references = reference_texts(state, &submitted.references).map_err(&invalid)?;
     let avro = parse::parse(&submitted.schema, &references).map_err(|error| invalid(error.to_string()))?;
-    let normalize = submitted.normalize || effective_normalize(state, subject);
+    let normalize = normalizes(state, subject, submitted);
     Ok(Parsed { text: printed(&avro, normalize), avro, references: submitted.references.clone() })
 }
 
@@ -194,6 +279,11 @@ fn parse_known(state: &State, value: &SchemaValue) -> Result<AvroSchema, ApiErro
     };
     let references = reference_texts(state, &value.references()).map_err(&broken)?;
     parse::parse(value.schema(), &references).map_err(|error| broken(error.to_string()))
+}
+
+/// An imported schema is taken as it is.
+fn normalizes(state: &State, subject: &str, submitted: &Submitted) -> bool {
+    submitted.id.is_none() && (submitted.normalize || effective_normalize(state, subject))
 }
 
 fn printed(avro: &AvroSchema, normalize: bool) -> String {

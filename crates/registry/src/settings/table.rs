@@ -67,6 +67,7 @@ pub(crate) const TABLE: &[(&str, &str, Fate)] = &[
     ("schema.search.default.limit", "1000", Effect),
     ("schema.search.max.limit", "1000", Effect),
     ("shutdown.graceful.ms", "1000", Effect),
+    ("twinstream.kafkastore.mirrored", "auto", Effect),
 ];
 
 /// Prefixes of settings that only TLS and SASL read; refused unless empty.

@@ -41,6 +41,7 @@ fn what_cannot_be_honoured_is_refused() {
         ("kafkastore.topic.replication.factor", "0"),
         ("kafkastore.topic", "a/b"),
         ("mode.mutability", "maybe"),
+        ("twinstream.kafkastore.mirrored", "yes"),
     ] {
         let error = load(&[(name, value)]).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");

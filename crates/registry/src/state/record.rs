@@ -29,6 +29,8 @@ pub(crate) enum Key {
     Config(Option<String>),
     Mode(Option<String>),
     DeleteSubject(String),
+    /// Of one subject or, without a name, of all.
+    ClearSubject(Option<String>),
     Noop,
 }
 
@@ -39,6 +41,7 @@ impl Key {
             Self::Config(subject) => json!({"keytype": "CONFIG", "subject": subject, "magic": 0}),
             Self::Mode(subject) => json!({"keytype": "MODE", "subject": subject, "magic": 0}),
             Self::DeleteSubject(subject) => json!({"keytype": "DELETE_SUBJECT", "subject": subject, "magic": 0}),
+            Self::ClearSubject(subject) => json!({"keytype": "CLEAR_SUBJECT", "subject": subject, "magic": 0}),
             Self::Noop => json!({"keytype": "NOOP", "magic": 0}),
         };
         key.to_string().into_bytes()
@@ -138,7 +141,7 @@ pub(super) enum Entry {
     Config { subject: Option<String>, config: Option<SubjectConfig> },
     Mode { subject: Option<String>, mode: Option<Mode> },
     DeleteSubject { subject: String, version: i32 },
-    ClearSubject { subject: String },
+    ClearSubject { subject: Option<String> },
     Nothing,
 }
 
@@ -156,7 +159,7 @@ pub(super) fn decode(raw: &RawRecord) -> Result<Entry, String> {
         Some("SCHEMA") => schema(&key, subject, value),
         Some("CONFIG") => Ok(Entry::Config { subject, config: value.as_ref().map(config) }),
         Some("MODE") => {
-            let mode = |value: &Json| value.get("mode").and_then(Json::as_str).and_then(Mode::parse_stored);
+            let mode = |value: &Json| value.get("mode").and_then(Json::as_str).and_then(Mode::parse);
             Ok(Entry::Mode { subject, mode: value.as_ref().and_then(mode) })
         }
         Some("DELETE_SUBJECT") => match (subject, value) {
@@ -166,10 +169,7 @@ pub(super) fn decode(raw: &RawRecord) -> Result<Entry, String> {
             }
             _ => Ok(Entry::Nothing), // the deletion itself was struck, its versions went one by one
         },
-        Some("CLEAR_SUBJECT") => Ok(match (subject, value) {
-            (Some(subject), Some(_)) => Entry::ClearSubject { subject },
-            _ => Entry::Nothing,
-        }),
+        Some("CLEAR_SUBJECT") => Ok(value.map_or(Entry::Nothing, |_| Entry::ClearSubject { subject })),
         Some("NOOP") => Ok(Entry::Nothing),
         Some(other) => Err(format!("key type {other} is unknown to this release")),
         None => Err("key has no keytype".to_owned()),

@@ -20,7 +20,7 @@ pub(super) async fn start(
 ) -> Result<watch::Receiver<Progress>, ClientError> {
     let consumer = Consumer::connect(settings).await?;
     consumer.assign(&[(partition, StartAt::Beginning)]).await?;
-    let (progress_in, progress) = watch::channel(Progress::At(0));
+    let (progress_in, progress) = watch::channel(Progress::At { position: 0, ended: false });
     tokio::spawn(read(consumer, state, progress_in, shutdown));
     Ok(progress)
 }
@@ -37,14 +37,17 @@ async fn read(
             _ = shutdown.wait_for(|stop| *stop) => break,
         };
         let outcome = match event {
-            Some(ConsumerEvent::Record(record)) => take_in(&state, &record).map(Some),
-            Some(ConsumerEvent::Error { error, fatal }) => trouble(&error, fatal).map(|()| None),
-            Some(_) => Ok(None),
+            Some(ConsumerEvent::Record(record)) => take_in(&state, &record).map(|()| false),
+            Some(ConsumerEvent::Error { error, fatal }) => trouble(&error, fatal).map(|()| false),
+            Some(ConsumerEvent::EndOfPartition(_)) => Ok(true),
+            Some(_) => Ok(false),
             None => Err("the consumer ended".to_owned()),
         };
         match outcome {
-            Ok(Some(position)) => _ = progress.send_replace(Progress::At(position)),
-            Ok(None) => {}
+            Ok(end) => {
+                let ended = end || matches!(*progress.borrow(), Progress::At { ended: true, .. });
+                progress.send_replace(Progress::At { position: state.read().position(), ended });
+            }
             Err(reason) => {
                 error!(
                     reason,
@@ -60,7 +63,7 @@ async fn read(
     }
 }
 
-fn take_in(state: &RwLock<State>, record: &ConsumerRecord) -> Result<i64, String> {
+fn take_in(state: &RwLock<State>, record: &ConsumerRecord) -> Result<(), String> {
     let offset = record.offset.0;
     let mut state = state.write();
     if offset < state.position() {
@@ -76,7 +79,7 @@ fn take_in(state: &RwLock<State>, record: &ConsumerRecord) -> Result<i64, String
     } else if state.is_rejected(offset) {
         warn!(offset, "record of the schemas topic claims an id or a version that another schema already has");
     }
-    Ok(state.position())
+    Ok(())
 }
 
 fn trouble(error: &ClientError, fatal: bool) -> Result<(), String> {

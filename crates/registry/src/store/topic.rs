@@ -17,6 +17,10 @@ pub enum TopicError {
     #[error("schemas topic {topic}: {source}")]
     Client { topic: TopicName, source: ClientError },
     #[error(
+        "schemas topic {topic} is not there yet, and a link should make it (`twinstream.kafkastore.mirrored=true`); start the link first"
+    )]
+    NoMirror { topic: TopicName },
+    #[error(
         "schemas topic {topic} cannot be created with {factor} replicas: {source}; set `kafkastore.topic.replication.factor`"
     )]
     Replication { topic: TopicName, factor: i16, source: ClientError },
@@ -41,6 +45,7 @@ pub(super) async fn ensure(admin: &Admin, settings: &Settings) -> Result<(), Top
             Ok(())
         }
         Some(info) => check(admin, &info).await,
+        None if settings.mirrored == Some(true) => Err(TopicError::NoMirror { topic: topic.clone() }),
         None => create(admin, settings).await,
     }
 }

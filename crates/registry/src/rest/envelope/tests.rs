@@ -5,6 +5,7 @@ use axum::http::Request as HttpRequest;
 use super::super::body;
 use super::*;
 use crate::level::{Level, Mode};
+use crate::rules::VersionRef;
 
 fn trimmed(uri: &str) -> String {
     let mut uri: Uri = uri.parse().unwrap();
@@ -84,12 +85,24 @@ fn what_this_release_lacks_is_said_and_not_ignored() {
         let error = body::submitted(bytes, &headers, false).unwrap_err();
         assert!(error.to_string().contains("not in this release"), "{error}");
     }
-    assert!(body::registration(br#"{"schema":"\"int\"","id":7}"#, &headers, false).is_err());
-    assert!(
-        body::registration(br#"{"schema":"\"int\"","id":-1,"version":0,"metadata":null}"#, &headers, false).is_ok()
-    );
     assert!(body::config_update(br#"{"compatibilityGroup":"g"}"#, &headers).is_err());
-    assert!(body::mode(br#"{"mode":"IMPORT"}"#, &headers).is_err());
+    assert!(matches!(body::mode(br#"{"mode":"FORWARD"}"#, &headers), Err(ApiError::InvalidMode(_))));
+}
+
+#[test]
+fn chosen_ids_and_versions_are_read_and_no_choice_is_no_number() {
+    let headers = HeaderMap::new();
+    let read = |chosen: &str| {
+        let body = format!(r#"{{"schema":"\"int\"",{chosen},"metadata":null}}"#);
+        body::registration(body.as_bytes(), &headers, false).map(|submitted| (submitted.id, submitted.version))
+    };
+    assert_eq!(read(r#""id":-1,"version":0"#), Ok((None, None)));
+    assert_eq!(read(r#""id":0,"version":-1"#), Ok((Some(0), Some(VersionRef::Latest))));
+    assert_eq!(read(r#""id":7,"version":3"#), Ok((Some(7), Some(VersionRef::Number(3)))));
+    assert_eq!(read(r#""version":-2"#), Err(ApiError::InvalidVersion("-2".to_owned())));
+    for wrong in [r#""id":"7""#, r#""id":2147483648"#, r#""version":1.5"#] {
+        assert!(matches!(read(wrong), Err(ApiError::BadRequest(_))), "{wrong}");
+    }
 }
 
 #[test]
@@ -101,6 +114,8 @@ fn configs_and_modes_are_read_in_any_case() {
     );
     assert_eq!(body::config_update(br#"{"normalize":true}"#, &headers).unwrap().normalize, Some(true));
     assert_eq!(body::config_update(br#"{}"#, &headers), Err(ApiError::InvalidCompatibility));
-    assert_eq!(body::mode(br#"{"mode":"readonly"}"#, &headers), Ok(Mode::ReadOnly));
+    assert_eq!(body::mode(br#"{"mode":"readonly"}"#, &headers), Ok(Some(Mode::ReadOnly)));
+    assert_eq!(body::mode(br#"{"mode":null}"#, &headers), Ok(None));
+    assert!(matches!(body::mode(b"{}", &headers), Err(ApiError::InvalidMode(_))));
     assert!(matches!(body::mode(b"[]", &headers), Err(ApiError::BadRequest(_))));
 }
