@@ -21,13 +21,14 @@ pub const NEAR_CEILING: f64 = 0.9;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
-    /// Our value over Kafka's in the same pair.
+    /// Our value over the rival's in the same pair.
     RatioAtMost(f64),
     RatioAtLeast(f64),
     /// As above, but a client that is shown to be the limit excuses.
     RatioAtLeastOrClientLimit(f64),
     /// Our value alone.
     AtMost(f64),
+    AtLeast(f64),
     /// Only told.
     None,
 }
@@ -53,6 +54,7 @@ pub enum Unit {
     Kilobytes,
     Count,
     Factor,
+    Processors,
 }
 
 impl Unit {
@@ -69,6 +71,7 @@ impl Unit {
             Self::Kilobytes => "kB",
             Self::Count => "",
             Self::Factor => "x",
+            Self::Processors => "processors",
         }
     }
 }
@@ -81,7 +84,7 @@ pub struct Metric {
     pub goal: Goal,
 }
 
-const fn metric(name: &'static str, unit: Unit, goal: Goal) -> Metric {
+pub(crate) const fn metric(name: &'static str, unit: Unit, goal: Goal) -> Metric {
     Metric { name, unit, goal }
 }
 
@@ -159,7 +162,21 @@ const GROUPS: &[Metric] = &[
     metric("list and describe", Unit::Milliseconds, Goal::AtMost(1_000.0)),
 ];
 
-/// A row of the table.
+/// What any table says of a row, and by which numbers it judges it.
+#[derive(Clone, Copy, Debug)]
+pub struct Heading {
+    pub name: &'static str,
+    pub what: &'static str,
+    pub metrics: &'static [Metric],
+}
+
+impl From<Row> for Heading {
+    fn from(row: Row) -> Self {
+        Self { name: row.name(), what: row.what(), metrics: row.metrics() }
+    }
+}
+
+/// A row of the table of brokers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Row {
     Produce1,
@@ -310,7 +327,7 @@ pub enum Verdict {
     /// The goal was not reached, but the client could not go faster.
     ClientIsTheLimit,
     Missed,
-    /// A goal that is a ratio to Apache Kafka's value, which was not measured.
+    /// A goal that is a ratio to the rival's value, which was not measured.
     NotCompared,
     /// There is no goal.
     Told,
@@ -344,7 +361,8 @@ pub fn judge(goal: Goal, ours: Spread, ratio: Option<Spread>, limit: ClientLimit
         Goal::RatioAtLeast(wanted) => of_ratio(|ratio, wanted| ratio >= wanted, wanted - slack(wanted), false),
         Goal::RatioAtLeastOrClientLimit(wanted) => of_ratio(|ratio, wanted| ratio >= wanted, wanted, limit.holds()),
         Goal::AtMost(wanted) if ours.median <= wanted => Verdict::Met,
-        Goal::AtMost(_) => Verdict::Missed,
+        Goal::AtLeast(wanted) if ours.median >= wanted => Verdict::Met,
+        Goal::AtMost(_) | Goal::AtLeast(_) => Verdict::Missed,
         Goal::None => Verdict::Told,
     }
 }

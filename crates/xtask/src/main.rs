@@ -11,7 +11,7 @@
 //! broken on purpose, and a suite of tests that somebody else wrote for Kafka.
 //! `judge transactions`, `judge coordinators` and `judge verifiable` hold the books of clients against what brokers have.
 //! `judge applications` runs what Kafka ships as applications (Streams, MirrorMaker 2, Connect).
-//! A short selection of the faults is a test of the cli. `bench broker` measures a release build against the targets; what
+//! A short selection of the faults is a test of the cli. `bench broker` and `bench mirror` measure a release build against the targets; what
 //! is measured inside one process are the `benches/` of single crates (`cargo bench -p twinstream-log`).
 //!
 //! Not here: what is tested. A rule about the source tree is a file under `tidy/`; everything else is a test of a crate.
@@ -57,7 +57,7 @@ enum Task {
     /// Measures, beside Apache Kafka.
     #[command(subcommand)]
     Judge(trials::Judge),
-    /// How fast and how lean it is, beside Apache Kafka.
+    /// How fast and how lean it is, beside Apache Kafka and MirrorMaker 2.
     #[command(subcommand)]
     Bench(bench::Bench),
 }

@@ -1,5 +1,5 @@
-//! `bench`: what `cargo xtask bench broker` starts. It runs the table of targets on a broker of ours, in turn with a rival
-//! if there is one, prints the table and ends with 1 when a target was missed.
+//! `bench`: what `cargo xtask bench broker` and `cargo xtask bench mirror` start. It runs a table of targets on a build of
+//! ours, in turn with a rival if there is one, prints the table and ends with 1 when a target was missed.
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 
 use std::io::Write as _;
@@ -7,29 +7,44 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
-use twinstream_bench::judge::{self, Kind, Options};
+use clap::{Args, Parser, Subcommand};
+use twinstream_bench::judge::report::{Report, RowReport};
 use twinstream_bench::targets::Row;
+use twinstream_bench::{judge, mirror};
 
 #[derive(Parser)]
 #[command(disable_help_subcommand = true)]
 struct Arguments {
+    #[command(subcommand)]
+    table: Table,
+}
+
+#[derive(Subcommand)]
+enum Table {
+    /// Speed, cost, latency, memory and start of a broker; the rival is `kafka`.
+    Broker(TableArguments),
+    /// Speed, cost, latency and memory of a worker that mirrors a cluster; the rival is `mm2`.
+    Mirror(TableArguments),
+}
+
+#[derive(Args)]
+struct TableArguments {
     /// The binary of ours to measure; `twinstream` beside this one if nothing is said.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// Whom to compare with: `kafka`, or another binary of ours, which need not meet any target.
-    #[arg(long, value_name = "kafka|FILE")]
+    /// Whom to compare with: the rival by its name, or another binary of ours, which need not meet any target.
+    #[arg(long, value_name = "RIVAL|FILE")]
     vs: Option<String>,
     /// Rows to run; all if nothing is said. `list` names them.
     #[arg(long, value_delimiter = ',')]
     rows: Vec<String>,
-    /// Runs of each row on each side.
-    #[arg(long, default_value_t = 5)]
-    pairs: usize,
+    /// Runs of each row on each side; 5 of a broker, 3 of a mirror if nothing is said.
+    #[arg(long)]
+    pairs: Option<usize>,
     /// Factor on all sizes, for a look in between; verdicts are meant for 1.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// Where to keep all that was measured; `bench.json` beside this program if nothing is said.
+    /// Where to keep all that was measured; `bench.json` (`bench-mirror.json`) beside this program if nothing is said.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// The client program; `load` beside this one if nothing is said.
@@ -39,7 +54,11 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+    let done = match Arguments::parse().table {
+        Table::Broker(arguments) => broker(&arguments).await,
+        Table::Mirror(arguments) => mirror(&arguments).await,
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -49,59 +68,122 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<bool> {
-    if arguments.rows == ["list"] {
-        for row in Row::ALL {
-            println!("{:<15} {}", row.name(), row.what());
-        }
-        return Ok(true);
+async fn broker(arguments: &TableArguments) -> Result<bool> {
+    if arguments.asks_for_names() {
+        return Ok(list(Row::ALL.map(|row| (row.name(), row.what()))));
     }
-    let options = options(&arguments)?;
-    let told = |row: &judge::report::RowReport| {
-        // Without a terminal nobody looks on.
-        writeln!(std::io::stderr(), "{}", row.text()).ok();
+    let options = judge::Options {
+        rows: arguments.rows(&Row::ALL, Row::name)?,
+        pairs: arguments.pairs(judge::PAIRS)?,
+        scale: arguments.scale()?,
+        ours: arguments.ours()?,
+        rival: arguments.rival("kafka", || judge::Kind::Kafka, judge::Kind::Ours)?,
+        load: arguments.load()?,
     };
-    // A task of its own, so that an interrupted run still takes brokers and data with it.
-    let mut measuring = tokio::spawn(async move { judge::run(&options, told).await });
-    let report = tokio::select! {
-        report = &mut measuring => report.context("the judge panicked")?,
+    let report = finished(async move { judge::run(&options, told).await }).await?;
+    arguments.keep(&report, "bench.json")
+}
+
+async fn mirror(arguments: &TableArguments) -> Result<bool> {
+    if arguments.asks_for_names() {
+        return Ok(list(mirror::Row::ALL.map(|row| (row.name(), row.what()))));
+    }
+    let options = mirror::Options {
+        rows: arguments.rows(&mirror::Row::ALL, mirror::Row::name)?,
+        pairs: arguments.pairs(mirror::PAIRS)?,
+        scale: arguments.scale()?,
+        ours: arguments.ours()?,
+        rival: arguments.rival("mm2", || mirror::Kind::MirrorMaker, mirror::Kind::Ours)?,
+        brokers: judge::Kind::Kafka,
+        load: arguments.load()?,
+    };
+    let report = finished(async move { mirror::run(&options, told).await }).await?;
+    arguments.keep(&report, "bench-mirror.json")
+}
+
+/// Without a terminal nobody looks on.
+fn told(row: &RowReport) {
+    writeln!(std::io::stderr(), "{}", row.text()).ok();
+}
+
+/// In a task of its own, so that an interrupted run still takes brokers and data with it.
+async fn finished(run: impl Future<Output = Report> + Send + 'static) -> Result<Report> {
+    let mut measuring = tokio::spawn(run);
+    tokio::select! {
+        report = &mut measuring => report.context("the judge panicked"),
         _ = tokio::signal::ctrl_c() => {
             measuring.abort();
             bail!("interrupted");
         }
-    };
-    println!("{}", report.text());
-    let kept = match &arguments.json {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("bench.json"),
-    };
-    let text = serde_json::to_string_pretty(&report)?;
-    std::fs::write(&kept, text).with_context(|| format!("write {}", kept.display()))?;
-    println!("all that was measured: {}", kept.display());
-    Ok(report.is_good())
+    }
 }
 
-fn options(arguments: &Arguments) -> Result<Options> {
-    if arguments.pairs == 0 || !(arguments.scale.is_finite() && arguments.scale > 0.0) {
-        bail!("--pairs and --scale must be larger than 0");
+fn list<const N: usize>(rows: [(&str, &str); N]) -> bool {
+    for (name, what) in rows {
+        println!("{name:<15} {what}");
     }
-    let rows: Vec<Row> = match arguments.rows.is_empty() {
-        true => Row::ALL.into(),
-        false => arguments.rows.iter().map(|name| row(name)).collect::<Result<_>>()?,
-    };
-    let rival = match arguments.vs.as_deref() {
-        None => None,
-        Some("kafka") => Some(Kind::Kafka),
-        Some(path) => Some(Kind::Ours(existing(Path::new(path))?)),
-    };
-    Ok(Options {
-        rows,
-        pairs: arguments.pairs,
-        scale: arguments.scale,
-        ours: given_or_beside(arguments.binary.as_deref(), "twinstream")?,
-        rival,
-        load: given_or_beside(arguments.load.as_deref(), "load")?,
-    })
+    true
+}
+
+impl TableArguments {
+    fn asks_for_names(&self) -> bool {
+        self.rows == ["list"]
+    }
+
+    fn rows<R: Copy>(&self, all: &[R], name: impl Fn(R) -> &'static str) -> Result<Vec<R>> {
+        let by_name = |wanted: &String| {
+            let names = || all.iter().map(|row| name(*row)).collect::<Vec<_>>().join(", ");
+            let found = all.iter().copied().find(|row| name(*row) == wanted.as_str());
+            found.with_context(|| format!("no row `{wanted}`; there are {}", names()))
+        };
+        match self.rows.is_empty() {
+            true => Ok(all.into()),
+            false => self.rows.iter().map(by_name).collect(),
+        }
+    }
+
+    fn pairs(&self, default: usize) -> Result<usize> {
+        match self.pairs.unwrap_or(default) {
+            0 => bail!("--pairs must be larger than 0"),
+            pairs => Ok(pairs),
+        }
+    }
+
+    fn scale(&self) -> Result<f64> {
+        if !(self.scale.is_finite() && self.scale > 0.0) {
+            bail!("--scale must be larger than 0");
+        }
+        Ok(self.scale)
+    }
+
+    fn ours(&self) -> Result<PathBuf> {
+        given_or_beside(self.binary.as_deref(), "twinstream")
+    }
+
+    fn load(&self) -> Result<PathBuf> {
+        given_or_beside(self.load.as_deref(), "load")
+    }
+
+    fn rival<K>(&self, name: &str, named: impl Fn() -> K, ours: impl Fn(PathBuf) -> K) -> Result<Option<K>> {
+        match self.vs.as_deref() {
+            None => Ok(None),
+            Some(given) if given == name => Ok(Some(named())),
+            Some(path) => Ok(Some(ours(existing(Path::new(path))?))),
+        }
+    }
+
+    /// Prints the table and keeps all of it; whether it is good.
+    fn keep(&self, report: &Report, name: &str) -> Result<bool> {
+        println!("{}", report.text());
+        let kept = match &self.json {
+            Some(path) => path.clone(),
+            None => std::env::current_exe()?.with_file_name(name),
+        };
+        let text = serde_json::to_string_pretty(report)?;
+        std::fs::write(&kept, text).with_context(|| format!("write {}", kept.display()))?;
+        println!("all that was measured: {}", kept.display());
+        Ok(report.is_good())
+    }
 }
 
 fn given_or_beside(given: Option<&Path>, name: &str) -> Result<PathBuf> {
@@ -109,11 +191,6 @@ fn given_or_beside(given: Option<&Path>, name: &str) -> Result<PathBuf> {
         Some(path) => existing(path),
         None => existing(&std::env::current_exe()?.with_file_name(name)),
     }
-}
-
-fn row(name: &str) -> Result<Row> {
-    let all = || Row::ALL.map(Row::name).join(", ");
-    Row::by_name(name).with_context(|| format!("no row `{name}`; there are {}", all()))
 }
 
 /// Brokers are started in folders of their own, so a path has to be absolute.

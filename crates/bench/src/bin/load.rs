@@ -145,6 +145,12 @@ enum Mode {
         /// Say `ready` when warm, begin with a line on stdin, end early when stdin is closed.
         #[arg(long)]
         on_orders: bool,
+        /// Consume from this cluster instead, to which somebody copies.
+        #[arg(long, value_name = "HOST:PORT", requires = "copy", conflicts_with = "no_consumer")]
+        downstream: Option<String>,
+        /// The topic there that is the copy.
+        #[arg(long, value_name = "TOPIC", requires = "downstream")]
+        copy: Option<String>,
     },
 }
 
@@ -164,7 +170,8 @@ struct ProduceArguments {
     /// An idempotent producer; takes acks=all.
     #[arg(long)]
     idempotence: bool,
-    /// What records are made of: noise, or text that codecs shrink; text if there is a codec.
+    /// What records are made of: noise, text that codecs shrink, or events, each its own JSON object of its own length
+    /// (--size means nothing then); text if there is a codec.
     #[arg(long)]
     content: Option<Kind>,
 }
@@ -173,6 +180,7 @@ struct ProduceArguments {
 enum Kind {
     Random,
     Text,
+    Events,
 }
 
 /// Large enough for all that is there when a batch is sent.
@@ -252,6 +260,7 @@ impl ProduceArguments {
         match self.content {
             Some(Kind::Random) => Content::Random,
             Some(Kind::Text) => Content::Text,
+            Some(Kind::Events) => Content::Events,
             None if self.compression == "none" => Content::Random,
             None => Content::Text,
         }
@@ -282,11 +291,21 @@ fn load(mode: &Mode, target: &Target, pids: &[u32]) -> Result<Run> {
             Transactional { transactions, records, size, producers: *producers, partitions: *partitions }
                 .run(target, pids)
         }
-        Mode::Trickle { rate, seconds, size, no_consumer, on_orders, .. } => {
-            let (per_second, seconds, size) = (*rate, *seconds, *size);
-            Trickle { per_second, seconds, size, consume: !no_consumer, on_orders: *on_orders }.run(target, pids)
+        Mode::Trickle { rate, seconds, size, no_consumer, on_orders, downstream, copy, .. } => {
+            let (per_second, seconds, size, on_orders) = (*rate, *seconds, *size, *on_orders);
+            let copy = downstream.as_ref().zip(copy.as_ref()).map(|(bootstrap, topic)| copy_at(mode, bootstrap, topic));
+            let copy = copy.transpose()?;
+            Trickle { per_second, seconds, size, consume: !no_consumer, copy, on_orders }.run(target, pids)
         }
     }
+}
+
+fn copy_at(mode: &Mode, bootstrap: &str, topic: &str) -> Result<Target> {
+    let mut settings = ClientSettings::new(bootstrap)?;
+    for (name, value) in mode.settings() {
+        settings.set(name, &value)?;
+    }
+    Ok(Target { settings, topic: TopicName::parse(topic)? })
 }
 
 fn json(run: &Run) -> String {
@@ -328,7 +347,13 @@ fn text(run: &Run) -> String {
         took.machine.others_seconds / took.seconds,
         took.machine.load_average,
     );
-    for (name, latency) in [("sent", &run.sent), ("acknowledged", &run.acknowledged), ("end to end", &run.end_to_end)] {
+    let latencies = [
+        ("sent", &run.sent),
+        ("acknowledged", &run.acknowledged),
+        ("end to end", &run.end_to_end),
+        ("relayed", &run.relayed),
+    ];
+    for (name, latency) in latencies {
         if let Some(latency) = latency {
             text += &format!(
                 "\n{name}, us: mean {:.0}, p50 {:.0}, p90 {:.0}, p99 {:.0}, p99.9 {:.0}, max {:.0} of {}",

@@ -18,7 +18,7 @@ pub struct Client {
 
 /// The topic of a run.
 #[derive(Clone, Debug)]
-pub(super) struct Topic {
+pub(crate) struct Topic {
     pub name: String,
     pub partitions: i32,
     pub replicas: i16,
@@ -27,15 +27,15 @@ pub(super) struct Topic {
 
 impl Topic {
     /// Made for one run, deleted with it.
-    pub(super) fn fresh(name: &str) -> Self {
+    pub(crate) fn fresh(name: &str) -> Self {
         Self { name: name.to_owned(), partitions: 6, replicas: 1, keep: false }
     }
 
-    pub(super) fn kept(name: &str) -> Self {
+    pub(crate) fn kept(name: &str) -> Self {
         Self { keep: true, ..Self::fresh(name) }
     }
 
-    pub(super) fn replicas(self, replicas: i16) -> Self {
+    pub(crate) fn replicas(self, replicas: i16) -> Self {
         Self { replicas, ..self }
     }
 }
@@ -46,16 +46,16 @@ impl Client {
     }
 
     /// Runs it to its end.
-    pub(super) fn run(&self, side: &mut Side, topic: &Topic, mode: &[String]) -> Result<Run> {
+    pub(crate) fn run(&self, side: &mut Side, topic: &Topic, mode: &[String]) -> Result<Run> {
         self.start(side, topic, mode)?.finish()
     }
 
-    pub(super) fn start(&self, side: &mut Side, topic: &Topic, mode: &[String]) -> Result<Running> {
+    pub(crate) fn start(&self, side: &mut Side, topic: &Topic, mode: &[String]) -> Result<Running> {
         let pids: Vec<String> = side.pids().iter().map(u32::to_string).collect();
         self.start_at(&side.bootstrap(), &pids, topic, mode)
     }
 
-    pub(super) fn start_at(&self, bootstrap: &str, pids: &[String], topic: &Topic, mode: &[String]) -> Result<Running> {
+    pub(crate) fn start_at(&self, bootstrap: &str, pids: &[String], topic: &Topic, mode: &[String]) -> Result<Running> {
         let mut command = Command::new(&self.program);
         command.args(["-b", bootstrap, "--json", "--topic", &topic.name]);
         command.args(["--partitions", &topic.partitions.to_string(), "--replicas", &topic.replicas.to_string()]);
@@ -73,7 +73,7 @@ impl Client {
 }
 
 /// A client at work; it is killed when this is dropped.
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     orders: Option<ChildStdin>,
     output: BufReader<std::process::ChildStdout>,
@@ -82,7 +82,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Waits until a client that was told to wait is ready, then lets it begin.
-    pub(super) fn wait_ready(&mut self) -> Result<()> {
+    pub(crate) fn wait_ready(&mut self) -> Result<()> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         if line.trim() != "ready" {
@@ -93,12 +93,12 @@ impl Running {
     }
 
     /// Ends a client that goes on until it is told to stop.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.orders = None;
     }
 
     /// Waits for its report.
-    pub(super) fn finish(mut self) -> Result<Run> {
+    pub(crate) fn finish(mut self) -> Result<Run> {
         let mut text = String::new();
         self.output.read_line(&mut text)?;
         let status = self.child.wait()?;

@@ -25,6 +25,17 @@ pub(super) fn bytes_below(folder: &Path) -> u64 {
         .sum()
 }
 
+/// What the records of a topic take in a broker's data folder: the lengths of its segments, without their indexes.
+pub(crate) fn stored_bytes(folder: &Path, topic: &str) -> u64 {
+    let is_of_topic = |path: &&std::path::PathBuf| {
+        let partition = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+        let topic_of = partition.and_then(|name| name.rsplit_once('-')).map(|(topic, _)| topic);
+        topic_of == Some(topic) && path.extension().is_some_and(|extension| extension == "log")
+    };
+    let files = files_below(folder);
+    files.iter().filter(is_of_topic).filter_map(|path| path.metadata().ok()).map(|data| data.len()).sum()
+}
+
 /// Whether a file belongs to `__consumer_offsets` or `__transaction_state`; both brokers name folders by topic and partition.
 fn is_coordinators(path: &Path) -> bool {
     let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
@@ -61,12 +72,22 @@ fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
 mod tests {
     use std::path::Path;
 
-    use super::is_coordinators;
+    use super::{is_coordinators, stored_bytes};
 
     #[test]
     fn logs_of_coordinators_are_told_from_those_of_topics() {
         let file = |folder: &str| is_coordinators(Path::new("/data").join(folder).join("0.log").as_path());
         assert!(file("__consumer_offsets-7") && file("__transaction_state-49"));
         assert!(!file("bench-0") && !file("__cluster_metadata-0") && !is_coordinators(Path::new("meta.properties")));
+    }
+
+    #[test]
+    fn only_segments_of_the_topic_count_as_stored() {
+        let folder = twinstream_testkit::Folder::new();
+        for (partition, file) in [("a.b-0", "0.log"), ("a.b-1", "0.log"), ("a.b-1", "0.index"), ("a.b-c-0", "0.log")] {
+            std::fs::write(folder.sub(partition).join(file), [0; 10]).expect("a file");
+        }
+        assert_eq!(stored_bytes(folder.path(), "a.b"), 20);
+        assert_eq!(stored_bytes(folder.path(), "a.b-c"), 10);
     }
 }

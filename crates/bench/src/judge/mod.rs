@@ -7,16 +7,17 @@
 //! Invariants: both sides get the same arguments from the same client; a warm-up run is never counted; a run that fails
 //! fails the row.
 
-mod client; // the process `load`
-mod disk; // what lies on the disk, and what is in the page cache
+pub(crate) mod client; // the process `load`
+pub(crate) mod disk; // what lies on the disk, and what is in the page cache
 pub mod report; // rows as text and JSON
-mod rows; // what is run
+pub(crate) mod rows; // what is run
 mod side; // a broker under test
 
 use std::path::PathBuf;
 
 pub use client::Client;
-use report::{Failure, Report, RowReport};
+use report::{About, Failure, Report, RowReport};
+pub(crate) use side::HEAP;
 pub use side::{Kind, Side};
 
 use crate::targets::Row;
@@ -41,25 +42,54 @@ impl Options {
     }
 }
 
+/// Runs of each row on each side, unless told otherwise.
+pub const PAIRS: usize = 5;
+
 /// Runs all rows; tells each as soon as it is there. A row that fails does not keep the others from running.
 pub async fn run(options: &Options, mut tell: impl FnMut(&RowReport)) -> Report {
-    let mut report = Report::begin(options);
+    let mut report = Report::begin(About {
+        ours: options.ours.display().to_string(),
+        rival: options.rival.as_ref().map(Kind::name),
+        pairs: options.pairs,
+        scale: options.scale,
+        rows_in_all: Row::ALL.len(),
+        pairs_wanted: PAIRS,
+    });
     for row in options.rows.iter().copied() {
         let own = options.clone();
-        // A task of its own, because what goes wrong in a cluster under test panics.
-        let found = tokio::spawn(async move { rows::run(row, &own).await }).await;
-        match found {
-            Ok(Ok(found)) => {
-                let found = match options.rival {
-                    Some(Kind::Ours(_)) => found.against_another_build(),
-                    _ => found,
-                };
-                tell(&found);
-                report.rows.push(found);
-            }
-            Ok(Err(error)) => report.failures.push(Failure { row: row.name(), reason: format!("{error:#}") }),
-            Err(error) => report.failures.push(Failure { row: row.name(), reason: error.to_string() }),
-        }
+        let measured = async move { rows::run(row, &own).await.map(|found| Outcome::Measured(Box::new(found))) };
+        let is_other_build = matches!(options.rival, Some(Kind::Ours(_)));
+        note(&mut report, row.name(), is_other_build, measured, &mut tell).await;
     }
     report
+}
+
+/// What a row came to.
+pub(crate) enum Outcome {
+    Measured(Box<RowReport>),
+    /// What is tried cannot do yet what the row asks for; what is missing.
+    NotRun(String),
+}
+
+/// Runs one row and writes down what it came to; targets hold beside the rival that they are for, and not beside another
+/// build of ours.
+pub(crate) async fn note(
+    report: &mut Report,
+    row: &'static str,
+    is_other_build: bool,
+    measured: impl Future<Output = anyhow::Result<Outcome>> + Send + 'static,
+    tell: &mut impl FnMut(&RowReport),
+) {
+    let failure = |reason| Failure { row, reason };
+    // A task of its own, because what goes wrong in a cluster under test panics.
+    match tokio::spawn(measured).await {
+        Ok(Ok(Outcome::Measured(found))) => {
+            let found = if is_other_build { found.against_another_build() } else { *found };
+            tell(&found);
+            report.rows.push(found);
+        }
+        Ok(Ok(Outcome::NotRun(reason))) => report.not_run.push(failure(reason)),
+        Ok(Err(error)) => report.failures.push(failure(format!("{error:#}"))),
+        Err(error) => report.failures.push(failure(error.to_string())),
+    }
 }

@@ -5,11 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::Options;
 use crate::load::Run;
+use crate::mirror::Copied;
 use crate::proc;
 use crate::stats::Spread;
-use crate::targets::{ClientLimit, Goal, Metric, Row, Verdict, judge};
+use crate::targets::{ClientLimit, Goal, Heading, Metric, Verdict, judge};
 
 /// One run of a row on one side: a value for each metric of the row, and the runs of clients that they come from.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -18,22 +18,35 @@ pub struct Sample {
     pub runs: Vec<Run>,
 }
 
+/// Which table a report is of, and how it was run.
+#[derive(Clone, Debug, Serialize)]
+pub struct About {
+    pub ours: String,
+    pub rival: Option<String>,
+    pub pairs: usize,
+    pub scale: f64,
+    /// So many rows has the whole table.
+    pub rows_in_all: usize,
+    /// Fewer pairs say little on a machine that others use.
+    pub pairs_wanted: usize,
+}
+
 /// All that was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub at_unix_seconds: u64,
     pub processors: usize,
     pub kernel: String,
-    pub ours: String,
-    pub rival: Option<String>,
-    pub pairs: usize,
-    pub scale: f64,
+    #[serde(flatten)]
+    pub about: About,
     pub load_average_before: f64,
     pub rows: Vec<RowReport>,
     pub failures: Vec<Failure>,
+    /// Rows that what is measured is not able to run yet.
+    pub not_run: Vec<Failure>,
 }
 
-/// A row that did not run to its end.
+/// A row that did not run, or not to its end.
 #[derive(Clone, Debug, Serialize)]
 pub struct Failure {
     pub row: &'static str,
@@ -53,6 +66,10 @@ pub struct RowReport {
     pub theirs: Vec<Sample>,
     /// Runs of the same client against a broker that does nothing.
     pub ceiling: Vec<Run>,
+    /// Copies of links, ours and then theirs.
+    pub copies: Vec<Copied>,
+    /// What else a reader has to know.
+    pub notes: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -66,44 +83,44 @@ pub struct MetricReport {
 }
 
 impl Report {
-    pub(super) fn begin(options: &Options) -> Self {
+    pub(crate) fn begin(about: About) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Self {
             at_unix_seconds: now.as_secs(),
             processors: proc::processors(),
             kernel: kernel.trim().to_owned(),
-            ours: options.ours.display().to_string(),
-            rival: options.rival.as_ref().map(super::Kind::name),
-            pairs: options.pairs,
-            scale: options.scale,
+            about,
             load_average_before: proc::load_average().unwrap_or(0.0),
             rows: Vec::new(),
             failures: Vec::new(),
+            not_run: Vec::new(),
         }
     }
 
     /// Whether every row ran and no target was missed.
     pub fn is_good(&self) -> bool {
         self.failures.is_empty()
+            && self.not_run.is_empty()
             && self.rows.iter().flat_map(|row| &row.metrics).all(|metric| metric.verdict != Verdict::Missed)
     }
 
     /// Why no verdict about the whole table can be had from this.
     fn is_part(&self) -> Option<String> {
         let mut reasons = Vec::new();
-        if self.rows.len() < Row::ALL.len() {
-            reasons.push(format!("{} of {} rows", self.rows.len(), Row::ALL.len()));
+        let about = &self.about;
+        if self.rows.len() < about.rows_in_all {
+            reasons.push(format!("{} of {} rows", self.rows.len(), about.rows_in_all));
         }
-        if self.pairs < PAIRS_MIN {
-            reasons.push(format!("{} pairs, not {PAIRS_MIN}", self.pairs));
+        if about.pairs < about.pairs_wanted {
+            reasons.push(format!("{} pairs, not {}", about.pairs, about.pairs_wanted));
         }
-        if self.scale < 1.0 {
-            reasons.push(format!("sizes times {}", self.scale));
+        if about.scale < 1.0 {
+            reasons.push(format!("sizes times {}", about.scale));
         }
         let metrics = || self.rows.iter().flat_map(|row| &row.metrics);
         if metrics().any(|metric| metric.verdict == Verdict::NotCompared) {
-            reasons.push("ratios to Apache Kafka were not measured".to_owned());
+            reasons.push("ratios to the rival were not measured".to_owned());
         }
         (!reasons.is_empty()).then(|| reasons.join(", "))
     }
@@ -115,10 +132,10 @@ impl Report {
             self.processors,
             self.kernel,
             self.load_average_before,
-            self.pairs,
-            self.scale,
-            self.ours,
-            self.rival.as_deref().unwrap_or("none"),
+            self.about.pairs,
+            self.about.scale,
+            self.about.ours,
+            self.about.rival.as_deref().unwrap_or("none"),
         );
         let _never_fails = writeln!(text, "{HEAD}");
         for row in &self.rows {
@@ -126,6 +143,9 @@ impl Report {
         }
         for failure in &self.failures {
             let _never_fails = writeln!(text, "{:<15} FAILED: {}", failure.row, failure.reason);
+        }
+        for row in &self.not_run {
+            let _never_fails = writeln!(text, "{:<15} NOT RUN: {}", row.row, row.reason);
         }
         if let Some(why) = self.is_part() {
             let _never_fails = writeln!(text, "not the whole table: {why}");
@@ -143,17 +163,15 @@ impl Report {
     }
 }
 
-/// Fewer pairs say little on a machine that others use.
-const PAIRS_MIN: usize = 5;
-
 const HEAD: &str = "row             metric                             ours (min .. max)                  \
                     rival (min .. max)            ratio (min .. max)  target    verdict";
 
 impl RowReport {
     /// Judges the samples of a row.
-    pub fn of(row: Row, ours: Vec<Sample>, theirs: Vec<Sample>, ceiling: Vec<Run>) -> Self {
+    pub fn of(row: impl Into<Heading>, ours: Vec<Sample>, theirs: Vec<Sample>, ceiling: Vec<Run>) -> Self {
+        let row = row.into();
         let client = client_limit(&ours, &ceiling);
-        let metrics = row.metrics().iter().enumerate().filter_map(|(index, metric)| {
+        let metrics = row.metrics.iter().enumerate().filter_map(|(index, metric)| {
             let values = |samples: &[Sample]| -> Vec<f64> {
                 samples.iter().filter_map(|sample| sample.values.get(index).copied()).collect()
             };
@@ -165,8 +183,8 @@ impl RowReport {
         let runs = || ours.iter().chain(&theirs).flat_map(|sample| &sample.runs);
         let others: Vec<f64> = runs().map(|run| run.took.machine.others_seconds / run.took.seconds).collect();
         Self {
-            row: row.name(),
-            what: row.what(),
+            row: row.name,
+            what: row.what,
             metrics: metrics.collect(),
             client,
             others: Spread::of(&others).map_or(0.0, |spread| spread.median),
@@ -174,11 +192,13 @@ impl RowReport {
             ours,
             theirs,
             ceiling,
+            copies: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
-    /// Takes the verdict from ratios: the targets are about Apache Kafka, not about another build of ours.
-    pub(super) fn against_another_build(mut self) -> Self {
+    /// Takes the verdict from ratios: the targets are about a rival, not about another build of ours.
+    pub(crate) fn against_another_build(mut self) -> Self {
         for metric in self.metrics.iter_mut().filter(|metric| metric.metric.goal.is_ratio()) {
             metric.verdict = Verdict::NotCompared;
         }
@@ -207,7 +227,7 @@ impl RowReport {
 
     /// Who could have been the limit, and what disturbed.
     fn note(&self) -> String {
-        let mut parts = Vec::new();
+        let mut parts = self.notes.clone();
         let client = |samples: &[Sample]| {
             let used = samples.iter().filter_map(|sample| sample.runs.first());
             let used: Vec<f64> = used.map(|run| run.took.client.cpu_seconds / run.took.seconds).collect();
@@ -258,12 +278,18 @@ fn number(value: f64) -> String {
     }
 }
 
+/// As it was written, but a fifteenth needs no sixteen digits.
+fn bound(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
 fn goal(goal: Goal) -> String {
     match goal {
-        Goal::RatioAtMost(wanted) => format!("<= {wanted} x"),
-        Goal::RatioAtLeast(wanted) => format!(">= {wanted} x"),
-        Goal::RatioAtLeastOrClientLimit(wanted) => format!(">= {wanted} x *"),
-        Goal::AtMost(wanted) => format!("<= {wanted}"),
+        Goal::RatioAtMost(wanted) => format!("<= {} x", bound(wanted)),
+        Goal::RatioAtLeast(wanted) => format!(">= {} x", bound(wanted)),
+        Goal::RatioAtLeastOrClientLimit(wanted) => format!(">= {} x *", bound(wanted)),
+        Goal::AtMost(wanted) => format!("<= {}", bound(wanted)),
+        Goal::AtLeast(wanted) => format!(">= {}", bound(wanted)),
         Goal::None => String::new(),
     }
 }

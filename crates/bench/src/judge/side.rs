@@ -11,7 +11,7 @@ use twinstream_testkit::{Cluster, ClusterOptions, peer};
 use super::disk;
 
 /// What Kafka's documentation recommends for a small machine, and what the targets were set against.
-const HEAP: &str = "1g";
+pub(crate) const HEAP: &str = "1g";
 /// Deleted topics leave the disk within this time: they are told to go after one second, and Kafka's deleter sleeps.
 const DELETED_WITHIN: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(50);

@@ -15,7 +15,6 @@ use super::coordinator::{self, Kind, accepted};
 use super::lanes::{Lane, drive};
 use super::topics::Topics;
 use super::{Run, Target};
-use crate::stats::Latency;
 use crate::wire::{Wire, frame};
 
 const COMMIT_VERSION: i16 = 8;
@@ -40,7 +39,7 @@ impl Commits {
         let (latencies, took) = drive(lanes, self.threads, self.commits, brokers)?;
         let records = latencies.len() as u64;
         let bytes = records * (partitions * size_of::<i64>()) as u64;
-        Ok(Run { records, bytes, took, acknowledged: Latency::of(latencies), end_to_end: None, sent: None })
+        Ok(Run::of_requests(records, bytes, took, latencies))
     }
 }
 

@@ -39,7 +39,7 @@ impl Fetch {
         if records < wanted {
             bail!("{wanted} records are there, {records} were read"); // a compacted topic, which is no load
         }
-        Ok(Run { records, bytes, took, acknowledged: None, end_to_end: None, sent: None })
+        Ok(Run { records, bytes, took, acknowledged: None, end_to_end: None, relayed: None, sent: None })
     }
 }
 

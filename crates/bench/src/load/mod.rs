@@ -46,11 +46,19 @@ pub struct Run {
     pub acknowledged: Option<Latency>,
     /// From when a record was due to when a consumer had it.
     pub end_to_end: Option<Latency>,
+    /// From when a record was acknowledged by one cluster to when a consumer had its copy from another one.
+    pub relayed: Option<Latency>,
     /// From when a record was due to when the client came to send it: how late timer and machine are, without a broker.
     pub sent: Option<Latency>,
 }
 
 impl Run {
+    /// A run of requests, each of which was timed to its answer.
+    fn of_requests(records: u64, bytes: u64, took: Took, latencies: Vec<f64>) -> Self {
+        let acknowledged = Latency::of(latencies);
+        Self { records, bytes, took, acknowledged, end_to_end: None, relayed: None, sent: None }
+    }
+
     pub fn megabytes_per_second(&self) -> f64 {
         self.bytes as f64 / 1e6 / self.took.seconds
     }

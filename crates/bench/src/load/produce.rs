@@ -43,7 +43,7 @@ impl Produce {
         let job = |(index, client): (usize, BulkProducer)| {
             move || send(client, index as u64 * share, share, partitions, payloads)
         };
-        let (_, took) = together("send", clients.into_iter().enumerate().map(job).collect(), brokers)?;
+        let (clients, took) = together("send", clients.into_iter().enumerate().map(job).collect(), brokers)?;
         failures.check()?;
         let sent = share * count;
         let found = between(&before, &topics.ends(&target.topic)?);
@@ -52,10 +52,11 @@ impl Produce {
         }
         Ok(Run {
             records: sent,
-            bytes: sent * self.size as u64,
+            bytes: clients.iter().map(|(_, bytes)| bytes).sum(),
             took,
             acknowledged: None,
             end_to_end: None,
+            relayed: None,
             sent: None,
         })
     }
@@ -69,15 +70,23 @@ fn warm_up(client: &BulkProducer, partitions: i32, payloads: Payloads) -> Result
     Ok(client.finish(FINISH_WITHIN)?)
 }
 
-/// Gives the producer back, so that it is closed when nobody measures any more.
-fn send(client: BulkProducer, first: u64, share: u64, partitions: i32, payloads: Payloads) -> Result<BulkProducer> {
-    let mut partition = 0;
+/// Gives the producer back, so that it is closed when nobody measures any more, and how many bytes it has sent.
+fn send(
+    client: BulkProducer,
+    first: u64,
+    share: u64,
+    partitions: i32,
+    payloads: Payloads,
+) -> Result<(BulkProducer, u64)> {
+    let (mut partition, mut bytes) = (0, 0);
     for number in first..first + share {
-        client.send(PartitionIndex(partition), payloads.record(number), 0)?;
+        let record = payloads.record(number);
+        client.send(PartitionIndex(partition), record, 0)?;
+        bytes += record.len() as u64;
         partition = if partition + 1 == partitions { 0 } else { partition + 1 };
     }
     client.finish(FINISH_WITHIN)?;
-    Ok(client)
+    Ok((client, bytes))
 }
 
 /// Records that librdkafka gave up.

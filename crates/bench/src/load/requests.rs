@@ -12,7 +12,6 @@ use super::lanes::{Lane, drive};
 use super::topics::Topics;
 use super::{Run, Target};
 use crate::payload::{Content, Payloads};
-use crate::stats::Latency;
 use crate::wire::{Wire, now_ms, produce_frame};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -45,6 +44,6 @@ impl Requests {
         let (latencies, took) = drive(lanes, self.threads, self.requests, brokers)?;
         let records = latencies.len() as u64;
         let bytes = records * self.size as u64;
-        Ok(Run { records, bytes, took, acknowledged: Latency::of(latencies), end_to_end: None, sent: None })
+        Ok(Run::of_requests(records, bytes, took, latencies))
     }
 }

@@ -76,6 +76,7 @@ impl Transactional {
             took,
             acknowledged: Latency::of(latencies),
             end_to_end: None,
+            relayed: None,
             sent: None,
         })
     }

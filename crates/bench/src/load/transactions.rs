@@ -20,7 +20,6 @@ use super::coordinator::{self, Kind, Refused, accepted};
 use super::topics::{Topics, between};
 use super::{Run, Target, together};
 use crate::payload::{Content, Payloads};
-use crate::stats::Latency;
 use crate::wire::{Wire, frame, now_ms};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -80,7 +79,7 @@ impl Transactions {
             bail!("{count} records were committed, but {} holds {found} more", target.topic);
         }
         let bytes = count * self.size as u64;
-        Ok(Run { records: count, bytes, took, acknowledged: Latency::of(latencies), end_to_end: None, sent: None })
+        Ok(Run::of_requests(count, bytes, took, latencies))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Records at a steady rate, and how long each took: to its acknowledgement, and to a consumer.
 //!
 //! Picture: one thread sends by a timetable ([`OpenLoop`]), one reads; both use librdkafka without linger. Each record
-//! carries its number, and its latency is counted from when it was due.
+//! carries its number, and its latency is counted from when it was due. The reader may read a copy of the topic in another
+//! cluster; what somebody between the two takes is counted from the acknowledgement of each record.
 
 use std::io::Write as _;
 use std::num::NonZeroU64;
@@ -29,13 +30,15 @@ const POLL: Duration = Duration::from_millis(100);
 const FINISH_WITHIN: Duration = Duration::from_secs(60);
 const NUMBER_BYTES: usize = 4;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Trickle {
     pub per_second: f64,
     pub seconds: f64,
     pub size: usize,
     /// Whether a consumer reads along.
     pub consume: bool,
+    /// Where it reads, if not where records are sent: a topic of as many partitions, which is there already.
+    pub copy: Option<Target>,
     /// Says `ready` on stdout when it is warm, begins with the next line on stdin, and ends early when that is closed.
     pub on_orders: bool,
 }
@@ -47,11 +50,11 @@ impl Trickle {
         if count as usize * size > RECORDS_BYTES_MAX || count >= WARM_FROM {
             bail!("{count} records of {size} bytes are more than {RECORDS_BYTES_MAX} bytes; lower rate, time or size");
         }
-        let topics = Topics::connect(&target.settings)?;
-        let ends = topics.ends(&target.topic)?;
+        let readable = self.copy.as_ref().unwrap_or(target);
+        let ends = Topics::connect(&readable.settings)?.ends(&readable.topic)?;
         let watch = Arc::new(Watch::new(count));
         let producer = watch.producer(target)?;
-        let reader = self.consume.then(|| Reader::start(target, &ends, &watch)).transpose()?;
+        let reader = self.consume.then(|| Reader::start(readable, &ends, &watch)).transpose()?;
         let partitions: Vec<PartitionIndex> = ends.into_keys().collect();
         warm_up(&producer, &watch, &partitions, size, self.consume)?;
         let records = records(count, size);
@@ -78,10 +81,19 @@ impl Trickle {
         }
         let took = meter.stop();
         drop(reader);
-        let (acknowledged, end_to_end) = watch.latencies();
         let bytes = u64::from(sent) * size as u64;
         let records = u64::from(sent);
-        Ok(Run { records, bytes, took, acknowledged, end_to_end, sent: Latency::of(late) })
+        let (acknowledged, end_to_end) = (watch.acknowledged_us.all(), watch.consumed_us.all());
+        let relayed = self.copy.is_some().then(|| relayed(&watch));
+        Ok(Run {
+            records,
+            bytes,
+            took,
+            relayed: relayed.and_then(Latency::of),
+            acknowledged: Latency::of(acknowledged),
+            end_to_end: Latency::of(end_to_end),
+            sent: Latency::of(late),
+        })
     }
 }
 
@@ -144,11 +156,43 @@ fn warm_up(
     Ok(())
 }
 
+/// From each record's acknowledgement to when its copy was consumed. Both count from when the record was due. Who consumes
+/// before the acknowledgement has come back has not waited at all.
+fn relayed(watch: &Watch) -> Vec<f64> {
+    let (acknowledged, consumed) = (lock(&watch.acknowledged_us.0), lock(&watch.consumed_us.0));
+    let both = acknowledged.iter().zip(consumed.iter()).filter_map(|(one, other)| Some(((*one)?, (*other)?)));
+    both.map(|(acknowledged, consumed)| (consumed - acknowledged).max(0.0)).collect()
+}
+
+/// Microseconds by the number of the record.
+struct ByNumber(Mutex<Vec<Option<f64>>>);
+
+impl ByNumber {
+    fn new(count: u32) -> Self {
+        Self(Mutex::new(vec![None; count as usize]))
+    }
+
+    /// Whether it is the first that is said of this record; a copy may come twice.
+    fn note(&self, number: u32, micros: f64) -> bool {
+        match lock(&self.0).get_mut(number as usize) {
+            Some(place) if place.is_none() => {
+                *place = Some(micros);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn all(&self) -> Vec<f64> {
+        lock(&self.0).iter().copied().flatten().collect()
+    }
+}
+
 /// What was seen of each record, by the two threads of librdkafka that see it.
 struct Watch {
     plan: Mutex<Option<OpenLoop>>,
-    acknowledged_us: Mutex<Vec<f64>>,
-    consumed_us: Mutex<Vec<f64>>,
+    acknowledged_us: ByNumber,
+    consumed_us: ByNumber,
     acknowledged: AtomicU32,
     consumed: AtomicU32,
     warmed: AtomicU32,
@@ -157,11 +201,10 @@ struct Watch {
 
 impl Watch {
     fn new(count: u32) -> Self {
-        let room = || Mutex::new(Vec::with_capacity(count as usize));
         Self {
             plan: Mutex::default(),
-            acknowledged_us: room(),
-            consumed_us: room(),
+            acknowledged_us: ByNumber::new(count),
+            consumed_us: ByNumber::new(count),
             acknowledged: AtomicU32::new(0),
             consumed: AtomicU32::new(0),
             warmed: AtomicU32::new(0),
@@ -182,11 +225,10 @@ impl Watch {
         Ok(BulkProducer::new(&target.settings, &target.topic, Tells::Everything, tell)?)
     }
 
-    fn note(&self, number: u32, latencies: &Mutex<Vec<f64>>, count: &AtomicU32) {
+    fn note(&self, number: u32, latencies: &ByNumber, count: &AtomicU32) {
         let now = Instant::now();
         let Some(plan) = *lock(&self.plan) else { return };
-        if number < WARM_FROM {
-            lock(latencies).push(plan.latency_us(number, now));
+        if number < WARM_FROM && latencies.note(number, plan.latency_us(number, now)) {
             count.fetch_add(1, Ordering::Release);
         }
     }
@@ -207,11 +249,6 @@ impl Watch {
             std::thread::sleep(Duration::from_micros(200));
         }
         Ok(())
-    }
-
-    fn latencies(&self) -> (Option<Latency>, Option<Latency>) {
-        let take = |latencies: &Mutex<Vec<f64>>| Latency::of(std::mem::take(&mut *lock(latencies)));
-        (take(&self.acknowledged_us), take(&self.consumed_us))
     }
 }
 

@@ -64,6 +64,8 @@ fn a_ratio_without_a_rival_is_not_compared_and_a_bound_is_judged_alone() {
     assert_eq!(judge(Goal::RatioAtMost(0.5), at(1.0), None, IDLE_CLIENT), Verdict::NotCompared);
     assert_eq!(judge(Goal::AtMost(25.0), at(24.0), None, IDLE_CLIENT), Verdict::Met);
     assert_eq!(judge(Goal::AtMost(25.0), at(26.0), None, IDLE_CLIENT), Verdict::Missed);
+    assert_eq!(judge(Goal::AtLeast(25.0), at(26.0), None, IDLE_CLIENT), Verdict::Met);
+    assert_eq!(judge(Goal::AtLeast(25.0), at(24.0), None, IDLE_CLIENT), Verdict::Missed);
     assert_eq!(judge(Goal::None, at(26.0), None, IDLE_CLIENT), Verdict::Told);
 }
 

@@ -1,13 +1,21 @@
-use super::{Failure, Report, RowReport, Sample, number};
+use super::{About, Failure, Report, RowReport, Sample, goal, number};
 use crate::load::{ClientUse, MachineUse, Run, Took};
-use crate::targets::{Row, Verdict};
+use crate::targets::{Goal, Row, Verdict};
 
 /// A million records in so many seconds.
 fn run(seconds: f64, busiest_share: f64) -> Run {
     let client = ClientUse { cpu_seconds: seconds, busiest_thread: "rdk:broker1".to_owned(), busiest_share };
     let machine = MachineUse { processors: 2, busy_seconds: seconds, others_seconds: 0.0, load_average: 1.0 };
     let took = Took { seconds, client, brokers: None, machine };
-    Run { records: 1_000_000, bytes: 1_024_000_000, took, acknowledged: None, end_to_end: None, sent: None }
+    Run {
+        records: 1_000_000,
+        bytes: 1_024_000_000,
+        took,
+        acknowledged: None,
+        end_to_end: None,
+        relayed: None,
+        sent: None,
+    }
 }
 
 fn sample(values: &[f64], run: Run) -> Sample {
@@ -23,13 +31,18 @@ fn report(rows: Vec<RowReport>) -> Report {
         at_unix_seconds: 0,
         processors: 2,
         kernel: "6".to_owned(),
-        ours: "twinstream".to_owned(),
-        rival: None,
-        pairs: 1,
-        scale: 1.0,
+        about: About {
+            ours: "twinstream".to_owned(),
+            rival: None,
+            pairs: 1,
+            scale: 1.0,
+            rows_in_all: 17,
+            pairs_wanted: 5,
+        },
         load_average_before: 0.0,
         rows,
         failures: Vec::new(),
+        not_run: Vec::new(),
     }
 }
 
@@ -66,10 +79,20 @@ fn numbers_keep_three_digits() {
 }
 
 #[test]
+fn targets_are_told_as_they_were_written() {
+    assert_eq!(goal(Goal::RatioAtMost(1.0 / 15.0)), "<= 0.0667 x");
+    assert_eq!([goal(Goal::AtLeast(400.0)), goal(Goal::RatioAtMost(0.35))], [">= 400", "<= 0.35 x"]);
+}
+
+#[test]
 fn a_row_that_did_not_run_is_no_success() {
     let mut report = report(Vec::new());
     report.failures.push(Failure { row: "fetch", reason: "no broker".to_owned() });
     assert!(!report.is_good() && report.text().contains("fetch           FAILED: no broker"));
+    let failure = report.failures.remove(0);
+    assert!(report.is_good());
+    report.not_run.push(failure);
+    assert!(!report.is_good() && report.text().contains("fetch           NOT RUN: no broker"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::Options;
 use super::report::{RowReport, Sample};
 use crate::targets::Row;
 
-pub(super) async fn run(row: Row, options: &Options) -> Result<RowReport> {
+pub(in crate::judge) async fn run(row: Row, options: &Options) -> Result<RowReport> {
     match row {
         Row::Cold => cold::run(options).await,
         Row::Memory => memory::run(options).await,
@@ -39,13 +39,13 @@ impl Samples {
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+pub(crate) enum Turn {
     Ours,
     Theirs,
 }
 
 /// Who goes first changes with each pair, so that what one leaves behind does not always hit the same other.
-fn turns(pair: usize, with_rival: bool) -> &'static [Turn] {
+pub(crate) fn turns(pair: usize, with_rival: bool) -> &'static [Turn] {
     match (with_rival, pair % 2) {
         (false, _) => &[Turn::Ours],
         (true, 0) => &[Turn::Ours, Turn::Theirs],
@@ -53,6 +53,6 @@ fn turns(pair: usize, with_rival: bool) -> &'static [Turn] {
     }
 }
 
-fn strings<const N: usize>(mode: [&str; N]) -> Vec<String> {
+pub(crate) fn strings<const N: usize>(mode: [&str; N]) -> Vec<String> {
     mode.map(str::to_owned).into()
 }
