@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Registry(Role),
     /// Run a Connect worker.
     Worker(Role),
+    /// Run the flows of a dedicated-mode file of MirrorMaker 2 (connect-mirror-maker.properties) in one process.
+    Mirror(Mirror),
     /// Run the embedded search index (the default of the quick start; not a product).
     Search(Search),
     /// Create, list, describe and delete topics.
@@ -61,13 +63,20 @@ pub(crate) enum Command {
     /// List and describe consumer groups.
     #[command(subcommand)]
     Group(Group),
+    /// Create, watch, pause and delete links: the mirror connectors of a source and a target.
+    #[command(subcommand)]
+    Link(Link),
     /// Print the version.
     Version,
 }
 
 impl Command {
     pub(crate) fn is_server(&self) -> bool {
-        matches!(self, Self::Broker(_) | Self::Registry(_) | Self::Worker(_) | Self::Search(_))
+        match self {
+            Self::Broker(_) | Self::Registry(_) | Self::Worker(_) | Self::Search(_) => true,
+            Self::Mirror(mirror) => !mirror.dry_run,
+            _ => false,
+        }
     }
 }
 
@@ -106,6 +115,25 @@ pub(crate) struct Search {
     /// Where the indexes are kept.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mirror {
+    /// Clusters and the flows between them, as MirrorMaker 2 has them in its dedicated mode.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+
+    /// A setting that wins over the file; may be given many times.
+    #[arg(long = "override", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub overrides: Vec<(String, String)>,
+
+    /// Only flows into these clusters, the ones nearby.
+    #[arg(long, value_name = "ALIAS", num_args = 1.., value_delimiter = ',')]
+    pub clusters: Vec<String>,
+
+    /// Check the file, show what would run, and end.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Ports a site may use, so that the two sites and the other servers never meet.
@@ -282,6 +310,79 @@ pub(crate) enum Group {
         #[command(flatten)]
         cluster: Cluster,
     },
+}
+
+pub(crate) const DEFAULT_WORKER: &str = "http://127.0.0.1:8083";
+pub(crate) const WORKER_VARIABLE: &str = "TWINSTREAM_WORKER";
+
+/// Which link, and the worker that runs it.
+#[derive(Debug, Args)]
+pub(crate) struct OneLink {
+    /// Aliases of source and target: east:west, or 'east->west' in quotes.
+    pub link: String,
+    #[command(flatten)]
+    pub worker: Worker,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Worker {
+    /// The REST API of a worker.
+    #[arg(short, long, value_name = "URL", env = WORKER_VARIABLE, default_value = DEFAULT_WORKER)]
+    pub worker: String,
+}
+
+/// A link, and whether it is only told what would happen.
+#[derive(Debug, Args)]
+pub(crate) struct LinkChange {
+    #[command(flatten)]
+    pub link: OneLink,
+    /// Check and tell, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Link {
+    /// List links with their states.
+    List {
+        #[command(flatten)]
+        worker: Worker,
+    },
+    /// Show connectors, failures and settings.
+    Describe(OneLink),
+    /// Show how far each partition is behind its source.
+    Lag(OneLink),
+    /// Make a link, or give one new settings.
+    Create {
+        #[command(flatten)]
+        change: LinkChange,
+        /// Brokers of the source, as host:port, comma separated.
+        #[arg(long, value_name = "HOST:PORT")]
+        source: Option<String>,
+        /// Brokers of the target, as host:port, comma separated.
+        #[arg(long, value_name = "HOST:PORT")]
+        target: Option<String>,
+        /// Settings, as `name=value` lines (Java properties).
+        #[arg(long, value_name = "FILE")]
+        config_file: Option<PathBuf>,
+        /// A setting that wins over the file's; may be given many times.
+        #[arg(short, long, value_name = "NAME=VALUE", value_parser = name_and_value)]
+        config: Vec<(String, String)>,
+    },
+    /// Delete a link; topics and offsets stay.
+    Delete {
+        #[command(flatten)]
+        change: LinkChange,
+        /// Do not ask on the terminal.
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Copy nothing until it is resumed.
+    Pause(LinkChange),
+    /// Go on.
+    Resume(LinkChange),
+    /// End all tasks; resume starts them again.
+    Stop(LinkChange),
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {

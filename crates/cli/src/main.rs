@@ -14,11 +14,16 @@ mod output; // stdout, tables, JSON
 
 mod roles; // broker, registry, worker, search
 
+mod mirror; // a file of flows, as MirrorMaker runs it alone
+
 mod bootstrap; // where operator commands connect
+mod confirm; // are you sure?
 mod consume;
 mod format; // log directories for a cluster id
 mod group;
+mod http; // JSON over HTTP
 mod kcat_format; // the -f strings of consume
+mod link;
 mod produce;
 mod quickstart;
 mod topic;
@@ -63,11 +68,13 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Registry(role) => roles::registry(role),
         Command::Worker(role) => roles::worker(role),
         Command::Search(search) => roles::search(search),
+        Command::Mirror(options) => mirror::run(options, format),
         Command::Quickstart(options) => quickstart::run(options, format),
         Command::Topic(command) => topic::run(command, format),
         Command::Produce(options) => produce::run(options),
         Command::Consume(options) => consume::run(options, format),
         Command::Group(command) => group::run(command, format),
+        Command::Link(command) => link::run(command, format),
         Command::Version => output::version(format),
     }
 }

@@ -13,7 +13,6 @@ mod children; // processes that die with us
 mod count; // reading back
 mod dataset; // the bundled events and their schema
 mod flow; // produce, mirror, index
-mod http; // JSON over HTTP
 mod plan; // ports, folders, settings files
 mod ports; // who holds a port
 mod steps; // ticks and times
@@ -28,11 +27,11 @@ use twinstream_client::{Admin, ClientSettings};
 use crate::arguments::{OutputFormat, Quickstart};
 use crate::bootstrap::block_on;
 use crate::failure::Failure;
+use crate::http::Http;
 use crate::output;
 use crate::roles::StopSignals;
 
 use children::Children;
-use http::Http;
 use plan::{Plan, Server, Service, Site};
 use steps::Steps;
 use summary::Report;
@@ -68,6 +67,9 @@ pub(crate) fn run(options: Quickstart, format: OutputFormat) -> Result<ExitCode,
     })
 }
 
+/// A REST server on this machine answers faster, or hangs.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
+
 async fn work(
     plan: &Plan,
     options: &Quickstart,
@@ -75,7 +77,7 @@ async fn work(
     steps: &Steps,
     format: OutputFormat,
 ) -> Result<ExitCode, Failure> {
-    let http = Http::new()?;
+    let http = Http::new(REQUEST_TIME_MAX)?;
     bring_up(plan, children, &http, steps).await?;
     let ready_ms = steps.elapsed_ms();
     let flow = flow::run(plan, &http, steps).await?;

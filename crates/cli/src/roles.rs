@@ -5,13 +5,16 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use twinstream_broker::BrokerOptions;
 use twinstream_connect::WorkerOptions;
+use twinstream_connect_api::{Plugin, RawConfig};
 use twinstream_registry::RegistryOptions;
 use twinstream_search::SearchOptions;
 use twinstream_telemetry::Metrics;
@@ -33,14 +36,32 @@ pub(crate) fn registry(role: Role) -> Result<ExitCode, Failure> {
 }
 
 pub(crate) fn worker(role: Role) -> Result<ExitCode, Failure> {
-    // The worker knows no connector; this list is where they meet.
-    let plugins = vec![twinstream_connector_mirror::plugin(), twinstream_connector_elasticsearch::plugin()];
+    let options = worker_options(role.config, role.overrides, Vec::new())?;
+    serve("worker", |shutdown| twinstream_connect::run(options, shutdown))
+}
+
+/// The connectors of this binary. The worker knows none; this list is where they meet.
+pub(crate) fn plugins() -> Vec<Plugin> {
+    vec![
+        twinstream_connector_mirror::plugin(),
+        twinstream_connector_mirror::checkpoint::plugin(),
+        twinstream_connector_mirror::heartbeat::plugin(),
+        twinstream_connector_elasticsearch::plugin(),
+    ]
+}
+
+/// What a worker is started with; `connectors` are put by itself.
+pub(crate) fn worker_options(
+    config: Option<PathBuf>,
+    overrides: Vec<(String, String)>,
+    connectors: Vec<(String, RawConfig)>,
+) -> Result<WorkerOptions, Failure> {
     let metrics = Metrics::new();
     let declared = twinstream_connector_mirror::metrics::register(metrics.registry())
         .and_then(|()| twinstream_connector_elasticsearch::metrics::register(metrics.registry()));
     declared.map_err(|error| Failure::new(format!("cannot declare the metrics of the connectors: {error}")))?;
-    let options = WorkerOptions { config: role.config, overrides: role.overrides, plugins, metrics };
-    serve("worker", |shutdown| twinstream_connect::run(options, shutdown))
+    let extensions = vec![Arc::new(twinstream_connector_mirror::link::Links) as _];
+    Ok(WorkerOptions { config, overrides, plugins: plugins(), connectors, extensions, metrics })
 }
 
 pub(crate) fn search(search: Search) -> Result<ExitCode, Failure> {
@@ -49,7 +70,7 @@ pub(crate) fn search(search: Search) -> Result<ExitCode, Failure> {
 }
 
 /// Runs a role until it ends by itself or by a signal.
-fn serve<F, E>(role: &str, run: impl FnOnce(watch::Receiver<bool>) -> F) -> Result<ExitCode, Failure>
+pub(crate) fn serve<F, E>(role: &str, run: impl FnOnce(watch::Receiver<bool>) -> F) -> Result<ExitCode, Failure>
 where
     F: Future<Output = Result<(), E>>,
     E: Error + 'static,

@@ -1,7 +1,6 @@
 //! `twinstream topic create|list|describe|delete`.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -17,6 +16,7 @@ use twinstream_model::{ErrorCode, NodeId, Offset, TopicName, TopicPartition};
 
 use crate::arguments::{Cluster, OutputFormat, Topic};
 use crate::bootstrap::{admin, block_on, failed};
+use crate::confirm;
 use crate::failure::Failure;
 use crate::output;
 
@@ -296,8 +296,9 @@ fn trouble(partition: &DescribedPartition) -> Option<String> {
 
 async fn delete(cluster: &Cluster, names: &[String], yes: bool, format: OutputFormat) -> Result<ExitCode, Failure> {
     let names = names.iter().map(|name| topic_name(name)).collect::<Result<Vec<_>, _>>()?;
-    if !yes && !confirmed(&names)? {
-        return Err(Failure::new("nothing was deleted").next("answer `yes`, or add --yes"));
+    if !yes {
+        let list: Vec<String> = names.iter().map(TopicName::to_string).collect();
+        confirm::ask(&format!("delete {} with all records?", list.join(", ")))?;
     }
     let results = admin(cluster).await?.delete_topics(&names).await.map_err(|error| failed(cluster, &error))?;
     for name in &names {
@@ -316,18 +317,6 @@ async fn delete(cluster: &Cluster, names: &[String], yes: bool, format: OutputFo
         OutputFormat::Table => output::line(&format!("deleted {}", deleted.join(", ")))?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks on the terminal; a script must say --yes.
-fn confirmed(names: &[TopicName]) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage("delete asks before it deletes, and stdin is no terminal").next("add --yes"));
-    }
-    let names: Vec<String> = names.iter().map(TopicName::to_string).collect();
-    output::talk(&format!("delete {} with all records? Type yes:", names.join(", ")));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::new(format!("cannot read stdin: {error}")))?;
-    Ok(answer.trim() == "yes")
 }
 
 #[cfg(test)]

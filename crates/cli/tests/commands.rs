@@ -4,7 +4,8 @@ use std::process::{Command, Output, Stdio};
 use std::{fs, io::Write};
 
 use serde_json::{Value, json};
-use twinstream_testkit::{Cluster, Folder, Registry, die_with_test, twinstream};
+use std::time::Duration;
+use twinstream_testkit::{Cluster, Folder, Registry, Worker, WorkerOptions, die_with_test, twinstream, wait_until};
 
 fn run(arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(twinstream());
@@ -158,4 +159,63 @@ fn server_without_its_settings_says_which_one_is_missing() {
     let (code, told) = failure(&["broker", "--override", "node.id=1", "--override", "lisners=PLAINTEXT://:9092"]);
     assert_eq!(code, 1, "{told}");
     assert!(told.contains("lisners") && told.contains("listeners"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn link_is_made_watched_paused_and_deleted() {
+    let (folder, east, west) = (Folder::new(), Cluster::start(1).await, Cluster::start(1).await);
+    let (source, target) = (east.bootstrap(), west.bootstrap());
+    let worker = Worker::start(&folder, &target, WorkerOptions::default()).await;
+    let w = worker.rest.base().to_owned();
+    assert_eq!(text(&["link", "list", "-o", "json", "-w", &w], ""), "[]\n");
+    let (code, told) = failure(&["link", "describe", "east:west", "-w", &w]);
+    assert!(code == 1 && told.contains("link east->west does not exist") && told.contains("link list"), "{told}");
+    let (code, told) = failure(&["link", "lag", "east", "-w", &w]);
+    assert!(code == 1 && told.contains("give two aliases"), "{told}");
+
+    text(&["topic", "create", "orders", "-p", "2", "-b", &source], "");
+    text(&["produce", "orders", "-b", &source], "one\ntwo\nthree\n");
+    let clusters = ["--source", &source, "--target", &target, "-c", "topics=orders", "-c", "replication.factor=1"];
+    let internal = ["-c", "offset-syncs.topic.replication.factor=1", "-c", "checkpoints.topic.replication.factor=1"];
+    let heartbeats = ["-c", "heartbeats.topic.replication.factor=1", "-c", "tasks.max=2", "-w", &w];
+    let create = |flags: &[&'static str]| -> Vec<String> {
+        let all = [&["link", "create", "east:west"], flags, &clusters, &internal, &heartbeats].concat();
+        all.into_iter().map(str::to_owned).collect()
+    };
+    let words = |command: &[String]| text(&command.iter().map(String::as_str).collect::<Vec<_>>(), "");
+    let planned = words(&create(&["--dry-run"]));
+    assert!(planned.starts_with("would be stored: east->west.MirrorSourceConnector"), "{planned}");
+    assert_eq!(text(&["link", "list", "-o", "json", "-w", &w], ""), "[]\n", "a dry run makes nothing");
+    assert_eq!(words(&create(&[])), "link east:west stored\n");
+
+    let state = || async {
+        let listed = parsed(&text(&["link", "list", "-o", "json", "-w", &w], ""));
+        listed[0]["state"].as_str().unwrap_or_default().to_owned()
+    };
+    let soon = Duration::from_secs(60);
+    wait_until("the link runs", soon, || async { state().await == "RUNNING" }).await;
+    // What is copied is stored as a position within the worker's flush interval, which is a minute unless it is set.
+    let copied = || async { text(&["topic", "describe", "east.orders", "-o", "json", "-b", &target], "") };
+    wait_until("all is copied", soon, || async {
+        let ends = parsed(&copied().await)[0]["partitions"].as_array().cloned().unwrap_or_default();
+        ends.iter().filter_map(|partition| partition["end_offset"].as_i64()).sum::<i64>() == 3
+    })
+    .await;
+    assert_eq!(text(&["link", "pause", "east->west", "-w", &w], ""), "link east->west paused\n");
+    wait_until("the link is paused", soon, || async { state().await == "PAUSED" }).await;
+    text(&["produce", "orders", "-b", &source], "four\n");
+    let lag = parsed(&text(&["link", "lag", "east:west", "-o", "json", "-w", &w], ""));
+    assert!(lag["records"].as_i64().is_some_and(|records| (1..=4).contains(&records)), "{lag}");
+    assert_eq!((&lag["unknown"], lag["partitions"].as_array().map(Vec::len)), (&json!(0), Some(2)), "{lag}");
+
+    let described = text(&["link", "describe", "east:west", "-w", &w], "");
+    assert!(described.starts_with("link east->west: PAUSED\n") && described.contains("topics=orders"), "{described}");
+    text(&["link", "resume", "east:west", "-w", &w], "");
+    wait_until("the link runs again", soon, || async { state().await == "RUNNING" }).await;
+    let (code, told) = failure(&["link", "delete", "east:west", "-w", &w]);
+    assert!(code == 2 && told.contains("--yes"), "{told}");
+    assert_eq!(text(&["link", "delete", "east:west", "--yes", "-w", &w], ""), "link east:west deleted\n");
+    assert_eq!(text(&["link", "list", "-o", "json", "-w", &w], ""), "[]\n");
+    let (code, told) = failure(&["link", "list", "-w", "http://127.0.0.1:1"]);
+    assert!(code == 1 && told.contains("TWINSTREAM_WORKER"), "{told}");
 }

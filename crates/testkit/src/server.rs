@@ -205,13 +205,19 @@ pub struct Registry {
 
 impl Registry {
     pub async fn start(folder: &Folder, bootstrap: &str) -> Self {
+        Self::start_with(folder, bootstrap, &[]).await
+    }
+
+    pub async fn start_with(folder: &Folder, bootstrap: &str, more: &[(&str, &str)]) -> Self {
         let port = free_port();
-        let settings = [
+        let mut settings: Vec<(String, String)> = [
             ("listeners", format!("http://127.0.0.1:{port}")),
             ("kafkastore.bootstrap.servers", bootstrap.to_owned()),
             ("kafkastore.topic.replication.factor", "1".to_owned()),
         ]
-        .map(owned);
+        .map(owned)
+        .into();
+        settings.extend(more.iter().map(|(name, value)| owned((*name, (*value).to_owned()))));
         let mut server = Server::with_settings(folder, &format!("registry-{port}"), "registry", port, &settings);
         server.start().await;
         let rest = Rest::new(format!("http://127.0.0.1:{port}"));
@@ -231,11 +237,19 @@ pub struct Worker {
 #[derive(Clone, Debug, Default)]
 pub struct WorkerOptions {
     pub settings: Vec<(String, String)>,
+    /// Another one than the binary that was built together with the test.
+    pub binary: Option<PathBuf>,
 }
 
 impl WorkerOptions {
     pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
         self.settings.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The worker runs this binary.
+    pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
+        self.binary = Some(path.into());
         self
     }
 }
@@ -261,6 +275,9 @@ impl Worker {
         settings.retain(|(name, _)| !options.settings.iter().any(|(other, _)| other == name));
         settings.extend(options.settings);
         let mut server = Server::with_settings(folder, &format!("worker-{port}"), "worker", port, &settings);
+        if let Some(binary) = options.binary {
+            server = server.with_binary(binary);
+        }
         server.start().await;
         let rest = Rest::new(format!("http://127.0.0.1:{port}"));
         let worker = Self { server, rest };

@@ -8,7 +8,7 @@ use serde_json::Value;
 use twinstream_client::{Admin, ClientError, ClientSettings, Consumer, ConsumerEvent, StartAt};
 use twinstream_model::{TopicName, TopicPartition};
 
-use super::http::{Http, HttpError};
+use crate::http::{Http, HttpError};
 
 /// A consumer that gets nothing for this long is not going to.
 const SILENCE_MAX: Duration = Duration::from_secs(10);

@@ -17,10 +17,10 @@ use twinstream_model::TopicName;
 
 use super::count;
 use super::dataset::{self, SCHEMA, SUBJECT, TOPIC};
-use super::http::Http;
 use super::plan::Plan;
 use super::steps::Steps;
 use crate::failure::Failure;
+use crate::http::Http;
 
 const ALIAS: &str = "src";
 const PARTITIONS: i32 = 3;

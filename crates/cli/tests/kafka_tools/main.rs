@@ -4,6 +4,7 @@
 
 mod admin; // features, quotas, credentials, configs of groups
 mod bench; // a cluster and the tools
+mod mirrors; // topics that follow another cluster's
 mod movement; // reassignments and elections
 mod quorum; // the metadata quorum and its members
 mod replicas; // what the tools show of replicas

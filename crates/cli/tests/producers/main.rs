@@ -5,3 +5,4 @@
 mod compaction; // of transactions and tombstones
 mod late; // requests of transactions that the network held
 mod repeats; // batches that are sent again
+mod whole_batches; // copied into a cluster

@@ -208,13 +208,17 @@ impl Load {
             report.faults.extend(reader.ended().await);
             readings.push(Reading::of(&reader.name, &reader.text()));
         }
-        let mut hung = 0;
+        let (mut hung, mut anew) = (0, 0);
         for transformer in &mut self.transformers {
             report.faults.extend(transformer.ended().await);
-            hung += transformer.text().lines().filter(|line| line.starts_with("hung ")).count();
+            let text = transformer.text();
+            let count = |what: &str| text.lines().filter(|line| line.starts_with(what)).count();
+            hung += count("hung ");
+            anew += count("anew ");
         }
         // librdkafka waits for a coordinator without a limit in there; what is open then ends by its timeout.
         report.tell(format!("calls of clients that outlasted their own time limits: {hung}"));
+        report.tell(format!("questions for offsets that another client asked, for librdkafka's _DESTROY: {anew}"));
         readings
     }
 }

@@ -58,6 +58,11 @@ impl Kafka {
         self.java(["-Xmx384m"].into_iter().chain(SMALL), class, arguments)
     }
 
+    /// A server that is none of the brokers, in a JVM like theirs.
+    pub fn server(&self, class: &str, arguments: &[&str]) -> Command {
+        self.java(self.broker_jvm.iter().map(String::as_str), class, arguments)
+    }
+
     /// A program that may be killed and that unpacks libraries of its own: what it would leave behind is in this folder.
     pub fn application(&self, folder: &Path, class: &str, arguments: &[&str]) -> Command {
         let temporary = format!("-Djava.io.tmpdir={}", folder.display());

@@ -19,7 +19,7 @@ use crate::load::{Line, Protocol, Refusal, Transactor};
 const PARTITIONS: i32 = 3;
 const PATIENT: Duration = Duration::from_secs(60);
 /// A transaction that ends by itself while its scene waits.
-const HASTY: Duration = Duration::from_secs(4);
+const HASTY: Duration = Duration::from_secs(10);
 
 /// In which order the broker got the two connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

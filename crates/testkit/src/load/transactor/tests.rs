@@ -22,14 +22,27 @@ async fn silent_broker() -> (String, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn who_is_in_a_hurry_waits_longer_after_each_silence_and_is_not_refused() {
+async fn who_is_in_a_hurry_dials_anew_after_each_silence_and_waits_longer_each_time() {
     let (address, taken) = silent_broker().await;
     let transactor = Transactor::new(&address, "hasty", Protocol::Second, Duration::from_secs(60));
     let first = Duration::from_millis(50);
-    let mut transactor = transactor.in_a_hurry(first).with_patience(20 * first);
+    let mut transactor = transactor.in_a_hurry(first).with_patience(Duration::from_secs(600));
+    let started = Instant::now();
+    tokio::select! {
+        refusal = transactor.init() => panic!("given up: {refusal:?}"),
+        () = crate::wait::wait_until("a fourth connection", Duration::from_secs(300), async || taken.load(Ordering::Relaxed) >= 4) => {}
+    }
+    assert!(started.elapsed() >= 7 * first, "50, 100 and 200 ms of silence come before: {:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn who_has_heard_nothing_for_all_its_patience_gives_up() {
+    let (address, _) = silent_broker().await;
+    let transactor = Transactor::new(&address, "resigned", Protocol::Second, Duration::from_secs(60));
+    let patience = Duration::from_millis(200);
+    let mut transactor = transactor.in_a_hurry(patience / 4).with_patience(patience);
+    let started = Instant::now();
     let refusal = transactor.init().await.expect_err("nobody answers");
     assert!(refusal.gave_up && refusal.code.is_none(), "{refusal}");
-    // 50, 100, 200, 400, 800 ms.
-    let taken = taken.load(Ordering::Relaxed);
-    assert!((2..=7).contains(&taken), "{taken} connections");
+    assert!(started.elapsed() >= patience, "{:?}", started.elapsed());
 }

@@ -7,15 +7,12 @@ use serde_json::Value;
 
 use crate::failure::{Failure, chain};
 
-/// A REST server on this machine answers faster, or hangs.
-const REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
-
-pub(super) struct Http {
+pub(crate) struct Http {
     client: Client,
 }
 
 #[derive(Debug)]
-pub(super) struct HttpError {
+pub(crate) struct HttpError {
     /// `None` when there was no answer at all.
     pub status: Option<u16>,
     reason: String,
@@ -28,22 +25,27 @@ impl std::fmt::Display for HttpError {
 }
 
 impl Http {
-    pub(super) fn new() -> Result<Self, Failure> {
-        // Everything is on this machine; a proxy that the environment names must not come between.
-        let client = Client::builder().no_proxy().timeout(REQUEST_TIME_MAX).build();
+    /// A request may take so long.
+    pub(crate) fn new(within: Duration) -> Result<Self, Failure> {
+        // Servers of a site are asked directly; a proxy that the environment names for the web must not come between.
+        let client = Client::builder().no_proxy().timeout(within).build();
         Ok(Self { client: client.map_err(|error| Failure::chain(&error))? })
     }
 
-    pub(super) async fn get(&self, url: &str) -> Result<Value, HttpError> {
+    pub(crate) async fn get(&self, url: &str) -> Result<Value, HttpError> {
         self.send(Method::GET, url, None).await
     }
 
-    pub(super) async fn put(&self, url: &str, body: &Value) -> Result<Value, HttpError> {
+    pub(crate) async fn put(&self, url: &str, body: &Value) -> Result<Value, HttpError> {
         self.send(Method::PUT, url, Some(body)).await
     }
 
-    pub(super) async fn post(&self, url: &str, body: Option<&Value>) -> Result<Value, HttpError> {
+    pub(crate) async fn post(&self, url: &str, body: Option<&Value>) -> Result<Value, HttpError> {
         self.send(Method::POST, url, body).await
+    }
+
+    pub(crate) async fn delete(&self, url: &str) -> Result<Value, HttpError> {
+        self.send(Method::DELETE, url, None).await
     }
 
     async fn send(&self, method: Method, url: &str, body: Option<&Value>) -> Result<Value, HttpError> {

@@ -1,0 +1,259 @@
+//! `twinstream link ..`: the verbs of a worker's `/links`, on a command line.
+//!
+//! Nothing is decided here: the worker answers, and this prints it. With `-o json` its answer is printed as it came.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value as Json, json};
+
+use crate::arguments::{Link, LinkChange, OneLink, OutputFormat, WORKER_VARIABLE, Worker};
+use crate::bootstrap::block_on;
+use crate::confirm;
+use crate::failure::Failure;
+use crate::http::{Http, HttpError};
+use crate::output;
+
+/// A worker gives its own answers that long.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(90);
+
+pub(crate) fn run(command: Link, format: OutputFormat) -> Result<ExitCode, Failure> {
+    block_on(async {
+        match command {
+            Link::List { worker } => list(&Api::new(&worker)?, format).await,
+            Link::Describe(link) => describe(&link, format).await,
+            Link::Lag(link) => lag(&link, format).await,
+            Link::Create { change, source, target, config_file, config } => {
+                let mut settings = match &config_file {
+                    Some(file) => settings_of(file)?,
+                    None => BTreeMap::new(),
+                };
+                let servers =
+                    [("source.cluster.bootstrap.servers", source), ("target.cluster.bootstrap.servers", target)];
+                settings.extend(servers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+                settings.extend(config);
+                create(&change, settings, format).await
+            }
+            Link::Delete { change, yes } => {
+                if !yes && !change.dry_run {
+                    confirm::ask(&format!("delete link {}? Topics and offsets stay.", change.link.link))?;
+                }
+                delete(&change, format).await
+            }
+            Link::Pause(change) => want(&change, "pause", format).await,
+            Link::Resume(change) => want(&change, "resume", format).await,
+            Link::Stop(change) => want(&change, "stop", format).await,
+        }
+    })
+}
+
+/// The worker's `/links`.
+struct Api {
+    http: Http,
+    worker: String,
+}
+
+impl Api {
+    fn new(worker: &Worker) -> Result<Self, Failure> {
+        Ok(Self { http: Http::new(REQUEST_TIME_MAX)?, worker: worker.worker.trim_end_matches('/').to_owned() })
+    }
+
+    /// The path of a link, or of something below it.
+    fn url(&self, link: &str, below: &str) -> String {
+        format!("{}/links/{}{below}", self.worker, utf8_percent_encode(link, NON_ALPHANUMERIC))
+    }
+
+    fn failed(&self, error: &HttpError) -> Failure {
+        let failure = Failure::new(error).tried(format!("the worker at {}", self.worker));
+        match error.status {
+            None => failure
+                .next(format!("start one with `twinstream worker`, or name yours with -w URL or {WORKER_VARIABLE}")),
+            Some(404) => failure.next("`twinstream link list`"),
+            Some(_) => failure,
+        }
+    }
+
+    async fn get(&self, url: &str) -> Result<Json, Failure> {
+        self.http.get(url).await.map_err(|error| self.failed(&error))
+    }
+}
+
+fn dry(change: &LinkChange) -> &'static str {
+    if change.dry_run { "?dry-run" } else { "" }
+}
+
+/// A connector's JSON, or lines of a properties file.
+fn settings_of(file: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    let wrong = |why: String| Failure::usage(format!("settings file {}: {why}", file.display()));
+    let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    if !text.trim_start().starts_with('{') {
+        let pairs = java_properties::read(Cursor::new(text)).map_err(|error| wrong(error.to_string()))?;
+        return Ok(pairs.into_iter().collect());
+    }
+    let entries: BTreeMap<String, Json> = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let text = |value: Json| match value {
+        Json::String(text) => text,
+        other => other.to_string(),
+    };
+    Ok(entries.into_iter().map(|(name, value)| (name, text(value))).collect())
+}
+
+async fn list(api: &Api, format: OutputFormat) -> Result<ExitCode, Failure> {
+    let links = api.get(&format!("{}/links", api.worker)).await?;
+    match format {
+        OutputFormat::Json => output::json(&links)?,
+        OutputFormat::Table => {
+            let rows = links.as_array().into_iter().flatten().map(|link| {
+                let connectors = link["connectors"].as_array().map_or(0, Vec::len);
+                let tasks: i64 = list_of(&link["connectors"]).filter_map(|member| member["tasks"].as_i64()).sum();
+                [word(&link["link"]), word(&link["state"]), connectors.to_string(), tasks.to_string()]
+            });
+            output::table(["link", "state", "connectors", "tasks"], rows.collect())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_of(json: &Json) -> impl Iterator<Item = &Json> {
+    json.as_array().into_iter().flatten()
+}
+
+/// A text as it is, anything else as JSON has it; nothing for null.
+fn word(json: &Json) -> String {
+    match json {
+        Json::Null => "-".to_owned(),
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+async fn describe(link: &OneLink, format: OutputFormat) -> Result<ExitCode, Failure> {
+    let api = Api::new(&link.worker)?;
+    let found = api.get(&api.url(&link.link, "")).await?;
+    match format {
+        OutputFormat::Json => output::json(&found)?,
+        OutputFormat::Table => show(&found)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(link: &Json) -> Result<(), Failure> {
+    output::line(&format!("link {}: {}", word(&link["link"]), word(&link["state"])))?;
+    let rows = list_of(&link["connectors"])
+        .map(|member| ["part", "name", "state", "tasks"].map(|column| word(&member[column])));
+    output::table(["part", "connector", "state", "tasks"], rows.collect())?;
+    for member in list_of(&link["connectors"]) {
+        for failure in list_of(&member["failures"]) {
+            output::line(&format!("{} {}", word(&member["name"]), word(failure)))?;
+        }
+    }
+    let Some(configs) = link["configs"].as_object() else { return Ok(()) };
+    for (part, config) in configs {
+        output::line(&format!("\nsettings of {part}:"))?;
+        for (name, value) in config.as_object().into_iter().flatten() {
+            output::line(&format!("  {name}={}", word(value)))?;
+        }
+    }
+    Ok(())
+}
+
+async fn lag(link: &OneLink, format: OutputFormat) -> Result<ExitCode, Failure> {
+    let api = Api::new(&link.worker)?;
+    let lag = api.get(&api.url(&link.link, "/lag")).await?;
+    match format {
+        OutputFormat::Json => output::json(&lag)?,
+        OutputFormat::Table => {
+            let rows = list_of(&lag["partitions"]).map(|partition| {
+                ["topic", "partition", "position", "end", "records", "error"].map(|column| word(&partition[column]))
+            });
+            output::table(["topic", "partition", "position", "end", "records", "error"], rows.collect())?;
+            output::talk(&format!("{} records behind", word(&lag["records"])));
+        }
+    }
+    // A partition that could not be asked may be any distance behind.
+    let is_known = lag["unknown"].as_i64() == Some(0);
+    Ok(if is_known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn create(
+    change: &LinkChange,
+    settings: BTreeMap<String, String>,
+    format: OutputFormat,
+) -> Result<ExitCode, Failure> {
+    let link = &change.link;
+    let api = Api::new(&link.worker)?;
+    let answer = api.http.put(&api.url(&link.link, dry(change)), &json!(settings)).await;
+    told(&api, change, "stored", answer, format)
+}
+
+async fn delete(change: &LinkChange, format: OutputFormat) -> Result<ExitCode, Failure> {
+    let link = &change.link;
+    let api = Api::new(&link.worker)?;
+    let answer = api.http.delete(&api.url(&link.link, dry(change))).await;
+    told(&api, change, "deleted", answer, format)
+}
+
+async fn want(change: &LinkChange, verb: &str, format: OutputFormat) -> Result<ExitCode, Failure> {
+    let link = &change.link;
+    let api = Api::new(&link.worker)?;
+    let answer = api.http.put(&api.url(&link.link, &format!("/{verb}{}", dry(change))), &json!({})).await;
+    let done = match verb {
+        "pause" => "paused",
+        "resume" => "resumed",
+        _ => "stopped",
+    };
+    told(&api, change, done, answer, format)
+}
+
+/// Prints what a change came to.
+fn told(
+    api: &Api,
+    change: &LinkChange,
+    done: &str,
+    answer: Result<Json, HttpError>,
+    format: OutputFormat,
+) -> Result<ExitCode, Failure> {
+    let answer = answer.map_err(|error| api.failed(&error))?;
+    let link = &change.link.link;
+    match format {
+        // A change without a body in its answer is told all the same: scripts read one object for each command.
+        OutputFormat::Json if answer.is_object() => output::json(&answer)?,
+        OutputFormat::Json => output::json(&json!({"link": link, "done": done}))?,
+        OutputFormat::Table if change.dry_run => output::line(&format!("would be {done}: {}", names(&answer)))?,
+        OutputFormat::Table => output::line(&format!("link {link} {done}"))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The connectors that a dry run names.
+fn names(answer: &Json) -> String {
+    let of_change = list_of(&answer["changes"]).map(|change| &change["connector"]);
+    let names: Vec<String> = list_of(&answer["connectors"]).chain(of_change).map(word).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_from_json_and_from_properties() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            let file = folder.path().join("link");
+            fs::write(&file, text).unwrap();
+            settings_of(&file)
+        };
+        let wanted =
+            BTreeMap::from([("tasks.max".to_owned(), "2".to_owned()), ("topics".to_owned(), "a,b".to_owned())]);
+        assert_eq!(read("# mine\ntopics = a,b\ntasks.max=2\n").unwrap(), wanted);
+        assert_eq!(read("{\"topics\": \"a,b\", \"tasks.max\": 2}").unwrap(), wanted);
+        let refused = read("{\"topics\"").unwrap_err().text();
+        assert!(refused.contains("settings file"), "{refused}");
+    }
+}
