@@ -10,7 +10,7 @@
 mod lz4; // frames of the higher levels
 mod snappy; // raw and framed
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use thiserror::Error;
 
@@ -104,6 +104,16 @@ impl Compression {
         Ok(Unpacked { inner })
     }
 
+    /// As [`Compression::reader`], for whoever looks at small pieces: `ahead` bytes are unpacked at once, or a block of LZ4,
+    /// whose own buffer is lent. A batch of a few records then costs no cleared buffer and no copy.
+    pub fn window(self, bytes: &[u8], ahead: usize) -> Result<Window<'_>, CompressionError> {
+        let inner = match self.reader(bytes)?.inner {
+            Reader::Lz4(reader) => Ahead::Lz4(reader),
+            inner => Ahead::Any(BufReader::with_capacity(ahead, Unpacked { inner })),
+        };
+        Ok(Window { inner })
+    }
+
     /// An error for what a reader of this codec could not read.
     pub fn damaged(self, source: io::Error) -> CompressionError {
         CompressionError::Damaged { codec: self, source }
@@ -143,6 +153,41 @@ impl Read for Unpacked<'_> {
             Reader::Snappy(reader) => reader.read(into),
             Reader::Lz4(reader) => reader.read(into),
             Reader::Zstd(reader) => reader.read(into),
+        }
+    }
+}
+
+/// What [`Compression::window`] shows.
+pub struct Window<'a> {
+    inner: Ahead<'a>,
+}
+
+enum Ahead<'a> {
+    Lz4(Box<lz4_flex::frame::FrameDecoder<&'a [u8]>>),
+    Any(BufReader<Unpacked<'a>>),
+}
+
+impl Read for Window<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.inner {
+            Ahead::Lz4(reader) => reader.read(into),
+            Ahead::Any(reader) => reader.read(into),
+        }
+    }
+}
+
+impl BufRead for Window<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match &mut self.inner {
+            Ahead::Lz4(reader) => reader.fill_buf(),
+            Ahead::Any(reader) => reader.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        match &mut self.inner {
+            Ahead::Lz4(reader) => reader.consume(bytes),
+            Ahead::Any(reader) => reader.consume(bytes),
         }
     }
 }

@@ -7,13 +7,13 @@
 //! Invariants: memory does not grow with the batch, whatever it claims; no more than the caller's limit is unpacked. A
 //! survey that ends well has seen exactly the announced records, numbered from 0 without gaps, and nothing behind them.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead};
 use std::ops::ControlFlow;
 
 use twinstream_model::Offset;
 
 use super::{BatchError, BatchHeader, BatchView};
-use crate::compression::{Compression, CompressionError, Unpacked};
+use crate::compression::{Compression, CompressionError, Window};
 
 /// Unpacked bytes in memory at once.
 const WINDOW_BYTES: usize = 16 * 1024;
@@ -77,8 +77,8 @@ impl BatchView<'_> {
 }
 
 /// Unpacks what it is asked for, and a little ahead.
-pub(super) fn window(codec: Compression, packed: &[u8]) -> Result<BufReader<Unpacked<'_>>, BatchError> {
-    Ok(BufReader::with_capacity(WINDOW_BYTES, codec.reader(packed)?))
+pub(super) fn window(codec: Compression, packed: &[u8]) -> Result<Window<'_>, BatchError> {
+    Ok(codec.window(packed, WINDOW_BYTES)?)
 }
 
 /// How offsets lie in a batch.
