@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::mirrors::{create_mirror, from, mirror, open, plain, promote, stored};
+use support::mirrors::{LINK, create_mirror, cut, from, mark, mirror, mirror_over, open, plain, promote, stored};
 use support::records::{fetch, list_offset, produce, records_of, values};
 use support::replicas::Trio;
 use support::transactions::read_committed;
@@ -80,4 +80,99 @@ async fn a_promotion_outlives_the_leader_that_had_begun_it() {
     let seen: Vec<String> =
         records_of(&fetch(&mut client, "m", 0, 0).await).into_iter().map(|(_, value)| value).collect();
     assert!(seen.contains(&"t1".to_owned()), "what was mirrored stays: {seen:?}");
+}
+
+/// Twenty records of epochs 0 to 3 on all three replicas.
+async fn with_records(trio: &Trio) -> (Client, Vec<Vec<u8>>) {
+    let mut client = trio.client(2).await;
+    create_mirror(&mut client, "m", &[2, 3, 1]).await;
+    trio.wait_for_isr("m", &[1, 2, 3]).await;
+    let mut source: Vec<Vec<u8>> = Vec::new();
+    for offset in 0..20 {
+        let batch = stored(offset, i32::try_from(offset / 5).unwrap(), plain(&[&format!("v{offset}")]));
+        source.push(batch.to_vec());
+        mirror(&mut client, "m", from(offset, 3), batch).await;
+    }
+    wait_until("all of it is committed", async || list_offset(&mut client, "m", 0, -1).await.offset == 20).await;
+    (client, source)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_follow_a_cut_below_the_high_watermark_also_one_that_was_away() {
+    let mut trio = Trio::start(QUICK).await;
+    let (mut client, mut source) = with_records(&trio).await;
+    trio.node(3).kill();
+    trio.wait_for_isr("m", &[1, 2]).await;
+    // Epoch 3 has what is cut: the others could not tell the two logs apart.
+    let (refused, end) = mirror_over(&mut client, LINK, "m", cut(12, 3), bytes::Bytes::new()).await;
+    assert_eq!((refused.error_code, end), (87, Some(20)), "{refused:?}");
+    assert_eq!(mirror(&mut client, "m", cut(12, 6), bytes::Bytes::new()).await, 12);
+    source.truncate(12);
+    for offset in 12..15 {
+        let batch = stored(offset, 6, plain(&[&format!("w{offset}")]));
+        source.push(batch.to_vec());
+        mirror(&mut client, "m", from(offset, 6), batch).await;
+    }
+    wait_until("what comes instead is committed", async || list_offset(&mut client, "m", 0, -1).await.offset == 15)
+        .await;
+    trio.restart(3).await;
+    trio.wait_for_isr("m", &[1, 2, 3]).await;
+    assert_eq!(bytes_of(&mut client).await, source.concat());
+    for dead in [2, 3] {
+        trio.node(dead).kill();
+        let leader = trio.wait_for_leader("m", if dead == 2 { &[3, 1] } else { &[1, 2] }).await;
+        let mut client = trio.client(leader).await;
+        wait_until("the next leader has the same", async || bytes_of(&mut client).await == source.concat()).await;
+        trio.restart(dead).await;
+        trio.wait_for_isr("m", &[1, 2, 3]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_dies_right_after_a_cut_leaves_one_that_is_cut_again() {
+    let mut trio = Trio::start(QUICK).await;
+    let (mut client, mut source) = with_records(&trio).await;
+    assert_eq!(mirror(&mut client, "m", cut(7, 6), bytes::Bytes::new()).await, 7);
+    trio.node(2).kill();
+    let leader = trio.wait_for_leader("m", &[3, 1]).await;
+    let mut client = trio.client(leader).await;
+    // The link begins anew, finds again that epochs part, and says so again.
+    assert_eq!(mirror(&mut client, "m", cut(7, 6), bytes::Bytes::new()).await, 7);
+    source.truncate(7);
+    let batch = stored(7, 6, plain(&["w7"]));
+    source.push(batch.to_vec());
+    mirror(&mut client, "m", from(7, 6), batch).await;
+    trio.restart(2).await;
+    trio.wait_for_isr("m", &[1, 2, 3]).await;
+    assert_eq!(bytes_of(&mut client).await, source.concat());
+    trio.node(leader).kill();
+    let next = trio.wait_for_leader("m", if leader == 3 { &[1, 2] } else { &[2, 3] }).await;
+    let mut client = trio.client(next).await;
+    wait_until("the next leader has the same", async || bytes_of(&mut client).await == source.concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_source_becomes_a_mirror_and_gives_up_only_what_diverged() {
+    let trio = Trio::start(QUICK).await;
+    let mut client = trio.client(2).await;
+    // The mirror of the other site, promoted while this one was cut off.
+    let (mut promoted, mut source) = with_records(&trio).await;
+    promote(&mut promoted, "m").await;
+    wait_until("a producer is let in", async || produce(&mut client, "m", 0, values(&["own"])).await.error_code == 0)
+        .await;
+    assert_eq!(list_offset(&mut client, "m", 0, -1).await.offset, 21);
+    mark(&mut client, "m").await;
+    wait_until("producers are fenced", async || {
+        produce(&mut client, "m", 0, values(&["too late"])).await.error_code == 44
+    })
+    .await;
+    let end = list_offset(&mut client, "m", 0, -1).await.offset;
+    // The other site went on in epoch 2048, and what this one wrote of its own goes.
+    assert_eq!(mirror(&mut client, "m", cut(20, 2_048), bytes::Bytes::new()).await, 20, "had {end}");
+    let batch = stored(20, 2_048, plain(&["theirs"]));
+    source.push(batch.to_vec());
+    mirror(&mut client, "m", from(20, 2_048), batch).await;
+    trio.wait_for_isr("m", &[1, 2, 3]).await;
+    wait_until("all of it is committed", async || list_offset(&mut client, "m", 0, -1).await.offset == 21).await;
+    assert_eq!(bytes_of(&mut client).await, source.concat());
 }

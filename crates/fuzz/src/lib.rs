@@ -53,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     bytes("peer-request", twinstream_broker::fuzzing::peer_request),
     bytes("peer-answer", twinstream_broker::fuzzing::peer_answer),
     bytes("raft-message", twinstream_quorum::fuzzing::message),
+    bytes("mirror-tags", network::mirror_tags),
     bytes("batches", network::batches),
     bytes("records", network::records),
     bytes("gzip", network::gzip),
@@ -82,6 +83,8 @@ pub const TARGETS: &[Target] = &[
     bytes("transaction-records", stored::transaction_records),
     bytes("registry-records", stored::registry_records),
     bytes("connect-records", stored::connect_records),
+    bytes("mirror-records", stored::mirror_records),
+    bytes("mirror-file", stored::mirror_file),
 ];
 
 /// The target of a name.

@@ -1,14 +1,17 @@
-//! What clients, brokers and registries send: requests, record batches, codecs, what members say of themselves.
+//! What clients, links, brokers and registries send: requests, record batches, codecs, what members say of themselves.
 
 use std::sync::OnceLock;
 
 use bytes::{Buf, Bytes};
-use kafka_protocol::messages::{ApiKey, ResponseKind};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::produce_request::PartitionProduceData;
+use kafka_protocol::messages::produce_response::PartitionProduceResponse;
+use kafka_protocol::messages::{ApiKey, ProduceRequest, ResponseKind};
 use twinstream_client::avro::AvroSchema;
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use twinstream_protocol::batch::{self, BatchBuilder, BatchMut, BatchView, ProducerStamp, whole_batches};
 use twinstream_protocol::compression::{Compression, CompressionSpec};
-use twinstream_protocol::{frame, shape};
+use twinstream_protocol::{frame, mirror, shape};
 
 use crate::checksums;
 
@@ -34,6 +37,45 @@ pub(crate) fn answer(bytes: &[u8]) {
     let Ok(behind) = shape.check(version, &body) else { return };
     if ResponseKind::decode(api, &mut body, version).is_ok() {
         assert_eq!(body.len(), behind, "the codec reads what the walk reads");
+    }
+}
+
+/// The tagged field of a link in each message that has one; the first byte says in which.
+pub(crate) fn mirror_tags(bytes: &[u8]) {
+    let Some((place, field)) = bytes.split_first() else { return };
+    let field = Bytes::copy_from_slice(field);
+    match place % 4 {
+        0 => {
+            let mut request = ProduceRequest::default();
+            request.unknown_tagged_fields.insert(mirror::TAG, field.clone());
+            let Ok(Some(link)) = mirror::link_of(&request) else { return };
+            assert_eq!(mirror::link_field(link), field, "what was read is written as such");
+        }
+        1 => {
+            let mut data = PartitionProduceData::default();
+            data.unknown_tagged_fields.insert(mirror::TAG, field.clone());
+            let Ok(range) = mirror::range_of(&data) else { return };
+            mirror::tell_range(&mut data, &range);
+            assert_eq!(data.unknown_tagged_fields.get(&mirror::TAG), Some(&field), "what was read is written as such");
+        }
+        2 => {
+            let mut answer = PartitionProduceResponse::default();
+            answer.unknown_tagged_fields.insert(mirror::TAG, field.clone());
+            let Some(end) = mirror::log_end_of(&answer) else { return };
+            mirror::tell_log_end(&mut answer, end);
+            assert_eq!(
+                answer.unknown_tagged_fields.get(&mirror::TAG),
+                Some(&field),
+                "what was read is written as such"
+            );
+        }
+        _ => {
+            let mut topic = CreatableTopic::default();
+            topic.unknown_tagged_fields.insert(mirror::TAG, field.clone());
+            let Ok(Some(source)) = mirror::source_of(&topic) else { return };
+            mirror::tell_source(&mut topic, &source);
+            assert_eq!(topic.unknown_tagged_fields.get(&mirror::TAG), Some(&field), "what was read is written as such");
+        }
     }
 }
 

@@ -21,15 +21,16 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, BrokerId, FetchResponse, MetadataResponse, ResponseKind, api_versions_response,
-    fetch_response, metadata_response,
+    create_topics_request, fetch_response, metadata_response, produce_request, produce_response,
 };
 use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use twinstream_log::LogConfig;
-use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicId, TopicName};
 use twinstream_protocol::batch::{BatchBuilder, ProducerStamp};
 use twinstream_protocol::compression::{Compression, CompressionSpec};
 use twinstream_protocol::frame::{INTERNAL_API_KEY_MIN, RequestHeader, encode_request_header, encode_response_header};
-use twinstream_protocol::shape;
+use twinstream_protocol::{mirror, shape};
+use uuid::Uuid;
 
 use crate::{corpus, files};
 
@@ -76,6 +77,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "peer-request" => peer_requests(),
         "peer-answer" => peer_answers(),
         "raft-message" => vec![raft_message()],
+        "mirror-tags" => mirror_tags(),
         "batches" => batches(),
         "records" => vec![[&[3][..], &batch(0, 3, None)[61..]].concat(), vec![0]],
         "gzip" => packed(Compression::Gzip),
@@ -119,6 +121,14 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "transaction-records" => transaction_records(),
         "registry-records" => vec![REGISTRY.as_bytes().to_vec()],
         "connect-records" => vec![CONNECT.as_bytes().to_vec()],
+        "mirror-records" => vec![
+            // Two runs of orders-3 from offset 5 on; the chunk is gone; an offset-sync; a checkpoint.
+            b"\0\x16\0\0\0\x06orders\0\0\0\x03\0\0\0\0\0\0\0\x05\x01\0\0\0\0\0\0\0\0\0\x07\xe8\x07\x01\0\x02".to_vec(),
+            b"\0\x16\0\0\0\x06orders\0\0\0\x03\0\0\0\0\0\0\0\x05\0".to_vec(),
+            b"\x01\x0c\0\x06orders\0\0\0\x03\x01\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x0b".to_vec(),
+            b"\x02\x0f\0\x01g\0\x06orders\0\0\0\x03\x01\0\0\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x0b\0\x01m".to_vec(),
+        ],
+        "mirror-file" => vec![MIRROR_FILE.as_bytes().to_vec(), b"clusters=A\n".to_vec()],
         _ => Vec::new(),
     }
 }
@@ -129,6 +139,10 @@ const METADATA_V2: &str = include_str!("../../metadata/src/record/golden_v2.txt"
 const METADATA_V4: &str = include_str!("../../metadata/src/record/golden_v4.txt");
 const QUORUM_LOG: &str = include_str!("../../quorum/src/storage/golden_log_v2.txt");
 const QUORUM_SNAPSHOT: &str = include_str!("../../quorum/src/storage/golden_snapshot_v2.txt");
+
+/// Two clusters, one flow with settings of its own, and a name that nothing knows.
+const MIRROR_FILE: &str = "clusters=A, B\nA.bootstrap.servers=a:9092\nB.bootstrap.servers=b:9092\nA->B.enabled=true\n\
+    A->B.topics=orders.*\nA->B.offset.flush.interval.ms=1000\nreplication.factor=1\nB->A.nothing=1\n";
 
 const REGISTRY: &str = concat!(
     r#"{"keytype":"NOOP","magic":0}"#,
@@ -488,4 +502,32 @@ mod tests {
             assert!(!of(target.name).is_empty(), "{}", target.name);
         }
     }
+}
+
+/// Each tagged field of a link as our own encoder writes it.
+fn mirror_tags() -> Vec<Vec<u8>> {
+    let range = mirror::SourceRange {
+        from: Offset(5),
+        log_start: Offset(1),
+        high_watermark: Offset(9),
+        leader_epoch: LeaderEpoch(3),
+        last_epoch: LeaderEpoch(2),
+        cut: false,
+    };
+    let mut data = produce_request::PartitionProduceData::default();
+    mirror::tell_range(&mut data, &range);
+    let mut answer = produce_response::PartitionProduceResponse::default();
+    mirror::tell_log_end(&mut answer, Offset(6));
+    let source = mirror::MirrorSource {
+        link: Uuid::from_u128(7),
+        cluster: "west".to_owned(),
+        topic: TopicName::parse("orders").expect("a name"),
+        topic_id: TopicId(Uuid::from_u128(8)),
+    };
+    let mut topic = create_topics_request::CreatableTopic::default();
+    mirror::tell_source(&mut topic, &source);
+    let told = [&data.unknown_tagged_fields, &answer.unknown_tagged_fields, &topic.unknown_tagged_fields];
+    let fields = told.map(|fields| fields.get(&mirror::TAG).expect("a field").to_vec());
+    let all = [vec![mirror::link_field(Uuid::from_u128(7)).to_vec()], fields.into()].concat();
+    (0..).zip(all).map(|(place, field)| [vec![place], field].concat()).collect()
 }

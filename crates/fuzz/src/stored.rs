@@ -72,6 +72,22 @@ pub(crate) fn connect_records(bytes: &[u8]) {
     twinstream_connect::fuzzing::stored_records(records);
 }
 
+/// A record of a topic that a link keeps: a byte that says which, then as those of groups.
+pub(crate) fn mirror_records(bytes: &[u8]) {
+    let [topic, length, rest @ ..] = bytes else { return };
+    let Some((key, rest)) = rest.split_at_checked(usize::from(*length)) else { return };
+    let value = rest.split_first().and_then(|(there, value)| (*there != 0).then_some(value));
+    twinstream_connector_mirror::fuzzing::stored_record(*topic, key, value);
+}
+
+/// A file of flows: lines of names and values.
+pub(crate) fn mirror_file(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    let pairs = pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
+    twinstream_connector_mirror::fuzzing::file_of_flows(&pairs.collect());
+}
+
 fn lines(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     bytes.split(|byte| *byte == b'\n').map(|line| match line.iter().position(|byte| *byte == b'\t') {
         Some(tab) => (&line[..tab], Some(&line[tab + 1..])),

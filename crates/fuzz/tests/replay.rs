@@ -64,6 +64,7 @@ replays! {
     requests_of_nodes_decode_or_are_refused "peer-request";
     answers_of_nodes_decode_or_are_refused "peer-answer";
     raft_messages_decode_or_are_refused "raft-message";
+    tags_of_links_are_read_or_refused "mirror-tags";
     batches_parse_or_are_refused "batches";
     records_parse_or_are_refused "records";
     gzip_unpacks_within_its_bound "gzip";
@@ -93,4 +94,6 @@ replays! {
     transaction_records_decode_or_are_refused "transaction-records";
     schema_records_replay_or_are_refused "registry-records";
     connect_records_replay_or_are_refused "connect-records";
+    records_of_links_are_read_or_refused "mirror-records";
+    files_of_flows_are_planned_or_refused "mirror-file";
 }

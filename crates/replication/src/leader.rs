@@ -283,6 +283,18 @@ impl LeaderState {
         self.move_high_watermark(now)
     }
 
+    /// The log was cut here, where a mirror's source was cut: the high watermark goes back with it. Followers count again once they
+    /// have fetched, which they can only after they have cut their logs, too.
+    pub fn cut(&mut self, log_end: Offset) {
+        self.log.end = log_end;
+        self.log.high_watermark = self.log.high_watermark.min(log_end);
+        self.epoch_start = self.epoch_start.min(log_end);
+        let isr = &self.isr;
+        for (id, follower) in &mut self.followers {
+            follower.start_over(isr.contains(id));
+        }
+    }
+
     /// Where what this broker has may be lost with its power, only the part that it has flushed counts; the followers of
     /// such a partition fetch at what they have flushed. Takes effect with the next event, mostly
     /// [`LeaderState::appended`].

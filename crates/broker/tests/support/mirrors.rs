@@ -51,7 +51,34 @@ pub fn from(from: i64, epoch: i32) -> SourceRange {
         log_start: Offset(0),
         high_watermark: Offset(1_000),
         leader_epoch: LeaderEpoch(epoch),
+        last_epoch: LeaderEpoch::NONE,
+        cut: false,
     }
+}
+
+/// The source goes on at this offset with this epoch: what the mirror has from there on goes.
+pub fn cut(at: i64, next_epoch: i32) -> SourceRange {
+    SourceRange { cut: true, ..from(at, next_epoch) }
+}
+
+/// Makes a mirror over [`LINK`] of a topic that exists.
+pub async fn mark(client: &mut Client, topic: &str) {
+    let mark = [
+        ("twinstream.mirror.link", LINK.to_string()),
+        ("twinstream.mirror.source.cluster", "downstream".to_owned()),
+        ("twinstream.mirror.source.topic", topic.to_owned()),
+        ("twinstream.mirror.source.topic.id", TopicId(Uuid::from_u128(0x33)).to_string()),
+        ("twinstream.mirror.state", "mirroring".to_owned()),
+    ];
+    let configs = mark.iter().map(|(name, value)| {
+        AlterableConfig::default().with_name(text(name)).with_value(Some(text(value)))
+    });
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(TOPIC)
+        .with_resource_name(text(topic))
+        .with_configs(configs.collect());
+    let answer = client.call(IncrementalAlterConfigsRequest::default().with_resources(vec![resource]), 1).await;
+    assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
 }
 
 pub fn mirror_request(topic: &str, replicas: &[&[i32]]) -> CreateTopicsRequest {

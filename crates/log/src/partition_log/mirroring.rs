@@ -18,7 +18,7 @@ use twinstream_protocol::marker::EndMarker;
 use super::PartitionLog;
 use super::follow::follow;
 use crate::producers::ActiveProducer;
-use crate::{AppendError, LogError, MarkerEpoch, Origin};
+use crate::{AppendError, LogError, MarkerEpoch, Origin, Truncated};
 
 /// Bytes that are checked and written in about two milliseconds.
 const SHORT_BYTES_MAX: usize = 4 << 20;
@@ -34,6 +34,8 @@ pub struct MirroredFrom {
     pub source_start: Offset,
     /// Of the source's leader: no batch has a newer one.
     pub source_epoch: LeaderEpoch,
+    /// Of the source's record before `from`; [`LeaderEpoch::NONE`] where that is not known.
+    pub last_epoch: LeaderEpoch,
 }
 
 /// What became of mirrored batches.
@@ -73,6 +75,7 @@ impl PartitionLog {
         if source.from > before.max(source.source_start) {
             return Err(AppendError::Beyond { from: source.from, end: before });
         }
+        self.check_fork(source)?;
         let known = given.partition_point(|batch| batch.header().next_offset() <= before);
         let (known, fresh) = given.split_at(known);
         known.iter().try_for_each(|batch| self.check_known(batch))?;
@@ -90,6 +93,36 @@ impl PartitionLog {
         let log_end = self.log_end_offset();
         let end = given.last().map_or(log_end, |batch| batch.header().next_offset());
         Ok(Mirrored { log_end, end, bytes: appended.bytes, records: appended.records })
+    }
+
+    /// Cuts a mirror at `from`, because its source parts from it there: what it has beyond is not the source's. Goes below the
+    /// high watermark as well. `next_epoch` is that of the source's first record at or behind `from`, or of its leader: unless it is
+    /// newer than all that is cut, other replicas could not see by epochs that they have to cut, too, and nothing is done.
+    ///
+    /// The caller lets nobody append meanwhile.
+    pub fn cut_mirrored(&self, from: Offset, next_epoch: LeaderEpoch) -> Result<Truncated, AppendError> {
+        let (end, last) = (self.log_end_offset(), self.last_epoch());
+        if from < end && next_epoch <= last {
+            return Err(AppendError::InvalidBatch(format!(
+                "the source goes on at offset {from} with epoch {next_epoch}, and its mirror has records of epoch {last} there: replicas cannot tell the two apart; delete the mirror and make it anew"
+            )));
+        }
+        Ok(self.truncate_to(from.min(end))?)
+    }
+
+    /// The record before `from` has the epoch that it has at the source.
+    fn check_fork(&self, source: &MirroredFrom) -> Result<(), AppendError> {
+        let (from, theirs) = (source.from, source.last_epoch);
+        if theirs == LeaderEpoch::NONE || from > self.log_end_offset() || from <= self.log_start_offset() {
+            return Ok(());
+        }
+        let before = Offset(from.0 - 1);
+        match self.epoch_at(before) {
+            ours if ours == LeaderEpoch::NONE || ours == theirs => Ok(()),
+            ours => Err(AppendError::InvalidBatch(format!(
+                "the source has epoch {theirs} at offset {before}, its mirror has epoch {ours}; they have parted before"
+            ))),
+        }
     }
 
     /// Whether [`PartitionLog::append_mirrored`] and what follows may take longer than a step of a runtime should.
@@ -116,8 +149,9 @@ impl PartitionLog {
     /// another cluster. Whoever leads does so before it appends anything else.
     pub fn abort_older(&self, before: LeaderEpoch, epoch: LeaderEpoch, now: i64) -> Result<Aborted, LogError> {
         let mut aborted = Aborted::default();
-        let is_older =
-            |producer: &ActiveProducer| producer.open_since.is_some_and(|first| self.epoch_at(first) < before);
+        // What began before the log does has no epoch of its own any more; it is not newer than the first record that is left.
+        let epoch_of = |first: Offset| self.epoch_at(first.max(self.log_start_offset()));
+        let is_older = |producer: &ActiveProducer| producer.open_since.is_some_and(|first| epoch_of(first) < before);
         for producer in self.active_producers().into_iter().filter(is_older) {
             match self.abort(&producer, epoch, now) {
                 Ok(()) => aborted.transactions += 1,

@@ -1,7 +1,11 @@
 //! Topics that are mirrors: promoting them, and leader epochs that follow those of the source.
 //!
 //! Promotion comes as a config that is set (see `image::mirror`), so that any admin client can do it. It is one record, by which every
-//! partition has a leader epoch above all that it had: whoever appended for the link in an older one is fenced.
+//! partition has a leader epoch above all that it had: whoever appended for the link in an older one is fenced. A topic with records of
+//! its own becomes a mirror in the same way, by the whole mark in one request, and so fences its producers.
+//!
+//! The epoch of a promotion is the next multiple of [`PROMOTION_STEP`]: the site that was cut off goes on electing leaders without
+//! knowing of it, and must not come to an epoch in which something else was written here.
 //!
 //! A leader asks for a higher epoch when the source has one; the leader stays who it is. What asks twice gets one epoch.
 
@@ -9,6 +13,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName};
+use uuid::Uuid;
 
 use super::{
     AlterResource, BrokerError, ConfigOperation, ConfigSetting, Controller, Decision,
@@ -18,6 +23,7 @@ use super::{
     rules::Policy,
 };
 use crate::{
+    features,
     image::{ConfigResource, Image, Mirror, MirrorState, PartitionImage, TopicImage, mirror},
     record::Record,
 };
@@ -26,6 +32,9 @@ use crate::{
 /// not use up.
 pub const MIRROR_EPOCH_MAX: LeaderEpoch = LeaderEpoch(1 << 30);
 
+/// So many elections a source may have had, between being cut off and coming back, that no mirror has seen.
+const PROMOTION_STEP: i32 = 1 << 10;
+
 /// Why the mark of a mirror was not changed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum MirrorError {
@@ -33,8 +42,23 @@ pub enum MirrorError {
     NoMirror(TopicName),
     #[error("config {0} says what the topic is a mirror of and cannot be changed")]
     ReadOnly(String),
-    #[error("config {} can only be set to {}, which is for good", mirror::STATE, mirror::PROMOTED)]
+    #[error(
+        "config {} can only be set to {}, or with all others of a mark to {}",
+        mirror::STATE,
+        mirror::PROMOTED,
+        mirror::MIRRORING
+    )]
     State,
+    #[error("topic {topic} is a mirror over link {link} already, promote it first")]
+    Busy { topic: TopicName, link: Uuid },
+    #[error("to make a mirror of a topic that exists set config {0} as well, in the same request")]
+    Incomplete(&'static str),
+    #[error("config {name} cannot be {value}")]
+    Value { name: &'static str, value: String },
+    #[error("topic {0} is one of the cluster itself and no mirror")]
+    Internal(TopicName),
+    #[error("this cluster does not have the feature {} yet", features::MIRROR)]
+    NotServed,
     #[error("topic {0} has no leader epochs left")]
     NoEpochs(TopicName),
 }
@@ -100,7 +124,7 @@ fn raise(
     Ok(after)
 }
 
-/// Takes the configs of a mark out of a change of configs, and says what they do: nothing, or a promotion. What repeats the value that
+/// Takes the configs of a mark out of a change of configs, and says what they do: nothing, a promotion, or a new mark. What repeats the value that
 /// there is, as tools do that set back all they have read, changes nothing.
 pub(super) fn take_mirror_settings<'a>(
     image: &Image,
@@ -111,26 +135,88 @@ pub(super) fn take_mirror_settings<'a>(
     if !change.settings.iter().any(is_of_mark) {
         return Ok((Cow::Borrowed(change), None));
     }
-    let marked = image.topic(name).and_then(|topic| Some((topic, topic.mirror.as_deref()?)));
-    let (topic, mark) = marked.ok_or_else(|| MirrorError::NoMirror(name.clone()))?;
+    let topic = image.topic(name).ok_or_else(|| MirrorError::NoMirror(name.clone()))?;
+    let record = match wanted_mark(&topic.name, topic.mirror.as_deref(), change)? {
+        Some(wanted) => Some(mark_again(image, topic, wanted)?),
+        None => promotion(topic, change)?,
+    };
+    let settings = change.settings.iter().filter(|setting| !is_of_mark(setting)).cloned().collect();
+    Ok((Cow::Owned(AlterResource { resource: change.resource.clone(), settings }), record))
+}
+
+/// The promotion that a change asks for, if it asks for one.
+fn promotion(topic: &TopicImage, change: &AlterResource) -> Result<Option<Record>, MirrorError> {
+    let mark = topic.mirror.as_deref().ok_or_else(|| MirrorError::NoMirror(topic.name.clone()))?;
     let mut promotion = None;
-    for setting in change.settings.iter().filter(|setting| is_of_mark(setting)) {
-        let value = setting.value.as_deref().filter(|_| setting.operation == ConfigOperation::Set);
-        let is_as_before = mark.shown().iter().any(|(name, shown)| *name == setting.name && value == Some(&**shown));
+    for setting in change.settings.iter().filter(|setting| setting.name.starts_with(mirror::PREFIX)) {
+        let value = set_to(setting);
         match value {
-            _ if is_as_before => {}
+            _ if is_as_before(mark, setting) => {}
             Some(mirror::PROMOTED) if setting.name == mirror::STATE => promotion = Some(promote(topic, mark)?),
             _ if setting.name == mirror::STATE => return Err(MirrorError::State),
             _ => return Err(MirrorError::ReadOnly(setting.name.clone())),
         }
     }
-    let settings = change.settings.iter().filter(|setting| !is_of_mark(setting)).cloned().collect();
-    Ok((Cow::Owned(AlterResource { resource: change.resource.clone(), settings }), promotion))
+    Ok(promotion)
+}
+
+fn set_to(setting: &ConfigSetting) -> Option<&str> {
+    setting.value.as_deref().filter(|_| setting.operation == ConfigOperation::Set)
+}
+
+fn is_as_before(mark: &Mirror, setting: &ConfigSetting) -> bool {
+    mark.shown().iter().any(|(name, shown)| *name == setting.name && set_to(setting) == Some(&**shown))
+}
+
+/// The mark that a topic which is no mirror at present is to get; `None` if the change asks for something else.
+fn wanted_mark(topic: &TopicName, mark: Option<&Mirror>, change: &AlterResource) -> Result<Option<Mirror>, MirrorError> {
+    let value = |name: &'static str| {
+        let setting = change.settings.iter().find(|setting| setting.name == name);
+        setting.and_then(set_to).ok_or(MirrorError::Incomplete(name))
+    };
+    let is_wanted = value(mirror::STATE).is_ok_and(|state| state == mirror::MIRRORING);
+    let changes = |mark: &Mirror| change.settings.iter().any(|setting| {
+        setting.name.starts_with(mirror::PREFIX) && !is_as_before(mark, setting)
+    });
+    match mark {
+        _ if !is_wanted => return Ok(None),
+        Some(mark) if !changes(mark) => return Ok(None),
+        Some(mark) if mark.is_read_only() => return Err(MirrorError::Busy { topic: topic.clone(), link: mark.link }),
+        _ => {}
+    }
+    let unfit = |name: &'static str| move || MirrorError::Value { name, value: value(name).unwrap_or_default().to_owned() };
+    let link = Uuid::parse_str(value(mirror::LINK)?).ok().filter(|link| !link.is_nil());
+    let cluster = value(mirror::SOURCE_CLUSTER)?;
+    let source = TopicName::parse(value(mirror::SOURCE_TOPIC)?).ok();
+    let topic_id = TopicId::parse(value(mirror::SOURCE_TOPIC_ID)?);
+    Ok(Some(Mirror {
+        link: link.ok_or_else(unfit(mirror::LINK))?,
+        cluster: Some(cluster).filter(|id| !id.is_empty()).ok_or_else(unfit(mirror::SOURCE_CLUSTER))?.into(),
+        topic: source.ok_or_else(unfit(mirror::SOURCE_TOPIC))?,
+        topic_id: topic_id.ok_or_else(unfit(mirror::SOURCE_TOPIC_ID))?,
+        state: MirrorState::Mirroring,
+    }))
+}
+
+fn mark_again(image: &Image, topic: &TopicImage, wanted: Mirror) -> Result<Record, MirrorError> {
+    if image.feature_level(features::MIRROR) < 1 {
+        return Err(MirrorError::NotServed);
+    }
+    if topic.name.is_internal() {
+        return Err(MirrorError::Internal(topic.name.clone()));
+    }
+    let epoch = newest_epoch(topic).0.checked_add(1).map(LeaderEpoch);
+    let epoch = epoch.ok_or_else(|| MirrorError::NoEpochs(topic.name.clone()))?;
+    Ok(Record::Mirror { topic_id: topic.id, mirror: Mirror { state: MirrorState::MirroringAgain { epoch }, ..wanted } })
 }
 
 fn promote(topic: &TopicImage, mark: &Mirror) -> Result<Record, MirrorError> {
-    let newest = topic.partitions.iter().map(|partition| partition.leader_epoch).max().unwrap_or(LeaderEpoch(0));
-    let epoch = newest.0.checked_add(1).map(LeaderEpoch).ok_or_else(|| MirrorError::NoEpochs(topic.name.clone()))?;
+    let step = newest_epoch(topic).0 / PROMOTION_STEP + 1;
+    let epoch = step.checked_mul(PROMOTION_STEP).map(LeaderEpoch).ok_or_else(|| MirrorError::NoEpochs(topic.name.clone()))?;
     let mirror = Mirror { state: MirrorState::Promoted { epoch }, ..mark.clone() };
     Ok(Record::Mirror { topic_id: topic.id, mirror })
+}
+
+fn newest_epoch(topic: &TopicImage) -> LeaderEpoch {
+    topic.partitions.iter().map(|partition| partition.leader_epoch).max().unwrap_or(LeaderEpoch(0))
 }

@@ -1,11 +1,15 @@
 //! Topics that are a mirror of another cluster's.
 //!
-//! Picture: a mark on a topic. While it says *mirroring*, only its link appends, at the offsets of the source. *Promoted* is for
-//! good: the topic is like any other, and the mark says in which epoch that began.
+//! Picture: a mark on a topic. While it says *mirroring*, only its link appends, at the offsets of the source. Once *promoted* the
+//! topic is like any other, and the mark says in which epoch that began. A topic with records of its own may become a mirror
+//! *again*, as the former source does when sites change places: what it has beyond its new source is then cut.
 //!
-//! States: none -> mirroring -> promoted. A topic is marked when it is made, never later, so that a mirror has nothing of its own.
-//!
-//! Invariants: link and source never change; the epoch of a promotion is above every leader epoch that the topic had before.
+//! ```text
+//!   none ──▶ mirroring ──▶ promoted ──▶ mirroring again ──▶ promoted ──▶ ..      a new topic begins anywhere on the left
+//!     ╰────────────────────────────────────▲
+//! ```
+//! Invariants: link and source change only when a topic becomes a mirror again; the epoch in which that happens, or a promotion, is
+//! above every leader epoch that the topic had before, so that whoever wrote until then is fenced.
 
 use std::borrow::Cow;
 
@@ -38,7 +42,13 @@ pub struct Mirror {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MirrorState {
+    /// From its first moment.
     Mirroring,
+    /// It had records of its own before.
+    MirroringAgain {
+        /// What was written in an older one is its own, or came over an earlier link.
+        epoch: LeaderEpoch,
+    },
     Promoted {
         /// The leader epoch that all partitions had at least from then on. What was written in an older one came over the link.
         epoch: LeaderEpoch,
@@ -48,13 +58,21 @@ pub enum MirrorState {
 impl Mirror {
     /// Whether nobody but the link may write.
     pub fn is_read_only(&self) -> bool {
-        self.state == MirrorState::Mirroring
+        self.promoted_in().is_none()
+    }
+
+    /// The epoch that all partitions have at least since this state began.
+    pub(super) fn since(&self) -> Option<LeaderEpoch> {
+        match self.state {
+            MirrorState::Mirroring => None,
+            MirrorState::MirroringAgain { epoch } | MirrorState::Promoted { epoch } => Some(epoch),
+        }
     }
 
     /// The epoch of the promotion, if there was one.
     pub fn promoted_in(&self) -> Option<LeaderEpoch> {
         match self.state {
-            MirrorState::Mirroring => None,
+            MirrorState::Mirroring | MirrorState::MirroringAgain { .. } => None,
             MirrorState::Promoted { epoch } => Some(epoch),
         }
     }
@@ -74,6 +92,11 @@ impl Mirror {
     /// Whether a topic with this mark may get the other one.
     pub(super) fn may_become(&self, next: &Mirror) -> bool {
         let same_source = Mirror { state: self.state, ..next.clone() } == *self;
-        same_source && (self.is_read_only() || self.state == next.state)
+        match (self.state, next.state) {
+            (before, after) if before == after => same_source,
+            (MirrorState::Promoted { epoch }, MirrorState::MirroringAgain { epoch: again }) => again > epoch,
+            (MirrorState::Promoted { .. }, _) | (_, MirrorState::Mirroring | MirrorState::MirroringAgain { .. }) => false,
+            (_, MirrorState::Promoted { .. }) => same_source,
+        }
     }
 }

@@ -387,18 +387,19 @@ impl Image {
         Ok(Arc::make_mut(topic))
     }
 
-    /// A promotion raises all partitions at once, so that it takes effect as a whole however many there are.
+    /// A promotion, or becoming a mirror again, raises all partitions at once, so that it takes effect as a whole however many there
+    /// are.
     fn apply_mirror(&mut self, topic_id: TopicId, mirror: &Mirror) -> Result<(), ReplayError> {
         let topic = self.topic_mut(topic_id)?;
         let is_sound = match &topic.mirror {
             Some(before) => before.may_become(mirror),
-            None => topic.partitions.is_empty(),
+            None => topic.partitions.is_empty() || matches!(mirror.state, MirrorState::MirroringAgain { .. }),
         };
         if !is_sound {
             return Err(ReplayError::Mirror(topic.name.clone()));
         }
         topic.mirror = Some(Arc::new(mirror.clone()));
-        let Some(epoch) = mirror.promoted_in() else { return Ok(()) };
+        let Some(epoch) = mirror.since() else { return Ok(()) };
         for partition in topic.partitions.iter_mut().filter(|partition| partition.leader_epoch < epoch) {
             partition.leader_epoch = epoch;
             partition.partition_epoch += 1;

@@ -178,9 +178,10 @@ fn decode_mirror(reader: &mut Reader<'_>) -> Result<Mirror, DecodeError> {
         topic_id: TopicId(reader.uuid()?),
         state: match reader.u8()? {
             1 => MirrorState::Mirroring,
-            2 => match reader.i32()? {
-                epoch if epoch > 0 => MirrorState::Promoted { epoch: LeaderEpoch(epoch) },
-                epoch => return Err(reader.bad_value(i64::from(epoch))),
+            state @ (2 | 3) => match (reader.i32()?, state) {
+                (epoch, 2) if epoch > 0 => MirrorState::Promoted { epoch: LeaderEpoch(epoch) },
+                (epoch, _) if epoch > 0 => MirrorState::MirroringAgain { epoch: LeaderEpoch(epoch) },
+                (epoch, _) => return Err(reader.bad_value(i64::from(epoch))),
             },
             other => return Err(reader.bad_value(i64::from(other))),
         },

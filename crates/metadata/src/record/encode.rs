@@ -91,6 +91,10 @@ fn encode_fields(record: &Record, out: &mut Writer) {
                     out.u8(2);
                     out.i32(epoch.0);
                 }
+                MirrorState::MirroringAgain { epoch } => {
+                    out.u8(3);
+                    out.i32(epoch.0);
+                }
             }
         }
         Record::RemoveTopic { topic_id } => out.uuid(topic_id.0),

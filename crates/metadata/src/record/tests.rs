@@ -108,6 +108,7 @@ fn samples() -> Vec<(&'static str, Record)> {
     samples.extend([
         ("mirror", record(MirrorState::Mirroring)),
         ("mirror_promoted", record(MirrorState::Promoted { epoch: LeaderEpoch(5) })),
+        ("mirror_again", record(MirrorState::MirroringAgain { epoch: LeaderEpoch(6) })),
     ]);
     samples
 }

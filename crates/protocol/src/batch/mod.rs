@@ -27,7 +27,7 @@ pub use edit::{BatchMut, HeaderMut};
 pub use excerpt::Excerpt;
 pub use join::{BatchJoiner, JoinBounds, JoinedBatch, OffsetRun};
 pub use records::{Header, Headers, Record, Records};
-pub use restamp::restamped;
+pub use restamp::{restamped, restamped_in_transaction};
 pub use survey::{Surveyed, Visitor};
 
 use thiserror::Error;

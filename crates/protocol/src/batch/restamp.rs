@@ -20,10 +20,19 @@ static POWERS_OF_X: [u32; POWERS] = powers_of_x();
 /// The header with which a producer appends the same records: base offset 0, no leader epoch, its own numbers or none, and
 /// neither the mark of a transaction, which has ended, nor that of compaction, which begins anew in another log (KIP-534).
 pub fn restamped(header: &[u8; HEADER_BYTES], producer: Option<ProducerStamp>) -> [u8; HEADER_BYTES] {
+    stamped(header, producer, 0)
+}
+
+/// The same for a batch that is part of an open transaction of this producer.
+pub fn restamped_in_transaction(header: &[u8; HEADER_BYTES], producer: ProducerStamp) -> [u8; HEADER_BYTES] {
+    stamped(header, Some(producer), Attributes::TRANSACTIONAL)
+}
+
+fn stamped(header: &[u8; HEADER_BYTES], producer: Option<ProducerStamp>, marks: i16) -> [u8; HEADER_BYTES] {
     let mut stamped = *header;
     let (id, epoch, sequence) =
         producer.map_or((-1, -1, NO_SEQUENCE), |producer| (producer.id.0, producer.epoch.0, producer.base_sequence));
-    let attributes = i16_at(header, ATTRIBUTES) & !(Attributes::TRANSACTIONAL | Attributes::DELETE_HORIZON);
+    let attributes = i16_at(header, ATTRIBUTES) & !(Attributes::TRANSACTIONAL | Attributes::DELETE_HORIZON) | marks;
     put(&mut stamped, BASE_OFFSET, &0i64.to_be_bytes());
     put(&mut stamped, LEADER_EPOCH, &(-1i32).to_be_bytes());
     put(&mut stamped, ATTRIBUTES, &attributes.to_be_bytes());
@@ -131,5 +140,15 @@ mod tests {
             lying[LENGTH..LENGTH + 4].copy_from_slice(&length.to_be_bytes());
             restamp(&lying, Some(STAMP));
         }
+    }
+
+    #[test]
+    fn a_batch_of_an_open_transaction_says_so_and_its_checksum_holds() {
+        let old = batch(100);
+        let header = restamped_in_transaction(old[..HEADER_BYTES].try_into().unwrap(), STAMP);
+        let new = [&header, &old[HEADER_BYTES..]].concat();
+        let view = BatchView::parse(&new).unwrap();
+        view.check_crc().unwrap();
+        assert!(view.header().attributes.is_transactional());
     }
 }

@@ -11,6 +11,8 @@ const RANGE: SourceRange = SourceRange {
     log_start: Offset(3),
     high_watermark: Offset(0x0102_0304_0506_0708),
     leader_epoch: LeaderEpoch(5),
+    last_epoch: LeaderEpoch(4),
+    cut: true,
 };
 
 fn source() -> MirrorSource {
@@ -33,7 +35,7 @@ fn sent<T: Encodable + Shaped>(request: &T, version: i16) -> T {
 fn a_link_and_its_ranges_travel_with_produce() {
     let mut data = PartitionProduceData::default().with_index(2);
     tell_range(&mut data, &RANGE);
-    let golden = "0000000000000102000000000000000301020304050607080000 0005".replace(' ', "");
+    let golden = "01 01 0000000000000102 0000000000000003 0102030405060708 00000005 00000004".replace(' ', "");
     let hex: String = data.unknown_tagged_fields[&TAG].iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, golden);
     let topic = TopicProduceData::default()
@@ -98,6 +100,7 @@ fn negative_positions_are_refused() {
         SourceRange { from: Offset(-1), ..RANGE },
         SourceRange { log_start: Offset(-1), ..RANGE },
         SourceRange { leader_epoch: LeaderEpoch(-1), ..RANGE },
+        SourceRange { last_epoch: LeaderEpoch(-2), ..RANGE },
     ] {
         let mut data = PartitionProduceData::default();
         tell_range(&mut data, &range);

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::ProduceResponse;
-use twinstream_log::AppendError;
+use twinstream_log::{AppendError, Checkpoint};
 use twinstream_metadata::Image;
 use twinstream_metadata::controller::{EpochRaise, MIRROR_EPOCH_MAX};
 use twinstream_model::{ErrorCode, Offset, PartitionIndex, TopicName};
@@ -95,7 +95,12 @@ impl Appends<'_> {
         let partition =
             partition_here(self.broker, self.image, topic, PartitionIndex(data.index)).map_err(Failure::of)?;
         let records = data.records.unwrap_or_default();
+        check(&range, &records)?;
         let is_question = records.is_empty();
+        if range.cut {
+            let cut = cut(self.broker, Arc::clone(&partition), self.link, range).await;
+            return cut.map(|led| outcome(Arc::clone(&partition), &led, range, false)).map_err(|refused| self.refused(refused, &partition));
+        }
         match append(Arc::clone(&partition), records, self.link, range, self.acks == ALL).await {
             Ok(led) => Ok(outcome(partition, &led, range, self.acks == ALL && !is_question)),
             Err(refused) => Err(self.refused(refused, &partition)),
@@ -118,6 +123,40 @@ impl Appends<'_> {
         let log_end = is_here.then(|| partition.log().log_end_offset());
         Failure { told: Some(Told { log_end, ..told }), ..failure }
     }
+}
+
+/// What no source says of itself.
+fn check(range: &SourceRange, records: &[u8]) -> Result<(), Failure> {
+    let what = if range.log_start > range.high_watermark.max(range.from) {
+        format!("the source's log cannot begin at {}, behind its high watermark {}", range.log_start, range.high_watermark)
+    } else if range.leader_epoch > MIRROR_EPOCH_MAX {
+        format!("epoch {} of the source is above {MIRROR_EPOCH_MAX}, which no mirror follows", range.leader_epoch)
+    } else if range.last_epoch > range.leader_epoch {
+        format!("epoch {} cannot stand before records of epoch {}", range.last_epoch, range.leader_epoch)
+    } else if range.cut && !records.is_empty() {
+        "a cut comes without records".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Failure { message: Some(what), ..Failure::of(ErrorCode::InvalidRecord) })
+}
+
+/// Cuts the log, and writes recovery points down before anybody is told.
+async fn cut(
+    broker: &Arc<Broker>,
+    partition: Arc<Partition>,
+    link: Uuid,
+    range: SourceRange,
+) -> Result<LedMirror, AppendRefused> {
+    let partitions = Arc::clone(&broker.partitions);
+    let work = move || {
+        let (led, cut) = partition.cut_mirrored(link, &range)?;
+        if cut.recovery_point_moved {
+            partitions.write_checkpoints(Checkpoint::RecoveryPoint);
+        }
+        Ok(led)
+    };
+    blocking(work).await
 }
 
 fn outcome(partition: Arc<Partition>, led: &LedMirror, range: SourceRange, is_awaited: bool) -> Outcome {

@@ -11,7 +11,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use twinstream_log::{AppendError, LogError, Mirrored, MirroredFrom, PartitionLog};
+use twinstream_log::{AppendError, LogError, Mirrored, MirroredFrom, PartitionLog, Truncated};
 use twinstream_metadata::Mirror;
 use twinstream_model::{LeaderEpoch, Offset, TopicPartition};
 use twinstream_protocol::mirror::SourceRange;
@@ -79,6 +79,35 @@ impl Partition {
         self.log().mirroring_takes_long(records, &mirrored_from(range))
     }
 
+    /// Cuts what the source does not have any more, and begins to count anew what followers have: they cut their logs when they
+    /// fetch next and hear that the epochs part. File work. The caller writes the recovery points down when that of this log went back.
+    pub(crate) fn cut_mirrored(&self, link: Uuid, range: &SourceRange) -> Result<(LedMirror, Truncated), AppendRefused> {
+        let gate = self.gate.write();
+        gate.leading().map_err(AppendRefused::NotLeader)?;
+        gate.check_link(self.id(), link)?;
+        let log = self.log();
+        let before = log.high_watermark();
+        let cut = match log.cut_mirrored(range.from, range.leader_epoch) {
+            Err(AppendError::Storage(error)) => {
+                drop(gate);
+                self.fail(&error);
+                return Err(AppendError::Storage(error).into());
+            }
+            cut => cut?,
+        };
+        if cut.offsets > 0 {
+            let (from, epoch) = (cut.log_end.0, range.leader_epoch.0);
+            tracing::warn!(partition = %self.id(), %link, from, offsets = cut.offsets, high_watermark = before.0, epoch, "mirror is cut, because its source goes on differently");
+            gate.leading().map_err(AppendRefused::NotLeader)?.state.lock().cut(cut.log_end);
+        }
+        let epoch = gate.epoch;
+        drop(gate);
+        self.settle(Instant::now());
+        self.announce(Event::Changed);
+        let mirrored = Mirrored { log_end: cut.log_end, end: cut.log_end, bytes: 0, records: 0 };
+        Ok((LedMirror { mirrored, epoch, log_start: log.log_start_offset() }, cut))
+    }
+
     /// Up to the high watermark, as a follower does. Whether it moved.
     fn follow_source_start(&self, log: &PartitionLog, start: Offset, now: i64) -> Result<bool, AppendRefused> {
         let before = log.log_start_offset();
@@ -126,7 +155,12 @@ impl Partition {
 }
 
 fn mirrored_from(range: &SourceRange) -> MirroredFrom {
-    MirroredFrom { from: range.from, source_start: range.log_start, source_epoch: range.leader_epoch }
+    MirroredFrom {
+        from: range.from,
+        source_start: range.log_start,
+        source_epoch: range.leader_epoch,
+        last_epoch: range.last_epoch,
+    }
 }
 
 impl Gate {

@@ -35,7 +35,14 @@ fn promote(replica: &mut Replica, epoch: i32) {
 }
 
 fn range(from: i64) -> SourceRange {
-    SourceRange { from: Offset(from), log_start: Offset(0), high_watermark: Offset(100), leader_epoch: LeaderEpoch(50) }
+    SourceRange {
+        from: Offset(from),
+        log_start: Offset(0),
+        high_watermark: Offset(100),
+        leader_epoch: LeaderEpoch(50),
+        last_epoch: LeaderEpoch::NONE,
+        cut: false,
+    }
 }
 
 fn mirror(replica: &Replica, bytes: &[u8], from: i64) -> Result<LedMirror, AppendRefused> {

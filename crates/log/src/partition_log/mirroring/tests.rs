@@ -51,7 +51,7 @@ impl Mirror {
 
     /// From a source that has all of its log.
     fn append(&self, from: i64, bytes: &[u8]) -> Result<Mirrored, AppendError> {
-        self.append_from(MirroredFrom { from: Offset(from), source_start: Offset(0), source_epoch: OURS }, bytes)
+        self.append_from(MirroredFrom { from: Offset(from), source_start: Offset(0), source_epoch: OURS, last_epoch: LeaderEpoch::NONE }, bytes)
     }
 
     fn end(&self) -> i64 {
@@ -112,7 +112,7 @@ fn what_would_leave_a_hole_is_refused_and_the_log_end_is_told() {
 fn what_is_gone_at_the_source_leaves_no_hole() {
     let mirror = Mirror::new();
     mirror.append(0, &stored(0, 1, plain(&[NOW]))).unwrap();
-    let source = MirroredFrom { from: Offset(5_000_000_000), source_start: Offset(5_000_000_000), source_epoch: OURS };
+    let source = MirroredFrom { from: Offset(5_000_000_000), source_start: Offset(5_000_000_000), source_epoch: OURS, last_epoch: LeaderEpoch::NONE };
     // DeleteRecords left the source's start within a batch.
     let batch = stored(4_999_999_999, 1, plain(&[NOW, NOW]));
     let appended = mirror.append_from(source, &batch).unwrap();
@@ -136,7 +136,7 @@ fn nothing_but_a_question_is_answered_with_the_log_end() {
 fn an_epoch_above_the_leaders_waits_until_that_is_raised() {
     let mirror = Mirror::new();
     let batches = [stored(0, 9, plain(&[NOW])), stored(1, 10, plain(&[NOW]))].concat();
-    let source = MirroredFrom { from: Offset(0), source_start: Offset(0), source_epoch: LeaderEpoch(12) };
+    let source = MirroredFrom { from: Offset(0), source_start: Offset(0), source_epoch: LeaderEpoch(12), last_epoch: LeaderEpoch::NONE };
     let refused = mirror.append_from(source, &batches);
     assert!(matches!(refused, Err(AppendError::EpochAhead { theirs: LeaderEpoch(12), ours: OURS })), "{refused:?}");
     assert_eq!(mirror.end(), 0, "a part of a request would be as good, and more to think about");
@@ -172,6 +172,57 @@ fn a_source_that_was_cut_is_noticed_by_its_epochs() {
     mirror.append(0, &[stored(0, 1, plain(&[NOW])), stored(1, 1, plain(&[NOW]))].concat()).unwrap();
     let rewritten = mirror.append(1, &stored(1, 4, plain(&[NOW]))).unwrap_err().to_string();
     assert!(rewritten.contains("has epoch 4 at offset 1, its mirror has epoch 1"), "{rewritten}");
+}
+
+#[test]
+fn a_fork_behind_the_log_end_is_noticed_by_the_epoch_before_the_records() {
+    let mirror = Mirror::new();
+    mirror.append(0, &[stored(0, 1, plain(&[NOW])), stored(1, 3, plain(&[NOW]))].concat()).unwrap();
+    let behind = |last_epoch: i32, from: i64| MirroredFrom {
+        from: Offset(from),
+        source_start: Offset(0),
+        source_epoch: OURS,
+        last_epoch: LeaderEpoch(last_epoch),
+    };
+    let next = stored(2, 5, plain(&[NOW]));
+    let parted = mirror.append_from(behind(4, 2), &next).unwrap_err().to_string();
+    assert!(parted.contains("has epoch 4 at offset 1, its mirror has epoch 3"), "{parted}");
+    assert_eq!(mirror.end(), 2);
+    assert!(mirror.append_from(behind(4, 2), &[]).is_err(), "a question alone is enough");
+    mirror.append_from(behind(3, 2), &next).unwrap();
+    assert_eq!(mirror.end(), 3);
+}
+
+#[test]
+fn a_cut_goes_below_the_high_watermark_and_takes_transactions_with_it() {
+    let mirror = Mirror::new();
+    let kept = [stored(0, 1, plain(&[NOW])), stored(1, 1, transactional(1, 0))];
+    let gone = [stored_marker(2, 1, 1, true), stored(3, 2, transactional(2, 0)), stored(4, 2, plain(&[NOW]))];
+    mirror.append(0, &[kept.concat(), gone.concat()].concat()).unwrap();
+    let refused = mirror.0.log.cut_mirrored(Offset(2), LeaderEpoch(2)).unwrap_err().to_string();
+    assert!(refused.contains("goes on at offset 2 with epoch 2"), "{refused}");
+    assert_eq!(mirror.end(), 5, "a cut that replicas could not follow is none");
+    let cut = mirror.0.log.cut_mirrored(Offset(2), LeaderEpoch(3)).unwrap();
+    assert_eq!((cut.log_end, cut.offsets), (Offset(2), 3));
+    assert_eq!((mirror.end(), mirror.0.log.high_watermark()), (2, Offset(2)));
+    assert_eq!(mirror.0.log.last_stable_offset(), Offset(1), "its marker went, so the transaction is open again");
+    assert_eq!(mirror.0.log.cut_mirrored(Offset(2), LeaderEpoch(3)).unwrap().offsets, 0, "once is as good as twice");
+    let instead = [stored_marker(2, 3, 1, false), stored(3, 3, plain(&[NOW]))];
+    mirror.append(2, &instead.concat()).unwrap();
+    let mirror = Mirror(mirror.0.crash());
+    assert_eq!(mirror.0.batches_from(0), [kept, instead].concat());
+    let end_of = |epoch| mirror.0.log.end_offset_for_epoch(LeaderEpoch(epoch)).map(|(epoch, end)| (epoch.0, end.0));
+    assert_eq!([end_of(1), end_of(2), end_of(3)], [Some((1, 2)), Some((1, 2)), Some((3, 4))], "followers see the fork");
+}
+
+#[test]
+fn transactions_that_began_before_the_log_does_count_as_old_as_its_first_record() {
+    let mirror = Mirror::new();
+    mirror.append(0, &[stored(0, 1, transactional(1, 0)), stored(1, 1, plain(&[NOW]))].concat()).unwrap();
+    mirror.append(2, &stored(2, 2, plain(&[NOW]))).unwrap();
+    assert_eq!(mirror.0.log.follow_log_start(Offset(2), NOW).unwrap(), Offset(2));
+    assert_eq!(mirror.0.log.abort_older(LeaderEpoch(2), LeaderEpoch(10), NOW).unwrap().transactions, 0);
+    assert_eq!(mirror.0.log.abort_older(LeaderEpoch(3), LeaderEpoch(10), NOW).unwrap().transactions, 1);
 }
 
 #[test]
@@ -275,7 +326,7 @@ proptest! {
                     let sent = source.iter().skip(first).take(batches);
                     let bytes: Vec<u8> = sent.flat_map(|(_, bytes)| bytes.clone()).collect();
                     let from = first.checked_sub(1).map_or(0, |before| source[before].0);
-                    let place = MirroredFrom { from: Offset(from), source_start: Offset(0), source_epoch: LeaderEpoch(epoch) };
+                    let place = MirroredFrom { from: Offset(from), source_start: Offset(0), source_epoch: LeaderEpoch(epoch), last_epoch: LeaderEpoch::NONE };
                     mirror.0.log.append_mirrored(&bytes, &place, LeaderEpoch(epoch), NOW).unwrap();
                 }
                 Event::Lost { batches } => {

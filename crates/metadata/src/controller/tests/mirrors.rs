@@ -96,18 +96,84 @@ fn promotion_raises_every_partition_above_every_epoch_of_the_topic() {
     raise(&mut cluster, 0, 40).expect("a wish of the leader");
     assert_eq!(epochs(&cluster), [(40, 1), (0, 0), (0, 0)]);
     set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
-    assert_eq!(mark(&cluster).promoted_in(), Some(LeaderEpoch(41)));
-    assert_eq!(epochs(&cluster), [(41, 2), (41, 1), (41, 1)]);
+    assert_eq!(mark(&cluster).promoted_in(), Some(LeaderEpoch(1_024)), "with room for elections of the site that is cut off");
+    assert_eq!(epochs(&cluster), [(1_024, 2), (1_024, 1), (1_024, 1)]);
+}
+
+fn whole_mark(link: &'static str) -> [(&'static str, ConfigOperation, Option<&'static str>); 5] {
+    [
+        (mirror::LINK, link),
+        (mirror::SOURCE_CLUSTER, "downstream"),
+        (mirror::SOURCE_TOPIC, "m"),
+        (mirror::SOURCE_TOPIC_ID, "AAAAAAAAAAAAAAAAAAAACQ"),
+        (mirror::STATE, mirror::MIRRORING),
+    ]
+    .map(|(name, value)| (name, ConfigOperation::Set, Some(value)))
+}
+
+const BACK: &str = "00000000-0000-0000-0000-000000000009";
+
+#[test]
+fn a_topic_with_records_of_its_own_becomes_a_mirror_and_fences_who_wrote() {
+    let mut cluster = cluster();
+    cluster.create_one(topic("own", 2)).expect("a good topic");
+    cluster.alter(topic_resource("own"), &whole_mark(BACK)).expect("a whole mark");
+    let own = cluster.controller.image().topic(&name("own")).expect("a known topic").clone();
+    let mark = own.mirror.as_deref().expect("a mirror");
+    assert!(mark.is_read_only() && mark.link == Uuid::from_u128(9) && mark.cluster == "downstream");
+    assert_eq!(mark.state, MirrorState::MirroringAgain { epoch: LeaderEpoch(1) });
+    assert!(own.partitions.iter().all(|partition| partition.leader_epoch == LeaderEpoch(1)), "producers are fenced");
+    let bytes = cluster.controller.image().to_snapshot();
+    assert_eq!(&Image::from_snapshot(&bytes).expect("our own bytes"), cluster.controller.image());
+    cluster.alter(topic_resource("own"), &whole_mark(BACK)).expect("the same mark once more");
+    let after = cluster.controller.image().topic(&name("own")).expect("a known topic").clone();
+    assert_eq!(after, own, "nothing new");
+    let other = cluster.alter(topic_resource("own"), &whole_mark("00000000-0000-0000-0000-00000000000a"));
+    assert_eq!(other, Err(MirrorError::Busy { topic: name("own"), link: Uuid::from_u128(9) }.into()));
 }
 
 #[test]
-fn promotion_is_for_good_and_may_be_asked_for_twice() {
+fn a_promoted_mirror_may_follow_another_source_and_be_promoted_again() {
+    let mut cluster = cluster();
+    set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
+    cluster.alter(topic_resource("m"), &whole_mark(BACK)).expect("a whole mark");
+    assert_eq!(mark(&cluster).state, MirrorState::MirroringAgain { epoch: LeaderEpoch(1_025) });
+    set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
+    assert_eq!(mark(&cluster).promoted_in(), Some(LeaderEpoch(2_048)));
+    let bytes = cluster.controller.image().to_snapshot();
+    assert_eq!(&Image::from_snapshot(&bytes).expect("our own bytes"), cluster.controller.image());
+}
+
+#[test]
+fn half_a_mark_and_values_that_are_none_are_refused_by_name() {
+    let mut cluster = cluster();
+    cluster.create_one(topic("own", 1)).expect("a good topic");
+    for left_out in 0..4 {
+        let mut some = whole_mark(BACK).to_vec();
+        let (name, ..) = some.remove(left_out);
+        let refused = cluster.alter(topic_resource("own"), &some);
+        assert_eq!(refused, Err(MirrorError::Incomplete(name).into()));
+        let mut wrong = whole_mark(BACK);
+        wrong[left_out].2 = Some("");
+        assert!(cluster.alter(topic_resource("own"), &wrong).unwrap_err().to_string().contains(name));
+    }
+    let mut old = Cluster::of(1);
+    old.create_one(topic("own", 1)).expect("a good topic");
+    assert_eq!(old.alter(topic_resource("own"), &whole_mark(BACK)), Err(MirrorError::NotServed.into()));
+}
+
+#[test]
+fn promotion_may_be_asked_for_twice() {
     let mut cluster = cluster();
     set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
     let before = cluster.controller.image().clone();
     set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("what is so already");
     assert_eq!(cluster.controller.image(), &before);
-    assert_eq!(set(&mut cluster, mirror::STATE, mirror::MIRRORING), Err(MirrorError::State.into()));
+    assert_eq!(
+        set(&mut cluster, mirror::STATE, mirror::MIRRORING),
+        Err(MirrorError::Incomplete(mirror::LINK).into()),
+        "it takes a whole mark"
+    );
 }
 
 #[test]
@@ -119,7 +185,7 @@ fn partitions_that_a_promoted_topic_gets_later_have_its_epoch_too() {
     cluster.commit(decision).remove(0).expect("one more");
     let bytes = cluster.controller.image().to_snapshot();
     assert_eq!(&Image::from_snapshot(&bytes).expect("our own bytes"), cluster.controller.image());
-    assert_eq!(epochs(&cluster)[3], (1, 0));
+    assert_eq!(epochs(&cluster)[3], (1_024, 0));
 }
 
 #[test]
@@ -184,7 +250,7 @@ fn epochs_of_the_source_do_not_use_up_those_of_the_cluster() {
 fn a_promoted_topic_follows_no_epochs() {
     let mut cluster = cluster();
     set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
-    assert_eq!(raise(&mut cluster, 1, 9), Err(ErrorCode::InvalidRequest));
+    assert_eq!(raise(&mut cluster, 1_024, 1_030), Err(ErrorCode::InvalidRequest));
 }
 
 #[test]
