@@ -79,6 +79,29 @@ impl RawClient {
         Ok(found.into_values().collect())
     }
 
+    /// The same, but each broker is asked once, all at the same time: those that do not answer are told beside, as long as one
+    /// does. For callers that ask again and again, whom one dead broker must not keep from the groups of all others for longer
+    /// than `default.api.timeout.ms`.
+    pub async fn list_groups_now(&self) -> Result<(Vec<GroupListing>, BTreeMap<NodeId, ClientError>), ClientError> {
+        let view = self.refresh(&[]).await?;
+        let after = self.shared.api_timeout;
+        let asked = view.brokers.keys().map(|node| async move {
+            let late = |_| Err(ClientError::Timeout { what: format!("list groups of broker {node}"), after });
+            (*node, tokio::time::timeout(after, self.groups_of(*node)).await.unwrap_or_else(late))
+        });
+        let (mut found, mut failed) = (BTreeMap::new(), BTreeMap::new());
+        for (node, answer) in futures::future::join_all(asked).await {
+            match answer {
+                Ok(listings) => found.extend(listings.into_iter().map(|listing| (listing.group.clone(), listing))),
+                Err(error) => _ = failed.insert(node, error),
+            }
+        }
+        match failed.values().next() {
+            Some(error) if failed.len() == view.brokers.len() => Err(error.clone()),
+            _ => Ok((found.into_values().collect(), failed)),
+        }
+    }
+
     async fn groups_of(&self, node: NodeId) -> Result<Vec<GroupListing>, ClientError> {
         let answer = self.request(Node::Id(node), &ListGroupsRequest::default()).await?;
         ClientError::check(|| format!("list groups of broker {node}"), answer.error_code, None)?;

@@ -34,13 +34,15 @@ pub enum OffsetAt {
     Time(i64),
     /// The record with the largest timestamp.
     MaxTimestamp,
+    /// Where readers of committed records stop: the first record of a transaction that is open, else as [`Self::Latest`].
+    LastStable,
 }
 
 impl OffsetAt {
     fn wire(self) -> i64 {
         match self {
             Self::Earliest => -2,
-            Self::Latest => -1,
+            Self::Latest | Self::LastStable => -1,
             Self::MaxTimestamp => -3,
             Self::Time(ms) => ms.max(0),
         }
@@ -122,7 +124,9 @@ impl RawClient {
         let topics = topics.into_iter().map(|(topic, partitions)| {
             ListOffsetsTopic::default().with_name(wire_topic(topic)).with_partitions(partitions)
         });
-        let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics.collect());
+        let isolation = i8::from(at == OffsetAt::LastStable);
+        let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_isolation_level(isolation);
+        let request = request.with_topics(topics.collect());
         let answer = self.request(Node::Id(leader), &request).await?;
         let mut found = Offsets::new();
         for topic in &answer.topics {

@@ -112,7 +112,7 @@ impl RawClient {
     }
 
     /// Sends to the controller; after a failed connection the controller is looked up again.
-    async fn to_controller<R: kafka_protocol::protocol::Request<Response: Shaped>>(
+    pub(super) async fn to_controller<R: kafka_protocol::protocol::Request<Response: Shaped>>(
         &self,
         request: &R,
     ) -> Result<R::Response, ClientError> {

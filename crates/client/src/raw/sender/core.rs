@@ -8,6 +8,7 @@
 //! Bounds: the caller bounds what comes in; lanes stay for good, which is one small struct per partition of the target.
 
 mod answers; // what an answer, or none, means
+mod transaction; // what is part of it, and how it ends
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -18,6 +19,9 @@ use twinstream_protocol::batch::{BatchHeader, ProducerStamp};
 use uuid::Uuid;
 
 pub(super) use self::answers::{Answer, Notice, PartitionAnswer};
+use self::transaction::Transaction;
+pub(super) use self::transaction::Verb;
+pub use self::transaction::is_fenced;
 use super::lane::{Item, Lane, Producer, Spot, span_of};
 use super::options::Options;
 use super::{AlignedAppend, Delivered, Moment, Outgoing, SendFailure};
@@ -37,6 +41,8 @@ pub(super) enum Action {
     Send(Request),
     LookUp(Vec<TopicName>),
     AskProducer,
+    /// A request to the coordinator of transactions.
+    Coordinate(Verb),
 }
 
 /// One Produce request; the pieces of a topic stand together.
@@ -108,12 +114,15 @@ pub(super) struct Core {
     /// Taken after every event, of which each adds one per partition at most.
     notices: Vec<Notice>,
     next_scan: Moment,
+    /// Only for a producer with transactions.
+    transaction: Option<Transaction>,
 }
 
 impl Core {
     pub(super) fn new(options: Options) -> Self {
         let numbers = if options.idempotent { Numbers::Unknown } else { Numbers::Off };
         Self {
+            transaction: options.is_transactional.then(Transaction::default),
             options,
             lanes: Vec::new(),
             by_name: HashMap::new(),
@@ -135,6 +144,10 @@ impl Core {
     }
 
     pub(super) fn is_empty(&self) -> bool {
+        self.under_way == 0 && self.outcomes.is_empty() && !self.is_ending()
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
         self.under_way == 0 && self.outcomes.is_empty()
     }
 
@@ -147,6 +160,7 @@ impl Core {
     }
 
     pub(super) fn send(&mut self, now: Moment, to: &TopicPartition, batch: Outgoing) {
+        let Some(batch) = self.kept_for_the_next(to, batch) else { return };
         let id = self.lane_of(to);
         let (span, refused) = match self.check(&batch) {
             Ok(span) => (span, None),
@@ -181,11 +195,12 @@ impl Core {
                 reason: format!("a batch of {size} bytes, max.request.size is {max}"),
             });
         }
-        if batch.aligned.is_some() {
-            return Ok(0);
-        }
         let unsound =
             |reason: String| ClientError::Library { what: "send a batch".to_owned(), reason, retriable: false };
+        if batch.aligned.is_some() {
+            let refused = unsound("an aligned append is no part of a transaction: a worker with exactly.once.source.support=enabled copies with twinstream.link.mode=generic".to_owned());
+            return if self.transaction.is_some() { Err(refused) } else { Ok(0) };
+        }
         let header = BatchHeader::parse(bytes).map_err(|error| unsound(error.to_string()))?;
         if header.len != bytes.len() {
             return Err(unsound(format!("{} bytes are not exactly one batch of {}", bytes.len(), header.len)));
@@ -218,6 +233,13 @@ impl Core {
             self.give_up(id, &refused, None);
             return;
         }
+        if let Some(broken) = self.broken().cloned() {
+            if self.lanes[id as usize].front().is_some() && !self.lanes[id as usize].is_flying() {
+                self.give_up(id, &broken, None);
+            }
+            return;
+        }
+        let lane = &mut self.lanes[id as usize];
         if lane.spot != Spot::Idle || lane.sendable(self.options.window).is_none() {
             return;
         }
@@ -227,6 +249,7 @@ impl Core {
         } else if lane.lacks_producer() && !self.number(id) {
             self.lanes[id as usize].spot = Spot::Unnumbered;
             self.unnumbered.push(id);
+        } else if self.wait_to_join(id) {
         } else if let Some(leader) = self.lanes[id as usize].leader {
             self.lanes[id as usize].spot = Spot::Ready;
             self.pipe(leader).ready.push_back(id);
@@ -289,6 +312,9 @@ impl Core {
             self.numbers = Numbers::Asked;
             return Some(Action::AskProducer);
         }
+        if let Some(verb) = self.coordinate(now) {
+            return Some(Action::Coordinate(verb));
+        }
         if self.unplaced.is_empty() || self.looking {
             return None;
         }
@@ -302,10 +328,12 @@ impl Core {
     fn request_for(&mut self, now: Moment, leader: NodeId) -> Option<Request> {
         let mut ready = std::mem::take(&mut self.pipe(leader).ready);
         let mut chosen: Vec<LaneId> = Vec::new();
+        let is_broken = self.broken().is_some();
         let (mut bytes, mut link) = (0, None);
         while let Some(id) = ready.pop_front() {
             let lane = &mut self.lanes[id as usize];
             let stands_right = lane.leader == Some(leader) && lane.resume_at <= now && !lane.lacks_producer();
+            let stands_right = stands_right && !is_broken;
             let Some(item) = lane.sendable(self.options.window).filter(|_| stands_right) else {
                 lane.spot = Spot::Idle;
                 self.settle(now, id);
@@ -439,9 +467,9 @@ impl Core {
     /// When [`Self::next_action`] is to be asked again though nothing has happened.
     pub(super) fn deadline(&self, now: Moment) -> Option<Moment> {
         if self.under_way == 0 {
-            return None;
+            return self.asks_coordinator().then_some(self.ask_after);
         }
-        let is_asking = !self.unplaced.is_empty() && !self.looking;
+        let is_asking = self.asks_coordinator() || !self.unplaced.is_empty() && !self.looking;
         let is_asking = is_asking || (!self.unnumbered.is_empty() && self.numbers == Numbers::Unknown);
         let muted = self.pipes.values().filter(|pipe| !pipe.ready.is_empty() && pipe.line == Line::Open);
         let muted = muted.map(|pipe| pipe.muted_until).filter(|until| *until > now);

@@ -52,6 +52,8 @@ pub(super) enum Spot {
     Unplaced,
     /// Among those that wait for a producer id.
     Unnumbered,
+    /// Among those that are not part of the open transaction yet.
+    Unjoined,
     /// Among those that pause after a failure.
     Paused,
 }
@@ -62,6 +64,8 @@ pub(super) struct Lane {
     pub(super) leader: Option<NodeId>,
     pub(super) spot: Spot,
     pub(super) resume_at: Moment,
+    /// Part of the open transaction.
+    pub(super) joined: bool,
     /// Rounds in a row that failed.
     pub(super) failures: u32,
     /// Why the last round failed; told when time is over.
@@ -90,6 +94,7 @@ impl Lane {
             leader: None,
             spot: Spot::Idle,
             resume_at: Moment::ZERO,
+            joined: false,
             failures: 0,
             cause: None,
             items: VecDeque::new(),

@@ -8,11 +8,13 @@
 //! dropped at any time, as nothing but its caller's waiting ends with it.
 //! Bounds: the caller bounds what is under way. Requests under way are bounded per leader, their size by
 //! `max.request.size`.
-//! Not here: compression, transactions, and batches that must be made anew to fit the target.
+//! With a transactional id ([`BatchSender::connect_transactional`]) everything given since the last commit is one transaction.
+//! Not here: compression, and batches that must be made anew to fit the target.
 
 mod core; // what to do next
 mod lane; // one partition
 mod options; // producer settings
+mod transactions; // requests to their coordinator
 mod verdict; // what a code means
 mod wire; // requests in parts
 
@@ -32,9 +34,11 @@ use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, ProducerEpoch, Pr
 use twinstream_protocol::mirror;
 use uuid::Uuid;
 
-use self::core::{Action, Answer, Core, Notice, Request};
+pub use self::core::is_fenced;
+use self::core::{Action, Answer, Core, Notice, Request, Verb};
 use self::lane::Producer;
 use self::options::Options;
+pub use self::transactions::fence;
 use self::wire::Envelope;
 use super::connection::{self, Connection};
 use super::{ClusterView, Lane, Node, RawClient};
@@ -68,6 +72,10 @@ pub struct AlignedAppend {
     pub log_start: Offset,
     pub source_epoch: LeaderEpoch,
     pub high_watermark: Offset,
+    /// The source's epoch of the record before `from`, if it is known: mirror and source must agree on it.
+    pub last_epoch: LeaderEpoch,
+    /// Without bytes: what the mirror has from `from` on goes.
+    pub cut: bool,
 }
 
 /// A batch that was acknowledged.
@@ -99,12 +107,24 @@ enum Event {
     Answered(u64, Result<Answer, ClientError>),
     LookedUp(Result<Arc<ClusterView>, ClientError>),
     Numbered(Result<Producer, ClientError>),
+    Coordinated(Verb, Result<(), ClientError>),
+}
+
+/// What a sender tells.
+#[derive(Clone, Debug)]
+pub enum Told {
+    Outcome(Result<Delivered, SendFailure>),
+    /// The transaction was committed, or what became of it is not known: then nothing goes on before the transactional id
+    /// is taken anew, which ends it one way or the other.
+    Ended(Result<(), ClientError>),
 }
 
 /// Appends whole batches; see the module's documentation.
 pub struct BatchSender {
     client: RawClient,
     options: Options,
+    /// Under which name it has transactions.
+    transactional: Option<transactions::Identity>,
     core: Core,
     began: Instant,
     connections: HashMap<NodeId, Arc<Connection>>,
@@ -117,15 +137,25 @@ impl BatchSender {
     /// Connects to the cluster; producer settings hold as far as they concern whole batches.
     pub async fn connect(settings: &ClientSettings) -> Result<Self, ClientError> {
         let options = Options::read(settings)?;
-        Ok(Self {
-            client: RawClient::connect(settings).await?,
+        Ok(Self::over(RawClient::connect(settings).await?, options))
+    }
+
+    fn over(client: RawClient, options: Options) -> Self {
+        Self {
+            client,
+            transactional: None,
             core: Core::new(options.clone()),
             options,
             began: Instant::now(),
             connections: HashMap::new(),
             events: FuturesUnordered::new(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-        })
+        }
+    }
+
+    /// The cluster that it sends to.
+    pub fn client(&self) -> &RawClient {
+        &self.client
     }
 
     /// Puts a batch behind those of its partition. Never waits: it leaves while [`Self::next`] is waited for.
@@ -139,11 +169,28 @@ impl BatchSender {
         self.core.is_empty()
     }
 
+    /// Whether everything given has had its outcome, though a commit may be under way.
+    pub fn is_settled(&self) -> bool {
+        self.core.is_settled()
+    }
+
     /// The next outcome; pending for ever while nothing is under way. Cancel safe.
     pub async fn next(&mut self) -> Result<Delivered, SendFailure> {
         loop {
-            if let Some(outcome) = self.core.pop_outcome() {
+            if let Told::Outcome(outcome) = self.told().await {
                 return outcome;
+            }
+        }
+    }
+
+    /// As [`Self::next`], and the ends of transactions, each behind the outcomes of all that was part of it. Cancel safe.
+    pub async fn told(&mut self) -> Told {
+        loop {
+            if let Some(outcome) = self.core.pop_outcome() {
+                return Told::Outcome(outcome);
+            }
+            if let Some(end) = self.core.pop_end() {
+                return Told::Ended(end);
             }
             self.act();
             let now = self.began.elapsed();
@@ -178,6 +225,7 @@ impl BatchSender {
                 Some(Action::Send(request)) => self.post(request),
                 Some(Action::LookUp(topics)) => self.look_up(topics),
                 Some(Action::AskProducer) => self.ask_producer(),
+                Some(Action::Coordinate(verb)) => self.coordinate(verb),
             }
         }
     }
@@ -194,6 +242,7 @@ impl BatchSender {
                 self.core.answered(now, request, result);
             }
             Event::Numbered(result) => self.core.numbered(now, result),
+            Event::Coordinated(verb, result) => self.core.coordinated(now, verb, result),
             Event::LookedUp(Ok(view)) => self.core.looked_up(now, Ok(()), |at| leader_in(&view, at)),
             Event::LookedUp(Err(error)) => {
                 self.core.looked_up(now, Err(error), |_| Err(ErrorCode::LeaderNotAvailable));
@@ -227,7 +276,10 @@ impl BatchSender {
             let address = format!("broker {}", request.leader);
             return Err(ClientError::Connection { address, reason: "not open".to_owned() });
         };
-        let version = connection.version_of::<ProduceRequest>(wire::VERSION_MAX)?;
+        let transactional_id = self.transactional.as_ref().map(|identity| identity.name());
+        let is_transactional = transactional_id.is_some();
+        let cap = if is_transactional { wire::VERSION_MAX_IN_TRANSACTION } else { wire::VERSION_MAX };
+        let version = connection.version_of::<ProduceRequest>(cap)?;
         if request.link.is_some() && version < mirror::PRODUCE_SINCE {
             return Err(ClientError::UnsupportedVersion {
                 address: connection.address().to_owned(),
@@ -236,7 +288,8 @@ impl BatchSender {
                 ours: format!("{}..", mirror::PRODUCE_SINCE),
             });
         }
-        let envelope = Envelope { version, acks: self.options.acks, timeout: self.options.request_timeout };
+        let envelope =
+            Envelope { transactional_id, version, acks: self.options.acks, timeout: self.options.request_timeout };
         connection.send_parts(ProduceRequest::KEY, version, wire::encode(request, envelope))
     }
 

@@ -21,6 +21,8 @@ const FOR_RECORDS_ONLY: [&str; 3] = ["batch.size", "compression.type", "linger.m
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
     pub(super) idempotent: bool,
+    /// Everything is part of transactions.
+    pub(super) is_transactional: bool,
     /// -1 or 1. With 0 nobody would say that a batch has arrived.
     pub(super) acks: i16,
     /// Requests under way per leader, and batches per partition.
@@ -64,6 +66,7 @@ impl Options {
         }
         Ok(Self {
             idempotent,
+            is_transactional: false,
             acks,
             window: usize::try_from(window).map_or(IN_FLIGHT_MAX, |window| window.min(IN_FLIGHT_MAX)),
             request_bytes_max: number(settings, "max.request.size", REQUEST_BYTES as u64)? as usize,
@@ -74,6 +77,16 @@ impl Options {
             backoff_first: millis("retry.backoff.ms", BACKOFF_FIRST_MS)?,
             backoff_max: millis("retry.backoff.max.ms", BACKOFF_MAX_MS)?,
         })
+    }
+
+    /// The same settings for a producer with transactions, which need sequences and all replicas.
+    pub(super) fn transactional(settings: &ClientSettings) -> Result<Self, SettingsError> {
+        let options = Self::read(settings)?;
+        if !options.idempotent {
+            let name = if settings.get("enable.idempotence").is_some() { "enable.idempotence" } else { "acks" };
+            return Err(refused(settings, name, "transactions need enable.idempotence=true and acks=all"));
+        }
+        Ok(Self { is_transactional: true, ..options })
     }
 
     /// The pause after so many failures in a row.

@@ -25,6 +25,8 @@ pub(super) struct Circumstances {
     pub(super) is_numbered: bool,
     /// The broker said where its log begins; one that has just lost the partition does not.
     pub(super) knows_log_start: bool,
+    /// Its producer has a transactional id, and nobody else may raise its epoch.
+    pub(super) is_transactional: bool,
 }
 
 /// Kafka's own rules (KIP-98, KIP-360), told by whether the batches before this one are known to have arrived.
@@ -34,6 +36,7 @@ pub(super) fn verdict(code: ErrorCode, about: Circumstances) -> Verdict {
         E::None => Verdict::Delivered,
         // The broker has it for so long that it does not know the offset any more.
         E::DuplicateSequenceNumber if about.is_numbered => Verdict::Delivered,
+        E::InvalidProducerEpoch | E::ProducerFenced if about.is_transactional => Verdict::Final,
         E::OutOfOrderSequenceNumber | E::UnknownProducerId | E::InvalidProducerEpoch if !about.is_first => {
             Verdict::Again { lookup: false }
         }
@@ -59,7 +62,8 @@ pub(super) fn verdict(code: ErrorCode, about: Circumstances) -> Verdict {
 mod tests {
     use super::*;
 
-    const FIRST: Circumstances = Circumstances { is_first: true, is_numbered: true, knows_log_start: true };
+    const FIRST: Circumstances =
+        Circumstances { is_first: true, is_numbered: true, knows_log_start: true, is_transactional: false };
     const BEHIND: Circumstances = Circumstances { is_first: false, ..FIRST };
     const ALIGNED: Circumstances = Circumstances { is_numbered: false, ..FIRST };
 
@@ -84,6 +88,15 @@ mod tests {
     fn a_batch_that_is_long_there_is_delivered() {
         assert_eq!(verdict(ErrorCode::DuplicateSequenceNumber, FIRST), Verdict::Delivered);
         assert_eq!(verdict(ErrorCode::DuplicateSequenceNumber, ALIGNED), Verdict::Final);
+    }
+
+    #[test]
+    fn who_is_fenced_by_a_successor_with_his_name_never_tries_again() {
+        for about in [FIRST, BEHIND] {
+            let about = Circumstances { is_transactional: true, ..about };
+            assert_eq!(verdict(ErrorCode::InvalidProducerEpoch, about), Verdict::Final);
+        }
+        assert_eq!(verdict(ErrorCode::InvalidProducerEpoch, FIRST), Verdict::Renumber);
     }
 
     #[test]

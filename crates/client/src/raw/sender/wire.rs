@@ -8,14 +8,17 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, ProduceResponse};
-use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset};
-use twinstream_protocol::batch::{HEADER_BYTES, restamped};
+use twinstream_model::{ErrorCode, NodeId, Offset};
+use twinstream_protocol::batch::{HEADER_BYTES, restamped, restamped_in_transaction};
 use twinstream_protocol::mirror::{self, SourceRange};
 
 use super::core::{Answer, PartitionAnswer, Piece, Request};
 
 /// The last version that names topics by name.
 pub(super) const VERSION_MAX: i16 = 12;
+/// From the next version on a batch joins its transaction by itself where the cluster has `transaction.version` 2, and the
+/// epoch grows with each transaction (KIP-890). One way to do it for all brokers is enough.
+pub(super) const VERSION_MAX_IN_TRANSACTION: i16 = 11;
 /// The first version with compact lengths and tagged fields.
 const FLEXIBLE_SINCE: i16 = 9;
 /// Fewer bytes than this are copied: a part of its own costs more, in the kernel and here.
@@ -23,16 +26,22 @@ const INLINE_BELOW: usize = 512;
 
 /// What does not depend on the batches.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Envelope {
+pub(super) struct Envelope<'e> {
+    /// Whose transaction the batches are part of.
+    pub(super) transactional_id: Option<&'e str>,
     pub(super) version: i16,
     pub(super) acks: i16,
     pub(super) timeout: Duration,
 }
 
 /// Writes a body, which goes behind the header of the request.
-pub(super) fn encode(request: &Request, envelope: Envelope) -> Vec<Bytes> {
+pub(super) fn encode(request: &Request, envelope: Envelope<'_>) -> Vec<Bytes> {
     let mut out = Parts::new(request.pieces.len(), envelope.version >= FLEXIBLE_SINCE);
-    out.put_null_text(); // no transactional id
+    match envelope.transactional_id {
+        Some(id) => out.put_text(id),
+        None => out.put_null_text(),
+    }
+    out.is_transactional = envelope.transactional_id.is_some();
     out.put_i16(envelope.acks);
     out.put_i32(super::super::batches::millis(envelope.timeout));
     let of_one_topic = |a: &Piece, b: &Piece| a.at.topic == b.at.topic;
@@ -43,7 +52,7 @@ pub(super) fn encode(request: &Request, envelope: Envelope) -> Vec<Bytes> {
         pieces.iter().for_each(|piece| out.put_piece(piece));
         out.put_tags(None);
     }
-    let link = request.link.map(|link| *link.as_bytes());
+    let link = request.link.map(mirror::link_field);
     out.put_tags(link.as_ref().map(|link| &link[..]));
     out.finish()
 }
@@ -52,6 +61,7 @@ struct Parts {
     buffer: BytesMut,
     parts: Vec<Bytes>,
     is_flexible: bool,
+    is_transactional: bool,
 }
 
 impl Parts {
@@ -62,6 +72,7 @@ impl Parts {
             buffer: BytesMut::with_capacity((pieces + 1) * PIECE_BYTES),
             parts: Vec::with_capacity(2 * pieces + 1),
             is_flexible,
+            is_transactional: false,
         }
     }
 
@@ -128,7 +139,9 @@ impl Parts {
             from: aligned.from,
             log_start: aligned.log_start,
             high_watermark: aligned.high_watermark,
-            leader_epoch: LeaderEpoch(aligned.source_epoch.0),
+            leader_epoch: aligned.source_epoch,
+            last_epoch: aligned.last_epoch,
+            cut: aligned.cut,
         };
         mirror::tell_range(&mut told, &range);
         self.put_tags(told.unknown_tagged_fields.get(&mirror::TAG).map(|field| &field[..]));
@@ -138,7 +151,11 @@ impl Parts {
     fn put_restamped(&mut self, piece: &Piece) {
         match piece.bytes.first_chunk::<HEADER_BYTES>() {
             Some(header) => {
-                self.buffer.put_slice(&restamped(header, piece.stamp));
+                let header = match piece.stamp {
+                    Some(stamp) if self.is_transactional => restamped_in_transaction(header, stamp),
+                    stamp => restamped(header, stamp),
+                };
+                self.buffer.put_slice(&header);
                 self.attach(piece.bytes.slice(HEADER_BYTES..));
             }
             None => self.attach(piece.bytes.clone()), // no batch: the broker says so

@@ -140,6 +140,7 @@ impl Core {
             is_first: index == 0,
             is_numbered: item.sequence.is_some(),
             knows_log_start: said.log_start != Offset::NONE,
+            is_transactional: self.options.is_transactional,
         };
         let error = || ClientError::Broker {
             what: format!("produce a batch to {}", lane.at),
@@ -165,6 +166,14 @@ impl Core {
                 let reason = "a later batch was appended without it, as the broker had lost the producer's numbers";
                 let error = ClientError::Library { what, reason: reason.to_owned(), retriable: false };
                 self.give_up(id, &error, None);
+            }
+            Verdict::Renumber if self.options.is_transactional => {
+                let what = format!("produce a batch to {}", lane.at);
+                let reason = format!(
+                    "the broker has lost the producer's numbers ({}), nothing of the transaction counts",
+                    said.code
+                );
+                self.give_up(id, &ClientError::Library { what, reason, retriable: true }, None);
             }
             Verdict::Renumber => {
                 let cause = error();
@@ -245,6 +254,7 @@ impl Core {
 
     /// Fails everything of a lane, in order.
     pub(super) fn give_up(&mut self, id: LaneId, error: &ClientError, log_end: Option<Offset>) {
+        self.break_transaction(error);
         let lane = &mut self.lanes[id as usize];
         let partition = lane.at.clone();
         for item in lane.give_up() {

@@ -2,6 +2,7 @@
 
 use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::protocol::Decodable as _;
+use twinstream_model::LeaderEpoch;
 use twinstream_model::{ProducerEpoch, ProducerId, TopicName, TopicPartition};
 use twinstream_protocol::batch::{BatchBuilder, BatchView, ProducerStamp};
 use uuid::Uuid;
@@ -27,7 +28,7 @@ fn request(pieces: Vec<Piece>, link: Option<Uuid>) -> Request {
 }
 
 fn encoded(request: &Request, version: i16) -> Vec<Bytes> {
-    encode(request, Envelope { version, acks: -1, timeout: Duration::from_secs(30) })
+    encode(request, Envelope { transactional_id: None, version, acks: -1, timeout: Duration::from_secs(30) })
 }
 
 fn decoded(parts: &[Bytes], version: i16) -> ProduceRequest {
@@ -80,6 +81,8 @@ fn aligned_batches_go_as_they_are_with_the_source_beside_them() {
         log_start: Offset(3),
         source_epoch: LeaderEpoch(6),
         high_watermark: Offset(90),
+        last_epoch: LeaderEpoch::NONE,
+        cut: false,
     };
     let run = Bytes::from([batch(10), batch(700)].concat());
     let pieces = vec![piece("a", 0, run.clone(), Some(aligned(77))), piece("a", 1, Bytes::new(), Some(aligned(0)))];

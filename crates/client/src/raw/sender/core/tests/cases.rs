@@ -14,9 +14,10 @@ const START: Moment = Moment::ZERO;
 /// After every pause.
 const LATER: Moment = Moment::from_secs(2);
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     Options {
         idempotent: true,
+        is_transactional: false,
         acks: -1,
         window: 5,
         request_bytes_max: 400, // a handful of small batches
@@ -137,6 +138,7 @@ fn settled(options: Options) -> Core {
                 let producer = Producer { id: ProducerId(1), epoch: ProducerEpoch(i16::MAX) };
                 core.numbered(START, Ok(producer));
             }
+            Action::Coordinate(verb) => panic!("{verb:?} without transactions"),
         }
     }
     answer(&mut core, START, &sent.unwrap(), ErrorCode::None);

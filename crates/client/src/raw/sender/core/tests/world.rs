@@ -2,7 +2,7 @@
 //!
 //! What a lost connection still carried may reach the broker at any later time. Chance comes from a seed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kafka_protocol::protocol::StrBytes;
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
@@ -38,6 +38,8 @@ impl Dice {
 pub(super) struct PartitionLog {
     /// The tickets, in order of their appending.
     pub(super) tickets: Vec<u64>,
+    /// How many of them a reader of committed records sees.
+    pub(super) committed: usize,
     producer: Option<(ProducerStamp, VecDeque<(i32, Offset)>)>,
 }
 
@@ -61,6 +63,7 @@ pub(super) struct World {
     pub(super) forgets: bool,
     /// No partition has a leader.
     pub(super) is_headless: bool,
+    is_transactional: bool,
     leaders: BTreeMap<TopicPartition, NodeId>,
     stale: BTreeMap<TopicPartition, NodeId>,
     wires: BTreeMap<NodeId, Wire>,
@@ -72,6 +75,16 @@ pub(super) struct World {
     next_ticket: u64,
     tickets: BTreeMap<u64, TopicPartition>,
     link: Option<Uuid>,
+    pub(super) coordinator: Coordinator,
+}
+
+/// Who looks after the transactions of the sender.
+#[derive(Default)]
+pub(super) struct Coordinator {
+    asked: Option<Verb>,
+    members: BTreeSet<TopicPartition>,
+    pub(super) commits: usize,
+    pub(super) ends: Vec<Result<(), ClientError>>,
 }
 
 pub(super) fn partition(index: i32) -> TopicPartition {
@@ -92,6 +105,7 @@ impl World {
         let mut dice = Dice::new(seed);
         let mut place = |index| (partition(index), NodeId(dice.below(NODES as u64) as i32));
         let leaders: BTreeMap<_, _> = (0..partitions).map(&mut place).collect();
+        let is_transactional = options.is_transactional;
         Self {
             core: Core::new(options),
             now: Moment::ZERO,
@@ -102,6 +116,7 @@ impl World {
             is_calm: false,
             forgets: false,
             is_headless: false,
+            is_transactional,
             stale: leaders.clone(),
             leaders,
             wires: BTreeMap::new(),
@@ -113,6 +128,7 @@ impl World {
             next_ticket: 0,
             tickets: BTreeMap::new(),
             link: None,
+            coordinator: Coordinator::default(),
         }
     }
 
@@ -131,6 +147,8 @@ impl World {
             log_start: Offset(0),
             source_epoch: LeaderEpoch(0),
             high_watermark: Offset(0),
+            last_epoch: LeaderEpoch::NONE,
+            cut: false,
         });
         given.push(ticket);
         self.tickets.insert(ticket, at.clone());
@@ -146,6 +164,8 @@ impl World {
 
     /// Whatever may happen next, of which chance takes one.
     pub(super) fn step(&mut self) {
+        self.act();
+        self.coordinate();
         self.act();
         match self.dice.below(if self.is_calm { 7 } else { 11 }) {
             0 => self.open(),
@@ -185,8 +205,13 @@ impl World {
                     self.is_asked_for_leaders = true;
                 }
                 Action::AskProducer => self.is_asked_for_producer = true,
+                Action::Coordinate(verb) => {
+                    assert!(self.coordinator.asked.is_none(), "one question at a time");
+                    self.coordinator.asked = Some(verb);
+                }
             }
         }
+        self.coordinator.ends.extend(self.core.pop_end());
         while let Some(outcome) = self.core.pop_outcome() {
             let ticket = outcome.as_ref().map_or_else(|failure| failure.ticket, |delivered| delivered.ticket);
             self.outcomes.entry(self.tickets[&ticket].clone()).or_default().push(outcome);
@@ -237,6 +262,39 @@ impl World {
             let is_refused = !self.is_calm && self.dice.one_in(3);
             let loading = ClientError::broker("get a producer id", ErrorCode::CoordinatorLoadInProgress);
             self.core.numbered(self.now, if is_refused { Err(loading) } else { Ok(producer) });
+        }
+    }
+
+    /// The coordinator does what it is asked for, or does not, and is heard or not.
+    fn coordinate(&mut self) {
+        if self.coordinator.asked.is_none() || !self.dice.one_in(3) {
+            return;
+        }
+        let Some(verb) = self.coordinator.asked.take() else { return };
+        let trouble = if self.is_calm { 99 } else { self.dice.below(8) };
+        let concurrent = ClientError::broker("coordinate", ErrorCode::ConcurrentTransactions);
+        let result = match trouble {
+            0 => Err(broken()), // the request is lost
+            1 => Err(concurrent),
+            _ => {
+                self.obey(&verb);
+                if trouble == 2 { Err(broken()) } else { Ok(()) } // the answer is lost
+            }
+        };
+        self.core.coordinated(self.now, verb, result);
+    }
+
+    fn obey(&mut self, verb: &Verb) {
+        match verb {
+            Verb::Join(partitions) => self.coordinator.members.extend(partitions.iter().cloned()),
+            Verb::Commit => {
+                let members = std::mem::take(&mut self.coordinator.members);
+                self.coordinator.commits += usize::from(!members.is_empty()); // asked again it has nothing to do
+                for at in members {
+                    let log = self.logs.get_mut(&at).unwrap();
+                    log.committed = log.tickets.len();
+                }
+            }
         }
     }
 
@@ -325,7 +383,15 @@ impl World {
         } else if trouble == 0 {
             said.code = ErrorCode::NotEnoughReplicas;
         } else {
-            self.logs.get_mut(&piece.at).unwrap().append(piece, &mut said);
+            let log = self.logs.get_mut(&piece.at).unwrap();
+            let before = log.tickets.len();
+            log.append(piece, &mut said);
+            let is_member = self.coordinator.members.contains(&piece.at);
+            assert!(
+                !self.is_transactional || is_member || log.tickets.len() == before,
+                "{} has not joined the transaction",
+                piece.at
+            );
             if trouble == 1 && said.code == ErrorCode::None {
                 said.code = ErrorCode::NotEnoughReplicasAfterAppend;
             }
