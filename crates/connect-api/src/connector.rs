@@ -36,6 +36,20 @@ pub trait Connector: Send + Sync {
     async fn task_configs(&mut self, max_tasks: usize) -> Result<Vec<RawConfig>, TaskError>;
 
     async fn stop(&mut self) {}
+
+    /// Whether a source with this configuration brings each record once if its offsets and records are stored together
+    /// (`exactly.once.support=required` asks); else why not. Asked of an instance that is never started.
+    fn exactly_once_support(&self, config: &RawConfig) -> Result<(), String> {
+        let _unused = config;
+        Err("the connector does not say whether it brings each record once: set 'requested'".to_owned())
+    }
+
+    /// Keys of task configurations whose change a running source task may take in without a restart: a task whose new
+    /// configuration differs in nothing else is told through [`SourceTask::reconfigure`](crate::SourceTask::reconfigure).
+    /// Asked of an instance that is never started.
+    fn live_keys(&self) -> &'static [&'static str] {
+        &[]
+    }
 }
 
 /// What a running connector may ask of the worker.
@@ -48,4 +62,10 @@ pub trait ConnectorContext: Send + Sync {
 
     /// Marks the connector FAILED with this error. Its tasks go on.
     fn raise_error(&self, error: TaskError);
+
+    /// `bootstrap.servers` of the cluster that records of this connector's tasks go to: `producer.override.bootstrap.servers`
+    /// of its configuration, else the worker's. `None` where nobody produces, as in a test of the connector alone.
+    fn target_bootstrap_servers(&self) -> Option<&str> {
+        None
+    }
 }

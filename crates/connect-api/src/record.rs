@@ -110,6 +110,10 @@ pub struct Aligned {
     pub log_start: Offset,
     pub source_epoch: LeaderEpoch,
     pub high_watermark: Offset,
+    /// The source's epoch of the record before `from`, if it is known: mirror and source must agree on it.
+    pub last_epoch: LeaderEpoch,
+    /// Without bytes: what the mirror has from `from` on is not the source's any more, and goes.
+    pub cut: bool,
 }
 
 /// Told by the worker what became of raw batches: of each once, at once, and in order per lane.

@@ -24,8 +24,10 @@ pub enum Polled {
 
 /// One task of a source connector.
 ///
-/// Order of calls: `start`, then `raw_observer`, then `poll` again and again with `commit` in between, then `stop`. After an error of any call
-/// only `stop` follows, except that a `Retriable` error of `poll` leads to another `poll` after a pause.
+/// Order of calls: `start`, then `raw_observer`, then `poll` again and again with `commit` and `reconfigure` in between, then
+/// `stop`. After an error of any call only `stop` follows, except that a `Retriable` error of `poll` leads to another `poll`
+/// after a pause. A `Retriable` error of any other call ends this task, and the worker starts a *fresh* one after a pause, as
+/// it does when the target cluster does not take records within the time for a delivery: from the stored offsets.
 ///
 /// The worker promises:
 /// - What `poll` returned is sent in order per target partition; `poll` is called again while earlier data is still under
@@ -55,6 +57,14 @@ pub trait SourceTask: Send {
     /// The offsets of everything that had been acknowledged at this moment are stored.
     async fn commit(&mut self) -> Result<(), TaskError> {
         Ok(())
+    }
+
+    /// The task's configuration has changed in nothing but [`live_keys`](crate::Connector::live_keys) of its connector;
+    /// `config` is the whole of the new one. `true`: it is in effect. `false`: the worker stops this task and starts a fresh
+    /// one with it. Never called while a `poll` is pending.
+    async fn reconfigure(&mut self, config: &RawConfig) -> Result<bool, TaskError> {
+        let _unused = config;
+        Ok(false)
     }
 
     async fn stop(&mut self) {}

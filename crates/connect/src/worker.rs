@@ -23,7 +23,7 @@ use crate::plugins::Plugins;
 use crate::rest::{self, App, SharedApp};
 use crate::runner::{Memory, Shared};
 use crate::settings::{Role, Settings};
-use crate::store::{StateLog, StatusStore, StoreError, ensure_state_topics};
+use crate::store::{Start, StateLog, StatusStore, StoreError, ensure_state_topics};
 
 /// How long the last statuses may take to be written.
 const LAST_STATUSES_WITHIN: Duration = Duration::from_secs(5);
@@ -192,9 +192,12 @@ async fn start(options: WorkerOptions, settings: Arc<Settings>, address: SocketA
 
     let topics = ensure_state_topics(&admin, &settings).await?;
     let (consumer, producer) = (client(Role::Consumer)?, client(Role::Producer)?);
+    let own_configs = Start { transactional_id: settings.config_transactions(), waits: true };
+    // Tasks with transactions end those of their predecessors, then read for themselves.
+    let all_offsets = Start { transactional_id: None, waits: !settings.is_exactly_once() };
     let (configs, offsets, statuses) = tokio::try_join!(
-        StateLog::open(topics.configs, &consumer, &producer, &admin),
-        StateLog::open(topics.offsets, &consumer, &producer, &admin),
+        StateLog::open_as(topics.configs, &consumer, &producer, &admin, own_configs),
+        StateLog::open_as(topics.offsets, &consumer, &producer, &admin, all_offsets),
         StateLog::<crate::state::statuses::StatusState>::open(topics.statuses, &consumer, &producer, &admin),
     )?;
     let (configs, offsets, status_log) = (Arc::new(configs), Arc::new(offsets), Arc::new(statuses));

@@ -16,6 +16,7 @@ use twinstream_connect_api::{Connector, ConnectorContext, Plugin, RawConfig, Tas
 
 use super::{Event, Events};
 use crate::runner::Shared;
+use crate::settings::Settings;
 use crate::state::statuses::RunState;
 use crate::store::StatusStore;
 
@@ -70,6 +71,7 @@ pub(super) fn spawn(
     let context = Arc::new(Context {
         name: spec.name.clone(),
         version: spec.plugin.version.clone(),
+        target: target_of(&shared.settings, &spec.config),
         statuses: shared.statuses.clone(),
         silent: Arc::clone(&silent),
         reconfigure: Notify::new(),
@@ -155,9 +157,16 @@ async fn within<T>(call: &str, work: impl Future<Output = Result<T, TaskError>>)
     }
 }
 
+/// Where a connector's records go.
+fn target_of(settings: &Settings, config: &RawConfig) -> String {
+    let own = config.get("producer.override.bootstrap.servers").map(|servers| servers.trim());
+    own.or(settings.producer_servers()).unwrap_or_default().to_owned()
+}
+
 struct Context {
     name: String,
     version: String,
+    target: String,
     statuses: StatusStore,
     silent: Arc<AtomicBool>,
     reconfigure: Notify,
@@ -199,5 +208,9 @@ impl ConnectorContext for Context {
     fn raise_error(&self, error: TaskError) {
         self.failed(&error);
         *self.raised.lock() = Some(error);
+    }
+
+    fn target_bootstrap_servers(&self) -> Option<&str> {
+        Some(&self.target)
     }
 }

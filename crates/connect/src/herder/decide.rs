@@ -2,7 +2,9 @@
 //!
 //! Rules: a started connector runs with its stored configuration. A paused one keeps its tasks, paused; a stopped one has
 //! none. A task that is missing starts at once; one that runs with an outdated configuration is replaced, but only after
-//! its connector has answered for the new configuration (*settled*), so that a change restarts each task once.
+//! its connector has answered for the new configuration (*settled*), so that a change restarts each task once. One whose
+//! configuration differs only in keys that its connector calls *live* is told and goes on. Tasks with transactions start only
+//! when those of the commit before theirs have been fenced, wherever they run.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +21,12 @@ pub(super) struct RunningConnector {
     /// Its task configurations for this configuration are stored.
     pub(super) settled: bool,
     pub(super) incarnation: u64,
+    /// Keys that a running task may be told of.
+    pub(super) live_keys: &'static [&'static str],
+    /// Its tasks have transactions.
+    pub(super) is_exactly_once: bool,
+    /// Its tasks are being fenced.
+    pub(super) is_fencing: bool,
 }
 
 /// A task as it runs.
@@ -39,6 +47,10 @@ pub(super) enum Step {
     /// Start or replace a task with its stored configuration.
     RunTask(TaskId),
     DropTask(TaskId),
+    /// Stop all tasks of a connector, wherever they run, before those that are stored now start.
+    FenceTasks(String),
+    /// Tell a running task of its stored configuration, which differs in live keys only.
+    RetuneTask(TaskId),
     /// Pause or resume.
     SwitchTask(TaskId, bool),
 }
@@ -96,12 +108,22 @@ fn task_steps(
     let Some(config) = wanted.config(name) else { return };
     let settled = running.is_some_and(|running| running.settled && running.config == *config);
     let paused = wanted.target(name) == TargetState::Paused;
+    if running.is_some_and(|running| running.is_exactly_once) && wanted.awaits_fencing(name) {
+        let is_due = running.is_some_and(|running| !running.is_fencing);
+        if is_due && settled && !wanted.tasks(name).is_empty() {
+            steps.push(Step::FenceTasks(name.to_owned()));
+        }
+        return;
+    }
     for (number, task_config) in wanted.tasks(name).iter().enumerate() {
         let id = TaskId::new(name, i32::try_from(number).unwrap_or(i32::MAX));
         match tasks.get(&id) {
             None => steps.push(Step::RunTask(id)),
             Some(task) if settled && (task.task != *task_config || !same_for_tasks(&task.connector, config)) => {
-                steps.push(Step::RunTask(id));
+                let is_same_connector = same_for_tasks(&task.connector, config);
+                let live = running.map_or(&[][..], |running| running.live_keys);
+                let is_live = is_same_connector && same_but_for(live, &task.task, task_config);
+                steps.push(if is_live { Step::RetuneTask(id) } else { Step::RunTask(id) });
             }
             Some(task) if task.paused != paused => steps.push(Step::SwitchTask(id, paused)),
             Some(_) => {}
@@ -110,11 +132,12 @@ fn task_steps(
 }
 
 fn same_for_tasks(a: &RawConfig, b: &RawConfig) -> bool {
-    let relevant = |config: &RawConfig| -> Vec<(String, String)> {
-        let matters = |(key, _): &(&String, &String)| !NOT_THE_TASKS.contains(&key.as_str());
-        config.iter().filter(matters).map(|(k, v)| (k.clone(), v.clone())).collect()
-    };
-    relevant(a) == relevant(b)
+    same_but_for(&NOT_THE_TASKS, a, b)
+}
+
+fn same_but_for(keys: &[&str], a: &RawConfig, b: &RawConfig) -> bool {
+    let matters = |(key, _): &(&String, &String)| !keys.contains(&key.as_str());
+    a.iter().filter(matters).eq(b.iter().filter(matters))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 mod connector;
 mod decide;
+mod fencing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use twinstream_connect_api::error::trace_of;
-use twinstream_connect_api::{RawConfig, TaskError};
+use twinstream_connect_api::{Plugin, PluginKind, RawConfig, TaskError};
 
 use crate::plugins::{Plugins, task_config};
 use crate::runner::{self, Shared, TaskHandle, TaskSpec, Want};
@@ -83,7 +84,17 @@ type Answer = Result<bool, HerderError>;
 
 /// What connector actors tell.
 pub(crate) enum Event {
-    TaskConfigs { connector: String, incarnation: u64, configs: Vec<RawConfig> },
+    TaskConfigs {
+        connector: String,
+        incarnation: u64,
+        configs: Vec<RawConfig>,
+    },
+    /// All tasks that may have held transactions are fenced, for a set of so many new ones.
+    Fenced {
+        connector: String,
+        incarnation: u64,
+        tasks: Vec<RawConfig>,
+    },
 }
 
 enum Message {
@@ -167,6 +178,10 @@ impl Herder {
                 }
                 Message::Event(Event::TaskConfigs { connector, incarnation, configs }) => {
                     self.task_configs(&connector, incarnation, configs).await;
+                    self.reconcile();
+                }
+                Message::Event(Event::Fenced { connector, incarnation, tasks }) => {
+                    self.fenced(&connector, incarnation, &tasks).await;
                     self.reconcile();
                 }
                 Message::Shutdown(done) => {
@@ -314,6 +329,8 @@ impl Herder {
                 self.shared.statuses.forget_task(&id);
                 self.shared.metrics.forget_task(&id);
             }
+            Step::FenceTasks(name) => self.fence_tasks(&name),
+            Step::RetuneTask(id) => self.retune_task(&id),
             Step::SwitchTask(id, paused) => {
                 if let Some((running, handle)) = self.tasks.get_mut(&id) {
                     running.paused = paused;
@@ -333,6 +350,9 @@ impl Herder {
             target: TargetState::Started,
             settled: false,
             incarnation: self.incarnation,
+            live_keys: self.plugins.of(&config).map_or(&[], live_keys),
+            is_exactly_once: self.is_exactly_once(&config),
+            is_fencing: false,
         };
         let handle = match self.plugins.of(&config) {
             Some(plugin) => {
@@ -366,7 +386,17 @@ impl Herder {
         let version = self.plugins.of(&config).map(|plugin| plugin.version.as_str());
         self.shared.statuses.set_connector(name, state, None, version);
         self.incarnation += 1;
-        let running = RunningConnector { config, target, settled: true, incarnation: self.incarnation };
+        let incarnation = self.incarnation;
+        let is_exactly_once = self.is_exactly_once(&config);
+        let running = RunningConnector {
+            config,
+            target,
+            settled: true,
+            incarnation,
+            live_keys: &[],
+            is_exactly_once,
+            is_fencing: false,
+        };
         self.connectors.insert(name.to_owned(), (running, None));
     }
 
@@ -397,6 +427,57 @@ impl Herder {
         let want = if paused { Want::Pause } else { Want::Run };
         let handle = runner::spawn(self.shared.clone(), spec, want, after);
         self.tasks.insert(id.clone(), (running, handle));
+    }
+
+    /// Tells a running task of its new configuration; one that has ended starts with it.
+    fn retune_task(&mut self, id: &TaskId) {
+        let Some(task) = self.configs.state().task(id).cloned() else { return };
+        if let Some((running, handle)) = self.tasks.get_mut(id)
+            && handle.retune(task.clone())
+        {
+            running.task = task;
+        } else {
+            self.run_task(id);
+        }
+    }
+
+    fn is_exactly_once(&self, config: &RawConfig) -> bool {
+        self.shared.settings.is_exactly_once()
+            && self.plugins.of(config).is_some_and(|plugin| plugin.kind() == PluginKind::Source)
+    }
+
+    /// Stops the tasks that run here, then fences all that the last fencing record names.
+    fn fence_tasks(&mut self, name: &str) {
+        let here: Vec<TaskId> = self.tasks.keys().filter(|id| id.connector == name).cloned().collect();
+        here.iter().for_each(|id| self.end_task(id));
+        let own: Vec<TaskId> = self.ending.keys().filter(|id| id.connector == name).cloned().collect();
+        let ending = own.iter().filter_map(|id| self.ending.remove(id)).collect();
+        let (before, tasks) = {
+            let configs = self.configs.state();
+            (configs.transactional_tasks(name), configs.tasks(name).to_vec())
+        };
+        let Some((running, _)) = self.connectors.get_mut(name) else { return };
+        running.is_fencing = true;
+        let round = fencing::Round { connector: name.to_owned(), incarnation: running.incarnation, before, tasks };
+        fencing::spawn(self.shared.clone(), self.events.clone(), round, ending);
+    }
+
+    /// Writes down that all before are fenced, if the set that was asked for is still the stored one.
+    async fn fenced(&mut self, name: &str, incarnation: u64, tasks: &[RawConfig]) {
+        let Some((running, _)) =
+            self.connectors.get_mut(name).filter(|(running, _)| running.incarnation == incarnation)
+        else {
+            return; // of a predecessor
+        };
+        running.is_fencing = false;
+        if self.configs.state().tasks(name) != tasks {
+            return; // the next round is for the newer ones
+        }
+        if let Err(error) = self.configs.write(vec![configs::fencing_record(name, tasks.len())]).await {
+            let trace = format!("the fencing of tasks could not be stored\nCaused by: {}", trace_of(&error));
+            tracing::error!(connector = name, trace, "connector failed");
+            self.shared.statuses.set_connector(name, RunState::Failed, Some(trace), None);
+        }
     }
 
     /// Stops a task in the background; whoever starts it again waits for that.
@@ -454,5 +535,13 @@ impl Herder {
         for id in &tasks {
             self.shared.statuses.set_task(id, RunState::Unassigned, None, None);
         }
+    }
+}
+
+/// Sinks are told of nothing: they have no such call.
+fn live_keys(plugin: &Plugin) -> &'static [&'static str] {
+    match plugin.kind() {
+        PluginKind::Source => plugin.make_connector().live_keys(),
+        PluginKind::Sink => &[],
     }
 }

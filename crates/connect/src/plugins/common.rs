@@ -260,7 +260,6 @@ fn sink_keys(def: ConfigDef) -> ConfigDef {
 
 fn source_keys(def: ConfigDef) -> ConfigDef {
     let no_groups = Fate::NotYet("leave the key out and create the topics beforehand, or let the brokers create them");
-    let no_exactly_once = Fate::NotYet("sources deliver at least once");
     def.define(
         key("topic.creation.groups", List, "", Low, "Groups of settings for topics that the connector creates.")
             .group(TOPIC_CREATION)
@@ -275,25 +274,22 @@ fn source_keys(def: ConfigDef) -> ConfigDef {
             .group(EXACTLY_ONCE)
             .order(1)
             .width(Width::Short)
-            .display_name("Exactly once support")
-            .fate(no_exactly_once),
+            .display_name("Exactly once support"),
     )
     .define(
         key("transaction.boundary", Text, "poll", Medium, "Where transactions of a source end.")
-            .check(Validator::OneOf(&["poll", "interval", "connector"]))
+            .check(Validator::OneOf(&["poll", "interval"]))
             .group(EXACTLY_ONCE)
             .order(2)
             .width(Width::Short)
-            .display_name("Transaction Boundary")
-            .fate(no_exactly_once),
+            .display_name("Transaction Boundary"),
     )
     .define(
         ConfigKey::optional("transaction.boundary.interval.ms", Long, Low, "Pause between ends of transactions.")
             .group(EXACTLY_ONCE)
             .order(3)
             .width(Width::Short)
-            .display_name("Transaction boundary interval")
-            .fate(no_exactly_once),
+            .display_name("Transaction boundary interval"),
     )
     .define(
         ConfigKey::optional("offsets.storage.topic", Text, Low, "A topic for the offsets of this connector alone.")

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use twinstream_client::settings as client_settings;
 use twinstream_connect_api::config::{ConfigValue, HIDDEN};
-use twinstream_connect_api::{ConfigDef, PluginKind, RawConfig};
+use twinstream_connect_api::{ConfigDef, Connector, PluginKind, RawConfig};
 use twinstream_model::TopicName;
 
 use super::{Plugins, definition, effective_converters, with_own_converters};
@@ -107,6 +107,8 @@ pub(crate) async fn validate(
     found.extend(check_client_settings(settings, config));
     if plugin.kind() == PluginKind::Sink {
         found.extend(check_topics(config));
+    } else {
+        found.extend(check_exactly_once(settings, &*plugin.make_connector(), config));
     }
     // A key that a later check explains better is not also called unknown.
     for (name, _) in &found {
@@ -197,6 +199,43 @@ fn check_client_settings(settings: &Settings, config: &RawConfig) -> Vec<(String
         }
         if let Err(error) = settings.client(role, overrides.iter().map(|(k, v)| (k.as_str(), v.as_str()))) {
             found.push((format!("{prefix}{}", overrides[0].0), error.to_string()));
+        }
+    }
+    found
+}
+
+fn check_exactly_once(settings: &Settings, connector: &dyn Connector, config: &RawConfig) -> Vec<(String, String)> {
+    let is_required =
+        config.get("exactly.once.support").is_some_and(|wish| wish.trim().eq_ignore_ascii_case("required"));
+    let mut found = Vec::new();
+    let mut say = |name: &str, text: String| found.push((name.to_owned(), text));
+    if is_required && !settings.is_exactly_once() {
+        let text = "this worker has no exactly-once sources: set exactly.once.source.support=enabled in its settings";
+        say("exactly.once.support", text.to_owned());
+    } else if is_required && let Err(reason) = connector.exactly_once_support(config) {
+        say("exactly.once.support", reason);
+    }
+    let name = "transaction.boundary.interval.ms";
+    if let Some(text) = config.get(name) {
+        let is_sound = text.trim().parse::<i64>().is_ok_and(|ms| (1..=450_000).contains(&ms));
+        if !is_sound {
+            say(
+                name,
+                format!(
+                    "Invalid value {text} for configuration {name}: use 1 to 450000, half of what brokers allow a transaction"
+                ),
+            );
+        }
+    }
+    if settings.is_exactly_once() {
+        let name = "producer.override.bootstrap.servers";
+        if config.get(name).is_some_and(|own| Some(own.trim()) != settings.producer_servers()) {
+            say(name, "exactly-once sources write to the cluster of their worker: run the connector on a worker of that cluster".to_owned());
+        }
+        for (name, bad) in [("producer.override.enable.idempotence", "false"), ("producer.override.acks", "1")] {
+            if config.get(name).is_some_and(|value| value.trim().eq_ignore_ascii_case(bad)) {
+                say(name, "transactions need enable.idempotence=true and acks=all".to_owned());
+            }
         }
     }
     found

@@ -1,11 +1,12 @@
 //! Paths that crates of connectors bring along; see `twinstream_connect_api::extension`.
 //!
 //! Every extension gets what comes below its first segment: the request is read here, bodies must be JSON, and the answer
-//! has [`REQUEST_WITHIN`](super::REQUEST_WITHIN). An extension that panics answers 500, and concerns nobody else.
+//! has [`REQUEST_WITHIN`](super::REQUEST_WITHIN), beside what the request asks for by `?timeout=`. An extension that panics answers 500, and concerns nobody else.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::{Method as HttpMethod, StatusCode};
@@ -25,6 +26,8 @@ use super::{App, REQUEST_WITHIN, SharedApp, connectors};
 use crate::herder::Request;
 use crate::state::configs::TargetState;
 
+/// The longest time that a request may ask for.
+const ASKED_MAX: Duration = Duration::from_secs(3_600);
 /// First segments that are Kafka Connect's, or the worker's own.
 const TAKEN: [&str; 6] = ["", "admin", "connector-plugins", "connectors", "health", "metrics"];
 
@@ -64,13 +67,20 @@ async fn serve(
     ready(&app)?;
     let Some(method) = known(&method) else { return Err(method_not_allowed().await) };
     let path = rest.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
+    let within = REQUEST_WITHIN + asked_for(&query);
     let request = ApiRequest { method, path, query: query.into_iter().collect::<BTreeMap<_, _>>(), body: json(&body)? };
     let answering = AssertUnwindSafe(extension.answer(Arc::new(Worker(app)), request)).catch_unwind();
-    match tokio::time::timeout(REQUEST_WITHIN, answering).await {
+    match tokio::time::timeout(within, answering).await {
         Ok(Ok(answer)) => Ok(response(answer?)),
         Ok(Err(_)) => Err(internal("the extension's code panicked, the log has the place")),
-        Err(_) => Err(internal(format!("no answer within {} s", REQUEST_WITHIN.as_secs()))),
+        Err(_) => Err(internal(format!("no answer within {} s", within.as_secs()))),
     }
+}
+
+/// The time that a request asks for by `?timeout=` seconds; whoever answers may need some more.
+fn asked_for(query: &HashMap<String, String>) -> Duration {
+    let seconds = query.get("timeout").and_then(|text| text.parse().ok()).unwrap_or(0);
+    Duration::from_secs(seconds).min(ASKED_MAX)
 }
 
 fn internal(message: impl Into<String>) -> ApiError {

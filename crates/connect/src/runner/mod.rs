@@ -7,8 +7,11 @@
 //! `task.shutdown.graceful.timeout.ms`); an actor that was replaced never reports a state again.
 
 mod errors;
+mod exactly_once;
+mod lives;
 mod memory;
 mod outgoing;
+mod packing;
 mod progress;
 mod report;
 mod sink;
@@ -75,6 +78,7 @@ impl TaskSpec {
 /// A running task as the herder holds it.
 pub(crate) struct TaskHandle {
     want: watch::Sender<Want>,
+    config: watch::Sender<RawConfig>,
     reporter: Reporter,
     actor: JoinHandle<()>,
     grace: Duration,
@@ -86,6 +90,11 @@ const STOP_SLACK: Duration = Duration::from_secs(2);
 impl TaskHandle {
     pub(crate) fn want(&self, want: Want) {
         self.want.send_replace(want);
+    }
+
+    /// Tells the task of a configuration that differs in live keys only; `false` if nobody listens any more.
+    pub(crate) fn retune(&self, config: RawConfig) -> bool {
+        self.config.send(config).is_ok()
     }
 
     /// Ends the task: asks, waits for the grace time, then cuts it off. It reports nothing from now on.
@@ -107,6 +116,7 @@ pub(crate) fn spawn(
     after: Option<impl Future<Output = ()> + Send + 'static>,
 ) -> TaskHandle {
     let (want, wanted) = watch::channel(want);
+    let (config, configured) = watch::channel(spec.task.clone());
     let reporter = Reporter::new(&shared, &spec);
     let grace = shared.settings.millis("task.shutdown.graceful.timeout.ms");
     let actor = tokio::spawn({
@@ -115,13 +125,19 @@ pub(crate) fn spawn(
             if let Some(after) = after {
                 after.await;
             }
-            run(shared, spec, reporter, wanted).await;
+            run(shared, spec, reporter, wanted, configured).await;
         }
     });
-    TaskHandle { want, reporter, actor, grace }
+    TaskHandle { want, config, reporter, actor, grace }
 }
 
-async fn run(shared: Shared, spec: TaskSpec, reporter: Reporter, want: watch::Receiver<Want>) {
+async fn run(
+    shared: Shared,
+    spec: TaskSpec,
+    reporter: Reporter,
+    want: watch::Receiver<Want>,
+    config: watch::Receiver<RawConfig>,
+) {
     if *want.borrow() == Want::Stop {
         return;
     }
@@ -130,7 +146,9 @@ async fn run(shared: Shared, spec: TaskSpec, reporter: Reporter, want: watch::Re
     let make = spec.plugin.make.clone();
     let running = async {
         match make {
-            PluginMake::Source { task, .. } => source::run(shared, spec, task(), reporter.clone(), want).await,
+            PluginMake::Source { task, .. } => {
+                lives::run(shared, spec, &*task, reporter.clone(), Ears { want, config }).await
+            }
             PluginMake::Sink { task, .. } => sink::run(shared, spec, task(), reporter.clone(), want).await,
         }
     };
@@ -143,6 +161,18 @@ async fn run(shared: Shared, spec: TaskSpec, reporter: Reporter, want: watch::Re
             reporter.failed(&TaskError::fatal(format!("the connector's code panicked: {text}")));
         }
     }
+}
+
+/// How a source task hears of what the herder wants.
+struct Ears {
+    want: watch::Receiver<Want>,
+    /// The task's configuration; it changes in live keys only.
+    config: watch::Receiver<RawConfig>,
+}
+
+async fn stop_wanted(want: &mut watch::Receiver<Want>) {
+    // An error means that the herder is gone, which is a stop as well.
+    want.wait_for(|want| *want == Want::Stop).await.ok();
 }
 
 /// Waits until something other than `now` is wanted; a herder that is gone wants a stop.

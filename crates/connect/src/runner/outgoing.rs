@@ -13,13 +13,15 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
-use twinstream_client::raw::sender::{self, AlignedAppend, BatchSender, Delivered, SendFailure};
+use twinstream_client::raw::sender::{self, AlignedAppend, BatchSender, Delivered, SendFailure, Told};
 use twinstream_client::{ClientError, ClientSettings, Producer, ProducerRecord};
 use twinstream_connect_api::error::trace_of;
 use twinstream_connect_api::{AfterRefusal, Aligned, OffsetMap, Placement, RawBatch, RawObserver, Refusal, TaskError};
-use twinstream_model::Offset;
+use twinstream_model::{Offset, TopicPartition};
 
+use super::exactly_once::{Boundary, Phase, Transactions, Waiting, failure, now_ms};
 use super::memory::Share;
 use super::progress::{Delivery, Progress, Size, Storable, Ticket};
 use super::{Shared, TaskSpec};
@@ -64,6 +66,9 @@ pub(super) struct Outgoing {
     store_timeout: Duration,
     /// Offsets were stored since the task's last `commit`.
     commit_due: bool,
+    has_delivered: bool,
+    /// Records and their offsets are one transaction each.
+    transactions: Option<Transactions>,
     metrics: TaskMetrics,
 }
 
@@ -93,8 +98,27 @@ impl Outgoing {
             store_interval,
             store_timeout: shared.settings.millis("offset.flush.timeout.ms"),
             commit_due: false,
+            has_delivered: false,
+            transactions: None,
             metrics: shared.metrics.task(&spec.id),
         })
+    }
+
+    /// Makes everything from now on part of transactions; the answer is what the task finds stored.
+    pub(super) async fn begin_transactions(
+        &mut self,
+        shared: &Shared,
+        spec: &TaskSpec,
+    ) -> Result<Arc<Mutex<OffsetState>>, TaskError> {
+        let (sender, transactions) = Transactions::begin(shared, spec, &self.producer_settings).await?;
+        if let Boundary::Interval(interval) = transactions.boundary {
+            self.store_interval = interval;
+            self.next_store.as_mut().reset(Instant::now() + interval);
+        }
+        let stored = transactions.stored();
+        self.sender = Some(sender);
+        self.transactions = Some(transactions);
+        Ok(stored)
     }
 
     /// Who is told of raw batches that arrived.
@@ -104,7 +128,21 @@ impl Outgoing {
 
     /// Whether another poll is due, or what is under way must arrive first.
     pub(super) fn has_room(&self) -> bool {
-        self.single.len() < RECORDS_MAX && self.parked.is_empty() && self.share.has_room()
+        let waits = self.transactions.as_ref().is_some_and(|transactions| !transactions.waiting.is_empty());
+        self.single.len() < RECORDS_MAX && self.parked.is_empty() && !waits && self.share.has_room()
+    }
+
+    /// Whether something has arrived.
+    pub(super) fn has_delivered(&self) -> bool {
+        self.has_delivered
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.single.is_empty()
+            && self.parked.is_empty()
+            && self.sender.as_ref().is_none_or(|sender| sender.is_empty())
+            && self.transactions.as_ref().is_none_or(|transactions| transactions.phase == Phase::Open)
     }
 
     /// Whether offsets were stored since this was last asked.
@@ -114,9 +152,17 @@ impl Outgoing {
 
     /// A record that is left out: its offset still counts, as soon as everything before it has arrived.
     pub(super) fn skip(&mut self, source: &OffsetMap, offset: OffsetMap) {
+        if let Some(transactions) = self.transactions.as_mut().filter(|transactions| transactions.phase != Phase::Open)
+        {
+            transactions.waiting.push(Waiting::Skipped { source: source.clone(), offset });
+            return;
+        }
         let ticket = self.progress.sent(source, offset, Size::default());
         self.progress.acknowledged(ticket, Offset::default(), &mut self.deliveries);
-        self.tell();
+        match &mut self.transactions {
+            Some(transactions) => transactions.is_dirty = true,
+            None => self.tell(),
+        }
     }
 
     pub(super) async fn send_record(
@@ -125,7 +171,10 @@ impl Outgoing {
         source: &OffsetMap,
         offset: OffsetMap,
     ) -> Result<(), TaskError> {
-        let failed = |error| TaskError::fatal(format!("cannot produce to {}", record.topic)).caused_by(error);
+        if self.transactions.is_some() {
+            return self.pack_record(record, source, offset).await;
+        }
+        let failed = |error| undelivered(&record.topic, error);
         let producer = match &self.producer {
             Some(producer) => producer,
             None => {
@@ -141,14 +190,144 @@ impl Outgoing {
         let topic = record.topic;
         self.single.push(Box::pin(async move {
             let done = delivery.wait().await;
-            let failed = |error| TaskError::fatal(format!("cannot produce to {topic}")).caused_by(error);
-            (ticket, done.map(|_| ()).map_err(failed))
+            (ticket, done.map(|_| ()).map_err(|error| undelivered(&topic, error)))
         }));
         Ok(())
     }
 
+    /// A single record becomes part of a batch of the open transaction, or waits for the next one.
+    async fn pack_record(
+        &mut self,
+        record: ProducerRecord,
+        source: &OffsetMap,
+        offset: OffsetMap,
+    ) -> Result<(), TaskError> {
+        let (Some(transactions), Some(sender)) = (&mut self.transactions, &self.sender) else { return Ok(()) };
+        let count = transactions.partitions_of(sender.client(), &record.topic).await?;
+        let partition = transactions.packer.partition_of(&record, count);
+        let to = TopicPartition::new(record.topic.clone(), partition);
+        let source = source.clone();
+        if transactions.phase == Phase::Open {
+            self.pack(&to, &record, &source, offset);
+        } else {
+            transactions.waiting.push(Waiting::Record { to, record, source, offset });
+        }
+        Ok(())
+    }
+
+    fn pack(&mut self, to: &TopicPartition, record: &ProducerRecord, source: &OffsetMap, offset: OffsetMap) {
+        let Some(transactions) = &mut self.transactions else { return };
+        let bytes = record.key.as_ref().map_or(0, |b| b.len()) + record.value.as_ref().map_or(0, |b| b.len());
+        let size = Size { records: 1, bytes: bytes + OVERHEAD_BYTES };
+        let ticket = self.progress.sent(source, offset, size);
+        transactions.is_dirty = true;
+        transactions.packer.add(to, record, now_ms(), ticket);
+        self.count_out(size);
+    }
+
+    /// All of one poll was handed over: what was packed leaves, and a transaction of one poll ends.
+    pub(super) fn end_of_poll(&mut self) {
+        let (Some(transactions), Some(sender)) = (&mut self.transactions, &mut self.sender) else { return };
+        if transactions.phase == Phase::Open {
+            transactions.send_packed(sender);
+            if transactions.boundary == Boundary::Poll {
+                self.begin_commit();
+            }
+        }
+    }
+
+    /// Ends the open transaction, if there is anything in it.
+    pub(super) fn begin_commit(&mut self) {
+        if let Some(transactions) = &mut self.transactions
+            && transactions.phase == Phase::Open
+            && transactions.is_dirty
+        {
+            transactions.phase = Phase::Draining;
+            self.advance();
+        }
+    }
+
+    /// Takes the next steps of a commit that are due.
+    fn advance(&mut self) {
+        let (Some(transactions), Some(sender)) = (&mut self.transactions, &mut self.sender) else { return };
+        if transactions.phase == Phase::Draining && sender.is_settled() {
+            let offsets = self.progress.take_storable();
+            transactions.send_offsets(sender, &self.connector, &offsets);
+            transactions.phase = Phase::Offsets;
+        }
+        if transactions.phase == Phase::Offsets && sender.is_settled() {
+            transactions.phase = Phase::Ending;
+            sender.commit();
+        }
+    }
+
+    /// The transaction has ended: observers hear of it, and what waited is the next one.
+    fn ended(&mut self, end: Result<(), ClientError>) -> Result<(), TaskError> {
+        let Some(transactions) = &mut self.transactions else { return Ok(()) };
+        end.map_err(|error| failure("cannot commit the transaction", error))?;
+        transactions.committed();
+        let waiting = std::mem::take(&mut transactions.waiting);
+        self.metrics.commits.inc();
+        (self.commit_due, self.has_delivered) = (true, true);
+        self.tell();
+        for one in waiting {
+            match one {
+                Waiting::Batch(batch) => self.send_batches(vec![batch]),
+                Waiting::Record { to, record, source, offset } => self.pack(&to, &record, &source, offset),
+                Waiting::Skipped { source, offset } => self.skip(&source, offset),
+            }
+        }
+        self.end_of_poll();
+        Ok(())
+    }
+
+    /// Takes in what a sender with transactions tells.
+    fn transactional(&mut self, told: Told) -> Result<(), TaskError> {
+        match told {
+            Told::Ended(end) => self.ended(end)?,
+            Told::Outcome(Err(failed)) => {
+                let ticket = Ticket::from_number(failed.ticket);
+                // Whoever reads ahead hears what was wrong, so that the next life may know better.
+                if let (Some((lane, false)), Some(observer)) = (self.progress.lane_of(ticket), &self.observer) {
+                    let error = TaskError::fatal("refused").caused_by(failed.error.clone());
+                    let refusal = Refusal { code: failed.error.code(), error: &error, log_end: failed.log_end };
+                    observer.refused(&lane, &refusal);
+                }
+                return Err(failure(format!("cannot produce to {}", failed.partition), failed.error));
+            }
+            Told::Outcome(Ok(delivered)) => {
+                let own = self.transactions.as_mut().and_then(|transactions| transactions.unpacked(delivered.ticket));
+                match own {
+                    Some(tickets) => tickets.into_iter().for_each(|ticket| _ = self.arrived(ticket, Offset::default())),
+                    None => self.raw_arrived(&delivered),
+                }
+            }
+        }
+        self.advance();
+        self.show_active();
+        Ok(())
+    }
+
+    /// Gives up the open transaction at once, so that nobody has to wait for its time to run out.
+    pub(super) async fn abort(&mut self, within: Duration) {
+        if self.transactions.is_some()
+            && let Some(sender) = self.sender.take()
+            && let Err(error) = sender.abort(within).await
+        {
+            let cause = trace_of(&error);
+            tracing::warn!(connector = self.connector, cause, "the open transaction is left to its successor");
+        }
+    }
+
     /// Hands batches to the sender. The first ones wait until it is connected; nothing is polled meanwhile.
     pub(super) fn send_batches(&mut self, batches: Vec<RawBatch>) {
+        if let Some(transactions) = &mut self.transactions {
+            if transactions.phase != Phase::Open {
+                transactions.waiting.extend(batches.into_iter().map(Waiting::Batch));
+                return;
+            }
+            transactions.is_dirty |= !batches.is_empty();
+        }
         let Some(sender) = &mut self.sender else {
             self.parked.extend(batches);
             if self.connecting.is_none() {
@@ -179,7 +358,10 @@ impl Outgoing {
         let size = self.progress.acknowledged(ticket, base_offset, &mut self.deliveries);
         self.count_in(size);
         self.metrics.written.inc_by(u64::from(size.records));
-        self.tell();
+        if self.transactions.is_none() {
+            self.has_delivered = true;
+            self.tell();
+        }
         size
     }
 
@@ -189,7 +371,7 @@ impl Outgoing {
         let ticket = Ticket::from_number(failure.ticket);
         if let Some((lane, false)) = self.progress.lane_of(ticket) {
             let (code, log_end) = (failure.error.code(), failure.log_end);
-            let error = TaskError::fatal(format!("cannot produce to {}", failure.partition)).caused_by(failure.error);
+            let error = undelivered(&failure.partition, failure.error);
             let refusal = Refusal { code, error: &error, log_end };
             let answer = self.observer.as_ref().map(|observer| observer.refused(&lane, &refusal));
             self.progress.close(&lane);
@@ -226,7 +408,11 @@ impl Outgoing {
     /// Waits for the next thing to happen and takes it in. Cancel safe.
     pub(super) async fn step(&mut self) -> Result<(), TaskError> {
         tokio::select! {
-            outcome = next_outcome(&mut self.sender) => self.raw_outcomes(outcome)?,
+            told = next_told(&mut self.sender) => match told {
+                told if self.transactions.is_some() => self.transactional(told)?,
+                Told::Outcome(outcome) => self.raw_outcomes(outcome)?,
+                Told::Ended(_) => {}
+            },
             Some((ticket, delivered)) = self.single.next() => {
                 delivered?;
                 self.arrived(ticket, Offset::default());
@@ -234,7 +420,7 @@ impl Outgoing {
             }
             connected = next_of(&mut self.connecting) => {
                 self.connecting = None;
-                let failed = |error| TaskError::fatal("cannot reach the target cluster").caused_by(error);
+                let failed = |error: ClientError| passing(&error, "cannot reach the target cluster").caused_by(error);
                 self.sender = Some(connected.map_err(failed)?);
                 let parked = std::mem::take(&mut self.parked);
                 self.send_batches(parked);
@@ -276,6 +462,12 @@ impl Outgoing {
 
     fn begin_store(&mut self) {
         self.next_store.as_mut().reset(Instant::now() + self.store_interval);
+        if let Some(transactions) = &self.transactions {
+            if matches!(transactions.boundary, Boundary::Interval(_)) {
+                self.begin_commit();
+            }
+            return;
+        }
         let offsets = self.progress.take_storable();
         if !offsets.is_empty() {
             self.storing =
@@ -300,10 +492,7 @@ impl Outgoing {
 
     /// Until nothing is under way, or something failed.
     pub(super) async fn drain(&mut self) {
-        while !self.single.is_empty()
-            || !self.parked.is_empty()
-            || self.sender.as_ref().is_some_and(|sender| !sender.is_empty())
-        {
+        while !self.is_empty() {
             if self.step().await.is_err() {
                 return;
             }
@@ -316,6 +505,9 @@ impl Outgoing {
             let stored = storing.await;
             self.stored(stored);
         }
+        if self.transactions.is_some() {
+            return Ok(self.take_commit_due()); // offsets are stored by commits, or not at all
+        }
         let offsets = self.progress.take_storable();
         if offsets.is_empty() {
             return Ok(self.take_commit_due());
@@ -325,9 +517,18 @@ impl Outgoing {
     }
 }
 
-async fn next_outcome(sender: &mut Option<BatchSender>) -> Result<Delivered, SendFailure> {
+/// Something that the target did not take. One that is only away makes the task start afresh, see [`super::lives`].
+fn undelivered(to: &dyn std::fmt::Display, error: ClientError) -> TaskError {
+    passing(&error, format!("cannot produce to {to}")).caused_by(error)
+}
+
+fn passing(cause: &ClientError, message: impl Into<String>) -> TaskError {
+    if cause.is_retriable() { TaskError::retriable(message) } else { TaskError::fatal(message) }
+}
+
+async fn next_told(sender: &mut Option<BatchSender>) -> Told {
     match sender {
-        Some(sender) => sender.next().await,
+        Some(sender) => sender.told().await,
         None => futures::future::pending().await,
     }
 }
@@ -335,8 +536,8 @@ async fn next_outcome(sender: &mut Option<BatchSender>) -> Result<Delivered, Sen
 fn aligned(placement: Placement) -> Option<AlignedAppend> {
     match placement {
         Placement::Assigned => None,
-        Placement::Aligned(Aligned { link, from, log_start, source_epoch, high_watermark }) => {
-            Some(AlignedAppend { link, from, log_start, source_epoch, high_watermark })
+        Placement::Aligned(Aligned { link, from, log_start, source_epoch, high_watermark, last_epoch, cut }) => {
+            Some(AlignedAppend { link, from, log_start, source_epoch, high_watermark, last_epoch, cut })
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use twinstream_connect_api::TaskError;
 
@@ -43,6 +44,13 @@ impl Reporter {
 
     pub(super) fn state(&self, state: RunState) {
         self.set(state, None);
+    }
+
+    /// The task cannot work now and starts afresh; this is why.
+    pub(super) fn waits(&self, error: &TaskError, pause: Duration) {
+        let trace = error.trace();
+        tracing::warn!(task = %self.id, cause = %trace, ?pause, "task starts again from its stored offsets after a pause");
+        self.set(RunState::Restarting, Some(trace));
     }
 
     pub(super) fn failed(&self, error: &TaskError) {

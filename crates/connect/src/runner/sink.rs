@@ -46,7 +46,7 @@ pub(super) async fn run(
     let context = Arc::new(Context::new(&spec, Arc::clone(&policy)));
     let started = tokio::select! {
         started = task.start(Arc::clone(&context) as _, spec.task.clone()) => started,
-        () = super::source::stop_wanted(&mut want) => {
+        () = super::stop_wanted(&mut want) => {
             task.stop().await;
             return Ok(());
         }

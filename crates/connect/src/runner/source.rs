@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use twinstream_client::{Header, ProducerRecord};
 use twinstream_connect_api::{
-    OffsetMap, OriginalRecord, Polled, SourceRecord, SourceTask, SourceTaskContext, TaskError,
+    OffsetMap, OriginalRecord, Polled, RawConfig, SourceRecord, SourceTask, SourceTaskContext, TaskError,
 };
 
 use super::errors::{BadRecord, ErrorPolicy, Stage};
 use super::outgoing::Outgoing;
 use super::report::Reporter;
-use super::{Shared, TaskSpec, Want, run_state, wanted_change};
+use super::{Ears, Shared, TaskSpec, Want, run_state, stop_wanted, wanted_change};
 use crate::converters::{Converter, HeaderConverter, Part};
 use crate::metrics::TaskMetrics;
 use crate::plugins::{task_converters, with_own_converters};
@@ -25,32 +26,57 @@ use crate::store::StateLog;
 const POLL_RETRY_FIRST: Duration = Duration::from_millis(500);
 const POLL_RETRY_MAX: Duration = Duration::from_secs(30);
 
-pub(super) async fn run(
-    shared: Shared,
-    spec: TaskSpec,
+/// How a life ended without an error.
+pub(super) enum End {
+    Stopped,
+    /// The task's configuration has changed and it could not take it in.
+    Reconfigured,
+}
+
+pub(super) struct Life {
+    pub(super) end: Result<End, TaskError>,
+    /// Something of it has arrived.
+    pub(super) has_delivered: bool,
+}
+
+/// One life of a task, from its start to its stop. A revival follows a life that ended with a passing error; it shows as
+/// running only when it is known to do its work again.
+pub(super) async fn live(
+    shared: &Shared,
+    spec: &TaskSpec,
     mut task: Box<dyn SourceTask>,
-    reporter: Reporter,
-    mut want: watch::Receiver<Want>,
-) -> Result<(), TaskError> {
-    let mut runner = Runner::new(&shared, &spec, reporter).await.inspect_err(|_| {
-        shared.metrics.task_startup_failures.inc();
-    })?;
-    let context = Arc::new(Context {
-        connector: spec.id.connector.clone(),
-        task: spec.id.task,
-        offsets: Arc::clone(&shared.offsets),
-    });
-    let started = tokio::select! {
-        started = task.start(context, spec.task.clone()) => started,
-        () = stop_wanted(&mut want) => {
-            task.stop().await;
-            return Ok(());
+    reporter: &Reporter,
+    ears: &mut Ears,
+    is_revival: bool,
+) -> Life {
+    let unborn = |end| Life { end, has_delivered: false };
+    let mut runner = match Runner::new(shared, spec, reporter.clone(), is_revival).await {
+        Ok(runner) => runner,
+        Err(error) => {
+            shared.metrics.task_startup_failures.inc();
+            return unborn(Err(error));
         }
     };
-    let result = match started {
+    let starting = async {
+        let own = match shared.settings.is_exactly_once() {
+            true => Some(runner.out.begin_transactions(shared, spec).await?),
+            false => None,
+        };
+        let (connector, offsets) = (spec.id.connector.clone(), Arc::clone(&shared.offsets));
+        let context = Arc::new(Context { connector, task: spec.id.task, offsets, own });
+        task.start(context, spec.task.clone()).await
+    };
+    let started = tokio::select! {
+        started = starting => started,
+        () = stop_wanted(&mut ears.want) => {
+            task.stop().await;
+            return unborn(Ok(End::Stopped));
+        }
+    };
+    let end = match started {
         Ok(()) => {
             runner.out.observe(task.raw_observer());
-            runner.work(task.as_mut(), want).await
+            runner.work(task.as_mut(), ears).await
         }
         Err(error) => {
             shared.metrics.task_startup_failures.inc();
@@ -58,18 +84,15 @@ pub(super) async fn run(
         }
     };
     let grace = shared.settings.millis("task.shutdown.graceful.timeout.ms");
-    runner.finish(task.as_mut(), grace).await;
+    runner.finish(task.as_mut(), grace, end.is_ok()).await;
     task.stop().await;
-    result
-}
-
-pub(super) async fn stop_wanted(want: &mut watch::Receiver<Want>) {
-    // An error means that the herder is gone, which is a stop as well.
-    want.wait_for(|want| *want == Want::Stop).await.ok();
+    Life { end, has_delivered: runner.out.has_delivered() }
 }
 
 struct Runner {
     reporter: Reporter,
+    /// What the life before this one failed of is not known to be over.
+    is_revival: bool,
     key: Converter,
     value: Converter,
     header: HeaderConverter,
@@ -80,12 +103,13 @@ struct Runner {
 }
 
 impl Runner {
-    async fn new(shared: &Shared, spec: &TaskSpec, reporter: Reporter) -> Result<Self, TaskError> {
+    async fn new(shared: &Shared, spec: &TaskSpec, reporter: Reporter, is_revival: bool) -> Result<Self, TaskError> {
         let (converters, key, value, header) =
             task_converters(&shared.settings, &with_own_converters(&spec.plugin, &spec.connector))?;
         let class = |part: Part| converters.get(part.setting()).cloned().unwrap_or_default();
         Ok(Self {
             reporter,
+            is_revival,
             key,
             value,
             header,
@@ -97,29 +121,36 @@ impl Runner {
     }
 
     /// Polls and sends until a stop is wanted or something fails for good.
-    async fn work(&mut self, task: &mut dyn SourceTask, mut want: watch::Receiver<Want>) -> Result<(), TaskError> {
+    async fn work(&mut self, task: &mut dyn SourceTask, ears: &mut Ears) -> Result<End, TaskError> {
         let mut retry_pause = POLL_RETRY_FIRST;
         loop {
-            let wanted = *want.borrow();
+            let wanted = *ears.want.borrow();
             if wanted == Want::Stop {
-                return Ok(());
+                return Ok(End::Stopped);
             }
-            self.reporter.state(run_state(wanted));
-            while *want.borrow() == wanted {
+            if wanted == Want::Pause || !self.is_revival {
+                self.reporter.state(run_state(wanted));
+            }
+            while *ears.want.borrow() == wanted {
                 if wanted == Want::Pause || !self.out.has_room() {
                     tokio::select! {
-                        _ = wanted_change(&mut want, wanted) => {}
+                        _ = wanted_change(&mut ears.want, wanted) => {}
+                        () = config_change(&mut ears.config) => {}
                         step = self.out.step() => step?,
                     }
                 } else {
-                    match self.poll(task, &mut want).await? {
+                    match self.poll(task, ears).await? {
                         None => {}
                         Some(Ok(polled)) => {
                             retry_pause = POLL_RETRY_FIRST;
+                            let is_idle = matches!(polled, Polled::Idle);
                             self.dispatch(polled).await?;
+                            if is_idle && self.out.is_empty() {
+                                self.revived();
+                            }
                         }
                         Some(Err(error)) if error.is_retriable() => {
-                            self.pause_after(&error, retry_pause, &mut want).await?;
+                            self.pause_after(&error, retry_pause, &mut ears.want).await?;
                             retry_pause = (retry_pause * 2).min(POLL_RETRY_MAX);
                         }
                         Some(Err(error)) => return Err(error),
@@ -128,7 +159,32 @@ impl Runner {
                 if self.out.take_commit_due() {
                     task.commit().await?;
                 }
+                if !self.retune(task, &mut ears.config).await? {
+                    return Ok(End::Reconfigured);
+                }
             }
+        }
+    }
+
+    /// Tells the task of a changed configuration; `false` if it cannot take it in.
+    async fn retune(
+        &mut self,
+        task: &mut dyn SourceTask,
+        config: &mut watch::Receiver<RawConfig>,
+    ) -> Result<bool, TaskError> {
+        if !config.has_changed().unwrap_or(false) {
+            return Ok(true);
+        }
+        let changed = config.borrow_and_update().clone();
+        let is_taken_in = task.reconfigure(&changed).await?;
+        tracing::info!(task = %self.reporter.id(), is_taken_in, "task has a new configuration");
+        Ok(is_taken_in)
+    }
+
+    /// Shows a task that came back as running: something has arrived, or there is nothing to do.
+    fn revived(&mut self) {
+        if std::mem::take(&mut self.is_revival) {
+            self.reporter.state(run_state(Want::Run));
         }
     }
 
@@ -136,13 +192,17 @@ impl Runner {
     async fn poll(
         &mut self,
         task: &mut dyn SourceTask,
-        want: &mut watch::Receiver<Want>,
+        ears: &mut Ears,
     ) -> Result<Option<Result<Polled, TaskError>>, TaskError> {
         let mut poll = task.poll();
         loop {
+            if self.is_revival && self.out.has_delivered() {
+                self.revived();
+            }
             tokio::select! {
                 biased;
-                _ = wanted_change(want, Want::Run) => return Ok(None),
+                _ = wanted_change(&mut ears.want, Want::Run) => return Ok(None),
+                () = config_change(&mut ears.config) => return Ok(None),
                 step = self.out.step() => step?,
                 polled = &mut poll => return Ok(Some(polled)),
             }
@@ -184,6 +244,7 @@ impl Runner {
                 }
             }
         }
+        self.out.end_of_poll();
         Ok(())
     }
 
@@ -212,10 +273,17 @@ impl Runner {
     }
 
     /// Lets what is under way arrive, then stores offsets a last time.
-    async fn finish(&mut self, task: &mut dyn SourceTask, grace: Duration) {
+    /// After an error a transaction is given up: what is in it will be read again.
+    async fn finish(&mut self, task: &mut dyn SourceTask, grace: Duration, is_sound: bool) {
         let id = self.reporter.id().clone();
+        if is_sound {
+            self.out.begin_commit();
+        } else {
+            self.out.abort(grace).await;
+        }
         if tokio::time::timeout(grace, self.out.drain()).await.is_err() {
             tracing::warn!(task = %id, "some records were not acknowledged in time, they will be read again");
+            self.out.abort(grace).await;
         }
         match self.out.store_now().await {
             Ok(false) => {}
@@ -232,10 +300,20 @@ impl Runner {
     }
 }
 
+/// Waits until the task's configuration is another one than was last looked at, and leaves it so.
+async fn config_change(config: &mut watch::Receiver<RawConfig>) {
+    match config.changed().await {
+        Ok(()) => config.mark_changed(),
+        Err(_) => std::future::pending().await, // the herder is gone, which is a stop
+    }
+}
+
 struct Context {
     connector: String,
     task: i32,
     offsets: Arc<StateLog<OffsetState>>,
+    /// What is committed, of exactly-once tasks.
+    own: Option<Arc<Mutex<OffsetState>>>,
 }
 
 #[async_trait]
@@ -249,7 +327,10 @@ impl SourceTaskContext for Context {
     }
 
     async fn offsets(&self, partitions: &[OffsetMap]) -> Result<Vec<Option<OffsetMap>>, TaskError> {
-        let state = self.offsets.state();
+        let state = match &self.own {
+            Some(own) => own.lock(),
+            None => self.offsets.state(),
+        };
         Ok(partitions.iter().map(|partition| state.get(&self.connector, partition).cloned()).collect())
     }
 }

@@ -85,6 +85,10 @@ impl Settings {
         if heartbeat >= session {
             problems.push("heartbeat.interval.ms must be lower than session.timeout.ms".to_owned());
         }
+        let support = self.string("exactly.once.source.support").trim().to_ascii_lowercase();
+        if !["disabled", "preparing", "enabled"].contains(&support.as_str()) {
+            problems.push(format!("exactly.once.source.support: '{support}': use disabled, preparing or enabled"));
+        }
         let topics = ["config.storage.topic", "offset.storage.topic", "status.storage.topic"];
         for (i, a) in topics.iter().enumerate() {
             for b in &topics[i + 1..] {
@@ -173,6 +177,23 @@ impl Settings {
         }
         map.extend(overrides);
         ClientSettings::from_map(map)
+    }
+
+    /// Whether records of sources and their offsets are transactions.
+    pub(crate) fn is_exactly_once(&self) -> bool {
+        self.string("exactly.once.source.support").trim().eq_ignore_ascii_case("enabled")
+    }
+
+    /// Under which transactional id configurations are written, if they are written in transactions.
+    pub(crate) fn config_transactions(&self) -> Option<String> {
+        let is_disabled = self.string("exactly.once.source.support").trim().eq_ignore_ascii_case("disabled");
+        (!is_disabled).then(|| format!("connect-cluster-{}", self.group_id()))
+    }
+
+    /// The brokers that producers of the worker talk to.
+    pub(crate) fn producer_servers(&self) -> Option<&str> {
+        let own = self.raw.get("producer.bootstrap.servers").or_else(|| self.raw.get("bootstrap.servers"));
+        own.map(|servers| servers.trim())
     }
 
     /// Host and port to listen on, from the one entry of `listeners`.

@@ -122,7 +122,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     no_such_part("metrics.sample.window.ms", "metrics are served under /metrics for Prometheus"),
     no_such_part("auto.include.jmx.reporter", "there is no JVM"),
     no_such_part("topic.creation.enable", "topic.creation.* of connectors is not supported in this release, whatever is set here"),
-    refused("exactly.once.source.support", "disabled", "exactly-once sources are not supported in this release, leave it at 'disabled'"),
+    setting("exactly.once.source.support", Text, "disabled", "'enabled': records of source connectors and their offsets are one transaction; 'preparing': only configurations are written so, for a group whose workers are switched over one by one"),
     refused("config.providers", "", "config providers are not supported in this release, write the values themselves"),
     refused("rest.extension.classes", "", "REST extensions are Java classes and cannot be loaded"),
     refused("connector.client.config.override.policy", "All", "only the policy 'All' is supported in this release"),

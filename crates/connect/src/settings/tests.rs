@@ -45,8 +45,16 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 
 #[test]
 fn settings_of_missing_parts_are_refused_only_when_they_ask_for_the_part() {
-    assert_eq!(problems(&[("exactly.once.source.support", "disabled")]), "");
-    assert!(problems(&[("exactly.once.source.support", "enabled")]).contains("exactly-once"));
+    assert_eq!(problems(&[("config.providers", "")]), "");
+    assert!(problems(&[("config.providers", "file")]).contains("config providers"));
+}
+
+#[test]
+fn exactly_once_has_three_steps() {
+    for step in ["disabled", "preparing", "ENABLED"] {
+        assert_eq!(problems(&[("exactly.once.source.support", step)]), "");
+    }
+    assert!(problems(&[("exactly.once.source.support", "yes")]).contains("use disabled, preparing or enabled"));
 }
 
 #[test]

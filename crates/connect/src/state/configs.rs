@@ -1,11 +1,13 @@
 //! The config topic: connector and task configurations, and what each connector is wanted to do.
 //!
-//! Keys: `connector-<name>`, `task-<name>-<n>`, `commit-<name>`, `target-state-<name>`. Task configurations count only from
+//! Keys: `connector-<name>`, `task-<name>-<n>`, `commit-<name>`, `target-state-<name>`, `tasks-fencing-<name>`. Task configurations count only from
 //! the commit record after them; a commit that names more tasks than were written leaves the connector *inconsistent*
 //! (a writer died half way, or compaction dropped part), and the herder then asks the connector again.
-//! Records of other kinds (session keys, fencing, loggers) belong to Java workers and are kept untouched.
+//! With exactly-once sources a fencing record follows each commit: so many tasks may hold transactions from now on, and all
+//! those before them have been fenced. Until it is there no task of that commit may start.
+//! Records of other kinds (session keys, loggers) belong to Java workers and are kept untouched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
@@ -44,6 +46,10 @@ pub(crate) struct ConfigState {
     targets: BTreeMap<String, TargetState>,
     /// Task configurations that no commit has covered yet.
     deferred: BTreeMap<String, BTreeMap<i32, RawConfig>>,
+    /// How many tasks may hold transactions. It outlives the connector, as its tasks may.
+    fenced: BTreeMap<String, u32>,
+    /// Connectors with a commit and no fencing record behind it.
+    unfenced: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -79,6 +85,16 @@ impl ConfigState {
         self.targets.get(connector).copied().unwrap_or_default()
     }
 
+    /// How many tasks of this connector may hold transactions, by the last fencing record.
+    pub(crate) fn transactional_tasks(&self, connector: &str) -> u32 {
+        self.fenced.get(connector).copied().unwrap_or(0)
+    }
+
+    /// Whether the tasks of the last commit wait for those before them to be fenced.
+    pub(crate) fn awaits_fencing(&self, connector: &str) -> bool {
+        self.unfenced.contains(connector)
+    }
+
     /// Whether the last commit lacked tasks, so that the connector must be asked again.
     pub(crate) fn is_inconsistent(&self, connector: &str) -> bool {
         self.connectors.get(connector).is_some_and(|c| c.inconsistent)
@@ -94,6 +110,8 @@ impl ConfigState {
             self.apply_commit(name, value)
         } else if let Some(name) = key.strip_prefix("target-state-") {
             self.apply_target(name, value)
+        } else if let Some(name) = key.strip_prefix("tasks-fencing-") {
+            self.apply_fencing(name, value)
         } else {
             Ok(()) // of a Java worker
         }
@@ -129,7 +147,19 @@ impl ConfigState {
         if complete {
             let tasks = (0..count).filter_map(|task| written.remove(&(task as i32)));
             connector.tasks = tasks.collect();
+            self.unfenced.insert(name.to_owned());
         }
+        Ok(())
+    }
+
+    fn apply_fencing(&mut self, name: &str, value: Option<Json>) -> Result<(), String> {
+        let Some(value) = value else {
+            self.fenced.remove(name);
+            return Ok(());
+        };
+        let count = value.get("task-count").and_then(Json::as_u64).and_then(|count| u32::try_from(count).ok());
+        self.fenced.insert(name.to_owned(), count.ok_or("field 'task-count' is missing or no number")?);
+        self.unfenced.remove(name);
         Ok(())
     }
 
@@ -189,6 +219,11 @@ pub(crate) fn task_records(name: &str, tasks: &[RawConfig]) -> Vec<StateRecord> 
 pub(crate) fn target_record(name: &str, state: TargetState) -> StateRecord {
     let old = if state == TargetState::Started { "STARTED" } else { "PAUSED" };
     record(format!("target-state-{name}"), Some(json!({ "state": old, "state.v2": state.name() })))
+}
+
+/// Everything that may hold transactions of this connector's tasks has been fenced; so many may from now on.
+pub(crate) fn fencing_record(name: &str, tasks: usize) -> StateRecord {
+    record(format!("tasks-fencing-{name}"), Some(json!({ "task-count": tasks })))
 }
 
 #[cfg(test)]
@@ -253,6 +288,26 @@ mod tests {
         let state = replayed(&records);
         assert!(state.tasks("c").is_empty());
         assert_eq!(state.target("c"), TargetState::Started);
+    }
+
+    #[test]
+    fn tasks_of_a_commit_wait_for_the_fencing_record_behind_it() {
+        let mut records = vec![connector_record("c", &config(&[]))];
+        assert!(!replayed(&records).awaits_fencing("c"));
+        records.extend(task_records("c", &[config(&[]), config(&[])]));
+        assert!(replayed(&records).awaits_fencing("c"));
+        records.push(fencing_record("c", 2));
+        assert_eq!(text(records.last().unwrap()), r#"tasks-fencing-c={"task-count":2}"#);
+        let state = replayed(&records);
+        assert!(!state.awaits_fencing("c"));
+        assert_eq!(state.transactional_tasks("c"), 2);
+        records.extend(task_records("c", &[config(&[])]));
+        let state = replayed(&records);
+        assert!(state.awaits_fencing("c"));
+        assert_eq!(state.transactional_tasks("c"), 2, "two are to be fenced before the one may start");
+        // A connector that was deleted may have left tasks behind somewhere.
+        records.extend(deletion_records("c"));
+        assert_eq!(replayed(&records).transactional_tasks("c"), 2);
     }
 
     #[test]

@@ -7,17 +7,23 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use twinstream_client::raw::{OffsetAt, RawClient};
 use twinstream_client::{
     Admin, ClientError, ClientSettings, Consumer, ConsumerEvent, ConsumerRecord, Producer, ProducerRecord, StartAt,
 };
 use twinstream_model::{Offset, PartitionIndex, TopicName, TopicPartition};
 
+use super::transactional::TransactionalWriter;
+use crate::state::offsets::OffsetState;
 use crate::state::{Replay, StateRecord};
 
 /// How long the first read of a topic may take; as long as Kafka Connect waits.
 const LOAD_WITHIN: Duration = Duration::from_secs(60);
 /// How long a write may take to be acknowledged and read back.
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Between two looks at transactions that are open.
+const STABLE_PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -41,7 +47,7 @@ type Positions = BTreeMap<PartitionIndex, Offset>;
 pub(crate) struct StateLog<S> {
     topic: TopicName,
     state: Arc<Mutex<S>>,
-    producer: Producer,
+    writer: Writer,
     /// Next offset to replay, per partition.
     positions: watch::Receiver<Positions>,
     reader: AbortHandle,
@@ -55,15 +61,37 @@ impl<S: Replay + Default> StateLog<S> {
         producer: &ClientSettings,
         admin: &Admin,
     ) -> Result<Self, StoreError> {
+        Self::open_as(topic, consumer, producer, admin, Start { transactional_id: None, waits: true }).await
+    }
+
+    pub(crate) async fn open_as(
+        topic: TopicName,
+        consumer: &ClientSettings,
+        producer: &ClientSettings,
+        admin: &Admin,
+        start: Start,
+    ) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Read { topic: topic.clone(), source };
         let info = admin.topic(&topic).await.map_err(failed)?;
         let info = info.ok_or_else(|| StoreError::Missing { topic: topic.clone() })?;
         let partitions: BTreeSet<PartitionIndex> = info.partitions.keys().copied().collect();
-        let settings = consumer.clone().with("librdkafka.enable.partition.eof", "true");
-        let settings = settings.map_err(|error| failed(error.into()))?;
-        let consumer = Consumer::connect(&settings).await.map_err(failed)?;
-        let start = |p: &PartitionIndex| (TopicPartition::new(topic.clone(), *p), StartAt::Beginning);
-        consumer.assign(&partitions.iter().map(start).collect::<Vec<_>>()).await.map_err(failed)?;
+        // First of all, because it ends what the writer before has left open.
+        let unwritten = |source| StoreError::Write { topic: topic.clone(), source };
+        let writer = match start.transactional_id {
+            None => Writer::Plain(Producer::connect(producer).await.map_err(unwritten)?),
+            Some(id) => {
+                let writer = TransactionalWriter::connect(topic.clone(), producer.clone(), id).await;
+                Writer::Transactional(Box::new(writer.map_err(unwritten)?))
+            }
+        };
+        if start.waits {
+            let stable = wait_until_stable(&topic, &partitions, admin.raw());
+            match tokio::time::timeout(LOAD_WITHIN, stable).await {
+                Ok(stable) => stable?,
+                Err(_) => tracing::warn!(%topic, "a transaction is open for long, what stands behind it is read later"),
+            }
+        }
+        let consumer = reading(&topic, &partitions, consumer).await?;
 
         let state = Arc::new(Mutex::new(S::default()));
         let (positions_in, positions) = watch::channel(Positions::new());
@@ -72,10 +100,8 @@ impl<S: Replay + Default> StateLog<S> {
             Ok(loaded) => loaded?,
             Err(_) => return Err(StoreError::LoadTimeout { topic, within: LOAD_WITHIN }),
         }
-        let producer = Producer::connect(producer).await;
-        let producer = producer.map_err(|source| StoreError::Write { topic: topic.clone(), source })?;
         let reader = tokio::spawn(reader.follow()).abort_handle();
-        Ok(Self { topic, state, producer, positions, reader })
+        Ok(Self { topic, state, writer, positions, reader })
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, S> {
@@ -104,10 +130,14 @@ impl<S: Replay + Default> StateLog<S> {
     /// Writes records in order without waiting for the reader; the last offset per partition.
     pub(crate) async fn send(&self, records: Vec<StateRecord>) -> Result<Positions, StoreError> {
         let failed = |source| StoreError::Write { topic: self.topic.clone(), source };
+        let producer = match &self.writer {
+            Writer::Plain(producer) => producer,
+            Writer::Transactional(writer) => return writer.write(&records).await.map_err(failed),
+        };
         let mut deliveries = Vec::with_capacity(records.len());
         for record in records {
             let record = ProducerRecord::new(self.topic.clone(), Some(record.key), record.value);
-            deliveries.push(self.producer.enqueue(&record).await.map_err(failed)?);
+            deliveries.push(producer.enqueue(&record).await.map_err(failed)?);
         }
         let mut written = Positions::new();
         for delivery in deliveries {
@@ -118,10 +148,85 @@ impl<S: Replay + Default> StateLog<S> {
     }
 }
 
+/// A reader of these partitions from their beginnings, that says where they end. Workers with exactly-once sources write in
+/// transactions: what was aborted was never stored.
+async fn reading(
+    topic: &TopicName,
+    partitions: &BTreeSet<PartitionIndex>,
+    consumer: &ClientSettings,
+) -> Result<Consumer, StoreError> {
+    let failed = |source| StoreError::Read { topic: topic.clone(), source };
+    let settings = consumer.clone().with("librdkafka.enable.partition.eof", "true");
+    let settings = settings.and_then(|settings| settings.with("isolation.level", "read_committed"));
+    let settings = settings.map_err(|error| failed(error.into()))?;
+    let consumer = Consumer::connect(&settings).await.map_err(failed)?;
+    let start = |p: &PartitionIndex| (TopicPartition::new(topic.clone(), *p), StartAt::Beginning);
+    consumer.assign(&partitions.iter().map(start).collect::<Vec<_>>()).await.map_err(failed)?;
+    Ok(consumer)
+}
+
+/// Waits until no transaction is open that was so when this was called: a reader of committed records stops before it, and
+/// what others had committed behind it would be missing.
+async fn wait_until_stable(
+    topic: &TopicName,
+    partitions: &BTreeSet<PartitionIndex>,
+    client: &RawClient,
+) -> Result<(), StoreError> {
+    let all: Vec<_> = partitions.iter().map(|p| TopicPartition::new(topic.clone(), *p)).collect();
+    let offsets = async |at| {
+        let failed = |source| StoreError::Read { topic: topic.clone(), source };
+        let found = client.list_offsets(&all, at).await.map_err(failed)?;
+        found.into_values().collect::<Result<Vec<Offset>, ClientError>>().map_err(failed)
+    };
+    let ends = offsets(OffsetAt::Latest).await?;
+    loop {
+        let stable = offsets(OffsetAt::LastStable).await?;
+        if stable.iter().zip(&ends).all(|(stable, end)| stable >= end) {
+            return Ok(());
+        }
+        tokio::time::sleep(STABLE_PAUSE).await;
+    }
+}
+
+/// What the offset topic says at this moment.
+pub(crate) async fn read_offsets(
+    topic: &TopicName,
+    consumer: &ClientSettings,
+    client: &RawClient,
+) -> Result<OffsetState, StoreError> {
+    let failed = |source| StoreError::Read { topic: topic.clone(), source };
+    let view = client.refresh(std::slice::from_ref(topic)).await.map_err(failed)?;
+    let found = view.topics.get(topic).ok_or_else(|| StoreError::Missing { topic: topic.clone() })?;
+    let partitions: BTreeSet<PartitionIndex> = found.partitions.keys().copied().collect();
+    let late = |_| StoreError::LoadTimeout { topic: topic.clone(), within: LOAD_WITHIN };
+    tokio::time::timeout(LOAD_WITHIN, wait_until_stable(topic, &partitions, client)).await.map_err(late)??;
+    let consumer = reading(topic, &partitions, consumer).await?;
+    let (positions, _) = watch::channel(Positions::new());
+    let state = Arc::new(Mutex::new(OffsetState::default()));
+    let mut reader = Reader { topic: topic.clone(), consumer, state: Arc::clone(&state), positions };
+    tokio::time::timeout(LOAD_WITHIN, reader.load(partitions)).await.map_err(late)??;
+    let read = std::mem::take(&mut *state.lock());
+    Ok(read)
+}
+
 impl<S> Drop for StateLog<S> {
     fn drop(&mut self) {
         self.reader.abort();
     }
+}
+
+/// How a topic is opened.
+pub(crate) struct Start {
+    /// Each write is a transaction of this id (the topic has one partition): who had it before writes nothing more.
+    pub(crate) transactional_id: Option<String>,
+    /// Whether what stands behind an open transaction is waited for. Not by who is about to end that transaction.
+    pub(crate) waits: bool,
+}
+
+/// How records get into the topic.
+enum Writer {
+    Plain(Producer),
+    Transactional(Box<TransactionalWriter>),
 }
 
 struct Reader<S> {

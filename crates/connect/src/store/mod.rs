@@ -8,7 +8,8 @@
 mod log;
 mod status_writer;
 mod topics;
+mod transactional;
 
-pub(crate) use log::{StateLog, StoreError};
+pub(crate) use log::{Start, StateLog, StoreError, read_offsets};
 pub(crate) use status_writer::StatusStore;
 pub(crate) use topics::ensure_state_topics;

@@ -2,6 +2,8 @@
 
 mod support;
 
+mod exactly_once;
+mod lives;
 mod raw;
 mod rest;
 mod sinks;

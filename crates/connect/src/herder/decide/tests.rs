@@ -1,6 +1,8 @@
 use super::*;
-use crate::state::configs::{connector_record, deletion_records, target_record, task_records};
+use crate::state::configs::{connector_record, deletion_records, fencing_record, target_record, task_records};
 use crate::state::{Replay as _, StateRecord};
+
+const LIVE: &[&str] = &["parts"];
 
 fn config(value: &str) -> RawConfig {
     RawConfig::from([("k".to_owned(), value.to_owned())])
@@ -12,6 +14,7 @@ struct World {
     stored: ConfigState,
     connectors: BTreeMap<String, RunningConnector>,
     tasks: BTreeMap<TaskId, RunningTask>,
+    is_exactly_once: bool,
 }
 
 impl World {
@@ -37,15 +40,42 @@ impl World {
     }
 
     fn take(&mut self, step: Step) {
+        let is_exactly_once = self.is_exactly_once;
         match step {
+            Step::FenceTasks(name) => {
+                self.tasks.retain(|id, _| id.connector != name);
+                self.connectors.get_mut(&name).unwrap().is_fencing = true;
+            }
             Step::RunConnector(name) => {
                 let config = self.stored.config(&name).unwrap().clone();
                 let target = TargetState::Started;
-                self.connectors.insert(name, RunningConnector { config, target, settled: false, incarnation: 0 });
+                self.connectors.insert(
+                    name,
+                    RunningConnector {
+                        config,
+                        target,
+                        settled: false,
+                        incarnation: 0,
+                        live_keys: LIVE,
+                        is_exactly_once,
+                        is_fencing: false,
+                    },
+                );
             }
             Step::ParkConnector(name, target) => {
                 let config = self.stored.config(&name).unwrap().clone();
-                self.connectors.insert(name, RunningConnector { config, target, settled: true, incarnation: 0 });
+                self.connectors.insert(
+                    name,
+                    RunningConnector {
+                        config,
+                        target,
+                        settled: true,
+                        incarnation: 0,
+                        live_keys: LIVE,
+                        is_exactly_once,
+                        is_fencing: false,
+                    },
+                );
             }
             Step::DropConnector(name) => _ = self.connectors.remove(&name),
             Step::RunTask(id) => {
@@ -53,6 +83,10 @@ impl World {
                 let task = self.stored.task(&id).unwrap().clone();
                 let paused = self.stored.target(&id.connector) == TargetState::Paused;
                 self.tasks.insert(id, RunningTask { connector, task, paused });
+            }
+            Step::RetuneTask(id) => {
+                let task = self.stored.task(&id).unwrap().clone();
+                self.tasks.get_mut(&id).unwrap().task = task;
             }
             Step::DropTask(id) => _ = self.tasks.remove(&id),
             Step::SwitchTask(id, paused) => self.tasks.get_mut(&id).unwrap().paused = paused,
@@ -102,6 +136,50 @@ fn only_tasks_whose_own_configuration_changed_restart() {
     let mut world = running_connector_with_two_tasks();
     let steps = world.store(task_records("c", &[config("t0"), config("t1b")]));
     assert_eq!(steps, [Step::RunTask(TaskId::new("c", 1))]);
+}
+
+#[test]
+fn a_task_is_only_told_of_a_change_in_live_keys() {
+    let mut world = running_connector_with_two_tasks();
+    let with = |value: &str, parts: &str| {
+        let mut config = config(value);
+        config.insert("parts".to_owned(), parts.to_owned());
+        config
+    };
+    let steps = world.store(task_records("c", &[config("t0"), with("t1", "1,2")]));
+    assert_eq!(steps, [Step::RetuneTask(TaskId::new("c", 1))]);
+    let steps = world.store(task_records("c", &[with("t0b", "3"), with("t1", "1")]));
+    assert_eq!(steps, [Step::RunTask(TaskId::new("c", 0)), Step::RetuneTask(TaskId::new("c", 1))]);
+    assert!(world.reconcile().is_empty());
+    // What concerns the connector concerns every task of it.
+    world.store([connector_record("c", &config("2"))]);
+    world.store(task_records("c", &[with("t0b", "3"), with("t1", "7")]));
+    let steps = world.settle("c");
+    assert_eq!(steps, [Step::RunTask(TaskId::new("c", 0)), Step::RunTask(TaskId::new("c", 1))]);
+}
+
+#[test]
+fn tasks_with_transactions_start_when_all_before_them_are_fenced() {
+    let mut world = World { is_exactly_once: true, ..World::default() };
+    world.store([connector_record("c", &config("1"))]);
+    assert_eq!(world.store(task_records("c", &[config("t0"), config("t1")])), [], "the connector is not settled");
+    assert_eq!(world.settle("c"), [Step::FenceTasks("c".into())]);
+    assert!(world.reconcile().is_empty(), "once is enough");
+    let started = world.store([fencing_record("c", 2)]);
+    world.connectors.get_mut("c").unwrap().is_fencing = false;
+    assert_eq!(started, [0, 1].map(|task| Step::RunTask(TaskId::new("c", task))));
+    // Any change stops all of them first.
+    assert_eq!(
+        world.store(task_records("c", &[config("t0")])),
+        [Step::DropTask(TaskId::new("c", 1)), Step::FenceTasks("c".into())]
+    );
+    assert!(world.tasks.is_empty());
+    assert_eq!(world.store([fencing_record("c", 1)]), [Step::RunTask(TaskId::new("c", 0))]);
+    // A restart finds them fenced: each task fences the one before it.
+    let stored = world.stored.clone();
+    let mut restarted = World { stored, is_exactly_once: true, ..World::default() };
+    restarted.reconcile();
+    assert_eq!(restarted.settle("c"), [Step::RunTask(TaskId::new("c", 0))]);
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub(crate) struct Told {
     closed: Arc<Notify>,
     /// What the next refusal leads to, otherwise the task fails.
     pub(crate) close_lanes: Arc<AtomicBool>,
+    /// A target that does not answer is expected; it is left to the worker.
+    pub(crate) pass_on_timeouts: Arc<AtomicBool>,
 }
 
 impl Told {
@@ -94,6 +96,10 @@ impl RawObserver for Told {
     }
 
     fn refused(&self, lane: &Arc<RawLane>, refusal: &Refusal<'_>) -> AfterRefusal {
+        if refusal.error.is_retriable() && self.pass_on_timeouts.load(Ordering::Acquire) {
+            self.refusals.fetch_add(1, Ordering::AcqRel);
+            return AfterRefusal::FailTask;
+        }
         assert_eq!(refusal.code, Some(ErrorCode::MessageTooLarge), "{}", refusal.error.trace());
         self.refusals.fetch_add(1, Ordering::AcqRel);
         if !self.close_lanes.load(Ordering::Acquire) {

@@ -4,6 +4,7 @@ pub(crate) mod batches;
 pub(crate) mod counter;
 mod extension;
 pub(crate) mod memory;
+pub(crate) mod tuned;
 
 use std::sync::Arc;
 use std::time::Duration;
