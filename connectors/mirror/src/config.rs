@@ -9,15 +9,28 @@ use std::time::Duration;
 use twinstream_client::{ClientSettings, SettingsError};
 use twinstream_connect_api::config::{Config as ParsedConfig, ConfigError, Default as DefaultValue};
 use twinstream_connect_api::{ConfigDef, ConfigKey, ConfigType, Fate, Importance, RawConfig, Validator};
+use twinstream_model::{InvalidTopicName, TopicName};
 
+use crate::aligned::LinkMode;
+use crate::pace;
 use crate::policy::{Policy, TopicFilter};
+use crate::returns::{self, Names};
 use crate::syncs::settings::{self, SyncSettings};
 
 use crate::engine::standing::{Begin, OnTrouble, Policies};
 
 pub(crate) const ASSIGNED: &str = "task.assigned.partitions";
+/// Names on the target that do not follow from the policy.
+pub(crate) const NAMES: &str = "task.topic.names";
 
-const ON_TRUNCATION: &str = "twinstream.on.source.truncation";
+pub(crate) const RETURNS: &str = "twinstream.link.returns";
+const LINK_BYTES: &str = "twinstream.link.bytes.per.second";
+const TOPICS_BYTES: &str = "twinstream.topics.bytes.per.second";
+const BACKFILL_BYTES: &str = "twinstream.backfill.bytes.per.second";
+const BACKFILL_LAG: &str = "twinstream.backfill.lag.records";
+const VERIFY_BYTES: &str = "twinstream.verify.bytes.per.second";
+const LINK_MODE: &str = "twinstream.link.mode";
+pub(crate) const ON_TRUNCATION: &str = "twinstream.on.source.truncation";
 const ON_RECREATION: &str = "twinstream.on.source.recreation";
 const ON_RETENTION: &str = "twinstream.on.source.retention";
 const ON_UNAUTHORIZED: &str = "twinstream.on.source.unauthorized";
@@ -95,15 +108,25 @@ pub(crate) struct Settings {
     pub target_alias: String,
     pub policy: Policy,
     pub filter: TopicFilter,
-    pub replication_factor: i16,
+    /// `None`: as many replicas as the source's topic has.
+    pub replication_factor: Option<i16>,
     pub refresh: Option<Duration>,
     pub config_sync: Option<Duration>,
     pub properties_excluded: regex::Regex,
     pub source: ClientSettings,
     pub target: ClientSettings,
     pub policies: Policies,
+    pub link_mode: LinkMode,
+    /// The link brings home what the other direction mirrored.
+    pub returns: bool,
+    /// Of a task: names on the target that do not follow from the policy.
+    pub names: Names,
     pub syncs: SyncSettings,
     pub fetch: FetchSettings,
+    /// How many bytes per second may be copied.
+    pub pace: pace::Limits,
+    /// How fast both sides are compared all the time; `None`: not at all.
+    pub verify_bytes: Option<u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -158,21 +181,51 @@ impl Settings {
         Ok(Settings {
             enabled: config.bool("enabled"),
             filter: filter.map_err(|why| MirrorConfigError::Value { key: "topics", why })?,
-            replication_factor: i16::try_from(config.int("replication.factor")).unwrap_or(-1),
+            replication_factor: config.opt_int("replication.factor").and_then(|count| i16::try_from(count).ok()),
             refresh: every("refresh.topics.enabled", "refresh.topics.interval.seconds"),
             config_sync: every("sync.topic.configs.enabled", "sync.topic.configs.interval.seconds"),
             properties_excluded: excluded
                 .map_err(|why| MirrorConfigError::Value { key: "config.properties.exclude", why })?,
             syncs,
             policies: policies(&config, source.get("auto.offset.reset")),
+            link_mode: match LinkMode::parse(config.string(LINK_MODE)) {
+                // What comes home must not be mixed into a topic that is no mirror yet.
+                _ if config.bool(RETURNS) => LinkMode::Aligned,
+                mode => mode.unwrap_or(LinkMode::Auto),
+            },
+            returns: config.bool(RETURNS),
+            names: returns::decode(config.list(NAMES)).map_err(|why| MirrorConfigError::Value { key: NAMES, why })?,
             source_alias: aliases.0,
             target_alias: aliases.1,
             policy,
             source: limited(source, config.int("admin.timeout.ms"), "source.cluster.")?,
             target: limited(target, config.int("admin.timeout.ms"), "target.cluster.")?,
             fetch,
+            pace: limits(&config)?,
+            verify_bytes: u64::try_from(config.int(VERIFY_BYTES)).ok().filter(|bytes| *bytes > 0),
         })
     }
+}
+
+impl Settings {
+    /// What a topic of the source is called on the target.
+    pub(crate) fn remote_topic(&self, topic: &TopicName) -> Result<TopicName, InvalidTopicName> {
+        match self.names.get(topic) {
+            Some(name) => Ok(name.clone()),
+            None => self.policy.remote_topic(topic),
+        }
+    }
+}
+
+fn limits(config: &ParsedConfig) -> Result<pace::Limits, MirrorConfigError> {
+    let rate = |key: &str| config.opt_int(key).and_then(|rate| u64::try_from(rate).ok());
+    Ok(pace::Limits {
+        link: rate(LINK_BYTES),
+        topics: pace::Limits::classes(config.list(TOPICS_BYTES))
+            .map_err(|why| MirrorConfigError::Value { key: TOPICS_BYTES, why })?,
+        backfill: rate(BACKFILL_BYTES),
+        backfill_lag: config.int(BACKFILL_LAG),
+    })
 }
 
 /// What is done about trouble at the source: as a setting of ours says, else as `auto.offset.reset` says, else carefully: a
@@ -276,7 +329,7 @@ pub(crate) fn regexes() -> Validator {
 }
 
 pub fn config_def() -> ConfigDef {
-    let mut def = others(troubles(topics(clusters(ConfigDef::new()))));
+    let mut def = others(rates(troubles(topics(clusters(ConfigDef::new())))));
     for prefix in FAMILIES {
         def = def.family(prefix);
     }
@@ -299,7 +352,7 @@ pub(crate) fn clusters(def: ConfigDef) -> ConfigDef {
         .define(key("replication.policy.separator", String, ".", Low, "Between alias and topic."))
         .define(key("admin.timeout.ms", Long, "60000", Low, "How long one question to a cluster may take, retries included.").check(Validator::AtLeast(1)))
         .define(key("consumer.poll.timeout.ms", Long, "1000", Low, "How long a fetch waits for new data; source.consumer.fetch.max.wait.ms may make it shorter.").check(Validator::Between(1, 30_000)))
-        .define(key("replication.factor", Int, "2", Low, "Replicas of topics made on the target; -1 takes the target's default.").check(Validator::Between(-1, 32_767)))
+        .define(ConfigKey::optional("replication.factor", Int, Low, "Replicas of topics made on the target; -1 takes the target's default. Not set, as many as the source's topic has, or as many as the target has brokers if those are fewer. MirrorMaker's default is 2.").check(Validator::Between(-1, 32_767)))
         .define(key("forwarding.admin.class", Class, FORWARDING_ADMIN, Low, "Not in this release.").fate(Fate::NotYet(OWN_CLASSES)))
 }
 
@@ -336,7 +389,7 @@ fn topics(def: ConfigDef) -> ConfigDef {
         "Whether heartbeats topics are copied whatever topics says.",
     ))
     .define(key("refresh.topics.enabled", Boolean, "true", Low, "Whether new topics and partitions are looked for."))
-    .define(seconds("refresh.topics.interval.seconds", "600", "How often they are looked for."))
+    .define(seconds("refresh.topics.interval.seconds", "2", "How often they are looked for. MirrorMaker's default is 600."))
     .define(key(
         "sync.topic.configs.enabled",
         Boolean,
@@ -344,7 +397,7 @@ fn topics(def: ConfigDef) -> ConfigDef {
         Low,
         "Whether topics on the target get the settings that were changed on the source.",
     ))
-    .define(seconds("sync.topic.configs.interval.seconds", "600", "How often they are compared."))
+    .define(seconds("sync.topic.configs.interval.seconds", "5", "How often they are compared. MirrorMaker's default is 600."))
     .define(
         key(
             "config.properties.exclude",
@@ -363,7 +416,37 @@ fn topics(def: ConfigDef) -> ConfigDef {
         key("use.defaults.from", String, "target", Low, "Not in this release.")
             .fate(Fate::NotYet("settings at the source's default take the target's default")),
     )
+    .define(
+        key(
+            LINK_MODE,
+            String,
+            "auto",
+            Importance::Medium,
+            "How topics are copied. `aligned`: byte for byte at the same offsets, into topics that only the link writes to; the target must be our brokers, a topic that is there already and is no mirror of this link is refused. `generic`: as any producer would. `auto`: aligned where the target can and the topic is new or a mirror of this link, else generic.",
+        )
+        .check(Validator::OneOf(&LinkMode::NAMES))
+        .recommended(&LinkMode::NAMES),
+    )
+    .define(key(
+        RETURNS,
+        Boolean,
+        "false",
+        Low,
+        "The link leads back: promoted mirrors of the target's own topics are copied into those, whatever they are called, and nothing else is copied; always `aligned`. `topics` means the names on the target. Set by `failback` and `reverse`.",
+    ))
     .define(ConfigKey::optional(ASSIGNED, List, Low, "The partitions of one task; made by the connector."))
+    .define(ConfigKey::optional(NAMES, List, Low, "Names on the target; made by the connector."))
+}
+
+fn rates(def: ConfigDef) -> ConfigDef {
+    use ConfigType::{List, Long};
+    use Importance::Low;
+    let rate = |name: &str, doc: &str| ConfigKey::optional(name, Long, Low, doc).check(Validator::AtLeast(1));
+    def.define(rate(LINK_BYTES, "Bytes per second of batches, as they travel, that each worker copies of the link at most."))
+        .define(key(TOPICS_BYTES, List, "", Low, "The same for classes of topics: `REGEX=BYTES` by comma, each expression for the whole name; the first one that has a topic counts."))
+        .define(rate(BACKFILL_BYTES, "The same for all partitions together that are further behind than twinstream.backfill.lag.records, so that a first copy does not delay what is live."))
+        .define(key(BACKFILL_LAG, Long, "100000", Low, "How many records behind is far behind.").check(Validator::AtLeast(0)))
+        .define(key(VERIFY_BYTES, Long, "4194304", Low, "How many bytes of both sides together are read to compare them, all the time and beside the copy; 0 does not compare.").check(Validator::AtLeast(0)))
 }
 
 fn troubles(def: ConfigDef) -> ConfigDef {
@@ -425,7 +508,7 @@ pub(crate) fn with_keys(mut def: ConfigDef, names: &[&str]) -> ConfigDef {
 /// Makes another connector's table of the family whole: what only others read is accepted, so that the connectors of a link
 /// can share one configuration.
 pub(crate) fn foreign(mut def: ConfigDef) -> ConfigDef {
-    for key in config_def().keys().iter().filter(|key| key.name != ASSIGNED) {
+    for key in config_def().keys().iter().filter(|key| key.name != ASSIGNED && key.name != NAMES) {
         if def.get(&key.name).is_none() || SOURCE_ONLY.contains(&key.name.as_str()) {
             def = def.define(key.clone().fate(Fate::NoSuchPart(OTHERS)));
         }

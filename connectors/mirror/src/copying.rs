@@ -6,7 +6,9 @@
 //! Invariants: C1 nothing is awaited between taking a result out of the set and returning what it brought, so a poll may be
 //! dropped at any await. C2 a partition with more than [`UNDER_WAY_MAX`] not acknowledged is not fetched, so that one slow
 //! leader of the target does not fill the worker's memory for all.
-//! Not here: what an answer means (`engine`), what becomes of a batch (`request`).
+//! Not here: what an answer means (`engine`), what becomes of a batch (`request`, `aligned::run`), handing it on ([`handing`]).
+
+mod handing; // from what came to what leaves
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,16 +19,22 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 use twinstream_client::raw::{FetchOptions, FetchedPartition};
 use twinstream_client::{ClientError, RawClient};
-use twinstream_connect_api::{Placement, RawBatch, RawObserver, TaskError};
+use twinstream_connect_api::{RawBatch, RawLane, RawObserver, TaskError};
 use twinstream_model::{Offset, TopicName, TopicPartition};
 
+use self::handing::Brought;
+use crate::aligned::footing::{Footing, Target};
+use crate::aligned::parting::{self, Parting};
 use crate::config::Settings;
 use crate::engine::standing::{Begin, Standing};
-use crate::engine::{Answer, At, Engine, Found, News, REST_FIRST, REST_MAX, Stop};
+use crate::engine::{Answer, At, Engine, Found, News, Place, REST_FIRST, REST_MAX, Stop};
+use crate::figures::{self, Heard, LinkFigures, Mode};
 use crate::fleet::{Fleet, Return};
-use crate::observer::{Observer, now_ms};
+use crate::metrics::PartitionMetrics;
+use crate::observer::{Closed, Observer, is_too_large};
+use crate::pace::Pace;
 use crate::questions::{self, Answered, Bounds, Named, Refused};
-use crate::request::{prepare, reach};
+use crate::request::reach;
 
 /// How long a poll waits for something to come back.
 const POLL_WAIT: Duration = Duration::from_secs(1);
@@ -45,6 +53,8 @@ pub(crate) struct Copying {
     settings: Settings,
     options: FetchOptions,
     client: Option<RawClient>,
+    target: Target,
+    link: Arc<LinkFigures>,
     engine: Engine,
     observer: Arc<Observer>,
     fleet: Fleet,
@@ -52,9 +62,20 @@ pub(crate) struct Copying {
     /// Partitions that a question is under way for.
     asked: BTreeSet<At>,
     held: BTreeSet<At>,
+    pace: Pace,
     limits: Limits,
+    /// The log start that a mirror was last told, by partition.
+    log_starts: Vec<Offset>,
     began: Instant,
     away: Option<Away>,
+}
+
+/// A partition that is to be copied.
+pub(crate) struct Assigned {
+    pub name: TopicPartition,
+    pub place: Place,
+    pub lane: Arc<RawLane>,
+    pub metrics: Arc<PartitionMetrics>,
 }
 
 /// Largest batches of the target's topics.
@@ -75,6 +96,8 @@ struct Away {
 
 enum Event {
     Fetched(Return),
+    Footings(Answered<Result<Footing, Refused>>),
+    Parting(Answered<Result<Option<Parting>, Refused>>),
     Leaders(Answered<Result<Found, Refused>>),
     Beginnings(Answered<Result<Offset, Refused>>),
     Bounds(Answered<Result<Bounds, Refused>>),
@@ -82,11 +105,7 @@ enum Event {
 }
 
 impl Copying {
-    pub(crate) fn new(
-        settings: Settings,
-        assigned: Vec<(TopicPartition, Option<Offset>)>,
-        observer: Arc<Observer>,
-    ) -> Copying {
+    pub(crate) fn new(settings: Settings, assigned: Vec<Assigned>, observer: Arc<Observer>) -> Copying {
         let fetch = &settings.fetch;
         let options = FetchOptions {
             wait_max: fetch.wait_max,
@@ -97,25 +116,52 @@ impl Copying {
             rack: fetch.rack.clone(),
         };
         let now = Instant::now();
-        let engine = Engine::new(settings.policies, assigned);
-        let limits = Limits { bytes: vec![BATCH_BYTES_DEFAULT; engine.len()], known: false, asking: false, next: now };
-        for at in 0..engine.len() {
-            observer.metrics(at).stands(engine.standing(at), 0, 0);
-        }
-        Copying {
+        let aliases = (settings.source_alias.as_str(), settings.target_alias.as_str());
+        let mut copying = Copying {
+            target: Target::new(settings.target.clone(), settings.link_mode, aliases),
+            link: figures::link(aliases.0, aliases.1),
+            pace: Pace::new(aliases.0, aliases.1, &settings.pace),
+            engine: Engine::new(settings.policies),
             settings,
             options,
             client: None,
-            engine,
             observer,
             fleet: Fleet::default(),
             under_way: JoinSet::new(),
             asked: BTreeSet::new(),
             held: BTreeSet::new(),
-            limits,
+            limits: Limits { bytes: Vec::new(), known: false, asking: false, next: now },
+            log_starts: Vec::new(),
             began: now,
             away: None,
-        }
+        };
+        assigned.into_iter().for_each(|one| copying.add(one));
+        copying
+    }
+
+    /// Takes a partition on. The others are not disturbed.
+    pub(crate) fn add(&mut self, one: Assigned) {
+        self.pace.add(&one.name.topic);
+        let at = self.engine.add(one.name.clone(), one.place);
+        self.observer.add(one.name, one.lane, one.metrics);
+        self.limits.bytes.push(BATCH_BYTES_DEFAULT);
+        self.limits.next = Instant::now();
+        self.log_starts.push(Offset(0));
+        self.shows(at, self.engine.standing(at), "", (0, 0));
+    }
+
+    /// Lets go of a partition, without waiting for what is under way.
+    pub(crate) fn remove(&mut self, name: &TopicPartition) {
+        let Some(at) = self.engine.at(name) else { return };
+        self.engine.remove(at);
+        self.observer.remove(at);
+        self.held.remove(&at);
+        self.pace.forget(at);
+    }
+
+    /// What is copied.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.engine.present().map(|(name, _)| name)
     }
 
     pub(crate) fn observer(&self) -> Arc<dyn RawObserver> {
@@ -142,17 +188,23 @@ impl Copying {
         };
         loop {
             self.engine.tick(self.now());
-            self.take_back();
+            self.take_back()?;
+            self.finish_cuts();
+            for at in self.engine.take_jumps() {
+                self.observer.renew(at);
+                self.held.remove(&at);
+            }
             self.release();
             self.ask(&client);
             self.send_fetches(&client);
             self.tell_news();
             let rest = self.engine.next_deadline().map_or(until, |rest| (self.began + rest).min(until));
+            let rest = self.pace.next_free().map_or(rest, |free| free.min(rest));
             let observer = Arc::clone(&self.observer);
             let event = tokio::select! {
                 biased;
                 Some(event) = self.under_way.join_next() => event,
-                () = observer.news.notified(), if !self.held.is_empty() => continue,
+                () = observer.news.notified(), if self.waits_for_target() => continue,
                 () = sleep_until(rest) => {
                     if Instant::now() >= until {
                         return Ok(Vec::new());
@@ -174,9 +226,34 @@ impl Copying {
         self.began.elapsed()
     }
 
+    fn target_of(&self, at: At) -> Option<TopicPartition> {
+        self.observer.partition(at).map(|partition| partition.target.clone())
+    }
+
+    /// In the figures; with how many records were lost, and how many diverged.
+    fn shows(&self, at: At, standing: Standing, cause: &str, (lost, diverged): (i64, i64)) {
+        if let Some(partition) = self.observer.partition(at) {
+            partition.metrics.stands(standing, cause, lost, diverged);
+        }
+    }
+
     /// Asks what the engine has to know, in questions of their own.
     fn ask(&mut self, client: &RawClient) {
         let news = |asked: &BTreeSet<At>, at: &At| !asked.contains(at);
+        let unfooted: Vec<At> = self.engine.unfooted().filter(|at| news(&self.asked, at)).collect();
+        for some in self.named(unfooted) {
+            let pair = |(at, name): (At, TopicPartition)| Some((at, name.topic, self.target_of(at)?));
+            let asking = self.target.clone().footings(some.into_iter().filter_map(pair).collect());
+            self.under_way.spawn(async move { Event::Footings(asking.await) });
+        }
+        // What is under way belongs to the log as it was.
+        let is_due = |at: &At| news(&self.asked, at) && self.observer.is_clear(*at);
+        let parting: Vec<At> = self.engine.parting().filter(is_due).collect();
+        for (at, there) in self.named(parting).into_iter().flatten() {
+            let Some(here) = self.target_of(at) else { continue };
+            let asking = parting::find(client.clone(), self.target.clone(), at, there, here);
+            self.under_way.spawn(async move { Event::Parting(asking.await) });
+        }
         let homeless: Vec<At> = self.engine.homeless().filter(|at| news(&self.asked, at)).collect();
         for some in self.named(homeless) {
             let client = client.clone();
@@ -198,7 +275,7 @@ impl Copying {
         }
         if !self.limits.asking && Instant::now() >= self.limits.next {
             self.limits.asking = true;
-            let topics = (0..self.engine.len()).map(|at| self.observer.target(at).topic.clone()).collect();
+            let topics = self.engine.present().filter_map(|(_, at)| Some(self.target_of(at)?.topic)).collect();
             let asking = questions::limits(self.settings.target.clone(), topics);
             self.under_way.spawn(async move { Event::Limits(asking.await) });
         }
@@ -216,27 +293,47 @@ impl Copying {
             let at = order.at();
             self.fleet.order(self.engine.name(at), order);
         }
-        if self.limits.known {
+        if self.limits.known && self.pace.whole_link_waits().is_none() {
             for trip in self.fleet.trips(client, &self.options) {
                 self.under_way.spawn(async move { Event::Fetched(trip.fetch().await) });
             }
         }
     }
 
-    /// What the target found too large comes again, when the target has said what it takes now.
-    fn take_back(&mut self) {
-        for (at, position) in self.observer.reopen() {
-            let partition = self.engine.name(at);
-            warn!(%partition, %position, "the target takes smaller batches only than it said, they are made anew");
-            self.engine.go_back(at, position);
-            (self.limits.known, self.limits.next) = (false, Instant::now());
+    /// What the target did not take.
+    fn take_back(&mut self) -> Result<(), TaskError> {
+        let now = self.now();
+        for Closed { at, back_to, complaint } in self.observer.reopen() {
+            if let Some(position) = back_to.filter(|_| self.engine.tie(at).is_none()) {
+                self.engine.go_back(at, position);
+            }
+            if is_too_large(complaint.code) {
+                let partition = self.engine.name(at);
+                warn!(%partition, "the target takes smaller batches only than it said, they are made anew");
+                (self.limits.known, self.limits.next) = (false, Instant::now());
+                continue;
+            }
+            self.engine.complained(at, complaint, now).map_err(|stop| self.stopped(stop))?;
         }
+        Ok(())
     }
 
-    /// Lets partitions go on whose batches have arrived.
+    /// Lets mirrors go on that have given up what is not the source's.
+    fn finish_cuts(&mut self) {
+        let done: Vec<At> = self.engine.cutting().filter(|at| self.observer.is_clear(*at)).collect();
+        done.into_iter().for_each(|at| self.engine.cut_is_done(at));
+    }
+
+    /// Whether something goes on only when the target has answered.
+    fn waits_for_target(&self) -> bool {
+        !self.held.is_empty() || self.engine.parting().next().is_some() || self.engine.cutting().next().is_some()
+    }
+
+    /// Lets partitions go on whose batches have arrived, and whose turn it is.
     fn release(&mut self) {
-        let free: Vec<At> =
-            self.held.iter().copied().filter(|at| self.observer.under_way(*at) < UNDER_WAY_MAX / 2).collect();
+        let (pace, observer) = (&mut self.pace, &self.observer);
+        let is_free = |at: &At| pace.is_free(*at) && observer.under_way(*at) < UNDER_WAY_MAX / 2;
+        let free: Vec<At> = self.held.iter().copied().filter(is_free).collect();
         for at in free {
             self.held.remove(&at);
             self.engine.release(at);
@@ -247,6 +344,8 @@ impl Copying {
         let now = self.now();
         match event {
             Event::Fetched(back) => return self.fetched(client, back),
+            Event::Footings(answer) => self.footed(client, answer, now)?,
+            Event::Parting(answer) => return self.parted(answer, now),
             Event::Leaders(answer) => self.settle(answer, |engine, at, found| engine.placed(at, found, now))?,
             Event::Beginnings(answer) => self.settle(answer, |engine, at, found| engine.began(at, found, now))?,
             Event::Bounds(answer) => self.settle(answer, |engine, at, found| engine.bounded(at, found, now))?,
@@ -280,12 +379,69 @@ impl Copying {
         Ok(())
     }
 
+    fn footed(
+        &mut self,
+        client: &RawClient,
+        answer: Answered<Result<Footing, Refused>>,
+        now: Duration,
+    ) -> Result<(), TaskError> {
+        let cluster = client.cluster_id();
+        for (at, footing) in self.of_target(answer, now)? {
+            let footing = footing.map(|footing| match footing {
+                Footing::Aligned(ground) if cluster.as_ref() != Some(&ground.cluster) => Footing::Refused(format!(
+                    "it is a mirror of cluster {}, the source is cluster {}",
+                    ground.cluster,
+                    cluster.as_deref().unwrap_or("without an id")
+                )),
+                footing => footing,
+            });
+            if let Ok(footing @ (Footing::Generic | Footing::Aligned(_))) = &footing {
+                let aligned = matches!(footing, Footing::Aligned(_));
+                if let Some(partition) = self.observer.partition(at) {
+                    partition.metrics.copied_as(if aligned { Mode::Aligned } else { Mode::Generic });
+                }
+            }
+            self.engine.grounded(at, footing, now).map_err(|stop| self.stopped(stop))?;
+        }
+        Ok(())
+    }
+
+    fn parted(
+        &mut self,
+        answer: Answered<Result<Option<Parting>, Refused>>,
+        now: Duration,
+    ) -> Result<Vec<RawBatch>, TaskError> {
+        let mut out = Vec::new();
+        for (at, found) in self.of_target(answer, now)? {
+            if let Some(parting) = self.engine.parted(at, found, now).map_err(|stop| self.stopped(stop))? {
+                self.cut(at, parting, &mut out);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Answers that the target had a part in.
+    fn of_target<T>(&mut self, answer: Answered<T>, now: Duration) -> Result<Vec<(At, T)>, TaskError> {
+        for at in &answer.asked {
+            self.asked.remove(at);
+        }
+        match answer.result {
+            Ok(found) => Ok(found),
+            Err(cause) if cause.is_retriable() => {
+                self.engine.unanswered(&answer.asked, &format!("the target: {cause}"), now);
+                Ok(Vec::new())
+            }
+            Err(cause) => Err(TaskError::fatal("ask the target about partitions").caused_by(cause)),
+        }
+    }
+
     fn learn_limits(&mut self, limits: Result<BTreeMap<TopicName, usize>, ClientError>) {
         (self.limits.known, self.limits.asking, self.limits.next) = (true, false, Instant::now() + LIMITS_EVERY);
         match limits {
             Ok(limits) => {
                 for (at, bytes) in self.limits.bytes.iter_mut().enumerate() {
-                    *bytes = *limits.get(&self.observer.target(at).topic).unwrap_or(&BATCH_BYTES_DEFAULT);
+                    let known = self.observer.partition(at).and_then(|one| limits.get(&one.target.topic).copied());
+                    *bytes = known.unwrap_or(BATCH_BYTES_DEFAULT);
                 }
             }
             Err(cause) => {
@@ -295,7 +451,8 @@ impl Copying {
     }
 
     fn fetched(&mut self, client: &RawClient, mut back: Return) -> Result<Vec<RawBatch>, TaskError> {
-        let leader = back.leader;
+        let place = back.place;
+        let leader = place.0;
         let answers = match back.take_result() {
             Ok(answers) => answers,
             Err(cause) if cause.is_retriable() => {
@@ -309,27 +466,46 @@ impl Copying {
         };
         self.fleet.back(back);
         self.answers_again();
+        self.link.heard_from(leader);
         let now = self.now();
+        let brought_bytes = answers.iter().map(|answer| answer.batches.len()).sum();
         let mut brought = Vec::with_capacity(answers.len());
         for answer in answers {
             let Some(at) = self.engine.at(&answer.partition) else { continue };
-            let Some(asked) = self.fleet.asked(leader, at) else { continue };
+            let Some(asked) = self.fleet.asked(place, at) else { continue };
             let told = self.judged(at, asked, &answer)?;
+            let last_epoch = self.engine.last_epoch(at);
             let position = self.engine.answered(at, leader, &told, now).map_err(|stop| self.stopped(stop))?;
-            let ahead = self.engine.position(at).map_or(0, |position| answer.high_watermark.0 - position.0);
-            self.observer.metrics(at).lag(ahead.max(0));
-            if let Some(position) = position {
-                if self.observer.under_way(at) + answer.batches.len() > UNDER_WAY_MAX {
-                    self.held.insert(at);
-                    self.engine.hold(at);
-                }
-                brought.push((at, position, answer));
+            let bytes = answer.batches.len();
+            let behind = self.engine.position(at).map_or(0, |next| answer.high_watermark.0 - next.0);
+            let waits = position.is_some() && self.pace.took(at, behind, bytes);
+            if waits || position.is_some() && self.observer.under_way(at) + bytes > UNDER_WAY_MAX {
+                self.held.insert(at);
+                self.engine.hold(at);
             }
+            let reached = told.reached.map(|(_, epoch)| (self.engine.topic_id(at), epoch));
+            brought.push(Brought { at, position, last_epoch, reached, answer });
         }
         self.send_fetches(client);
         let mut out = Vec::new();
-        for (at, position, answer) in brought {
-            self.hand_on(at, position, &answer, &mut out)?;
+        for mut brought in brought {
+            brought.unpin(brought_bytes, self.observer.under_way(brought.at));
+            let Brought { at, position, answer, .. } = &brought;
+            match (*position, self.engine.tie(*at).is_some()) {
+                (Some(position), false) => self.hand_on(*at, position, brought.reached, answer, &mut out)?,
+                (_, true) => self.hand_on_aligned(&brought, &mut out)?,
+                (None, false) => {}
+            }
+            if let (Some(next), true) = (self.engine.position(*at), answer.high_watermark >= Offset(0)) {
+                let heard = Heard {
+                    leader,
+                    source_end: answer.high_watermark,
+                    log_start: answer.log_start_offset.max(Offset(0)),
+                    offsets: position.map_or(0, |position| next.0 - position.0),
+                    bytes: answer.batches.len(),
+                };
+                self.observer.fetched(*at, next, &heard);
+            }
         }
         Ok(out)
     }
@@ -346,43 +522,13 @@ impl Copying {
         })
     }
 
-    /// Makes batches of what a partition brought.
-    fn hand_on(
-        &self,
-        at: At,
-        position: Offset,
-        answer: &FetchedPartition,
-        out: &mut Vec<RawBatch>,
-    ) -> Result<(), TaskError> {
-        let prepared = prepare(&answer.batches, &answer.aborted, position, self.limits.bytes[at])
-            .map_err(|cause| self.unreadable(at, cause))?;
-        let metrics = self.observer.metrics(at);
-        if prepared.aborted > 0 {
-            metrics.aborted(prepared.aborted);
-        }
-        if let Some(last) = prepared.batches.last() {
-            metrics.handed_on((now_ms() - last.max_timestamp).max(0));
-        }
-        for mut ready in prepared.batches {
-            let Some(lane) = self.observer.handed_on(at, &mut ready) else { break };
-            out.push(RawBatch {
-                lane,
-                bytes: ready.bytes,
-                records: ready.records,
-                next: ready.next.0,
-                placement: Placement::Assigned,
-            });
-        }
-        Ok(())
-    }
-
     fn unreadable(&self, at: At, cause: crate::request::RequestError) -> TaskError {
         TaskError::fatal(format!("source partition {} cannot be copied", self.engine.name(at))).caused_by(cause)
     }
 
     fn stopped(&mut self, stop: Stop) -> TaskError {
         if let (Some(at), Some(standing)) = (self.engine.at(&stop.partition), stop.standing) {
-            self.observer.metrics(at).stands(standing, 0, 0);
+            self.shows(at, standing, &stop.why, (0, 0));
         }
         TaskError::fatal(stop.to_string())
     }
@@ -391,7 +537,7 @@ impl Copying {
     fn tell_news(&mut self) {
         let mut lines: BTreeMap<(Standing, String), (usize, At, i64, i64)> = BTreeMap::new();
         for News { at, standing, cause, lost, diverged } in self.engine.take_news() {
-            self.observer.metrics(at).stands(standing, lost, diverged);
+            self.shows(at, standing, &cause, (lost, diverged));
             let line = lines.entry((standing, cause)).or_insert((0, at, 0, 0));
             (line.0, line.2, line.3) = (line.0 + 1, line.2 + lost, line.3 + diverged);
         }
@@ -400,6 +546,10 @@ impl Copying {
             match standing {
                 Standing::Starting | Standing::Copying => info!(%standing, partitions, %first, "partitions are copied"),
                 Standing::Away => warn!(%standing, partitions, %first, cause, "partitions wait for the source"),
+                Standing::Promoted => warn!(%standing, partitions, %first, cause, "partitions are not copied any more"),
+                Standing::Refused => {
+                    error!(%standing, partitions, %first, cause, "the target does not take partitions")
+                }
                 _ => error!(%standing, partitions, %first, cause, lost, diverged, "source and copy do not fit"),
             }
         }

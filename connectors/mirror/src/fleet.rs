@@ -1,7 +1,8 @@
 //! The fetches: one fetcher for each leader of the source, with at most one fetch under way.
 //!
 //! Picture: a fetcher (its connection, its session of KIP-227) is at home, or away with a fetch in a tokio task of its own.
-//! Orders for one that is away wait until it is back. A fetch survives a dropped `poll`.
+//! Orders for one that is away wait until it is back. A fetch survives a dropped `poll`. Mirrors that keep the source's
+//! offsets have fetches of their own ([`Desk`]) where others read committed records only.
 //! Bounds: a fetch brings at most `fetch.max.bytes`, so a task holds at most twice that for each leader: one answer that is
 //! made ready while the next one is fetched. An answer's memory is one piece, which lives until the last batch of it has
 //! left.
@@ -12,12 +13,15 @@ use twinstream_client::raw::{FetchFrom, FetchOptions, FetchedPartition, Fetcher}
 use twinstream_client::{ClientError, RawClient};
 use twinstream_model::{NodeId, Offset, TopicPartition};
 
-use crate::engine::{At, Order};
+use crate::engine::{At, Desk, Order};
 
 #[derive(Default)]
 pub(crate) struct Fleet {
-    leaders: BTreeMap<NodeId, Leader>,
+    leaders: BTreeMap<Place, Leader>,
 }
+
+/// Whom a fetcher asks, and for what kind of records.
+type Place = (NodeId, Desk);
 
 #[derive(Default)]
 struct Leader {
@@ -33,13 +37,13 @@ struct Leader {
 
 /// A fetcher that is ready to leave.
 pub(crate) struct Trip {
-    pub leader: NodeId,
+    place: Place,
     fetcher: Box<Fetcher>,
 }
 
 /// One that is back.
 pub(crate) struct Return {
-    pub leader: NodeId,
+    pub place: Place,
     fetcher: Box<Fetcher>,
     pub result: Result<Vec<FetchedPartition>, ClientError>,
 }
@@ -47,7 +51,7 @@ pub(crate) struct Return {
 impl Trip {
     pub(crate) async fn fetch(mut self) -> Return {
         let result = self.fetcher.fetch_next().await;
-        Return { leader: self.leader, fetcher: self.fetcher, result }
+        Return { place: self.place, fetcher: self.fetcher, result }
     }
 }
 
@@ -59,11 +63,11 @@ impl Return {
 
 impl Fleet {
     pub(crate) fn order(&mut self, name: &TopicPartition, order: Order) {
-        let (leader, at, wants) = match &order {
-            Order::Want { leader, at, .. } => (*leader, *at, true),
-            Order::Unwant { leader, at } => (*leader, *at, false),
+        let (place, at, wants) = match &order {
+            Order::Want { leader, at, desk, .. } => ((*leader, *desk), *at, true),
+            Order::Unwant { leader, at, desk } => ((*leader, *desk), *at, false),
         };
-        let leader = self.leaders.entry(leader).or_default();
+        let leader = self.leaders.entry(place).or_default();
         if wants {
             leader.wanted.insert(at);
         } else {
@@ -75,12 +79,16 @@ impl Fleet {
     /// Fetchers that are at home and have something to ask, with their orders.
     pub(crate) fn trips(&mut self, client: &RawClient, options: &FetchOptions) -> Vec<Trip> {
         let mut trips = Vec::new();
-        for (id, leader) in &mut self.leaders {
+        for (place, leader) in &mut self.leaders {
             if leader.is_away || leader.wanted.is_empty() {
                 continue;
             }
             let fetcher = leader.at_home.take();
-            let mut fetcher = fetcher.unwrap_or_else(|| Box::new(Fetcher::new(client.clone(), *id, options.clone())));
+            let begin = || {
+                let read_committed = options.read_committed && place.1 == Desk::Generic;
+                Box::new(Fetcher::new(client.clone(), place.0, FetchOptions { read_committed, ..options.clone() }))
+            };
+            let mut fetcher = fetcher.unwrap_or_else(begin);
             for (name, order) in leader.orders.drain(..) {
                 match &order {
                     Order::Want { at, offset, .. } => _ = leader.asks.insert(*at, *offset),
@@ -89,25 +97,25 @@ impl Fleet {
                 carry_out(&mut fetcher, name, &order);
             }
             leader.is_away = true;
-            trips.push(Trip { leader: *id, fetcher });
+            trips.push(Trip { place: *place, fetcher });
         }
         trips
     }
 
     pub(crate) fn back(&mut self, back: Return) {
-        let leader = self.leaders.entry(back.leader).or_default();
+        let leader = self.leaders.entry(back.place).or_default();
         leader.is_away = false;
         leader.at_home = Some(back.fetcher);
     }
 
     /// The offset that the last fetch of a leader asked for.
-    pub(crate) fn asked(&self, leader: NodeId, at: At) -> Option<Offset> {
-        self.leaders.get(&leader)?.asks.get(&at).copied()
+    pub(crate) fn asked(&self, place: Place, at: At) -> Option<Offset> {
+        self.leaders.get(&place)?.asks.get(&at).copied()
     }
 
     /// The broker did not answer: the next fetch begins on a new connection. What was asked of it is ordered anew.
     pub(crate) fn lost(&mut self, back: Return) {
-        self.leaders.remove(&back.leader);
+        self.leaders.remove(&back.place);
     }
 }
 

@@ -13,27 +13,35 @@
 //! Reading order: [`config`], [`policy`], `assignment`, `request`, `engine`, `offsets`, `topics`, `source`, `task`,
 //! `copying`, [`metrics`]; `offset_map`, `syncs`, `groups`, [`checkpoint`], [`heartbeat`].
 
+mod aligned; // topics that keep the source's offsets
 mod assignment; // which task copies what
 pub mod checkpoint; // positions of groups
 pub mod config; // settings
 mod copying; // its rim: carries out what the engine decides
 pub mod dedicated; // a file of flows, as MirrorMaker runs it alone
 mod engine; // which partition is asked, and what an answer means
+mod figures; // what is known of each partition
 mod fleet; // one fetcher for each leader of the source
+#[doc(hidden)]
+pub mod fuzzing; // decoders as functions of bytes
 mod groups; // what groups have committed, and what becomes of it
 pub mod heartbeat; // a sign of life
 pub mod link; // the connectors of one source and target, as operators see them
+mod link_id; // what marks its mirror topics
 pub mod metrics; // what is counted
 mod observer; // what became of batches that were handed on
 mod offset_map; // which offset of the source became which one of the target
 mod offsets; // source partitions and positions as the worker stores them
+mod pace; // how many bytes per second
 pub mod policy; // names of remote topics, which topics are copied
 mod questions; // what is asked beside fetches
 mod request; // batches of the source -> batches for the target
+mod returns; // a link that leads back
 mod source; // the connector
 mod syncs; // what is written about offsets
 mod task; // the task
 mod topics; // topics of the target
+mod verify; // whether both sides have the same
 
 use twinstream_connect_api::Plugin;
 

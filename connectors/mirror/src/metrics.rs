@@ -3,15 +3,20 @@
 //!
 //! A record counts when the target has acknowledged it. `byte_count` counts batches as they travel, compressed;
 //! MirrorMaker 2 counts unpacked values. Each partition holds its own figures, so that nothing is looked up by name for a
-//! batch.
+//! batch. What speaks of now (lags, ages, what is verified) is read off [`crate::figures`] when somebody scrapes
+//! ([`gauges`]).
+
+mod gauges;
 
 use std::collections::BTreeMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
-use twinstream_model::TopicPartition;
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use twinstream_model::{Offset, TopicPartition};
 
 use crate::engine::standing::Standing;
+use crate::figures::{self, Heard, Mode, PartitionFigures};
+use crate::observer::now_ms;
 
 const LABELS: [&str; 4] = ["source", "target", "topic", "partition"];
 const STATE_LABELS: [&str; 5] = ["source", "target", "topic", "partition", "state"];
@@ -19,14 +24,12 @@ const STATE_LABELS: [&str; 5] = ["source", "target", "topic", "partition", "stat
 pub(crate) struct Metrics {
     record_count: IntCounterVec,
     byte_count: IntCounterVec,
-    record_age: IntGaugeVec,
-    latency: IntGaugeVec,
-    lag: IntGaugeVec,
     lost: IntCounterVec,
     diverged: IntCounterVec,
     aborted: IntCounterVec,
     state: IntGaugeVec,
     changes: IntCounterVec,
+    differences: IntCounterVec,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
@@ -35,15 +38,6 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
         "kafka_connect_mirror_mirrorsourceconnector_byte_count",
         "Bytes of batches copied, as they travel.",
     ),
-    record_age: gauge(
-        "kafka_connect_mirror_mirrorsourceconnector_record_age_ms",
-        "Age of the newest record of the last batch when it was handed on.",
-    ),
-    latency: gauge(
-        "kafka_connect_mirror_mirrorsourceconnector_replication_latency_ms",
-        "Age of the newest record of the last batch when the target acknowledged it.",
-    ),
-    lag: gauge("kafka_connect_mirror_mirrorsourceconnector_record_lag", "Records of the source beyond the position."),
     lost: counter(
         "kafka_connect_mirror_mirrorsourceconnector_record_lost",
         "Records that the source removed before they were copied.",
@@ -72,6 +66,10 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
         &STATE_LABELS,
     )
     .expect("constant metric name"),
+    differences: counter(
+        "twinstream_mirror_verify_difference_total",
+        "Records, or batches that cannot be read, in which source and target differ.",
+    ),
 });
 
 /// How many hold the figures of a partition: while it moves from one task to another, two do.
@@ -88,43 +86,52 @@ pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
         &metrics.diverged,
         &metrics.aborted,
         &metrics.changes,
+        &metrics.differences,
     ];
     for counter in counters {
         registry.register(Box::new(counter.clone()))?;
     }
-    for gauge in [&metrics.record_age, &metrics.latency, &metrics.lag, &metrics.state] {
-        registry.register(Box::new(gauge.clone()))?;
-    }
-    Ok(())
+    registry.register(Box::new(metrics.state.clone()))?;
+    registry.register(Box::new(gauges::Gauges::new()))
 }
 
-/// The figures of one partition; those that speak of now leave the registry with it.
+/// Verification has found differences in a partition; `target` is its name there.
+pub(crate) fn differ(source: &str, target: &str, partition: &TopicPartition, differences: u64) {
+    let index = partition.partition.to_string();
+    let labels = [source, target, partition.topic.as_str(), &index];
+    METRICS.differences.with_label_values(&labels).inc_by(differences);
+}
+
+/// What a task tells of one partition.
 pub(crate) struct PartitionMetrics {
     labels: [String; 4],
     record_count: IntCounter,
     byte_count: IntCounter,
-    record_age: IntGauge,
-    latency: IntGauge,
-    lag: IntGauge,
     aborted: IntCounter,
+    figures: Arc<PartitionFigures>,
 }
 
 impl PartitionMetrics {
-    /// `partition` is the one on the target, as MirrorMaker 2 labels it.
-    pub(crate) fn new(source: &str, target: &str, partition: &TopicPartition) -> PartitionMetrics {
+    /// By aliases, and by the names of the partition at the source and on the target; MirrorMaker 2 labels it with the latter.
+    pub(crate) fn new(
+        source: &str,
+        target: &str,
+        there: &TopicPartition,
+        partition: &TopicPartition,
+    ) -> PartitionMetrics {
         let (topic, index) = (partition.topic.to_string(), partition.partition.to_string());
         let labels = [source.to_owned(), target.to_owned(), topic, index];
         let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         *holders.entry(labels.clone()).or_insert(0) += 1;
         let values = labels.each_ref().map(String::as_str);
+        let figures = figures::link(source, target).partition(there, partition);
+        figures.held();
         PartitionMetrics {
             record_count: METRICS.record_count.with_label_values(&values),
             byte_count: METRICS.byte_count.with_label_values(&values),
-            record_age: METRICS.record_age.with_label_values(&values),
-            latency: METRICS.latency.with_label_values(&values),
-            lag: METRICS.lag.with_label_values(&values),
             aborted: METRICS.aborted.with_label_values(&values),
             labels,
+            figures,
         }
     }
 
@@ -137,19 +144,29 @@ impl PartitionMetrics {
         [source, target, topic, partition, state.name()]
     }
 
+    pub(crate) fn copied_as(&self, mode: Mode) {
+        self.figures.copied_as(mode);
+    }
+
     pub(crate) fn handed_on(&self, age_ms: i64) {
-        self.record_age.set(age_ms);
+        self.figures.handed_on(age_ms, now_ms());
     }
 
     /// The target has acknowledged a batch.
-    pub(crate) fn copied(&self, records: u32, bytes: usize, latency_ms: i64) {
+    pub(crate) fn copied(&self, records: u32, bytes: usize) {
         self.record_count.inc_by(u64::from(records));
         self.byte_count.inc_by(bytes as u64);
-        self.latency.set(latency_ms);
     }
 
-    pub(crate) fn lag(&self, records: i64) {
-        self.lag.set(records);
+    /// The source has told where it ends; what is before `arrived` is on the target.
+    pub(crate) fn heard(&self, heard: &Heard, arrived: Offset) {
+        self.figures.heard(heard, arrived, now_ms());
+    }
+
+    /// What is before `arrived` is on the target; `newest` is the time of the newest record that came with it.
+    pub(crate) fn arrived(&self, arrived: Offset, newest: Option<i64>) {
+        let now = now_ms();
+        self.figures.arrived(arrived, newest.map(|timestamp| ((now - timestamp).max(0), timestamp)), now);
     }
 
     pub(crate) fn aborted(&self, records: u64) {
@@ -157,7 +174,8 @@ impl PartitionMetrics {
     }
 
     /// The partition stands differently, or had to leave something out.
-    pub(crate) fn stands(&self, standing: Standing, lost: i64, diverged: i64) {
+    pub(crate) fn stands(&self, standing: Standing, cause: &str, lost: i64, diverged: i64) {
+        self.figures.stands(standing, cause);
         for other in Standing::ALL.into_iter().filter(|other| *other != standing) {
             METRICS.state.remove_label_values(&self.with_state(other)).ok(); // was not in that state
         }
@@ -176,6 +194,7 @@ impl PartitionMetrics {
 impl Drop for PartitionMetrics {
     /// Only the gauges go: they speak of now. Counters stay, another task goes on with them.
     fn drop(&mut self) {
+        self.figures.let_go();
         let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         match holders.get_mut(&self.labels) {
             Some(others) if *others > 1 => {
@@ -183,9 +202,6 @@ impl Drop for PartitionMetrics {
                 return;
             }
             _ => _ = holders.remove(&self.labels),
-        }
-        for gauge in [&METRICS.record_age, &METRICS.latency, &METRICS.lag] {
-            gauge.remove_label_values(&self.values()).ok(); // never set: nothing to remove
         }
         for state in Standing::ALL {
             METRICS.state.remove_label_values(&self.with_state(state)).ok(); // was not in that state
@@ -195,8 +211,4 @@ impl Drop for PartitionMetrics {
 
 fn counter(name: &str, help: &str) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), &LABELS).expect("constant metric name")
-}
-
-fn gauge(name: &str, help: &str) -> IntGaugeVec {
-    IntGaugeVec::new(Opts::new(name, help), &LABELS).expect("constant metric name")
 }

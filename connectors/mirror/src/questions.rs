@@ -51,7 +51,7 @@ pub(crate) async fn leaders(client: RawClient, asked: Named) -> Answered<Result<
         };
         let no_partition = || (ErrorCode::UnknownTopicOrPartition, "its topic has fewer partitions".to_owned());
         let partition = topic.partitions.get(&name.partition).ok_or_else(no_partition)?;
-        Ok(Found { leader: partition.leader, topic_id: topic.id })
+        Ok(Found { leader: partition.leader, leader_epoch: partition.leader_epoch, topic_id: topic.id })
     };
     let found = view.map(|view| asked.iter().map(|(at, name)| (*at, find(&view, name))).collect());
     answered(&asked, found)

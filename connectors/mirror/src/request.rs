@@ -28,6 +28,8 @@ use twinstream_model::{LeaderEpoch, Offset, ProducerId};
 
 pub(crate) use twinstream_client::protocol::batch::OffsetRun as Run;
 
+use crate::aligned::run::Piece;
+
 /// Batches that are not packed are joined below this size: to copy a record costs less than what a broker spends on a
 /// batch, until batches are as large as a request should be.
 const PLAIN_SMALL: usize = 64 << 10;
@@ -41,6 +43,8 @@ const JOINED_BYTES_MAX: usize = 1 << 20;
 const UNPACKED_BYTES_MAX: usize = 256 << 20;
 /// A marker's one record is a few bytes.
 const MARKER_BYTES_MAX: usize = 1 << 10;
+/// Kafka's way to say that there is none.
+const NO_TIMESTAMP: i64 = -1;
 /// In a marker's key, behind the version: 0 aborts.
 const ABORT: [u8; 2] = [0, 0];
 
@@ -61,11 +65,29 @@ pub(crate) enum RequestError {
 pub(crate) struct Ready {
     pub bytes: Bytes,
     pub records: u32,
+    /// The offset of its first record.
+    pub from: Offset,
     /// The position after it.
     pub next: Offset,
     /// The offsets that its records have at the source, in order.
     pub runs: Vec<Run>,
     pub max_timestamp: i64,
+}
+
+impl Ready {
+    /// No records: what else a mirror is told at this position.
+    pub(crate) fn nothing(position: Offset) -> Ready {
+        let (from, next) = (position, position);
+        Ready { bytes: Bytes::new(), records: 0, from, next, runs: Vec::new(), max_timestamp: NO_TIMESTAMP }
+    }
+}
+
+impl From<Piece> for Ready {
+    /// Offsets are those of the source, so there is no run to remember.
+    fn from(piece: Piece) -> Ready {
+        let Piece { bytes, records, from, next, max_timestamp, .. } = piece;
+        Ready { bytes, records, from, next, runs: Vec::new(), max_timestamp }
+    }
 }
 
 /// What an answer comes to.
@@ -261,6 +283,7 @@ fn whole(answer: &Bytes, view: &BatchView<'_>, header: &BatchHeader) -> Ready {
     Ready {
         bytes: answer.slice_ref(view.bytes()),
         records,
+        from: header.base_offset,
         next: header.next_offset(),
         runs: vec![Run { from: header.base_offset, length: records }],
         max_timestamp: header.max_timestamp,
@@ -272,6 +295,7 @@ fn joined(batch: JoinedBatch) -> Ready {
     Ready {
         bytes: Bytes::from(batch.bytes),
         records: batch.records,
+        from: batch.runs.first().map_or(Offset(end), |run| run.from),
         next: Offset(end),
         runs: batch.runs,
         max_timestamp: batch.max_timestamp,
@@ -287,20 +311,20 @@ fn repack_error(offset: Offset, cause: RepackError) -> RequestError {
 }
 
 /// Which producers are in a transaction that was aborted, at the present place of an answer (KIP-98).
-struct Transactions {
+pub(crate) struct Transactions {
     /// (first offset, producer) of aborted transactions that begin further on, by offset.
     ahead: VecDeque<(Offset, ProducerId)>,
     aborted: BTreeSet<ProducerId>,
 }
 
 impl Transactions {
-    fn new(list: &[(ProducerId, Offset)]) -> Transactions {
+    pub(crate) fn new(list: &[(ProducerId, Offset)]) -> Transactions {
         let sorted: BTreeMap<(Offset, ProducerId), ()> = list.iter().map(|(id, first)| ((*first, *id), ())).collect();
         Transactions { ahead: sorted.into_keys().collect(), aborted: BTreeSet::new() }
     }
 
     /// Takes note of a batch; whether it belongs to an aborted transaction.
-    fn pass(&mut self, view: &BatchView<'_>, header: &BatchHeader) -> Result<bool, BatchError> {
+    pub(crate) fn pass(&mut self, view: &BatchView<'_>, header: &BatchHeader) -> Result<bool, BatchError> {
         while self.ahead.front().is_some_and(|(first, _)| *first <= header.last_offset()) {
             self.aborted.extend(self.ahead.pop_front().map(|(_, producer)| producer));
         }

@@ -11,13 +11,25 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
-use twinstream_client::{ClientError, RawClient};
+use twinstream_client::raw::ClusterView;
+use twinstream_client::{ClientError, NewTopic, RawClient};
 use twinstream_connect_api::{Connector, ConnectorContext, Fate, RawConfig, TaskError, async_trait};
-use twinstream_model::TopicName;
+use twinstream_model::{InvalidTopicName, TopicId, TopicName, TopicPartition};
 
+use crate::aligned::marks::Marking;
 use crate::assignment::{assign, encode};
-use crate::config::{ASSIGNED, Settings, config_def, unused_client_settings};
-use crate::topics::{self, Changed, TopicsError};
+use crate::config::{ASSIGNED, NAMES, Settings, config_def, unused_client_settings};
+use crate::figures;
+use crate::returns::{self, Names};
+use crate::topics::{self, Changed, TopicsError, WantedTopic};
+use crate::verify::background;
+
+/// Where MirrorMaker's default is a trap: setting, our default, its default.
+const SAFER_DEFAULTS: [(&str, &str, &str); 3] = [
+    ("replication.factor", "the source's", "2"),
+    ("refresh.topics.interval.seconds", "2", "600"),
+    ("sync.topic.configs.interval.seconds", "5", "600"),
+];
 
 /// Source topic -> number of partitions.
 type Topics = BTreeMap<TopicName, u32>;
@@ -39,6 +51,8 @@ struct Link {
     source: RawClient,
     target: RawClient,
     dealt: Mutex<Topics>,
+    /// Names on the target of topics that come home.
+    names: Mutex<Names>,
     context: Arc<dyn ConnectorContext>,
 }
 
@@ -64,7 +78,8 @@ impl Connector for MirrorSourceConnector {
                 "source and target are the same cluster, and IdentityReplicationPolicy would copy each topic into itself; use another target or DefaultReplicationPolicy",
             ));
         }
-        let link = Arc::new(Link { settings, source, target, dealt: Mutex::default(), context });
+        let link =
+            Arc::new(Link { settings, source, target, dealt: Mutex::default(), names: Mutex::default(), context });
         let mut watchers = JoinSet::new();
         if link.settings.enabled
             && let Some(interval) = link.settings.refresh
@@ -76,8 +91,28 @@ impl Connector for MirrorSourceConnector {
         {
             watchers.spawn(sync_configs(Arc::clone(&link), interval));
         }
+        if link.settings.enabled
+            && let Some(bytes) = link.settings.verify_bytes
+        {
+            let connector = link.context.connector().to_owned();
+            watchers.spawn(background::run(link.settings.clone(), connector, bytes));
+        }
         self.running = Some(Running { link, config, watchers });
         Ok(())
+    }
+
+    /// As MirrorMaker's: a copy of what is aborted later would be there for good.
+    fn exactly_once_support(&self, config: &RawConfig) -> Result<(), String> {
+        let settings = Settings::parse(config).map_err(|error| error.to_string())?;
+        if settings.fetch.read_committed {
+            return Ok(());
+        }
+        let hint = "set source.consumer.isolation.level=read_committed";
+        Err(format!("records of transactions that are aborted later would be copied: {hint}"))
+    }
+
+    fn live_keys(&self) -> &'static [&'static str] {
+        &[ASSIGNED, NAMES]
     }
 
     async fn task_configs(&mut self, max_tasks: usize) -> Result<Vec<RawConfig>, TaskError> {
@@ -90,9 +125,17 @@ impl Connector for MirrorSourceConnector {
         let ready = link.prepare(&topics).await?;
         let tasks = assign(&ready, max_tasks);
         info!(connector = link.context.connector(), topics = ready.len(), tasks = tasks.len(), "partitions dealt out");
+        let Settings { source_alias, target_alias, .. } = &link.settings;
+        figures::link(source_alias, target_alias).keep(|partition| ready.contains_key(&partition.topic));
         *link.dealt() = topics;
         let with_partitions = |partitions: Vec<_>| {
             let mut config = running.config.clone();
+            let named =
+                |topic: &TopicName| partitions.iter().any(|partition: &TopicPartition| partition.topic == *topic);
+            let names: Names = link.names().iter().filter(|(topic, _)| named(topic)).map(pair).collect();
+            if !names.is_empty() {
+                config.insert(NAMES.to_owned(), returns::encode(&names));
+            }
             config.insert(ASSIGNED.to_owned(), encode(&partitions));
             config
         };
@@ -106,6 +149,10 @@ impl Connector for MirrorSourceConnector {
     }
 }
 
+fn pair((topic, name): (&TopicName, &TopicName)) -> (TopicName, TopicName) {
+    (topic.clone(), name.clone())
+}
+
 fn away(side: &str, alias: &str, cause: ClientError) -> TaskError {
     TaskError::fatal(format!(
         "{side} cluster '{alias}' cannot be reached; check {side}.cluster.bootstrap.servers, then restart the connector"
@@ -115,6 +162,9 @@ fn away(side: &str, alias: &str, cause: ClientError) -> TaskError {
 
 fn log_unused(context: &Arc<dyn ConnectorContext>, config: &RawConfig, settings: &Settings) {
     let connector = context.connector();
+    for (setting, ours, theirs) in SAFER_DEFAULTS.iter().filter(|(setting, ..)| !config.contains_key(*setting)) {
+        info!(connector, setting, ours, theirs, "default is not MirrorMaker's");
+    }
     for key in config_def().keys().iter().filter(|key| config.contains_key(&key.name)) {
         if let Fate::NoSuchPart(why) = key.fate {
             info!(connector, setting = key.name, "setting has no effect: {why}");
@@ -143,13 +193,44 @@ impl Link {
             .refresh_all()
             .await
             .map_err(|cause| TaskError::retriable("list topics of the source").caused_by(cause))?;
+        let Settings { filter, policy, target_alias, returns, .. } = &self.settings;
+        let names = if *returns { self.coming_home(&view).await? } else { Names::new() };
         let copied = view.topics.values().filter(|topic| {
-            let Settings { filter, policy, target_alias, .. } = &self.settings;
-            !topic.internal && !topic.partitions.is_empty() && filter.copies(topic.name.as_str(), policy, target_alias)
+            let copies = |name: &TopicName| match returns {
+                true => names.contains_key(name),
+                false => filter.copies(name.as_str(), policy, target_alias),
+            };
+            !topic.internal && !topic.partitions.is_empty() && copies(&topic.name)
         });
         Ok(copied
             .map(|topic| (topic.name.clone(), u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX)))
             .collect())
+    }
+
+    fn names(&self) -> std::sync::MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a topic of the source is called on the target.
+    fn remote_topic(&self, topic: &TopicName) -> Result<TopicName, InvalidTopicName> {
+        match self.names().get(topic) {
+            Some(name) => Ok(name.clone()),
+            None => self.settings.policy.remote_topic(topic),
+        }
+    }
+
+    /// Looks which topics of the source come home.
+    async fn coming_home(&self, view: &ClusterView) -> Result<Names, TaskError> {
+        let topics: Vec<TopicName> = view.topics.keys().cloned().collect();
+        let marks = self.source.mirror_marks(&topics).await;
+        let marks = marks.map_err(|cause| TaskError::retriable("ask the source for its mirrors").caused_by(cause))?;
+        let Settings { filter, policy, .. } = &self.settings;
+        let (names, left) = returns::coming_home(&marks, self.target.cluster_id().as_deref(), filter, policy);
+        for topic in left {
+            warn!(connector = self.context.connector(), %topic, "another mirror of the same topic comes home, this one does not");
+        }
+        self.names().clone_from(&names);
+        Ok(names)
     }
 
     /// Makes the target's topics; returns those that can be copied. One that the target refuses marks the connector
@@ -162,13 +243,20 @@ impl Link {
                 .map_err(passing)?,
             None => BTreeMap::new(),
         };
-        let mut wanted: BTreeMap<TopicName, (u32, Changed)> = BTreeMap::new();
+        let view = self.source.view();
+        let replicas = |topic: &TopicName| {
+            let partitions = view.topics.get(topic).into_iter().flat_map(|topic| topic.partitions.values());
+            partitions.map(|partition| i16::try_from(partition.replicas.len()).unwrap_or(i16::MAX)).max().unwrap_or(0)
+        };
+        let mut wanted: BTreeMap<TopicName, WantedTopic> = BTreeMap::new();
         let mut sources: BTreeMap<TopicName, TopicName> = BTreeMap::new();
         let mut ready = topics.clone();
         for (topic, partitions) in topics {
-            match self.settings.policy.remote_topic(topic) {
+            match self.remote_topic(topic) {
                 Ok(remote) => {
-                    wanted.insert(remote.clone(), (*partitions, configs.get(topic).cloned().unwrap_or_default()));
+                    let configs = configs.get(topic).cloned().unwrap_or_default();
+                    let topic_wanted = WantedTopic { partitions: *partitions, replicas: replicas(topic), configs };
+                    wanted.insert(remote.clone(), topic_wanted);
                     sources.insert(remote, topic.clone());
                 }
                 Err(cause) => {
@@ -182,8 +270,18 @@ impl Link {
                 }
             }
         }
-        let failures =
-            topics::ensure(&self.target, &wanted, self.settings.replication_factor).await.map_err(passing)?;
+        let aliases = (self.settings.source_alias.as_str(), self.settings.target_alias.as_str());
+        let marking = Marking::learn(self.settings.link_mode, aliases, &self.target)
+            .await
+            .map_err(|cause| TaskError::retriable("ask the target for its features").caused_by(cause))?;
+        let cluster = self.source.cluster_id();
+        let marked = |topic: NewTopic| {
+            let Some(source) = sources.get(&topic.name) else { return Ok(topic) };
+            let id = view.topics.get(source).map_or(TopicId::NONE, |topic| topic.id);
+            marking.new_topic(topic, cluster.as_deref(), source, id)
+        };
+        let factor = self.settings.replication_factor;
+        let failures = topics::ensure(&self.target, &wanted, factor, marked).await.map_err(passing)?;
         for (remote, cause) in failures {
             let hint = "fix it there or change replication.factor or topics, then restart the connector";
             self.context.raise_error(
@@ -204,7 +302,7 @@ impl Link {
         let wanted = topics::changed_configs(&self.source, &names, Some(excluded)).await?;
         let remotes: BTreeMap<TopicName, Changed> = wanted
             .into_iter()
-            .filter_map(|(topic, changed)| Some((self.settings.policy.remote_topic(&topic).ok()?, changed)))
+            .filter_map(|(topic, changed)| Some((self.remote_topic(&topic).ok()?, changed)))
             .collect();
         let remote_names: Vec<TopicName> = remotes.keys().cloned().collect();
         let present = topics::changed_configs(&self.target, &remote_names, None).await?;

@@ -1,88 +1,163 @@
 //! The task: reads its configuration and what was copied already, and lets [`Copying`] work.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tracing::info;
 use twinstream_connect_api::{
     Polled, RawConfig, RawLane, RawObserver, SourceTask, SourceTaskContext, TaskError, async_trait,
 };
-use twinstream_model::{Offset, TopicPartition};
+use twinstream_model::{LeaderEpoch, Offset, TopicPartition};
 
 use crate::assignment::decode;
 use crate::config::{ASSIGNED, Settings, config_def};
-use crate::copying::Copying;
+use crate::copying::{Assigned, Copying};
+use crate::engine::Place;
 use crate::metrics::PartitionMetrics;
 use crate::observer::{CopiedTo, Observer};
+use crate::offset_map::place::Lived;
 use crate::offsets::{next_of, source_offset, source_partition};
 use crate::syncs::Syncs;
 
 /// How long a stop waits for the last changes of the offset map; the next start copes without them.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// How long reading the offset map of partitions that come may hold up the others; a fresh task reads it all.
+const ADD_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub struct MirrorSourceTask {
-    copying: Option<Copying>,
-    syncs: Option<Arc<Syncs>>,
+    running: Option<Running>,
+}
+
+struct Running {
+    context: Arc<dyn SourceTaskContext>,
+    settings: Settings,
+    copying: Copying,
+    syncs: Arc<Syncs>,
+}
+
+fn settings_of(config: &RawConfig) -> Result<(Settings, Vec<TopicPartition>), TaskError> {
+    let failed = || TaskError::fatal("read settings of the mirror task");
+    let settings = Settings::parse(config).map_err(|cause| failed().caused_by(cause))?;
+    let parsed = config_def().parse(config).map_err(|cause| failed().caused_by(cause))?;
+    let assigned = decode(parsed.list(ASSIGNED)).map_err(|why| failed().caused_by(format!("{ASSIGNED}: {why}")))?;
+    Ok((settings, assigned))
+}
+
+impl MirrorSourceTask {
+    fn running(&mut self) -> Result<&mut Running, TaskError> {
+        self.running.as_mut().ok_or_else(|| TaskError::fatal("the task was not started"))
+    }
+
+    /// Where these partitions were copied up to, and what they are called on the target.
+    async fn places(
+        context: &dyn SourceTaskContext,
+        settings: &Settings,
+        syncs: &Syncs,
+        assigned: Vec<TopicPartition>,
+    ) -> Result<Vec<Assigned>, TaskError> {
+        let keys: Vec<_> = assigned.iter().map(|name| source_partition(&settings.source_alias, name)).collect();
+        let stored = context.offsets(&keys).await?;
+        let mut places = Vec::with_capacity(assigned.len());
+        for ((name, source_partition), stored) in assigned.into_iter().zip(keys).zip(stored) {
+            let remote = settings
+                .remote_topic(&name.topic)
+                .map_err(|cause| TaskError::fatal(format!("name of {name} on the target")).caused_by(cause))?;
+            let target = TopicPartition::new(remote, name.partition);
+            let metrics = PartitionMetrics::new(&settings.source_alias, &settings.target_alias, &name, &target);
+            let lane = RawLane { target, source_partition, source_offset: |next| source_offset(Offset(next)) };
+            let place = place_of(next_of(&name, stored.as_ref())?, &syncs.lived(&name));
+            places.push(Assigned { name, place, lane: Arc::new(lane), metrics: Arc::new(metrics) });
+        }
+        Ok(places)
+    }
 }
 
 #[async_trait]
 impl SourceTask for MirrorSourceTask {
     async fn start(&mut self, context: Arc<dyn SourceTaskContext>, config: RawConfig) -> Result<(), TaskError> {
-        let failed = || TaskError::fatal("read settings of the mirror task");
-        let settings = Settings::parse(&config).map_err(|cause| failed().caused_by(cause))?;
-        let parsed = config_def().parse(&config).map_err(|cause| failed().caused_by(cause))?;
-        let assigned = decode(parsed.list(ASSIGNED)).map_err(|why| failed().caused_by(format!("{ASSIGNED}: {why}")))?;
-        let keys: Vec<_> =
-            assigned.iter().map(|partition| source_partition(&settings.source_alias, partition)).collect();
-        let stored = context.offsets(&keys).await?;
-        let mut positions = Vec::with_capacity(assigned.len());
-        let mut observed = Vec::with_capacity(assigned.len());
-        for ((partition, key), stored) in assigned.into_iter().zip(keys).zip(stored) {
-            let remote = settings
-                .policy
-                .remote_topic(&partition.topic)
-                .map_err(|cause| TaskError::fatal(format!("name of {partition} on the target")).caused_by(cause))?;
-            positions.push((partition.clone(), next_of(&partition, stored.as_ref())?));
-            let target = TopicPartition::new(remote, partition.partition);
-            let metrics = PartitionMetrics::new(&settings.source_alias, &settings.target_alias, &target);
-            let lane = RawLane { target, source_partition: key, source_offset: |next| source_offset(Offset(next)) };
-            observed.push((partition, Arc::new(lane), Arc::new(metrics)));
-        }
-        let resumed = positions.iter().filter(|(_, position)| position.is_some()).count();
+        let (settings, assigned) = settings_of(&config)?;
+        let syncs = Syncs::open(&settings.syncs, &settings.source, &settings.target, &assigned).await?;
+        let assigned = Self::places(&*context, &settings, &syncs, assigned).await?;
+        let resumed = assigned.iter().filter(|one| one.place.position.is_some()).count();
         info!(
             connector = context.connector(),
             task = context.task_id(),
-            partitions = positions.len(),
+            partitions = assigned.len(),
             resumed,
             "mirror task starts"
         );
-        let partitions: Vec<TopicPartition> = positions.iter().map(|(partition, _)| partition.clone()).collect();
-        let syncs = Syncs::open(&settings.syncs, &settings.source, &settings.target, &partitions).await?;
-        let observer = Arc::new(Observer::new(observed, Some(Arc::clone(&syncs) as Arc<dyn CopiedTo>)));
-        self.syncs = Some(syncs);
-        self.copying = Some(Copying::new(settings, positions, observer));
+        let observer = Arc::new(Observer::new(Some(Arc::clone(&syncs) as Arc<dyn CopiedTo>)));
+        let copying = Copying::new(settings.clone(), assigned, observer);
+        self.running = Some(Running { context, settings, copying, syncs });
         Ok(())
     }
 
     fn raw_observer(&self) -> Option<Arc<dyn RawObserver>> {
-        self.copying.as_ref().map(Copying::observer)
+        self.running.as_ref().map(|running| running.copying.observer())
     }
 
     async fn poll(&mut self) -> Result<Polled, TaskError> {
-        let copying = self.copying.as_mut().ok_or_else(|| TaskError::fatal("the task was not started"))?;
-        match copying.poll().await? {
+        match self.running()?.copying.poll().await? {
             batches if batches.is_empty() => Ok(Polled::Idle),
             batches => Ok(Polled::Batches(batches)),
         }
     }
 
+    async fn commit(&mut self) -> Result<(), TaskError> {
+        self.running()?.syncs.offsets_stored();
+        Ok(())
+    }
+
+    /// Partitions come and go; those that stay are not disturbed.
+    async fn reconfigure(&mut self, config: &RawConfig) -> Result<bool, TaskError> {
+        let (new_settings, assigned) = settings_of(config)?;
+        let Running { context, settings, copying, syncs } = self.running()?;
+        settings.names = new_settings.names;
+        let wanted: BTreeSet<&TopicPartition> = assigned.iter().collect();
+        let gone: Vec<TopicPartition> = copying.partitions().filter(|name| !wanted.contains(name)).cloned().collect();
+        let present: BTreeSet<TopicPartition> = copying.partitions().cloned().collect();
+        let new: Vec<TopicPartition> = assigned.iter().filter(|name| !present.contains(name)).cloned().collect();
+        info!(
+            connector = context.connector(),
+            task = context.task_id(),
+            partitions = assigned.len(),
+            new = new.len(),
+            gone = gone.len(),
+            "partitions of the task change"
+        );
+        for name in &gone {
+            copying.remove(name);
+            syncs.remove(name);
+        }
+        if !new.is_empty() {
+            let failed = || TaskError::retriable("read the offset map of new partitions");
+            match timeout(ADD_WITHIN, syncs.add(&new)).await {
+                Ok(added) => added.map_err(|cause| failed().caused_by(cause))?,
+                Err(_) => return Err(failed().caused_by(format!("the target does not answer within {ADD_WITHIN:?}"))),
+            }
+            let places = Self::places(&**context, settings, syncs, new).await?;
+            places.into_iter().for_each(|one| copying.add(one));
+        }
+        Ok(true)
+    }
+
     async fn stop(&mut self) {
-        if let Some(mut copying) = self.copying.take() {
-            copying.stop().await;
+        if let Some(mut running) = self.running.take() {
+            running.copying.stop().await;
+            running.syncs.close(CLOSE_WITHIN).await;
         }
-        if let Some(syncs) = self.syncs.take() {
-            syncs.close(CLOSE_WITHIN).await;
-        }
+    }
+}
+
+/// Where a partition stands by what Connect has stored, and by what is known of whose records were copied.
+fn place_of(position: Option<Offset>, lived: &Lived) -> Place {
+    let position = position.filter(|position| !lived.is_of_former(*position));
+    Place {
+        position,
+        last_epoch: position.map_or(LeaderEpoch::NONE, |position| lived.epoch_before(position)),
+        topic_id: lived.topic_id(),
     }
 }

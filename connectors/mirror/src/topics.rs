@@ -45,11 +45,23 @@ fn during(what: impl Into<String>) -> impl FnOnce(ClientError) -> TopicsError {
 /// Topics that could not be made or grown, with the cluster's reason.
 pub(crate) type Failures = BTreeMap<TopicName, ClientError>;
 
-/// Makes the target's topics follow `wanted` (name -> partitions, settings for a new one).
+/// What a topic of the target should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WantedTopic {
+    pub partitions: u32,
+    /// Replicas of the source's topic.
+    pub replicas: i16,
+    /// For a new one.
+    pub configs: Changed,
+}
+
+/// Makes the target's topics follow `wanted`; `marked` gives a new topic its mark, or says why it cannot be made. Without
+/// `replication_factor` a new topic gets the source's, bounded by the brokers that the target has.
 pub(crate) async fn ensure(
     target: &RawClient,
-    wanted: &BTreeMap<TopicName, (u32, Changed)>,
-    replication_factor: i16,
+    wanted: &BTreeMap<TopicName, WantedTopic>,
+    replication_factor: Option<i16>,
+    marked: impl Fn(NewTopic) -> Result<NewTopic, String>,
 ) -> Result<Failures, TopicsError> {
     let names: Vec<TopicName> = wanted.keys().cloned().collect();
     if names.is_empty() {
@@ -58,13 +70,20 @@ pub(crate) async fn ensure(
     let view = target.refresh(&names).await.map_err(during("look up topics on the target"))?;
     let mut failures = Failures::new();
     let (mut missing, mut short) = (Vec::new(), Vec::new());
-    for (name, (partitions, configs)) in wanted {
+    let brokers = i16::try_from(view.brokers.len()).unwrap_or(i16::MAX);
+    for (name, WantedTopic { partitions, replicas, configs }) in wanted {
         match view.topics.get(name) {
             None => {
-                let mut topic =
-                    NewTopic::new(name.clone(), i32::try_from(*partitions).unwrap_or(i32::MAX), replication_factor);
+                let factor = replication_factor.unwrap_or_else(|| factor_like(*replicas, brokers));
+                let mut topic = NewTopic::new(name.clone(), i32::try_from(*partitions).unwrap_or(i32::MAX), factor);
                 topic.configs = configs.clone();
-                missing.push(topic);
+                match marked(topic) {
+                    Ok(topic) => missing.push(topic),
+                    Err(reason) => {
+                        let what = format!("make topic {name}");
+                        failures.insert(name.clone(), ClientError::Library { what, reason, retriable: false });
+                    }
+                }
             }
             Some(known) if known.partitions.len() < *partitions as usize => short.push((name.clone(), *partitions)),
             Some(_) => {}
@@ -87,6 +106,14 @@ pub(crate) async fn ensure(
         }
     }
     Ok(failures)
+}
+
+/// As many replicas as the source has, as far as there are brokers; the target's default where one does not know.
+fn factor_like(replicas: i16, brokers: i16) -> i16 {
+    match replicas.min(brokers) {
+        0 => -1,
+        factor => factor,
+    }
 }
 
 async fn grow(target: &RawClient, name: &TopicName, partitions: u32) -> Result<(), ClientError> {
@@ -196,5 +223,16 @@ fn check(what: String, code: i16, detail: Option<&str>) -> Result<(), ClientErro
     match ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError) {
         ErrorCode::None => Ok(()),
         code => Err(ClientError::Broker { what, code, detail: detail.map(str::to_owned) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_topic_gets_the_replicas_of_the_source_as_far_as_there_are_brokers() {
+        assert_eq!((factor_like(3, 5), factor_like(3, 1), factor_like(1, 3)), (3, 1, 1));
+        assert_eq!(factor_like(0, 3), -1, "the source did not say");
     }
 }

@@ -12,11 +12,13 @@ use twinstream_connect_api::TaskError;
 use twinstream_connect_api::error::trace_of;
 use twinstream_model::{GroupId, Offset, TopicName, TopicPartition};
 
+use super::identity::Identity;
 use super::metrics::LinkMetrics;
 use super::settings::CheckpointSettings;
 use super::sync::GroupSync;
 use super::translate::Followed;
 use crate::assignment::fnv1a;
+use crate::figures;
 use crate::groups::ask;
 use crate::groups::decide::is_news;
 use crate::syncs::formats::Checkpoint;
@@ -41,6 +43,7 @@ pub(super) struct Follower {
     share: (usize, usize),
     connector: String,
     followed: Followed,
+    identity: Identity,
     checkpoints: TopicLog,
     groups: Vec<GroupListing>,
     looked_at: Option<Instant>,
@@ -63,9 +66,10 @@ impl Follower {
         let at = if settings.syncs.location == Location::Source { &source } else { &target };
         let syncs = TopicLog::new(at.clone(), settings.syncs.syncs_topic.clone());
         let metrics = LinkMetrics::new(&settings.source_alias, &settings.target_alias);
-        let sync =
-            settings.sync_every.map(|every| GroupSync::new(target.clone(), every, &settings.source_alias, metrics));
+        let aliases = (settings.source_alias.as_str(), settings.target_alias.as_str());
+        let sync = settings.sync_every.map(|every| GroupSync::new(target.clone(), every, aliases, metrics));
         Self {
+            identity: Identity::new(source.clone(), target.clone()),
             checkpoints: TopicLog::new(target, settings.topic.clone()),
             followed: Followed::new(exact, syncs, TopicLog::new(source.clone(), settings.opposite_map.clone())),
             connector: connector.to_owned(),
@@ -127,6 +131,8 @@ impl Follower {
             self.looked_at = None;
         }
         self.followed.follow().await?;
+        let positions = answers.offsets.values().flatten().map(|(partition, commit)| (partition, commit.offset));
+        self.identity.learn(positions, &self.settings.topics, &self.settings.policy).await?;
         let translated = self.translate(answers.offsets);
         if self.emitted_at.is_none_or(|at| at.elapsed() >= self.settings.emit_every) {
             let checkpoints = self.news(&translated);
@@ -177,7 +183,12 @@ impl Follower {
             return Ok(());
         }
         let (filter, share) = (&self.settings.groups, self.share);
-        let mut groups = self.source.list_groups().await?;
+        let (mut groups, silent) = self.source.list_groups_now().await?;
+        // Groups of a coordinator that does not answer now are not gone.
+        let found: BTreeSet<GroupId> = groups.iter().map(|listing| listing.group.clone()).collect();
+        let kept =
+            self.groups.iter().filter(|old| silent.contains_key(&old.coordinator) && !found.contains(&old.group));
+        groups.extend(kept.cloned());
         groups.retain(|listing| {
             let consumes = matches!(listing.protocol_type.as_str(), "consumer" | "");
             consumes && filter.follows(listing.group.as_str()) && is_mine(&listing.group, share)
@@ -186,6 +197,9 @@ impl Follower {
             info!(connector = self.connector, groups = groups.len(), task = share.0, "groups are followed");
         }
         let present: BTreeSet<&GroupId> = groups.iter().map(|listing| &listing.group).collect();
+        for gone in self.groups.iter().filter(|old| !present.contains(&old.group)) {
+            figures::link(&self.settings.source_alias, &self.settings.target_alias).group_gone(&gone.group);
+        }
         self.emitted.retain(|(group, _), _| present.contains(group));
         if let Some(sync) = &mut self.sync {
             sync.keep(&present);
@@ -204,6 +218,11 @@ impl Follower {
                 let maps = &self.followed.maps;
                 let (there, downstream) = match way {
                     None => continue,
+                    Some(Way::Same(topic)) => {
+                        let there = TopicPartition::new(topic.clone(), partition.partition);
+                        let at = self.identity.position(&there, offset);
+                        (there, at)
+                    }
                     Some(Way::Copied(remote)) => {
                         (TopicPartition::new(remote.clone(), partition.partition), maps.to_target(&partition, offset))
                     }
@@ -214,7 +233,12 @@ impl Follower {
                     }
                 };
                 if let Some(downstream) = downstream {
-                    translated.insert((group.clone(), there), Translated { upstream: offset, downstream, metadata });
+                    let is_same = matches!(way, Some(Way::Same(_)));
+                    // What the mirror has not yet is what the group cannot have there.
+                    let missing = if is_same { offset.0 - downstream.0 } else { 0 };
+                    let translated_to =
+                        Translated { source: partition, upstream: offset, downstream, missing, metadata };
+                    translated.insert((group.clone(), there), translated_to);
                 }
             }
         }
@@ -224,6 +248,9 @@ impl Follower {
     /// How offsets of a topic of the source become the target's.
     fn way(&self, topic: &TopicName) -> Option<Way> {
         let CheckpointSettings { topics, policy, target_alias, .. } = &self.settings;
+        if let Some(same) = self.identity.of(topic) {
+            return Some(Way::Same(same.clone()));
+        }
         if topics.copies(topic.as_str(), policy, target_alias) {
             return policy.remote_topic(topic).ok().map(Way::Copied);
         }
@@ -238,7 +265,7 @@ impl Follower {
             if is_news(self.emitted.get(place).copied(), now) {
                 self.emitted.insert(place.clone(), now);
                 let (group, partition) = place.clone();
-                let Translated { upstream, downstream, metadata } = at.clone();
+                let Translated { upstream, downstream, metadata, .. } = at.clone();
                 news.push(Checkpoint { group, partition, upstream, downstream, metadata });
             }
         }
@@ -247,6 +274,8 @@ impl Follower {
 }
 
 enum Way {
+    /// This topic of the target has the same offsets.
+    Same(TopicName),
     /// The topic is copied to this one.
     Copied(TopicName),
     /// The topic is a copy of this one of the target.
@@ -256,8 +285,11 @@ enum Way {
 /// A group's offset, on both sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Translated {
+    pub source: TopicPartition,
     pub upstream: Offset,
     pub downstream: Offset,
+    /// Records between the group's place at the source and the farthest place that it can have on the target.
+    pub missing: i64,
     pub metadata: String,
 }
 

@@ -1,6 +1,7 @@
 //! The checkpoint connector: positions of groups follow from the source to the target.
 //!
-//! Picture: a task asks the source each second what its groups have committed, translates that with the link's offset map,
+//! Picture: a task asks the source each second what its groups have committed, translates that with the link's offset map, or
+//! takes it as it is where both sides have the same offsets,
 //! writes MirrorMaker's checkpoints for those that moved, and commits the offsets on the target for groups that nobody is a
 //! member of there. Which task has which group follows from the group's name, so a new group restarts nothing.
 //! Invariants: C1 an offset on the target is never past what is mirrored. C2 a group with members on the target is never
@@ -10,6 +11,7 @@
 
 mod connector;
 mod follower; // the rounds
+mod identity; // topics that need no map
 pub(crate) mod metrics;
 pub(crate) mod settings;
 mod sync; // offsets of groups on the target

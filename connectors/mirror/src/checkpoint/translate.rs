@@ -12,7 +12,7 @@ use twinstream_client::ClientError;
 use twinstream_client::protocol::batch::OffsetRun;
 use twinstream_model::{Offset, TopicPartition};
 
-use crate::offset_map::OffsetMap;
+use crate::offset_map::{OffsetMap, place};
 use crate::syncs::formats::OffsetSync;
 use crate::syncs::read_chunk;
 use crate::syncs::topic_log::{Read, TopicLog};
@@ -29,6 +29,8 @@ pub(crate) struct Maps {
 fn map_record(maps: &mut HashMap<TopicPartition, OffsetMap>, read: Read<'_>) {
     match read {
         Read::Anew => maps.clear(),
+        // Whose records were copied: the task's to know.
+        Read::Record { key, .. } if place::is_key(key) => {}
         Read::Record { key, value } => match read_chunk(key, value) {
             Ok((name, first, runs)) => maps.entry(name).or_default().replay(first, runs),
             Err(cause) => warn!(%cause, "a record of the offset map is left out"),

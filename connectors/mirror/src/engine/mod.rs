@@ -3,15 +3,18 @@
 //! Picture: each partition walks from *seeking* (where does it begin) over *homeless* (who leads it) to *asked* (it stands
 //! in the fetch of its leader) and stays there while all is well. An answer moves its position at once, before the batches
 //! are made ready, so that the next fetch can leave. Trouble sends it back: to homeless when the leader is another, to
-//! *doubt* when the position is outside the log, to *rest* when something has to pass first, or to *stopped*. The rim
-//! (`task`) carries out [`Order`]s, asks the questions of seeking, doubtful and homeless partitions, and tells the answers.
+//! *doubt* when the position is outside the log, to *rest* when something has to pass first, or to *stopped*. Before all that
+//! the target is asked how the topic is copied (*footing*), and mirrors of our brokers have a way of their own when logs part
+//! ([`mirrors`]). The rim (`copying`) carries out [`Order`]s, asks the questions, and tells the answers.
 //! Invariants: E1 a position moves forward over records that were handed on, or by a policy that was told as [`News`]; by
-//! nothing else; it goes back also to what the target did not take. E2 an answer counts only while its partition is asked at the leader that gave it, and only for the
-//! present position. E3 each call costs as
-//! much as there are partitions concerned, not as there are partitions. E4 a partition that does not copy has a standing
-//! that says why, or is asked again within a pause of at most [`REST_MAX`].
+//! nothing else; it goes back also to what the target did not take. E2 an answer counts only while its partition is asked at
+//! the leader that gave it, and only for the present position. E3 each call costs as much as there are partitions concerned,
+//! not as there are partitions. E4 a partition that does not copy has a standing that says why, or is asked again within a
+//! pause of at most [`REST_MAX`]. E5 whoever jumps to another position leaves its lane ([`Engine::take_jumps`]), so that what
+//! the target says of earlier batches does not move it any more.
 //! Not here: clocks (`now` counts from any point), connections, bytes (see `request`).
 
+mod mirrors; // partitions that keep the source's offsets
 mod partition; // one partition's place in the walk
 pub(crate) mod standing; // names of trouble, policies
 #[cfg(test)]
@@ -22,12 +25,14 @@ use std::time::Duration;
 
 use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
 
+pub(crate) use mirrors::Complaint;
+pub(crate) use partition::Place;
 use partition::{Partition, Phase, Then};
 use standing::{Begin, OnTrouble, Policies, Standing, Verdict, judge};
 
 /// Pauses before something is asked again that did not answer as it should.
 pub(crate) const REST_FIRST: Duration = Duration::from_millis(200);
-pub(crate) const REST_MAX: Duration = Duration::from_secs(10);
+pub(crate) const REST_MAX: Duration = Duration::from_secs(2);
 /// Elections take less; beyond this the partition counts as away.
 const AWAY_AFTER: Duration = Duration::from_secs(1);
 /// How often a topic that is gone, or closed to us, is looked for.
@@ -39,8 +44,15 @@ pub(crate) type At = usize;
 /// What the fetches to a leader ask for from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
-    Want { leader: NodeId, at: At, offset: Offset, last_epoch: LeaderEpoch, topic_id: TopicId },
-    Unwant { leader: NodeId, at: At },
+    Want { leader: NodeId, at: At, offset: Offset, last_epoch: LeaderEpoch, topic_id: TopicId, desk: Desk },
+    Unwant { leader: NodeId, at: At, desk: Desk },
+}
+
+/// Which fetches a partition stands in: a mirror gets everything that its source has committed, whatever readers may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Desk {
+    Generic,
+    Aligned,
 }
 
 impl Order {
@@ -95,6 +107,7 @@ pub(crate) struct Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
     pub leader: Option<NodeId>,
+    pub leader_epoch: LeaderEpoch,
     pub topic_id: TopicId,
 }
 
@@ -102,33 +115,60 @@ pub(crate) struct Engine {
     policies: Policies,
     partitions: Vec<Partition>,
     by_name: BTreeMap<TopicPartition, At>,
+    unfooted: BTreeSet<At>,
+    parting: BTreeSet<At>,
+    cutting: BTreeSet<At>,
     seeking: BTreeSet<At>,
     doubtful: BTreeSet<At>,
     homeless: BTreeSet<At>,
     resting: BTreeSet<(Duration, At)>,
     orders: Vec<Order>,
     news: Vec<News>,
+    jumps: BTreeSet<At>,
 }
 
 impl Engine {
-    /// `assigned`: the partitions, each with the position up to which it was copied, if it was.
-    pub(crate) fn new(policies: Policies, assigned: Vec<(TopicPartition, Option<Offset>)>) -> Engine {
-        let mut engine = Engine {
+    pub(crate) fn new(policies: Policies) -> Engine {
+        Engine {
             policies,
-            by_name: assigned.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect(),
-            partitions: assigned.into_iter().map(|(name, position)| Partition::new(name, position)).collect(),
+            partitions: Vec::new(),
+            by_name: BTreeMap::new(),
+            unfooted: BTreeSet::new(),
+            parting: BTreeSet::new(),
+            cutting: BTreeSet::new(),
             seeking: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             homeless: BTreeSet::new(),
             resting: BTreeSet::new(),
             orders: Vec::new(),
             news: Vec::new(),
-        };
-        for at in 0..engine.partitions.len() {
-            let known = engine.partitions[at].position.is_some();
-            engine.enter(at, if known { Phase::Homeless } else { Phase::Seek(policies.begin) });
+            jumps: BTreeSet::new(),
         }
-        engine
+    }
+
+    /// Takes a partition on; its number is the next one.
+    pub(crate) fn add(&mut self, name: TopicPartition, place: Place) -> At {
+        let at = self.partitions.len();
+        self.by_name.insert(name.clone(), at);
+        self.partitions.push(Partition::new(name, place));
+        self.enter(at, Phase::Footing);
+        at
+    }
+
+    /// Lets go of a partition for good; its number is not used again.
+    pub(crate) fn remove(&mut self, at: At) {
+        self.enter(at, Phase::Stopped);
+        let name = &self.partitions[at].name;
+        if self.by_name.get(name) == Some(&at) {
+            self.by_name.remove(name);
+        }
+        self.news.retain(|news| news.at != at);
+        self.jumps.remove(&at);
+    }
+
+    /// Partitions that are copied, or wait for it.
+    pub(crate) fn present(&self) -> impl Iterator<Item = (&TopicPartition, At)> {
+        self.by_name.iter().map(|(name, at)| (name, *at))
     }
 
     pub(crate) fn at(&self, name: &TopicPartition) -> Option<At> {
@@ -141,6 +181,15 @@ impl Engine {
 
     pub(crate) fn position(&self, at: At) -> Option<Offset> {
         self.partitions[at].position
+    }
+
+    /// Of the record before the position.
+    pub(crate) fn last_epoch(&self, at: At) -> LeaderEpoch {
+        self.partitions[at].last_epoch
+    }
+
+    pub(crate) fn topic_id(&self, at: At) -> TopicId {
+        self.partitions[at].topic_id
     }
 
     pub(crate) fn standing(&self, at: At) -> Standing {
@@ -174,6 +223,11 @@ impl Engine {
         std::mem::take(&mut self.orders)
     }
 
+    /// Partitions that go on somewhere else than behind what was handed on.
+    pub(crate) fn take_jumps(&mut self) -> BTreeSet<At> {
+        std::mem::take(&mut self.jumps)
+    }
+
     pub(crate) fn take_news(&mut self) -> Vec<News> {
         std::mem::take(&mut self.news)
     }
@@ -202,7 +256,7 @@ impl Engine {
         let Phase::Seek(begin) = self.partitions[at].phase else { return Ok(()) };
         match found {
             Ok(offset) => {
-                self.partitions[at].go_to(offset);
+                self.jump(at, Some(offset));
                 self.enter(at, Phase::Homeless);
                 Ok(())
             }
@@ -225,8 +279,9 @@ impl Engine {
             Err((code, cause)) => return self.trouble(at, judge(code), cause, Then::Homeless, now),
         };
         if self.is_another(at, found.topic_id) {
-            return self.recreated(at, found.topic_id);
+            return self.recreated(at, found.topic_id, now);
         }
+        self.partitions[at].source_epoch = found.leader_epoch;
         match found.leader {
             Some(leader) => self.enter(at, Phase::Asked { leader, held: false }),
             None => self.trouble(at, Verdict::LookAgain, "it has no leader".to_owned(), Then::Homeless, now)?,
@@ -258,7 +313,7 @@ impl Engine {
             return self.trouble(at, verdict, cause, Then::Homeless, now).map(|()| None);
         }
         if self.is_another(at, answer.topic_id) {
-            return self.recreated(at, answer.topic_id).map(|()| None);
+            return self.recreated(at, answer.topic_id, now).map(|()| None);
         }
         if let Some((epoch, end)) = answer.diverging {
             let cause = format!("its log parts from the copied one at offset {end}, where epoch {epoch} ended");
@@ -273,8 +328,8 @@ impl Engine {
         let partition = &mut self.partitions[at];
         (partition.position, partition.last_epoch) = (Some(next), epoch);
         if !held {
-            let topic_id = partition.topic_id;
-            self.orders.push(Order::Want { leader, at, offset: next, last_epoch: epoch, topic_id });
+            let (topic_id, desk) = (partition.topic_id, partition.desk());
+            self.orders.push(Order::Want { leader, at, offset: next, last_epoch: epoch, topic_id, desk });
         }
         Ok(Some(position))
     }
@@ -293,7 +348,7 @@ impl Engine {
             Err((code, cause)) => return self.trouble(at, judge(code), cause, Then::Doubt, now),
         };
         if self.is_another(at, topic_id) {
-            return self.recreated(at, topic_id);
+            return self.recreated(at, topic_id, now);
         }
         if position < start {
             return self.overtaken(at, position, start, end);
@@ -323,6 +378,8 @@ impl Engine {
     pub(crate) fn unanswered(&mut self, partitions: &[At], cause: &str, now: Duration) {
         for at in partitions {
             let then = match self.partitions[*at].phase {
+                Phase::Footing => Then::Footing,
+                Phase::Parting => Then::Parting,
                 Phase::Seek(begin) => Then::Seek(begin),
                 Phase::Doubt => Then::Doubt,
                 Phase::Homeless => Then::Homeless,
@@ -336,10 +393,10 @@ impl Engine {
     /// What was handed on from here on has not arrived, and never will: it is fetched again.
     pub(crate) fn go_back(&mut self, at: At, position: Offset) {
         match self.partitions[at].phase {
-            Phase::Seek(_) => {} // of a topic that was deleted meanwhile
-            Phase::Stopped => self.partitions[at].go_to(position),
+            Phase::Stopped => self.jump(at, Some(position)),
+            Phase::Footing | Phase::Rest { then: Then::Footing, .. } => self.jump(at, Some(position)),
             _ => {
-                self.partitions[at].go_to(position);
+                self.jump(at, Some(position));
                 self.enter(at, Phase::Homeless);
             }
         }
@@ -365,7 +422,8 @@ impl Engine {
         if id == TopicId::NONE || partition.topic_id == id {
             return false;
         }
-        let nothing_copied = partition.position.is_none_or(|position| position.0 == 0);
+        // A mirror's mark names one topic for good.
+        let nothing_copied = partition.tie.is_none() && partition.position.is_none_or(|position| position.0 == 0);
         if partition.topic_id == TopicId::NONE || nothing_copied {
             partition.topic_id = id;
             return false;
@@ -373,26 +431,34 @@ impl Engine {
         true
     }
 
-    fn recreated(&mut self, at: At, id: TopicId) -> Result<(), Stop> {
+    fn recreated(&mut self, at: At, id: TopicId, now: Duration) -> Result<(), Stop> {
         let partition = &mut self.partitions[at];
         let cause = format!("the topic was deleted and made anew, its id was {} and is {id}", partition.topic_id);
+        if partition.tie.is_some() {
+            return self.recreated_mirror(at, cause, now);
+        }
         let Some(begin) = self.decide(at, Standing::Recreated, cause, 0, 0)? else { return Ok(()) };
-        let partition = &mut self.partitions[at];
-        (partition.topic_id, partition.position) = (id, None);
+        self.partitions[at].topic_id = id;
+        self.jump(at, None);
         self.enter(at, Phase::Seek(begin));
         Ok(())
     }
 
     fn truncated(&mut self, at: At, resume: Offset, diverged: i64, cause: String) -> Result<(), Stop> {
         let cause = format!("records that were copied are gone from the source, {cause}");
+        if self.partitions[at].tie.is_some() {
+            self.partitions[at].complaint = None;
+            self.enter(at, Phase::Parting);
+            return Ok(());
+        }
         match self.decide(at, Standing::Truncated, cause, 0, diverged.max(0))? {
             None => return Ok(()),
             Some(Begin::Earliest) => {
-                self.partitions[at].go_to(resume);
+                self.jump(at, Some(resume));
                 self.enter(at, Phase::Homeless);
             }
             Some(Begin::Latest) => {
-                self.partitions[at].position = None;
+                self.jump(at, None);
                 self.enter(at, Phase::Seek(Begin::Latest));
             }
         }
@@ -400,14 +466,22 @@ impl Engine {
     }
 
     fn overtaken(&mut self, at: At, position: Offset, start: Offset, end: Offset) -> Result<(), Stop> {
-        let latest = self.policies.retention == OnTrouble::Latest;
+        // A mirror has no way to leave out what the source has.
+        let latest = self.policies.retention == OnTrouble::Latest && self.partitions[at].tie.is_none();
         let resume = if latest { end } else { start };
         let cause = format!("records {position} to {} were removed at the source before they were copied", start.0 - 1);
         if self.decide(at, Standing::Overtaken, cause, resume.0 - position.0, 0)?.is_some() {
-            self.partitions[at].go_to(resume);
+            self.jump(at, Some(resume));
             self.enter(at, Phase::Homeless);
         }
         Ok(())
+    }
+
+    /// Goes on somewhere else, in another lane; which epoch is before that is not known.
+    fn jump(&mut self, at: At, position: Option<Offset>) {
+        let partition = &mut self.partitions[at];
+        (partition.position, partition.last_epoch) = (position, LeaderEpoch::NONE);
+        self.jumps.insert(at);
     }
 
     /// Applies the policy: where to go on, if the partition goes on. The loss is told only when it comes about.
@@ -502,14 +576,23 @@ impl Engine {
     fn enter(&mut self, at: At, phase: Phase) {
         let before = std::mem::replace(&mut self.partitions[at].phase, phase.clone());
         match before {
+            Phase::Footing => _ = self.unfooted.remove(&at),
+            Phase::Parting => _ = self.parting.remove(&at),
+            Phase::Cutting { .. } => _ = self.cutting.remove(&at),
             Phase::Seek(_) => _ = self.seeking.remove(&at),
             Phase::Doubt => _ = self.doubtful.remove(&at),
             Phase::Homeless => _ = self.homeless.remove(&at),
             Phase::Rest { until, .. } => _ = self.resting.remove(&(until, at)),
-            Phase::Asked { leader, held: false } => self.orders.push(Order::Unwant { leader, at }),
+            Phase::Asked { leader, held: false } => {
+                let desk = self.partitions[at].desk();
+                self.orders.push(Order::Unwant { leader, at, desk });
+            }
             Phase::Asked { held: true, .. } | Phase::Stopped => {}
         }
         match phase {
+            Phase::Footing => _ = self.unfooted.insert(at),
+            Phase::Parting => _ = self.parting.insert(at),
+            Phase::Cutting { .. } => _ = self.cutting.insert(at),
             Phase::Seek(_) => _ = self.seeking.insert(at),
             Phase::Doubt => _ = self.doubtful.insert(at),
             Phase::Homeless => _ = self.homeless.insert(at),
@@ -517,8 +600,8 @@ impl Engine {
             Phase::Asked { leader, held: false } => {
                 let partition = &self.partitions[at];
                 let offset = partition.position.unwrap_or(Offset(0));
-                let (last_epoch, topic_id) = (partition.last_epoch, partition.topic_id);
-                self.orders.push(Order::Want { leader, at, offset, last_epoch, topic_id });
+                let (last_epoch, topic_id, desk) = (partition.last_epoch, partition.topic_id, partition.desk());
+                self.orders.push(Order::Want { leader, at, offset, last_epoch, topic_id, desk });
             }
             Phase::Asked { held: true, .. } | Phase::Stopped => {}
         }

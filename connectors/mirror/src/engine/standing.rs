@@ -12,6 +12,9 @@
 //! | `Overtaken` | removed records before they were copied | `twinstream.on.source.retention` |
 //! | `Truncated` | lost records that were copied already (an unclean election, a restored disk) | `twinstream.on.source.truncation` |
 //! | `Recreated` | deleted the topic and made it anew | `twinstream.on.source.recreation` |
+//!
+//! Two are about the target: `Promoted` (its mirror takes records from producers now) and `Refused` (it does not take what the
+//! link brings, the cause says why). Both stop one partition, which is looked at again from time to time.
 
 use std::fmt;
 
@@ -28,10 +31,12 @@ pub(crate) enum Standing {
     Overtaken,
     Truncated,
     Recreated,
+    Promoted,
+    Refused,
 }
 
 impl Standing {
-    pub(crate) const ALL: [Standing; 8] = [
+    pub(crate) const ALL: [Standing; 10] = [
         Standing::Starting,
         Standing::Copying,
         Standing::Away,
@@ -40,6 +45,8 @@ impl Standing {
         Standing::Overtaken,
         Standing::Truncated,
         Standing::Recreated,
+        Standing::Promoted,
+        Standing::Refused,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -52,6 +59,8 @@ impl Standing {
             Standing::Overtaken => "OVERTAKEN",
             Standing::Truncated => "TRUNCATED",
             Standing::Recreated => "RECREATED",
+            Standing::Promoted => "PROMOTED",
+            Standing::Refused => "REFUSED",
         }
     }
 }

@@ -3,6 +3,7 @@
 use twinstream_model::{PartitionIndex, TopicName};
 
 use super::*;
+use crate::aligned::footing::Footing;
 
 const LEADER: NodeId = NodeId(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,7 +31,7 @@ fn id(number: usize) -> TopicId {
 }
 
 fn found(leader: i32) -> Result<Found, (ErrorCode, String)> {
-    Ok(Found { leader: Some(NodeId(leader)), topic_id: id(1) })
+    Ok(Found { leader: Some(NodeId(leader)), leader_epoch: LeaderEpoch(9), topic_id: id(1) })
 }
 
 fn unknown() -> Result<Found, (ErrorCode, String)> {
@@ -45,9 +46,19 @@ fn brings(next: i64) -> Answer {
     Answer { reached: Some((Offset(next), LeaderEpoch(3))), ..answer(ErrorCode::None) }
 }
 
+/// Partitions of topics that the target has, and that are no mirrors.
+fn fresh(policies: Policies, assigned: Vec<(TopicPartition, Option<Offset>)>) -> Engine {
+    let mut engine = Engine::new(policies);
+    for (name, position) in assigned {
+        let at = engine.add(name, Place::at(position));
+        engine.grounded(at, Ok(Footing::Generic), SECOND).unwrap();
+    }
+    engine
+}
+
 /// One partition that copies from offset 100 on.
 fn copying(policies: Policies) -> Engine {
-    let mut engine = Engine::new(policies, vec![(name(0), Some(Offset(100)))]);
+    let mut engine = fresh(policies, vec![(name(0), Some(Offset(100)))]);
     assert_eq!(engine.homeless().collect::<Vec<_>>(), [0]);
     engine.placed(0, found(1), SECOND).unwrap();
     assert_eq!(engine.take_orders(), [want(1, 100, -1)]);
@@ -58,11 +69,11 @@ fn copying(policies: Policies) -> Engine {
 
 fn want(leader: i32, offset: i64, last_epoch: i32) -> Order {
     let (offset, last_epoch) = (Offset(offset), LeaderEpoch(last_epoch));
-    Order::Want { leader: NodeId(leader), at: 0, offset, last_epoch, topic_id: id(1) }
+    Order::Want { leader: NodeId(leader), at: 0, offset, last_epoch, topic_id: id(1), desk: Desk::Generic }
 }
 
 fn unwant(leader: i32) -> Order {
-    Order::Unwant { leader: NodeId(leader), at: 0 }
+    Order::Unwant { leader: NodeId(leader), at: 0, desk: Desk::Generic }
 }
 
 fn standings(engine: &mut Engine) -> Vec<Standing> {
@@ -72,7 +83,7 @@ fn standings(engine: &mut Engine) -> Vec<Standing> {
 #[test]
 fn partition_that_was_never_copied_begins_where_the_policy_says() {
     for begin in [Begin::Earliest, Begin::Latest] {
-        let mut engine = Engine::new(Policies { begin, ..policies() }, vec![(name(0), None)]);
+        let mut engine = fresh(Policies { begin, ..policies() }, vec![(name(0), None)]);
         assert_eq!(engine.seeking().collect::<Vec<_>>(), [(0, begin)]);
         engine.began(0, Ok(Offset(7)), SECOND).unwrap();
         engine.placed(0, found(1), SECOND).unwrap();
@@ -120,7 +131,7 @@ fn election_is_waited_for_and_named_only_when_it_lasts() {
         assert!(until > now && until - now <= REST_MAX);
         now = until;
         engine.tick(now);
-        engine.placed(0, Ok(Found { leader: None, topic_id: id(1) }), now).unwrap();
+        engine.placed(0, Ok(Found { leader: None, leader_epoch: LeaderEpoch(9), topic_id: id(1) }), now).unwrap();
         told.extend(standings(&mut engine));
     }
     assert_eq!(told, [Standing::Away]);
@@ -133,7 +144,7 @@ fn election_is_waited_for_and_named_only_when_it_lasts() {
 
 #[test]
 fn lost_broker_sends_only_its_own_partitions_away() {
-    let mut engine = Engine::new(policies(), vec![(name(0), Some(Offset(1))), (name(1), Some(Offset(2)))]);
+    let mut engine = fresh(policies(), vec![(name(0), Some(Offset(1))), (name(1), Some(Offset(2)))]);
     engine.placed(0, found(1), SECOND).unwrap();
     engine.placed(1, found(2), SECOND).unwrap();
     engine.take_orders();
@@ -162,7 +173,7 @@ fn partition_that_is_gone_is_looked_for_and_goes_on() {
 
 #[test]
 fn topic_made_anew_is_known_by_its_id_and_never_mixed_in() {
-    let anew = || Ok(Found { leader: Some(LEADER), topic_id: id(2) });
+    let anew = || Ok(Found { leader: Some(LEADER), leader_epoch: LeaderEpoch(9), topic_id: id(2) });
     let gone = |policies| {
         let mut engine = copying(policies);
         engine.answered(0, LEADER, &answer(ErrorCode::UnknownTopicId), SECOND).unwrap();
@@ -283,10 +294,10 @@ fn refused_access_fails_or_waits_as_the_policy_says() {
 #[test]
 fn topic_that_is_hidden_from_us_is_not_taken_for_gone() {
     let hidden = || Err((ErrorCode::TopicAuthorizationFailed, "not authorized".to_owned()));
-    let fresh = |policies| Engine::new(policies, vec![(name(0), Some(Offset(100)))]);
-    let stop = fresh(policies()).placed(0, hidden(), SECOND).unwrap_err();
+    let hidden_from = |policies| fresh(policies, vec![(name(0), Some(Offset(100)))]);
+    let stop = hidden_from(policies()).placed(0, hidden(), SECOND).unwrap_err();
     assert_eq!(stop.standing, Some(Standing::Unauthorized));
-    let mut paused = fresh(all(OnTrouble::Pause));
+    let mut paused = hidden_from(all(OnTrouble::Pause));
     paused.placed(0, hidden(), SECOND).unwrap();
     assert_eq!(standings(&mut paused), [Standing::Unauthorized]);
 }
@@ -333,7 +344,7 @@ fn nearer_replica_is_read_when_the_leader_says_so() {
 
 #[test]
 fn unanswered_questions_are_asked_again() {
-    let mut engine = Engine::new(policies(), vec![(name(0), None), (name(1), Some(Offset(4)))]);
+    let mut engine = fresh(policies(), vec![(name(0), None), (name(1), Some(Offset(4)))]);
     engine.unanswered(&[0, 1], "no route", SECOND);
     assert_eq!(standings(&mut engine), [Standing::Away, Standing::Away]);
     assert_eq!((engine.seeking().count(), engine.homeless().count()), (0, 0));
@@ -348,7 +359,7 @@ fn no_story_leaves_a_partition_forgotten() {
     for seed in 0..2_000u64 {
         let mut chance = Chance(seed);
         let policy = [OnTrouble::Pause, OnTrouble::Resume, OnTrouble::Latest][chance.below(3)];
-        let mut engine = Engine::new(all(policy), (0..3).map(|index| (name(index), None)).collect());
+        let mut engine = fresh(all(policy), (0..3).map(|index| (name(index), None)).collect());
         let mut wanted: BTreeMap<At, (NodeId, Offset)> = BTreeMap::new();
         let mut now = SECOND;
         for _ in 0..60 {
@@ -394,7 +405,8 @@ fn step(engine: &mut Engine, at: At, chance: &mut Chance, now: Duration) {
     match chance.below(9) {
         0 => engine.began(at, Ok(offset), now).unwrap(),
         1 => {
-            let found = Found { leader: (chance.below(3) > 0).then_some(leader), topic_id };
+            let leader = (chance.below(3) > 0).then_some(leader);
+            let found = Found { leader, leader_epoch: LeaderEpoch(9), topic_id };
             engine.placed(at, if chance.below(5) > 0 { Ok(found) } else { unknown() }, now).unwrap();
         }
         2 => engine.leader_lost(leader, "away", now),

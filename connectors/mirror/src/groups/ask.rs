@@ -4,7 +4,10 @@
 //! [`GROUPS_PER_REQUEST`] in one OffsetFetch (version 8, KIP-709). Older brokers are asked group by group.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use twinstream_client::raw::kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
@@ -15,6 +18,8 @@ use twinstream_client::raw::{GroupListing, Node};
 use twinstream_client::{ClientError, CommitOffset, RawClient};
 use twinstream_model::{ErrorCode, GroupId, NodeId, Offset, PartitionIndex, TopicName, TopicPartition};
 
+/// A coordinator that takes longer is asked again in the next round.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// Some thousand partitions in one answer.
 const GROUPS_PER_REQUEST: usize = 100;
 const MANY_SINCE: i16 = 8;
@@ -31,23 +36,56 @@ pub(crate) struct Answers {
     pub failed: BTreeMap<GroupId, ErrorCode>,
 }
 
-/// Offsets of groups, each from its coordinator as the last list of groups had it.
+/// Offsets of groups, each from its coordinator as the last list of groups had it. Coordinators are asked at the same time; one
+/// that does not answer keeps nobody waiting for longer than [`ANSWERS_WITHIN`], and its groups have failed.
 pub(crate) async fn committed(client: &RawClient, groups: &[&GroupListing]) -> Result<Answers, ClientError> {
-    let mut by_node: BTreeMap<NodeId, Vec<&GroupId>> = BTreeMap::new();
+    let mut by_node: BTreeMap<NodeId, Vec<GroupId>> = BTreeMap::new();
     for listing in groups {
-        by_node.entry(listing.coordinator).or_default().push(&listing.group);
+        by_node.entry(listing.coordinator).or_default().push(listing.group.clone());
     }
-    let mut answers = Answers::default();
+    let mut asking = JoinSet::new();
     for (node, groups) in by_node {
-        let served = client.versions(Node::Id(node), OffsetFetchRequest::KEY).await?;
-        if served.is_some_and(|(_, max)| max >= MANY_SINCE) {
-            for some in groups.chunks(GROUPS_PER_REQUEST) {
-                ask_many(client, node, some, &mut answers).await?;
+        let client = client.clone();
+        asking.spawn(async move {
+            let answer = timeout(ANSWERS_WITHIN, ask_node(&client, node, &groups)).await;
+            (groups, answer.unwrap_or_else(|_| Err(late(node))))
+        });
+    }
+    let (mut answers, mut asked, mut silent) = (Answers::default(), 0, Vec::new());
+    while let Some(Ok((groups, answer))) = asking.join_next().await {
+        asked += 1;
+        match answer {
+            Ok(some) => {
+                answers.offsets.extend(some.offsets);
+                answers.failed.extend(some.failed);
             }
-        } else {
-            for group in groups {
-                answers.offsets.insert(group.clone(), client.committed_offsets(group).await?);
+            Err(error) => {
+                answers.failed.extend(groups.into_iter().map(|group| (group, ErrorCode::CoordinatorNotAvailable)));
+                silent.push(error);
             }
+        }
+    }
+    match silent.pop() {
+        // Nobody answers: the cluster is away.
+        Some(error) if silent.len() + 1 == asked => Err(error),
+        _ => Ok(answers),
+    }
+}
+
+fn late(node: NodeId) -> ClientError {
+    ClientError::Timeout { what: format!("ask coordinator {node} for offsets of groups"), after: ANSWERS_WITHIN }
+}
+
+async fn ask_node(client: &RawClient, node: NodeId, groups: &[GroupId]) -> Result<Answers, ClientError> {
+    let mut answers = Answers::default();
+    let served = client.versions(Node::Id(node), OffsetFetchRequest::KEY).await?;
+    if served.is_some_and(|(_, max)| max >= MANY_SINCE) {
+        for some in groups.chunks(GROUPS_PER_REQUEST) {
+            ask_many(client, node, some, &mut answers).await?;
+        }
+    } else {
+        for group in groups {
+            answers.offsets.insert(group.clone(), client.committed_offsets(group).await?);
         }
     }
     Ok(answers)
@@ -56,10 +94,10 @@ pub(crate) async fn committed(client: &RawClient, groups: &[&GroupListing]) -> R
 async fn ask_many(
     client: &RawClient,
     node: NodeId,
-    groups: &[&GroupId],
+    groups: &[GroupId],
     answers: &mut Answers,
 ) -> Result<(), ClientError> {
-    let wanted = |group: &&GroupId| {
+    let wanted = |group: &GroupId| {
         OffsetFetchRequestGroup::default()
             .with_group_id(WireGroup(StrBytes::from_string(group.to_string())))
             .with_topics(None::<Vec<OffsetFetchRequestTopics>>)

@@ -7,7 +7,8 @@
 //! | `PUT /links/A->B` | makes its connectors, or gives them new settings; the body is a flat configuration without class, name and aliases |
 //! | `DELETE /links/A->B` | deletes its connectors; topics and offsets stay |
 //! | `PUT /links/A->B/pause`, `/resume`, `/stop` | the same of all its connectors |
-//! | `GET /links/A->B/lag` | how far each partition is behind |
+//! | `GET /links/A->B/lag` | how far each partition is behind, in records, bytes and milliseconds |
+//! | `PUT /links/A->B/verify` | compares both sides; `?topics=` regular expressions, `?timeout=` seconds |
 //!
 //! `A:B` names the same link. With `?dry-run` a change is checked and told, and not made.
 
@@ -19,9 +20,11 @@ use twinstream_connect_api::{
     ApiAnswer, ApiRefusal, ApiRequest, Extension, Method, RawConfig, Wanted, WorkerApi, async_trait,
 };
 
+use super::ops::{self, Verb};
 use super::state::{Member, state_of};
-use super::{LinkName, Members, Part, SOURCE_ALIAS, TARGET_ALIAS, lag, links};
+use super::{LinkName, Members, Part, SOURCE_ALIAS, TARGET_ALIAS, cycles, lag, links, verify};
 use crate::config::Settings;
+use crate::figures;
 
 /// What a link's name and its parts say, so that a configuration must not.
 const FROM_NAME: [&str; 4] = [SOURCE_ALIAS, TARGET_ALIAS, "connector.class", "name"];
@@ -52,9 +55,16 @@ impl Extension for Links {
             (Method::Put, ["pause"]) => want(worker, &link, Wanted::Paused, &request).await,
             (Method::Put, ["resume"]) => want(worker, &link, Wanted::Running, &request).await,
             (Method::Put, ["stop"]) => want(worker, &link, Wanted::Stopped, &request).await,
+            (Method::Put, ["verify"]) => compare(worker, &link, &request).await,
             (Method::Get, ["lag"]) => Ok(ApiAnswer::ok(behind(worker, &link).await?)),
+            (Method::Put, [verb]) if Verb::parse(verb).is_some() => {
+                let verb = Verb::parse(verb).unwrap_or(Verb::Failover);
+                ops::answer(worker, &link, verb, &request).await
+            }
             (_, []) => Err(ApiRefusal::new(405, "a link knows GET, PUT and DELETE")),
-            (_, ["pause" | "resume" | "stop"]) => Err(ApiRefusal::new(405, "use PUT")),
+            (_, ["pause" | "resume" | "stop" | "verify" | "failover" | "promote" | "reverse" | "failback"]) => {
+                Err(ApiRefusal::new(405, "use PUT"))
+            }
             (_, ["lag"]) => Err(ApiRefusal::new(405, "use GET")),
             (_, [verb, ..]) => Err(ApiRefusal::not_found(format!("a link has no '{verb}'"))),
         }
@@ -101,6 +111,7 @@ fn one(worker: &dyn WorkerApi, link: &LinkName) -> Result<Json, ApiRefusal> {
         .filter_map(|(part, name)| Some((part.name().to_owned(), json!(worker.shown_config(name)?))))
         .collect();
     json["configs"] = Json::Object(configs);
+    json["partitions"] = lag::states(&figures::link(&link.source, &link.target).partitions());
     Ok(json)
 }
 
@@ -132,6 +143,9 @@ async fn put(worker: &dyn WorkerApi, link: &LinkName, request: &ApiRequest) -> R
         config.insert(TARGET_ALIAS.to_owned(), link.target.clone());
         // All are checked before the first is stored, so that a wrong setting leaves no half of a link.
         worker.check(&config).await.map_err(|refusal| about(*part, refusal))?;
+        if *part == Part::Source {
+            cycles::refuse(worker, link, &config).await?;
+        }
         configs.push((*part, name, config));
     }
     let names: Vec<&String> = planned.iter().map(|(_, name)| name).collect();
@@ -207,21 +221,27 @@ async fn want(
     Ok(ApiAnswer::accepted())
 }
 
+/// The settings of the link's source connectors.
+fn copying(worker: &dyn WorkerApi, link: &LinkName) -> Result<Vec<(String, RawConfig)>, ApiRefusal> {
+    let sources = members_of(worker, link)?.into_iter().filter(|(part, _)| *part == Part::Source);
+    let sources: Vec<_> = sources.map(|(_, name)| (name.clone(), worker.config(&name).unwrap_or_default())).collect();
+    if sources.is_empty() {
+        return Err(ApiRefusal::conflict(format!("link {link} has no MirrorSourceConnector, so it copies nothing")));
+    }
+    Ok(sources)
+}
+
+async fn compare(worker: &dyn WorkerApi, link: &LinkName, request: &ApiRequest) -> Result<ApiAnswer, ApiRefusal> {
+    let asked = verify::asked(request)?;
+    verify::answer(link, copying(worker, link)?, asked, request.flag("dry-run")).await
+}
+
 async fn behind(worker: &dyn WorkerApi, link: &LinkName) -> Result<Json, ApiRefusal> {
     let mut all = BTreeMap::new();
-    let mut copies = false;
-    for (part, name) in members_of(worker, link)? {
-        if part != Part::Source {
-            continue;
-        }
-        copies = true;
-        let config = worker.config(&name).unwrap_or_default();
+    for (name, config) in copying(worker, link)? {
         let settings = Settings::parse(&config)
             .map_err(|cause| ApiRefusal::new(500, format!("settings of connector {name}: {cause}")))?;
         all.extend(lag::lags(&settings, &worker.offsets(&name)).await?);
-    }
-    if !copies {
-        return Err(ApiRefusal::conflict(format!("link {link} has no MirrorSourceConnector, so it copies nothing")));
     }
     let mut json = lag::json_of(&all);
     json["link"] = json!(link.to_string());

@@ -1,20 +1,26 @@
-//! How far a link is behind its source: asked at both ends when somebody wants to know, not guessed from what tasks said.
+//! How far a link is behind its source: the source is asked when somebody wants to know, and says where it ends now.
 //!
-//! The position of a partition is the one that the worker has stored, so it may be `offset.flush.interval.ms` behind what is
-//! on the target already: a lag is never shown smaller than it is. What was never copied lacks everything that the source
-//! has. A partition whose leader does not answer shows no numbers and says why.
+//! The position of a partition is what its task has seen acknowledged, if the task runs in this worker; else the one that the
+//! worker has stored, which may be `offset.flush.interval.ms` behind what is on the target already. So a lag is never shown
+//! smaller than it is. What was never copied lacks everything that the source has. A partition whose leader does not answer
+//! shows no numbers and says why. Bytes are estimated from the last records, and the time is how long the next record has
+//! waited at most; both are known where the task runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
-use twinstream_client::raw::OffsetAt;
+use twinstream_client::raw::{ClusterView, OffsetAt};
 use twinstream_client::{ClientError, RawClient};
 use twinstream_connect_api::error::trace_of;
 use twinstream_connect_api::{ApiRefusal, OffsetMap};
 use twinstream_model::{Offset, PartitionIndex, TopicName, TopicPartition};
 
 use crate::config::Settings;
+use crate::engine::standing::Standing;
+use crate::figures::{self, Mode, Rpo, Seen};
+use crate::observer::now_ms;
 use crate::offsets::next_of;
+use crate::returns;
 
 /// What is asked of the source.
 struct Ends {
@@ -30,6 +36,9 @@ pub(super) enum Lag {
         position: Option<Offset>,
         end: Offset,
         records: i64,
+        bytes: Option<i64>,
+        ms: Option<i64>,
+        verified: Option<Offset>,
     },
     Unknown(String),
 }
@@ -45,23 +54,25 @@ pub(super) async fn lags(
     };
     let client = RawClient::connect(&settings.source).await.map_err(away)?;
     let view = client.refresh_all().await.map_err(away)?;
-    let copied = |topic: &TopicName| settings.filter.copies(topic.as_str(), &settings.policy, &settings.target_alias);
+    let copied = copied_topics(settings, &client, &view).await.map_err(away)?;
     let partitions: Vec<TopicPartition> = view
         .topics
         .values()
-        .filter(|topic| !topic.internal && copied(&topic.name))
+        .filter(|topic| copied.contains(&topic.name))
         .flat_map(|topic| topic.partitions.keys().map(|index| TopicPartition::new(topic.name.clone(), *index)))
         .collect();
     let mut starts = client.list_offsets(&partitions, OffsetAt::Earliest).await.map_err(away)?;
     let mut ends = client.list_offsets(&partitions, OffsetAt::Latest).await.map_err(away)?;
     let positions = positions(&settings.source_alias, stored);
+    let seen = figures::link(&settings.source_alias, &settings.target_alias).partitions();
+    let seen: BTreeMap<&TopicPartition, &Seen> = seen.iter().map(|seen| (&seen.source, seen)).collect();
     let one = |partition: TopicPartition| {
         let unasked = || Err(ClientError::Closed { what: "the source did not answer for this partition".to_owned() });
         let ends = Ends {
             start: starts.remove(&partition).unwrap_or_else(unasked),
             end: ends.remove(&partition).unwrap_or_else(unasked),
         };
-        let lag = lag(positions.get(&partition), ends);
+        let lag = lag(positions.get(&partition), seen.get(&partition).copied(), ends);
         (partition, lag)
     };
     Ok(partitions.into_iter().map(one).collect())
@@ -85,7 +96,25 @@ fn positions(alias: &str, stored: &[(OffsetMap, OffsetMap)]) -> BTreeMap<TopicPa
     positions
 }
 
-fn lag(position: Option<&Result<Offset, String>>, ends: Ends) -> Lag {
+/// The topics of the source that the link copies.
+async fn copied_topics(
+    settings: &Settings,
+    source: &RawClient,
+    view: &ClusterView,
+) -> Result<BTreeSet<TopicName>, ClientError> {
+    let topics = view.topics.values().filter(|topic| !topic.internal).map(|topic| topic.name.clone());
+    if !settings.returns {
+        let Settings { filter, policy, target_alias, .. } = settings;
+        return Ok(topics.filter(|topic| filter.copies(topic.as_str(), policy, target_alias)).collect());
+    }
+    let topics: Vec<TopicName> = topics.collect();
+    let (marks, target) = tokio::join!(source.mirror_marks(&topics), RawClient::connect(&settings.target));
+    let home = target?.cluster_id();
+    let (names, _) = returns::coming_home(&marks?, home.as_deref(), &settings.filter, &settings.policy);
+    Ok(names.into_keys().collect())
+}
+
+fn lag(position: Option<&Result<Offset, String>>, seen: Option<&Seen>, ends: Ends) -> Lag {
     let (start, end) = match (ends.start, ends.end) {
         (Ok(start), Ok(end)) => (start, end),
         (Err(cause), _) | (_, Err(cause)) => return Lag::Unknown(trace_of(&cause)),
@@ -95,21 +124,70 @@ fn lag(position: Option<&Result<Offset, String>>, ends: Ends) -> Lag {
         Some(Ok(position)) => Some(*position),
         Some(Err(cause)) => return Lag::Unknown(cause.clone()),
     };
+    // A task that runs here has seen more; what a former one has seen may be of a log that was made anew.
+    let live = seen.filter(|seen| seen.is_live);
+    let position = position.max(live.and_then(|seen| seen.arrived)).filter(|position| *position >= Offset(0));
     // What the source has removed can be copied by nobody, and is no lag.
     let from = position.unwrap_or(start).max(start);
-    Lag::Known { position, end, records: (end.0 - from.0).max(0) }
+    let records = (end.0 - from.0).max(0);
+    let (bytes, ms) = match live {
+        _ if records == 0 => (Some(0), Some(0)),
+        // What came since the last word of the source waits for less than that.
+        Some(seen) => (
+            seen.record_bytes.map(|each| (records as f64 * each) as i64),
+            if seen.lag.records == 0 {
+                Some(seen.contact_ms.map_or(0, |at| (now_ms() - at).max(0)))
+            } else {
+                seen.lag.ms
+            },
+        ),
+        None => (None, None),
+    };
+    Lag::Known { position, end, records, bytes, ms, verified: seen.and_then(|seen| seen.verified) }
 }
 
-/// `records` is the sum; `unknown` counts the partitions that could not be asked.
+/// In short: how many partitions stand how, and each that does not just copy, with its cause. Only of tasks that run here.
+pub(super) fn states(seen: &[Seen]) -> Json {
+    let live: Vec<&Seen> = seen.iter().filter(|seen| seen.is_live).collect();
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for seen in &live {
+        *counts.entry(seen.standing.name()).or_default() += 1;
+    }
+    let trouble = live.iter().filter(|seen| seen.standing != Standing::Copying).map(|seen| {
+        json!({
+            "topic": seen.source.topic.as_str(),
+            "partition": seen.source.partition.0,
+            "state": seen.standing.name(),
+            "cause": seen.cause,
+        })
+    });
+    let modes = |mode: Mode| live.iter().filter(|seen| seen.mode == Some(mode)).count();
+    let rpo = Rpo::of(seen, now_ms());
+    json!({
+        "states": counts,
+        "aligned": modes(Mode::Aligned),
+        "generic": modes(Mode::Generic),
+        "not_copying": trouble.collect::<Vec<_>>(),
+        "differences": seen.iter().map(|seen| seen.differences).sum::<u64>(),
+        "rpo": {"records": rpo.records, "ms": rpo.ms},
+    })
+}
+
+/// `records` and `bytes` are sums, `ms` is the worst partition's; null where one does not know. `unknown` counts the partitions that could not be asked.
 pub(super) fn json_of(lags: &BTreeMap<TopicPartition, Lag>) -> Json {
-    let (mut records, mut unknown) = (0_i64, 0);
+    let (mut records, mut bytes, mut ms, mut unknown) = (0_i64, Some(0_i64), Some(0_i64), 0);
     let partitions: Vec<Json> = lags
         .iter()
         .map(|(partition, lag)| {
             let mut json = json!({"topic": partition.topic.as_str(), "partition": partition.partition.0});
             match lag {
-                Lag::Known { position, end, records: lag } => {
+                Lag::Known { position, end, records: lag, bytes: lag_bytes, ms: lag_ms, verified } => {
                     records = records.saturating_add(*lag);
+                    bytes = bytes.zip(*lag_bytes).map(|(all, one)| all.saturating_add(one));
+                    ms = ms.zip(*lag_ms).map(|(all, one)| all.max(one));
+                    json["bytes"] = json!(lag_bytes);
+                    json["ms"] = json!(lag_ms);
+                    json["verified"] = json!(verified.map(|verified| verified.0));
                     json["position"] = json!(position.map(|position| position.0));
                     json["end"] = json!(end.0);
                     json["records"] = json!(lag);
@@ -122,7 +200,7 @@ pub(super) fn json_of(lags: &BTreeMap<TopicPartition, Lag>) -> Json {
             json
         })
         .collect();
-    json!({"records": records, "unknown": unknown, "partitions": partitions})
+    json!({"records": records, "bytes": bytes, "ms": ms, "unknown": unknown, "partitions": partitions})
 }
 
 #[cfg(test)]
@@ -142,7 +220,7 @@ mod tests {
     fn what_the_source_has_removed_or_never_had_is_no_lag() {
         let lag_of = |position: Option<i64>, start, end| {
             let position = position.map(|position| Ok(Offset(position)));
-            match lag(position.as_ref(), ends(start, end)) {
+            match lag(position.as_ref(), None, ends(start, end)) {
                 Lag::Known { records, .. } => records,
                 Lag::Unknown(cause) => panic!("{cause}"),
             }
@@ -165,7 +243,7 @@ mod tests {
     #[test]
     fn partition_that_cannot_be_asked_shows_why_and_no_number() {
         let silent = Ends { start: Ok(Offset(0)), end: Err(ClientError::Closed { what: "nobody leads".to_owned() }) };
-        let lags = BTreeMap::from([(at(0), lag(None, silent)), (at(1), lag(None, ends(0, 3)))]);
+        let lags = BTreeMap::from([(at(0), lag(None, None, silent)), (at(1), lag(None, None, ends(0, 3)))]);
         let json = json_of(&lags);
         assert_eq!((&json["records"], &json["unknown"]), (&json!(3), &json!(1)), "{json}");
         assert!(json["partitions"][0]["records"].is_null(), "{json}");

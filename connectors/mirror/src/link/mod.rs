@@ -9,8 +9,11 @@
 //! Not here: what a connector does.
 
 mod api; // the paths below /links
+mod cycles; // links that would lead round
 mod lag; // how far a link is behind
+mod ops; // fail-over, fail-back, and what comes in between
 mod state; // what the connectors' states come to
+mod verify; // whether both sides have the same
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,6 +45,11 @@ impl LinkName {
             }
             _ => Err(format!("'{text}' is no name of a link; give two aliases, as in east->west or east:west")),
         }
+    }
+
+    /// The link that leads the other way.
+    pub(crate) fn back(&self) -> Self {
+        Self { source: self.target.clone(), target: self.source.clone() }
     }
 
     fn of(config: &RawConfig) -> Self {

@@ -9,6 +9,7 @@
 //! oldest runs are thinned out, every second one at a time, so that what is recent stays exact and what is old becomes coarse.
 //! Not here: the topic that keeps it (`syncs`), its bytes ([`stored`]).
 
+pub(crate) mod place; // whose records they are
 pub(crate) mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,11 +32,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn up_end(self) -> i64 {
+    pub(crate) fn up_end(self) -> i64 {
         self.up + self.len
     }
 
-    fn down_end(self) -> i64 {
+    pub(crate) fn down_end(self) -> i64 {
         self.down + self.len
     }
 }
@@ -136,7 +137,18 @@ impl OffsetMap {
         Some(Offset(run.up + (down.0 - run.down).min(run.len)))
     }
 
-    fn first(&self) -> Option<Run> {
+    /// The run that `up` lies in or behind, and all that follow.
+    pub(crate) fn runs_from(&self, up: Offset) -> impl Iterator<Item = Run> {
+        let key = self.chunks.range(..=up.0).next_back().map_or(up.0, |(key, _)| *key);
+        let mut runs = self.chunks.range(key..).flat_map(|(_, chunk)| chunk).copied().peekable();
+        let mut before = None;
+        while let Some(run) = runs.next_if(|run| run.up <= up.0) {
+            before = Some(run);
+        }
+        before.into_iter().chain(runs)
+    }
+
+    pub(crate) fn first(&self) -> Option<Run> {
         self.chunks.values().next().and_then(|chunk| chunk.first()).copied()
     }
 

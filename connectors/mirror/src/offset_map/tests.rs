@@ -181,3 +181,17 @@ fn broken_and_newer_chunks_are_refused() {
     assert_eq!(stored::read_key(&key[..key.len() - 1]), Err(FormatError::Short));
     assert_eq!(stored::read_key(&[&key[..], b"x"].concat()), Err(FormatError::Broken("end")));
 }
+
+#[test]
+fn runs_from_an_offset_begin_with_the_one_that_it_lies_in_or_behind() {
+    let mut map = OffsetMap::default();
+    for n in 0..200_i64 {
+        map.copied(&[run(n * 10, 9)], Offset(n * 9));
+    }
+    let firsts = |up: i64| map.runs_from(Offset(up)).map(|run| run.up).take(2).collect::<Vec<_>>();
+    assert_eq!(firsts(0), [0, 10]);
+    assert_eq!(firsts(639), [630, 640], "the last of a chunk, and the first of the next");
+    assert_eq!(firsts(1_999), [1_990]);
+    assert_eq!(map.runs_from(Offset(0)).count(), 200);
+    assert_eq!(OffsetMap::default().runs_from(Offset(5)).count(), 0);
+}

@@ -7,6 +7,9 @@
 //! Invariants: S1 what is written is on the target already. S2 what could not be written is written later, and what replaced
 //! it meanwhile instead of it: memory holds one map and one sync per partition, however long a cluster is away. S3 a cluster
 //! that refuses offset-syncs holds up neither the map nor the copy; it is named in the log once, and counted.
+//! Beside the map stands of what topic and epochs the copied records are ([`place`]); what it says first is written with
+//! the next round, that it goes on every few seconds and at the end.
+//! Partitions come and go while the task runs; for one that comes the map is read once more.
 //! What a crash loses of the map (a quarter of a second) makes translations cautious there, never wrong.
 
 mod due; // when a sync is written
@@ -17,7 +20,7 @@ mod writers; // what runs beside the task
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -28,7 +31,7 @@ use twinstream_client::protocol::batch::OffsetRun;
 use twinstream_client::{ClientError, ClientSettings, RawClient};
 use twinstream_connect_api::TaskError;
 use twinstream_connect_api::error::trace_of;
-use twinstream_model::{Offset, TopicPartition};
+use twinstream_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use self::due::{Due, Pair};
 use self::formats::OffsetSync;
@@ -36,6 +39,7 @@ use self::settings::{Location, SyncSettings};
 use self::topic_log::{Read, TopicLog};
 use self::writers::{MapWriter, SyncWriter, SyncsAt};
 use crate::observer::CopiedTo;
+use crate::offset_map::place::{self, Lived};
 use crate::offset_map::{OffsetMap, Run, stored};
 
 /// Checkpoints and group offsets can follow no faster than this.
@@ -49,29 +53,50 @@ const AWAY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The bookkeeping of one task.
 pub(crate) struct Syncs {
+    settings: SyncSettings,
+    target: RawClient,
     kept: Arc<Kept>,
     writers: Mutex<JoinSet<()>>,
 }
 
 struct Kept {
-    by_name: HashMap<TopicPartition, usize>,
-    partitions: Vec<Mutex<Partition>>,
-    /// Those whose map changed, and those with a sync; each at most once.
+    partitions: RwLock<Rows>,
+    /// Those whose map changed, those with a sync, and those whose place is to be written soon or in a full round; each at
+    /// most once.
     maps: Mutex<Vec<usize>>,
     syncs: Mutex<Vec<usize>>,
+    places: Mutex<Vec<usize>>,
+    moved: Mutex<Vec<usize>>,
     lag_max: i64,
     emit: bool,
     closing: AtomicBool,
     wake: Notify,
 }
 
+/// The partitions of a task. Numbers stay; a name that went and came again has a new one.
+#[derive(Default)]
+struct Rows {
+    by_name: HashMap<TopicPartition, usize>,
+    all: Vec<Arc<Mutex<Partition>>>,
+}
+
 struct Partition {
     name: TopicPartition,
     map: OffsetMap,
     due: Due,
-    /// It stands in `maps`, in `syncs`.
+    lived: Lived,
+    /// It stands in `maps`, in `syncs`, in `places`, in `moved`.
     map_noted: bool,
     sync_noted: bool,
+    place_noted: bool,
+    moved_noted: bool,
+}
+
+/// What was taken to be written.
+#[derive(Default)]
+struct Taken {
+    chunks: Vec<(usize, Vec<i64>)>,
+    places: Vec<usize>,
 }
 
 type Records = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -86,7 +111,7 @@ impl Syncs {
     ) -> Result<Arc<Self>, TaskError> {
         let until = Instant::now() + AWAY_MAX;
         let mut is_told = false;
-        let (kept, target, map_log) = loop {
+        let (kept, target_client, map_log) = loop {
             match load(settings, target, partitions).await {
                 Ok(loaded) => break loaded,
                 Err(cause) if cause.is_retriable() && Instant::now() < until => {
@@ -107,12 +132,37 @@ impl Syncs {
         writers.spawn(MapWriter { kept: Arc::clone(&kept), log: map_log }.run());
         if settings.emit {
             let log = match settings.location {
-                Location::Target => SyncsAt::Known(TopicLog::new(target, settings.syncs_topic.clone())),
+                Location::Target => SyncsAt::Known(TopicLog::new(target_client.clone(), settings.syncs_topic.clone())),
                 Location::Source => SyncsAt::Away(source.clone()),
             };
             writers.spawn(SyncWriter::new(Arc::clone(&kept), settings.clone(), log).run());
         }
-        Ok(Arc::new(Self { kept, writers: Mutex::new(writers) }))
+        let (settings, target) = (settings.clone(), target_client);
+        Ok(Arc::new(Self { settings, target, kept, writers: Mutex::new(writers) }))
+    }
+
+    /// Takes partitions on while the task runs, with what is stored of them. Asks once.
+    pub(crate) async fn add(&self, partitions: &[TopicPartition]) -> Result<(), ClientError> {
+        let fresh = Kept::new(&self.settings, partitions);
+        let mut log = TopicLog::new(self.target.clone(), self.settings.map_topic.clone());
+        log.read_all(|read| fresh.replay(read)).await?;
+        self.kept.join(fresh);
+        Ok(())
+    }
+
+    /// Lets go of a partition: what is to be written of it is written, nothing more is heard.
+    pub(crate) fn remove(&self, partition: &TopicPartition) {
+        self.kept.rows_mut().by_name.remove(partition);
+    }
+
+    /// Whose records were copied of a partition.
+    pub(crate) fn lived(&self, partition: &TopicPartition) -> Lived {
+        self.kept.find(partition).map(|(_, row)| lock(&row).lived.clone()).unwrap_or_default()
+    }
+
+    /// The worker has stored offsets.
+    pub(crate) fn offsets_stored(&self) {
+        self.kept.offsets_stored();
     }
 
     /// Writes what is left and ends; waits no longer than `within`.
@@ -142,22 +192,24 @@ async fn load(
 
 impl CopiedTo for Syncs {
     fn copied(&self, partition: &TopicPartition, runs: &[OffsetRun], base: Offset) {
-        let Some(&at) = self.kept.by_name.get(partition) else { return };
-        self.kept.copied(at, runs, base);
+        self.kept.copied(partition, runs, base);
+    }
+
+    fn reached(&self, partition: &TopicPartition, topic_id: TopicId, next: Offset, epoch: LeaderEpoch) {
+        self.kept.reached(partition, topic_id, next, epoch);
     }
 }
 
 impl Kept {
     fn new(settings: &SyncSettings, partitions: &[TopicPartition]) -> Self {
-        let partition = |name: &TopicPartition| {
-            let (map, due) = (OffsetMap::default(), Due::default());
-            Mutex::new(Partition { name: name.clone(), map, due, map_noted: false, sync_noted: false })
-        };
+        let mut rows = Rows::default();
+        partitions.iter().for_each(|name| rows.push(Partition::new(name.clone())));
         Self {
-            by_name: partitions.iter().cloned().enumerate().map(|(at, name)| (name, at)).collect(),
-            partitions: partitions.iter().map(partition).collect(),
+            partitions: RwLock::new(rows),
             maps: Mutex::default(),
             syncs: Mutex::default(),
+            places: Mutex::default(),
+            moved: Mutex::default(),
             lag_max: settings.lag_max,
             emit: settings.emit,
             closing: AtomicBool::new(false),
@@ -165,8 +217,39 @@ impl Kept {
         }
     }
 
-    fn copied(&self, at: usize, runs: &[OffsetRun], base: Offset) {
-        let mut kept = lock(&self.partitions[at]);
+    fn rows_mut(&self) -> std::sync::RwLockWriteGuard<'_, Rows> {
+        self.partitions.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, name: &TopicPartition) -> Option<(usize, Arc<Mutex<Partition>>)> {
+        let rows = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        let at = *rows.by_name.get(name)?;
+        Some((at, Arc::clone(&rows.all[at])))
+    }
+
+    fn row(&self, at: usize) -> Arc<Mutex<Partition>> {
+        Arc::clone(&self.partitions.read().unwrap_or_else(PoisonError::into_inner).all[at])
+    }
+
+    fn rows(&self) -> Vec<Arc<Mutex<Partition>>> {
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner).all.clone()
+    }
+
+    /// Takes over partitions that another one has read.
+    fn join(&self, fresh: Kept) {
+        let fresh = fresh.partitions.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = self.rows_mut();
+        for row in fresh.all {
+            let name = lock(&row).name.clone();
+            let at = rows.all.len();
+            rows.by_name.insert(name, at);
+            rows.all.push(row);
+        }
+    }
+
+    fn copied(&self, name: &TopicPartition, runs: &[OffsetRun], base: Offset) {
+        let Some((at, row)) = self.find(name) else { return };
+        let mut kept = lock(&row);
         kept.map.copied(runs, base);
         if !std::mem::replace(&mut kept.map_noted, true) {
             lock(&self.maps).push(at);
@@ -179,44 +262,101 @@ impl Kept {
         }
     }
 
-    fn replay(&self, read: Read<'_>) {
-        match read {
-            Read::Anew => self.partitions.iter().for_each(|partition| lock(partition).map = OffsetMap::default()),
-            Read::Record { key, value } => match read_chunk(key, value) {
-                Ok((name, first, runs)) => {
-                    if let Some(&at) = self.by_name.get(&name) {
-                        lock(&self.partitions[at]).map.replay(first, runs);
-                    }
-                }
-                Err(cause) => warn!(%cause, "a record of the offset map is left out"),
-            },
+    fn reached(&self, name: &TopicPartition, topic_id: TopicId, next: Offset, epoch: LeaderEpoch) {
+        let Some((at, row)) = self.find(name) else { return };
+        let mut kept = lock(&row);
+        if kept.lived.reached(topic_id, next, epoch) {
+            self.note_place(at, &mut kept);
+        } else if !std::mem::replace(&mut kept.moved_noted, true) {
+            lock(&self.moved).push(at);
         }
     }
 
-    /// The chunks to be written now, and whose they are.
-    fn take_chunks(&self) -> (Vec<(usize, Vec<i64>)>, Records) {
-        let (mut taken, mut records) = (Vec::new(), Records::new());
-        let noted = take(&self.maps);
-        for at in noted {
-            let mut partition = lock(&self.partitions[at]);
+    fn note_place(&self, at: usize, kept: &mut Partition) {
+        if !std::mem::replace(&mut kept.place_noted, true) {
+            lock(&self.places).push(at);
+        }
+    }
+
+    fn offsets_stored(&self) {
+        for (at, row) in self.rows().into_iter().enumerate() {
+            let mut kept = lock(&row);
+            if kept.lived.is_unsure() && kept.lived.stored() {
+                self.note_place(at, &mut kept);
+            }
+        }
+    }
+
+    fn replay(&self, read: Read<'_>) {
+        let replayed = match read {
+            Read::Anew => {
+                for row in self.rows() {
+                    let mut partition = lock(&row);
+                    (partition.map, partition.lived) = (OffsetMap::default(), Lived::default());
+                }
+                return;
+            }
+            Read::Record { key, value } if place::is_key(key) => self.replay_place(key, value),
+            Read::Record { key, value } => read_chunk(key, value).map(|(name, first, runs)| {
+                if let Some((_, row)) = self.find(&name) {
+                    lock(&row).map.replay(first, runs);
+                }
+            }),
+        };
+        if let Err(cause) = replayed {
+            warn!(%cause, "a record of the offset map is left out");
+        }
+    }
+
+    fn replay_place(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), formats::FormatError> {
+        let name = place::read_key(key)?;
+        let lived = value.map(Lived::read).transpose()?.unwrap_or_default();
+        if let Some((_, row)) = self.find(&name) {
+            lock(&row).lived = lived;
+        }
+        Ok(())
+    }
+
+    /// What is to be written now of map and places; in a full round also places that only moved.
+    fn take_changes(&self, full: bool) -> (Taken, Records) {
+        let (mut taken, mut records) = (Taken::default(), Records::new());
+        for at in take(&self.maps) {
+            let row = self.row(at);
+            let mut partition = lock(&row);
             partition.map_noted = false;
             let unsaved = partition.map.take_unsaved();
             let name = &partition.name;
             records.extend(
                 unsaved.iter().map(|(first, runs)| (stored::key(name, *first), runs.as_deref().map(stored::value))),
             );
-            taken.push((at, unsaved.into_iter().map(|(first, _)| first).collect()));
+            taken.chunks.push((at, unsaved.into_iter().map(|(first, _)| first).collect()));
+        }
+        let mut places = take(&self.places);
+        if full {
+            places.extend(take(&self.moved));
+        }
+        for at in places {
+            let row = self.row(at);
+            let mut partition = lock(&row);
+            partition.place_noted = false;
+            partition.moved_noted &= !full;
+            records.push((place::key(&partition.name), Some(partition.lived.value())));
+            taken.places.push(at);
         }
         (taken, records)
     }
 
-    fn chunks_not_written(&self, taken: Vec<(usize, Vec<i64>)>) {
-        for (at, chunks) in taken {
-            let mut partition = lock(&self.partitions[at]);
+    fn not_written(&self, taken: Taken) {
+        for (at, chunks) in taken.chunks {
+            let row = self.row(at);
+            let mut partition = lock(&row);
             partition.map.not_saved(chunks);
             if !std::mem::replace(&mut partition.map_noted, true) {
                 lock(&self.maps).push(at);
             }
+        }
+        for at in taken.places {
+            self.note_place(at, &mut lock(&self.row(at)));
         }
     }
 
@@ -225,7 +365,8 @@ impl Kept {
         let (mut taken, mut records) = (Vec::new(), Records::new());
         let noted = take(&self.syncs);
         for at in noted {
-            let mut partition = lock(&self.partitions[at]);
+            let row = self.row(at);
+            let mut partition = lock(&row);
             if let Some((upstream, downstream)) = partition.due.take(full) {
                 let sync = OffsetSync { partition: partition.name.clone(), upstream, downstream };
                 records.push((sync.key(), Some(sync.value())));
@@ -241,11 +382,34 @@ impl Kept {
 
     fn syncs_not_written(&self, taken: Vec<(usize, Pair)>) {
         for (at, pair) in taken {
-            let mut partition = lock(&self.partitions[at]);
+            let row = self.row(at);
+            let mut partition = lock(&row);
             partition.due.not_written(pair);
             if !std::mem::replace(&mut partition.sync_noted, true) {
                 lock(&self.syncs).push(at);
             }
+        }
+    }
+}
+
+impl Rows {
+    fn push(&mut self, partition: Partition) {
+        self.by_name.insert(partition.name.clone(), self.all.len());
+        self.all.push(Arc::new(Mutex::new(partition)));
+    }
+}
+
+impl Partition {
+    fn new(name: TopicPartition) -> Self {
+        Self {
+            name,
+            map: OffsetMap::default(),
+            due: Due::default(),
+            lived: Lived::default(),
+            map_noted: false,
+            sync_noted: false,
+            place_noted: false,
+            moved_noted: false,
         }
     }
 }

@@ -64,22 +64,22 @@ fn kept() -> Kept {
 #[test]
 fn a_flush_takes_what_changed_once_and_what_failed_again() {
     let kept = kept();
-    kept.copied(0, &[run(0, 10)], Offset(0));
-    kept.copied(0, &[run(10, 10)], Offset(10));
-    let (taken, chunks) = kept.take_chunks();
-    assert_eq!((taken.len(), chunks.len()), (1, 1));
+    kept.copied(&names(2)[0], &[run(0, 10)], Offset(0));
+    kept.copied(&names(2)[0], &[run(10, 10)], Offset(10));
+    let (taken, chunks) = kept.take_changes(false);
+    assert_eq!((taken.chunks.len(), chunks.len()), (1, 1));
     let (name, first, runs) = read_chunk(&chunks[0].0, chunks[0].1.as_deref()).unwrap();
     assert_eq!((name, first), (names(1).remove(0), 0));
     assert_eq!(runs, Some(vec![Run { up: 0, down: 0, len: 20 }]));
-    assert_eq!(kept.take_chunks().1.len(), 0);
-    kept.chunks_not_written(taken);
-    kept.copied(1, &[run(5, 1)], Offset(0));
-    assert_eq!(kept.take_chunks().1.len(), 2);
+    assert_eq!(kept.take_changes(false).1.len(), 0);
+    kept.not_written(taken);
+    kept.copied(&names(2)[1], &[run(5, 1)], Offset(0));
+    assert_eq!(kept.take_changes(false).1.len(), 2);
 
     let (taken, syncs) = kept.take_syncs(true);
     assert_eq!(syncs.len(), 2);
     kept.syncs_not_written(taken);
-    kept.copied(0, &[run(20, 1)], Offset(20));
+    kept.copied(&names(2)[0], &[run(20, 1)], Offset(20));
     let (_, syncs) = kept.take_syncs(true);
     let read = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| OffsetSync::read(key, value.as_deref().unwrap()).unwrap();
     let newest: Vec<(i64, i64)> = syncs.iter().map(read).map(|sync| (sync.upstream.0, sync.downstream.0)).collect();
@@ -91,16 +91,54 @@ fn a_flush_takes_what_changed_once_and_what_failed_again() {
 #[test]
 fn a_task_goes_on_with_the_map_that_was_stored() {
     let (before, after) = (kept(), kept());
-    before.copied(0, &[run(0, 10), run(20, 5)], Offset(0));
-    for (key, value) in &before.take_chunks().1 {
+    before.copied(&names(2)[0], &[run(0, 10), run(20, 5)], Offset(0));
+    for (key, value) in &before.take_changes(false).1 {
         after.replay(Read::Record { key, value: value.as_deref() });
     }
     after.replay(Read::Record { key: b"no key of ours", value: None });
-    after.copied(0, &[run(25, 5)], Offset(15));
-    let runs = lock(&after.partitions[0]).map.runs();
+    after.copied(&names(2)[0], &[run(25, 5)], Offset(15));
+    let runs = lock(&after.row(0)).map.runs();
     assert_eq!(runs, [Run { up: 0, down: 0, len: 10 }, Run { up: 20, down: 10, len: 10 }]);
     after.replay(Read::Anew);
-    assert!(lock(&after.partitions[0]).map.runs().is_empty());
+    assert!(lock(&after.row(0)).map.runs().is_empty());
+}
+
+#[test]
+fn whose_records_were_copied_is_stored_with_the_map() {
+    let (before, after) = (kept(), kept());
+    let (name, id) = (&names(1)[0], TopicId::parse("AAAAAAAAAAAAAAAAAAAAAQ").unwrap());
+    before.reached(name, id, Offset(10), LeaderEpoch(3));
+    let (taken, records) = before.take_changes(false);
+    assert_eq!(records.len(), 1, "what is new is written at once");
+    before.not_written(taken);
+    before.reached(name, id, Offset(30), LeaderEpoch(3));
+    let rounds = [false, false, true, true].map(|full| before.take_changes(full).1);
+    assert_eq!([1, 0, 1, 0], rounds.each_ref().map(Vec::len), "what only moved waits for a full round");
+    for (key, value) in rounds.iter().flatten() {
+        after.replay(Read::Record { key, value: value.as_deref() });
+    }
+    let lived = lock(&after.row(0)).lived.clone();
+    assert_eq!((lived.topic_id(), lived.epoch_before(Offset(20))), (id, LeaderEpoch(3)));
+    assert!(lock(&after.row(0)).map.runs().is_empty(), "it is no chunk of the map");
+}
+
+#[test]
+fn partitions_come_and_go_and_keep_nobody_waiting() {
+    let kept = kept();
+    let (name, other) = (names(3).remove(2), names(2).remove(1));
+    kept.copied(&name, &[run(0, 1)], Offset(0));
+    assert_eq!(kept.take_changes(false).1.len(), 0, "it is not ours yet");
+    let fresh = self::kept();
+    *fresh.rows_mut() = Rows::default();
+    fresh.rows_mut().push(Partition::new(name.clone()));
+    kept.join(fresh);
+    kept.copied(&name, &[run(0, 1)], Offset(0));
+    kept.copied(&other, &[run(0, 1)], Offset(0));
+    kept.rows_mut().by_name.remove(&other);
+    kept.copied(&other, &[run(1, 1)], Offset(1));
+    let (taken, records) = kept.take_changes(false);
+    assert_eq!((taken.chunks.len(), records.len()), (2, 2), "what was heard before it went is written");
+    assert_eq!(kept.take_changes(false).1.len(), 0);
 }
 
 #[test]

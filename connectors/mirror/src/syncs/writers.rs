@@ -16,7 +16,7 @@ use super::topic_log::TopicLog;
 use super::{FLUSH_EVERY, Kept, Records};
 use crate::checkpoint::metrics;
 
-/// Every so many rounds also syncs that are less than `offset.lag.max` behind: 5 seconds.
+/// Every so many rounds also syncs that are less than `offset.lag.max` behind, and places that only moved: 5 seconds.
 const FULL_EVERY: u32 = 20;
 /// After so many rounds a topic that could not be made is tried again: 30 seconds.
 const MAKE_AFTER: u32 = 120;
@@ -29,12 +29,14 @@ pub(super) struct MapWriter {
 impl MapWriter {
     pub(super) async fn run(self) {
         let mut trouble = Trouble::of("the offset map", self.log.topic());
+        let mut round = 0_u32;
         loop {
             let closing = wait(&self.kept).await;
-            let (taken, records) = self.kept.take_chunks();
+            round = round.wrapping_add(1);
+            let (taken, records) = self.kept.take_changes(closing || round.is_multiple_of(FULL_EVERY));
             let written = self.log.append(&records).await;
             if written.is_err() {
-                self.kept.chunks_not_written(taken);
+                self.kept.not_written(taken);
             }
             trouble.tell(written.err());
             if closing {

@@ -38,16 +38,13 @@ fn readme_has_the_settings_of_the_code() {
 }
 
 #[test]
-fn defaults_are_those_of_mirror_maker() {
+fn defaults_are_those_of_mirror_maker_where_those_are_no_traps() {
     let settings = settings(&[]).expect("settings");
     assert_eq!(
         (settings.source_alias.as_str(), settings.target_alias.as_str(), settings.replication_factor),
-        ("source", "target", 2)
+        ("source", "target", None)
     );
-    assert_eq!(
-        (settings.refresh, settings.config_sync),
-        (Some(Duration::from_secs(600)), Some(Duration::from_secs(600)))
-    );
+    assert_eq!((settings.refresh, settings.config_sync), (Some(Duration::from_secs(2)), Some(Duration::from_secs(5))));
     assert!(!settings.fetch.read_committed);
     assert!(
         settings.properties_excluded.is_match("min.insync.replicas")

@@ -1,0 +1,174 @@
+//! Topics whose offsets are the same on both sides, so that positions of groups need no map.
+//!
+//! Picture: marks tell which topic is a mirror of which. A mirror on the target of a topic of the source takes the groups of the
+//! source as they are; so does the target's own topic for groups that read its mirror on the source (two sites that mirror each
+//! other, or a link that leads back). A position is never told beyond what the target has of the partition: it follows as the
+//! mirror does.
+//! Invariant: a mirror that was promoted is none any more; its offsets go on by themselves.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use twinstream_client::raw::{MirrorMark, OffsetAt};
+use twinstream_client::{ClientError, RawClient};
+use twinstream_model::{Offset, TopicName, TopicPartition};
+
+use crate::policy::{Policy, TopicFilter};
+
+/// How long an answer about a topic counts.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+type Marks = BTreeMap<TopicName, MirrorMark>;
+
+pub(super) struct Identity {
+    source: RawClient,
+    target: RawClient,
+    asked_at: Option<Instant>,
+    /// By topics of the source that were asked about: the topic of the target with the same offsets.
+    same: HashMap<TopicName, Option<TopicName>>,
+    /// Log ends of partitions of the target, as of when a group was further.
+    ends: HashMap<TopicPartition, Offset>,
+}
+
+impl Identity {
+    pub(super) fn new(source: RawClient, target: RawClient) -> Self {
+        Self { source, target, asked_at: None, same: HashMap::new(), ends: HashMap::new() }
+    }
+
+    /// Learns of these topics of the source, and of ends that the positions have passed.
+    pub(super) async fn learn(
+        &mut self,
+        positions: impl Iterator<Item = (&TopicPartition, Offset)> + Clone,
+        filter: &TopicFilter,
+        policy: &Policy,
+    ) -> Result<(), ClientError> {
+        let topics: BTreeSet<&TopicName> = positions.clone().map(|(partition, _)| &partition.topic).collect();
+        let is_due = self.asked_at.is_none_or(|at| at.elapsed() >= ASK_AGAIN);
+        if is_due || topics.iter().any(|topic| !self.same.contains_key(*topic)) {
+            self.ask(&topics, filter, policy).await?;
+        }
+        let mut passed: Vec<TopicPartition> = positions
+            .filter_map(|(partition, offset)| {
+                let there = TopicPartition::new(self.of(&partition.topic)?.clone(), partition.partition);
+                self.ends.get(&there).is_none_or(|end| *end < offset).then_some(there)
+            })
+            .collect();
+        passed.sort();
+        passed.dedup();
+        if !passed.is_empty() {
+            let ends = self.target.list_offsets_now(&passed, OffsetAt::Latest).await?;
+            self.ends.extend(ends.into_iter().filter_map(|(partition, end)| Some((partition, end.ok()?))));
+        }
+        Ok(())
+    }
+
+    /// The topic of the target that has the offsets of this one of the source.
+    pub(super) fn of(&self, topic: &TopicName) -> Option<&TopicName> {
+        self.same.get(topic)?.as_ref()
+    }
+
+    /// Where a position of the source is on the target; `None` if the target has not told how far it is.
+    pub(super) fn position(&self, there: &TopicPartition, upstream: Offset) -> Option<Offset> {
+        self.ends.get(there).map(|end| upstream.min(*end))
+    }
+
+    async fn ask(
+        &mut self,
+        topics: &BTreeSet<&TopicName>,
+        filter: &TopicFilter,
+        policy: &Policy,
+    ) -> Result<(), ClientError> {
+        let theirs: Vec<TopicName> = topics.iter().map(|topic| (*topic).clone()).collect();
+        let there = marks(&self.source, &theirs).await?;
+        // A mirror of the target's own topic may have any name, its mark says of which.
+        let named = theirs.iter().filter_map(|topic| policy.remote_topic(topic).ok());
+        let candidates: BTreeSet<TopicName> =
+            named.chain(there.values().map(|mark| mark.source_topic.clone())).collect();
+        let here = marks(&self.target, &candidates.into_iter().collect::<Vec<_>>()).await?;
+        let clusters = (self.source.cluster_id(), self.target.cluster_id());
+        let clusters = (clusters.0.as_deref(), clusters.1.as_deref());
+        let same = |topic: &TopicName| {
+            let found = same_offsets(topic, &there, &here, clusters)?;
+            // What is wanted may be named by either side's name.
+            let is_wanted = filter.follows_back(topic.as_str(), policy) || filter.follows_back(found.as_str(), policy);
+            is_wanted.then_some(found)
+        };
+        self.same = theirs.iter().map(|topic| (topic.clone(), same(topic))).collect();
+        self.asked_at = Some(Instant::now());
+        Ok(())
+    }
+}
+
+async fn marks(client: &RawClient, topics: &[TopicName]) -> Result<Marks, ClientError> {
+    // A cluster that does not know marks has none.
+    if topics.is_empty() || !client.knows_mirrors().await? {
+        Ok(Marks::new())
+    } else {
+        client.mirror_marks(topics).await
+    }
+}
+
+/// The target's topic with the offsets of a topic of the source, by the marks of both sides. Pure.
+fn same_offsets(
+    topic: &TopicName,
+    there: &Marks,
+    here: &Marks,
+    (source, target): (Option<&str>, Option<&str>),
+) -> Option<TopicName> {
+    let is_of = |mark: &MirrorMark, cluster: Option<&str>| !mark.promoted && cluster == Some(&mark.source_cluster);
+    let mirror = here.iter().find(|(_, mark)| is_of(mark, source) && mark.source_topic == *topic);
+    if let Some((mirror, _)) = mirror {
+        return Some(mirror.clone());
+    }
+    there.get(topic).filter(|mark| is_of(mark, target)).map(|mark| mark.source_topic.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use twinstream_model::TopicId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn topic(name: &str) -> TopicName {
+        TopicName::parse(name).unwrap()
+    }
+
+    fn marks(of: &[(&str, &str, &str, bool)]) -> Marks {
+        let mark = |(name, cluster, source, promoted): &(&str, &str, &str, bool)| {
+            let mark = MirrorMark {
+                link: Uuid::from_u128(1),
+                source_cluster: (*cluster).to_owned(),
+                source_topic: topic(source),
+                source_topic_id: TopicId::NONE,
+                promoted: *promoted,
+            };
+            (topic(name), mark)
+        };
+        of.iter().map(mark).collect()
+    }
+
+    const CLUSTERS: (Option<&str>, Option<&str>) = (Some("E"), Some("W"));
+
+    #[test]
+    fn groups_of_the_source_stand_where_they_are_in_its_mirror() {
+        let here = marks(&[("east.orders", "E", "orders", false), ("other", "X", "orders", false)]);
+        let same = |name: &str, here: &Marks| same_offsets(&topic(name), &Marks::new(), here, CLUSTERS);
+        assert_eq!(same("orders", &here), Some(topic("east.orders")));
+        assert_eq!(same("else", &here), None);
+        assert_eq!(same("orders", &marks(&[("east.orders", "E", "orders", true)])), None, "it was promoted");
+        assert_eq!(same_offsets(&topic("orders"), &Marks::new(), &here, (None, Some("W"))), None);
+    }
+
+    #[test]
+    fn readers_of_a_mirror_on_the_source_stand_in_the_original() {
+        let there = marks(&[("west.orders", "W", "orders", false), ("west.old", "W", "old", true)]);
+        let same = |name: &str, here: &Marks| same_offsets(&topic(name), &there, here, CLUSTERS);
+        assert_eq!(same("west.orders", &Marks::new()), Some(topic("orders")));
+        assert_eq!(same("west.old", &Marks::new()), None, "it has gone its own way");
+        // The way back: what was promoted is mirrored into the topic that it came from.
+        let here = marks(&[("old", "E", "west.old", false)]);
+        assert_eq!(same("west.old", &here), Some(topic("old")));
+    }
+}

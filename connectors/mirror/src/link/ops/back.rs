@@ -1,0 +1,79 @@
+//! The configuration of the link that leads the other way. Pure.
+//!
+//! Picture: the same family of connectors with both ends exchanged, on the same worker, which then pushes to the other site.
+//! Invariant: turned round twice, a configuration leads where it led before.
+
+use twinstream_connect_api::RawConfig;
+
+use crate::config::{ON_TRUNCATION, RETURNS};
+use crate::link::{LinkName, Part, SOURCE_ALIAS, TARGET_ALIAS};
+
+const SOURCE: &str = "source.cluster.";
+const TARGET: &str = "target.cluster.";
+const BROKERS: &str = "bootstrap.servers";
+/// Where the worker's producers write, if that is not its own cluster.
+const PUSHED_TO: &str = "producer.override.bootstrap.servers";
+
+/// The configuration of `part` on the way back of `link`, whose own it is given.
+pub(super) fn turned(part: Part, link: &LinkName, config: &RawConfig) -> RawConfig {
+    let back = link.back();
+    let mut turned = RawConfig::new();
+    for (key, value) in config {
+        let key = match (key.strip_prefix(SOURCE), key.strip_prefix(TARGET)) {
+            (Some(rest), _) => format!("{TARGET}{rest}"),
+            (_, Some(rest)) => format!("{SOURCE}{rest}"),
+            _ => key.clone(),
+        };
+        turned.insert(key, value.clone());
+    }
+    turned.insert("name".to_owned(), part.connector(&back));
+    turned.insert(SOURCE_ALIAS.to_owned(), back.source);
+    turned.insert(TARGET_ALIAS.to_owned(), back.target);
+    // The worker is at one end; whoever goes to the other one pushes.
+    match config.get(PUSHED_TO) {
+        Some(_) => _ = turned.remove(PUSHED_TO),
+        None => {
+            let brokers = turned.get(&format!("{TARGET}{BROKERS}")).cloned().unwrap_or_default();
+            turned.insert(PUSHED_TO.to_owned(), brokers);
+        }
+    }
+    if part == Part::Source {
+        // What the other site has beyond the parting point is given up: that is what going back means.
+        turned.insert(ON_TRUNCATION.to_owned(), "resume".to_owned());
+        turned.insert(RETURNS.to_owned(), "true".to_owned());
+    }
+    turned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> RawConfig {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn both_ends_change_places_and_the_worker_pushes() {
+        let link = LinkName::parse("east->west").unwrap();
+        let given = config(&[
+            ("name", "mine"),
+            ("source.cluster.alias", "east"),
+            ("target.cluster.alias", "west"),
+            ("source.cluster.bootstrap.servers", "e:1"),
+            ("target.cluster.bootstrap.servers", "w:1"),
+            ("topics", "orders"),
+        ]);
+        let back = turned(Part::Source, &link, &given);
+        let of = |key: &str| back.get(key).map(String::as_str);
+        assert_eq!(of("name"), Some("west->east.MirrorSourceConnector"));
+        assert_eq!((of("source.cluster.alias"), of("target.cluster.alias")), (Some("west"), Some("east")));
+        assert_eq!(of("source.cluster.bootstrap.servers"), Some("w:1"));
+        assert_eq!((of("target.cluster.bootstrap.servers"), of(PUSHED_TO)), (Some("e:1"), Some("e:1")));
+        assert_eq!((of(ON_TRUNCATION), of(RETURNS), of("topics")), (Some("resume"), Some("true"), Some("orders")));
+        let again = turned(Part::Source, &link.back(), &back);
+        assert_eq!(again.get(PUSHED_TO), None, "the worker is at that end");
+        assert_eq!(again.get("source.cluster.bootstrap.servers").map(String::as_str), Some("e:1"));
+        assert!(!turned(Part::Checkpoint, &link, &given).contains_key(RETURNS));
+    }
+}

@@ -1,0 +1,261 @@
+//! Gauges that are read off the figures when somebody scrapes: a lag grows while nothing happens, and nothing is set for a
+//! batch. What has no value now (nothing was copied yet, the verifier is off) has no line.
+
+use std::collections::HashMap;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use crate::figures::{self, Rpo, Seen};
+use crate::observer::now_ms;
+
+/// Name, help, and how to read it off a partition.
+type Figure = (&'static str, &'static str, fn(&Seen) -> Option<f64>);
+
+const PER_PARTITION: [Figure; 13] = [
+    (
+        "kafka_connect_mirror_mirrorsourceconnector_record_age_ms",
+        "Age of the newest record of the last batch when it was handed on.",
+        |seen| Some(seen.record_age?.last as f64),
+    ),
+    (
+        "kafka_connect_mirror_mirrorsourceconnector_record_age_ms_min",
+        "The smallest record_age_ms of the last minute.",
+        |seen| Some(seen.record_age?.min as f64),
+    ),
+    (
+        "kafka_connect_mirror_mirrorsourceconnector_record_age_ms_max",
+        "The largest record_age_ms of the last minute.",
+        |seen| Some(seen.record_age?.max as f64),
+    ),
+    (
+        "kafka_connect_mirror_mirrorsourceconnector_record_age_ms_avg",
+        "The mean record_age_ms of the last minute.",
+        |seen| Some(seen.record_age?.avg),
+    ),
+    (
+        "kafka_connect_mirror_mirrorsourceconnector_replication_latency_ms",
+        "Age of the newest record of the last batch when the target acknowledged it.",
+        |seen| Some(seen.latency?.last as f64),
+    ),
+    (
+        "kafka_connect_mirror_mirrorsourceconnector_replication_latency_ms_min",
+        "The smallest replication_latency_ms of the last minute.",
+        |seen| Some(seen.latency?.min as f64),
+    ),
+    (
+        "kafka_connect_mirror_mirrorsourceconnector_replication_latency_ms_max",
+        "The largest replication_latency_ms of the last minute.",
+        |seen| Some(seen.latency?.max as f64),
+    ),
+    (
+        "kafka_connect_mirror_mirrorsourceconnector_replication_latency_ms_avg",
+        "The mean replication_latency_ms of the last minute.",
+        |seen| Some(seen.latency?.avg),
+    ),
+    (
+        "kafka_connect_mirror_mirrorsourceconnector_record_lag",
+        "Records of the source that the target has not acknowledged.",
+        |seen| seen.source_end.map(|_| seen.lag.records as f64),
+    ),
+    (
+        "twinstream_mirror_partition_lag_bytes",
+        "Bytes of the source that the target has not acknowledged, estimated from the last records.",
+        |seen| Some(seen.lag.bytes.filter(|_| seen.source_end.is_some())? as f64),
+    ),
+    ("twinstream_mirror_partition_lag_ms", "How long the next record has waited at the source at most.", |seen| {
+        Some(seen.lag.ms.filter(|_| seen.source_end.is_some())? as f64)
+    }),
+    (
+        "twinstream_mirror_partition_verified_offset",
+        "Offset of the source up to which it was compared with the target.",
+        |seen| Some(seen.verified?.0 as f64),
+    ),
+    ("twinstream_mirror_partition_verify_lag_records", "Records on both sides that were not compared yet.", |seen| {
+        Some((seen.arrived?.0 - seen.verified?.0).max(0) as f64)
+    }),
+];
+
+/// Of a link.
+const PER_LINK: [(&str, &str, fn(&Rpo) -> i64); 2] = [
+    (
+        "twinstream_mirror_link_rpo_records",
+        "Records known at the source that a fail-over now would lose, of the partitions that this worker copies.",
+        |rpo| rpo.records,
+    ),
+    (
+        "twinstream_mirror_link_rpo_ms",
+        "Of the worst partition: how long its next record has waited, or how long the source has been silent.",
+        |rpo| rpo.ms,
+    ),
+];
+
+/// Of a group and a partition.
+type GroupFigure = (&'static str, &'static str, fn(&GroupRow) -> Option<i64>);
+
+const PER_GROUP: [GroupFigure; 3] = [
+    (
+        "twinstream_mirror_group_lag_records",
+        "Records between a group's position at the source and the one that it has on the target.",
+        |row| Some(row.records),
+    ),
+    (
+        "twinstream_mirror_group_lag_bytes",
+        "The same in bytes, estimated from the last records of the partition.",
+        |row| row.bytes,
+    ),
+    (
+        "twinstream_mirror_group_lag_ms",
+        "For how long a group has had another position on the target than at the source.",
+        |row| Some(row.ms),
+    ),
+];
+
+struct GroupRow {
+    labels: Vec<LabelPair>,
+    records: i64,
+    bytes: Option<i64>,
+    ms: i64,
+}
+
+/// The collector.
+pub(super) struct Gauges {
+    descs: Vec<Desc>,
+}
+
+impl Gauges {
+    pub(super) fn new() -> Gauges {
+        let desc = |name: &str, help: &str, labels: &[&str]| {
+            let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+            Desc::new(name.to_owned(), help.to_owned(), labels, HashMap::new()).expect("constant metric name")
+        };
+        let partitions = PER_PARTITION.iter().map(|(name, help, _)| desc(name, help, &super::LABELS));
+        let links = PER_LINK.iter().map(|(name, help, _)| desc(name, help, &["source", "target"]));
+        let group_labels = ["source", "target", "group", "topic", "partition"];
+        let groups = PER_GROUP.iter().map(|(name, help, _)| desc(name, help, &group_labels));
+        Gauges { descs: partitions.chain(links).chain(groups).collect() }
+    }
+}
+
+impl Collector for Gauges {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let now = now_ms();
+        let (mut partitions, mut links, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+        for ((source, target), link) in figures::links() {
+            let base = vec![label("source", &source), label("target", &target)];
+            let seen = link.partitions_at(now);
+            for ((group, partition), behind) in link.groups() {
+                let of = seen.iter().find(|seen| seen.source == partition);
+                let mut labels = base.clone();
+                labels.push(label("group", group.as_str()));
+                labels.extend(partition_labels(of.map_or(&partition, |seen| &seen.target)));
+                let each = of.and_then(|seen| seen.record_bytes);
+                groups.push(GroupRow {
+                    labels,
+                    records: behind.records,
+                    bytes: each.map(|each| (behind.records as f64 * each) as i64),
+                    ms: behind.since_ms.map_or(0, |since| (now - since).max(0)),
+                });
+            }
+            if seen.iter().any(|seen| seen.is_live) {
+                links.push((base.clone(), Rpo::of(&seen, now)));
+            }
+            partitions.extend(seen.into_iter().filter(|seen| seen.is_live || seen.verified.is_some()).map(|seen| {
+                let mut labels = base.clone();
+                labels.extend(partition_labels(&seen.target));
+                (labels, seen)
+            }));
+        }
+        let mut families = Vec::new();
+        for (name, help, read) in PER_PARTITION {
+            let members = partitions.iter().filter_map(|(labels, seen)| Some(metric(labels, read(seen)?)));
+            family(&mut families, name, help, members.collect());
+        }
+        for (name, help, read) in PER_LINK {
+            let members = links.iter().map(|(labels, rpo)| metric(labels, read(rpo) as f64));
+            family(&mut families, name, help, members.collect());
+        }
+        for (name, help, read) in PER_GROUP {
+            let members = groups.iter().filter_map(|row| Some(metric(&row.labels, read(row)? as f64)));
+            family(&mut families, name, help, members.collect());
+        }
+        families
+    }
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+fn partition_labels(partition: &twinstream_model::TopicPartition) -> [LabelPair; 2] {
+    [label("topic", partition.topic.as_str()), label("partition", &partition.partition.to_string())]
+}
+
+fn metric(labels: &[LabelPair], value: f64) -> Metric {
+    let mut labels = labels.to_vec();
+    labels.sort(); // the text format wants one order
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(labels);
+    metric.set_gauge(gauge);
+    metric
+}
+
+/// A family without members is refused.
+fn family(families: &mut Vec<MetricFamily>, name: &str, help: &str, members: Vec<Metric>) {
+    if members.is_empty() {
+        return;
+    }
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(MetricType::GAUGE);
+    family.set_metric(members);
+    families.push(family);
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{Encoder, Registry, TextEncoder};
+    use twinstream_model::{NodeId, Offset, PartitionIndex, TopicName, TopicPartition};
+
+    use super::*;
+    use crate::figures::Heard;
+
+    #[test]
+    fn a_partition_that_is_behind_is_told_in_records_bytes_and_time_and_so_is_its_link() {
+        let at = |topic: &str| TopicPartition::new(TopicName::parse(topic).unwrap(), PartitionIndex(3));
+        let figures = figures::link("gauges-a", "gauges-b").partition(&at("t"), &at("gauges-a.t"));
+        figures.held();
+        let heard = Heard { leader: NodeId(1), source_end: Offset(8), log_start: Offset(0), offsets: 8, bytes: 800 };
+        figures.heard(&heard, Offset(0), now_ms());
+        figures.arrived(Offset(5), Some((40, now_ms() - 60_000)), now_ms());
+        let registry = Registry::new();
+        registry.register(Box::new(Gauges::new())).unwrap();
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let value = |name: &str, labels: &str| {
+            let start = format!("{name}{{{labels}}} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&start));
+            line.unwrap_or_else(|| panic!("{start} is not in\n{text}")).parse::<f64>().unwrap()
+        };
+        let labels = r#"partition="3",source="gauges-a",target="gauges-b",topic="gauges-a.t""#;
+        assert_eq!(value("kafka_connect_mirror_mirrorsourceconnector_record_lag", labels), 3.0);
+        assert_eq!(value("twinstream_mirror_partition_lag_bytes", labels), 300.0);
+        assert!(value("twinstream_mirror_partition_lag_ms", labels) >= 60_000.0);
+        let latency = "kafka_connect_mirror_mirrorsourceconnector_replication_latency_ms_max";
+        assert_eq!(value(latency, labels), 40.0);
+        let link = r#"source="gauges-a",target="gauges-b""#;
+        assert_eq!(value("twinstream_mirror_link_rpo_records", link), 3.0);
+        assert!(value("twinstream_mirror_link_rpo_ms", link) >= 60_000.0);
+        assert!(!text.contains("verified_offset"), "nothing was verified");
+    }
+}
