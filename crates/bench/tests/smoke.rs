@@ -45,7 +45,7 @@ async fn rows_yield_all_their_metrics() {
 
 /// Between brokers of ours, so that it takes no Java; MirrorMaker is only started by who compares.
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_of_links_yield_all_their_metrics_or_say_what_is_missing() {
+async fn rows_of_links_yield_all_their_metrics() {
     let ours = twinstream_testkit::twinstream();
     let options = mirror::Options {
         rows: mirror::Row::ALL.into(),
@@ -59,10 +59,8 @@ async fn rows_of_links_yield_all_their_metrics_or_say_what_is_missing() {
     let mut told = Vec::new();
     let report = mirror::run(&options, |row| told.push(row.row)).await;
     assert!(report.failures.is_empty(), "{:?}", report.failures);
-    assert_eq!(told, ["records", "lz4-json", "lz4-few", "one-record", "latency", "partitions"]);
-    let not_run: Vec<&str> = report.not_run.iter().map(|row| row.row).collect();
-    assert_eq!(not_run, ["aligned"]);
-    assert!(!report.is_good(), "a row that did not run is no success");
+    assert_eq!(told, ["records", "lz4-json", "lz4-few", "one-record", "latency", "aligned", "partitions"]);
+    assert!(report.not_run.is_empty(), "{:?}", report.not_run);
     for found in &report.rows {
         let row = mirror::Row::by_name(found.row).expect("a row of the table");
         let names: Vec<&str> = found.metrics.iter().map(|metric| metric.metric.name).collect();

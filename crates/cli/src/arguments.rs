@@ -341,6 +341,28 @@ pub(crate) struct LinkChange {
     pub dry_run: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct LinkVerify {
+    #[command(flatten)]
+    pub change: LinkChange,
+    /// Topics of the source: regular expressions by comma, each for the whole name.
+    #[arg(long, value_name = "REGEX", default_value = ".*")]
+    pub topics: String,
+}
+
+/// What changes who leads. It may be called again until it is done.
+#[derive(Debug, Args)]
+pub(crate) struct LinkVerb {
+    #[command(flatten)]
+    pub change: LinkChange,
+    /// Wait so many seconds at most; what is not done by then is told, and done by the next call.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=3_600))]
+    pub timeout: u64,
+    /// Topics of the source: regular expressions by comma, each for the whole name.
+    #[arg(long, value_name = "REGEX")]
+    pub topics: Option<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Link {
     /// List links with their states.
@@ -352,6 +374,8 @@ pub(crate) enum Link {
     Describe(OneLink),
     /// Show how far each partition is behind its source.
     Lag(OneLink),
+    /// Compare both sides and print each difference; exits with 1 if there is one.
+    Verify(LinkVerify),
     /// Make a link, or give one new settings.
     Create {
         #[command(flatten)]
@@ -383,6 +407,14 @@ pub(crate) enum Link {
     Resume(LinkChange),
     /// End all tasks; resume starts them again.
     Stop(LinkChange),
+    /// The source is lost: make its copies writable, and tell what is lost with it.
+    Failover(LinkVerb),
+    /// Make the copies writable without any loss; the source must answer, and its producers must have stopped.
+    Promote(LinkVerb),
+    /// Let source and target change places without any loss; needs our brokers on both sides.
+    Reverse(LinkVerb),
+    /// After a failover: bring home what the target got, and let the source lead again; needs our brokers on both sides.
+    Failback(LinkVerb),
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {

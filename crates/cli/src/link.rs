@@ -17,7 +17,11 @@ use crate::bootstrap::block_on;
 use crate::confirm;
 use crate::failure::Failure;
 use crate::http::{Http, HttpError};
+use crate::link_ops;
+use crate::link_verify;
 use crate::output;
+
+const LAG_COLUMNS: [&str; 9] = ["topic", "partition", "position", "end", "records", "bytes", "ms", "verified", "error"];
 
 /// A worker gives its own answers that long.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(90);
@@ -28,6 +32,7 @@ pub(crate) fn run(command: Link, format: OutputFormat) -> Result<ExitCode, Failu
             Link::List { worker } => list(&Api::new(&worker)?, format).await,
             Link::Describe(link) => describe(&link, format).await,
             Link::Lag(link) => lag(&link, format).await,
+            Link::Verify(verify) => link_verify::run(&verify, format).await,
             Link::Create { change, source, target, config_file, config } => {
                 let mut settings = match &config_file {
                     Some(file) => settings_of(file)?,
@@ -48,24 +53,33 @@ pub(crate) fn run(command: Link, format: OutputFormat) -> Result<ExitCode, Failu
             Link::Pause(change) => want(&change, "pause", format).await,
             Link::Resume(change) => want(&change, "resume", format).await,
             Link::Stop(change) => want(&change, "stop", format).await,
+            Link::Failover(asked) => link_ops::run("failover", &asked, format).await,
+            Link::Promote(asked) => link_ops::run("promote", &asked, format).await,
+            Link::Reverse(asked) => link_ops::run("reverse", &asked, format).await,
+            Link::Failback(asked) => link_ops::run("failback", &asked, format).await,
         }
     })
 }
 
 /// The worker's `/links`.
-struct Api {
+pub(crate) struct Api {
     http: Http,
     worker: String,
 }
 
 impl Api {
-    fn new(worker: &Worker) -> Result<Self, Failure> {
-        Ok(Self { http: Http::new(REQUEST_TIME_MAX)?, worker: worker.worker.trim_end_matches('/').to_owned() })
+    pub(crate) fn new(worker: &Worker) -> Result<Self, Failure> {
+        Self::within(worker, REQUEST_TIME_MAX)
+    }
+
+    /// With a time limit of its own.
+    pub(crate) fn within(worker: &Worker, time_max: Duration) -> Result<Self, Failure> {
+        Ok(Self { http: Http::new(time_max)?, worker: worker.worker.trim_end_matches('/').to_owned() })
     }
 
     /// The path of a link, or of something below it.
-    fn url(&self, link: &str, below: &str) -> String {
-        format!("{}/links/{}{below}", self.worker, utf8_percent_encode(link, NON_ALPHANUMERIC))
+    pub(crate) fn url(&self, link: &str, below: &str) -> String {
+        format!("{}/links/{}{below}", self.worker, encoded(link))
     }
 
     fn failed(&self, error: &HttpError) -> Failure {
@@ -78,9 +92,18 @@ impl Api {
         }
     }
 
+    pub(crate) async fn put(&self, url: &str, body: &Json) -> Result<Json, Failure> {
+        self.http.put(url, body).await.map_err(|error| self.failed(&error))
+    }
+
     async fn get(&self, url: &str) -> Result<Json, Failure> {
         self.http.get(url).await.map_err(|error| self.failed(&error))
     }
+}
+
+/// For a path or a query.
+pub(crate) fn encoded(text: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(text, NON_ALPHANUMERIC)
 }
 
 fn dry(change: &LinkChange) -> &'static str {
@@ -119,12 +142,12 @@ async fn list(api: &Api, format: OutputFormat) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn list_of(json: &Json) -> impl Iterator<Item = &Json> {
+pub(crate) fn list_of(json: &Json) -> impl Iterator<Item = &Json> {
     json.as_array().into_iter().flatten()
 }
 
 /// A text as it is, anything else as JSON has it; nothing for null.
-fn word(json: &Json) -> String {
+pub(crate) fn word(json: &Json) -> String {
     match json {
         Json::Null => "-".to_owned(),
         Json::String(text) => text.clone(),
@@ -147,6 +170,7 @@ fn show(link: &Json) -> Result<(), Failure> {
     let rows = list_of(&link["connectors"])
         .map(|member| ["part", "name", "state", "tasks"].map(|column| word(&member[column])));
     output::table(["part", "connector", "state", "tasks"], rows.collect())?;
+    show_partitions(&link["partitions"])?;
     for member in list_of(&link["connectors"]) {
         for failure in list_of(&member["failures"]) {
             output::line(&format!("{} {}", word(&member["name"]), word(failure)))?;
@@ -162,17 +186,41 @@ fn show(link: &Json) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How the partitions stand that this worker copies.
+fn show_partitions(partitions: &Json) -> Result<(), Failure> {
+    let counts = partitions["states"].as_object().into_iter().flatten();
+    let counts: Vec<String> = counts.map(|(state, count)| format!("{} {state}", word(count))).collect();
+    if counts.is_empty() {
+        return Ok(());
+    }
+    let [aligned, generic] = ["aligned", "generic"].map(|mode| word(&partitions[mode]));
+    output::line(&format!("partitions: {} ({aligned} aligned, {generic} generic)", counts.join(", ")))?;
+    let rpo = &partitions["rpo"];
+    output::line(&format!("a fail-over now would lose {} records, {} ms", word(&rpo["records"]), word(&rpo["ms"])))?;
+    if partitions["differences"].as_i64().is_some_and(|differences| differences > 0) {
+        output::line(&format!(
+            "differences found: {}; `twinstream link verify` names them",
+            word(&partitions["differences"])
+        ))?;
+    }
+    for partition in list_of(&partitions["not_copying"]) {
+        let [topic, index, state, cause] =
+            ["topic", "partition", "state", "cause"].map(|column| word(&partition[column]));
+        output::line(&format!("{topic}-{index} {state} {cause}"))?;
+    }
+    Ok(())
+}
+
 async fn lag(link: &OneLink, format: OutputFormat) -> Result<ExitCode, Failure> {
     let api = Api::new(&link.worker)?;
     let lag = api.get(&api.url(&link.link, "/lag")).await?;
     match format {
         OutputFormat::Json => output::json(&lag)?,
         OutputFormat::Table => {
-            let rows = list_of(&lag["partitions"]).map(|partition| {
-                ["topic", "partition", "position", "end", "records", "error"].map(|column| word(&partition[column]))
-            });
-            output::table(["topic", "partition", "position", "end", "records", "error"], rows.collect())?;
-            output::talk(&format!("{} records behind", word(&lag["records"])));
+            let rows = list_of(&lag["partitions"]).map(|partition| LAG_COLUMNS.map(|column| word(&partition[column])));
+            output::table(LAG_COLUMNS, rows.collect())?;
+            let [records, bytes, ms] = ["records", "bytes", "ms"].map(|sum| word(&lag[sum]));
+            output::talk(&format!("{records} records behind, {bytes} bytes, {ms} ms"));
         }
     }
     // A partition that could not be asked may be any distance behind.

@@ -47,7 +47,8 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -
     line(&table_text(header, rows))
 }
 
-fn table_text<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
+/// The same as text.
+pub(crate) fn table_text<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.map(str::to_uppercase));

@@ -50,6 +50,7 @@ impl Sites {
             "replication.factor": "1",
             "topics": topics,
             "sync.topic.configs.enabled": "false",
+            "twinstream.link.mode": "generic",
         });
         for (key, value) in more {
             config[*key] = Value::from(*value);
@@ -226,6 +227,32 @@ async fn topic_made_anew_stops_the_copy_by_name_or_goes_on_as_told() {
     sites.wait_for_copy("steady", &numbered(0..12)).await;
     sites.wait_for_copy("resumed", &[numbered(0..10), numbered(100..115)].concat()).await;
     sites.wait_for_log(&["RECREATED", "resumed-0"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topic_made_anew_while_the_worker_was_away_is_known_however_far_it_has_grown() {
+    let mut sites = Sites::start().await;
+    let client = sites.source().await;
+    create_topic(&sites.source.bootstrap(), "regrown", 1).await;
+    append_each(&client, "regrown", &numbered(0..10)).await;
+    sites.mirror("regrown", "regrown", &[]).await;
+    sites.wait_for_copy("regrown", &numbered(0..10)).await;
+    sites.worker.server.stop().await;
+    let admin = Admin::connect(&client_settings(&sites.source.bootstrap(), &[])).await.expect("admin");
+    for (topic, deleted) in admin.delete_topics(&[topic_name("regrown")]).await.expect("an answer") {
+        deleted.unwrap_or_else(|error| panic!("delete {topic}: {error}"));
+    }
+    create_topic(&sites.source.bootstrap(), "regrown", 1).await;
+    append_each(&client, "regrown", &numbered(100..130)).await;
+    sites.worker.server.start().await;
+    sites.worker.wait_ready().await;
+    wait_until("the task has failed by name", PATIENCE, || async {
+        let status = sites.worker.rest.get("/connectors/regrown/status").await.good();
+        let trace = status["tasks"][0]["trace"].as_str().unwrap_or_default();
+        status["tasks"][0]["state"] == "FAILED" && trace.contains("twinstream.on.source.recreation")
+    })
+    .await;
+    assert_eq!(sites.copied("regrown").await, numbered(0..10), "nothing of the other history is mixed in");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

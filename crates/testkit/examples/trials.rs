@@ -3,7 +3,7 @@
 //! `trials faults SEED MINUTES [SCENARIO]`, `trials failover PARTS KILLS RESTARTS SUBJECTS`, `trials late-requests SUBJECTS
 //! SECONDS SEED`, `trials repeated-batches|churn SUBJECTS ROUNDS SEED`, `trials compaction SUBJECTS RESTARTS SEED`, `trials
 //! applications PARTS KILLS SUBJECTS`, `trials transactions|verifiable SUBJECTS MINUTES`, `trials coordinators SUBJECTS
-//! KILLS`, and `trials librdkafka` and `trials` of the Python suites; xtask has the names and the defaults. A program of its
+//! KILLS`, `trials links WHICH MINUTES SEED`, and `trials librdkafka` and `trials` of the Python suites; xtask has the names and the defaults. A program of its
 //! own, because xtask knows none of our crates. Members of `churn` and rivals of `faults` are this program, too.
 
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ use twinstream_testkit::faults::judge::{self, Options, Part};
 use twinstream_testkit::faults::{Dice, SCENARIOS, Scenario, by_name};
 use twinstream_testkit::faults::{churn, compaction, late, repeats};
 use twinstream_testkit::ledger::{Side, commits, transactions, verifiable};
+use twinstream_testkit::links;
 use twinstream_testkit::load::be_rival_if_told;
 use twinstream_testkit::suites::applications;
 use twinstream_testkit::suites::librdkafka::{self, Protocol};
@@ -67,6 +68,10 @@ async fn main() -> ExitCode {
         ["coordinators", subjects, kills] => {
             let options = commits::Options { kills: number(kills) as usize, only: Vec::new() };
             commits::run(&Side::named(subjects), &options).await
+        }
+        ["links", which, minutes, seed] => {
+            let time = Duration::from_secs(number(minutes) * 60);
+            links::run(&links::Options { of: links::Of::named(which), time, seed: number(seed) }).await
         }
         ["verifiable", subjects, minutes] => {
             let time = Duration::from_secs(number(minutes) * 60);

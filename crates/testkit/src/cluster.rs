@@ -7,7 +7,7 @@ use std::time::Duration;
 use twinstream_client::{Admin, ClientSettings};
 
 use crate::folder::Folder;
-use crate::nemesis::{Clock, Disk, Network, Proxy, Shim};
+use crate::nemesis::{Clock, Disk, Network, Proxy, Relay, Shim};
 use crate::ports::free_port;
 use crate::server::{Home, Server};
 use crate::wait::wait_until;
@@ -213,6 +213,23 @@ impl Cluster {
             proxies.push(proxy);
         }
         (Self::start_on(&ports, options).await, proxies)
+    }
+
+    /// A cluster with a second way in: a listener of each broker that is reached by a relay alone, so that who comes that way
+    /// can be cut off while nobody else is.
+    pub async fn start_with_side_door(brokers: usize, mut options: ClusterOptions) -> (Self, Vec<Relay>) {
+        let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
+        let mut relays = Vec::new();
+        options = options.set("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,DOOR:PLAINTEXT");
+        for (id, port) in (1..).zip(&ports) {
+            let door = free_port();
+            let relay = Relay::before(&format!("127.0.0.1:{door}")).await;
+            let [bound, told] = [format!("127.0.0.1:{door}"), relay.address()]
+                .map(|door| format!("PLAINTEXT://127.0.0.1:{port},DOOR://{door}"));
+            options = options.set_on(id, "listeners", bound).set_on(id, "advertised.listeners", told);
+            relays.push(relay);
+        }
+        (Self::start_on(&ports, options).await, relays)
     }
 
     async fn start_on(ports: &[u16], options: ClusterOptions) -> Self {

@@ -51,6 +51,9 @@ pub const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const SET: i8 = 0;
+/// Kafka's numbers of elections.
+const PREFERRED: i8 = 0;
+const UNCLEAN: i8 = 1;
 
 /// One partition as the newest answer has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -284,12 +287,21 @@ impl Operator {
 
     /// Gives a partition to the first of its replicas.
     pub async fn elect_preferred(&self, name: &str, partition: i32) {
+        self.elect(name, partition, PREFERRED).await;
+    }
+
+    /// Gives a partition without a leader to any replica that is up, whatever that one lacks.
+    pub async fn elect_unclean(&self, name: &str, partition: i32) {
+        self.elect(name, partition, UNCLEAN).await;
+    }
+
+    async fn elect(&self, name: &str, partition: i32, kind: i8) {
         let wanted = TopicPartitions::default().with_topic(topic(name)).with_partitions(vec![partition]);
         let request = ElectLeadersRequest::default()
-            .with_election_type(0)
+            .with_election_type(kind)
             .with_topic_partitions(Some(vec![wanted]))
             .with_timeout_ms(10_000);
-        self.command(&format!("elect the preferred leader of {name}-{partition}"), &request, |answer| {
+        self.command(&format!("elect a leader of {name}-{partition}"), &request, |answer| {
             let result = answer.replica_election_results.first().and_then(|topic| topic.partition_result.first());
             let code = result.map_or(answer.error_code, |result| result.error_code);
             if code == ErrorCode::ElectionNotNeeded.code() { 0 } else { code }

@@ -10,6 +10,7 @@
 //! `faults` and every `judge` run for longer than CI would wait: clusters of real processes that are
 //! broken on purpose, and a suite of tests that somebody else wrote for Kafka.
 //! `judge transactions`, `judge coordinators` and `judge verifiable` hold the books of clients against what brokers have.
+//! `judge links` holds the target of a link against its source.
 //! `judge applications` runs what Kafka ships as applications (Streams, MirrorMaker 2, Connect).
 //! A short selection of the faults is a test of the cli. `bench broker` and `bench mirror` measure a release build against the targets; what
 //! is measured inside one process are the `benches/` of single crates (`cargo bench -p twinstream-log`).

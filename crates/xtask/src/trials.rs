@@ -48,6 +48,9 @@ pub(crate) enum Judge {
     Coordinators(Coordinators),
     /// Kafka's VerifiableProducer and VerifiableConsumer while brokers are killed.
     Verifiable(Timed),
+    /// A link between two clusters while its worker and brokers of both are killed and its ways cut: an aligned one must be a
+    /// prefix of its source at any moment, byte for byte; a generic one must have everything in order.
+    Links(Links),
     /// librdkafka's own test suite against our brokers and Apache Kafka's, held against the lists of the repository.
     Librdkafka(Librdkafka),
     /// kafka-python's integration tests, likewise.
@@ -145,6 +148,21 @@ pub(crate) struct Coordinators {
     /// How often the coordinator is killed, on each side.
     #[arg(long, default_value_t = 20)]
     kills: u64,
+    #[command(flatten)]
+    subject: Subject,
+}
+
+#[derive(Args)]
+pub(crate) struct Links {
+    /// Which link: ours (aligned, between clusters of ours), generic (between clusters of Apache Kafka), both.
+    #[arg(long, default_value = "both")]
+    of: String,
+    /// How long there is trouble, on each link.
+    #[arg(long, default_value_t = MINUTES)]
+    minutes: u64,
+    /// Chooses what is killed and cut; a random one is printed if absent.
+    #[arg(long)]
+    seed: Option<u64>,
     #[command(flatten)]
     subject: Subject,
 }
@@ -250,6 +268,7 @@ impl Judge {
             Self::Transactions(judge) => judge.run(root, "transactions"),
             Self::Coordinators(judge) => judge.run(root),
             Self::Verifiable(judge) => judge.run(root, "verifiable"),
+            Self::Links(links) => links.run(root),
             Self::Librdkafka(librdkafka) => librdkafka.run(root),
             Self::KafkaPython(suite) => suite.run(root),
             Self::ConfluentKafka(suite) => suite.run(root),
@@ -289,6 +308,14 @@ impl Timed {
 impl Coordinators {
     fn run(&self, root: &Path) -> Result<bool> {
         let arguments = ["coordinators".to_owned(), self.of.join(","), self.kills.to_string()];
+        self.subject.trials(root, &arguments)
+    }
+}
+
+impl Links {
+    fn run(&self, root: &Path) -> Result<bool> {
+        let seed = told(self.seed);
+        let arguments = ["links".to_owned(), self.of.clone(), self.minutes.to_string(), seed.to_string()];
         self.subject.trials(root, &arguments)
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use twinstream_client::raw::{
     AlignedAppend, BatchSender, FetchFrom, FetchOptions, MirrorSource, NewTopic, Outgoing, RawClient,
 };
-use twinstream_model::{Offset, TopicPartition};
+use twinstream_model::{LeaderEpoch, Offset, TopicPartition};
 use twinstream_testkit::records;
 use uuid::Uuid;
 
@@ -45,6 +45,8 @@ async fn copy(source: &str, target: &str, at: &TopicPartition) -> Bytes {
             log_start: fetched.log_start_offset,
             source_epoch: 0.into(),
             high_watermark: fetched.high_watermark,
+            last_epoch: LeaderEpoch::NONE,
+            cut: false,
         };
         copied.extend_from_slice(&fetched.batches);
         sender.send(at, Outgoing { ticket: 1, bytes: fetched.batches, records: 0, aligned: Some(aligned) });

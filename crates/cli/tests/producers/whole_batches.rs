@@ -82,6 +82,8 @@ impl Copier {
             log_start: Offset(0),
             source_epoch: epoch_of(number),
             high_watermark: Offset(count * STRIDE),
+            last_epoch: LeaderEpoch::NONE,
+            cut: false,
         });
         let bytes = if aligned.is_some() { run(number) } else { batch(number) };
         self.sender.send(&row.at, Outgoing { ticket, bytes, records: RECORDS as u32, aligned });

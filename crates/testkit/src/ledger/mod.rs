@@ -44,7 +44,7 @@ impl Report {
         self.faults.is_empty() && !self.figures.is_empty()
     }
 
-    fn tell(&mut self, figure: String) {
+    pub(crate) fn tell(&mut self, figure: String) {
         eprintln!("{}: {figure}", self.subject);
         self.figures.push(figure);
     }

@@ -2,13 +2,14 @@
 //!
 //! Each producer is one worker with one transactional id, and stays that worker when it takes its name again: its order
 //! holds across that, because whatever it left open is ended first. What a transaction does is thrown by dice whose seed is
-//! the producer's number. Some also poll what others have committed, which must never be what they wrote themselves.
+//! the producer's number; each has a codec of its own. Some also poll what others have committed, which must never be what they wrote themselves.
 //!
 //! Who loses track of a batch, or is refused, does not abort: it takes its name again, with a new epoch, so that nothing that
 //! is still under way can become part of what comes next.
 
 use tokio::sync::watch;
 use twinstream_client::RawClient;
+use twinstream_client::protocol::compression::Compression;
 
 use super::author::Author;
 use super::raw::connect;
@@ -48,7 +49,9 @@ pub(super) async fn produce(
     running: watch::Receiver<bool>,
 ) {
     let name = format!("{}-{number}", place.options.topic);
-    let author = Author::new(Transactor::new(&place.bootstrap, &name, protocol, load.timeout), &recorder);
+    let codec = Compression::ALL[number % Compression::ALL.len()];
+    let transactor = Transactor::new(&place.bootstrap, &name, protocol, load.timeout).with_codec(codec);
+    let author = Author::new(transactor, &recorder);
     let worker = author.worker();
     let readers = place.partitions().into_iter().map(|partition| Reader::of(worker, partition)).collect();
     recorder

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 use twinstream_client::protocol::batch::{BatchBuilder, ProducerStamp};
+use twinstream_client::protocol::compression::Compression;
 use twinstream_client::protocol::shape::Shaped;
 use twinstream_client::raw::Node;
 use twinstream_client::raw::kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
@@ -131,6 +132,7 @@ pub struct Transactor {
     timeout: Duration,
     patience: Duration,
     tries: Tries,
+    codec: Compression,
     line: Line,
     identity: Identity,
     sequences: BTreeMap<TopicPartition, i32>,
@@ -181,6 +183,7 @@ impl Transactor {
             timeout,
             patience: PATIENCE,
             tries: Tries { first: TRY_WITHIN, longest: TRY_WITHIN },
+            codec: Compression::None,
             line: Line::new(bootstrap),
             identity: Identity { id: ProducerId::NONE, epoch: ProducerEpoch(-1) },
             sequences: BTreeMap::new(),
@@ -197,6 +200,12 @@ impl Transactor {
     /// Who hears nothing for so long dials anew; each time in vain it waits twice as long.
     pub fn in_a_hurry(mut self, first: Duration) -> Self {
         self.tries = Tries { first, longest: TRY_WITHIN_MAX.max(first) };
+        self
+    }
+
+    /// Batches are packed.
+    pub fn with_codec(mut self, codec: Compression) -> Self {
+        self.codec = codec;
         self
     }
 
@@ -249,7 +258,7 @@ impl Transactor {
         let sequence = self.sequences.get(partition).copied().unwrap_or(0);
         let Identity { id, epoch } = self.identity;
         let stamp = ProducerStamp { id, epoch, base_sequence: sequence };
-        let mut builder = BatchBuilder::new().with_producer(stamp).with_transactional();
+        let mut builder = BatchBuilder::new().with_producer(stamp).with_transactional().with_compression(self.codec);
         for (key, value) in records {
             builder.append(super::now_ms(), *key, *value, []);
         }

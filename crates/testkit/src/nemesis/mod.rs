@@ -7,6 +7,7 @@ mod disk; // file systems that lose power or are full
 pub mod files; // damage to what lies on disk
 mod network; // links that can be cut
 mod proxy; // requests that are held, answers that are cut
+mod relay; // one way in that can be cut, beside others
 mod shim; // writes and flushes that fail
 
 pub use clock::Clock;
@@ -14,4 +15,5 @@ pub(crate) use clock::now;
 pub use disk::Disk;
 pub use network::{End, Network};
 pub use proxy::{Act, Asked, Proxy};
+pub use relay::Relay;
 pub use shim::{Rule, Shim};

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::{java, missing};
 use crate::folder::Folder;
-use crate::nemesis::Proxy;
+use crate::nemesis::{Proxy, Relay};
 use crate::ports::free_port;
 use crate::process::{Process, die_with_test};
 use crate::wait::wait_until;
@@ -122,8 +122,31 @@ impl Kafka {
         for port in &ports {
             proxies.push(Proxy::before(&format!("127.0.0.1:{port}")).await);
         }
-        let advertised: Vec<String> = proxies.iter().map(Proxy::address).collect();
-        (KafkaCluster::start_on(self, &ports, Some(&advertised), settings).await, proxies)
+        let line = |proxy: &Proxy| format!("advertised.listeners=PLAINTEXT://{}\n", proxy.address());
+        let lines: Vec<String> = proxies.iter().map(line).collect();
+        (KafkaCluster::start_on(self, &ports, &lines, settings).await, proxies)
+    }
+
+    /// The same with a second way in, as [`crate::Cluster::start_with_side_door`] has it.
+    pub async fn cluster_with_side_door(
+        &self,
+        brokers: usize,
+        settings: &[(&str, &str)],
+    ) -> (KafkaCluster, Vec<Relay>) {
+        let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
+        let (mut relays, mut lines) = (Vec::new(), Vec::new());
+        for port in &ports {
+            let door = free_port();
+            let relay = Relay::before(&format!("127.0.0.1:{door}")).await;
+            let (main, told) = (format!("PLAINTEXT://127.0.0.1:{port}"), relay.address());
+            lines.push(format!(
+                "listeners={main},DOOR://127.0.0.1:{door},CONTROLLER://127.0.0.1:{{controller}}\n\
+                 advertised.listeners={main},DOOR://{told}\ninter.broker.listener.name=PLAINTEXT\n\
+                 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,DOOR:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+            ));
+            relays.push(relay);
+        }
+        (KafkaCluster::start_on(self, &ports, &lines, settings).await, relays)
     }
 
     /// Lets brokers run as Kafka ships them, with a heap whose memory is there from the start: for measurements.
@@ -196,10 +219,11 @@ struct KafkaNode {
 impl KafkaCluster {
     async fn start(kafka: &Kafka, brokers: usize, settings: &[(&str, &str)]) -> Self {
         let ports: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
-        Self::start_on(kafka, &ports, None, settings).await
+        Self::start_on(kafka, &ports, &[], settings).await
     }
 
-    async fn start_on(kafka: &Kafka, ports: &[u16], advertised: Option<&[String]>, settings: &[(&str, &str)]) -> Self {
+    /// With lines of settings of each broker's own, which win.
+    async fn start_on(kafka: &Kafka, ports: &[u16], lines: &[String], settings: &[(&str, &str)]) -> Self {
         let (folder, brokers) = (Folder::new(), ports.len());
         let controllers: Vec<u16> = (0..brokers).map(|_| free_port()).collect();
         let id = kafka.text("kafka.tools.StorageTool", &["random-uuid"]).trim().to_owned();
@@ -209,9 +233,9 @@ impl KafkaCluster {
             let home = folder.sub(&name);
             let node = KafkaNode { name, port, home, process: None };
             let mut text = properties(&node.home, ports, &controllers, index, settings);
-            if let Some(advertised) = advertised {
+            if let Some(lines) = lines.get(index) {
                 // The last line of a name counts.
-                text.push_str(&format!("advertised.listeners=PLAINTEXT://{}\n", advertised[index]));
+                text.push_str(&lines.replace("{controller}", &controllers[index].to_string()));
             }
             std::fs::write(node.settings(), text).expect("write the settings of a Kafka broker");
             kafka.text("kafka.tools.StorageTool", &["format", "-t", &id, "-c", &node.settings().display().to_string()]);
