@@ -2,12 +2,15 @@
 
 mod support;
 
+use bytes::Bytes;
 use support::mirrors::{LINK, create_mirror, cut, from, mark, mirror, mirror_over, open, plain, promote, stored};
 use support::records::{fetch, list_offset, produce, records_of, values};
 use support::replicas::Trio;
 use support::transactions::read_committed;
 use support::{Client, wait_until};
-use twinstream_protocol::batch::batches;
+use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use twinstream_protocol::batch::{BatchMut, batches};
+use twinstream_protocol::marker::EndMarker;
 
 const QUICK: &[(&str, &str)] = &[("min.insync.replicas", "2"), ("broker.session.timeout.ms", "3000")];
 
@@ -104,16 +107,17 @@ async fn replicas_follow_a_cut_below_the_high_watermark_also_one_that_was_away()
     trio.node(3).kill();
     trio.wait_for_isr("m", &[1, 2]).await;
     // Epoch 3 has what is cut: the others could not tell the two logs apart.
-    let (refused, end) = mirror_over(&mut client, LINK, "m", cut(12, 3), bytes::Bytes::new()).await;
+    let (refused, end) = mirror_over(&mut client, LINK, "m", cut(12, 3), Bytes::new()).await;
     assert_eq!((refused.error_code, end), (87, Some(20)), "{refused:?}");
-    assert_eq!(mirror(&mut client, "m", cut(12, 6), bytes::Bytes::new()).await, 12);
+    assert_eq!(mirror(&mut client, "m", cut(12, 6), Bytes::new()).await, 12);
     source.truncate(12);
-    for offset in 12..15 {
+    // Beyond where the other one, that is away, ends with what was cut.
+    for offset in 12..25 {
         let batch = stored(offset, 6, plain(&[&format!("w{offset}")]));
         source.push(batch.to_vec());
         mirror(&mut client, "m", from(offset, 6), batch).await;
     }
-    wait_until("what comes instead is committed", async || list_offset(&mut client, "m", 0, -1).await.offset == 15)
+    wait_until("what comes instead is committed", async || list_offset(&mut client, "m", 0, -1).await.offset == 25)
         .await;
     trio.restart(3).await;
     trio.wait_for_isr("m", &[1, 2, 3]).await;
@@ -128,16 +132,64 @@ async fn replicas_follow_a_cut_below_the_high_watermark_also_one_that_was_away()
     }
 }
 
+/// A marker that aborts, as it stands in the source's log.
+fn aborts(base: i64, epoch: i32, id: i64) -> Bytes {
+    let (producer_id, producer_epoch) = (ProducerId(id), ProducerEpoch(0));
+    let marker = EndMarker { producer_id, producer_epoch, commit: false, coordinator_epoch: 0 };
+    let mut bytes = marker.to_batch(1_700_000_000_000).unwrap();
+    let mut header = BatchMut::parse(&mut bytes).unwrap();
+    header.set_base_offset(Offset(base));
+    header.set_leader_epoch(LeaderEpoch(epoch));
+    bytes.into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_a_cut_opens_again_end_as_the_source_says_on_every_replica() {
+    let mut trio = Trio::start(QUICK).await;
+    let mut client = trio.client(2).await;
+    create_mirror(&mut client, "m", &[2, 3, 1]).await;
+    trio.wait_for_isr("m", &[1, 2, 3]).await;
+    let run = [
+        stored(0, 1, plain(&["a"])),
+        stored(1, 1, open(70, &["in both"])),
+        stored(2, 1, open(71, &["cut"])),
+        aborts(3, 1, 71),
+        aborts(4, 1, 70),
+        stored(5, 1, plain(&["cut, too"])),
+    ];
+    assert_eq!(mirror(&mut client, "m", from(0, 1), run.concat().into()).await, 6);
+    wait_until("all of it is committed", async || {
+        read_committed(&mut client, "m", 0).await == (6, vec!["a".to_owned(), "cut, too".to_owned()])
+    })
+    .await;
+    assert_eq!(mirror(&mut client, "m", cut(2, 4), Bytes::new()).await, 2);
+    wait_until("the first transaction is open again", async || {
+        read_committed(&mut client, "m", 0).await == (1, vec!["a".to_owned()])
+    })
+    .await;
+    let instead = [stored(2, 4, plain(&["b"])), aborts(3, 4, 70), stored(4, 4, open(71, &["again"]))];
+    assert_eq!(mirror(&mut client, "m", from(2, 4), instead.concat().into()).await, 5);
+    let seen = (4, vec!["a".to_owned(), "b".to_owned()]);
+    wait_until("it ends as the source says", async || read_committed(&mut client, "m", 0).await == seen).await;
+    trio.node(2).kill();
+    let leader = trio.wait_for_leader("m", &[3, 1]).await;
+    let mut client = trio.client(leader).await;
+    wait_until("the next leader knows the same", async || {
+        list_offset(&mut client, "m", 0, -1).await.offset == 5 && read_committed(&mut client, "m", 0).await == seen
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_dies_right_after_a_cut_leaves_one_that_is_cut_again() {
     let mut trio = Trio::start(QUICK).await;
     let (mut client, mut source) = with_records(&trio).await;
-    assert_eq!(mirror(&mut client, "m", cut(7, 6), bytes::Bytes::new()).await, 7);
+    assert_eq!(mirror(&mut client, "m", cut(7, 6), Bytes::new()).await, 7);
     trio.node(2).kill();
     let leader = trio.wait_for_leader("m", &[3, 1]).await;
     let mut client = trio.client(leader).await;
     // The link begins anew, finds again that epochs part, and says so again.
-    assert_eq!(mirror(&mut client, "m", cut(7, 6), bytes::Bytes::new()).await, 7);
+    assert_eq!(mirror(&mut client, "m", cut(7, 6), Bytes::new()).await, 7);
     source.truncate(7);
     let batch = stored(7, 6, plain(&["w7"]));
     source.push(batch.to_vec());
@@ -168,7 +220,7 @@ async fn a_former_source_becomes_a_mirror_and_gives_up_only_what_diverged() {
     .await;
     let end = list_offset(&mut client, "m", 0, -1).await.offset;
     // The other site went on in epoch 2048, and what this one wrote of its own goes.
-    assert_eq!(mirror(&mut client, "m", cut(20, 2_048), bytes::Bytes::new()).await, 20, "had {end}");
+    assert_eq!(mirror(&mut client, "m", cut(20, 2_048), Bytes::new()).await, 20, "had {end}");
     let batch = stored(20, 2_048, plain(&["theirs"]));
     source.push(batch.to_vec());
     mirror(&mut client, "m", from(20, 2_048), batch).await;

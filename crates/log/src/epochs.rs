@@ -15,6 +15,12 @@ use crate::{LogError, checkpoint, files};
 
 const FILE: &str = "leader-epoch-checkpoint";
 
+/// The epochs of a mirror's promotions are multiples of this. Where those began, two clusters went different ways: that stays known
+/// when the records are gone, as long as the file is there.
+const ERA: i32 = 1 << 10;
+/// So many begins of eras before the log's start.
+const ERAS_MAX: usize = 64;
+
 #[derive(Debug)]
 pub(crate) struct Epochs {
     path: PathBuf,
@@ -106,15 +112,19 @@ impl Epochs {
         changed
     }
 
-    /// Lets the log begin later: the epoch at the new start is kept, older ones go.
+    /// Lets the log begin later: the epoch at the new start is kept, older ones go, but not where an era began.
     pub(crate) fn truncate_start(&mut self, start: Offset) -> bool {
         let older = self.entries.iter().take_while(|(_, begin)| *begin <= start).count();
-        if older == 0 {
-            return false;
-        }
-        let changed = older > 1 || self.entries[0].1 < start;
-        self.entries.drain(..older - 1);
-        self.entries[0].1 = self.entries[0].1.max(start);
+        let Some(last) = older.checked_sub(1) else { return false };
+        let era = |at: usize| self.entries[at].0.0 / ERA;
+        let begins_era = |at: usize| era(at) > 0 && at.checked_sub(1).is_none_or(|before| era(before) != era(at));
+        let mut kept: Vec<_> = (0..last).filter(|at| begins_era(*at)).map(|at| self.entries[at]).collect();
+        kept.drain(..kept.len().saturating_sub(ERAS_MAX));
+        let (epoch, begin) = self.entries[last];
+        kept.push((epoch, if begins_era(last) { begin } else { begin.max(start) }));
+        kept.extend_from_slice(&self.entries[older..]);
+        let changed = kept != self.entries;
+        self.entries = kept;
         self.saved &= !changed;
         changed
     }
@@ -247,6 +257,32 @@ mod tests {
         assert_eq!(rewritten(&[(1, 0), (5, 15)], &[(1, 0), (3, 20)]), [(1, 0), (3, 20)]);
         // Nothing is left behind it.
         assert_eq!(rewritten(&[(1, 0), (2, 12)], &[(1, 0)]), [(1, 0), (2, 12)]);
+    }
+
+    #[test]
+    fn where_an_era_began_outlives_its_records() {
+        let mut epochs = epochs(&[(3, 0), (1024, 20), (1025, 40), (2048, 60), (2049, 70), (2050, 80)]);
+        assert!(epochs.truncate_start(Offset(50)));
+        assert_eq!(epochs.entries, by(&[(1024, 20), (1025, 50), (2048, 60), (2049, 70), (2050, 80)]).entries);
+        assert_eq!(end_of(&epochs, 1023), Some((1023, 20)), "where the logs parted");
+        assert!(epochs.truncate_start(Offset(90)));
+        assert_eq!(epochs.entries, by(&[(1024, 20), (2048, 60), (2050, 90)]).entries);
+        assert_eq!([1023, 2047].map(|epoch| end_of(&epochs, epoch)), [Some((1023, 20)), Some((1024, 60))]);
+        assert!(!epochs.truncate_start(Offset(90)));
+        assert!(ascends(&epochs.entries));
+        // The epoch at the start is itself the first of its era.
+        let mut promoted = by(&[(3, 0), (1024, 20)]);
+        assert!(promoted.truncate_start(Offset(50)));
+        assert_eq!(promoted.entries, by(&[(1024, 20)]).entries);
+    }
+
+    #[test]
+    fn eras_that_are_kept_are_bounded() {
+        let many: Vec<(i32, i64)> = (0..200).map(|era| (era * ERA, i64::from(era))).collect();
+        let mut epochs = epochs(&many);
+        assert!(epochs.truncate_start(Offset(150)));
+        assert_eq!(epochs.entries.len(), ERAS_MAX + 50);
+        assert_eq!(epochs.entries[0], (LeaderEpoch(86 * ERA), Offset(86)));
     }
 
     #[test]

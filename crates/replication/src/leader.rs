@@ -334,6 +334,17 @@ impl LeaderState {
         Ok(self.look(now))
     }
 
+    /// Whether a follower that stands here still has the records that we have. To be asked again after its records were read where a
+    /// leader may cut its log: what lies at the same offsets may be something else by then.
+    pub fn check_position(
+        &self,
+        fetch: &ReplicaFetch,
+        end_of_epoch: impl Fn(LeaderEpoch) -> Option<(LeaderEpoch, Offset)>,
+    ) -> Result<(), FetchRefused> {
+        self.check_sender(fetch)?;
+        self.check_lineage(fetch, end_of_epoch)
+    }
+
     /// Who asks: a replica, in this leader epoch, under its present registration.
     fn check_sender(&self, fetch: &ReplicaFetch) -> Result<(), FetchRefused> {
         let (theirs, ours) = (fetch.leader_epoch, self.leader_epoch);

@@ -15,7 +15,8 @@
 //! high watermark and so answers the producers.
 //!
 //! Invariants: P1 a role's leader epoch never goes back. P2 only the leader of the current epoch appends for clients, or for
-//! the link of a mirror, only a follower of the current epoch cuts the log. P3 the high watermark is moved by the role alone, and whoever
+//! the link of a mirror, only a follower of the current epoch cuts the log, and the leader of a
+//! mirror where its source parts from it. P3 the high watermark is moved by the role alone, and whoever
 //! waits for it is woken then. P4 no lock is held across an await.
 //!
 //! Lock order: gate, then a role's state, then the log's own locks. Not here: which rules roles follow

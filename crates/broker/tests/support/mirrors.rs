@@ -70,9 +70,8 @@ pub async fn mark(client: &mut Client, topic: &str) {
         ("twinstream.mirror.source.topic.id", TopicId(Uuid::from_u128(0x33)).to_string()),
         ("twinstream.mirror.state", "mirroring".to_owned()),
     ];
-    let configs = mark.iter().map(|(name, value)| {
-        AlterableConfig::default().with_name(text(name)).with_value(Some(text(value)))
-    });
+    let configs =
+        mark.iter().map(|(name, value)| AlterableConfig::default().with_name(text(name)).with_value(Some(text(value))));
     let resource = AlterConfigsResource::default()
         .with_resource_type(TOPIC)
         .with_resource_name(text(topic))

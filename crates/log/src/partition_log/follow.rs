@@ -177,6 +177,13 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// Forgets epochs that were noted without records: who leads here from now on leaves no trace, and neither shall who led before.
+    pub fn forget_leaderships(&self) -> Result<(), LogError> {
+        let _writer = self.writer.lock();
+        self.check_usable()?;
+        self.cut_epochs(self.log_end_offset())
+    }
+
     /// Lets the log begin at `start`, as the leader's does, at most at the high watermark. Returns where it begins.
     pub fn follow_log_start(&self, start: Offset, now: i64) -> Result<Offset, LogError> {
         self.check_usable()?;

@@ -33,7 +33,7 @@ use crate::{
 pub const MIRROR_EPOCH_MAX: LeaderEpoch = LeaderEpoch(1 << 30);
 
 /// So many elections a source may have had, between being cut off and coming back, that no mirror has seen.
-const PROMOTION_STEP: i32 = 1 << 10;
+pub const PROMOTION_STEP: i32 = 1 << 10;
 
 /// Why the mark of a mirror was not changed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -169,22 +169,27 @@ fn is_as_before(mark: &Mirror, setting: &ConfigSetting) -> bool {
 }
 
 /// The mark that a topic which is no mirror at present is to get; `None` if the change asks for something else.
-fn wanted_mark(topic: &TopicName, mark: Option<&Mirror>, change: &AlterResource) -> Result<Option<Mirror>, MirrorError> {
+fn wanted_mark(
+    topic: &TopicName,
+    mark: Option<&Mirror>,
+    change: &AlterResource,
+) -> Result<Option<Mirror>, MirrorError> {
     let value = |name: &'static str| {
         let setting = change.settings.iter().find(|setting| setting.name == name);
         setting.and_then(set_to).ok_or(MirrorError::Incomplete(name))
     };
     let is_wanted = value(mirror::STATE).is_ok_and(|state| state == mirror::MIRRORING);
-    let changes = |mark: &Mirror| change.settings.iter().any(|setting| {
-        setting.name.starts_with(mirror::PREFIX) && !is_as_before(mark, setting)
-    });
+    let changes = |mark: &Mirror| {
+        change.settings.iter().any(|setting| setting.name.starts_with(mirror::PREFIX) && !is_as_before(mark, setting))
+    };
     match mark {
         _ if !is_wanted => return Ok(None),
         Some(mark) if !changes(mark) => return Ok(None),
         Some(mark) if mark.is_read_only() => return Err(MirrorError::Busy { topic: topic.clone(), link: mark.link }),
         _ => {}
     }
-    let unfit = |name: &'static str| move || MirrorError::Value { name, value: value(name).unwrap_or_default().to_owned() };
+    let unfit =
+        |name: &'static str| move || MirrorError::Value { name, value: value(name).unwrap_or_default().to_owned() };
     let link = Uuid::parse_str(value(mirror::LINK)?).ok().filter(|link| !link.is_nil());
     let cluster = value(mirror::SOURCE_CLUSTER)?;
     let source = TopicName::parse(value(mirror::SOURCE_TOPIC)?).ok();
@@ -212,7 +217,8 @@ fn mark_again(image: &Image, topic: &TopicImage, wanted: Mirror) -> Result<Recor
 
 fn promote(topic: &TopicImage, mark: &Mirror) -> Result<Record, MirrorError> {
     let step = newest_epoch(topic).0 / PROMOTION_STEP + 1;
-    let epoch = step.checked_mul(PROMOTION_STEP).map(LeaderEpoch).ok_or_else(|| MirrorError::NoEpochs(topic.name.clone()))?;
+    let epoch =
+        step.checked_mul(PROMOTION_STEP).map(LeaderEpoch).ok_or_else(|| MirrorError::NoEpochs(topic.name.clone()))?;
     let mirror = Mirror { state: MirrorState::Promoted { epoch }, ..mark.clone() };
     Ok(Record::Mirror { topic_id: topic.id, mirror })
 }

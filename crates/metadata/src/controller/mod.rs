@@ -46,7 +46,7 @@ pub use self::{
     features::{FeatureError, FeatureUpdate, UpgradeType},
     holes::{CopyMove, SeenCopy},
     isr_changes::IsrChange,
-    mirrors::{EpochRaise, MIRROR_EPOCH_MAX, MirrorError},
+    mirrors::{EpochRaise, MIRROR_EPOCH_MAX, MirrorError, PROMOTION_STEP},
     partitions::NewPartitions,
     producer_ids::{PRODUCER_ID_BLOCK_LEN, ProducerIdBlock},
     reassignments::ReassignError,

@@ -95,7 +95,9 @@ impl Mirror {
         match (self.state, next.state) {
             (before, after) if before == after => same_source,
             (MirrorState::Promoted { epoch }, MirrorState::MirroringAgain { epoch: again }) => again > epoch,
-            (MirrorState::Promoted { .. }, _) | (_, MirrorState::Mirroring | MirrorState::MirroringAgain { .. }) => false,
+            (MirrorState::Promoted { .. }, _) | (_, MirrorState::Mirroring | MirrorState::MirroringAgain { .. }) => {
+                false
+            }
             (_, MirrorState::Promoted { .. }) => same_source,
         }
     }

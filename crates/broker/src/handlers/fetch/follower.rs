@@ -350,6 +350,14 @@ fn read(
     // What was read is this leadership's only if it lasted: another leader's high watermark says nothing about records
     // of this one that its follower has.
     partition.check_leader(position.leader_epoch)?;
+    match partition.check_uncut_for(&replica_fetch(follower, position)) {
+        Ok(()) => {}
+        Err(ReplicaRefused::Code(code)) => return Err(code),
+        Err(ReplicaRefused::Diverging { epoch, end }) => {
+            pass.is_urgent = true;
+            return Ok(Some(fork(slot, partition, epoch, end)));
+        }
+    }
     let (found, is_cold) = found.map_err(|error| read_failed(partition, &error))?;
     if is_cold && (bytes_max > 0 || at_least_one) {
         at.brought.failure(at.place).map_or(Ok(()), Err)?;

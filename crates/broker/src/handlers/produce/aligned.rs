@@ -99,7 +99,9 @@ impl Appends<'_> {
         let is_question = records.is_empty();
         if range.cut {
             let cut = cut(self.broker, Arc::clone(&partition), self.link, range).await;
-            return cut.map(|led| outcome(Arc::clone(&partition), &led, range, false)).map_err(|refused| self.refused(refused, &partition));
+            return cut
+                .map(|led| outcome(Arc::clone(&partition), &led, range, false))
+                .map_err(|refused| self.refused(refused, &partition));
         }
         match append(Arc::clone(&partition), records, self.link, range, self.acks == ALL).await {
             Ok(led) => Ok(outcome(partition, &led, range, self.acks == ALL && !is_question)),
@@ -128,7 +130,10 @@ impl Appends<'_> {
 /// What no source says of itself.
 fn check(range: &SourceRange, records: &[u8]) -> Result<(), Failure> {
     let what = if range.log_start > range.high_watermark.max(range.from) {
-        format!("the source's log cannot begin at {}, behind its high watermark {}", range.log_start, range.high_watermark)
+        format!(
+            "the source's log cannot begin at {}, behind its high watermark {}",
+            range.log_start, range.high_watermark
+        )
     } else if range.leader_epoch > MIRROR_EPOCH_MAX {
         format!("epoch {} of the source is above {MIRROR_EPOCH_MAX}, which no mirror follows", range.leader_epoch)
     } else if range.last_epoch > range.leader_epoch {
@@ -141,7 +146,7 @@ fn check(range: &SourceRange, records: &[u8]) -> Result<(), Failure> {
     Err(Failure { message: Some(what), ..Failure::of(ErrorCode::InvalidRecord) })
 }
 
-/// Cuts the log, and writes recovery points down before anybody is told.
+/// Cuts the log, and writes down how far it reaches before anybody is told.
 async fn cut(
     broker: &Arc<Broker>,
     partition: Arc<Partition>,
@@ -153,6 +158,10 @@ async fn cut(
         let (led, cut) = partition.cut_mirrored(link, &range)?;
         if cut.recovery_point_moved {
             partitions.write_checkpoints(Checkpoint::RecoveryPoint);
+        }
+        if cut.offsets > 0 {
+            // Else a start after a crash would take for committed what only has the offsets of what was.
+            partitions.write_checkpoints(Checkpoint::Replication);
         }
         Ok(led)
     };

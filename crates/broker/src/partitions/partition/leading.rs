@@ -136,7 +136,9 @@ impl Partition {
         let gate = self.gate.read();
         gate.check_epoch(epoch).map_err(AppendRefused::NotLeader)?;
         let leading = gate.leading().map_err(AppendRefused::NotLeader)?;
-        gate.check_writable(self.id())?;
+        let writable = gate.check_writable(self.id());
+        writable
+            .or_else(|refused| if self.ends_what_it_had(&gate, records, origin) { Ok(()) } else { Err(refused) })?;
         if need_isr {
             leading.state.lock().check_min_isr()?;
         }
@@ -231,6 +233,7 @@ impl Partition {
         Ok(is_in_sync)
     }
 
+    /// Tells the state where the log begins and ends by now.
     pub(super) fn catch_up(&self, state: &mut LeaderState, now: Instant) -> Option<Offset> {
         state.set_log_start(self.log().log_start_offset());
         state.set_flushed(self.flushed_end());
@@ -383,7 +386,7 @@ fn beyond_elr(wanted: &PartitionImage) -> usize {
 
 impl Gate {
     /// The leader's role for a follower that asks; an epoch that does not match tells more than "not the leader".
-    fn leading_for(&self, fetch: &ReplicaFetch) -> Result<&Leading, ReplicaRefused> {
+    pub(super) fn leading_for(&self, fetch: &ReplicaFetch) -> Result<&Leading, ReplicaRefused> {
         self.check_epoch(fetch.leader_epoch).map_err(ReplicaRefused::Code)?;
         self.leading().map_err(ReplicaRefused::Code)
     }

@@ -11,15 +11,18 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use twinstream_log::{AppendError, LogError, Mirrored, MirroredFrom, PartitionLog, Truncated};
-use twinstream_metadata::Mirror;
+use twinstream_log::{AppendError, LogError, Mirrored, MirroredFrom, Origin, PartitionLog, Truncated};
+use twinstream_metadata::controller::PROMOTION_STEP;
+use twinstream_metadata::{Mirror, MirrorState};
 use twinstream_model::{LeaderEpoch, Offset, TopicPartition};
+use twinstream_protocol::batch::batches;
 use twinstream_protocol::mirror::SourceRange;
+use twinstream_replication::leader::ReplicaFetch;
 use uuid::Uuid;
 
 use super::super::now_ms;
 use super::super::waiters::Event;
-use super::{AppendRefused, Gate, Partition};
+use super::{AppendRefused, Gate, Partition, ReplicaRefused};
 
 /// What came over a link, and in which leader epoch it was appended.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +84,11 @@ impl Partition {
 
     /// Cuts what the source does not have any more, and begins to count anew what followers have: they cut their logs when they
     /// fetch next and hear that the epochs part. File work. The caller writes the recovery points down when that of this log went back.
-    pub(crate) fn cut_mirrored(&self, link: Uuid, range: &SourceRange) -> Result<(LedMirror, Truncated), AppendRefused> {
+    pub(crate) fn cut_mirrored(
+        &self,
+        link: Uuid,
+        range: &SourceRange,
+    ) -> Result<(LedMirror, Truncated), AppendRefused> {
         let gate = self.gate.write();
         gate.leading().map_err(AppendRefused::NotLeader)?;
         gate.check_link(self.id(), link)?;
@@ -108,6 +115,37 @@ impl Partition {
         Ok((LedMirror { mirrored, epoch, log_start: log.log_start_offset() }, cut))
     }
 
+    /// Whether this ends a transaction that a topic had when it became a mirror: its coordinator may have told that it is committed
+    /// already. Goes on until the new source's epochs are here, which are of a later era.
+    pub(super) fn ends_what_it_had(&self, gate: &Gate, records: &[u8], origin: Origin) -> bool {
+        let Some(MirrorState::MirroringAgain { epoch }) = gate.mirror.as_ref().map(|mirror| mirror.state) else {
+            return false;
+        };
+        let is_marker = matches!(origin, Origin::Marker(_));
+        if !is_marker || gate.epoch.0 / PROMOTION_STEP != epoch.0 / PROMOTION_STEP {
+            return false;
+        }
+        let Some(Ok(marker)) = batches(records).next() else { return false };
+        let id = marker.header().producer_id;
+        self.log().active_producers().iter().any(|producer| producer.id == id && producer.open_since.is_some())
+    }
+
+    /// Whether what was just read for a follower goes on from what it has. Only the log of a mirror is ever cut while it is led, so
+    /// elsewhere it was enough to look when the follower asked.
+    pub(crate) fn check_uncut_for(&self, fetch: &ReplicaFetch) -> Result<(), ReplicaRefused> {
+        let gate = self.gate.read();
+        if !gate.mirror.as_ref().is_some_and(|mirror| mirror.is_read_only()) {
+            return Ok(());
+        }
+        let log = self.log();
+        let mut state = gate.leading_for(fetch)?.state.lock();
+        let committed = self.catch_up(&mut state, Instant::now());
+        let found = state.check_position(fetch, |epoch| gate.end_of_epoch(&log, epoch));
+        drop(state);
+        committed.into_iter().for_each(|high_watermark| self.commit(high_watermark));
+        found.map_err(ReplicaRefused::from)
+    }
+
     /// Up to the high watermark, as a follower does. Whether it moved.
     fn follow_source_start(&self, log: &PartitionLog, start: Offset, now: i64) -> Result<bool, AppendRefused> {
         let before = log.log_start_offset();
@@ -126,7 +164,7 @@ impl Partition {
     /// What comes before anything that this leader appends.
     pub(super) fn begin_reign(&self, epoch: LeaderEpoch, mirror: Option<&Mirror>) -> Result<(), LogError> {
         if mirror.is_some_and(Mirror::is_read_only) {
-            return Ok(());
+            return self.log().forget_leaderships();
         }
         if let Some(promoted) = mirror.and_then(Mirror::promoted_in) {
             let aborted = self.log().abort_older(promoted, epoch, now_ms())?;

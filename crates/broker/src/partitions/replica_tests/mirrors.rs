@@ -116,3 +116,57 @@ fn only_the_leader_takes_what_a_link_brings() {
     let at = TopicPartition::new(TopicName::parse("t").unwrap(), 0);
     assert_eq!(replica.partition.id(), &at);
 }
+
+fn position(offset: i64, last_epoch: i32) -> ReplicaFetch {
+    ReplicaFetch {
+        follower: SECOND,
+        broker_epoch: i64::from(SECOND.0) * 10,
+        leader_epoch: LeaderEpoch(9),
+        offset: Offset(offset),
+        last_epoch: LeaderEpoch(last_epoch),
+        log_start: Offset(0),
+    }
+}
+
+/// A follower's fetch waits at the log end, when the log is cut and has grown beyond that again.
+#[test]
+fn a_follower_that_waited_during_a_cut_hears_that_epochs_part_and_gets_no_records() {
+    let replica = replica();
+    replica.lead(9);
+    mirror(&replica, &stored(0, 2, &["a", "b", "c"]), 0).unwrap();
+    for follower in [SECOND, THIRD] {
+        replica.fetch(follower, 9, 3, 2).unwrap();
+    }
+    assert_eq!(replica.partition.high_watermark(), Offset(3));
+    assert_eq!(replica.partition.check_uncut_for(&position(3, 2)), Ok(()));
+    let parts = SourceRange { cut: true, leader_epoch: LeaderEpoch(5), ..range(0) };
+    let (led, cut) = replica.partition.cut_mirrored(LINK, &parts).unwrap();
+    assert_eq!((led.mirrored.log_end, cut.offsets, replica.partition.high_watermark()), (Offset(0), 3, Offset(0)));
+    mirror(&replica, &stored(0, 5, &["d", "e", "f", "g"]), 0).unwrap();
+    let diverging = ReplicaRefused::Diverging { epoch: LeaderEpoch(2), end: Offset(0) };
+    assert_eq!(replica.partition.check_uncut_for(&position(3, 2)), Err(diverging));
+    let waits = replica.partition.fetched(&position(3, 2), Intake::Waits, replica.now);
+    assert_eq!(
+        (waits, replica.partition.high_watermark()),
+        (Ok(true), Offset(0)),
+        "what it had does not count any more"
+    );
+    assert_eq!(replica.fetch(SECOND, 9, 4, 5), Ok(true));
+    assert_eq!(replica.fetch(THIRD, 9, 4, 5), Ok(true));
+    assert_eq!(replica.partition.high_watermark(), Offset(4));
+}
+
+#[test]
+fn a_topic_that_becomes_a_mirror_again_forgets_leaders_that_wrote_nothing() {
+    let mut replica = replica();
+    replica.lead(7);
+    mirror(&replica, &stored(0, 2, &["a"]), 0).unwrap();
+    promote(&mut replica, 1_024);
+    replica.lead(1_024);
+    assert_eq!(replica.partition.log().latest_epoch(), Some(LeaderEpoch(1_024)));
+    let again = mark(MirrorState::MirroringAgain { epoch: LeaderEpoch(1_025) });
+    let topic_id = replica.partition.topic_id();
+    replica.image.apply(&Record::Mirror { topic_id, mirror: again }).unwrap();
+    replica.lead(1_025);
+    assert_eq!(replica.partition.log().latest_epoch(), Some(LeaderEpoch(2)), "the link hears of records only");
+}

@@ -308,6 +308,11 @@ fn outcome(code: ErrorCode, markers: &WriteMarkers, partition: &TopicPartition) 
             warn!(transactional_id = %id, %partition, "the transaction has ended in the partition by other means");
             Outcome::Written
         }
+        // What it wrote there comes from another cluster by now, and so does how it ends.
+        ErrorCode::PolicyViolation => {
+            warn!(transactional_id = %id, %partition, "the topic has become a mirror, so its source says how the transaction ends there");
+            Outcome::Written
+        }
         // The producer cannot have written there either.
         ErrorCode::UnsupportedForMessageFormat | ErrorCode::UnsupportedVersion => Outcome::Written,
         code => {

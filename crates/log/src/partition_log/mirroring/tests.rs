@@ -51,7 +51,15 @@ impl Mirror {
 
     /// From a source that has all of its log.
     fn append(&self, from: i64, bytes: &[u8]) -> Result<Mirrored, AppendError> {
-        self.append_from(MirroredFrom { from: Offset(from), source_start: Offset(0), source_epoch: OURS, last_epoch: LeaderEpoch::NONE }, bytes)
+        self.append_from(
+            MirroredFrom {
+                from: Offset(from),
+                source_start: Offset(0),
+                source_epoch: OURS,
+                last_epoch: LeaderEpoch::NONE,
+            },
+            bytes,
+        )
     }
 
     fn end(&self) -> i64 {
@@ -112,7 +120,12 @@ fn what_would_leave_a_hole_is_refused_and_the_log_end_is_told() {
 fn what_is_gone_at_the_source_leaves_no_hole() {
     let mirror = Mirror::new();
     mirror.append(0, &stored(0, 1, plain(&[NOW]))).unwrap();
-    let source = MirroredFrom { from: Offset(5_000_000_000), source_start: Offset(5_000_000_000), source_epoch: OURS, last_epoch: LeaderEpoch::NONE };
+    let source = MirroredFrom {
+        from: Offset(5_000_000_000),
+        source_start: Offset(5_000_000_000),
+        source_epoch: OURS,
+        last_epoch: LeaderEpoch::NONE,
+    };
     // DeleteRecords left the source's start within a batch.
     let batch = stored(4_999_999_999, 1, plain(&[NOW, NOW]));
     let appended = mirror.append_from(source, &batch).unwrap();
@@ -136,7 +149,12 @@ fn nothing_but_a_question_is_answered_with_the_log_end() {
 fn an_epoch_above_the_leaders_waits_until_that_is_raised() {
     let mirror = Mirror::new();
     let batches = [stored(0, 9, plain(&[NOW])), stored(1, 10, plain(&[NOW]))].concat();
-    let source = MirroredFrom { from: Offset(0), source_start: Offset(0), source_epoch: LeaderEpoch(12), last_epoch: LeaderEpoch::NONE };
+    let source = MirroredFrom {
+        from: Offset(0),
+        source_start: Offset(0),
+        source_epoch: LeaderEpoch(12),
+        last_epoch: LeaderEpoch::NONE,
+    };
     let refused = mirror.append_from(source, &batches);
     assert!(matches!(refused, Err(AppendError::EpochAhead { theirs: LeaderEpoch(12), ours: OURS })), "{refused:?}");
     assert_eq!(mirror.end(), 0, "a part of a request would be as good, and more to think about");
@@ -216,6 +234,24 @@ fn a_cut_goes_below_the_high_watermark_and_takes_transactions_with_it() {
 }
 
 #[test]
+fn where_a_promotion_began_is_known_when_its_records_are_gone() {
+    let mirror = Mirror::new();
+    mirror.append(0, &stored(0, 3, plain(&[NOW, NOW]))).unwrap();
+    let promoted = LeaderEpoch(1_024);
+    mirror.0.log.note_leadership(promoted).unwrap();
+    let own = plain(&[NOW]).build().unwrap();
+    for epoch in [promoted, LeaderEpoch(1_030)] {
+        mirror.0.log.append(&own, Origin::Client, epoch, NOW).unwrap();
+    }
+    mirror.0.log.advance_high_watermark(mirror.0.log.log_end_offset());
+    assert_eq!(mirror.0.log.delete_records(Offset(4), NOW).unwrap(), Offset(4));
+    let parted = |log: &PartitionLog| log.end_offset_for_epoch(LeaderEpoch(1_023)).map(|(_, end)| end);
+    assert_eq!(parted(&mirror.0.log), Some(Offset(2)));
+    let mirror = Mirror(mirror.0.crash());
+    assert_eq!(parted(&mirror.0.log), Some(Offset(2)));
+}
+
+#[test]
 fn transactions_that_began_before_the_log_does_count_as_old_as_its_first_record() {
     let mirror = Mirror::new();
     mirror.append(0, &[stored(0, 1, transactional(1, 0)), stored(1, 1, plain(&[NOW]))].concat()).unwrap();
@@ -292,6 +328,8 @@ enum Event {
     Sent { back: usize, batches: usize },
     /// A new leader lacks so many batches.
     Lost { batches: usize },
+    /// The source loses so many batches and goes on in a newer epoch; the link says so.
+    Forked { batches: usize },
     /// The mirror's process dies and comes back.
     Crashed,
 }
@@ -301,6 +339,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (1usize..4, 0i64..3, 0i32..2).prop_map(|(records, gap, newer)| Event::Written { records, gap, newer }),
         6 => (0usize..4, 1usize..5).prop_map(|(back, batches)| Event::Sent { back, batches }),
         1 => (1usize..4).prop_map(|batches| Event::Lost { batches }),
+        1 => (1usize..6).prop_map(|batches| Event::Forked { batches }),
         1 => Just(Event::Crashed),
     ]
 }
@@ -308,7 +347,7 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn a_mirror_is_a_prefix_of_its_source_whatever_is_sent_twice_or_lost(events in proptest::collection::vec(event(), 1..60)) {
+    fn a_mirror_is_a_prefix_of_its_source_whatever_is_sent_twice_lost_or_cut(events in proptest::collection::vec(event(), 1..60)) {
         let mut mirror = Mirror::new();
         let mut source: Vec<(i64, Vec<u8>)> = Vec::new();
         let (mut end, mut epoch) = (0, 0);
@@ -332,6 +371,13 @@ proptest! {
                 Event::Lost { batches } => {
                     let kept = here.saturating_sub(batches).checked_sub(1).map_or(0, |last| source[last].0);
                     let _cut = mirror.0.log.truncate_to(Offset(kept)).unwrap();
+                }
+                Event::Forked { batches } => {
+                    source.truncate(source.len().saturating_sub(batches));
+                    end = source.last().map_or(0, |last| last.0);
+                    epoch += 1;
+                    let cut = mirror.0.log.cut_mirrored(Offset(end), LeaderEpoch(epoch)).unwrap();
+                    prop_assert_eq!(cut.log_end, mirror.0.log.log_end_offset());
                 }
                 Event::Crashed => mirror = Mirror(mirror.0.crash()),
             }

@@ -96,7 +96,11 @@ fn promotion_raises_every_partition_above_every_epoch_of_the_topic() {
     raise(&mut cluster, 0, 40).expect("a wish of the leader");
     assert_eq!(epochs(&cluster), [(40, 1), (0, 0), (0, 0)]);
     set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
-    assert_eq!(mark(&cluster).promoted_in(), Some(LeaderEpoch(1_024)), "with room for elections of the site that is cut off");
+    assert_eq!(
+        mark(&cluster).promoted_in(),
+        Some(LeaderEpoch(1_024)),
+        "with room for elections of the site that is cut off"
+    );
     assert_eq!(epochs(&cluster), [(1_024, 2), (1_024, 1), (1_024, 1)]);
 }
 

@@ -162,6 +162,15 @@ fn newer_coordinator_ends_the_work_and_newer_producer_counts_as_written() {
 }
 
 #[test]
+fn topic_that_has_become_a_mirror_holds_no_transaction_up() {
+    let (mut book, _) = book_with(ending("a", &[1]));
+    let batch = book.next_batch().unwrap();
+    let mirror = codes(&batch, ErrorCode::PolicyViolation);
+    book.settle(batch, Some(&mirror));
+    assert_eq!((book.transactions(), reported(&mut book)), (0, vec![vec![1]]));
+}
+
+#[test]
 fn broker_gets_few_requests_at_a_time_and_the_rest_gathers() {
     let (mut book, coordinator) = book_with(ending("0", &[1]));
     let mut flying = Vec::new();

@@ -1,0 +1,132 @@
+//! Two clusters that change places: the mirror is promoted, the former source becomes its mirror, and both have the same log again.
+
+mod support;
+
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::{BrokerId, DeleteRecordsRequest, OffsetForLeaderEpochRequest};
+use support::mirrors::{create_mirror, cut, from, mark, mirror, promote};
+use support::records::{create_topic, fetch, list_offset, produce, topic_name, values};
+use support::transactions::{End, end_transaction, produce_in, read_committed, transactional};
+use support::{Client, TestBroker, wait_until};
+use twinstream_protocol::batch::batches;
+
+const POLICY_VIOLATION: i16 = 44;
+const UNVERIFIED: (&str, &str) = ("transaction.partition.verification.enable", "false");
+
+/// Batches from an offset on, as they are stored, with their epochs and ends.
+async fn stored_from(client: &mut Client, start: i64) -> Vec<(i32, i64, bytes::Bytes)> {
+    let (mut found, mut next) = (Vec::new(), start);
+    loop {
+        let bytes = fetch(client, "m", 0, next).await.records.unwrap_or_default();
+        if bytes.is_empty() {
+            return found;
+        }
+        for batch in batches(&bytes) {
+            let batch = batch.unwrap();
+            let header = batch.header();
+            next = header.next_offset().0;
+            found.push((header.leader_epoch.0, next, bytes::Bytes::copy_from_slice(batch.bytes())));
+        }
+    }
+}
+
+/// What a link does.
+async fn copy(source: &mut Client, target: &mut Client, start: i64) {
+    let mut at = start;
+    for (epoch, end, bytes) in stored_from(source, start).await {
+        assert_eq!(mirror(target, "m", from(at, epoch), bytes).await, end);
+        at = end;
+    }
+}
+
+/// Where the newest epoch of at most this one ended.
+async fn end_of_epoch(client: &mut Client, epoch: i32) -> (i32, i64) {
+    let partition = OffsetForLeaderPartition::default().with_leader_epoch(epoch).with_current_leader_epoch(-1);
+    let topic = OffsetForLeaderTopic::default().with_topic(topic_name("m")).with_partitions(vec![partition]);
+    let request = OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+    let answer = client.call(request, 4).await;
+    let found = &answer.topics[0].partitions[0];
+    assert_eq!(found.error_code, 0, "{answer:?}");
+    (found.leader_epoch, found.end_offset)
+}
+
+async fn write(client: &mut Client, value: &str) {
+    wait_until("a producer is let in", async || produce(client, "m", 0, values(&[value])).await.error_code == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_former_source_gives_up_its_tail_and_has_the_successors_bytes() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let broker_a = TestBroker::start(dirs[0].path(), &[UNVERIFIED]).await;
+    let broker_b = TestBroker::start(dirs[1].path(), &[UNVERIFIED]).await;
+    let (mut a, mut b) = (broker_a.client().await, broker_b.client().await);
+    create_topic(&mut a, "m", 1, &[]).await;
+    write(&mut a, "a0").await;
+    write(&mut a, "a1").await;
+    let begun = produce_in(&mut a, "tx", "m", 0, transactional(1_000_070, 0, 0, &["open"])).await;
+    assert_eq!(begun.error_code, 0, "{begun:?}");
+    create_mirror(&mut b, "m", &[1]).await;
+    copy(&mut a, &mut b, 0).await;
+
+    // The link is cut, both sides go on.
+    promote(&mut b, "m").await;
+    assert_eq!(end_transaction(&mut a, End::commit(1_000_070, 0), "m", 0).await, 0);
+    write(&mut a, "given up").await;
+    write(&mut b, "b4").await;
+    assert_eq!(read_committed(&mut a, "m", 0).await.1, ["a0", "a1", "open", "given up"]);
+    let begun = produce_in(&mut a, "tx2", "m", 0, transactional(1_000_071, 0, 0, &["given up, too"])).await;
+    assert_eq!(begun.error_code, 0, "{begun:?}");
+
+    // A becomes B's mirror.
+    mark(&mut a, "m").await;
+    wait_until("producers of A are fenced", async || {
+        produce(&mut a, "m", 0, values(&["late"])).await.error_code == POLICY_VIOLATION
+    })
+    .await;
+    // Its coordinator may have answered already that it is committed.
+    assert_eq!(end_transaction(&mut a, End::commit(1_000_071, 0), "m", 0).await, 0);
+    assert_eq!(end_transaction(&mut a, End::commit(1_000_071, 0), "m", 0).await, POLICY_VIOLATION, "once");
+    let (_, parted) = end_of_epoch(&mut b, 1_023).await;
+    assert_eq!(parted, 3, "behind what A's link had brought");
+    assert_eq!(mirror(&mut a, "m", cut(parted, 1_024), bytes::Bytes::new()).await, parted);
+    assert_eq!(list_offset(&mut a, "m", 0, -1).await.offset, parted, "the high watermark went back with the log");
+    copy(&mut b, &mut a, parted).await;
+    assert_eq!(
+        end_transaction(&mut a, End::commit(1_000_070, 0), "m", 0).await,
+        POLICY_VIOLATION,
+        "the source says how"
+    );
+    let committed = ["a0", "a1", "b4"].map(str::to_owned);
+    for client in [&mut a, &mut b] {
+        assert_eq!(read_committed(client, "m", 0).await, (5, committed.to_vec()), "nothing is open, nothing is left");
+    }
+    assert_eq!(stored_from(&mut a, 0).await, stored_from(&mut b, 0).await);
+
+    // A dies and comes back as it was, and leads again.
+    drop(a);
+    broker_a.stop().await.unwrap();
+    let broker_a = TestBroker::start(dirs[0].path(), &[UNVERIFIED]).await;
+    let mut a = broker_a.client().await;
+    wait_until("A serves", async || list_offset(&mut a, "m", 0, -1).await.error_code == 0).await;
+    assert_eq!(stored_from(&mut a, 0).await, stored_from(&mut b, 0).await);
+    promote(&mut a, "m").await;
+    write(&mut a, "a5").await;
+    assert_eq!(end_of_epoch(&mut a, 2_047).await, (1_024, 5), "an epoch of its own, above all of B's");
+
+    // Where both parted stays known when the records are gone.
+    write(&mut b, "b5").await;
+    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(5);
+    let topic = DeleteRecordsTopic::default().with_name(topic_name("m")).with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(5_000);
+    assert_eq!(b.call(request, 2).await.topics[0].partitions[0].error_code, 0);
+    assert_eq!(end_of_epoch(&mut b, 1_023).await.1, parted);
+    drop(b);
+    broker_b.stop().await.unwrap();
+    let broker_b = TestBroker::start(dirs[1].path(), &[UNVERIFIED]).await;
+    let mut b = broker_b.client().await;
+    wait_until("B serves", async || list_offset(&mut b, "m", 0, -1).await.error_code == 0).await;
+    assert_eq!(end_of_epoch(&mut b, 1_023).await.1, parted, "after a restart, too");
+    broker_a.stop().await.unwrap();
+    broker_b.stop().await.unwrap();
+}
