@@ -20,6 +20,8 @@ use crate::syncs::settings::{self, SyncSettings};
 use crate::engine::standing::{Begin, OnTrouble, Policies};
 
 pub(crate) const ASSIGNED: &str = "task.assigned.partitions";
+/// How many tasks there are: while that grows partitions move, and tasks are restarted so that one ends before the other begins.
+pub(crate) const COUNT: &str = "task.assigned.count";
 /// Names on the target that do not follow from the policy.
 pub(crate) const NAMES: &str = "task.topic.names";
 
@@ -262,6 +264,10 @@ fn client_settings(
     for prefix in prefixes {
         for (full_name, value) in raw {
             let Some(name) = full_name.strip_prefix(prefix) else { continue };
+            // What follows `producer.override.` is for the worker's own clients.
+            if name.starts_with("override.") {
+                continue;
+            }
             // Keys of the table such as `source.cluster.alias` or `consumer.poll.timeout.ms` are ours, not a client's.
             if name == "bootstrap.servers" || def.get(full_name).is_none() {
                 chosen.insert(name.to_owned(), value.clone());
@@ -435,6 +441,7 @@ fn topics(def: ConfigDef) -> ConfigDef {
         "The link leads back: promoted mirrors of the target's own topics are copied into those, whatever they are called, and nothing else is copied; always `aligned`. `topics` means the names on the target. Set by `failback` and `reverse`.",
     ))
     .define(ConfigKey::optional(ASSIGNED, List, Low, "The partitions of one task; made by the connector."))
+    .define(ConfigKey::optional(COUNT, Int, Low, "The number of tasks; made by the connector."))
     .define(ConfigKey::optional(NAMES, List, Low, "Names on the target; made by the connector."))
 }
 
@@ -508,7 +515,7 @@ pub(crate) fn with_keys(mut def: ConfigDef, names: &[&str]) -> ConfigDef {
 /// Makes another connector's table of the family whole: what only others read is accepted, so that the connectors of a link
 /// can share one configuration.
 pub(crate) fn foreign(mut def: ConfigDef) -> ConfigDef {
-    for key in config_def().keys().iter().filter(|key| key.name != ASSIGNED && key.name != NAMES) {
+    for key in config_def().keys().iter().filter(|key| ![ASSIGNED, COUNT, NAMES].contains(&key.name.as_str())) {
         if def.get(&key.name).is_none() || SOURCE_ONLY.contains(&key.name.as_str()) {
             def = def.define(key.clone().fate(Fate::NoSuchPart(OTHERS)));
         }

@@ -17,7 +17,7 @@ use twinstream_connect_api::{
 };
 use twinstream_model::TopicName;
 
-use crate::checkpoint::{bytes_record, object};
+use crate::checkpoint::{bytes_record, not_done, object};
 use crate::config::{self, MirrorConfigError, Settings};
 use crate::policy::HEARTBEATS;
 use crate::syncs::formats::Heartbeat;
@@ -92,7 +92,7 @@ impl Connector for MirrorHeartbeatConnector {
     async fn start(&mut self, _context: Arc<dyn ConnectorContext>, config: RawConfig) -> Result<(), TaskError> {
         let settings = HeartbeatSettings::parse(&config)
             .map_err(|cause| TaskError::fatal("read settings of the heartbeat connector").caused_by(cause))?;
-        let failed = |cause| TaskError::fatal(format!("make topic {} on the target", settings.topic)).caused_by(cause);
+        let failed = |cause| not_done(format!("make topic {} on the target", settings.topic), cause);
         if settings.emit {
             let target = RawClient::connect(&settings.target).await.map_err(failed)?;
             TopicLog::new(target, settings.topic.clone()).ensure(settings.replicas, &[]).await.map_err(failed)?;

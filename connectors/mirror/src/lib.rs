@@ -7,10 +7,10 @@
 //! Invariants: M1 partition n of a topic is copied to partition n, in order. M2 a position advances only over what was
 //! handed on or what must not be copied (control batches, what a restart has already copied). M3 nothing is skipped
 //! silently: what the source no longer has is named in the log, counted, and by default fails the task where the copy
-//! would be wrong.
+//! would be wrong. M4 a topic of the target that is somebody else's, or has been promoted, is not written to.
 //! Not here: producing and storing the connectors' own offsets (the worker's).
 //!
-//! Reading order: [`config`], [`policy`], `assignment`, `request`, `engine`, `offsets`, `topics`, `source`, `task`,
+//! Reading order: [`config`], [`policy`], `assignment`, `request`, `aligned`, `engine`, `offsets`, `topics`, `source`, `task`,
 //! `copying`, [`metrics`]; `offset_map`, `syncs`, `groups`, [`checkpoint`], [`heartbeat`].
 
 mod aligned; // topics that keep the source's offsets

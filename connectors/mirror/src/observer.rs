@@ -28,6 +28,9 @@ pub(crate) trait CopiedTo: Send + Sync {
     /// These records are on the target, at dense offsets from `base_offset` on. In order per partition; must not block.
     fn copied(&self, partition: &TopicPartition, runs: &[Run], base_offset: Offset);
 
+    /// Records from `from` up to `next` are on the target at the same offsets. In order per partition; must not block.
+    fn mirrored(&self, partition: &TopicPartition, from: Offset, next: Offset);
+
     /// Everything of this topic before `next` is on the target; the record before it is of that epoch. Must not block.
     fn reached(&self, partition: &TopicPartition, topic_id: TopicId, next: Offset, epoch: LeaderEpoch);
 }
@@ -73,6 +76,8 @@ struct Note {
     records: u32,
     max_timestamp: i64,
     runs: Vec<Run>,
+    /// It keeps the source's offsets.
+    aligned: bool,
     /// Of the last batch of an answer: the topic, and the epoch behind which the position stands.
     reached: Option<(TopicId, LeaderEpoch)>,
 }
@@ -156,6 +161,7 @@ impl Observer {
             records: ready.records,
             max_timestamp: ready.max_timestamp,
             runs: std::mem::take(&mut ready.runs),
+            aligned,
             reached,
         };
         partition.bytes.fetch_add(note.bytes, Ordering::Relaxed);
@@ -233,6 +239,9 @@ impl RawObserver for Observer {
                 && !note.runs.is_empty()
             {
                 copied_to.copied(&partition.source, &note.runs, base_offset);
+            }
+            if let (Some(copied_to), true) = (&self.copied_to, note.aligned && note.records > 0) {
+                copied_to.mirrored(&partition.source, note.from, Offset(note.next));
             }
             if let (Some(copied_to), Some((topic_id, epoch))) = (&self.copied_to, note.reached) {
                 copied_to.reached(&partition.source, topic_id, Offset(note.next), epoch);

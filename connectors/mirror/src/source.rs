@@ -18,7 +18,8 @@ use twinstream_model::{InvalidTopicName, TopicId, TopicName, TopicPartition};
 
 use crate::aligned::marks::Marking;
 use crate::assignment::{assign, encode};
-use crate::config::{ASSIGNED, NAMES, Settings, config_def, unused_client_settings};
+use crate::checkpoint::not_done;
+use crate::config::{ASSIGNED, COUNT, NAMES, Settings, config_def, unused_client_settings};
 use crate::figures;
 use crate::returns::{self, Names};
 use crate::topics::{self, Changed, TopicsError, WantedTopic};
@@ -124,19 +125,20 @@ impl Connector for MirrorSourceConnector {
         let topics = link.look().await?;
         let ready = link.prepare(&topics).await?;
         let tasks = assign(&ready, max_tasks);
+        let count = tasks.len();
         info!(connector = link.context.connector(), topics = ready.len(), tasks = tasks.len(), "partitions dealt out");
         let Settings { source_alias, target_alias, .. } = &link.settings;
         figures::link(source_alias, target_alias).keep(|partition| ready.contains_key(&partition.topic));
         *link.dealt() = topics;
-        let with_partitions = |partitions: Vec<_>| {
+        let with_partitions = |partitions: Vec<TopicPartition>| {
             let mut config = running.config.clone();
-            let named =
-                |topic: &TopicName| partitions.iter().any(|partition: &TopicPartition| partition.topic == *topic);
-            let names: Names = link.names().iter().filter(|(topic, _)| named(topic)).map(pair).collect();
+            let topics: BTreeSet<&TopicName> = partitions.iter().map(|partition| &partition.topic).collect();
+            let names: Names = link.names().iter().filter(|(topic, _)| topics.contains(topic)).map(pair).collect();
             if !names.is_empty() {
                 config.insert(NAMES.to_owned(), returns::encode(&names));
             }
             config.insert(ASSIGNED.to_owned(), encode(&partitions));
+            config.insert(COUNT.to_owned(), count.to_string());
             config
         };
         Ok(tasks.into_iter().map(with_partitions).collect())
@@ -154,10 +156,8 @@ fn pair((topic, name): (&TopicName, &TopicName)) -> (TopicName, TopicName) {
 }
 
 fn away(side: &str, alias: &str, cause: ClientError) -> TaskError {
-    TaskError::fatal(format!(
-        "{side} cluster '{alias}' cannot be reached; check {side}.cluster.bootstrap.servers, then restart the connector"
-    ))
-    .caused_by(cause)
+    let text = format!("{side} cluster '{alias}' cannot be reached; check {side}.cluster.bootstrap.servers");
+    not_done(text, cause)
 }
 
 fn log_unused(context: &Arc<dyn ConnectorContext>, config: &RawConfig, settings: &Settings) {

@@ -9,7 +9,7 @@ use tracing::info;
 use twinstream_connect_api::{
     Polled, RawConfig, RawLane, RawObserver, SourceTask, SourceTaskContext, TaskError, async_trait,
 };
-use twinstream_model::{LeaderEpoch, Offset, TopicPartition};
+use twinstream_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use crate::assignment::decode;
 use crate::config::{ASSIGNED, Settings, config_def};
@@ -152,12 +152,36 @@ impl SourceTask for MirrorSourceTask {
     }
 }
 
-/// Where a partition stands by what Connect has stored, and by what is known of whose records were copied.
+/// Where a partition stands by what Connect has stored, and by what is known of whose records were copied. One that begins
+/// anew takes whichever topic there is.
 fn place_of(position: Option<Offset>, lived: &Lived) -> Place {
-    let position = position.filter(|position| !lived.is_of_former(*position));
-    Place {
-        position,
-        last_epoch: position.map_or(LeaderEpoch::NONE, |position| lived.epoch_before(position)),
-        topic_id: lived.topic_id(),
+    match position.filter(|position| !lived.is_of_former(*position)) {
+        Some(position) => {
+            Place { position: Some(position), last_epoch: lived.epoch_before(position), topic_id: lived.topic_id() }
+        }
+        None => Place { position: None, last_epoch: LeaderEpoch::NONE, topic_id: TopicId::NONE },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_offset_is_believed_with_what_is_known_of_it() {
+        let id = |number: &str| TopicId::parse(number).unwrap();
+        let (first, second) = (id("AAAAAAAAAAAAAAAAAAAAAQ"), id("AAAAAAAAAAAAAAAAAAAAAg"));
+        let mut lived = Lived::default();
+        lived.reached(first, Offset(10), LeaderEpoch(3));
+        lived.reached(first, Offset(20), LeaderEpoch(3));
+        let place = |position| Place { position, last_epoch: LeaderEpoch(3), topic_id: first };
+        assert_eq!(place_of(Some(Offset(15)), &lived), place(Some(Offset(15))));
+        let newer = Place { last_epoch: LeaderEpoch::NONE, ..place(Some(Offset(25))) };
+        assert_eq!(place_of(Some(Offset(25)), &lived), newer, "of the same topic, with an epoch that is not known");
+        let anew = Place { position: None, last_epoch: LeaderEpoch::NONE, topic_id: TopicId::NONE };
+        assert_eq!(place_of(None, &lived), anew, "its offset was deleted");
+        lived.reached(second, Offset(5), LeaderEpoch(0));
+        assert_eq!(place_of(Some(Offset(20)), &lived), anew, "the offset may be the former topic's");
+        assert_eq!(place_of(Some(Offset(5)), &lived).topic_id, second);
     }
 }

@@ -2,6 +2,7 @@
 //! with real ones.
 
 mod batches; // what becomes of a batch
+mod complaints; // the list and the tests that it names
 mod names; // policies, filters, assignment
 mod settings; // keys, fates, README
 

@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use twinstream_client::protocol::batch::{BatchBuilder, batches};
-use twinstream_client::raw::kafka_protocol::messages::DeleteRecordsRequest;
 use twinstream_client::raw::kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
+use twinstream_client::raw::kafka_protocol::messages::{DeleteGroupsRequest, DeleteRecordsRequest};
 use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
 use twinstream_client::raw::{FetchFrom, FetchOptions, Node, OffsetAt};
 use twinstream_client::{Admin, CommitOffset, NewTopic, RawClient};
@@ -325,6 +325,14 @@ async fn groups_stand_in_a_mirror_where_they_are_at_the_source_and_never_beyond_
     wait_until("the group is at the end of the mirror", PATIENCE, || async { there().await == Some(end) }).await;
     sites.worker.rest.put("/connectors/link/resume", &json!({})).await.good();
     wait_until("the group follows the mirror", PATIENCE, || async { there().await == Some(end + 2) }).await;
+
+    // Nothing moves, and what expires on the target comes again.
+    let name = group.to_string();
+    let request = DeleteGroupsRequest::default().with_groups_names(vec![StrBytes::from_string(name).into()]);
+    let deleted = target.request(Node::Any, &request).await.expect("an answer");
+    assert_eq!(deleted.results[0].error_code, 0);
+    assert_eq!(there().await, None);
+    wait_until("the group has its offset again", PATIENCE, || async { there().await == Some(end + 2) }).await;
 }
 
 fn copy_folder(from: &Path, to: &Path) {

@@ -1,11 +1,11 @@
-//! Verification of links between clusters of real processes: equal sides verify up to the end, and what changes on the target
-//! is named with its offsets.
+//! What operators hold against a link between clusters of real processes. Verification: equal sides verify up to the end, and
+//! what changes on the target is named with its offsets. Limits: a class of topics is slow, and nobody else is.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -236,4 +236,29 @@ async fn the_background_verifier_follows_the_copy_and_tells_what_it_finds() {
         log.lines().any(|line| line.contains("source and target differ") && line.contains("target offset 2"))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_class_of_topics_keeps_its_limit_and_delays_no_other() {
+    const BYTES_PER_SECOND: usize = 1 << 20;
+    const RECORDS: i64 = 6;
+    let sites = Sites::start().await;
+    let (source, target) = (connect(&sites.source.bootstrap()).await, connect(&sites.target.bootstrap()).await);
+    let large = "x".repeat(BYTES_PER_SECOND - 1_000);
+    for topic in ["slow-1", "fast"] {
+        create_topic(&sites.source.bootstrap(), topic, 1).await;
+        for number in 0..RECORDS {
+            append(&source, topic, number, &[&large]).await;
+        }
+    }
+    let limit = format!("slow-.*={BYTES_PER_SECOND}");
+    let began = Instant::now();
+    sites.link("slow-.*, fast", &[("twinstream.topics.bytes.per.second", &limit)]).await;
+    let has_all = async |topic: &str| end_of(&target, topic).await == Some(Offset(RECORDS));
+    wait_until("fast is there", PATIENCE, || has_all("fast")).await;
+    assert!(!has_all("slow-1").await, "it is in nobody's way");
+    wait_until("slow is there", PATIENCE, || has_all("slow-1")).await;
+    // Each answer brings one record; before the last one leaves, the others are paid for, but for the burst.
+    let least = Duration::from_secs(4);
+    assert!(began.elapsed() >= least, "{:?} is less than {RECORDS} MiB take at one per second", began.elapsed());
 }

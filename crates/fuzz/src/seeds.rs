@@ -481,29 +481,6 @@ fn hex(text: &str) -> Vec<u8> {
     digits.as_chunks::<2>().0.iter().map(|[high, low]| high << 4 | low).collect()
 }
 
-/// The rows of the request table and the examples should not part; a new row without an example shows here.
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_api_that_is_served_has_an_example() {
-        let keys: std::collections::BTreeSet<i16> =
-            requests().iter().map(|frame| i16::from_be_bytes([frame[0], frame[1]])).collect();
-        for key in 0..200 {
-            let served = twinstream_broker::fuzzing::serves(key);
-            assert!(!served || keys.contains(&key), "{key} is served; add its request to `seeds::requests`");
-        }
-    }
-
-    #[test]
-    fn every_target_has_a_seed() {
-        for target in crate::TARGETS {
-            assert!(!of(target.name).is_empty(), "{}", target.name);
-        }
-    }
-}
-
 /// Each tagged field of a link as our own encoder writes it.
 fn mirror_tags() -> Vec<Vec<u8>> {
     let range = mirror::SourceRange {
@@ -530,4 +507,27 @@ fn mirror_tags() -> Vec<Vec<u8>> {
     let fields = told.map(|fields| fields.get(&mirror::TAG).expect("a field").to_vec());
     let all = [vec![mirror::link_field(Uuid::from_u128(7)).to_vec()], fields.into()].concat();
     (0..).zip(all).map(|(place, field)| [vec![place], field].concat()).collect()
+}
+
+/// The rows of the request table and the examples should not part; a new row without an example shows here.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_api_that_is_served_has_an_example() {
+        let keys: std::collections::BTreeSet<i16> =
+            requests().iter().map(|frame| i16::from_be_bytes([frame[0], frame[1]])).collect();
+        for key in 0..200 {
+            let served = twinstream_broker::fuzzing::serves(key);
+            assert!(!served || keys.contains(&key), "{key} is served; add its request to `seeds::requests`");
+        }
+    }
+
+    #[test]
+    fn every_target_has_a_seed() {
+        for target in crate::TARGETS {
+            assert!(!of(target.name).is_empty(), "{}", target.name);
+        }
+    }
 }

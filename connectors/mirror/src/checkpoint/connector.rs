@@ -7,6 +7,7 @@ use tracing::info;
 use twinstream_client::RawClient;
 use twinstream_connect_api::{Connector, ConnectorContext, RawConfig, TaskError, async_trait};
 
+use super::not_done;
 use super::settings::{CheckpointSettings, TASK_COUNT, TASK_INDEX, safer_defaults};
 use crate::syncs::topic_log::TopicLog;
 
@@ -31,8 +32,7 @@ impl Connector for MirrorCheckpointConnector {
             for (setting, ours, theirs) in safer_defaults(&config) {
                 info!(connector = context.connector(), setting, value = ours, mirror_maker = theirs, "safer default");
             }
-            let failed =
-                |cause| TaskError::fatal(format!("make topic {} on the target", settings.topic)).caused_by(cause);
+            let failed = |cause| not_done(format!("make topic {} on the target", settings.topic), cause);
             let target = RawClient::connect(&settings.target).await.map_err(failed)?;
             TopicLog::new(target, settings.topic.clone()).ensure(settings.replicas, &[]).await.map_err(failed)?;
         }

@@ -18,7 +18,8 @@ mod sync; // offsets of groups on the target
 mod task;
 pub(crate) mod translate; // source offset -> target offset
 
-use twinstream_connect_api::Plugin;
+use twinstream_client::ClientError;
+use twinstream_connect_api::{Plugin, TaskError};
 
 pub use self::connector::MirrorCheckpointConnector;
 pub use self::settings::config_def;
@@ -32,6 +33,11 @@ pub fn plugin() -> Plugin {
     Plugin::source(CLASS, config_def(), MirrorCheckpointConnector::default, MirrorCheckpointTask::default)
         .version(env!("CARGO_PKG_VERSION"))
         .writes_bytes()
+}
+
+/// What a cluster did not let us do: what may pass is tried again by the worker.
+pub(crate) fn not_done(what: String, cause: ClientError) -> TaskError {
+    if cause.is_retriable() { TaskError::retriable(what) } else { TaskError::fatal(what) }.caused_by(cause)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::groups::decide::{Position, Step, is_free, step, within};
 use crate::syncs::topic_log::now_ms;
 
 /// How often everything is judged, whether it changed or not.
-const JUDGE_ANEW: Duration = Duration::from_secs(60);
+const JUDGE_ANEW: Duration = Duration::from_secs(30);
 
 pub(super) struct GroupSync {
     target: RawClient,

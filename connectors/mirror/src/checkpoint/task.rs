@@ -18,6 +18,7 @@ use twinstream_connect_api::{
 use twinstream_model::{PartitionIndex, TopicName};
 
 use super::follower::{Follower, Found};
+use super::not_done;
 use super::settings::{CheckpointSettings, TASK_COUNT, TASK_INDEX};
 use crate::syncs::formats::Checkpoint;
 
@@ -53,8 +54,7 @@ impl SourceTask for MirrorCheckpointTask {
         };
         let (source, target) = (brief(&settings.source), brief(&settings.target));
         let (source, target) = tokio::join!(RawClient::connect(&source), RawClient::connect(&target));
-        let away =
-            |side: &'static str| move |cause| TaskError::fatal(format!("reach the {side} cluster")).caused_by(cause);
+        let away = |side: &'static str| move |cause| not_done(format!("reach the {side} cluster"), cause);
         let (source, target) = (source.map_err(away("source"))?, target.map_err(away("target"))?);
         let topic = settings.topic.clone();
         let (found_in, found) = mpsc::channel(QUEUE);

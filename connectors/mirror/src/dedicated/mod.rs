@@ -27,6 +27,11 @@ const INTERNAL_REST: &str = "dedicated.mode.enable.internal.rest";
 const ENABLED: &str = "enabled";
 const HEARTBEATS: &str = "emit.heartbeats.enabled";
 const HEARTBEAT_CONNECTOR: &str = "MirrorHeartbeatConnector";
+const SOURCE_CONNECTOR: &str = "MirrorSourceConnector";
+/// Of workers: disabled, preparing or enabled.
+const EXACTLY_ONCE: &str = "exactly.once.source.support";
+const LINK_MODE: &str = "twinstream.link.mode";
+const ISOLATION: &str = "source.consumer.isolation.level";
 
 /// What can be configured in this release.
 pub struct Known {
@@ -119,7 +124,13 @@ pub fn plan(pairs: &RawConfig, only: &[String], known: &Known) -> Result<Plan, P
         }
         let place = u16::try_from(flows.len()).unwrap_or(u16::MAX);
         match flow::build(&sorted, known, (source, target), place) {
-            Ok(flow) => flows.push(flow),
+            Ok(mut flow) => {
+                match exactly_once(&mut flow) {
+                    Ok(more) => notes.extend(more),
+                    Err(problem) => problems.push(problem),
+                }
+                flows.push(flow);
+            }
             Err(found) => problems.extend(found),
         }
         if !enabled {
@@ -133,6 +144,38 @@ pub fn plan(pairs: &RawConfig, only: &[String], known: &Known) -> Result<Plan, P
     }
     problems.dedup();
     if problems.is_empty() { Ok(Plan { flows, notes }) } else { Err(PlanError { problems }) }
+}
+
+/// What goes with exactly-once: transactions are for copies, and committed records only; mirrors are exactly once without.
+fn exactly_once(flow: &mut Flow) -> Result<Vec<String>, String> {
+    let is_enabled = flow.worker.get(EXACTLY_ONCE).is_some_and(|step| step.trim().eq_ignore_ascii_case("enabled"));
+    let (name, copies) = (flow.name(), flow.enabled);
+    let mut connectors = flow.connectors.iter_mut().filter(|_| is_enabled && copies);
+    let Some((_, config)) = connectors.find(|(connector, _)| connector == SOURCE_CONNECTOR) else {
+        return Ok(Vec::new());
+    };
+    let mut notes = Vec::new();
+    match config.get(LINK_MODE).map(|mode| mode.trim().to_ascii_lowercase()).as_deref() {
+        Some("generic") => {}
+        Some("aligned") => {
+            return Err(format!(
+                "{name}.{LINK_MODE}: aligned does not go with {EXACTLY_ONCE}=enabled, because mirrors at the source's offsets are not written in transactions; they are exactly once without it, remove one of the two"
+            ));
+        }
+        _ => {
+            config.insert(LINK_MODE.to_owned(), "generic".to_owned());
+            notes.push(format!(
+                "{name} copies with {LINK_MODE}=generic, because {EXACTLY_ONCE}=enabled; between our clusters leave the latter out: mirrors at the source's offsets are exactly once by themselves"
+            ));
+        }
+    }
+    if !config.contains_key(ISOLATION) {
+        config.insert(ISOLATION.to_owned(), "read_committed".to_owned());
+        notes.push(format!(
+            "{name} copies committed records only ({ISOLATION}=read_committed), because {EXACTLY_ONCE}=enabled; MirrorMaker's default would copy those of aborted transactions too"
+        ));
+    }
+    Ok(notes)
 }
 
 /// Both directions between all clusters, in the order of the file.

@@ -295,3 +295,30 @@ fn worker_settings_of_a_cluster_that_nothing_flows_into_are_noted() {
     let plan = planned("clusters=a,b,c\nbootstrap.servers=x:1\na->b.enabled=true\nc.offset.storage.topic=t");
     assert_eq!(plan.notes, ["c.offset.storage.topic has no effect: no flow goes into c"]);
 }
+
+#[test]
+fn exactly_once_at_a_cluster_is_its_workers_and_copies_committed_records_only() {
+    let enabled = format!("{TWO_WAYS}\noslo.exactly.once.source.support = enabled");
+    let plan = planned(&enabled);
+    let [there, back] = &plan.flows[..] else { panic!("{plan:?}") };
+    assert_eq!(there.worker["exactly.once.source.support"], "enabled");
+    let source = config(there, "MirrorSourceConnector");
+    assert_eq!(source["source.consumer.isolation.level"], "read_committed");
+    assert_eq!(source["twinstream.link.mode"], "generic");
+    assert!(plan.notes.iter().all(|note| note.starts_with("paris->oslo copies")) && plan.notes.len() == 2);
+    assert!(!back.worker.contains_key("exactly.once.source.support"));
+    let source = config(back, "MirrorSourceConnector");
+    assert!(!source.contains_key("source.consumer.isolation.level") && !source.contains_key("twinstream.link.mode"));
+
+    // What the file says itself is left as it is.
+    let own = format!(
+        "{enabled}\nparis.consumer.isolation.level = read_uncommitted\nparis->oslo.twinstream.link.mode = generic"
+    );
+    let plan = planned(&own);
+    assert_eq!(config(&plan.flows[0], "MirrorSourceConnector")["source.consumer.isolation.level"], "read_uncommitted");
+    assert_eq!(plan.notes.len(), 0, "{:?}", plan.notes);
+    let found = problems(&format!("{enabled}\ntwinstream.link.mode = aligned"));
+    assert!(found[0].starts_with("paris->oslo.twinstream.link.mode: aligned does not go with"), "{found:?}");
+    let preparing = format!("{TWO_WAYS}\noslo.exactly.once.source.support = preparing");
+    assert_eq!(planned(&preparing).notes.len(), 0, "nothing is written in transactions yet");
+}

@@ -46,7 +46,7 @@ impl Half {
 impl Spread {
     pub(crate) fn add(&mut self, value: i64, now: i64) {
         let past = now - self.since;
-        if past >= WINDOW_MS || past < 0 {
+        if !(0..WINDOW_MS).contains(&past) {
             self.older = if past < 2 * WINDOW_MS { self.newer } else { Half::default() };
             self.newer = Half::default();
             self.since = now;

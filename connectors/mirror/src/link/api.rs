@@ -9,6 +9,7 @@
 //! | `PUT /links/A->B/pause`, `/resume`, `/stop` | the same of all its connectors |
 //! | `GET /links/A->B/lag` | how far each partition is behind, in records, bytes and milliseconds |
 //! | `PUT /links/A->B/verify` | compares both sides; `?topics=` regular expressions, `?timeout=` seconds |
+//! | `PUT /links/A->B/failover`, `/promote`, `/reverse`, `/failback` | changes who leads, and reports what that costs; `?topics=`, `?timeout=` seconds, called again until `done` |
 //!
 //! `A:B` names the same link. With `?dry-run` a change is checked and told, and not made.
 

@@ -43,7 +43,8 @@ impl Road {
 
     /// Whether a topic goes over with its name, and what it comes from is forgotten.
     fn keeps_name(&self, topic: &str) -> bool {
-        let name = TopicName::parse(topic).ok().and_then(|name| Some(self.settings.policy.remote_topic(&name).ok()? == name));
+        let name =
+            TopicName::parse(topic).ok().and_then(|name| Some(self.settings.policy.remote_topic(&name).ok()? == name));
         // Expressions are no names of topics; the policy says it for them.
         self.copies(topic) && name.unwrap_or_else(|| self.settings.policy.is_identity())
     }
@@ -178,7 +179,8 @@ async fn places(clients: impl Iterator<Item = &ClientSettings>) -> BTreeMap<Stri
         asking.spawn(async move {
             let asked = async {
                 let client = RawClient::connect(&client).await.ok()?;
-                let topics = client.refresh_all().await.map(|view| view.topics.keys().map(ToString::to_string).collect());
+                let topics =
+                    client.refresh_all().await.map(|view| view.topics.keys().map(ToString::to_string).collect());
                 Some(Place { name: client.cluster_id()?, topics: topics.unwrap_or_default() })
             };
             (brokers, tokio::time::timeout(TELLS_WITHIN, asked).await.ok().flatten())
@@ -224,13 +226,22 @@ mod tests {
     #[test]
     fn links_that_keep_names_must_not_lead_round() {
         let there = road("a->b", "A", "B", &[IDENTITY]);
-        let back = |more: (&str, &str)| circle(&road("b->a", "B", "A", &[IDENTITY, more]), std::slice::from_ref(&there), &topics(&["t", "u"]));
+        let back = |more: (&str, &str)| {
+            circle(&road("b->a", "B", "A", &[IDENTITY, more]), std::slice::from_ref(&there), &topics(&["t", "u"]))
+        };
         assert!(back(("topics", ".*")).is_some_and(|why| why.contains("link a->b") && why.contains("round")));
         assert!(back(("topics", "t")).is_some_and(|why| why.contains("'t'")), "a single topic does, too");
-        assert_eq!(back(("topics", "orders")).map(|why| why.contains("'orders'")), Some(true), "one that is not made yet");
+        assert_eq!(
+            back(("topics", "orders")).map(|why| why.contains("'orders'")),
+            Some(true),
+            "one that is not made yet"
+        );
         assert_eq!(back(("twinstream.link.returns", "true")), None, "marks tell those apart");
         let some = road("a->b", "A", "B", &[IDENTITY, ("topics", "t")]);
-        assert_eq!(circle(&road("b->a", "B", "A", &[IDENTITY, ("topics", "u.*")]), &[some], &topics(&["t", "u1"])), None);
+        assert_eq!(
+            circle(&road("b->a", "B", "A", &[IDENTITY, ("topics", "u.*")]), &[some], &topics(&["t", "u1"])),
+            None
+        );
     }
 
     #[test]
@@ -256,7 +267,14 @@ mod tests {
     fn a_cluster_is_copied_into_itself_only_if_copies_are_left_out() {
         let whole = road("a->b", "A", "A", &[]);
         assert!(circle(&whole, &[], &topics(&[])).is_some_and(|why| why.contains("same cluster")));
-        assert_eq!(circle(&road("a->b", "A", "A", &[("topics", "t"), ("heartbeats.replication.enabled", "false")]), &[], &topics(&["t"])), None);
+        assert_eq!(
+            circle(
+                &road("a->b", "A", "A", &[("topics", "t"), ("heartbeats.replication.enabled", "false")]),
+                &[],
+                &topics(&["t"])
+            ),
+            None
+        );
         assert!(circle(&road("a->b", "A", "A", &[IDENTITY, ("topics", "t")]), &[], &topics(&["t"])).is_some());
     }
 }

@@ -79,7 +79,10 @@ pub(super) async fn lags(
 }
 
 /// The next offset of each partition, or what is wrong with the stored one.
-fn positions(alias: &str, stored: &[(OffsetMap, OffsetMap)]) -> BTreeMap<TopicPartition, Result<Offset, String>> {
+pub(super) fn positions(
+    alias: &str,
+    stored: &[(OffsetMap, OffsetMap)],
+) -> BTreeMap<TopicPartition, Result<Offset, String>> {
     let mut positions = BTreeMap::new();
     for (partition, offset) in stored {
         let topic = partition.get("topic").and_then(Json::as_str).and_then(|name| TopicName::parse(name).ok());

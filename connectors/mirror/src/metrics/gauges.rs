@@ -76,8 +76,10 @@ const PER_PARTITION: [Figure; 13] = [
     }),
 ];
 
+type OfLink = fn(&Rpo) -> i64;
+
 /// Of a link.
-const PER_LINK: [(&str, &str, fn(&Rpo) -> i64); 2] = [
+const PER_LINK: [(&str, &str, OfLink); 2] = [
     (
         "twinstream_mirror_link_rpo_records",
         "Records known at the source that a fail-over now would lose, of the partitions that this worker copies.",

@@ -195,6 +195,10 @@ impl CopiedTo for Syncs {
         self.kept.copied(partition, runs, base);
     }
 
+    fn mirrored(&self, partition: &TopicPartition, from: Offset, next: Offset) {
+        self.kept.mirrored(partition, from, next);
+    }
+
     fn reached(&self, partition: &TopicPartition, topic_id: TopicId, next: Offset, epoch: LeaderEpoch) {
         self.kept.reached(partition, topic_id, next, epoch);
     }
@@ -254,11 +258,27 @@ impl Kept {
         if !std::mem::replace(&mut kept.map_noted, true) {
             lock(&self.maps).push(at);
         }
-        if self.emit {
-            kept.due.copied(runs, base, self.lag_max);
-            if !std::mem::replace(&mut kept.sync_noted, true) {
-                lock(&self.syncs).push(at);
-            }
+        self.note_sync(at, &mut kept, runs, base);
+    }
+
+    /// The map has nothing to say of them; MirrorMaker's clients read offset-syncs.
+    fn mirrored(&self, name: &TopicPartition, from: Offset, next: Offset) {
+        let Some((at, row)) = self.find(name) else { return };
+        let (mut kept, mut from) = (lock(&row), from);
+        while from < next {
+            let length = u32::try_from(next.0 - from.0).unwrap_or(u32::MAX);
+            self.note_sync(at, &mut kept, &[OffsetRun { from, length }], from);
+            from = Offset(from.0 + i64::from(length));
+        }
+    }
+
+    fn note_sync(&self, at: usize, kept: &mut Partition, runs: &[OffsetRun], base: Offset) {
+        if !self.emit {
+            return;
+        }
+        kept.due.copied(runs, base, self.lag_max);
+        if !std::mem::replace(&mut kept.sync_noted, true) {
+            lock(&self.syncs).push(at);
         }
     }
 

@@ -141,6 +141,47 @@ fn partitions_come_and_go_and_keep_nobody_waiting() {
     assert_eq!(kept.take_changes(false).1.len(), 0);
 }
 
+/// What `work` finds, if it ends: a lock that is taken twice would not.
+fn within_a_minute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, found) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || done.send(work()));
+    found.recv_timeout(Duration::from_secs(60)).expect("it waits for itself")
+}
+
+#[test]
+fn syncs_that_wait_for_a_full_round_are_noted_again_without_waiting_for_themselves() {
+    let rounds = within_a_minute(|| {
+        let kept = kept();
+        kept.copied(&names(2)[0], &[run(0, 1)], Offset(0));
+        let first = kept.take_syncs(false).1.len();
+        // Not yet due: taken from the list, and back onto it.
+        kept.copied(&names(2)[0], &[run(1, 5)], Offset(1));
+        let waiting = [kept.take_syncs(false).1.len(), lock(&kept.syncs).len()];
+        kept.copied(&names(2)[0], &[run(6, 5)], Offset(6));
+        let noted = lock(&kept.syncs).len();
+        (first, waiting, noted, kept.take_syncs(true).1.len(), lock(&kept.syncs).len())
+    });
+    assert_eq!(rounds, (1, [0, 1], 1, 1, 0), "written, waiting, noted once, written, nothing left");
+}
+
+#[test]
+fn a_mirror_has_syncs_with_the_same_offset_twice_and_no_map() {
+    let kept = kept();
+    let name = &names(1)[0];
+    kept.mirrored(name, Offset(40), Offset(50));
+    kept.mirrored(name, Offset(50), Offset(60));
+    let (_, syncs) = kept.take_syncs(true);
+    let [(key, Some(value))] = &syncs[..] else { panic!("{syncs:?}") };
+    let sync = OffsetSync::read(key, value).unwrap();
+    assert_eq!((sync.partition, sync.upstream, sync.downstream), (name.clone(), Offset(59), Offset(59)));
+    // Its end was cut and has grown again.
+    kept.mirrored(name, Offset(45), Offset(46));
+    let (_, syncs) = kept.take_syncs(false);
+    let sync = OffsetSync::read(&syncs[0].0, syncs[0].1.as_deref().unwrap()).unwrap();
+    assert_eq!(sync.upstream, Offset(45), "at once");
+    assert_eq!(kept.take_changes(true).1.len(), 0);
+}
+
 #[test]
 fn replicas_not_configured_are_no_more_than_there_are_brokers() {
     assert_eq!((Replicas::UpTo(3).among(1), Replicas::UpTo(3).among(5)), (1, 3));

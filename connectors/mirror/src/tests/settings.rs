@@ -96,6 +96,7 @@ fn client_settings_go_from_general_to_special() {
         ("source.consumer.auto.offset.reset", "latest"),
         ("source.cluster.alias", "src"),
         ("consumer.poll.timeout.ms", "100"),
+        ("producer.override.bootstrap.servers", "the-workers-own:9092"),
     ];
     let settings = settings(&extra).expect("settings");
     assert_eq!((settings.fetch.bytes_max, settings.fetch.wait_max), (3000, Duration::from_millis(100)));

@@ -25,6 +25,10 @@ const ROUND_EVERY: Duration = Duration::from_secs(5);
 /// Topics, their modes, and ends of partitions that other workers copy.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
+/// What a step counts at least: four small questions cost about as much as this. So thousands of partitions with a record each
+/// now and then keep nobody busy.
+const STEP_BYTES_LEAST: u64 = 64 << 10;
+
 /// Runs until it is dropped.
 pub(crate) async fn run(settings: Settings, connector: String, bytes_per_second: u64) {
     let mut is_told = false;
@@ -170,7 +174,7 @@ impl Background {
                 return Ok(false);
             }
         };
-        let pause = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        let pause = Duration::from_secs_f64(bytes.max(STEP_BYTES_LEAST) as f64 / self.bytes_per_second as f64);
         self.free_at = self.free_at.max(Instant::now()) + pause;
         let has_moved = one.walk.next > before;
         one.tried = (!has_moved).then(|| (end, Instant::now() + LOOK_EVERY));
@@ -201,7 +205,8 @@ impl Partition {
     /// `arrived`: what is before is on the target, says a task of this process.
     fn is_due(&self, arrived: Option<&Offset>, now: Instant) -> bool {
         let Some(end) = arrived.copied().or(self.asked_end) else { return false };
-        let is_behind = self.walk.next.is_none_or(|next| next < end.0);
+        // Nothing was ever written to many a partition.
+        let is_behind = self.walk.next.unwrap_or(0) < end.0;
         let rests = self.tried.is_some_and(|(tried, until)| tried >= end && now < until);
         is_behind && !rests
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use twinstream_client::ClientError;
 use twinstream_connect_api::error::trace_of;
 use twinstream_model::{TopicName, TopicPartition};
@@ -72,9 +72,19 @@ pub(crate) async fn verify(
 ) -> Result<Json, ClientError> {
     let link = figures::link(&settings.source_alias, &settings.target_alias);
     let aliases = (settings.source_alias.clone(), settings.target_alias.clone());
-    let mut world = World::connect(settings, true).await?;
-    world.read_map().await?;
-    let found = world.look(wanted).await?;
+    let open = async {
+        let mut world = World::connect(settings, true).await?;
+        world.read_map().await?;
+        let found = world.look(wanted).await?;
+        Ok::<_, ClientError>((world, found))
+    };
+    let (world, found) = match timeout_at(until, open).await {
+        Ok(opened) => opened?,
+        Err(_) => {
+            let what = "the time of the request was over before both clusters had answered".to_owned();
+            return Err(ClientError::Closed { what });
+        }
+    };
     let (mut all, mut worst) = (Vec::new(), State::Equal);
     for pair in found.pairs {
         let next = from.get(&pair.there).copied();

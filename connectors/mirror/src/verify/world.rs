@@ -49,16 +49,16 @@ impl World {
     /// Takes in what was written to the map since the last time.
     pub(super) async fn read_map(&mut self) -> Result<(), ClientError> {
         let maps = &mut self.maps;
-        self.log
-            .read(|read| match read {
-                Read::Anew => maps.clear(),
-                Read::Record { key, .. } if place::is_key(key) => {}
-                Read::Record { key, value } => match read_chunk(key, value) {
-                    Ok((name, first, runs)) => maps.entry(name).or_default().replay(first, runs),
-                    Err(cause) => warn!(%cause, "a record of the offset map is left out"),
-                },
-            })
-            .await
+        let take = |read: Read<'_>| match read {
+            Read::Anew => maps.clear(),
+            Read::Record { key, .. } if place::is_key(key) => {}
+            Read::Record { key, value } => match read_chunk(key, value) {
+                Ok((name, first, runs)) => maps.entry(name).or_default().replay(first, runs),
+                Err(cause) => warn!(%cause, "a record of the offset map is left out"),
+            },
+        };
+        // A link that begins has just made the topic.
+        if self.sides.patient { self.log.read_all(take).await } else { self.log.read(take).await }
     }
 
     /// The partitions that the link copies.

@@ -153,6 +153,53 @@ async fn second_process_with_the_same_file_stands_by_and_takes_over() {
     second.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_with_exactly_once_copies_every_record_once_whatever_is_killed() {
+    let folder = Folder::new();
+    let (source, target) = tokio::join!(Cluster::start(1), Cluster::start(1));
+    records::create_topic(&source.bootstrap(), "orders", 1).await;
+    let port = free_port();
+    let more = [
+        ("a->b.enabled", "true".to_owned()),
+        ("a->b.topics", "orders".to_owned()),
+        ("b.exactly.once.source.support", "enabled".to_owned()),
+        ("a->b.listeners", format!("http://127.0.0.1:{port}")),
+    ];
+    let clusters = [("a", source.bootstrap()), ("b", target.bootstrap())];
+    let mut process = Server::with_settings(&folder, "mirror", "mirror", port, &settings(&clusters, &more));
+    let mut sent: Vec<&str> = Vec::new();
+    for tag in ["first", "second", "third", "fourth"] {
+        process.start().await;
+        produce(&source.bootstrap(), "orders", tag, 200).await;
+        sent.push(tag);
+        let before = 200 * (sent.len() - 1);
+        wait_until("more is committed", COPIED_WITHIN, || async {
+            records::read_committed(&target.bootstrap(), "a.orders").await.len() > before
+        })
+        .await;
+        process.kill();
+    }
+    process.start().await;
+    wait_until("all is committed", COPIED_WITHIN, || async {
+        records::read_committed(&target.bootstrap(), "a.orders").await.len() >= 800
+    })
+    .await;
+    let copied = records::read_committed(&target.bootstrap(), "a.orders").await;
+    assert_eq!((copied.len(), records::keys(&copied)), (800, tags(&sent, 200)), "each record once");
+    let rest = Rest::new(format!("http://127.0.0.1:{port}"));
+    for connector in ["MirrorSourceConnector", "MirrorCheckpointConnector", "MirrorHeartbeatConnector"] {
+        wait_until(&format!("{connector} runs"), COPIED_WITHIN, || async {
+            let status = rest.get(&format!("/connectors/{connector}/status")).await.good();
+            status["tasks"]
+                .as_array()
+                .is_some_and(|tasks| !tasks.is_empty() && tasks.iter().all(|task| task["state"] == "RUNNING"))
+        })
+        .await;
+    }
+    assert!(process.log_text().contains("a->b copies with twinstream.link.mode=generic"), "it is said at the start");
+    process.stop().await;
+}
+
 fn dry_run(file: &str, arguments: &[&str]) -> Output {
     let folder = Folder::new();
     let path = folder.path().join("mm2.properties");

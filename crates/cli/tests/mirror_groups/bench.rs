@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use twinstream_client::raw::OffsetAt;
 use twinstream_client::{CommitOffset, ProducerRecord, RawClient};
 use twinstream_model::{ErrorCode, GroupId, Offset, PartitionIndex, TopicPartition};
-use twinstream_testkit::{Cluster, Folder, Worker, WorkerOptions, records, wait_until};
+use twinstream_testkit::{Cluster, ClusterOptions, Folder, Worker, WorkerOptions, records, wait_until};
 
 /// Two seconds where the machine has nothing else to do.
 pub(crate) const FOLLOWS_WITHIN: Duration = Duration::from_secs(90);
@@ -30,9 +31,20 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) async fn start() -> Self {
+    /// A link that copies as any producer would, with `generic`, or at the source's offsets, with `aligned`.
+    pub(crate) async fn start(mode: &str) -> Self {
+        Self::start_from(Cluster::start(1).await, mode).await
+    }
+
+    /// Two brokers, each of which has groups of its own that nobody takes over.
+    pub(crate) async fn start_with_two_coordinators() -> Self {
+        let options = ClusterOptions::default().voters(1).set("offsets.topic.replication.factor", "1");
+        Self::start_from(Cluster::start_with(2, options).await, "generic").await
+    }
+
+    async fn start_from(source: Cluster, mode: &str) -> Self {
         let folder = Folder::new();
-        let (source, target) = tokio::join!(Cluster::start(1), Cluster::start(1));
+        let target = Cluster::start(1).await;
         records::create_topic(&source.bootstrap(), "orders", PARTITIONS).await;
         // As the opposite flow of a pair of sites would.
         records::create_topic(&source.bootstrap(), "heartbeats", 1).await;
@@ -48,6 +60,7 @@ impl Bench {
                 "target.cluster.bootstrap.servers": target.bootstrap(),
                 "replication.factor": "1",
                 "topics": "orders",
+                "twinstream.link.mode": mode,
             });
             worker.rest.put(&format!("/connectors/{part}/config"), &config).await.good();
         }
@@ -57,6 +70,15 @@ impl Bench {
         let clients = [client(source.bootstrap()).await, client(target.bootstrap()).await];
         let (produced, rounds) = (AtomicI64::new(0), AtomicI64::new(0));
         Self { source, target, worker, clients, produced, rounds, _folder: folder }
+    }
+
+    /// Waits until a part of a connector, as `/connector` or `/tasks/0`, is in that state.
+    pub(crate) async fn wait_state(&self, connector: &str, part: &str, state: &str) {
+        wait_until(&format!("{connector}{part} is {state}"), FOLLOWS_WITHIN, || async {
+            let status = self.worker.rest.get(&format!("/connectors/{connector}/status")).await.good();
+            status.pointer(&format!("{part}/state")).is_some_and(|found| found == state)
+        })
+        .await;
     }
 
     /// Produces so many records more, evenly over the partitions; each holds its number.
@@ -69,6 +91,28 @@ impl Bench {
         };
         let batch: Vec<ProducerRecord> = (first..first + count).map(record).collect();
         records::produce(&self.source.bootstrap(), &[], &batch).await;
+    }
+
+    /// A group of that name that this broker of the source coordinates.
+    pub(crate) async fn group_of(&self, broker: i32, name: &str) -> String {
+        for number in 0.. {
+            let group = format!("{name}-{number}");
+            let at = self.clients[0].find_coordinator(&GroupId::from(group.as_str())).await.expect("a coordinator");
+            if at.0 == broker {
+                return group;
+            }
+        }
+        unreachable!("groups are dealt out by their names")
+    }
+
+    /// Where a partition ends, at the source and on the target.
+    pub(crate) async fn ends(&self, partition: i32) -> [i64; 2] {
+        let end = async |client: &RawClient, topic: &str| {
+            let partition = TopicPartition::new(records::topic_name(topic), PartitionIndex(partition));
+            let ends = client.list_offsets(std::slice::from_ref(&partition), OffsetAt::Latest).await.expect("ends");
+            ends[&partition].as_ref().expect("an end").0
+        };
+        [end(&self.clients[0], "orders").await, end(&self.clients[1], "src.orders").await]
     }
 
     /// Waits until each of the first records is on the target.

@@ -1,7 +1,8 @@
 //! Connector actors: one tokio task per started connector, so that one that hangs concerns nobody else.
 //!
 //! An actor starts the connector, asks it for task configurations, and again whenever the connector requests it. Each call
-//! has a deadline; a failure or a missed deadline shows as FAILED with the cause chain, and the stored tasks go on.
+//! has a deadline; a failure or a missed deadline shows as FAILED with the cause chain, and the stored tasks go on. A start
+//! that fails for a cause that may pass shows as RESTARTING with the cause and is tried again, without end.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ const CALL_WITHIN: Duration = Duration::from_secs(120);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Between two starts: a cluster that is back is noticed within this time.
+const START_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 pub(super) struct Spec {
     pub(super) name: String,
@@ -115,7 +118,7 @@ async fn drive(
     spec: &Spec,
     context: &Arc<Context>,
 ) -> Result<(), TaskError> {
-    within("start", connector.start(Arc::clone(context) as _, spec.config.clone())).await?;
+    start(connector, spec, context).await?;
     context.running();
     tracing::info!(connector = spec.name, "connector runs");
     let max = spec.config.get("tasks.max").and_then(|text| text.trim().parse().ok()).unwrap_or(1);
@@ -129,6 +132,23 @@ async fn drive(
         let (connector_name, incarnation) = (spec.name.clone(), spec.incarnation);
         events.send(Event::TaskConfigs { connector: connector_name, incarnation, configs }).await;
         context.reconfigure.notified().await;
+    }
+}
+
+/// Starts the connector; what may pass, as a cluster that is away, is tried again with growing pauses.
+async fn start(connector: &mut dyn Connector, spec: &Spec, context: &Arc<Context>) -> Result<(), TaskError> {
+    let mut pause = RETRY_FIRST;
+    loop {
+        match within("start", connector.start(Arc::clone(context) as _, spec.config.clone())).await {
+            Err(error) if error.is_retriable() => {
+                let trace = error.trace();
+                tracing::warn!(connector = spec.name, cause = trace, ?pause, "the connector is started again");
+                context.set(RunState::Restarting, Some(trace));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(START_PAUSE_MAX);
+            }
+            done => return done,
+        }
     }
 }
 

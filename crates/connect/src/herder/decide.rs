@@ -23,8 +23,6 @@ pub(super) struct RunningConnector {
     pub(super) incarnation: u64,
     /// Keys that a running task may be told of.
     pub(super) live_keys: &'static [&'static str],
-    /// Its tasks have transactions.
-    pub(super) is_exactly_once: bool,
     /// Its tasks are being fenced.
     pub(super) is_fencing: bool,
 }
@@ -62,6 +60,7 @@ pub(super) fn steps(
     wanted: &ConfigState,
     connectors: BTreeMap<&str, &RunningConnector>,
     tasks: BTreeMap<&TaskId, &RunningTask>,
+    is_exactly_once: impl Fn(&RawConfig) -> bool,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
     for name in connectors.keys().filter(|name| !wanted.contains(name)) {
@@ -77,7 +76,8 @@ pub(super) fn steps(
         let running = connectors.get(name).copied();
         steps.extend(connector_step(wanted, name, running));
         if wanted.target(name) != TargetState::Stopped {
-            task_steps(wanted, name, running, &tasks, &mut steps);
+            let must_fence = wanted.awaits_fencing(name) && wanted.config(name).is_some_and(&is_exactly_once);
+            task_steps(wanted, name, running, must_fence, &tasks, &mut steps);
         }
     }
     steps
@@ -99,6 +99,7 @@ fn task_steps(
     wanted: &ConfigState,
     name: &str,
     running: Option<&RunningConnector>,
+    must_fence: bool,
     tasks: &BTreeMap<&TaskId, &RunningTask>,
     steps: &mut Vec<Step>,
 ) {
@@ -108,7 +109,7 @@ fn task_steps(
     let Some(config) = wanted.config(name) else { return };
     let settled = running.is_some_and(|running| running.settled && running.config == *config);
     let paused = wanted.target(name) == TargetState::Paused;
-    if running.is_some_and(|running| running.is_exactly_once) && wanted.awaits_fencing(name) {
+    if must_fence {
         let is_due = running.is_some_and(|running| !running.is_fencing);
         if is_due && settled && !wanted.tasks(name).is_empty() {
             steps.push(Step::FenceTasks(name.to_owned()));

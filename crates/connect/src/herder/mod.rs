@@ -303,7 +303,9 @@ impl Herder {
         let steps = {
             let running_connectors = self.connectors.iter().map(|(name, (running, _))| (name.as_str(), running));
             let running_tasks = self.tasks.iter().map(|(id, (running, _))| (id, running));
-            decide::steps(&self.configs.state(), running_connectors.collect(), running_tasks.collect())
+            decide::steps(&self.configs.state(), running_connectors.collect(), running_tasks.collect(), |config| {
+                self.is_exactly_once(config)
+            })
         };
         for step in steps {
             self.take(step);
@@ -351,7 +353,6 @@ impl Herder {
             settled: false,
             incarnation: self.incarnation,
             live_keys: self.plugins.of(&config).map_or(&[], live_keys),
-            is_exactly_once: self.is_exactly_once(&config),
             is_fencing: false,
         };
         let handle = match self.plugins.of(&config) {
@@ -387,16 +388,8 @@ impl Herder {
         self.shared.statuses.set_connector(name, state, None, version);
         self.incarnation += 1;
         let incarnation = self.incarnation;
-        let is_exactly_once = self.is_exactly_once(&config);
-        let running = RunningConnector {
-            config,
-            target,
-            settled: true,
-            incarnation,
-            live_keys: &[],
-            is_exactly_once,
-            is_fencing: false,
-        };
+        let running =
+            RunningConnector { config, target, settled: true, incarnation, live_keys: &[], is_fencing: false };
         self.connectors.insert(name.to_owned(), (running, None));
     }
 

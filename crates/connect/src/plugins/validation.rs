@@ -210,7 +210,7 @@ fn check_exactly_once(settings: &Settings, connector: &dyn Connector, config: &R
     let mut found = Vec::new();
     let mut say = |name: &str, text: String| found.push((name.to_owned(), text));
     if is_required && !settings.is_exactly_once() {
-        let text = "this worker has no exactly-once sources: set exactly.once.source.support=enabled in its settings";
+        let text = "Configuration 'exactly.once.support': this worker has no exactly-once sources: set exactly.once.source.support=enabled in its settings";
         say("exactly.once.support", text.to_owned());
     } else if is_required && let Err(reason) = connector.exactly_once_support(config) {
         say("exactly.once.support", reason);

@@ -44,7 +44,7 @@ pub(super) fn epochs(batches: &[Bytes]) -> BTreeSet<LeaderEpoch> {
 pub fn first_difference(source: &[Bytes], target: &[Bytes]) -> Option<Difference> {
     let same = source.iter().zip(target).take_while(|(one, other)| one == other).count();
     let (one, other) = (source.get(same), target.get(same));
-    let at = one.into_iter().chain(other).map(|batch| base_offset(batch)).min()?;
+    let at = one.into_iter().chain(other).map(base_offset).min()?;
     let byte = one.zip(other).map(|(one, other)| one.iter().zip(other).take_while(|(a, b)| a == b).count());
     Some(Difference { at, source: one.map(describe), target: other.map(describe), byte })
 }

@@ -57,8 +57,8 @@ const TABLE: &[Row] = &[
     Row { folder: "crates/testkit", knows: &["crates/model", "crates/client"], never: NO_RDKAFKA },
     Row { folder: "crates/bench", knows: &["crates/model", "crates/client", "crates/testkit"], never: NO_RDKAFKA },
     Row { folder: "crates/fuzz", knows: &["crates/model", "crates/protocol", "crates/metadata", "crates/coordinator",
-        "crates/log", "crates/quorum", "crates/client", "crates/broker", "crates/registry", "crates/connect"],
-        never: NO_RDKAFKA },
+        "crates/log", "crates/quorum", "crates/client", "crates/broker", "crates/registry", "crates/connect",
+        "connectors/mirror"], never: NO_RDKAFKA },
     Row { folder: "crates/xtask", knows: &[], never: NO_RDKAFKA },
 ];
 

@@ -19,7 +19,7 @@ use crate::config::Settings;
 use crate::link_id::link_id;
 
 /// A site that is asked for what it knows before it is given up.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// Above every epoch: a mirror tells its log end.
 const ANY_EPOCH: LeaderEpoch = LeaderEpoch(i32::MAX - 1);
 
@@ -55,6 +55,14 @@ impl Ends {
         let target = target.map_err(|cause| away(&settings.target_alias, &cause))?;
         let (source_alias, target_alias) = (settings.source_alias.clone(), settings.target_alias.clone());
         Ok(Ends { source, target, source_alias, target_alias })
+    }
+
+    /// Goes on without the source.
+    pub(super) fn give_up_source(&mut self) {
+        if self.source.is_ok() {
+            let what = format!("ask source cluster '{}'", self.source_alias);
+            self.source = Err(ClientError::Timeout { what, after: ANSWERS_WITHIN });
+        }
     }
 
     /// The source, for verbs that need it.
@@ -160,10 +168,26 @@ pub(super) async fn ends_of(
     client: &RawClient,
     partitions: &[TopicPartition],
 ) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
+    offsets_of(client, partitions, OffsetAt::Latest).await
+}
+
+/// Before which no transaction is open.
+pub(super) async fn stable_ends_of(
+    client: &RawClient,
+    partitions: &[TopicPartition],
+) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
+    offsets_of(client, partitions, OffsetAt::LastStable).await
+}
+
+async fn offsets_of(
+    client: &RawClient,
+    partitions: &[TopicPartition],
+    at: OffsetAt,
+) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
     if partitions.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let ends = client.list_offsets_now(partitions, OffsetAt::Latest).await?;
+    let ends = client.list_offsets_now(partitions, at).await?;
     Ok(ends.into_iter().filter_map(|(partition, end)| Some((partition, end.ok()?))).collect())
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn carry(
 ) -> Result<Carried, ClientError> {
     let mut carried = Carried::default();
     let listed: Vec<GroupListing> =
-        from.list_groups().await?.into_iter().filter(|listing| follows(&listing.group.to_string())).collect();
+        from.list_groups().await?.into_iter().filter(|listing| follows(listing.group.as_ref())).collect();
     let asked: Vec<&GroupListing> = listed.iter().collect();
     let committed = ask::committed(from, &asked).await?;
     for (group, code) in &committed.failed {

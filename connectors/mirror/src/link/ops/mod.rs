@@ -14,6 +14,8 @@
 mod back; // the configuration that leads the other way
 mod ends; // both clusters, topics and their copies
 mod groups; // offsets of groups go over
+mod marks; // topics become mirrors, and topics like any other
+mod measure; // how far both sides are
 mod plan; // who leads, and what is next
 mod report; // the answer
 
@@ -22,19 +24,17 @@ use std::time::Duration;
 
 use regex::Regex;
 use tokio::time::Instant;
-use twinstream_client::RawClient;
-use twinstream_client::raw::{Marked, MirrorSource};
+use twinstream_client::{ClientError, RawClient};
 use twinstream_connect_api::error::trace_of;
-use twinstream_connect_api::{ApiAnswer, ApiRefusal, ApiRequest, Wanted, WorkerApi};
+use twinstream_connect_api::{ApiAnswer, ApiRefusal, ApiRequest, RawConfig, Wanted, WorkerApi};
 use twinstream_model::{Offset, TopicName, TopicPartition};
 
-use self::ends::{Ends, Pair, ends_of, log_ends_of};
+use self::ends::{ANSWERS_WITHIN, Ends, Pair};
 use self::plan::{Phase, Step, step};
-use self::report::{Report, Standing};
-use super::{LinkName, Members, Part, links};
-use crate::aligned::parting;
+use self::report::Report;
+use super::{LinkName, Members, Part, lag, links};
 use crate::checkpoint::settings::CheckpointSettings;
-use crate::config::Settings;
+use crate::config::{RETURNS, Settings};
 use crate::policy::full_match;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -43,6 +43,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long tasks may take to end: what is under way is delivered first.
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
+/// How long offsets of groups may take to go over; what is not carried by then is told.
+const GROUPS_WITHIN: Duration = Duration::from_secs(20);
 /// The sites change places when the copy lacks no more than this in any partition: producers are fenced for as long as it takes
 /// to bring that over.
 const NEARLY: i64 = 10_000;
@@ -112,6 +114,8 @@ struct Operation<'a> {
     report: Report,
     /// By the source's names.
     pairs: BTreeMap<TopicName, Pair>,
+    /// What the worker has stored of them.
+    positions: BTreeMap<TopicPartition, Offset>,
 }
 
 pub(super) async fn answer(
@@ -139,11 +143,24 @@ impl<'a> Operation<'a> {
         asked: Asked,
     ) -> Result<Operation<'a>, ApiRefusal> {
         let (name, settings) = source_of(worker, link)?;
-        let ends = Ends::connect(&settings).await?;
-        let pairs = ends.pairs(&settings, &worker.offsets(&name)).await?;
+        let mut ends = Ends::connect(&settings).await?;
+        let stored = worker.offsets(&name);
+        let pairs = match verb {
+            // One that answers some questions and not others is lost as well.
+            Verb::Failover => match tokio::time::timeout(ANSWERS_WITHIN, ends.pairs(&settings, &stored)).await {
+                Ok(Ok(pairs)) => pairs,
+                _ => {
+                    ends.give_up_source();
+                    ends.pairs(&settings, &stored).await?
+                }
+            },
+            _ => ends.pairs(&settings, &stored).await?,
+        };
+        let positions = lag::positions(&settings.source_alias, &stored);
+        let positions = positions.into_iter().filter_map(|(partition, next)| Some((partition, next.ok()?))).collect();
         let report = Report::new(verb, link, asked.dry_run, ends.source.is_ok());
         let mut operation =
-            Operation { worker, link: link.clone(), settings, ends, asked, report, pairs: BTreeMap::new() };
+            Operation { worker, link: link.clone(), settings, ends, asked, report, pairs: BTreeMap::new(), positions };
         let wanted = operation.asked.topics.clone();
         let is_wanted = |topic: &TopicName| wanted.as_ref().is_none_or(|wanted| wanted.is_match(topic.as_str()));
         operation.pairs = pairs.into_iter().filter(|(topic, _)| is_wanted(topic)).collect();
@@ -187,7 +204,7 @@ impl<'a> Operation<'a> {
         self.stop(&members, &[Part::Source, Part::Heartbeat]).await?;
         self.measure().await?;
         if self.ends.source.is_ok() {
-            self.carry_groups(false).await?;
+            self.carry_groups(Side::Source).await?;
         }
         self.stop(&members, &[Part::Checkpoint]).await?;
         let left = self.promote_copies().await?;
@@ -218,7 +235,7 @@ impl<'a> Operation<'a> {
             self.start(&members).await?;
             return Err(self.too_far());
         }
-        self.carry_groups(false).await?;
+        self.carry_groups(Side::Source).await?;
         self.stop(&members, &[Part::Checkpoint]).await?;
         let left = self.promote_copies().await?;
         self.report.done = left == 0;
@@ -236,8 +253,7 @@ impl<'a> Operation<'a> {
 
     /// The sites change places, planned.
     async fn reverse(&mut self) -> Result<(), ApiRefusal> {
-        self.refuse(Verb::Reverse)?;
-        self.ends.source()?;
+        self.refuse(Verb::Reverse).await?;
         self.measure().await?;
         if self.asked.dry_run {
             let tell = |pair: &&Pair| {
@@ -256,13 +272,16 @@ impl<'a> Operation<'a> {
             self.report.left.push(format!("the copies are {} records behind, call again", self.behind()));
             return Ok(());
         }
-        self.mark_originals().await?;
+        self.mark_originals(Phase::Ahead).await?;
         self.look().await?;
         if !self.wait_until_all_is_copied(Side::Source).await? {
-            self.report.left.push("the last records are not copied yet, call again; nobody is written to".to_owned());
+            self.report.left.push(
+                "the last records are not copied yet, or transactions are open, call again; nobody is written to"
+                    .to_owned(),
+            );
             return Ok(());
         }
-        self.carry_groups(false).await?;
+        self.carry_groups(Side::Source).await?;
         let members = members(self.worker, &self.link);
         self.stop(&members, &Part::ALL).await?;
         let left = self.promote_copies().await?;
@@ -282,8 +301,7 @@ impl<'a> Operation<'a> {
 
     /// The source leads again: it gives up what diverged, gets what the target wrote, and both change places.
     async fn failback(&mut self) -> Result<(), ApiRefusal> {
-        self.refuse(Verb::Failback)?;
-        self.ends.source()?;
+        self.refuse(Verb::Failback).await?;
         self.measure_parting().await?;
         if self.asked.dry_run {
             let tell = |pair: &&Pair| {
@@ -299,12 +317,16 @@ impl<'a> Operation<'a> {
         }
         let members = members(self.worker, &self.link);
         if !self.in_phase(&[Phase::Parted, Phase::Behind, Phase::Between]).is_empty() {
+            let between = self.not_home().await?;
             self.stop(&members, &Part::ALL).await?;
-            self.mark_originals().await?;
-            self.make_back_link().await?;
+            self.mark_originals(Phase::Parted).await?;
             self.look().await?;
+            if between || !self.in_phase(&[Phase::Behind]).is_empty() {
+                self.make_back_link().await?;
+            }
             if !self.wait_until_brought_home(NEARLY).await? {
                 self.report.left.push("what the target wrote is not brought home yet, call again".to_owned());
+                self.tell_failures();
                 return Ok(());
             }
             self.mark_copies().await?;
@@ -312,10 +334,11 @@ impl<'a> Operation<'a> {
             if !self.wait_until_all_is_copied(Side::Target).await? {
                 self.report
                     .left
-                    .push("the last records are not brought home yet, call again; nobody is written to".to_owned());
+                    .push("the last records are not brought home yet, or transactions are open, call again; nobody is written to".to_owned());
+                self.tell_failures();
                 return Ok(());
             }
-            self.carry_groups(true).await?;
+            self.carry_groups(Side::Target).await?;
             let back = links(self.worker).remove(&self.link.back()).unwrap_or_default();
             self.stop(&back, &Part::ALL).await?;
             self.promote_originals().await?;
@@ -331,156 +354,28 @@ impl<'a> Operation<'a> {
     }
 
     /// Says what cannot be done at all before anything is.
-    fn refuse(&self, verb: Verb) -> Result<(), ApiRefusal> {
+    async fn refuse(&self, verb: Verb) -> Result<(), ApiRefusal> {
+        let source = self.ends.source()?;
+        if !source.knows_mirrors().await.map_err(|cause| self.ends.source_unheard(&cause))? {
+            return Err(ApiRefusal::conflict(format!(
+                "cluster '{}' cannot have mirrors, which {} needs on both sides: it takes brokers of ours with feature twinstream.mirror",
+                self.ends.source_alias,
+                verb.name()
+            )));
+        }
+        if let Some(name) = self.strange_back_link() {
+            return Err(ApiRefusal::conflict(format!(
+                "connector {name} of link {} is not the way back of link {} (twinstream.link.returns is not set): delete that link first, and make it again when this is done",
+                self.link.back(),
+                self.link
+            )));
+        }
         for pair in self.pairs.values() {
             if let Step::Refuse(why) = step(verb, self.ends.phase(pair)) {
                 return Err(ApiRefusal::conflict(format!("topic {}: {why}", pair.source)));
             }
         }
         Ok(())
-    }
-
-    /// How far both sides are, by asking them, or by what the source said last.
-    async fn measure(&mut self) -> Result<(), ApiRefusal> {
-        let seen: BTreeMap<TopicPartition, crate::figures::Seen> =
-            crate::figures::link(&self.link.source, &self.link.target)
-                .partitions()
-                .into_iter()
-                .map(|seen| (seen.source.clone(), seen))
-                .collect();
-        let (there, here): (Vec<_>, Vec<_>) = self.pairs.values().flat_map(Pair::partitions).unzip();
-        let source_ends = match &self.ends.source {
-            Ok(source) => Some(ends_of(source, &there).await.map_err(|cause| self.ends.source_unheard(&cause))?),
-            Err(_) => None,
-        };
-        let target_ends = ends_of(&self.ends.target, &here).await.map_err(|cause| self.ends.unheard(&cause))?;
-        for pair in self.pairs.values() {
-            for (there, here) in pair.partitions() {
-                // A copy at the source's offsets tells itself how far it is.
-                let arrived = match pair.here.is_some() {
-                    true => target_ends.get(&here).copied(),
-                    false => None,
-                };
-                let seen = seen.get(&there);
-                let standing = match (&source_ends, seen) {
-                    (Some(ends), _) => Standing {
-                        source_end: ends.get(&there).copied(),
-                        arrived: arrived.or(seen.and_then(|seen| seen.arrived)),
-                        ..Standing::default()
-                    },
-                    (None, Some(seen)) => Standing::seen(seen, arrived),
-                    (None, None) => Standing { arrived, ..Standing::default() },
-                };
-                self.report.standings.insert(there, standing);
-            }
-        }
-        Ok(())
-    }
-
-    /// Where both sides part, after both may have been written to.
-    async fn measure_parting(&mut self) -> Result<(), ApiRefusal> {
-        let source = self.ends.source()?.clone();
-        let (there, here): (Vec<_>, Vec<_>) = self.pairs.values().flat_map(Pair::partitions).unzip();
-        let source_ends = ends_of(&source, &there).await.map_err(|cause| self.ends.source_unheard(&cause))?;
-        let target_ends = ends_of(&self.ends.target, &here).await.map_err(|cause| self.ends.unheard(&cause))?;
-        for (there, here) in there.into_iter().zip(here) {
-            // The original is the one that has to give up: seen from the way back it is the mirror.
-            let parted = parting::between(&self.ends.target, &here, &source, &there).await;
-            let parted = parted.map_err(|cause| self.ends.source_unheard(&cause))?;
-            let (end, target_end) = (source_ends.get(&there).copied(), target_ends.get(&here).copied());
-            let at = parted.map_or(end, |parted| Some(parted.at));
-            let beyond = |end: Option<Offset>| Some((end?.0 - at?.0).max(0));
-            let standing = Standing {
-                source_end: end,
-                arrived: target_end,
-                as_of_ms: None,
-                given_up: beyond(parted.map_or(end, |parted| Some(parted.mirror_end)).max(end)),
-                to_copy: beyond(target_end),
-            };
-            self.report.standings.insert(there, standing);
-        }
-        Ok(())
-    }
-
-    fn behind(&self) -> i64 {
-        self.report.standings.values().map(|standing| standing.lost().unwrap_or(i64::MAX)).fold(0, i64::saturating_add)
-    }
-
-    fn worst(&self) -> i64 {
-        self.report.standings.values().map(|standing| standing.lost().unwrap_or(i64::MAX)).max().unwrap_or(0)
-    }
-
-    /// Waits until no copy lacks more than `records`; false if time is up.
-    async fn wait_until_copied(&mut self, records: i64) -> Result<bool, ApiRefusal> {
-        loop {
-            self.measure().await?;
-            if self.worst() <= records {
-                return Ok(true);
-            }
-            if self.asked.is_over() {
-                return Ok(false);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// Waits until the originals lack no more than `records` of what the copies have.
-    async fn wait_until_brought_home(&mut self, records: i64) -> Result<bool, ApiRefusal> {
-        loop {
-            let (there, here): (Vec<_>, Vec<_>) = self.pairs.values().flat_map(Pair::partitions).unzip();
-            let source = self.ends.source()?;
-            let source_ends = ends_of(source, &there).await.map_err(|cause| self.ends.source_unheard(&cause))?;
-            let target_ends = ends_of(&self.ends.target, &here).await.map_err(|cause| self.ends.unheard(&cause))?;
-            let partings = self.still_parted(&there, &here).await?;
-            let lacks = |(there, here): (&TopicPartition, &TopicPartition)| {
-                let (home, away) = (source_ends.get(there)?, target_ends.get(here)?);
-                Some((away.0 - home.0).max(0))
-            };
-            let is_near = there.iter().zip(&here).map(lacks).all(|lack| lack.is_some_and(|lack| lack <= records));
-            if is_near && partings == 0 {
-                return Ok(true);
-            }
-            if self.asked.is_over() {
-                return Ok(false);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// Originals that still have records which the copies have not.
-    async fn still_parted(&self, there: &[TopicPartition], here: &[TopicPartition]) -> Result<usize, ApiRefusal> {
-        let source = self.ends.source()?;
-        let mut parted = 0;
-        for (there, here) in there.iter().zip(here) {
-            let found = parting::between(&self.ends.target, here, source, there).await;
-            parted += usize::from(found.map_err(|cause| self.ends.source_unheard(&cause))?.is_some());
-        }
-        Ok(parted)
-    }
-
-    /// Waits until the fenced `side` has nothing that the other one lacks; both are mirrors, so their log ends tell.
-    async fn wait_until_all_is_copied(&mut self, side: Side) -> Result<bool, ApiRefusal> {
-        loop {
-            let pairs = self.in_phase(&[Phase::Between, Phase::Ahead, Phase::Behind]);
-            let (there, here): (Vec<_>, Vec<_>) = pairs.iter().flat_map(|pair| pair.partitions()).unzip();
-            let source = self.ends.source()?;
-            let source_ends = log_ends_of(source, &there).await.map_err(|cause| self.ends.source_unheard(&cause))?;
-            let target_ends = log_ends_of(&self.ends.target, &here).await.map_err(|cause| self.ends.unheard(&cause))?;
-            let has_all = there.iter().zip(&here).all(|(there, here)| {
-                match (side, source_ends.get(there), target_ends.get(here)) {
-                    (Side::Source, Some(fenced), Some(other)) => other >= fenced,
-                    (Side::Target, Some(other), Some(fenced)) => other >= fenced,
-                    _ => false,
-                }
-            });
-            if has_all {
-                return Ok(true);
-            }
-            if self.asked.is_over() {
-                return Ok(false);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
     }
 
     fn tell_promotions(&mut self) {
@@ -503,98 +398,39 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Makes ordinary topics of the copies; how many are left.
-    async fn promote_copies(&mut self) -> Result<usize, ApiRefusal> {
-        let topics: Vec<TopicName> =
-            self.in_phase(&[Phase::Ahead, Phase::Between]).iter().map(|pair| pair.target.clone()).collect();
-        let marked =
-            self.ends.target.promote_mirrors(&topics, false).await.map_err(|cause| self.ends.unheard(&cause))?;
-        let left = self.tell_marked("promoted", marked);
-        self.look().await?;
-        Ok(left)
-    }
-
-    async fn promote_originals(&mut self) -> Result<(), ApiRefusal> {
-        let topics: Vec<TopicName> =
-            self.in_phase(&[Phase::Between, Phase::Behind]).iter().map(|pair| pair.source.clone()).collect();
-        let source = self.ends.source()?;
-        let marked = source.promote_mirrors(&topics, false).await.map_err(|cause| self.ends.source_unheard(&cause))?;
-        self.all_or_refuse("promoted at home", marked)
-    }
-
-    /// Makes mirrors of the originals, over the link that leads back: from then on nobody else writes to them.
-    async fn mark_originals(&mut self) -> Result<(), ApiRefusal> {
-        let cluster = self.ends.target.cluster_id().unwrap_or_default();
-        let Some(link) = self.ends.back_id() else { return Err(self.no_id()) };
-        let mark = |pair: &&Pair| {
-            let (topic, topic_id) = (pair.target.clone(), pair.target_id);
-            (pair.source.clone(), MirrorSource { link, cluster: cluster.clone(), topic, topic_id })
+    /// Brings offsets of groups over from this side, if the link follows groups; of topics that are about to change places, and
+    /// of no others: where they did already, groups have gone on.
+    async fn carry_groups(&mut self, from: Side) -> Result<(), ApiRefusal> {
+        let leaving = match from {
+            Side::Source => [Phase::Ahead, Phase::Between].as_slice(),
+            Side::Target => &[Phase::Between],
         };
-        let wanted = self.in_phase(&[Phase::Ahead, Phase::Parted]).iter().map(mark).collect();
-        let source = self.ends.source()?;
-        let marked = source.mark_mirrors(&wanted, false).await.map_err(|cause| self.ends.source_unheard(&cause))?;
-        self.all_or_refuse(&format!("fenced at '{}'", self.ends.source_alias), marked)
-    }
-
-    /// Makes mirrors of the copies again.
-    async fn mark_copies(&mut self) -> Result<(), ApiRefusal> {
-        let cluster = self.ends.source()?.cluster_id().unwrap_or_default();
-        let Some(link) = self.ends.id() else { return Err(self.no_id()) };
-        let mark = |pair: &&Pair| {
-            let (topic, topic_id) = (pair.source.clone(), pair.source_id);
-            (pair.target.clone(), MirrorSource { link, cluster: cluster.clone(), topic, topic_id })
-        };
-        let wanted = self.in_phase(&[Phase::Behind]).iter().map(mark).collect();
-        let marked = self.ends.target.mark_mirrors(&wanted, false).await.map_err(|cause| self.ends.unheard(&cause))?;
-        self.all_or_refuse(&format!("fenced at '{}'", self.ends.target_alias), marked)
-    }
-
-    fn no_id(&self) -> ApiRefusal {
-        ApiRefusal::conflict(format!("a cluster of link {} tells no id, so its topics cannot be marked", self.link))
-    }
-
-    /// Tells what was done; how many topics are left, each with its cause in the report.
-    fn tell_marked(&mut self, what: &str, marked: Marked) -> usize {
-        let (done, failed): (Vec<_>, Vec<_>) = marked.into_iter().partition(|(_, result)| result.is_ok());
-        if !done.is_empty() {
-            self.report.step(format!("{} topics {what}", done.len()));
-        }
-        for (topic, result) in &failed {
-            if let Err(cause) = result {
-                self.report.left.push(format!("topic {topic} is not {what}: {}", trace_of(cause)));
-            }
-        }
-        failed.len()
-    }
-
-    fn all_or_refuse(&mut self, what: &str, marked: Marked) -> Result<(), ApiRefusal> {
-        match self.tell_marked(what, marked) {
-            0 => Ok(()),
-            _ => Err(ApiRefusal::conflict(self.report.left.join("; "))),
-        }
-    }
-
-    /// Brings offsets of groups over, if the link follows groups.
-    async fn carry_groups(&mut self, home: bool) -> Result<(), ApiRefusal> {
         let members = members(self.worker, &self.link);
         let Some((_, name)) = members.iter().find(|(part, _)| *part == Part::Checkpoint) else { return Ok(()) };
         let config = self.worker.config(name).unwrap_or_default();
         let settings = CheckpointSettings::parse(&config)
             .map_err(|cause| ApiRefusal::new(500, format!("settings of connector {name}: {cause}")))?;
         let names: BTreeMap<TopicName, TopicName> = self
-            .pairs
-            .values()
-            .filter(|pair| pair.here.is_some())
-            .map(|pair| if home { (&pair.target, &pair.source) } else { (&pair.source, &pair.target) })
+            .in_phase(leaving)
+            .into_iter()
+            .map(|pair| match from {
+                Side::Source => (&pair.source, &pair.target),
+                Side::Target => (&pair.target, &pair.source),
+            })
             .map(|(from, to)| (from.clone(), to.clone()))
             .collect();
         if names.is_empty() {
             return Ok(());
         }
         let source: &RawClient = self.ends.source()?;
-        let (from, to) = if home { (&self.ends.target, source) } else { (source, &self.ends.target) };
+        let (from, to) = match from {
+            Side::Source => (source, &self.ends.target),
+            Side::Target => (&self.ends.target, source),
+        };
         let follows = |group: &str| settings.groups.follows(group);
-        match groups::carry(from, to, &names, follows).await {
+        let carried = tokio::time::timeout(GROUPS_WITHIN, groups::carry(from, to, &names, follows)).await;
+        let late = || ClientError::Timeout { what: "carry groups over".to_owned(), after: GROUPS_WITHIN };
+        match carried.unwrap_or_else(|_| Err(late())) {
             Ok(carried) => self.report.groups = Some(carried),
             // Topics matter more: what groups read again is told, and nothing waits for it.
             Err(cause) => self
@@ -641,21 +477,47 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Makes the connectors that lead the other way, or starts those that are there.
+    /// A source connector that leads the other way, and neither brings topics home nor is what this link brings home.
+    fn strange_back_link(&self) -> Option<String> {
+        let back = links(self.worker).remove(&self.link.back()).unwrap_or_default();
+        let name = back.into_iter().find(|(part, _)| *part == Part::Source)?.1;
+        let returns = |config: &RawConfig| config.get(RETURNS).map(String::as_str) == Some("true");
+        let is_way_back = self.settings.returns || returns(&self.worker.config(&name).unwrap_or_default());
+        (!is_way_back).then_some(name)
+    }
+
+    /// Makes the connectors that lead the other way, with this link's settings; or starts those whose way back this one is.
     async fn make_back_link(&mut self) -> Result<(), ApiRefusal> {
         let back = self.link.back();
-        let known = links(self.worker).remove(&back).unwrap_or_default();
-        if !known.is_empty() {
-            return self.start(&known).await;
+        let known = members(self.worker, &back);
+        if !self.settings.returns || known.is_empty() {
+            for (part, name) in members(self.worker, &self.link) {
+                let config = self.worker.config(&name).unwrap_or_default();
+                let name = known
+                    .iter()
+                    .find(|(of, _)| *of == part)
+                    .map_or_else(|| part.connector(&back), |(_, name)| name.clone());
+                let mut turned = back::turned(part, &self.link, &config);
+                turned.insert("name".to_owned(), name.clone());
+                if self.worker.config(&name).as_ref() != Some(&turned) {
+                    self.worker.put(&name, turned).await?;
+                    self.report.step(format!("connector {name} made"));
+                }
+            }
         }
-        for (part, name) in members(self.worker, &self.link) {
-            let config = self.worker.config(&name).unwrap_or_default();
-            let turned = back::turned(part, &self.link, &config);
-            let name = part.connector(&back);
-            self.worker.put(&name, turned).await?;
-            self.report.step(format!("connector {name} made"));
+        self.start(&members(self.worker, &back)).await
+    }
+
+    /// Says which tasks of the way back do not work, and why.
+    fn tell_failures(&mut self) {
+        for (_, name) in members(self.worker, &self.link.back()) {
+            let status = self.worker.status(&name).unwrap_or_default();
+            let tasks = status["tasks"].as_array().into_iter().flatten();
+            for failed in tasks.chain([&status["connector"]]).filter(|task| task["state"] == "FAILED") {
+                let cause = failed["trace"].as_str().unwrap_or_default().lines().next().unwrap_or_default();
+                self.report.left.push(format!("connector {name} has failed: {cause}"));
+            }
         }
-        Ok(())
     }
 }
 

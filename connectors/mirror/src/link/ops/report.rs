@@ -136,7 +136,7 @@ impl Report {
         let known: Vec<i64> = self.standings.values().filter_map(Standing::lost).collect();
         let unknown = self.standings.len() - known.len();
         let as_of = self.standings.values().filter_map(|standing| standing.as_of_ms).min();
-        let exact = self.source_answers && unknown == 0;
+        let exact = self.source_answers && unknown == 0 && as_of.is_none();
         let note = match (exact, as_of) {
             (true, _) => "every partition of the source was asked".to_owned(),
             (false, Some(_)) => "as of the source's last word; what it accepted since then is not known".to_owned(),

@@ -151,6 +151,11 @@ impl Core {
         self.under_way == 0 && self.outcomes.is_empty()
     }
 
+    /// Whether there is an outcome, or the end of a transaction, to be told.
+    pub(super) fn has_news(&self) -> bool {
+        !self.outcomes.is_empty() || self.has_ended()
+    }
+
     pub(super) fn pop_outcome(&mut self) -> Option<Result<Delivered, SendFailure>> {
         self.outcomes.pop_front()
     }

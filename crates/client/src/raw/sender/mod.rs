@@ -193,6 +193,9 @@ impl BatchSender {
                 return Told::Ended(end);
             }
             self.act();
+            if self.core.has_news() {
+                continue; // what was to be done next was to give something up
+            }
             let now = self.began.elapsed();
             if let Some(deadline) = self.core.deadline(now) {
                 let deadline = self.began + deadline;

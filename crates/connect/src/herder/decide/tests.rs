@@ -32,7 +32,7 @@ impl World {
 
     fn reconcile(&mut self) -> Vec<Step> {
         let connectors = self.connectors.iter().map(|(name, running)| (name.as_str(), running)).collect();
-        let steps = steps(&self.stored, connectors, self.tasks.iter().collect());
+        let steps = steps(&self.stored, connectors, self.tasks.iter().collect(), |_| self.is_exactly_once);
         for step in &steps {
             self.take(step.clone());
         }
@@ -40,7 +40,6 @@ impl World {
     }
 
     fn take(&mut self, step: Step) {
-        let is_exactly_once = self.is_exactly_once;
         match step {
             Step::FenceTasks(name) => {
                 self.tasks.retain(|id, _| id.connector != name);
@@ -57,7 +56,6 @@ impl World {
                         settled: false,
                         incarnation: 0,
                         live_keys: LIVE,
-                        is_exactly_once,
                         is_fencing: false,
                     },
                 );
@@ -72,7 +70,6 @@ impl World {
                         settled: true,
                         incarnation: 0,
                         live_keys: LIVE,
-                        is_exactly_once,
                         is_fencing: false,
                     },
                 );
@@ -178,8 +175,15 @@ fn tasks_with_transactions_start_when_all_before_them_are_fenced() {
     // A restart finds them fenced: each task fences the one before it.
     let stored = world.stored.clone();
     let mut restarted = World { stored, is_exactly_once: true, ..World::default() };
-    restarted.reconcile();
-    assert_eq!(restarted.settle("c"), [Step::RunTask(TaskId::new("c", 0))]);
+    assert_eq!(restarted.reconcile(), [Step::RunConnector("c".into()), Step::RunTask(TaskId::new("c", 0))]);
+    // One that died before the round was over finds it still to be done, and starts none before.
+    let mut stored = world.stored.clone();
+    for record in task_records("c", &[config("t0"), config("t1")]) {
+        stored.replay(&record.key, record.value.as_deref()).unwrap();
+    }
+    let mut restarted = World { stored, is_exactly_once: true, ..World::default() };
+    assert_eq!(restarted.reconcile(), [Step::RunConnector("c".into())]);
+    assert_eq!(restarted.settle("c"), [Step::FenceTasks("c".into())]);
 }
 
 #[test]

@@ -215,14 +215,12 @@ fn as_on_the_source(first: i64, records: i64, bytes_per_record: i64) -> Bytes {
     let stamp = ProducerStamp { id: ProducerId(77), epoch: ProducerEpoch(3), base_sequence };
     let batch = BatchBuilder::new().with_base_offset(Offset(SOURCE_START + first)).with_leader_epoch(LeaderEpoch(9));
     let mut batch = batch.with_producer(stamp).with_transactional();
+    // Old records would be deleted while a test runs.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now_ms = i64::try_from(now.as_millis()).unwrap();
     let padding = "0".repeat(usize::try_from(bytes_per_record).unwrap());
     for number in first..first + records {
-        batch.append(
-            1_700_000_000_000 + number,
-            None,
-            Some((padding.clone() + &format!("{number:05}")).as_bytes()),
-            [],
-        );
+        batch.append(now_ms, None, Some((padding.clone() + &format!("{number:05}")).as_bytes()), []);
     }
     Bytes::from(batch.build().unwrap())
 }

@@ -55,6 +55,10 @@ impl Core {
         self.transaction.as_mut()?.end.take()
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.end.is_some())
+    }
+
     pub(super) fn is_ending(&self) -> bool {
         self.transaction.as_ref().is_some_and(|t| t.ending.is_some() || t.end.is_some() || !t.kept.is_empty())
     }

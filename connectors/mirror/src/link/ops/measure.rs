@@ -1,0 +1,223 @@
+//! How far both sides of a link are, and waiting until they are further.
+//!
+//! What is asked depends on who leads: a mirror's own log end tells what arrived; once it is promoted that is its producers'
+//! as well, and only what the tasks saw, or the worker stored, tells what came over the link.
+
+use std::collections::BTreeMap;
+
+use twinstream_client::ClientError;
+use twinstream_connect_api::ApiRefusal;
+use twinstream_model::{Offset, TopicPartition};
+
+use super::ends::{ANSWERS_WITHIN, Pair, ends_of, log_ends_of, stable_ends_of};
+use super::plan::Phase;
+use super::report::Standing;
+use super::{LOOK_EVERY, Operation, Side, Verb};
+use crate::aligned::parting;
+use crate::figures;
+
+type Ends = BTreeMap<TopicPartition, Offset>;
+
+impl Operation<'_> {
+    /// How far both sides are, by asking them, or by what the source said last.
+    pub(super) async fn measure(&mut self) -> Result<(), ApiRefusal> {
+        let seen: BTreeMap<TopicPartition, figures::Seen> = figures::link(&self.link.source, &self.link.target)
+            .partitions()
+            .into_iter()
+            .map(|seen| (seen.source.clone(), seen))
+            .collect();
+        let (there, here): (Vec<_>, Vec<_>) = self.pairs.values().flat_map(Pair::partitions).unzip();
+        let source_ends = match &self.ends.source {
+            Ok(source) => match tokio::time::timeout(ANSWERS_WITHIN, ends_of(source, &there)).await {
+                Ok(Ok(ends)) => Some(ends),
+                _ if self.report.verb == Verb::Failover => {
+                    self.ends.give_up_source();
+                    self.report.source_answers = false;
+                    None
+                }
+                Ok(Err(cause)) => return Err(self.ends.source_unheard(&cause)),
+                Err(_) => {
+                    let what = "ask where its logs end".to_owned();
+                    return Err(self.ends.source_unheard(&ClientError::Timeout { what, after: ANSWERS_WITHIN }));
+                }
+            },
+            Err(_) => None,
+        };
+        let target_ends = ends_of(&self.ends.target, &here).await.map_err(|cause| self.ends.unheard(&cause))?;
+        for pair in self.pairs.values() {
+            let phase = self.ends.phase(pair);
+            for (there, here) in pair.partitions() {
+                let seen = seen.get(&there);
+                let arrived = match phase {
+                    Phase::Ahead | Phase::Between => target_ends.get(&here).copied(),
+                    _ => seen.and_then(|seen| seen.arrived).max(self.positions.get(&there).copied()),
+                };
+                let end = source_ends.as_ref().and_then(|ends| ends.get(&there).copied());
+                let standing = match (end, seen) {
+                    // It follows: there is nothing that only the source has.
+                    (Some(end), _) if phase == Phase::Behind => {
+                        Standing { source_end: Some(end), given_up: Some(0), ..Standing::default() }
+                    }
+                    (Some(end), _) => Standing { source_end: Some(end), arrived, ..Standing::default() },
+                    (None, Some(seen)) => Standing::seen(seen, arrived),
+                    (None, None) => Standing { arrived, ..Standing::default() },
+                };
+                self.report.standings.insert(there, standing);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where both sides part, after both may have been written to. Topics that the source leads have nothing to give up.
+    pub(super) async fn measure_parting(&mut self) -> Result<(), ApiRefusal> {
+        let source = self.ends.source()?.clone();
+        for phase in [Phase::Parted, Phase::Behind, Phase::Between] {
+            let (there, here) = self.partitions_in(phase);
+            let (source_ends, target_ends) = self.both_ends(&there, &here).await?;
+            for (there, here) in there.into_iter().zip(here) {
+                let (end, target_end) = (source_ends.get(&there).copied(), target_ends.get(&here).copied());
+                // The original is the one that has to give up: seen from the way back it is the mirror. Between, it gives
+                // up no more.
+                let parted = match phase {
+                    Phase::Between => None,
+                    _ => parting::between(&self.ends.target, &here, &source, &there)
+                        .await
+                        .map_err(|cause| self.ends.source_unheard(&cause))?,
+                };
+                let at = parted.map_or(end, |parted| Some(parted.at));
+                let beyond = |end: Option<Offset>| Some((end?.0 - at?.0).max(0));
+                let standing = Standing {
+                    source_end: end,
+                    arrived: target_end,
+                    as_of_ms: None,
+                    given_up: beyond(parted.map_or(end, |parted| Some(parted.mirror_end)).max(end)),
+                    to_copy: beyond(target_end),
+                };
+                self.report.standings.insert(there, standing);
+            }
+        }
+        Ok(())
+    }
+
+    fn partitions_in(&self, phase: Phase) -> (Vec<TopicPartition>, Vec<TopicPartition>) {
+        self.in_phase(&[phase]).into_iter().flat_map(Pair::partitions).unzip()
+    }
+
+    /// Committed ends of both sides.
+    async fn both_ends(&self, there: &[TopicPartition], here: &[TopicPartition]) -> Result<(Ends, Ends), ApiRefusal> {
+        let source_ends =
+            ends_of(self.ends.source()?, there).await.map_err(|cause| self.ends.source_unheard(&cause))?;
+        let target_ends = ends_of(&self.ends.target, here).await.map_err(|cause| self.ends.unheard(&cause))?;
+        Ok((source_ends, target_ends))
+    }
+
+    /// Whether a copy that is fenced has something that its original lacks. One that lacks something itself was left by a
+    /// reversal: the way back would cut its original.
+    pub(super) async fn not_home(&self) -> Result<bool, ApiRefusal> {
+        let (there, here) = self.partitions_in(Phase::Between);
+        let source_ends = log_ends_of(self.ends.source()?, &there).await;
+        let source_ends = source_ends.map_err(|cause| self.ends.source_unheard(&cause))?;
+        let target_ends = log_ends_of(&self.ends.target, &here).await.map_err(|cause| self.ends.unheard(&cause))?;
+        let (mut lack, mut ahead) = (false, None);
+        for (there, here) in there.iter().zip(&here) {
+            let (home, away) = (source_ends.get(there), target_ends.get(here));
+            lack |= away > home;
+            ahead = ahead.or((home > away).then_some(there));
+        }
+        match ahead {
+            Some(partition) if lack || !self.in_phase(&[Phase::Parted, Phase::Behind]).is_empty() => {
+                Err(ApiRefusal::conflict(format!(
+                    "topic {} is in the middle of a reversal, its copy does not have all of it: call `twinstream link reverse {}` again first",
+                    partition.topic, self.link
+                )))
+            }
+            _ => Ok(lack),
+        }
+    }
+
+    pub(super) fn behind(&self) -> i64 {
+        self.report.standings.values().map(|standing| standing.lost().unwrap_or(i64::MAX)).fold(0, i64::saturating_add)
+    }
+
+    fn worst(&self) -> i64 {
+        self.report.standings.values().map(|standing| standing.lost().unwrap_or(i64::MAX)).max().unwrap_or(0)
+    }
+
+    /// Waits until no copy lacks more than `records`; false if time is up.
+    pub(super) async fn wait_until_copied(&mut self, records: i64) -> Result<bool, ApiRefusal> {
+        loop {
+            self.measure().await?;
+            if self.worst() <= records {
+                return Ok(true);
+            }
+            if self.asked.is_over() {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until the originals lack no more than `records` of what the copies have.
+    pub(super) async fn wait_until_brought_home(&mut self, records: i64) -> Result<bool, ApiRefusal> {
+        loop {
+            let (there, here) = self.partitions_in(Phase::Behind);
+            let (source_ends, target_ends) = self.both_ends(&there, &here).await?;
+            let partings = self.still_parted(&there, &here).await?;
+            let lacks = |(there, here): (&TopicPartition, &TopicPartition)| {
+                let (home, away) = (source_ends.get(there)?, target_ends.get(here)?);
+                Some((away.0 - home.0).max(0))
+            };
+            let is_near = there.iter().zip(&here).map(lacks).all(|lack| lack.is_some_and(|lack| lack <= records));
+            if is_near && partings == 0 {
+                return Ok(true);
+            }
+            if self.asked.is_over() {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Originals that still have records which the copies have not.
+    async fn still_parted(&self, there: &[TopicPartition], here: &[TopicPartition]) -> Result<usize, ApiRefusal> {
+        let source = self.ends.source()?;
+        let mut parted = 0;
+        for (there, here) in there.iter().zip(here) {
+            let found = parting::between(&self.ends.target, here, source, there).await;
+            parted += usize::from(found.map_err(|cause| self.ends.source_unheard(&cause))?.is_some());
+        }
+        Ok(parted)
+    }
+
+    /// Waits until the fenced `side` has nothing that the other one lacks; both are mirrors, so their log ends tell.
+    pub(super) async fn wait_until_all_is_copied(&mut self, side: Side) -> Result<bool, ApiRefusal> {
+        loop {
+            let (there, here) = self.partitions_in(Phase::Between);
+            let source = self.ends.source()?;
+            let source_ends = log_ends_of(source, &there).await.map_err(|cause| self.ends.source_unheard(&cause))?;
+            let target_ends = log_ends_of(&self.ends.target, &here).await.map_err(|cause| self.ends.unheard(&cause))?;
+            let fenced = match side {
+                Side::Source => (source, &there),
+                Side::Target => (&self.ends.target, &here),
+            };
+            // Its transactions end by their markers yet, which are copied as well: cut off, a commit that was answered would
+            // become an abort.
+            let stable = stable_ends_of(fenced.0, fenced.1).await.map_err(|cause| self.ends.source_unheard(&cause))?;
+            let has_all = there.iter().zip(&here).all(|(there, here)| {
+                let (home, away) = (source_ends.get(there), target_ends.get(here));
+                let (fenced, other, stable) = match side {
+                    Side::Source => (home, away, stable.get(there)),
+                    Side::Target => (away, home, stable.get(here)),
+                };
+                fenced.is_some() && other >= fenced && stable >= fenced
+            });
+            if has_all {
+                return Ok(true);
+            }
+            if self.asked.is_over() {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What users of MirrorMaker 2 complain about and nothing else shows (connectors/mirror/docs/complaints.md has the list).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use twinstream_client::protocol::batch::BatchBuilder;
+use twinstream_client::raw::kafka_protocol::messages::DeleteRecordsRequest;
+use twinstream_client::raw::kafka_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
+use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
+use twinstream_client::raw::{Node, OffsetAt};
+use twinstream_client::{Admin, CommitOffset, RawClient};
+use twinstream_model::{GroupId, Offset, TopicPartition};
+use twinstream_testkit::links::mirrored::same;
+use twinstream_testkit::records::{client_settings, create_topic, topic_name};
+use twinstream_testkit::{Cluster, Folder, Operator, Worker, WorkerOptions, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Of topics that come: the link looks for them every two seconds.
+const SOON: Duration = Duration::from_secs(30);
+
+struct Sites {
+    source: Cluster,
+    target: Cluster,
+    upstream: RawClient,
+    downstream: RawClient,
+    folder: Folder,
+}
+
+impl Sites {
+    async fn start() -> Self {
+        let (source, target) = tokio::join!(Cluster::start(1), Cluster::start(1));
+        let [upstream, downstream] = [client(&source).await, client(&target).await];
+        Self { source, target, upstream, downstream, folder: Folder::new() }
+    }
+
+    async fn worker(&self) -> Worker {
+        Worker::start(&self.folder, &self.target.bootstrap(), WorkerOptions::default()).await
+    }
+
+    /// A connector of the link from west to east.
+    async fn connect(&self, worker: &Worker, class: &str, more: &[(&str, &str)]) {
+        let mut config = json!({
+            "connector.class": format!("org.apache.kafka.connect.mirror.{class}"),
+            "tasks.max": "2",
+            "source.cluster.alias": "west",
+            "target.cluster.alias": "east",
+            "source.cluster.bootstrap.servers": self.source.bootstrap(),
+            "target.cluster.bootstrap.servers": self.target.bootstrap(),
+            "replication.policy.class": "org.apache.kafka.connect.mirror.IdentityReplicationPolicy",
+            "replication.factor": "1",
+            "offset-syncs.topic.location": "target",
+            "topics": "news.*",
+        });
+        for (name, value) in more {
+            config[*name] = Value::from(*value);
+        }
+        let path = format!("/connectors/{class}/config");
+        wait_until("the worker takes the connector", PATIENCE, || async {
+            let answer = worker.rest.put(&path, &config).await;
+            assert!(answer.is_good() || answer.status == 409, "HTTP {}: {}", answer.status, answer.body);
+            answer.is_good()
+        })
+        .await;
+    }
+
+    async fn until_mirrored(&self, topic: &str, end: i64) {
+        wait_until(&format!("the copy of {topic} ends at {end}"), SOON, || async {
+            let ends = self.downstream.list_offsets_now(&[at(topic)], OffsetAt::Latest).await;
+            ends.is_ok_and(|ends| ends.into_values().all(|found| found.is_ok_and(|found| found == Offset(end))))
+        })
+        .await;
+    }
+}
+
+async fn client(cluster: &Cluster) -> RawClient {
+    RawClient::connect(&client_settings(&cluster.bootstrap(), &[])).await.expect("client")
+}
+
+fn at(topic: &str) -> TopicPartition {
+    TopicPartition::new(topic_name(topic), 0)
+}
+
+async fn append(client: &RawClient, topic: &str, count: usize) {
+    for number in 0..count {
+        let mut builder = BatchBuilder::new();
+        builder.append(1_700_000_000_000, None, Some(format!("value {number}").as_bytes()), []);
+        let batch = Bytes::from(builder.build().expect("a batch"));
+        client.produce_batch(&at(topic), batch).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+async fn delete_before(client: &RawClient, topic: &str, offset: i64) {
+    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(offset);
+    let wanted = DeleteRecordsTopic::default()
+        .with_name(StrBytes::from_string(topic.to_owned()).into())
+        .with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![wanted]).with_timeout_ms(10_000);
+    let leader = client.leader(&at(topic)).await.expect("a leader");
+    let answer = client.request(Node::Id(leader), &request).await.expect("an answer");
+    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_in_an_empty_partition_of_the_source_is_not_taken_for_one_of_the_copy() {
+    let sites = Sites::start().await;
+    for topic in ["news", "news-empty"] {
+        create_topic(&sites.source.bootstrap(), topic, 1).await;
+        append(&sites.upstream, topic, 10).await;
+    }
+    delete_before(&sites.upstream, "news-empty", 10).await;
+    let group = GroupId::from("readers");
+    let offset = |offset| CommitOffset { offset: Offset(offset), metadata: String::new() };
+    let committed = BTreeMap::from([(at("news"), offset(7)), (at("news-empty"), offset(10))]);
+    sites.upstream.commit_offsets(&group, &committed).await.expect("a commit");
+    let worker = sites.worker().await;
+    let generic = [("twinstream.link.mode", "generic")];
+    sites.connect(&worker, "MirrorSourceConnector", &generic).await;
+    sites.connect(&worker, "MirrorCheckpointConnector", &generic).await;
+    wait_until("the group has followed where there are records", PATIENCE, || async {
+        let found = sites.downstream.committed_offsets(&group).await.unwrap_or_default();
+        found.get(&at("news")).is_some_and(|commit| commit.offset == Offset(7))
+    })
+    .await;
+    let found = sites.downstream.committed_offsets(&group).await.expect("offsets");
+    let there = found.get(&at("news-empty")).map(|commit| commit.offset);
+    assert!(there.is_none_or(|offset| offset <= Offset(0)), "beyond the end of an empty copy: {there:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_was_deleted_on_the_target_is_made_again_by_a_restart_and_filled_from_the_beginning() {
+    let sites = Sites::start().await;
+    create_topic(&sites.source.bootstrap(), "news", 1).await;
+    append(&sites.upstream, "news", 20).await;
+    let worker = sites.worker().await;
+    sites.connect(&worker, "MirrorSourceConnector", &[("twinstream.link.mode", "aligned")]).await;
+    sites.until_mirrored("news", 20).await;
+    let admin = Admin::connect(&client_settings(&sites.target.bootstrap(), &[])).await.expect("admin");
+    for (topic, deleted) in admin.delete_topics(&[topic_name("news")]).await.expect("an answer") {
+        deleted.unwrap_or_else(|error| panic!("delete {topic}: {error}"));
+    }
+    append(&sites.upstream, "news", 5).await;
+    let path = "/connectors/MirrorSourceConnector/restart?includeTasks=true";
+    worker.rest.post(path, &json!({})).await.good();
+    // Positions that were stored before say 20; the mirror's own end says 0.
+    sites.until_mirrored("news", 25).await;
+    let size = same(&sites.upstream, &sites.downstream, &at("news")).await;
+    assert_eq!(size.map(|size| size.batches), Ok(25));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_on_a_broker_that_was_added_to_the_source_are_mirrored() {
+    let mut sites = Sites::start().await;
+    create_topic(&sites.source.bootstrap(), "news", 1).await;
+    append(&sites.upstream, "news", 3).await;
+    let worker = sites.worker().await;
+    sites.connect(&worker, "MirrorSourceConnector", &[]).await;
+    sites.until_mirrored("news", 3).await;
+    let added = sites.source.add_broker().await;
+    let operator = Operator::connect(&sites.source.bootstrap(), added).await;
+    operator.reassign("news", 0, Some(&[added])).await;
+    wait_until("the new broker leads", PATIENCE, || async {
+        operator.partition("news", 0).await.leader == Some(added)
+    })
+    .await;
+    sites.upstream.forget_leader(&at("news"));
+    append(&sites.upstream, "news", 4).await;
+    sites.until_mirrored("news", 7).await;
+    same(&sites.upstream, &sites.downstream, &at("news")).await.unwrap_or_else(|difference| panic!("{difference}"));
+}
