@@ -180,11 +180,6 @@ impl Core {
             self.send(now, &to, batch);
         }
     }
-
-    #[cfg(test)]
-    pub(super) fn unjoined(&self) -> &[LaneId] {
-        self.transaction.as_ref().map_or(&[], |transaction| &transaction.unjoined)
-    }
 }
 
 /// Whether a successor has taken the transactional id: whoever hears this must never try again.
