@@ -95,7 +95,11 @@ async fn append(client: &RawClient, topic: &str, first: i64, values: &[&str]) {
 }
 
 async fn end_of(client: &RawClient, topic: &str) -> Option<Offset> {
-    client.list_offsets_now(&[at(topic)], OffsetAt::Latest).await.ok()?.remove(&at(topic))?.ok()
+    end_at(client, topic, OffsetAt::Latest).await
+}
+
+async fn end_at(client: &RawClient, topic: &str, which: OffsetAt) -> Option<Offset> {
+    client.list_offsets_now(&[at(topic)], which).await.ok()?.remove(&at(topic))?.ok()
 }
 
 /// One that commits and one that aborts, side by side.
@@ -109,6 +113,13 @@ async fn transactions(bootstrap: &str, topic: &str) {
         }
         transactor.end(commits).await.unwrap_or_else(|refusal| panic!("{refusal:?}"));
     }
+    // The answer to EndTxn comes before the markers.
+    let client = connect(bootstrap).await;
+    wait_until("the markers are written", PATIENCE, || async {
+        let stable = end_at(&client, topic, OffsetAt::LastStable).await;
+        stable.is_some() && stable == end_of(&client, topic).await
+    })
+    .await;
 }
 
 /// Changes one byte of a record in the files of a partition.

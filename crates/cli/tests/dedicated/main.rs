@@ -189,10 +189,11 @@ async fn a_file_with_exactly_once_copies_every_record_once_whatever_is_killed() 
     let rest = Rest::new(format!("http://127.0.0.1:{port}"));
     for connector in ["MirrorSourceConnector", "MirrorCheckpointConnector", "MirrorHeartbeatConnector"] {
         wait_until(&format!("{connector} runs"), COPIED_WITHIN, || async {
-            let status = rest.get(&format!("/connectors/{connector}/status")).await.good();
-            status["tasks"]
-                .as_array()
-                .is_some_and(|tasks| !tasks.is_empty() && tasks.iter().all(|task| task["state"] == "RUNNING"))
+            // 503 while the worker starts up.
+            let status = rest.get(&format!("/connectors/{connector}/status")).await;
+            let tasks = status.body["tasks"].as_array();
+            status.is_good()
+                && tasks.is_some_and(|tasks| !tasks.is_empty() && tasks.iter().all(|task| task["state"] == "RUNNING"))
         })
         .await;
     }

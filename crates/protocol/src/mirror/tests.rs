@@ -88,7 +88,9 @@ fn a_field_of_another_length_is_an_error_at_every_cut() {
         assert!(range_of(&data).is_err(), "cut at {end}");
     }
     let mut request = ProduceRequest::default();
-    for link in [&[0; 15][..], &[0; 16], &[1; 17]] {
+    let (mut nil, mut other_version) = ([0; 17], [7; 17]);
+    (nil[0], other_version[0]) = (1, 2);
+    for link in [&[][..], &[1; 16], &[1; 18], &nil, &other_version] {
         request.unknown_tagged_fields.insert(TAG, Bytes::copy_from_slice(link));
         assert!(link_of(&request).is_err(), "{link:?}");
     }
