@@ -8,6 +8,7 @@
 //! `default.api.timeout.ms`.
 //! Not here: TLS, SASL. [`RawClient::produce_batch`] sends a batch as it is and without sequences; [`sender`] numbers them.
 
+mod acls;
 mod batches;
 mod cluster;
 mod connection;
@@ -17,10 +18,12 @@ mod fetch;
 mod groups;
 mod mirrors;
 mod offsets;
+mod quotas;
 pub mod reach;
 pub mod sender;
 mod topics;
 
+pub use acls::{AclOperation, AclPattern, AclPermission, AclResults, TopicAcl};
 pub use batches::{AppendedBatch, BatchError, ready_to_append};
 pub use cluster::{BrokerInfo, ClusterView, PartitionInfo, TopicInfo};
 pub use described::{DescribedPartition, DescribedTopic};
@@ -30,6 +33,7 @@ pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use kafka_protocol;
 pub use mirrors::{Marked, MirrorMark};
 pub use offsets::OffsetAt;
+pub use quotas::{QuotaEntity, QuotaResults, QuotaValues, Quotas, entity_text};
 pub use sender::{AlignedAppend, BatchSender, Delivered, Outgoing, SendFailure};
 pub use topics::{CreatedTopic, NewTopic};
 pub use twinstream_protocol::mirror::MirrorSource;

@@ -63,6 +63,11 @@ pub trait ConnectorContext: Send + Sync {
     /// Marks the connector FAILED with this error. Its tasks go on.
     fn raise_error(&self, error: TaskError);
 
+    /// Its tasks produce in transactions (`exactly.once.source.support=enabled`).
+    fn is_exactly_once(&self) -> bool {
+        false
+    }
+
     /// `bootstrap.servers` of the cluster that records of this connector's tasks go to: `producer.override.bootstrap.servers`
     /// of its configuration, else the worker's. `None` where nobody produces, as in a test of the connector alone.
     fn target_bootstrap_servers(&self) -> Option<&str> {

@@ -9,11 +9,12 @@
 //! the worker stops.
 //! Not here: assignments. A Java worker that tries to join is refused by the broker, since it shares no protocol with us.
 
+mod place;
 pub(crate) mod wire;
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use twinstream_client::raw::kafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -26,6 +27,8 @@ use twinstream_client::{ClientError, ClientSettings};
 use twinstream_model::{ErrorCode, GroupId};
 
 use kafka_protocol::protocol::StrBytes;
+
+pub(crate) use self::place::Place;
 
 const PROTOCOL_TYPE: &str = "connect";
 /// Our own protocol, so that no Java worker can come in and wait for an assignment that we never make.
@@ -72,6 +75,7 @@ pub(crate) struct Membership {
     member: Member,
     generation: watch::Receiver<i32>,
     lost: watch::Receiver<Option<String>>,
+    place: Place,
     keeper: AbortHandle,
 }
 
@@ -85,8 +89,14 @@ impl Membership {
         member.join().await?;
         let (generation_in, generation) = watch::channel(member.generation);
         let (lost_in, lost) = watch::channel(None);
-        let keeper = tokio::spawn(member.clone().keep(generation_in, lost_in)).abort_handle();
-        Ok(Self { member, generation, lost, keeper })
+        let (place, asks) = Place::new(&member.options);
+        let keeper = tokio::spawn(member.clone().keep(generation_in, lost_in, asks)).abort_handle();
+        Ok(Self { member, generation, lost, place, keeper })
+    }
+
+    /// For whoever must know that the place is still there.
+    pub(crate) fn place(&self) -> Place {
+        self.place.clone()
     }
 
     pub(crate) fn generation(&self) -> i32 {
@@ -300,11 +310,19 @@ impl Member {
     }
 
     /// Heartbeats, and joins again when the group asks for it, until the place is lost.
-    async fn keep(mut self, generation: watch::Sender<i32>, lost: watch::Sender<Option<String>>) {
+    async fn keep(
+        mut self,
+        generation: watch::Sender<i32>,
+        lost: watch::Sender<Option<String>>,
+        mut asks: mpsc::Receiver<oneshot::Sender<()>>,
+    ) {
         loop {
-            tokio::time::sleep(self.options.heartbeat).await;
+            let mut asking = place::next_heartbeat(self.options.heartbeat, &mut asks).await;
             let problem = match self.heartbeat().await {
-                Ok(ErrorCode::None) => continue,
+                Ok(ErrorCode::None) => {
+                    asking.drain(..).for_each(|ask| _ = ask.send(())); // who asked may have gone
+                    continue;
+                }
                 Ok(ErrorCode::FencedInstanceId) => Err(self.fenced()),
                 Ok(ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration) => self.join().await,
                 Ok(ErrorCode::UnknownMemberId) => self.come_back().await,

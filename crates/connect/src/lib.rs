@@ -20,6 +20,7 @@ mod converters;
 pub mod fuzzing; // decoders as functions of bytes
 mod group;
 mod herder;
+mod keeper;
 mod metrics;
 mod plugins;
 mod rest;

@@ -5,6 +5,7 @@
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use twinstream_telemetry::Metrics;
 
+use crate::runner::TransactionSizes;
 use crate::state::TaskId;
 
 const TASK: &[&str] = &["connector", "task"];
@@ -32,6 +33,9 @@ struct TaskVecs {
     raw_batches: IntCounterVec,
     refused: IntCounterVec,
     active: IntGaugeVec,
+    transaction_min: IntGaugeVec,
+    transaction_max: IntGaugeVec,
+    transaction_avg: IntGaugeVec,
     read: IntCounterVec,
     sent: IntCounterVec,
     partitions: IntGaugeVec,
@@ -60,6 +64,9 @@ pub(crate) struct TaskMetrics {
     pub(crate) refused: IntCounter,
     /// Records polled but not acknowledged.
     pub(crate) active: IntGauge,
+    transaction_min: IntGauge,
+    transaction_max: IntGauge,
+    transaction_avg: IntGauge,
     /// Records consumed for a sink task.
     pub(crate) read: IntCounter,
     /// Records that `put` took.
@@ -74,6 +81,16 @@ pub(crate) struct TaskMetrics {
     pub(crate) errors_logged: IntCounter,
     pub(crate) dead_letters: IntCounter,
     pub(crate) dead_letter_failures: IntCounter,
+}
+
+impl TaskMetrics {
+    /// A transaction is committed; these are the sizes of all.
+    pub(crate) fn transaction(&self, sizes: TransactionSizes) {
+        let gauges = [&self.transaction_min, &self.transaction_max, &self.transaction_avg];
+        for (gauge, size) in gauges.into_iter().zip([sizes.min, sizes.max, sizes.avg]) {
+            gauge.set(i64::try_from(size).unwrap_or(i64::MAX));
+        }
+    }
 }
 
 impl WorkerMetrics {
@@ -149,6 +166,9 @@ impl TaskVecs {
                 "Partitions given up for a while because Kafka refused a batch.",
             ),
             active: gauge(source("source_record_active_count"), "Records polled but not yet acknowledged."),
+            transaction_min: gauge(source("transaction_size_min"), "Records of the smallest transaction."),
+            transaction_max: gauge(source("transaction_size_max"), "Records of the largest transaction."),
+            transaction_avg: gauge(source("transaction_size_avg"), "Records of a transaction on average."),
             read: counter(sink("sink_record_read_total"), "Records read from Kafka."),
             sent: counter(sink("sink_record_send_total"), "Records given to the task."),
             partitions: gauge(sink("partition_count"), "Partitions assigned to the task."),
@@ -177,6 +197,9 @@ impl TaskVecs {
             raw_batches: self.raw_batches.with_label_values(&labels),
             refused: self.refused.with_label_values(&labels),
             active: self.active.with_label_values(&labels),
+            transaction_min: self.transaction_min.with_label_values(&labels),
+            transaction_max: self.transaction_max.with_label_values(&labels),
+            transaction_avg: self.transaction_avg.with_label_values(&labels),
             read: self.read.with_label_values(&labels),
             sent: self.sent.with_label_values(&labels),
             partitions: self.partitions.with_label_values(&labels),
@@ -214,7 +237,8 @@ impl TaskVecs {
         for counter in counters {
             counter.remove_label_values(labels).ok(); // an error means that there was nothing
         }
-        for gauge in [&self.active, &self.partitions] {
+        let sizes = [&self.transaction_min, &self.transaction_max, &self.transaction_avg];
+        for gauge in [&self.active, &self.partitions].into_iter().chain(sizes) {
             gauge.remove_label_values(labels).ok();
         }
     }

@@ -18,18 +18,17 @@ use twinstream_telemetry::Metrics;
 
 use crate::group::{GroupError, GroupOptions, Membership, instance_id};
 use crate::herder::{self, HerderHandle};
+use crate::keeper;
 use crate::metrics::WorkerMetrics;
 use crate::plugins::Plugins;
 use crate::rest::{self, App, SharedApp};
 use crate::runner::{Memory, Shared};
 use crate::settings::{Role, Settings};
+use crate::state::TaskId;
 use crate::store::{Start, StateLog, StatusStore, StoreError, ensure_state_topics};
 
 /// How long the last statuses may take to be written.
 const LAST_STATUSES_WITHIN: Duration = Duration::from_secs(5);
-
-/// Between two looks at connectors that have nobody else: a source that was away is used soon after it is back.
-const FAILED_CONNECTOR_PAUSE: Duration = Duration::from_secs(15);
 
 /// What a worker is started with.
 pub struct WorkerOptions {
@@ -39,9 +38,8 @@ pub struct WorkerOptions {
     pub overrides: Vec<(String, String)>,
     /// The connectors that it can run.
     pub plugins: Vec<Plugin>,
-    /// Connectors by name, put when it starts unless they are stored with this very configuration. They have nobody else
-    /// who looks after them: one that could not start is started again after a pause. Tasks that failed stay so: what
-    /// they met is for somebody to see.
+    /// Connectors by name that have nobody else who looks after them, see [`crate::keeper`]. Tasks of them that have failed
+    /// when the worker is stopped are its error.
     pub connectors: Vec<(String, RawConfig)>,
     /// Further paths of its REST API.
     pub extensions: Vec<Arc<dyn Extension>>,
@@ -75,6 +73,8 @@ pub enum WorkerError {
     Connector { name: String, reason: String },
     #[error("the worker lost its place in the group: {reason}")]
     PlaceLost { reason: String },
+    #[error("tasks had failed when the worker was stopped: {}", tasks.join("; "))]
+    TasksFailed { tasks: Vec<String> },
     #[error("the REST listener failed")]
     Serve(#[source] std::io::Error),
 }
@@ -111,8 +111,9 @@ pub async fn run(options: WorkerOptions, mut shutdown: watch::Receiver<bool>) ->
     tracing::info!(%address, %url, group = settings.group_id(), "ready");
 
     let mut server = server;
+    let kept: Vec<String> = connectors.iter().map(|(name, _)| name.clone()).collect();
     let ended = tokio::select! {
-        refused = keep_connectors(&app, connectors) => refused,
+        refused = keeper::keep(&app, connectors) => refused,
         _ = shutdown.wait_for(|stop| *stop) => Ok(()),
         reason = membership.lost() => Err(WorkerError::PlaceLost { reason }),
         served = &mut server => match served {
@@ -121,29 +122,15 @@ pub async fn run(options: WorkerOptions, mut shutdown: watch::Receiver<bool>) ->
         },
     };
     tracing::info!("stopping");
+    let failed = keeper::failed(&app, &kept); // a task that is stopped shows no failure any more
     parts.stop().await;
     membership.leave().await;
     stop_serving.send_replace(true);
+    if ended.is_ok() && !failed.is_empty() {
+        let line = |(task, cause): (TaskId, String)| format!("{task} ({})", cause.lines().next().unwrap_or_default());
+        return Err(WorkerError::TasksFailed { tasks: failed.into_iter().map(line).collect() });
+    }
     ended
-}
-
-/// Puts connectors and starts those again that could not start; returns only when one is refused.
-async fn keep_connectors(app: &SharedApp, connectors: Vec<(String, RawConfig)>) -> Result<(), WorkerError> {
-    let names: Vec<String> = connectors.iter().map(|(name, _)| name.clone()).collect();
-    for (name, config) in connectors {
-        let put = rest::put_if_changed(app, &name, config).await;
-        let changed = put.map_err(|reason| WorkerError::Connector { name: name.clone(), reason })?;
-        tracing::info!(connector = name, changed, "connector is configured");
-    }
-    if names.is_empty() {
-        return std::future::pending().await;
-    }
-    loop {
-        tokio::time::sleep(FAILED_CONNECTOR_PAUSE).await;
-        for name in &names {
-            rest::restart_if_failed(app, name).await;
-        }
-    }
 }
 
 async fn listen(settings: &Settings) -> Result<(TcpListener, SocketAddr), WorkerError> {
@@ -192,9 +179,10 @@ async fn start(options: WorkerOptions, settings: Arc<Settings>, address: SocketA
 
     let topics = ensure_state_topics(&admin, &settings).await?;
     let (consumer, producer) = (client(Role::Consumer)?, client(Role::Producer)?);
-    let own_configs = Start { transactional_id: settings.config_transactions(), waits: true };
+    let transactions = settings.config_transactions().map(|id| (id, membership.place()));
+    let own_configs = Start { transactions, waits: true };
     // Tasks with transactions end those of their predecessors, then read for themselves.
-    let all_offsets = Start { transactional_id: None, waits: !settings.is_exactly_once() };
+    let all_offsets = Start { transactions: None, waits: !settings.is_exactly_once() };
     let (configs, offsets, statuses) = tokio::try_join!(
         StateLog::open_as(topics.configs, &consumer, &producer, &admin, own_configs),
         StateLog::open_as(topics.offsets, &consumer, &producer, &admin, all_offsets),
@@ -212,6 +200,7 @@ async fn start(options: WorkerOptions, settings: Arc<Settings>, address: SocketA
         settings: Arc::clone(&settings),
         statuses: statuses.clone(),
         offsets: Arc::clone(&offsets),
+        place: membership.place(),
         metrics,
     };
     let herder = herder::spawn(Arc::clone(&configs), plugins.clone(), shared);

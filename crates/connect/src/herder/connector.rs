@@ -75,6 +75,7 @@ pub(super) fn spawn(
         name: spec.name.clone(),
         version: spec.plugin.version.clone(),
         target: target_of(&shared.settings, &spec.config),
+        is_exactly_once: shared.settings.is_exactly_once(),
         statuses: shared.statuses.clone(),
         silent: Arc::clone(&silent),
         reconfigure: Notify::new(),
@@ -187,6 +188,7 @@ struct Context {
     name: String,
     version: String,
     target: String,
+    is_exactly_once: bool,
     statuses: StatusStore,
     silent: Arc<AtomicBool>,
     reconfigure: Notify,
@@ -228,6 +230,10 @@ impl ConnectorContext for Context {
     fn raise_error(&self, error: TaskError) {
         self.failed(&error);
         *self.raised.lock() = Some(error);
+    }
+
+    fn is_exactly_once(&self) -> bool {
+        self.is_exactly_once
     }
 
     fn target_bootstrap_servers(&self) -> Option<&str> {

@@ -76,11 +76,16 @@ pub(super) fn steps(
         let running = connectors.get(name).copied();
         steps.extend(connector_step(wanted, name, running));
         if wanted.target(name) != TargetState::Stopped {
-            let must_fence = wanted.awaits_fencing(name) && wanted.config(name).is_some_and(&is_exactly_once);
-            task_steps(wanted, name, running, must_fence, &tasks, &mut steps);
+            let waits = awaits_fencing(wanted, name, &is_exactly_once);
+            task_steps(wanted, name, running, waits, &tasks, &mut steps);
         }
     }
     steps
+}
+
+/// Whether the stored tasks of a connector must not start yet: those before them may still commit.
+pub(super) fn awaits_fencing(wanted: &ConfigState, name: &str, is_exactly_once: impl Fn(&RawConfig) -> bool) -> bool {
+    wanted.awaits_fencing(name) && wanted.config(name).is_some_and(is_exactly_once)
 }
 
 fn connector_step(wanted: &ConfigState, name: &str, running: Option<&RunningConnector>) -> Option<Step> {

@@ -59,6 +59,8 @@ async fn fence_all(shared: &Shared, round: &Round) -> Result<(), ClientError> {
     if round.before == 0 || (round.before == 1 && round.tasks.len() == 1) {
         return Ok(());
     }
+    // Not the tasks of a successor; those it would fence all the same in between begin anew.
+    shared.place.confirm().await?;
     let settings = shared.settings.client(Role::Producer, [].into_iter())?;
     let client = RawClient::connect(&settings).await?;
     for task in 0..round.before {

@@ -506,6 +506,10 @@ impl Herder {
     }
 
     fn restart_task(&mut self, id: &TaskId) {
+        if decide::awaits_fencing(&self.configs.state(), &id.connector, |config| self.is_exactly_once(config)) {
+            tracing::info!(task = %id, "task starts anyway, when those before it are fenced");
+            return;
+        }
         self.run_task_as(id, RunState::Restarting);
     }
 

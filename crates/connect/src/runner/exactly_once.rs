@@ -6,7 +6,8 @@
 //! worker that dies between two of them leaves a transaction that its successor ends, and an offset that says so.
 //! Invariants: E1 an offset record is part of the transaction of what it covers. E2 nobody is told of a record before its
 //! commit. E3 the first thing of a life is to take the transactional id, which fences the one before it; only then are
-//! offsets read, committed ones only. E4 any failure ends the life: a transaction is never gone on with.
+//! offsets read, committed ones only. E4 any failure ends the life: a transaction is never gone on with. E5 a life begins only
+//! if the worker has its place in the group, before and after it has taken the id ([`crate::group::Place`]).
 //! Not here: requests and sequences ([`twinstream_client::raw::sender`]).
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use twinstream_model::{TopicName, TopicPartition};
 
 use super::packing::Packer;
 use super::progress::{Storable, Ticket};
+use super::sizes::Sizes;
 use super::{Shared, TaskSpec};
 use crate::settings::Role;
 use crate::state::Replay as _;
@@ -73,6 +75,7 @@ pub(super) struct Transactions {
     /// What is stored, as the newest transaction of this task leaves it; the task asks it too.
     stored: Arc<Mutex<OffsetState>>,
     storing: Vec<crate::state::StateRecord>,
+    pub(super) sizes: Sizes,
 }
 
 impl Transactions {
@@ -96,7 +99,10 @@ impl Transactions {
         };
         let id = format!("{}-{}", shared.settings.group_id(), spec.id);
         let failed = |error: ClientError| failure("cannot take the task's transactional id", error);
+        shared.place.confirm().await.map_err(failed)?;
         let sender = BatchSender::connect_transactional(settings, &id, timeout).await.map_err(failed)?;
+        // A successor that came in between was fenced, and takes the id back; this one must not begin.
+        shared.place.confirm().await.map_err(failed)?;
         let consumer = shared.settings.client(Role::Consumer, [].into_iter());
         let consumer = consumer.map_err(|error| TaskError::fatal("consumer settings").caused_by(error))?;
         let offsets_topic = TopicName::parse(shared.settings.string("offset.storage.topic"))
@@ -116,6 +122,7 @@ impl Transactions {
             offsets_partitions: 1,
             stored: Arc::new(Mutex::new(stored)),
             storing: Vec::new(),
+            sizes: Sizes::default(),
         };
         transactions.offsets_partitions = transactions.partitions_of(sender.client(), &offsets_topic).await?;
         Ok((sender, transactions))
@@ -212,19 +219,21 @@ pub(super) fn now_ms() -> i64 {
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// What ends a life: fenced for good, anything else until the next one.
+/// What ends a life, as an error that another life may follow where that can help.
 ///
-/// Also what fails for good in a transaction may be mended by a fresh task, which asks the target anew what it takes; so only
-/// whoever has lost the transactional id, or may not have it, fails.
+/// Being fenced ends no task for good: a successor on another worker is looked for as the next life begins
+/// ([`Transactions::begin`]), and what else it can be passes: a transaction that took too long, or a worker that had lost its
+/// place without knowing. What fails for good in a transaction may be mended by a fresh task too, which asks the target anew
+/// what it takes; so only whoever may not have the transactional id fails.
 pub(super) fn failure(what: impl Into<String>, error: ClientError) -> TaskError {
     use twinstream_client::raw::sender::is_fenced;
     let what = what.into();
     if is_fenced(&error) {
         let text = format!(
             "{what}: another one has taken the task's transactional id, or the transaction took longer than \
-             its time; see that no other worker runs this connector, then restart the task"
+             its time; the task takes the id back if its worker is still in its group"
         );
-        return TaskError::fatal(text).caused_by(error);
+        return TaskError::retriable(text).caused_by(error);
     }
     let is_hopeless = error.code().is_some_and(|code| code.name().ends_with("_AUTHORIZATION_FAILED"))
         || matches!(error, ClientError::Settings(_) | ClientError::Library { retriable: false, .. });

@@ -15,7 +15,9 @@ mod packing;
 mod progress;
 mod report;
 mod sink;
+mod sizes; // of transactions
 mod source;
+mod stillness;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use twinstream_connect_api::{Plugin, PluginMake, RawConfig, TaskError};
 
+use crate::group::Place;
 use crate::metrics::WorkerMetrics;
 use crate::settings::Settings;
 use crate::state::TaskId;
@@ -35,6 +38,7 @@ use crate::store::{StateLog, StatusStore};
 
 pub(crate) use memory::Memory;
 pub(crate) use report::Reporter;
+pub(crate) use sizes::TransactionSizes;
 
 /// What the herder wants of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) offsets: Arc<StateLog<OffsetState>>,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) memory: Memory,
+    /// The worker's own, for tasks whose transactional id a successor may have taken.
+    pub(crate) place: Place,
 }
 
 /// One task to run.

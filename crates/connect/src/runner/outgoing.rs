@@ -38,6 +38,8 @@ const OVERHEAD_BYTES: usize = 512;
 
 /// Kafka's default of `delivery.timeout.ms`.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long an orderly end waits for the abort of what could not be committed.
+const ABORT_WITHIN: Duration = Duration::from_secs(5);
 const CONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 type Stored = (Vec<Storable>, Result<(), StoreError>);
@@ -266,6 +268,7 @@ impl Outgoing {
         let Some(transactions) = &mut self.transactions else { return Ok(()) };
         end.map_err(|error| failure("cannot commit the transaction", error))?;
         transactions.committed();
+        self.metrics.transaction(transactions.sizes.committed());
         let waiting = std::mem::take(&mut transactions.waiting);
         self.metrics.commits.inc();
         (self.commit_due, self.has_delivered) = (true, true);
@@ -358,9 +361,12 @@ impl Outgoing {
         let size = self.progress.acknowledged(ticket, base_offset, &mut self.deliveries);
         self.count_in(size);
         self.metrics.written.inc_by(u64::from(size.records));
-        if self.transactions.is_none() {
-            self.has_delivered = true;
-            self.tell();
+        match &mut self.transactions {
+            Some(transactions) => transactions.sizes.add(size.records),
+            None => {
+                self.has_delivered = true;
+                self.tell();
+            }
         }
         size
     }
@@ -490,10 +496,12 @@ impl Outgoing {
         }
     }
 
-    /// Until nothing is under way, or something failed.
+    /// Until nothing is under way, or something failed; then an open transaction is given up.
     pub(super) async fn drain(&mut self) {
         while !self.is_empty() {
-            if self.step().await.is_err() {
+            if let Err(error) = self.step().await {
+                tracing::warn!(connector = self.connector, cause = %error.trace(), "not all of it arrived");
+                self.abort(ABORT_WITHIN).await;
                 return;
             }
         }

@@ -53,6 +53,20 @@ impl Reporter {
         self.set(RunState::Restarting, Some(trace));
     }
 
+    /// The task is alive and gets nothing; this is why. It goes on trying.
+    pub(super) fn polls_fail(&self, error: &TaskError) {
+        let trace = error.trace();
+        tracing::warn!(task = %self.id, cause = %trace, "task gets nothing, its polls are tried again and again");
+        self.set(RunState::Restarting, Some(trace));
+    }
+
+    /// What the task sent does not arrive; it is sent again.
+    pub(super) fn nothing_arrives(&self, error: &TaskError) {
+        let trace = error.trace();
+        tracing::warn!(task = %self.id, cause = %trace, "nothing of the task arrives");
+        self.set(RunState::Restarting, Some(trace));
+    }
+
     pub(super) fn failed(&self, error: &TaskError) {
         let trace = error.trace();
         tracing::error!(task = %self.id, cause = %trace, "task failed, it stays so until it is restarted");

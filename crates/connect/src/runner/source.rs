@@ -1,12 +1,13 @@
 //! Runs a source task: poll, convert or pass through, produce, store the offsets of what was acknowledged.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use twinstream_client::{Header, ProducerRecord};
 use twinstream_connect_api::{
     OffsetMap, OriginalRecord, Polled, RawConfig, SourceRecord, SourceTask, SourceTaskContext, TaskError,
@@ -15,6 +16,7 @@ use twinstream_connect_api::{
 use super::errors::{BadRecord, ErrorPolicy, Stage};
 use super::outgoing::Outgoing;
 use super::report::Reporter;
+use super::stillness::{SHOWN_AFTER, Stillness, Turn};
 use super::{Ears, Shared, TaskSpec, Want, run_state, stop_wanted, wanted_change};
 use crate::converters::{Converter, HeaderConverter, Part};
 use crate::metrics::TaskMetrics;
@@ -25,6 +27,12 @@ use crate::store::StateLog;
 /// Pauses between polls that failed in a way that may pass.
 const POLL_RETRY_FIRST: Duration = Duration::from_millis(500);
 const POLL_RETRY_MAX: Duration = Duration::from_secs(30);
+/// One poll that fails is no state; from so many in a row on the task shows why it does nothing.
+const SHOWN_FROM: u32 = 2;
+/// How often it is looked whether anything arrives.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often failing polls are told again, with the newest cause.
+const SHOWN_EVERY: Duration = Duration::from_secs(60);
 
 /// How a life ended without an error.
 pub(super) enum End {
@@ -89,10 +97,39 @@ pub(super) async fn live(
     Life { end, has_delivered: runner.out.has_delivered() }
 }
 
+/// Polls in a row that failed in a way that may pass.
+#[derive(Default)]
+struct Failing {
+    count: u32,
+    /// Since then the task shows as RESTARTING.
+    shown_at: Option<Instant>,
+}
+
+impl Failing {
+    /// One more has failed at this time. Whether the task is to show it now.
+    fn again(&mut self, now: Instant) -> bool {
+        self.count = self.count.saturating_add(1);
+        let is_due = self.count >= SHOWN_FROM && self.shown_at.is_none_or(|at| now >= at + SHOWN_EVERY);
+        if is_due {
+            self.shown_at = Some(now);
+        }
+        is_due
+    }
+
+    /// One did not fail. Whether the task showed that they do.
+    fn is_over(&mut self) -> bool {
+        std::mem::take(self).shown_at.is_some()
+    }
+}
+
 struct Runner {
     reporter: Reporter,
     /// What the life before this one failed of is not known to be over.
     is_revival: bool,
+    failing: Failing,
+    stillness: Stillness,
+    /// Kept, because it is waited for again and again.
+    next_look: Pin<Box<Sleep>>,
     key: Converter,
     value: Converter,
     header: HeaderConverter,
@@ -110,6 +147,9 @@ impl Runner {
         Ok(Self {
             reporter,
             is_revival,
+            failing: Failing::default(),
+            stillness: Stillness::default(),
+            next_look: Box::pin(tokio::time::sleep(LOOK_EVERY)),
             key,
             value,
             header,
@@ -129,6 +169,7 @@ impl Runner {
                 return Ok(End::Stopped);
             }
             if wanted == Want::Pause || !self.is_revival {
+                (self.failing, self.stillness) = (Failing::default(), Stillness::default());
                 self.reporter.state(run_state(wanted));
             }
             while *ears.want.borrow() == wanted {
@@ -136,6 +177,7 @@ impl Runner {
                     tokio::select! {
                         _ = wanted_change(&mut ears.want, wanted) => {}
                         () = config_change(&mut ears.config) => {}
+                        () = self.next_look.as_mut(), if wanted == Want::Run => self.look(),
                         step = self.out.step() => step?,
                     }
                 } else {
@@ -143,6 +185,9 @@ impl Runner {
                         None => {}
                         Some(Ok(polled)) => {
                             retry_pause = POLL_RETRY_FIRST;
+                            if self.failing.is_over() {
+                                self.runs_again();
+                            }
                             let is_idle = matches!(polled, Polled::Idle);
                             self.dispatch(polled).await?;
                             if is_idle && self.out.is_empty() {
@@ -181,6 +226,29 @@ impl Runner {
         Ok(is_taken_in)
     }
 
+    /// Shows how long nothing arrives.
+    fn look(&mut self) {
+        let now = Instant::now();
+        self.next_look.as_mut().reset(now + LOOK_EVERY);
+        match self.stillness.look(now, !self.out.is_empty(), self.metrics.written.get()) {
+            Some(Turn::Still) if !self.is_revival => {
+                let seconds = SHOWN_AFTER.as_secs();
+                let text =
+                    format!("the target cluster has acknowledged nothing for {seconds} s, what waits is sent again");
+                self.reporter.nothing_arrives(&TaskError::retriable(text));
+            }
+            Some(Turn::Moves) => self.runs_again(),
+            Some(Turn::Still) | None => {}
+        }
+    }
+
+    /// One trouble is over; the task shows as running unless it has another one.
+    fn runs_again(&self) {
+        if !self.is_revival && self.failing.shown_at.is_none() && !self.stillness.is_shown() {
+            self.reporter.state(run_state(Want::Run));
+        }
+    }
+
     /// Shows a task that came back as running: something has arrived, or there is nothing to do.
     fn revived(&mut self) {
         if std::mem::take(&mut self.is_revival) {
@@ -203,6 +271,7 @@ impl Runner {
                 biased;
                 _ = wanted_change(&mut ears.want, Want::Run) => return Ok(None),
                 () = config_change(&mut ears.config) => return Ok(None),
+                () = self.next_look.as_mut() => self.look(),
                 step = self.out.step() => step?,
                 polled = &mut poll => return Ok(Some(polled)),
             }
@@ -219,7 +288,11 @@ impl Runner {
             TaskError::Retriable { retry_after: Some(delay), .. } => *delay,
             _ => pause,
         };
-        tracing::warn!(task = %self.reporter.id(), cause = %error.trace(), ?pause, "poll is tried again");
+        if self.failing.again(Instant::now()) {
+            self.reporter.polls_fail(error);
+        } else if self.failing.count == 1 {
+            tracing::warn!(task = %self.reporter.id(), cause = %error.trace(), ?pause, "poll is tried again");
+        }
         let until = Instant::now() + pause;
         loop {
             tokio::select! {
@@ -332,5 +405,22 @@ impl SourceTaskContext for Context {
             None => self.offsets.state(),
         };
         Ok(partitions.iter().map(|partition| state.get(&self.connector, partition).cloned()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polls_that_go_on_failing_are_shown_again_and_again_and_one_alone_is_not() {
+        let (mut failing, now) = (Failing::default(), Instant::now());
+        assert!(!failing.again(now), "one alone");
+        assert!(!failing.is_over());
+        let second = Duration::from_secs(1);
+        let shown: Vec<u32> = (0..150).filter(|number| failing.again(now + second * *number)).collect();
+        assert_eq!(shown, [1, 61, 121], "for as long as it takes");
+        assert!(failing.is_over() && !failing.is_over(), "told once");
+        assert!(!failing.again(now), "it begins anew");
     }
 }

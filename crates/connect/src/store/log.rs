@@ -14,6 +14,7 @@ use twinstream_client::{
 use twinstream_model::{Offset, PartitionIndex, TopicName, TopicPartition};
 
 use super::transactional::TransactionalWriter;
+use crate::group::Place;
 use crate::state::offsets::OffsetState;
 use crate::state::{Replay, StateRecord};
 
@@ -61,7 +62,7 @@ impl<S: Replay + Default> StateLog<S> {
         producer: &ClientSettings,
         admin: &Admin,
     ) -> Result<Self, StoreError> {
-        Self::open_as(topic, consumer, producer, admin, Start { transactional_id: None, waits: true }).await
+        Self::open_as(topic, consumer, producer, admin, Start { transactions: None, waits: true }).await
     }
 
     pub(crate) async fn open_as(
@@ -77,10 +78,10 @@ impl<S: Replay + Default> StateLog<S> {
         let partitions: BTreeSet<PartitionIndex> = info.partitions.keys().copied().collect();
         // First of all, because it ends what the writer before has left open.
         let unwritten = |source| StoreError::Write { topic: topic.clone(), source };
-        let writer = match start.transactional_id {
+        let writer = match start.transactions {
             None => Writer::Plain(Producer::connect(producer).await.map_err(unwritten)?),
-            Some(id) => {
-                let writer = TransactionalWriter::connect(topic.clone(), producer.clone(), id).await;
+            Some((id, place)) => {
+                let writer = TransactionalWriter::connect(topic.clone(), producer.clone(), id, place).await;
                 Writer::Transactional(Box::new(writer.map_err(unwritten)?))
             }
         };
@@ -217,8 +218,9 @@ impl<S> Drop for StateLog<S> {
 
 /// How a topic is opened.
 pub(crate) struct Start {
-    /// Each write is a transaction of this id (the topic has one partition): who had it before writes nothing more.
-    pub(crate) transactional_id: Option<String>,
+    /// Each write is a transaction of this id (the topic has one partition): who had it before writes nothing more, and
+    /// who has lost this place does not take it back.
+    pub(crate) transactions: Option<(String, Place)>,
     /// Whether what stands behind an open transaction is waited for. Not by who is about to end that transaction.
     pub(crate) waits: bool,
 }

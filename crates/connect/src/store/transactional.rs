@@ -2,8 +2,9 @@
 //!
 //! So that a worker that has lost its place without knowing can write no configurations any more: whoever starts takes the
 //! id and with it the right to write.
-//! Invariants: one write at a time; after a failure nothing is sent before the id was taken again, except that a writer that
-//! was fenced never takes it back.
+//! Invariants: one write at a time; after a failure nothing is sent before the id was taken again; the id is taken again only
+//! by a worker whose place in the group is confirmed before and after. So a writer that was fenced by a successor never takes
+//! it back, and one that was fenced by a worker that had lost its place without knowing does, and writes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use twinstream_client::raw::sender::{BatchSender, Outgoing, Told, is_fenced};
 use twinstream_client::{ClientError, ClientSettings};
 use twinstream_model::{Offset, PartitionIndex, TopicName, TopicPartition};
 
+use crate::group::Place;
 use crate::state::StateRecord;
 
 /// Kafka's workers take as long for it.
@@ -24,21 +26,29 @@ pub(super) struct TransactionalWriter {
     to: TopicPartition,
     settings: ClientSettings,
     id: String,
-    sender: Mutex<Sender>,
-}
-
-enum Sender {
-    Ready(Box<BatchSender>),
-    /// A write failed: the id is to be taken again.
-    Broken,
-    Fenced(ClientError),
+    place: Place,
+    /// None: a write failed, the id is to be taken again.
+    sender: Mutex<Option<Box<BatchSender>>>,
 }
 
 impl TransactionalWriter {
-    pub(super) async fn connect(topic: TopicName, settings: ClientSettings, id: String) -> Result<Self, ClientError> {
-        let sender = BatchSender::connect_transactional(&settings, &id, TIMEOUT).await?;
+    pub(super) async fn connect(
+        topic: TopicName,
+        settings: ClientSettings,
+        id: String,
+        place: Place,
+    ) -> Result<Self, ClientError> {
         let to = TopicPartition::new(topic, PartitionIndex(0));
-        Ok(Self { to, settings, id, sender: Mutex::new(Sender::Ready(Box::new(sender))) })
+        let writer = Self { to, settings, id, place, sender: Mutex::new(None) };
+        let sender = writer.take_id().await?;
+        Ok(Self { sender: Mutex::new(Some(sender)), ..writer })
+    }
+
+    async fn take_id(&self) -> Result<Box<BatchSender>, ClientError> {
+        self.place.confirm().await?;
+        let sender = BatchSender::connect_transactional(&self.settings, &self.id, TIMEOUT).await?;
+        self.place.confirm().await?;
+        Ok(Box::new(sender))
     }
 
     /// Writes records as one transaction; where the last one is.
@@ -47,26 +57,22 @@ impl TransactionalWriter {
             return Ok(BTreeMap::new());
         }
         let mut slot = self.sender.lock().await;
-        // Taken out, so that a write that is given up half way leaves a broken one behind.
-        let mut sender = match std::mem::replace(&mut *slot, Sender::Broken) {
-            Sender::Ready(sender) => sender,
-            Sender::Broken => Box::new(BatchSender::connect_transactional(&self.settings, &self.id, TIMEOUT).await?),
-            Sender::Fenced(error) => {
-                *slot = Sender::Fenced(error.clone());
-                return Err(error);
-            }
-        };
-        match self.transaction(&mut sender, records).await {
-            Ok(base) => {
-                *slot = Sender::Ready(sender);
-                let last = Offset(base.0 + i64::try_from(records.len()).unwrap_or(1) - 1);
-                Ok([(self.to.partition, last)].into())
-            }
-            Err(error) => {
-                if is_fenced(&error) {
-                    *slot = Sender::Fenced(error.clone());
+        let mut is_second = false;
+        loop {
+            // Taken out, so that a write that is given up half way leaves none behind.
+            let mut sender = match slot.take() {
+                Some(sender) => sender,
+                None => self.take_id().await?,
+            };
+            match self.transaction(&mut sender, records).await {
+                Ok(base) => {
+                    *slot = Some(sender);
+                    let last = Offset(base.0 + i64::try_from(records.len()).unwrap_or(1) - 1);
+                    return Ok([(self.to.partition, last)].into());
                 }
-                Err(error)
+                // These records say what is, not what changes: written twice they say the same.
+                Err(error) if is_fenced(&error) && !is_second => is_second = true,
+                Err(error) => return Err(error),
             }
         }
     }

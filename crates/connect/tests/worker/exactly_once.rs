@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
+use twinstream_client::RawClient;
+use twinstream_client::raw::sender::fence;
 use twinstream_connect_api::Plugin;
 use twinstream_testkit::{free_port, peer, records, wait_until};
 
@@ -125,6 +127,53 @@ async fn single_records_are_there_once_through_kills_and_changing_numbers_of_tas
     for (task, numbers) in by_task {
         assert!(numbers.into_iter().eq(0..COUNT as i64), "task {task:?} has counted each number once, in order");
     }
+}
+
+/// As a worker would that had lost its place without knowing, or a transaction that took too long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_that_somebody_else_took_are_taken_back_by_the_worker_that_has_its_place() {
+    const COUNT: usize = 2_000;
+    let kafka = peer::kafka().cluster(1, &[]).await;
+    let bootstrap = kafka.bootstrap();
+    records::create_topic(&bootstrap, "counted", 1).await;
+    let worker = start(&bootstrap, "stray", vec![counter::plugin(Arc::default())]).await;
+    let count = COUNT.to_string();
+    let mut config = BTreeMap::from([
+        ("connector.class", counter::CLASS),
+        ("topic", "counted"),
+        ("count", count.as_str()),
+        ("transaction.boundary", "interval"),
+        ("transaction.boundary.interval.ms", "100"),
+    ]);
+    worker.rest.put("/connectors/c/config", &json!(config)).await.good();
+    let client = RawClient::connect(&records::client_settings(&bootstrap, &[])).await.unwrap();
+    for round in 1..=2 {
+        let before = committed(&bootstrap, "counted").await;
+        wait_until(&format!("round {round} has committed something"), SOON, || async {
+            committed(&bootstrap, "counted").await > before + 50
+        })
+        .await;
+        for id in ["stray-c-0", "connect-cluster-stray"] {
+            fence(&client, id, SOON, SOON).await.unwrap();
+        }
+        // The task shows why it is not running, and that passes.
+        wait_until("the task has heard of it", SOON, || async {
+            let status = worker.rest.get("/connectors/c/status").await.body;
+            status["tasks"][0]["trace"]
+                .as_str()
+                .is_some_and(|trace| trace.contains("has taken the task's transactional id"))
+        })
+        .await;
+        worker.wait_states("c", &["RUNNING", "RUNNING"]).await;
+        config.insert("fail.at", if round == 1 { "-2" } else { "-3" });
+        worker.rest.put("/connectors/c/config", &json!(config)).await.good();
+    }
+    wait_until("all is committed", SOON, || async { committed(&bootstrap, "counted").await >= COUNT }).await;
+    worker.stop().await;
+    let numbers = records::read_committed(&bootstrap, "counted").await.into_iter();
+    let numbers =
+        numbers.map(|record| String::from_utf8(record.value.unwrap().to_vec()).unwrap().parse::<i64>().unwrap());
+    assert!(numbers.eq(0..COUNT as i64), "each number once, in order");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use twinstream_model::{ErrorCode, NodeId, ProducerEpoch, ProducerId, TopicPartition};
 
-use super::core::Verb;
+use super::core::{Verb, is_fenced};
 use super::lane::Producer;
 use super::options::Options;
 use super::{BatchSender, ClientError, ClientSettings, Event, Node, RawClient};
@@ -27,6 +27,8 @@ const TRANSACTION_KEY: i8 = 1;
 const JOIN_VERSION_MAX: i16 = 3;
 /// From the next version on the epoch grows with each end.
 const END_VERSION_MAX: i16 = 4;
+/// From this version on InitProducerId can name whose epoch is to be raised (KIP-360).
+const RAISE_SINCE: i16 = 3;
 /// From the next version on the producer may keep its number over two-phase commits.
 const INIT_VERSION_MAX: i16 = 4;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -36,6 +38,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Identity {
     name: Arc<str>,
     producer: Producer,
+    timeout: Duration,
     coordinator: Arc<Mutex<Option<NodeId>>>,
 }
 
@@ -70,13 +73,22 @@ impl BatchSender {
         self.core.commit(now);
     }
 
-    /// Aborts the open transaction, so that readers need not wait for its time to run out. For a sender that is given up.
+    /// Aborts the open transaction, so that readers need not wait for its time to run out. For a sender that is given up:
+    /// its epoch is raised with the abort (KIP-360), so that what is still on its way to a broker is refused there and
+    /// does not become part of a later transaction. A successor is left alone.
     pub async fn abort(self, within: Duration) -> Result<(), ClientError> {
         let Some(identity) = self.transactional.clone() else { return Ok(()) };
-        let ending = until_done(within, || end(&self.client, &identity, false));
+        let ending = until_done(within, || async {
+            match can_raise(&self.client, &identity).await? {
+                true => raise(&self.client, &identity).await,
+                false => end(&self.client, &identity, false).await,
+            }
+        });
         match ending.await {
             // Nothing was part of it.
             Err(error) if error.code() == Some(ErrorCode::InvalidTxnState) => Ok(()),
+            // The epoch has been raised, by us or a successor.
+            Err(error) if is_fenced(&error) => Ok(()),
             done => done,
         }
     }
@@ -103,6 +115,7 @@ async fn init(client: &RawClient, id: &str, timeout: Duration, within: Duration)
     let mut identity = Identity {
         name: Arc::from(id),
         producer: Producer { id: ProducerId::NONE, epoch: ProducerEpoch::NONE },
+        timeout,
         coordinator: Arc::default(),
     };
     let request = InitProducerIdRequest::default()
@@ -163,6 +176,27 @@ async fn end(client: &RawClient, identity: &Identity, commit: bool) -> Result<()
     heard(identity, ClientError::check(|| what.to_owned(), answer.error_code, None))
 }
 
+/// Whether the coordinator can raise the epoch of this producer and no other.
+async fn can_raise(client: &RawClient, identity: &Identity) -> Result<bool, ClientError> {
+    let node = Node::Id(located(client, identity).await?);
+    let served = client.versions(node, InitProducerIdRequest::KEY).await;
+    if served.is_err() {
+        *identity.coordinator.lock() = None;
+    }
+    Ok(served?.is_some_and(|(_, max)| max >= RAISE_SINCE))
+}
+
+/// Raises the epoch, which aborts what is open. While that goes on the coordinator asks to come back, and then says *fenced*.
+async fn raise(client: &RawClient, identity: &Identity) -> Result<(), ClientError> {
+    let request = InitProducerIdRequest::default()
+        .with_transactional_id(Some(wire_id(identity.name())))
+        .with_transaction_timeout_ms(i32::try_from(identity.timeout.as_millis()).unwrap_or(i32::MAX))
+        .with_producer_id(identity.producer.id.0.into())
+        .with_producer_epoch(identity.producer.epoch.0);
+    let answer = ask(client, identity, &request, INIT_VERSION_MAX).await?;
+    heard(identity, ClientError::check(|| "abort the transaction".to_owned(), answer.error_code, None))
+}
+
 fn wire_id(id: &str) -> TransactionalId {
     TransactionalId(StrBytes::from_string(id.to_owned()))
 }
@@ -172,20 +206,22 @@ async fn ask<R>(client: &RawClient, identity: &Identity, request: &R, cap: i16) 
 where
     R: kafka_protocol::protocol::Request<Response: twinstream_protocol::shape::Shaped>,
 {
-    let known = *identity.coordinator.lock();
-    let node = match known {
-        Some(node) => node,
-        None => {
-            let found = coordinator(client, identity.name()).await?;
-            *identity.coordinator.lock() = Some(found);
-            found
-        }
-    };
+    let node = located(client, identity).await?;
     let answer = client.request_capped(Node::Id(node), request, cap).await;
     if answer.is_err() {
         *identity.coordinator.lock() = None;
     }
     answer
+}
+
+async fn located(client: &RawClient, identity: &Identity) -> Result<NodeId, ClientError> {
+    let known = *identity.coordinator.lock();
+    if let Some(node) = known {
+        return Ok(node);
+    }
+    let found = coordinator(client, identity.name()).await?;
+    *identity.coordinator.lock() = Some(found);
+    Ok(found)
 }
 
 /// Forgets a coordinator that is none any more.

@@ -171,7 +171,10 @@ fn tasks_with_transactions_start_when_all_before_them_are_fenced() {
         [Step::DropTask(TaskId::new("c", 1)), Step::FenceTasks("c".into())]
     );
     assert!(world.tasks.is_empty());
+    let waits = |world: &World| [true, false].map(|once| awaits_fencing(&world.stored, "c", |_| once));
+    assert_eq!(waits(&world), [true, false], "nor does a task start because somebody asks for it");
     assert_eq!(world.store([fencing_record("c", 1)]), [Step::RunTask(TaskId::new("c", 0))]);
+    assert_eq!(waits(&world), [false, false]);
     // A restart finds them fenced: each task fences the one before it.
     let stored = world.stored.clone();
     let mut restarted = World { stored, is_exactly_once: true, ..World::default() };
