@@ -11,6 +11,7 @@ use twinstream_connect_api::config::{Config as ParsedConfig, ConfigError, Defaul
 use twinstream_connect_api::{ConfigDef, ConfigKey, ConfigType, Fate, Importance, RawConfig, Validator};
 use twinstream_model::{InvalidTopicName, TopicName};
 
+use crate::acls::{self, AclSettings};
 use crate::aligned::LinkMode;
 use crate::pace;
 use crate::policy::{Policy, TopicFilter};
@@ -31,7 +32,9 @@ const TOPICS_BYTES: &str = "twinstream.topics.bytes.per.second";
 const BACKFILL_BYTES: &str = "twinstream.backfill.bytes.per.second";
 const BACKFILL_LAG: &str = "twinstream.backfill.lag.records";
 const VERIFY_BYTES: &str = "twinstream.verify.bytes.per.second";
-const LINK_MODE: &str = "twinstream.link.mode";
+const DELETES: &str = "twinstream.sync.topic.deletes.enabled";
+const DELETE_GRACE: &str = "twinstream.topic.delete.grace.ms";
+pub(crate) const LINK_MODE: &str = "twinstream.link.mode";
 pub(crate) const ON_TRUNCATION: &str = "twinstream.on.source.truncation";
 const ON_RECREATION: &str = "twinstream.on.source.recreation";
 const ON_RETENTION: &str = "twinstream.on.source.retention";
@@ -44,7 +47,6 @@ const PROPERTY_FILTER: &str = "org.apache.kafka.connect.mirror.DefaultConfigProp
 const FORWARDING_ADMIN: &str = "org.apache.kafka.clients.admin.ForwardingAdmin";
 const PROPERTIES_EXCLUDED: &str = "follower\\.replication\\.throttled\\.replicas, leader\\.replication\\.throttled\\.replicas, message\\.timestamp\\.difference\\.max\\.ms, message\\.timestamp\\.before\\.max\\.ms, message\\.timestamp\\.after\\.max\\.ms, unclean\\.leader\\.election\\.enable, min\\.insync\\.replicas";
 
-const NO_ACLS: &str = "ACLs are not copied in this release";
 /// How the documentation of a key ends that users do not set.
 const MADE: &str = "made by the connector.";
 /// Keys of [`clusters`] that only the source connector reads.
@@ -114,7 +116,13 @@ pub(crate) struct Settings {
     pub replication_factor: Option<i16>,
     pub refresh: Option<Duration>,
     pub config_sync: Option<Duration>,
+    /// How rules about topics follow; `None`: they do not.
+    pub acls: Option<AclSettings>,
+    /// How often quotas are compared; `None`: they do not follow.
+    pub quota_sync: Option<Duration>,
     pub properties_excluded: regex::Regex,
+    /// How long a topic has been gone from the source when its copy is deleted; `None`: copies stay.
+    pub deletes_after: Option<Duration>,
     pub source: ClientSettings,
     pub target: ClientSettings,
     pub policies: Policies,
@@ -177,6 +185,10 @@ impl Settings {
             let seconds = u64::try_from(config.int(interval)).unwrap_or(0);
             (config.bool(switch) && seconds > 0).then(|| Duration::from_secs(seconds))
         };
+        let acls = AclSettings::read(&config, &aliases.0, &policy)
+            .map_err(|cause| MirrorConfigError::Value { key: "source.cluster.alias", why: cause.to_string() })?;
+        // Topics that come home have rules of their own there.
+        let leads_on = !config.bool(RETURNS);
         let excluded = crate::policy::full_match(config.list("config.properties.exclude"));
         let poll = config.millis("consumer.poll.timeout.ms");
         let fetch = fetch_settings(&source, poll)?;
@@ -186,8 +198,11 @@ impl Settings {
             replication_factor: config.opt_int("replication.factor").and_then(|count| i16::try_from(count).ok()),
             refresh: every("refresh.topics.enabled", "refresh.topics.interval.seconds"),
             config_sync: every("sync.topic.configs.enabled", "sync.topic.configs.interval.seconds"),
+            acls: acls.filter(|_| leads_on),
+            quota_sync: acls::settings::quotas_every(&config).filter(|_| leads_on),
             properties_excluded: excluded
                 .map_err(|why| MirrorConfigError::Value { key: "config.properties.exclude", why })?,
+            deletes_after: config.bool(DELETES).then(|| config.millis(DELETE_GRACE)),
             syncs,
             policies: policies(&config, source.get("auto.offset.reset")),
             link_mode: match LinkMode::parse(config.string(LINK_MODE)) {
@@ -335,7 +350,7 @@ pub(crate) fn regexes() -> Validator {
 }
 
 pub fn config_def() -> ConfigDef {
-    let mut def = others(rates(troubles(topics(clusters(ConfigDef::new())))));
+    let mut def = others(rates(troubles(acls::settings::keys(topics(clusters(ConfigDef::new()))))));
     for prefix in FAMILIES {
         def = def.family(prefix);
     }
@@ -418,6 +433,17 @@ fn topics(def: ConfigDef) -> ConfigDef {
         key("config.property.filter.class", Class, PROPERTY_FILTER, Low, "Not in this release.")
             .fate(Fate::NotYet(OWN_CLASSES)),
     )
+    .define(key(
+        DELETES,
+        Boolean,
+        "false",
+        Low,
+        "Whether a copy is deleted when its topic is gone from the source: mirrors of this link, and topics that this connector has copied since it started. Promoted ones never.",
+    ))
+    .define(
+        key(DELETE_GRACE, ConfigType::Long, "600000", Low, "How long the topic must have been gone.")
+            .check(Validator::AtLeast(0)),
+    )
     .define(
         key("use.defaults.from", String, "target", Low, "Not in this release.")
             .fate(Fate::NotYet("settings at the source's default take the target's default")),
@@ -472,7 +498,6 @@ fn others(def: ConfigDef) -> ConfigDef {
     use ConfigType::{Boolean, Class, Int, List};
     let mut def = settings::of_source(settings::shared(def));
     let flags = [
-        ("sync.topic.acls.enabled", "true", NO_ACLS),
         ("refresh.groups.enabled", "true", NO_CHECKPOINTS),
         ("emit.checkpoints.enabled", "true", NO_CHECKPOINTS),
         ("sync.group.offsets.enabled", "false", NO_CHECKPOINTS),
@@ -482,7 +507,6 @@ fn others(def: ConfigDef) -> ConfigDef {
         def = def.define(no_part(name, Boolean, default, why));
     }
     let numbers = [
-        ("sync.topic.acls.interval.seconds", "600", NO_ACLS),
         ("refresh.groups.interval.seconds", "600", NO_CHECKPOINTS),
         ("emit.checkpoints.interval.seconds", "60", NO_CHECKPOINTS),
         ("sync.group.offsets.interval.seconds", "60", NO_CHECKPOINTS),

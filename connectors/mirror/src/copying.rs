@@ -16,18 +16,20 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use twinstream_client::raw::{FetchOptions, FetchedPartition};
 use twinstream_client::{ClientError, RawClient};
+use twinstream_connect_api::error::trace_of;
 use twinstream_connect_api::{RawBatch, RawLane, RawObserver, TaskError};
 use twinstream_model::{Offset, TopicName, TopicPartition};
 
 use self::handing::Brought;
 use crate::aligned::footing::{Footing, Target};
 use crate::aligned::parting::{self, Parting};
+use crate::away::{Absence, may_pass};
 use crate::config::Settings;
 use crate::engine::standing::{Begin, Standing};
-use crate::engine::{Answer, At, Engine, Found, News, Place, REST_FIRST, REST_MAX, Stop};
+use crate::engine::{Answer, At, Engine, Found, News, Place, Stop};
 use crate::figures::{self, Heard, LinkFigures, Mode};
 use crate::fleet::{Fleet, Return};
 use crate::metrics::PartitionMetrics;
@@ -38,14 +40,14 @@ use crate::request::reach;
 
 /// How long a poll waits for something to come back.
 const POLL_WAIT: Duration = Duration::from_secs(1);
-/// A link may be down for long and heal by itself; beyond this somebody should look at it.
-const AWAY_MAX: Duration = Duration::from_secs(30 * 60);
 /// Of one partition, not acknowledged by the target: enough to keep a target busy that is 50 ms away at 160 MB/s.
 const UNDER_WAY_MAX: usize = 8 << 20;
 /// Partitions in one question; more go into several, which are answered one by one.
 const ASKED_AT_ONCE: usize = 2_000;
 /// How often the target is asked how large a batch it takes.
 const LIMITS_EVERY: Duration = Duration::from_secs(60);
+/// The same while it did not answer.
+const LIMITS_AGAIN: Duration = Duration::from_secs(1);
 /// Kafka's default for `max.message.bytes`, for topics that the target says nothing of.
 const BATCH_BYTES_DEFAULT: usize = 1_048_588;
 
@@ -67,7 +69,7 @@ pub(crate) struct Copying {
     /// The log start that a mirror was last told, by partition.
     log_starts: Vec<Offset>,
     began: Instant,
-    away: Option<Away>,
+    away: Absence,
 }
 
 /// A partition that is to be copied.
@@ -82,16 +84,10 @@ pub(crate) struct Assigned {
 struct Limits {
     /// By partition.
     bytes: Vec<usize>,
-    /// Nothing is fetched before the first answer, which may be that there is none.
+    /// Nothing is fetched before the target has answered, be it that it does not tell.
     known: bool,
     asking: bool,
     next: Instant,
-}
-
-/// Since when nothing answered.
-struct Away {
-    since: Instant,
-    pause: Duration,
 }
 
 enum Event {
@@ -133,7 +129,7 @@ impl Copying {
             limits: Limits { bytes: Vec::new(), known: false, asking: false, next: now },
             log_starts: Vec::new(),
             began: now,
-            away: None,
+            away: Absence::default(),
         };
         assigned.into_iter().for_each(|one| copying.add(one));
         copying
@@ -182,8 +178,11 @@ impl Copying {
         let client = match &self.client {
             Some(client) => client.clone(),
             None => match RawClient::connect(&self.settings.source).await {
-                Ok(client) => self.client.insert(client).clone(),
-                Err(cause) => return Err(self.source_away(cause)),
+                Ok(client) => {
+                    self.answers_again();
+                    self.client.insert(client).clone()
+                }
+                Err(cause) => return Err(self.unreachable(cause)),
             },
         };
         loop {
@@ -207,7 +206,7 @@ impl Copying {
                 () = observer.news.notified(), if self.waits_for_target() => continue,
                 () = sleep_until(rest) => {
                     if Instant::now() >= until {
-                        return Ok(Vec::new());
+                        return self.nothing_came();
                     }
                     continue;
                 }
@@ -215,7 +214,6 @@ impl Copying {
             let event =
                 event.map_err(|cause| TaskError::fatal("a fetch panicked, the log has the place").caused_by(cause))?;
             let batches = self.take_in(&client, event)?;
-            self.check_away()?;
             if !batches.is_empty() {
                 return Ok(batches);
             }
@@ -369,10 +367,10 @@ impl Copying {
                     tell(&mut self.engine, at, found).map_err(|stop| self.stopped(stop))?;
                 }
             }
-            Err(cause) if cause.is_retriable() => {
+            Err(cause) if may_pass(&cause) => {
                 let now = self.now();
                 self.engine.unanswered(&answer.asked, &cause.to_string(), now);
-                self.no_answer(cause);
+                self.no_answer(&cause);
             }
             Err(cause) => return Err(TaskError::fatal("ask the source about partitions").caused_by(cause)),
         }
@@ -427,7 +425,7 @@ impl Copying {
         }
         match answer.result {
             Ok(found) => Ok(found),
-            Err(cause) if cause.is_retriable() => {
+            Err(cause) if may_pass(&cause) => {
                 self.engine.unanswered(&answer.asked, &format!("the target: {cause}"), now);
                 Ok(Vec::new())
             }
@@ -436,15 +434,22 @@ impl Copying {
     }
 
     fn learn_limits(&mut self, limits: Result<BTreeMap<TopicName, usize>, ClientError>) {
-        (self.limits.known, self.limits.asking, self.limits.next) = (true, false, Instant::now() + LIMITS_EVERY);
+        self.limits.asking = false;
+        self.limits.next = Instant::now() + if limits.is_ok() { LIMITS_EVERY } else { LIMITS_AGAIN };
         match limits {
             Ok(limits) => {
+                self.limits.known = true;
                 for (at, bytes) in self.limits.bytes.iter_mut().enumerate() {
                     let known = self.observer.partition(at).and_then(|one| limits.get(&one.target.topic).copied());
                     *bytes = known.unwrap_or(BATCH_BYTES_DEFAULT);
                 }
             }
+            // What was known may be too much: that was told by a batch that was refused.
+            Err(cause) if may_pass(&cause) => {
+                debug!(%cause, known = self.limits.known, "the target does not say now how large batches may be");
+            }
             Err(cause) => {
+                self.limits.known = true;
                 warn!(%cause, "the target does not say how large batches may be, what was known counts on");
             }
         }
@@ -455,11 +460,11 @@ impl Copying {
         let leader = place.0;
         let answers = match back.take_result() {
             Ok(answers) => answers,
-            Err(cause) if cause.is_retriable() => {
+            Err(cause) if may_pass(&cause) => {
                 self.fleet.lost(back);
                 let now = self.now();
                 self.engine.leader_lost(leader, &cause.to_string(), now);
-                self.no_answer(cause);
+                self.no_answer(&cause);
                 return Ok(Vec::new());
             }
             Err(cause) => return Err(TaskError::fatal(format!("fetch from source broker {leader}")).caused_by(cause)),
@@ -556,42 +561,37 @@ impl Copying {
     }
 
     fn answers_again(&mut self) {
-        if let Some(away) = self.away.take() {
-            let away_ms = away.since.elapsed().as_millis();
-            info!(source = self.settings.source_alias, away_ms, "source answers again");
+        if let Some(away) = self.away.answered(self.now()) {
+            info!(source = self.settings.source_alias, away_ms = away.as_millis(), "source answers again");
         }
     }
 
-    fn no_answer(&mut self, cause: ClientError) {
-        if self.away.is_none() {
+    fn no_answer(&mut self, cause: &ClientError) {
+        if self.away.failed(self.now(), trace_of(cause)) {
             warn!(source = self.settings.source_alias, %cause, "source does not answer");
-            self.away = Some(Away { since: Instant::now(), pause: REST_FIRST });
         }
     }
 
-    fn check_away(&self) -> Result<(), TaskError> {
-        match &self.away {
-            Some(away) if away.since.elapsed() >= AWAY_MAX => Err(self.given_up()),
-            _ => Ok(()),
-        }
-    }
-
-    fn given_up(&self) -> TaskError {
-        let (alias, minutes) = (&self.settings.source_alias, AWAY_MAX.as_secs() / 60);
-        TaskError::fatal(format!(
-            "source cluster '{alias}' cannot be used, or did not answer for {minutes} minutes; check source.cluster.bootstrap.servers, then restart the task"
-        ))
+    /// A poll's time is over: there is nothing new at the source, or no answer.
+    fn nothing_came(&self) -> Result<Vec<RawBatch>, TaskError> {
+        let Some((away, cause)) = self.away.shown(self.now()) else { return Ok(Vec::new()) };
+        let (alias, seconds) = (&self.settings.source_alias, away.as_secs());
+        let error = TaskError::retriable(format!("source cluster '{alias}' has not answered for {seconds} s"));
+        // What is asked meanwhile has its pauses already.
+        Err(error.caused_by(cause.to_owned()).retry_after(Duration::ZERO))
     }
 
     /// Not one broker could be reached.
-    fn source_away(&mut self, cause: ClientError) -> TaskError {
-        let away = self.away.get_or_insert_with(|| Away { since: Instant::now(), pause: REST_FIRST });
-        let pause = away.pause;
-        away.pause = (away.pause * 2).min(REST_MAX);
-        if !cause.is_retriable() || away.since.elapsed() >= AWAY_MAX {
-            return self.given_up().caused_by(cause);
+    fn unreachable(&mut self, cause: ClientError) -> TaskError {
+        let alias = self.settings.source_alias.clone();
+        if !may_pass(&cause) {
+            let text = format!("source cluster '{alias}' cannot be used; check source.cluster.bootstrap.servers");
+            return TaskError::fatal(text).caused_by(cause);
         }
-        let alias = &self.settings.source_alias;
+        self.no_answer(&cause);
+        self.engine.none_begins(&format!("no broker of the source answers: {cause}"));
+        self.tell_news();
+        let pause = self.away.next_pause();
         TaskError::retriable(format!("source cluster '{alias}' does not answer")).caused_by(cause).retry_after(pause)
     }
 }

@@ -15,7 +15,7 @@ pub(crate) mod behind;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use twinstream_model::{GroupId, NodeId, Offset, TopicPartition};
+use twinstream_model::{GroupId, NodeId, Offset, TopicName, TopicPartition};
 
 use self::age::Spread;
 use self::behind::Marks;
@@ -73,6 +73,10 @@ pub(crate) struct LinkFigures {
     /// When each leader of the source last answered a fetch.
     contacts: Mutex<BTreeMap<NodeId, i64>>,
     groups: Mutex<BTreeMap<(GroupId, TopicPartition), GroupBehind>>,
+    /// Topics that the target does not take, and why.
+    refused: Mutex<BTreeMap<TopicName, String>>,
+    /// How the rules about topics stand, in words; empty where they are not copied.
+    acls: Mutex<String>,
 }
 
 impl LinkFigures {
@@ -104,6 +108,23 @@ impl LinkFigures {
         let partitions: Vec<_> = lock(&self.partitions).values().map(Arc::clone).collect();
         let contacts = lock(&self.contacts).clone();
         partitions.iter().map(|partition| partition.seen(&contacts, now)).collect()
+    }
+
+    /// The topics that are not copied, because the target does not take them.
+    pub(crate) fn refuses(&self, topics: BTreeMap<TopicName, String>) {
+        *lock(&self.refused) = topics;
+    }
+
+    pub(crate) fn refused(&self) -> BTreeMap<TopicName, String> {
+        lock(&self.refused).clone()
+    }
+
+    pub(crate) fn acls_stand(&self, text: &str) {
+        text.clone_into(&mut lock(&self.acls));
+    }
+
+    pub(crate) fn acls(&self) -> String {
+        lock(&self.acls).clone()
     }
 
     pub(crate) fn group_behind(&self, group: &GroupId, source: &TopicPartition, behind: GroupBehind) {

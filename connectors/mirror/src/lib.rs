@@ -13,8 +13,10 @@
 //! Reading order: [`config`], [`policy`], `assignment`, `request`, `aligned`, `engine`, `offsets`, `topics`, `source`, `task`,
 //! `copying`, [`metrics`]; `offset_map`, `syncs`, `groups`, [`checkpoint`], [`heartbeat`].
 
+mod acls; // rules about topics follow
 mod aligned; // topics that keep the source's offsets
 mod assignment; // which task copies what
+mod away; // a cluster that does not answer
 pub mod checkpoint; // positions of groups
 pub mod config; // settings
 mod copying; // its rim: carries out what the engine decides
@@ -34,6 +36,7 @@ mod offset_map; // which offset of the source became which one of the target
 mod offsets; // source partitions and positions as the worker stores them
 mod pace; // how many bytes per second
 pub mod policy; // names of remote topics, which topics are copied
+mod quotas; // quotas of clients follow
 mod questions; // what is asked beside fetches
 mod request; // batches of the source -> batches for the target
 mod returns; // a link that leads back

@@ -78,6 +78,7 @@ static HOLDERS: LazyLock<Mutex<BTreeMap<[String; 4], usize>>> = LazyLock::new(Mu
 /// Adds the figures to a registry; once per process.
 pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
     crate::checkpoint::metrics::register(registry)?;
+    crate::acls::register(registry)?;
     let metrics = &*METRICS;
     let counters = [
         &metrics.record_count,

@@ -41,6 +41,11 @@ impl Policy {
         self.own_topic("mm2-offset-map", source)
     }
 
+    /// `mm2-acls.<source>.internal`: which rules a link made.
+    pub fn acls_topic(&self, source: &str) -> Result<TopicName, InvalidTopicName> {
+        self.own_topic("mm2-acls", source)
+    }
+
     /// `<source>.checkpoints.internal`.
     pub fn checkpoints_topic(&self, source: &str) -> Result<TopicName, InvalidTopicName> {
         self.own_topic(source, "checkpoints")
@@ -69,6 +74,11 @@ impl Policy {
             return Ok(topic.clone());
         }
         TopicName::parse(&format!("{}{}{}", self.source_alias, self.separator, topic.as_str()))
+    }
+
+    /// What the names of topics on the target begin with whose names at the source begin so.
+    pub(crate) fn remote_prefix(&self, prefix: &str) -> String {
+        if self.identity { prefix.to_owned() } else { format!("{}{}{prefix}", self.source_alias, self.separator) }
     }
 
     /// What a topic that was copied from `alias` is called there.

@@ -1,35 +1,46 @@
 //! The connector: watches the source's topics, keeps the target's in step, deals out partitions.
 //!
 //! `start` reaches both clusters once, so that a wrong address fails at once and by name. `task_configs` looks at the
-//! source, makes what is missing on the target, and assigns. A watcher repeats the look every
-//! `refresh.topics.interval.seconds` and asks for new task configurations when the list of partitions differs; another
-//! compares settings. While a cluster is away the watchers only note it; tasks go on by themselves.
+//! source, makes what is missing on the target, and assigns. Watchers (`watch`) repeat the look every
+//! `refresh.topics.interval.seconds`, compare settings, and ask for new task configurations when something is to be dealt out
+//! anew. While a cluster is away the watchers only note it; tasks go on by themselves.
+//! Invariants: a topic that the target refuses stops no other topic and is tried again (`refusals`); nothing is dealt out
+//! before its topic is on the target. Records and topics go to one and the same cluster.
+
+mod deletions; // copies of what is gone
+mod refusals; // what the target does not take
+mod watch; // what runs beside the tasks
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use twinstream_client::raw::ClusterView;
-use twinstream_client::{ClientError, NewTopic, RawClient};
+use twinstream_client::{ClientError, ClientSettings, NewTopic, RawClient};
 use twinstream_connect_api::{Connector, ConnectorContext, Fate, RawConfig, TaskError, async_trait};
-use twinstream_model::{InvalidTopicName, TopicId, TopicName, TopicPartition};
+use twinstream_model::{ErrorCode, InvalidTopicName, TopicId, TopicName, TopicPartition};
+
+use self::refusals::Refusals;
+use crate::aligned::LinkMode;
 
 use crate::aligned::marks::Marking;
 use crate::assignment::{assign, encode};
 use crate::checkpoint::not_done;
-use crate::config::{ASSIGNED, COUNT, NAMES, Settings, config_def, unused_client_settings};
+use crate::config::{ASSIGNED, COUNT, LINK_MODE, NAMES, Settings, config_def, unused_client_settings};
 use crate::figures;
+use crate::quotas::QuotaSync;
 use crate::returns::{self, Names};
 use crate::topics::{self, Changed, TopicsError, WantedTopic};
 use crate::verify::background;
 
 /// Where MirrorMaker's default is a trap: setting, our default, its default.
-const SAFER_DEFAULTS: [(&str, &str, &str); 3] = [
+const SAFER_DEFAULTS: [(&str, &str, &str); 4] = [
     ("replication.factor", "the source's", "2"),
     ("refresh.topics.interval.seconds", "2", "600"),
     ("sync.topic.configs.interval.seconds", "5", "600"),
+    ("sync.topic.acls.interval.seconds", "5", "600"),
 ];
 
 /// Source topic -> number of partitions.
@@ -54,6 +65,8 @@ struct Link {
     dealt: Mutex<Topics>,
     /// Names on the target of topics that come home.
     names: Mutex<Names>,
+    refusals: Mutex<Refusals>,
+    started: Instant,
     context: Arc<dyn ConnectorContext>,
 }
 
@@ -67,9 +80,16 @@ impl Connector for MirrorSourceConnector {
     }
 
     async fn start(&mut self, context: Arc<dyn ConnectorContext>, config: RawConfig) -> Result<(), TaskError> {
-        let settings = Settings::parse(&config)
+        let mut settings = Settings::parse(&config)
             .map_err(|cause| TaskError::fatal("read settings of the mirror").caused_by(cause))?;
         log_unused(&context, &config, &settings);
+        if context.is_exactly_once() && settings.link_mode == LinkMode::Auto {
+            info!(
+                connector = context.connector(),
+                "topics are copied as any producer would ({LINK_MODE}=generic), because the worker has exactly.once.source.support=enabled: its transactions cannot hold what is appended at the source's offsets, which is exactly once without them"
+            );
+            settings.link_mode = LinkMode::Generic;
+        }
         let (source, target) = tokio::join!(RawClient::connect(&settings.source), RawClient::connect(&settings.target));
         let source = source.map_err(|cause| away("source", &settings.source_alias, cause))?;
         let target = target.map_err(|cause| away("target", &settings.target_alias, cause))?;
@@ -79,18 +99,44 @@ impl Connector for MirrorSourceConnector {
                 "source and target are the same cluster, and IdentityReplicationPolicy would copy each topic into itself; use another target or DefaultReplicationPolicy",
             ));
         }
-        let link =
-            Arc::new(Link { settings, source, target, dealt: Mutex::default(), names: Mutex::default(), context });
+        records_go_there(&*context, &settings, &target).await?;
+        let link = Arc::new(Link {
+            settings,
+            source,
+            target,
+            dealt: Mutex::default(),
+            names: Mutex::default(),
+            refusals: Mutex::default(),
+            started: Instant::now(),
+            context,
+        });
         let mut watchers = JoinSet::new();
         if link.settings.enabled
             && let Some(interval) = link.settings.refresh
         {
-            watchers.spawn(watch_topics(Arc::clone(&link), interval));
+            watchers.spawn(watch::topics(Arc::clone(&link), interval));
         }
         if link.settings.enabled
             && let Some(interval) = link.settings.config_sync
         {
-            watchers.spawn(sync_configs(Arc::clone(&link), interval));
+            watchers.spawn(watch::configs(Arc::clone(&link), interval));
+        }
+        if link.settings.enabled
+            && let Some(acls) = link.settings.acls.clone()
+        {
+            watchers.spawn(watch::acls(Arc::clone(&link), acls));
+        }
+        if link.settings.enabled
+            && let Some(every) = link.settings.quota_sync
+        {
+            let (connector, source, target) =
+                (link.context.connector().to_owned(), link.source.clone(), link.target.clone());
+            watchers.spawn(QuotaSync { connector, source, target, every }.run());
+        }
+        if link.settings.enabled
+            && let Some(grace) = link.settings.deletes_after
+        {
+            watchers.spawn(watch::deletions(Arc::clone(&link), grace));
         }
         if link.settings.enabled
             && let Some(bytes) = link.settings.verify_bytes
@@ -139,6 +185,7 @@ impl Connector for MirrorSourceConnector {
             }
             config.insert(ASSIGNED.to_owned(), encode(&partitions));
             config.insert(COUNT.to_owned(), count.to_string());
+            config.insert(LINK_MODE.to_owned(), link.settings.link_mode.name().to_owned());
             config
         };
         Ok(tasks.into_iter().map(with_partitions).collect())
@@ -158,6 +205,34 @@ fn pair((topic, name): (&TopicName, &TopicName)) -> (TopicName, TopicName) {
 fn away(side: &str, alias: &str, cause: ClientError) -> TaskError {
     let text = format!("{side} cluster '{alias}' cannot be reached; check {side}.cluster.bootstrap.servers");
     not_done(text, cause)
+}
+
+/// The worker produces to a cluster of its own settings; topics are made on the one of the connector's. They must be the same.
+async fn records_go_there(
+    context: &dyn ConnectorContext,
+    settings: &Settings,
+    target: &RawClient,
+) -> Result<(), TaskError> {
+    let Some(servers) =
+        context.target_bootstrap_servers().filter(|servers| *servers != settings.target.bootstrap().join(","))
+    else {
+        return Ok(());
+    };
+    let failed = |cause: String| {
+        TaskError::fatal(format!("connect to {servers}, where the worker's records go")).caused_by(cause)
+    };
+    let producers: ClientSettings =
+        settings.target.clone().with("bootstrap.servers", servers).map_err(|cause| failed(cause.to_string()))?;
+    let worker = RawClient::connect(&producers).await.map_err(|cause| {
+        not_done(format!("the cluster at {servers}, where the worker's records go, cannot be reached"), cause)
+    })?;
+    match (worker.cluster_id(), target.cluster_id()) {
+        (Some(theirs), Some(ours)) if theirs != ours => Err(TaskError::fatal(format!(
+            "records would go to cluster {theirs} ({servers}) and topics to cluster {ours} ({}); let target.cluster.bootstrap.servers name the worker's own cluster, or set producer.override.bootstrap.servers to the target's",
+            settings.target.bootstrap().join(",")
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn log_unused(context: &Arc<dyn ConnectorContext>, config: &RawConfig, settings: &Settings) {
@@ -184,6 +259,29 @@ fn log_unused(context: &Arc<dyn ConnectorContext>, config: &RawConfig, settings:
 impl Link {
     fn dealt(&self) -> std::sync::MutexGuard<'_, Topics> {
         self.dealt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn since_start(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Of topics that were dealt out, those whose copy is not on the target any more, with its name there.
+    async fn lost(&self, dealt: &Topics) -> Result<Vec<(TopicName, TopicName)>, TaskError> {
+        let wanted = dealt.keys().filter(|topic| !self.refusals().contains(topic));
+        let remotes: Vec<(TopicName, TopicName)> =
+            wanted.filter_map(|topic| Some((topic.clone(), self.remote_topic(topic).ok()?))).collect();
+        if remotes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<TopicName> = remotes.iter().map(|(_, remote)| remote.clone()).collect();
+        let view = self.target.refresh(&names).await;
+        let view = view.map_err(|cause| TaskError::retriable("list topics of the target").caused_by(cause))?;
+        let is_lost = |remote: &TopicName| view.topic_error(remote) == ErrorCode::UnknownTopicOrPartition;
+        Ok(remotes.into_iter().filter(|(_, remote)| is_lost(remote)).collect())
     }
 
     /// The topics of the source that are copied.
@@ -233,8 +331,8 @@ impl Link {
         Ok(names)
     }
 
-    /// Makes the target's topics; returns those that can be copied. One that the target refuses marks the connector
-    /// FAILED; the others go on.
+    /// Makes the target's topics; returns those that can be copied. One that the target refuses is tried again later; the
+    /// others go on.
     async fn prepare(&self, topics: &Topics) -> Result<Topics, TaskError> {
         let names: Vec<TopicName> = topics.keys().cloned().collect();
         let configs = match self.settings.config_sync {
@@ -250,7 +348,7 @@ impl Link {
         };
         let mut wanted: BTreeMap<TopicName, WantedTopic> = BTreeMap::new();
         let mut sources: BTreeMap<TopicName, TopicName> = BTreeMap::new();
-        let mut ready = topics.clone();
+        let mut refused: BTreeMap<TopicName, String> = BTreeMap::new();
         for (topic, partitions) in topics {
             match self.remote_topic(topic) {
                 Ok(remote) => {
@@ -260,13 +358,7 @@ impl Link {
                     sources.insert(remote, topic.clone());
                 }
                 Err(cause) => {
-                    self.context.raise_error(
-                        TaskError::fatal(format!(
-                            "topic {topic} cannot be copied: its name on the target is not legal"
-                        ))
-                        .caused_by(cause),
-                    );
-                    ready.remove(topic);
+                    _ = refused.insert(topic.clone(), format!("its name on the target is not legal: {cause}"));
                 }
             }
         }
@@ -283,15 +375,19 @@ impl Link {
         let factor = self.settings.replication_factor;
         let failures = topics::ensure(&self.target, &wanted, factor, marked).await.map_err(passing)?;
         for (remote, cause) in failures {
-            let hint = "fix it there or change replication.factor or topics, then restart the connector";
-            self.context.raise_error(
-                TaskError::fatal(format!("topic {remote} cannot be made on the target, it is not copied; {hint}"))
-                    .caused_by(cause),
-            );
             if let Some(topic) = sources.get(&remote) {
-                ready.remove(topic);
+                let hint = "change it there, or replication.factor or topics here";
+                let cause = twinstream_connect_api::error::trace_of(&cause);
+                refused.insert(topic.clone(), format!("topic {remote} cannot be made on the target: {cause}; {hint}"));
             }
         }
+        let ready = topics.iter().filter(|(topic, _)| !refused.contains_key(*topic));
+        let ready = ready.map(|(topic, partitions)| (topic.clone(), *partitions)).collect();
+        for (topic, cause) in self.refusals().tried(refused, self.since_start()) {
+            warn!(connector = self.context.connector(), %topic, cause, "topic is not copied, it is tried again");
+        }
+        let Settings { source_alias, target_alias, .. } = &self.settings;
+        figures::link(source_alias, target_alias).refuses(self.refusals().causes());
         Ok(ready)
     }
 
@@ -300,8 +396,10 @@ impl Link {
         let names: Vec<TopicName> = self.dealt().keys().cloned().collect();
         let excluded = &self.settings.properties_excluded;
         let wanted = topics::changed_configs(&self.source, &names, Some(excluded)).await?;
+        let refusals = self.refusals().causes();
         let remotes: BTreeMap<TopicName, Changed> = wanted
             .into_iter()
+            .filter(|(topic, _)| !refusals.contains_key(topic))
             .filter_map(|(topic, changed)| Some((self.remote_topic(&topic).ok()?, changed)))
             .collect();
         let remote_names: Vec<TopicName> = remotes.keys().cloned().collect();
@@ -327,55 +425,4 @@ impl Link {
 
 fn passing(cause: TopicsError) -> TaskError {
     TaskError::retriable("bring topics of the target in step").caused_by(cause)
-}
-
-async fn watch_topics(link: Arc<Link>, interval: Duration) {
-    let mut away = false;
-    loop {
-        tokio::time::sleep(interval).await;
-        match link.look().await {
-            Err(cause) if away => tracing::debug!(cause = %cause.trace(), "source still away"),
-            Err(cause) => {
-                away = true;
-                warn!(connector = link.context.connector(), cause = %cause.trace(), "new topics cannot be looked for");
-            }
-            Ok(topics) => {
-                if std::mem::take(&mut away) {
-                    info!(connector = link.context.connector(), "source is back, topics are looked for again");
-                }
-                let before = link.dealt().clone();
-                if topics != before {
-                    log_difference(&link, &before, &topics);
-                    link.context.request_task_reconfiguration();
-                }
-            }
-        }
-    }
-}
-
-fn log_difference(link: &Link, before: &Topics, now: &Topics) {
-    let connector = link.context.connector();
-    let (old, new): (BTreeSet<_>, BTreeSet<_>) = (before.keys().collect(), now.keys().collect());
-    for topic in old.difference(&new) {
-        error!(connector, %topic, "topic is gone from the source, its copy stays on the target and gets nothing more");
-    }
-    for topic in new.difference(&old) {
-        info!(connector, %topic, "new topic on the source");
-    }
-    for topic in old.intersection(&new).filter(|topic| before.get(**topic) != now.get(**topic)) {
-        info!(connector, %topic, partitions = now.get(*topic), "topic has another number of partitions");
-    }
-}
-
-async fn sync_configs(link: Arc<Link>, interval: Duration) {
-    loop {
-        tokio::time::sleep(interval).await;
-        if let Err(cause) = link.sync().await {
-            warn!(
-                connector = link.context.connector(),
-                cause = twinstream_connect_api::error::trace_of(&cause),
-                "topic settings are not compared"
-            );
-        }
-    }
 }

@@ -171,6 +171,12 @@ fn show(link: &Json) -> Result<(), Failure> {
         .map(|member| ["part", "name", "state", "tasks"].map(|column| word(&member[column])));
     output::table(["part", "connector", "state", "tasks"], rows.collect())?;
     show_partitions(&link["partitions"])?;
+    for refused in list_of(&link["topics_refused"]) {
+        output::line(&format!("{} is not copied: {}", word(&refused["topic"]), word(&refused["cause"])))?;
+    }
+    if link["acls"].is_string() {
+        output::line(&format!("ACLs: {}", word(&link["acls"])))?;
+    }
     for member in list_of(&link["connectors"]) {
         for failure in list_of(&member["failures"]) {
             output::line(&format!("{} {}", word(&member["name"]), word(failure)))?;

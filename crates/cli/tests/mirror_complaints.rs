@@ -12,7 +12,7 @@ use twinstream_client::raw::kafka_protocol::messages::delete_records_request::{
 };
 use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
 use twinstream_client::raw::{Node, OffsetAt};
-use twinstream_client::{Admin, CommitOffset, RawClient};
+use twinstream_client::{CommitOffset, RawClient};
 use twinstream_model::{GroupId, Offset, TopicPartition};
 use twinstream_testkit::links::mirrored::same;
 use twinstream_testkit::records::{client_settings, create_topic, topic_name};
@@ -128,27 +128,6 @@ async fn an_offset_in_an_empty_partition_of_the_source_is_not_taken_for_one_of_t
     let found = sites.downstream.committed_offsets(&group).await.expect("offsets");
     let there = found.get(&at("news-empty")).map(|commit| commit.offset);
     assert!(there.is_none_or(|offset| offset <= Offset(0)), "beyond the end of an empty copy: {there:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mirror_that_was_deleted_on_the_target_is_made_again_by_a_restart_and_filled_from_the_beginning() {
-    let sites = Sites::start().await;
-    create_topic(&sites.source.bootstrap(), "news", 1).await;
-    append(&sites.upstream, "news", 20).await;
-    let worker = sites.worker().await;
-    sites.connect(&worker, "MirrorSourceConnector", &[("twinstream.link.mode", "aligned")]).await;
-    sites.until_mirrored("news", 20).await;
-    let admin = Admin::connect(&client_settings(&sites.target.bootstrap(), &[])).await.expect("admin");
-    for (topic, deleted) in admin.delete_topics(&[topic_name("news")]).await.expect("an answer") {
-        deleted.unwrap_or_else(|error| panic!("delete {topic}: {error}"));
-    }
-    append(&sites.upstream, "news", 5).await;
-    let path = "/connectors/MirrorSourceConnector/restart?includeTasks=true";
-    worker.rest.post(path, &json!({})).await.good();
-    // Positions that were stored before say 20; the mirror's own end says 0.
-    sites.until_mirrored("news", 25).await;
-    let size = same(&sites.upstream, &sites.downstream, &at("news")).await;
-    assert_eq!(size.map(|size| size.batches), Ok(25));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,16 +8,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use twinstream_client::{Admin, ProducerRecord};
 use twinstream_model::PartitionIndex;
-use twinstream_testkit::{Folder, Process, Rest, Worker, WorkerOptions, free_port, peer, records, wait_until};
+use twinstream_testkit::{Cluster, Folder, Process, Rest, Worker, WorkerOptions, free_port, peer, records, wait_until};
 
 const WITHIN: Duration = Duration::from_secs(120);
 const PARTITIONS: i32 = 3;
 const TOPIC: &str = "earthquakes";
 const COPY: &str = "src.earthquakes";
 const CONNECT: &str = "org.apache.kafka.connect.cli.ConnectDistributed";
+
+/// The least that a broker allows; each takeover from a dead worker waits for it.
+const SESSION_MS: &str = "6000";
 
 type Numbers = BTreeMap<PartitionIndex, Vec<u64>>;
 
@@ -28,15 +32,34 @@ fn record(number: u64) -> ProducerRecord {
     record
 }
 
-/// Produces small batches without a pause until it is told how many there are to be.
-fn load(bootstrap: String, count: u64) -> JoinHandle<()> {
+/// Produces small batches without a pause until it is stopped.
+struct Load {
+    stop: watch::Sender<bool>,
+    done: JoinHandle<()>,
+}
+
+impl Load {
     const EACH: u64 = 60;
-    tokio::spawn(async move {
-        for first in (0..count).step_by(EACH as usize) {
-            let batch: Vec<ProducerRecord> = (first..first + EACH).map(record).collect();
-            records::produce(&bootstrap, &[("linger.ms", "1")], &batch).await;
-        }
-    })
+
+    fn start(bootstrap: String) -> Load {
+        let (stop, stopped) = watch::channel(false);
+        let done = tokio::spawn(async move {
+            for first in (0..).step_by(Load::EACH as usize).take_while(|_| !*stopped.borrow()) {
+                produce(&bootstrap, first).await;
+            }
+        });
+        Load { stop, done }
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        self.done.await.expect("the load");
+    }
+}
+
+async fn produce(bootstrap: &str, first: u64) {
+    let batch: Vec<ProducerRecord> = (first..first + Load::EACH).map(record).collect();
+    records::produce(bootstrap, &[("linger.ms", "1")], &batch).await;
 }
 
 /// What a reader of committed records sees.
@@ -77,7 +100,11 @@ fn config(source: &str, target: &str) -> Value {
 }
 
 fn ours() -> WorkerOptions {
-    WorkerOptions::default().set("exactly.once.source.support", "enabled").set("offset.flush.interval.ms", "1000")
+    WorkerOptions::default()
+        .set("exactly.once.source.support", "enabled")
+        .set("offset.flush.interval.ms", "1000")
+        .set("session.timeout.ms", SESSION_MS)
+        .set("heartbeat.interval.ms", "2000")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,21 +115,75 @@ async fn a_mirror_into_kafka_that_is_killed_again_and_again_copies_every_record_
     let (source, target) = tokio::join!(kafka.cluster(1, &[]), kafka.cluster(1, &[]));
     let (from, to) = (source.bootstrap(), target.bootstrap());
     records::create_topic(&from, TOPIC, PARTITIONS).await;
-    let load = load(from.clone(), 60 * 400);
+    let load = Load::start(from.clone());
     let mut worker = Worker::start(&folder, &to, ours()).await;
     worker.rest.put("/connectors/mirror/config", &config(&from, &to)).await.good();
     for kill in 1..=KILLS {
         let before = if kill == 1 { 0 } else { count(&to).await };
         wait_until(&format!("something is committed before kill {kill}"), WITHIN, || async {
-            count(&to).await > before || load.is_finished()
+            count(&to).await > before
         })
         .await;
         worker.crash_and_restart().await;
     }
-    load.await.expect("the load");
+    load.stop().await;
     wait_for_copy(&from, &to).await;
     worker.server.stop().await;
     assert!(committed(&to, COPY).await == committed(&from, TOPIC).await, "a stop adds nothing");
+}
+
+/// Between our own brokers. The worker that stands still does what it was asked for before it hears of its successor.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_stood_still_while_another_took_over_adds_nothing_and_takes_nothing_back() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    let (source, target) = tokio::join!(Cluster::start(1), Cluster::start(1));
+    let (from, to) = (source.bootstrap(), target.bootstrap());
+    records::create_topic(&from, TOPIC, PARTITIONS).await;
+    let load = Load::start(from.clone());
+    let mut first = Worker::start(&folder, &to, ours()).await;
+    let mut config = config(&from, &to);
+    config["twinstream.link.mode"] = "generic".into();
+    first.rest.put("/connectors/mirror/config", &config).await.good();
+    wait_until("the first copies", WITHIN, || async { count(&to).await > 0 }).await;
+
+    first.server.process().freeze();
+    let (rest, tasks) = (first.rest.clone(), 0..PARTITIONS);
+    let asked = tokio::spawn(async move {
+        for task in tasks {
+            rest.post(&format!("/connectors/mirror/tasks/{task}/restart"), &Value::Null).await;
+        }
+    });
+    let admin = Admin::connect(&records::client_settings(&to, &[])).await.expect("admin client");
+    wait_for_place(&admin).await;
+    let before = count(&to).await;
+    // The first cannot reach it, so it does not give up its place before it has waited for a session.
+    let away = ours().set("rest.advertised.host.name", "192.0.2.1");
+    let mut second = Worker::start(&other, &to, away).await;
+    wait_until("the second goes on", WITHIN, || async { count(&to).await > before }).await;
+
+    first.server.process().resume();
+    wait_until("the first hears of it and ends", WITHIN, || {
+        let ended = !first.server.process().is_running();
+        async move { ended }
+    })
+    .await;
+    asked.abort();
+    load.stop().await;
+    wait_for_copy(&from, &to).await;
+    let status = second.rest.get("/connectors/mirror/status").await.good();
+    let tasks = status["tasks"].as_array().expect("tasks");
+    assert!(tasks.iter().all(|task| task["state"] == "RUNNING"), "{status}");
+    second.server.stop().await;
+    assert!(committed(&to, COPY).await == committed(&from, TOPIC).await, "a stop adds nothing");
+}
+
+/// Until the group has no member, dead ones included.
+async fn wait_for_place(admin: &Admin) {
+    wait_until("the place of the worker is free", WITHIN, || async {
+        let groups = admin.raw().list_groups().await.expect("groups");
+        groups.iter().all(|group| group.group.to_string() != "connect" || group.state == "Empty")
+    })
+    .await;
 }
 
 struct Theirs {
@@ -127,6 +208,9 @@ async fn theirs(folder: &Folder, run: &str, bootstrap: &str) -> Theirs {
         ("offset.storage.replication.factor", "1"),
         ("status.storage.replication.factor", "1"),
         ("offset.flush.interval.ms", "1000"),
+        ("session.timeout.ms", SESSION_MS),
+        ("heartbeat.interval.ms", "2000"),
+        ("scheduled.rebalance.max.delay.ms", "0"),
     ] {
         text.push_str(&format!("{name}={value}\n"));
     }
@@ -149,7 +233,7 @@ async fn mirror_maker_is_taken_over_and_handed_back_with_kills_and_no_record_twi
     let (source, target) = tokio::join!(kafka.cluster(1, &[]), kafka.cluster(1, &[]));
     let (from, to) = (source.bootstrap(), target.bootstrap());
     records::create_topic(&from, TOPIC, PARTITIONS).await;
-    let load = load(from.clone(), 60 * 300);
+    let load = Load::start(from.clone());
     let more = |before: usize, what: &'static str| {
         let to = to.clone();
         async move { wait_until(what, WITHIN, || async { count(&to).await > before }).await }
@@ -174,14 +258,9 @@ async fn mirror_maker_is_taken_over_and_handed_back_with_kills_and_no_record_twi
 
     // A worker of Kafka's is refused while the group has a member that speaks another protocol, dead or not.
     let admin = Admin::connect(&records::client_settings(&to, &[])).await.expect("admin client");
-    wait_until("the place of the killed worker is free", WITHIN, || async {
-        let groups = admin.raw().list_groups().await.expect("groups");
-        groups.iter().all(|group| group.group.to_string() != "connect" || group.state == "Empty")
-    })
-    .await;
-    load.await.expect("the load");
-    let batch: Vec<ProducerRecord> = (60 * 300..60 * 310).map(record).collect();
-    records::produce(&from, &[], &batch).await;
+    wait_for_place(&admin).await;
+    load.stop().await;
+    produce(&from, 1 << 40).await;
     let mut second = theirs(&folder, "connect-2", &to).await;
     wait_for_copy(&from, &to).await;
     second.process.kill();

@@ -27,6 +27,14 @@ pub(crate) enum LinkMode {
 impl LinkMode {
     pub(crate) const NAMES: [&str; 3] = ["auto", "aligned", "generic"];
 
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            LinkMode::Auto => "auto",
+            LinkMode::Aligned => "aligned",
+            LinkMode::Generic => "generic",
+        }
+    }
+
     pub(crate) fn parse(name: &str) -> Option<LinkMode> {
         match name {
             "auto" => Some(LinkMode::Auto),

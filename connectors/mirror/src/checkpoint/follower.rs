@@ -1,7 +1,6 @@
 //! The rounds of a task: read the map, ask the groups, translate, tell.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -18,6 +17,7 @@ use super::settings::CheckpointSettings;
 use super::sync::GroupSync;
 use super::translate::Followed;
 use crate::assignment::fnv1a;
+use crate::away::{Absence, may_pass};
 use crate::figures;
 use crate::groups::ask;
 use crate::groups::decide::is_news;
@@ -25,8 +25,14 @@ use crate::syncs::formats::Checkpoint;
 use crate::syncs::settings::Location;
 use crate::syncs::topic_log::{Read, TopicLog, now_ms};
 
-/// A task whose clusters do not answer for so long is not running.
-pub(super) const AWAY_MAX: Duration = Duration::from_secs(300);
+/// What a task hears of its follower.
+pub(super) enum Told {
+    Found(Found),
+    /// The clusters have not answered for a while; after `None` they do again.
+    Away(Option<TaskError>),
+    /// It cannot go on.
+    Failed(TaskError),
+}
 
 /// What one round found.
 pub(super) struct Found {
@@ -85,39 +91,51 @@ impl Follower {
         }
     }
 
-    pub(super) async fn run(mut self, found: mpsc::Sender<Result<Found, TaskError>>) {
+    /// Rounds until nobody listens any more, or until one fails for good.
+    pub(super) async fn run(mut self, told: mpsc::Sender<Told>) {
         let every =
             self.settings.sync_every.map_or(self.settings.emit_every, |sync| sync.min(self.settings.emit_every));
         let mut rounds = interval(every);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut worked_at, mut fails) = (Instant::now(), false);
+        let (began, mut away) = (Instant::now(), Absence::default());
         loop {
             rounds.tick().await;
-            match self.round(&found).await {
+            let done = self.round(&told).await;
+            let now = began.elapsed();
+            let tell = match done {
                 Ok(()) => {
-                    worked_at = Instant::now();
-                    if std::mem::take(&mut fails) {
-                        info!(connector = self.connector, "groups are followed again");
+                    let was_shown = away.shown(now).is_some();
+                    if let Some(away) = away.answered(now) {
+                        info!(connector = self.connector, away_ms = away.as_millis(), "groups are followed again");
                     }
+                    was_shown.then_some(Told::Away(None))
                 }
-                Err(cause) if !cause.is_retriable() || worked_at.elapsed() >= AWAY_MAX => {
+                Err(cause) if !may_pass(&cause) => {
                     let text = "groups cannot be followed; mend the cause, then restart the task";
-                    // Nobody listens any more when the task was stopped meanwhile.
-                    found.send(Err(TaskError::fatal(text).caused_by(cause))).await.ok();
-                    return;
+                    Some(Told::Failed(TaskError::fatal(text).caused_by(cause)))
                 }
                 Err(cause) => {
                     // Coordinators may have moved.
                     self.looked_at = None;
-                    if !std::mem::replace(&mut fails, true) {
+                    if away.failed(now, trace_of(&cause)) {
                         warn!(connector = self.connector, cause = trace_of(&cause), "groups cannot be followed now");
                     }
+                    away.shown(now).map(|(by_now, cause)| {
+                        let text = format!("groups have not been followed for {} s", by_now.as_secs());
+                        Told::Away(Some(TaskError::retriable(text).caused_by(cause.to_owned())))
+                    })
                 }
+            };
+            let is_last = matches!(tell, Some(Told::Failed(_)));
+            if let Some(tell) = tell
+                && (told.send(tell).await.is_err() || is_last)
+            {
+                return;
             }
         }
     }
 
-    async fn round(&mut self, found: &mpsc::Sender<Result<Found, TaskError>>) -> Result<(), ClientError> {
+    async fn round(&mut self, told: &mpsc::Sender<Told>) -> Result<(), ClientError> {
         if !self.is_loaded {
             self.load().await?;
         }
@@ -137,7 +155,7 @@ impl Follower {
         if self.emitted_at.is_none_or(|at| at.elapsed() >= self.settings.emit_every) {
             let checkpoints = self.news(&translated);
             self.emitted_at = Some(Instant::now());
-            if !checkpoints.is_empty() && found.send(Ok(Found { checkpoints, read_at })).await.is_err() {
+            if !checkpoints.is_empty() && told.send(Told::Found(Found { checkpoints, read_at })).await.is_err() {
                 return Ok(());
             }
         }

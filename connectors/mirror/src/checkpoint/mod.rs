@@ -6,7 +6,7 @@
 //! member of there. Which task has which group follows from the group's name, so a new group restarts nothing.
 //! Invariants: C1 an offset on the target is never past what is mirrored. C2 a group with members on the target is never
 //! touched; the coordinator there refuses it as well. C3 an offset that somebody else moved on the target is never moved
-//! back. C4 a cluster that is away is waited for, is named, and after [`follower::AWAY_MAX`] fails the task.
+//! back. C4 a cluster that is away is waited for without end; when that lasts the task shows as RESTARTING with the cause.
 //! Not here: the map (`syncs`, `offset_map`), which group offset is written (`groups::decide`).
 
 mod connector;
@@ -20,6 +20,8 @@ pub(crate) mod translate; // source offset -> target offset
 
 use twinstream_client::ClientError;
 use twinstream_connect_api::{Plugin, TaskError};
+
+use crate::away::may_pass;
 
 pub use self::connector::MirrorCheckpointConnector;
 pub use self::settings::config_def;
@@ -37,7 +39,7 @@ pub fn plugin() -> Plugin {
 
 /// What a cluster did not let us do: what may pass is tried again by the worker.
 pub(crate) fn not_done(what: String, cause: ClientError) -> TaskError {
-    if cause.is_retriable() { TaskError::retriable(what) } else { TaskError::fatal(what) }.caused_by(cause)
+    if may_pass(&cause) { TaskError::retriable(what) } else { TaskError::fatal(what) }.caused_by(cause)
 }
 
 #[cfg(test)]

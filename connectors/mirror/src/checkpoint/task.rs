@@ -1,7 +1,8 @@
 //! The task: hands the checkpoints of its follower to the worker.
 //!
 //! The follower runs in a tokio task of its own and waits until a poll has taken what it found ([`QUEUE`]), so a target that
-//! is slow holds it back; a dropped poll loses nothing.
+//! is slow holds it back; a dropped poll loses nothing. While it tells that a cluster is away, each poll fails with that
+//! cause, so that the task does not show as running; it goes on by itself when the cluster is back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +18,9 @@ use twinstream_connect_api::{
 };
 use twinstream_model::{PartitionIndex, TopicName};
 
-use super::follower::{Follower, Found};
-use super::not_done;
+use super::follower::{Follower, Told};
 use super::settings::{CheckpointSettings, TASK_COUNT, TASK_INDEX};
+use crate::away::patiently;
 use crate::syncs::formats::Checkpoint;
 
 /// Rounds that wait for a poll; the next one would only bring newer offsets of the same groups.
@@ -36,8 +37,9 @@ pub struct MirrorCheckpointTask {
 
 struct Running {
     topic: TopicName,
-    found: mpsc::Receiver<Result<Found, TaskError>>,
+    told: mpsc::Receiver<Told>,
     follower: AbortHandle,
+    is_away: Away,
 }
 
 #[async_trait]
@@ -53,24 +55,26 @@ impl SourceTask for MirrorCheckpointTask {
             settings.clone().with("default.api.timeout.ms", &millis).unwrap_or_else(|_| settings.clone())
         };
         let (source, target) = (brief(&settings.source), brief(&settings.target));
-        let (source, target) = tokio::join!(RawClient::connect(&source), RawClient::connect(&target));
-        let away = |side: &'static str| move |cause| not_done(format!("reach the {side} cluster"), cause);
-        let (source, target) = (source.map_err(away("source"))?, target.map_err(away("target"))?);
+        let reach = async |side: &str, settings: &ClientSettings| {
+            patiently(|| format!("reach the {side} cluster"), || RawClient::connect(settings)).await
+        };
+        let (source, target) = tokio::try_join!(reach("source", &source), reach("target", &target))?;
         let topic = settings.topic.clone();
-        let (found_in, found) = mpsc::channel(QUEUE);
+        let (tell, told) = mpsc::channel(QUEUE);
         let follower = Follower::new(settings, source, target, share, context.connector());
-        let follower = tokio::spawn(follower.run(found_in)).abort_handle();
-        self.running = Some(Running { topic, found, follower });
+        let follower = tokio::spawn(follower.run(tell)).abort_handle();
+        self.running = Some(Running { topic, told, follower, is_away: Away::default() });
         Ok(())
     }
 
     async fn poll(&mut self) -> Result<Polled, TaskError> {
         let running = self.running.as_mut().ok_or_else(|| TaskError::fatal("the task was not started"))?;
-        match timeout(POLL_WAIT, running.found.recv()).await {
-            Err(_) => Ok(Polled::Idle),
+        match timeout(POLL_WAIT, running.told.recv()).await {
+            Err(_) => running.is_away.idle(),
             Ok(None) => Err(TaskError::fatal("the task that follows groups has ended")),
-            Ok(Some(Err(error))) => Err(error),
-            Ok(Some(Ok(found))) => {
+            Ok(Some(Told::Failed(error))) => Err(error),
+            Ok(Some(Told::Away(away))) => running.is_away.told(away),
+            Ok(Some(Told::Found(found))) => {
                 let records = found.checkpoints.iter().map(|one| record(&running.topic, one, found.read_at));
                 Ok(Polled::Records(records.collect()))
             }
@@ -81,6 +85,24 @@ impl SourceTask for MirrorCheckpointTask {
         if let Some(running) = self.running.take() {
             running.follower.abort();
         }
+    }
+}
+
+/// What the follower said last of clusters that do not answer.
+#[derive(Default)]
+struct Away(Option<String>);
+
+impl Away {
+    fn told(&mut self, away: Option<TaskError>) -> Result<Polled, TaskError> {
+        self.0 = away.as_ref().map(TaskError::trace);
+        // The follower has its own pauses.
+        away.map_or(Ok(Polled::Idle), |error| Err(error.retry_after(Duration::ZERO)))
+    }
+
+    /// Nothing new: what was said last still holds.
+    fn idle(&self) -> Result<Polled, TaskError> {
+        let Some(cause) = &self.0 else { return Ok(Polled::Idle) };
+        Err(TaskError::retriable("groups are not followed").caused_by(cause.clone()).retry_after(Duration::ZERO))
     }
 }
 
@@ -125,5 +147,24 @@ pub(crate) fn object(value: serde_json::Value) -> OffsetMap {
     match value {
         serde_json::Value::Object(map) => map,
         _ => OffsetMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_whose_clusters_are_away_fails_each_poll_until_they_are_back() {
+        let mut away = Away::default();
+        assert!(matches!(away.idle(), Ok(Polled::Idle)));
+        for _ in 0..3 {
+            let error = away.told(Some(TaskError::retriable("no answer").caused_by("refused"))).unwrap_err();
+            assert!(error.is_retriable() && error.trace().contains("refused"));
+            let between = away.idle().unwrap_err();
+            assert!(between.is_retriable() && between.trace().contains("refused"), "{}", between.trace());
+        }
+        assert!(matches!(away.told(None), Ok(Polled::Idle)));
+        assert!(matches!(away.idle(), Ok(Polled::Idle)));
     }
 }

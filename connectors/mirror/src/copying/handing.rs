@@ -72,7 +72,7 @@ impl Copying {
             if let Some(((last, _), partition)) = appends.last().zip(self.observer.partition(at)) {
                 partition.metrics.handed_on((now_ms() - last.max_timestamp).max(0));
             }
-        } else if let Some(position) = self.engine.position(at)
+        } else if let Some(position) = self.engine.stands_at(at)
             && log_start > self.log_starts[at]
         {
             appends.push((Ready::nothing(position), from_source(position, *last_epoch, *last_epoch)));

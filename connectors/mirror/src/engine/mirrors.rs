@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use twinstream_model::{ErrorCode, LeaderEpoch};
+use twinstream_model::{ErrorCode, LeaderEpoch, Offset};
 
 use super::partition::{Phase, Then, Tie};
 use super::standing::{Begin, OnTrouble, Standing};
@@ -45,6 +45,11 @@ impl Engine {
     /// The mirror that a partition is copied into.
     pub(crate) fn tie(&self, at: At) -> Option<&Tie> {
         self.partitions[at].tie.as_ref()
+    }
+
+    /// Where a mirror stands that may be told something beside records: nothing passes a parting, or a cut.
+    pub(crate) fn stands_at(&self, at: At) -> Option<Offset> {
+        self.position(at).filter(|_| self.is_asked(at) && self.tie(at).is_some())
     }
 
     /// The source's leader epoch, at least as of when its leader was looked up.
@@ -132,7 +137,14 @@ impl Engine {
             Some(ErrorCode::PolicyViolation | ErrorCode::OutOfOrderSequenceNumber) | None => {
                 self.enter(at, Phase::Footing)
             }
-            Some(code) if code.is_retriable() => self.rest(at, Then::Footing, now),
+            // What the target did not expect itself is named when it lasts, and none of what stays.
+            Some(ErrorCode::UnknownServerError) if again => {
+                self.stands(at, Standing::Refused, why);
+                self.rest(at, Then::Footing, now);
+            }
+            Some(code) if code.is_retriable() || code == ErrorCode::UnknownServerError => {
+                self.rest(at, Then::Footing, now);
+            }
             Some(_) => {
                 let partition = partition.name.clone();
                 return Err(Stop { partition, standing: Some(Standing::Refused), why });

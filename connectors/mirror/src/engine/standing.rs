@@ -155,6 +155,8 @@ pub(crate) fn judge(code: ErrorCode) -> Verdict {
         ErrorCode::KafkaStorageError | ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch => {
             Verdict::LookAgain
         }
+        // What a broker did not expect itself; Kafka's own reader asks again too.
+        ErrorCode::UnknownServerError => Verdict::LookAgain,
         _ => Verdict::Fatal,
     }
 }

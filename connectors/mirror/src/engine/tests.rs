@@ -1,7 +1,8 @@
 //! The engine told what sources say, by hand and by chance.
 
-use twinstream_model::{PartitionIndex, TopicName};
+use twinstream_model::{ErrorCode, PartitionIndex, TopicName};
 
+use super::standing::OnTrouble;
 use super::*;
 use crate::aligned::footing::Footing;
 
@@ -307,6 +308,64 @@ fn what_nobody_knows_how_to_handle_stops_by_name() {
     let stop = copying(policies()).answered(0, LEADER, &answer(ErrorCode::InvalidRequest), SECOND).unwrap_err();
     assert_eq!(stop.standing, None);
     assert!(stop.to_string().contains("t-0") && stop.to_string().contains("broker 1"), "{stop}");
+}
+
+#[test]
+fn what_a_broker_did_not_expect_is_asked_again_and_named_when_it_lasts() {
+    let mut engine = copying(policies());
+    let mut now = SECOND;
+    for _ in 0..5 {
+        engine.answered(0, LEADER, &answer(ErrorCode::UnknownServerError), now).unwrap();
+        assert!(!engine.is_asked(0));
+        now = engine.next_deadline().unwrap();
+        engine.tick(now);
+        engine.placed(0, found(1), now).unwrap();
+        assert!(engine.is_asked(0));
+    }
+    let news = engine.take_news();
+    assert_eq!((news.len(), news[0].standing), (1, Standing::Away), "{news:?}");
+    engine.answered(0, LEADER, &brings(101), now).unwrap();
+    assert_eq!(standings(&mut engine), [Standing::Copying]);
+}
+
+/// A source that is not there when a task begins is told of each partition, once, and not of those that wait for the target.
+#[test]
+fn a_source_that_cannot_be_reached_at_first_is_named_by_each_partition_that_has_not_begun() {
+    let mut engine = Engine::new(policies());
+    for index in 0..3 {
+        engine.add(name(index), Place::at(None));
+    }
+    engine.grounded(1, Ok(Footing::Promoted), SECOND).unwrap();
+    engine.remove(2);
+    engine.take_news();
+    for _ in 0..2 {
+        engine.none_begins("refused");
+    }
+    let news = engine.take_news();
+    assert_eq!((news.len(), news[0].at, news[0].standing), (1, 0, Standing::Away), "{news:?}");
+    assert_eq!(engine.unfooted().collect::<Vec<_>>(), [0], "it goes on as if nothing had been");
+}
+
+/// A broker that is away for as long as it likes: the partition is asked about again within seconds, and says so.
+#[test]
+fn a_partition_whose_broker_is_away_for_days_is_asked_about_every_other_second() {
+    let mut engine = copying(policies());
+    let (mut now, mut asked) = (SECOND, 0_u32);
+    engine.leader_lost(LEADER, "refused", now);
+    while now < SECOND * 3_600 {
+        let until = engine.next_deadline().unwrap();
+        assert!(until - now <= REST_MAX, "{:?}", until - now);
+        now = until;
+        engine.tick(now);
+        assert_eq!((engine.homeless().count(), engine.standing(0)), (1, Standing::Away));
+        engine.unanswered(&[0], "refused", now);
+        asked += 1;
+    }
+    assert!(asked >= 1_800);
+    engine.tick(engine.next_deadline().unwrap());
+    engine.placed(0, found(1), now).unwrap();
+    engine.answered(0, LEADER, &brings(101), now).unwrap();
+    assert_eq!(engine.standing(0), Standing::Copying);
 }
 
 #[test]

@@ -112,7 +112,15 @@ fn one(worker: &dyn WorkerApi, link: &LinkName) -> Result<Json, ApiRefusal> {
         .filter_map(|(part, name)| Some((part.name().to_owned(), json!(worker.shown_config(name)?))))
         .collect();
     json["configs"] = Json::Object(configs);
-    json["partitions"] = lag::states(&figures::link(&link.source, &link.target).partitions());
+    let figures = figures::link(&link.source, &link.target);
+    json["partitions"] = lag::states(&figures.partitions());
+    let refused = figures.refused();
+    json["topics_refused"] =
+        refused.iter().map(|(topic, cause)| json!({"topic": topic.as_str(), "cause": cause})).collect();
+    let acls = figures.acls();
+    if !acls.is_empty() {
+        json["acls"] = json!(acls);
+    }
     Ok(json)
 }
 

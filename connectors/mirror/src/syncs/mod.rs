@@ -25,12 +25,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
 use tracing::warn;
 use twinstream_client::protocol::batch::OffsetRun;
 use twinstream_client::{ClientError, ClientSettings, RawClient};
 use twinstream_connect_api::TaskError;
-use twinstream_connect_api::error::trace_of;
 use twinstream_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use self::due::{Due, Pair};
@@ -38,6 +36,7 @@ use self::formats::OffsetSync;
 use self::settings::{Location, SyncSettings};
 use self::topic_log::{Read, TopicLog};
 use self::writers::{MapWriter, SyncWriter, SyncsAt};
+use crate::away::patiently;
 use crate::observer::CopiedTo;
 use crate::offset_map::place::{self, Lived};
 use crate::offset_map::{OffsetMap, Run, stored};
@@ -46,10 +45,6 @@ use crate::offset_map::{OffsetMap, Run, stored};
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 /// The map's topic is read at each start, and a segment in use is not compacted: small ones keep that short.
 const MAP_TOPIC: [(&str, &str); 1] = [("segment.bytes", "16777216")];
-
-/// A task waits as long for a target that is away when it begins as it does for a source.
-const AWAY_MAX: Duration = Duration::from_secs(30 * 60);
-const AWAY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The bookkeeping of one task.
 pub(crate) struct Syncs {
@@ -109,24 +104,8 @@ impl Syncs {
         target: &ClientSettings,
         partitions: &[TopicPartition],
     ) -> Result<Arc<Self>, TaskError> {
-        let until = Instant::now() + AWAY_MAX;
-        let mut is_told = false;
-        let (kept, target_client, map_log) = loop {
-            match load(settings, target, partitions).await {
-                Ok(loaded) => break loaded,
-                Err(cause) if cause.is_retriable() && Instant::now() < until => {
-                    if !std::mem::replace(&mut is_told, true) {
-                        let cause = trace_of(&cause);
-                        warn!(topic = %settings.map_topic, cause, "the offset map cannot be read, nothing is copied yet");
-                    }
-                    sleep(AWAY_PAUSE).await;
-                }
-                Err(cause) => {
-                    let what = format!("read the offset map from topic {} on the target", settings.map_topic);
-                    return Err(TaskError::fatal(what).caused_by(cause));
-                }
-            }
-        };
+        let what = || format!("read the offset map from topic {} on the target", settings.map_topic);
+        let (kept, target_client, map_log) = patiently(what, || load(settings, target, partitions)).await?;
         let kept = Arc::new(kept);
         let mut writers = JoinSet::new();
         writers.spawn(MapWriter { kept: Arc::clone(&kept), log: map_log }.run());

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
-use twinstream_client::protocol::batch::{BatchBuilder, batches};
+use twinstream_client::protocol::batch::{BatchBuilder, BatchError, batches};
 use twinstream_client::raw::{FetchFrom, FetchOptions, OffsetAt};
 use twinstream_client::{ClientError, NewTopic, RawClient};
 use twinstream_model::{ErrorCode, Offset, PartitionIndex, TopicName, TopicPartition};
@@ -182,8 +182,12 @@ impl TopicLog {
 
     fn take(&mut self, answer: &[u8], each: &mut impl FnMut(Read<'_>)) -> Result<(), ClientError> {
         for view in batches(answer) {
-            // The last one may be cut short by the size of the answer.
-            let Ok(view) = view else { break };
+            let view = match view {
+                Ok(view) => view,
+                // The last one may be cut short by the size of the answer.
+                Err(BatchError::Truncated { .. }) => break,
+                Err(cause) => return Err(self.unreadable(self.next, &cause)),
+            };
             let header = view.header();
             if header.next_offset() <= self.next {
                 continue;

@@ -2,7 +2,8 @@
 //!
 //! Picture: within a run both sides count alike, so a record's partner has one offset and no other. Between two runs the source
 //! has markers, aborted or compacted records; a record that a reader sees there was not copied, unless the map has forgotten
-//! runs (then the target's side has a hole of its own). What the target has between two runs was copied twice, or is not ours.
+//! runs: then the target has records between them, too. Markers alone, which an exactly-once copy has between all its
+//! transactions, are no copy. What the target has between two runs was copied twice, or is not ours.
 
 use super::slice::{Entry, Slice};
 use super::{Compared, Difference, Side, What};
@@ -27,7 +28,11 @@ pub(super) fn compare(
     let mut before: Option<Run> = None;
     for run in runs {
         if run.up_end() > from {
-            pairing.hole(before, run);
+            let is_whole = target.reach >= run.down;
+            if !is_whole && pairing.out.next > from && pairing.has_before(run.up) {
+                return pairing.finish(); // the next step begins with the hole, on both sides
+            }
+            pairing.hole(before, run, is_whole);
             let reach = source.reach.min(run.up);
             pairing.out.next = pairing.out.next.max(reach);
             if source.reach <= run.up {
@@ -64,12 +69,26 @@ struct Pairing<'a, I: Iterator<Item = &'a Entry>> {
 }
 
 impl<'a, I: Iterator<Item = &'a Entry>> Pairing<'a, I> {
-    /// What lies before a run, behind the one before it.
-    fn hole(&mut self, before: Option<Run>, run: Run) {
+    /// Whether the source has a record before this offset.
+    fn has_before(&mut self, up: i64) -> bool {
+        self.source.peek().is_some_and(|entry| entry.offset < up)
+    }
+
+    /// What lies before a run, behind the one before it. `is_whole`: the target's side of it is in the answer.
+    fn hole(&mut self, before: Option<Run>, run: Run, is_whole: bool) {
         let is_dense = before.is_some_and(|before| before.down_end() == run.down);
+        let mut copies = 0;
+        while self.target.next_if(|entry| entry.offset < run.down).is_some() {
+            copies += 1;
+        }
+        self.out.repeated += copies;
+        let unread = |before: Run| self.unreadable.1.is_unreadable_within(before.down_end(), run.down);
+        let is_bare = is_whole && copies == 0 && before.is_some_and(|before| !unread(before));
         while let Some(entry) = self.source.next_if(|entry| entry.offset < run.up) {
             if is_dense {
                 self.differ(Some(entry.offset), None, What::Missing);
+            } else if is_bare {
+                self.alone(entry.offset, run.down, What::Missing);
             } else {
                 self.out.unpaired += 1;
             }

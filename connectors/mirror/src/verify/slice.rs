@@ -180,6 +180,11 @@ impl Slice {
     }
 
     pub(super) fn is_unreadable(&self, offset: i64) -> bool {
-        self.broken.iter().any(|broken| !broken.readable && (broken.from..broken.next).contains(&offset))
+        self.is_unreadable_within(offset, offset + 1)
+    }
+
+    /// Whether records of these offsets may be in a batch that cannot be read.
+    pub(super) fn is_unreadable_within(&self, from: i64, end: i64) -> bool {
+        self.broken.iter().any(|broken| !broken.readable && broken.from < end && from < broken.next)
     }
 }

@@ -172,8 +172,37 @@ fn what_was_never_copied_is_missing_unless_the_map_has_forgotten() {
     let target = answer(&[batch(0, &["a"])], 2);
     let dense = copy(&source, &target, 0, 0, &[Run { up: 0, down: 0, len: 1 }, Run { up: 2, down: 1, len: 1 }]);
     assert_eq!(dense.differences[0], Difference { source: Some(1), target: None, what: What::Missing });
+    // The map has forgotten a run: the target has a record where it was.
+    let target = answer(&[batch(0, &["a", "b"])], 2);
     let thinned = copy(&source, &target, 0, 0, &[Run { up: 0, down: 0, len: 1 }, Run { up: 2, down: 2, len: 1 }]);
     assert_eq!((thinned.unpaired, thinned.differences.len(), thinned.next), (1, 0, 2));
+}
+
+#[test]
+fn what_was_never_copied_is_missing_also_where_the_target_has_a_marker() {
+    let source = answer(&[batch(0, &["a", "b", "c"])], 3);
+    let mut last = BatchBuilder::new().with_base_offset(Offset(2));
+    last.append_at_delta(0, 1_002, Some(b"key"), Some(b"c"), []);
+    let target = answer(&[batch(0, &["a"]), marker(1), last.build().unwrap(), marker(3)], 4);
+    let runs = [Run { up: 0, down: 0, len: 1 }, Run { up: 2, down: 2, len: 1 }];
+    let told = copy(&source, &target, 0, 0, &runs);
+    assert_eq!(told.differences, [Difference { source: Some(1), target: None, what: What::Missing }]);
+    assert_eq!((told.next, told.records, told.unpaired), (3, 2, 0));
+    let compacted = {
+        let (source, target) = (Slice::of_copy(&source, 0), Slice::of_copy(&target, 0));
+        content::compare(&source, &target, 0, runs.to_vec(), true)
+    };
+    assert_eq!((compacted.removed, compacted.differences.len()), (1, 0));
+}
+
+#[test]
+fn a_hole_is_judged_when_the_whole_of_it_is_in_the_answer() {
+    let source = answer(&[batch(0, &["a", "b", "c"])], 3);
+    let runs = [Run { up: 0, down: 0, len: 1 }, Run { up: 2, down: 9, len: 1 }];
+    let first = copy(&source, &answer(&[batch(0, &["a"])], 1), 0, 0, &runs);
+    assert_eq!((first.next, first.records, first.unpaired), (1, 1, 0), "the next step begins there");
+    let forgotten = copy(&source, &answer(&[batch(1, &["b", "x"])], 3), 1, 1, &runs);
+    assert_eq!((forgotten.next, forgotten.unpaired, forgotten.differences.len()), (2, 1, 0));
 }
 
 #[test]

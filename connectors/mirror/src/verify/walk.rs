@@ -20,6 +20,8 @@ pub(crate) const NAMED_MAX: usize = 20;
 const STEP_BYTES: i32 = 1 << 20;
 /// A leader that changes is given so long before a difference counts.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long a broker may take to bring what its log must have.
+const HOLE_WAIT: Duration = Duration::from_secs(1);
 
 /// Both ends of a link, as far as verification reads them.
 #[derive(Clone)]
@@ -161,8 +163,10 @@ impl Walk {
         let Some(first) = map.first() else { return Ok(None) };
         let from = there.max(first.up);
         let is_there = map.to_target(Offset(from)).is_some_and(|down| down.0 >= here);
-        let from = if is_there { from } else { map.to_source(Offset(here)).map_or(from, |up| up.0.max(from)) };
-        Ok(Some(from))
+        // The first copy that retention has left on the target; its log may begin in a hole of the map.
+        let behind = map.runs_from(Offset(from)).find(|run| run.up_end() > from && run.down_end() > here);
+        let copied = behind.map(|run| from.max(run.up + (here - run.down).max(0)));
+        Ok(if is_there { Some(from) } else { copied })
     }
 
     fn unreadable(&self, at: i64, why: &str) -> ClientError {
@@ -249,8 +253,26 @@ async fn fetch(
     read_committed: bool,
     patient: bool,
 ) -> Result<Option<Answer>, ClientError> {
+    let answer = fetch_within(client, partition, from, read_committed, patient, Duration::ZERO).await?;
+    // Readers may see something, and there is nothing: a broker that fetches it from afar first, or a log that ends in a hole.
+    // It is given a moment, as what is taken for a hole counts as compared.
+    let is_odd = |answer: &Answer| answer.bytes.is_empty() && !answer.corrupt && from < answer.end;
+    if answer.as_ref().is_some_and(is_odd) {
+        return fetch_within(client, partition, from, read_committed, patient, HOLE_WAIT).await;
+    }
+    Ok(answer)
+}
+
+async fn fetch_within(
+    client: &RawClient,
+    partition: &TopicPartition,
+    from: i64,
+    read_committed: bool,
+    patient: bool,
+    wait_max: Duration,
+) -> Result<Option<Answer>, ClientError> {
     let options = FetchOptions {
-        wait_max: Duration::ZERO,
+        wait_max,
         bytes_max: STEP_BYTES,
         partition_bytes_max: STEP_BYTES,
         read_committed,

@@ -25,6 +25,8 @@ const FINE_AFTER: Duration = Duration::from_secs(120);
 pub(super) enum FlowError {
     #[error("flow {flow} cannot run")]
     Worker { flow: String, source: Box<WorkerError> },
+    #[error("flow {flow} did not copy all that it should")]
+    TasksFailed { flow: String, source: Box<WorkerError> },
     #[error("flow {flow} cannot run: {reason}")]
     Parts { flow: String, reason: String },
     #[error("a flow's task ended badly")]
@@ -67,6 +69,9 @@ async fn keep(flow: Flow, mut stop: watch::Receiver<bool>) -> Result<(), FlowErr
         let options = options.map_err(|failure: Failure| parts(&flow, &failure))?;
         let source = match twinstream_connect::run(options, stop.clone()).await {
             Ok(()) => return Ok(()),
+            Err(error @ WorkerError::TasksFailed { .. }) => {
+                return Err(FlowError::TasksFailed { flow: flow.name(), source: Box::new(error) });
+            }
             Err(error) => error,
         };
         if is_final(&source) {

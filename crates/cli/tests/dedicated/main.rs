@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use twinstream_client::ProducerRecord;
+use twinstream_client::{Admin, NewTopic, ProducerRecord};
 use twinstream_model::PartitionIndex;
 use twinstream_testkit::{Cluster, Folder, Rest, Server, free_port, records, twinstream, wait_until};
 
@@ -199,6 +199,44 @@ async fn a_file_with_exactly_once_copies_every_record_once_whatever_is_killed() 
     }
     assert!(process.log_text().contains("a->b copies with twinstream.link.mode=generic"), "it is said at the start");
     process.stop().await;
+}
+
+/// Trying again does not help: the target's topic takes no record as large.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_has_failed_for_good_stays_so_and_log_and_exit_code_say_it() {
+    let folder = Folder::new();
+    let (source, target) = tokio::join!(Cluster::start(1), Cluster::start(1));
+    records::create_topic(&source.bootstrap(), "orders", 1).await;
+    let narrow = NewTopic::new(records::topic_name("a.orders"), 1, 1).with_config("max.message.bytes", "1000");
+    let admin = Admin::connect(&records::client_settings(&target.bootstrap(), &[])).await.unwrap();
+    admin.create_topic(&narrow).await.unwrap();
+    let port = free_port();
+    let more = [
+        ("a->b.enabled", "true".to_owned()),
+        ("topics", "orders".to_owned()),
+        ("sync.topic.configs.enabled", "false".to_owned()),
+        ("emit.heartbeats.enabled", "false".to_owned()),
+        ("a->b.listeners", format!("http://127.0.0.1:{port}")),
+    ];
+    let clusters = [("a", source.bootstrap()), ("b", target.bootstrap())];
+    let mut process = Server::with_settings(&folder, "mirror", "mirror", port, &settings(&clusters, &more));
+    process.start().await;
+    let value = Some(Bytes::from(vec![7; 5_000]));
+    records::produce(&source.bootstrap(), &[], &[ProducerRecord::new(records::topic_name("orders"), None, value)])
+        .await;
+    wait_until("the log tells of the task that stays as it is", COPIED_WITHIN, || async {
+        process.log_text().contains("task has failed and stays so")
+    })
+    .await;
+    let rest = Rest::new(format!("http://127.0.0.1:{port}"));
+    let status = rest.get("/connectors/MirrorSourceConnector/status").await.good();
+    assert_eq!(status["tasks"][0]["state"], "FAILED", "{status}");
+    assert!(status["tasks"][0]["trace"].as_str().unwrap_or_default().contains("max.message.bytes"), "{status}");
+    let ended = process.process().stop().await;
+    assert_eq!(ended.code(), Some(1), "{}", process.log_text());
+    let told = process.log_text();
+    let last = told.lines().rev().take(5).collect::<Vec<_>>().join("\n");
+    assert!(last.contains("a->b") && last.contains("MirrorSourceConnector-0"), "{last}");
 }
 
 fn dry_run(file: &str, arguments: &[&str]) -> Output {

@@ -3,6 +3,7 @@
 //! What clients upstream were told is written in books; after each change of places the books are held against what the
 //! cluster that leads has, and against what the command has printed.
 
+mod generic; // copies that do not keep the source's offsets
 mod sites;
 
 use std::collections::BTreeMap;

@@ -70,12 +70,16 @@ impl Sites {
     }
 
     pub(crate) async fn link_topics(&self, topics: &str) {
+        self.link_as(topics, "aligned").await;
+    }
+
+    pub(crate) async fn link_as(&self, topics: &str, mode: &str) {
         let mut config = json!({
             "source.cluster.bootstrap.servers": self.doors[0].address(),
             "target.cluster.bootstrap.servers": self.west.bootstrap(),
             "tasks.max": "1",
             "topics": topics,
-            "twinstream.link.mode": "aligned",
+            "twinstream.link.mode": mode,
             "offset-syncs.topic.location": "target",
             "refresh.topics.interval.seconds": "1",
             "refresh.groups.interval.seconds": "1",

@@ -128,6 +128,31 @@ async fn connectors_that_find_their_source_away_say_so_and_go_on_when_it_is_back
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_whose_source_goes_away_say_so_and_go_on_by_themselves() {
+    let mut bench = Bench::start("generic").await;
+    bench.produce(20).await;
+    bench.commit("billing", &[(0, 5), (1, 5)]).await;
+    bench.wait_followed("billing", &[(0, 5), (1, 5)]).await;
+    let before = bench.worker.server.log_text().matches("mirror task starts").count();
+    bench.source.broker(1).kill();
+    for (connector, says) in [("Source", "'src' has not answered for"), ("Checkpoint", "not been followed for")] {
+        bench.wait_state(connector, "/tasks/0", "RESTARTING").await;
+        let status = bench.worker.rest.get(&format!("/connectors/{connector}/status")).await.good();
+        let trace = status["tasks"][0]["trace"].as_str().unwrap_or_default();
+        assert!(trace.contains(says) && trace.contains("Caused by"), "{status}");
+    }
+    bench.source.broker(1).start().await;
+    bench.source.wait_ready().await;
+    for connector in ["Source", "Checkpoint"] {
+        bench.wait_state(connector, "/tasks/0", "RUNNING").await;
+    }
+    bench.produce(20).await;
+    bench.commit("billing", &[(0, 15), (1, 15)]).await;
+    bench.wait_followed("billing", &[(0, 15), (1, 15)]).await;
+    assert_eq!(bench.worker.server.log_text().matches("mirror task starts").count(), before, "in the same life");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mirror_makers_own_clients_find_the_link_and_translate_exactly() {
     judged_by_mirror_makers_clients("generic").await;
 }

@@ -165,6 +165,19 @@ fn a_refusal_lets_the_mirror_say_where_it_stands() {
 }
 
 #[test]
+fn what_the_target_did_not_expect_itself_is_tried_again_and_named_when_it_lasts() {
+    let mut engine = mirror(OnTrouble::Fail);
+    engine.complained(0, complaint(ErrorCode::UnknownServerError), SECOND).unwrap();
+    assert_eq!((standings(&mut engine), engine.unfooted().count()), (vec![], 0), "with a pause");
+    engine.tick(engine.next_deadline().unwrap());
+    engine.grounded(0, Ok(ground(100, 4)), SECOND).unwrap();
+    engine.complained(0, Complaint { again: true, ..complaint(ErrorCode::UnknownServerError) }, SECOND).unwrap();
+    assert_eq!(standings(&mut engine), [Standing::Refused]);
+    engine.tick(engine.next_deadline().unwrap());
+    assert_eq!(engine.unfooted().count(), 1);
+}
+
+#[test]
 fn a_refusal_that_nothing_explains_fails_by_name() {
     let stop = mirror(OnTrouble::Fail).complained(0, complaint(ErrorCode::TopicAuthorizationFailed), SECOND);
     let stop = stop.unwrap_err();
@@ -210,6 +223,21 @@ fn a_fork_that_the_target_sees_is_looked_for_too() {
     sound.complained(0, complaint(ErrorCode::InvalidRecord), SECOND).unwrap();
     assert_eq!(sound.parted(0, Ok(None), SECOND).unwrap(), None);
     assert_eq!(standings(&mut sound), [Standing::Refused], "it has something else against it");
+}
+
+/// A fetch that was under way when logs parted still brings the source's log start.
+#[test]
+fn nothing_is_told_to_a_mirror_between_a_parting_and_the_end_of_its_cut() {
+    let mut engine = mirror(OnTrouble::Resume);
+    assert_eq!(engine.stands_at(0), Some(Offset(100)));
+    engine.complained(0, complaint(ErrorCode::InvalidRecord), SECOND).unwrap();
+    assert_eq!((engine.stands_at(0), engine.position(0)), (None, Some(Offset(100))));
+    engine.parted(0, Ok(Some(parting())), SECOND).unwrap();
+    assert_eq!(engine.stands_at(0), None);
+    engine.cut_is_done(0);
+    engine.grounded(0, Ok(ground(90, 6)), SECOND).unwrap();
+    engine.placed(0, found(1), SECOND).unwrap();
+    assert_eq!(engine.stands_at(0), Some(Offset(90)));
 }
 
 #[test]

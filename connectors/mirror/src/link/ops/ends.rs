@@ -1,7 +1,8 @@
 //! Both ends of a link while a verb works: which topics it copies, how they stand, how far both logs go.
 //!
 //! The target's marks say which topics are copied at the source's offsets, also when the source is away; other topics are those
-//! whose positions the worker has stored. Nothing here is kept: every verb looks anew.
+//! whose positions the worker has stored, or that its tasks copy and have not stored yet. Nothing here is kept: every verb looks
+//! anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 use super::plan::Phase;
 use crate::config::Settings;
+use crate::figures;
 use crate::link_id::link_id;
 
 /// A site that is asked for what it knows before it is given up.
@@ -111,7 +113,9 @@ impl Ends {
         for (target, mark) in marks.iter().filter(|(_, mark)| is_ours(mark)) {
             pairs.insert(mark.source_topic.clone(), (target.clone(), Some(mark.clone())));
         }
-        for source in topics_of(stored, &self.source_alias) {
+        let copied = figures::link(&self.source_alias, &self.target_alias).partitions();
+        let copied = copied.into_iter().map(|seen| seen.source.topic);
+        for source in topics_of(stored, &self.source_alias).into_iter().chain(copied) {
             let Ok(remote) = settings.remote_topic(&source) else { continue };
             if view.topics.contains_key(&remote) && !marks.contains_key(&remote) {
                 pairs.entry(source).or_insert((remote, None));

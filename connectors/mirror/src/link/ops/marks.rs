@@ -29,8 +29,9 @@ impl Operation<'_> {
         self.all_or_refuse("promoted at home", marked)
     }
 
-    /// Makes mirrors of the originals, over the link that leads back: from then on nobody else writes to them.
-    pub(super) async fn mark_originals(&mut self, phase: Phase) -> Result<(), ApiRefusal> {
+    /// Makes mirrors of the originals, over the link that leads back: from then on nobody else writes to them. A dry run only
+    /// asks whether it could be done.
+    pub(super) async fn mark_originals(&mut self, phase: Phase, dry_run: bool) -> Result<(), ApiRefusal> {
         let cluster = self.ends.target.cluster_id().unwrap_or_default();
         let Some(link) = self.ends.back_id() else { return Err(self.no_id()) };
         let mark = |pair: &&Pair| {
@@ -39,8 +40,9 @@ impl Operation<'_> {
         };
         let wanted = self.in_phase(&[phase]).iter().map(mark).collect();
         let source = self.ends.source()?;
-        let marked = source.mark_mirrors(&wanted, false).await.map_err(|cause| self.ends.source_unheard(&cause))?;
-        self.all_or_refuse(&format!("fenced at '{}'", self.ends.source_alias), marked)
+        let marked = source.mark_mirrors(&wanted, dry_run).await.map_err(|cause| self.ends.source_unheard(&cause))?;
+        let what = if dry_run { "could be fenced" } else { "fenced" };
+        self.all_or_refuse(&format!("{what} at '{}'", self.ends.source_alias), marked)
     }
 
     /// Makes mirrors of the copies again.

@@ -205,6 +205,7 @@ impl<'a> Operation<'a> {
         self.measure().await?;
         if self.ends.source.is_ok() {
             self.carry_groups(Side::Source).await?;
+            self.let_groups_arrive().await;
         }
         self.stop(&members, &[Part::Checkpoint]).await?;
         let left = self.promote_copies().await?;
@@ -236,6 +237,7 @@ impl<'a> Operation<'a> {
             return Err(self.too_far());
         }
         self.carry_groups(Side::Source).await?;
+        self.let_groups_arrive().await;
         self.stop(&members, &[Part::Checkpoint]).await?;
         let left = self.promote_copies().await?;
         self.report.done = left == 0;
@@ -264,6 +266,7 @@ impl<'a> Operation<'a> {
             };
             let steps: Vec<String> = self.in_phase(&[Phase::Ahead]).iter().map(tell).collect();
             self.report.steps.extend(steps);
+            self.mark_originals(Phase::Ahead, true).await?;
             self.report.step(format!("link {} would run instead of {}", self.link.back(), self.link));
             self.report.done = true;
             return Ok(());
@@ -272,7 +275,7 @@ impl<'a> Operation<'a> {
             self.report.left.push(format!("the copies are {} records behind, call again", self.behind()));
             return Ok(());
         }
-        self.mark_originals(Phase::Ahead).await?;
+        self.mark_originals(Phase::Ahead, false).await?;
         self.look().await?;
         if !self.wait_until_all_is_copied(Side::Source).await? {
             self.report.left.push(
@@ -312,6 +315,7 @@ impl<'a> Operation<'a> {
             };
             let steps: Vec<String> = self.in_phase(&[Phase::Parted]).iter().map(tell).collect();
             self.report.steps.extend(steps);
+            self.mark_originals(Phase::Parted, true).await?;
             self.report.done = true;
             return Ok(());
         }
@@ -319,7 +323,7 @@ impl<'a> Operation<'a> {
         if !self.in_phase(&[Phase::Parted, Phase::Behind, Phase::Between]).is_empty() {
             let between = self.not_home().await?;
             self.stop(&members, &Part::ALL).await?;
-            self.mark_originals(Phase::Parted).await?;
+            self.mark_originals(Phase::Parted, false).await?;
             self.look().await?;
             if between || !self.in_phase(&[Phase::Behind]).is_empty() {
                 self.make_back_link().await?;
@@ -439,6 +443,25 @@ impl<'a> Operation<'a> {
                 .push(format!("offsets of groups are as the checkpoint connector left them: {}", trace_of(&cause))),
         }
         Ok(())
+    }
+
+    /// Copies that do not keep the source's offsets: their groups are translated by the checkpoint connector, which gets two
+    /// more rounds.
+    async fn let_groups_arrive(&mut self) {
+        let members = members(self.worker, &self.link);
+        let checkpoint = members.iter().find(|(part, _)| *part == Part::Checkpoint);
+        let config = checkpoint.and_then(|(_, name)| self.worker.config(name)).unwrap_or_default();
+        let settings = CheckpointSettings::parse(&config).ok();
+        let Some(every) = settings.and_then(|settings| settings.sync_every) else { return };
+        if self.in_phase(&[Phase::Plain]).is_empty() {
+            return;
+        }
+        if 2 * every > GROUPS_WITHIN {
+            self.report.left.push(format!(
+                "offsets of groups are as old as sync.group.offsets.interval.seconds lets them be, up to {every:?}"
+            ));
+        }
+        tokio::time::sleep((2 * every).min(GROUPS_WITHIN)).await;
     }
 
     /// Ends these connectors' tasks and waits until they have ended.

@@ -1,0 +1,203 @@
+//! The life of topics on a link: made again when they go on the target, tried again when they are refused, deleted when that is
+//! wished. And where a link's records go: to the cluster of its topics, and in transactions only as a producer's.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use twinstream_client::protocol::batch::BatchBuilder;
+use twinstream_client::raw::OffsetAt;
+use twinstream_client::{Admin, RawClient};
+use twinstream_model::{Offset, TopicPartition};
+use twinstream_testkit::links::mirrored::same;
+use twinstream_testkit::records::{client_settings, create_topic, topic_name};
+use twinstream_testkit::{Cluster, Folder, Worker, WorkerOptions, wait_until, wait_until_some};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const SOURCE: &str = "/connectors/link";
+
+struct Sites {
+    source: Cluster,
+    target: Cluster,
+    upstream: RawClient,
+    downstream: RawClient,
+    worker: Worker,
+    _folder: Folder,
+}
+
+impl Sites {
+    async fn start(options: WorkerOptions) -> Self {
+        let (source, target) = tokio::join!(Cluster::start(1), Cluster::start(1));
+        let [upstream, downstream] = [client(&source).await, client(&target).await];
+        let folder = Folder::new();
+        let worker = Worker::start(&folder, &target.bootstrap(), options).await;
+        Self { source, target, upstream, downstream, worker, _folder: folder }
+    }
+
+    async fn link(&self, more: &[(&str, &str)]) {
+        let mut config = json!({
+            "connector.class": "org.apache.kafka.connect.mirror.MirrorSourceConnector",
+            "source.cluster.alias": "west",
+            "target.cluster.alias": "east",
+            "source.cluster.bootstrap.servers": self.source.bootstrap(),
+            "target.cluster.bootstrap.servers": self.target.bootstrap(),
+            "replication.policy.class": "org.apache.kafka.connect.mirror.IdentityReplicationPolicy",
+            "offset-syncs.topic.replication.factor": "1",
+            "refresh.topics.interval.seconds": "1",
+            "topics": "news.*",
+        });
+        for (name, value) in more {
+            config[*name] = Value::from(*value);
+        }
+        self.worker.rest.put(&format!("{SOURCE}/config"), &config).await.good();
+    }
+
+    async fn until_copied(&self, topic: &str, end: i64) {
+        wait_until(&format!("the copy of {topic} ends at {end}"), PATIENCE, || async {
+            let ends = self.downstream.list_offsets_now(&[at(topic)], OffsetAt::Latest).await;
+            ends.is_ok_and(|ends| ends.into_values().all(|found| found.is_ok_and(|found| found == Offset(end))))
+        })
+        .await;
+    }
+
+    async fn has_copy(&self, topic: &str) -> bool {
+        self.downstream.refresh_all().await.expect("topics").topics.contains_key(&topic_name(topic))
+    }
+}
+
+async fn client(cluster: &Cluster) -> RawClient {
+    RawClient::connect(&client_settings(&cluster.bootstrap(), &[])).await.expect("client")
+}
+
+fn at(topic: &str) -> TopicPartition {
+    TopicPartition::new(topic_name(topic), 0)
+}
+
+async fn append(client: &RawClient, topic: &str, count: usize) {
+    for number in 0..count {
+        let mut builder = BatchBuilder::new();
+        builder.append(1_700_000_000_000, None, Some(format!("value {number}").as_bytes()), []);
+        let batch = Bytes::from(builder.build().expect("a batch"));
+        client.produce_batch(&at(topic), batch).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+async fn delete(cluster: &Cluster, topic: &str) {
+    let admin = Admin::connect(&client_settings(&cluster.bootstrap(), &[])).await.expect("admin");
+    for (topic, deleted) in admin.delete_topics(&[topic_name(topic)]).await.expect("an answer") {
+        deleted.unwrap_or_else(|error| panic!("delete {topic}: {error}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_was_deleted_on_the_target_is_made_again_and_filled_from_its_beginning() {
+    let sites = Sites::start(WorkerOptions::default()).await;
+    for topic in ["news", "news-other"] {
+        create_topic(&sites.source.bootstrap(), topic, 1).await;
+        append(&sites.upstream, topic, 20).await;
+    }
+    sites.link(&[("twinstream.link.mode", "aligned")]).await;
+    sites.until_copied("news", 20).await;
+    sites.until_copied("news-other", 20).await;
+    delete(&sites.target, "news").await;
+    append(&sites.upstream, "news", 5).await;
+    append(&sites.upstream, "news-other", 5).await;
+    sites.until_copied("news-other", 25).await;
+    // Positions that were stored before say 20; the new mirror's own end says 0.
+    sites.until_copied("news", 25).await;
+    let size = same(&sites.upstream, &sites.downstream, &at("news")).await;
+    assert_eq!(size.map(|size| size.batches), Ok(25));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_the_target_refuses_stops_no_other_and_is_copied_once_the_target_takes_it() {
+    let mut sites = Sites::start(WorkerOptions::default()).await;
+    create_topic(&sites.source.bootstrap(), "news", 1).await;
+    create_topic(&sites.source.bootstrap(), "news-known", 1).await;
+    create_topic(&sites.target.bootstrap(), "news-known", 1).await;
+    append(&sites.upstream, "news", 3).await;
+    append(&sites.upstream, "news-known", 3).await;
+    // The target has one broker.
+    sites.link(&[("replication.factor", "2")]).await;
+    sites.until_copied("news-known", 3).await;
+    let refused = wait_until_some("the link tells of the topic", PATIENCE, || async {
+        let link = sites.worker.rest.get("/links/west->east").await;
+        link.body["topics_refused"].as_array().and_then(|refused| refused.first()).cloned()
+    })
+    .await;
+    assert_eq!(refused["topic"], "news");
+    assert!(refused["cause"].as_str().is_some_and(|cause| cause.contains("replication factor")), "{refused}");
+    let status = sites.worker.rest.get(&format!("{SOURCE}/status")).await.good();
+    assert_eq!(status["connector"]["state"], "RUNNING", "{status}");
+
+    sites.target.add_broker().await;
+    sites.until_copied("news", 3).await;
+    let link = sites.worker.rest.get("/links/west->east").await.good();
+    assert_eq!(link["topics_refused"], json!([]), "{link}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_of_deleted_topics_are_deleted_where_that_is_wished_and_only_those() {
+    let sites = Sites::start(WorkerOptions::default()).await;
+    for topic in ["news", "news-kept", "news-copied"] {
+        create_topic(&sites.source.bootstrap(), topic, 1).await;
+        append(&sites.upstream, topic, 3).await;
+    }
+    // Is there before the link, so that it is copied as by any producer; and one that no link made.
+    create_topic(&sites.target.bootstrap(), "news-copied", 1).await;
+    create_topic(&sites.target.bootstrap(), "news-own", 1).await;
+    sites.link(&[]).await;
+    for topic in ["news", "news-kept", "news-copied"] {
+        sites.until_copied(topic, 3).await;
+    }
+    delete(&sites.source, "news").await;
+    wait_until("the topic is seen to be gone", PATIENCE, || async {
+        sites.worker.server.log_text().contains("topic is gone from the source, its copy stays on the target")
+    })
+    .await;
+    assert!(sites.has_copy("news").await, "nobody wished it");
+
+    let deletes = [("twinstream.sync.topic.deletes.enabled", "true"), ("twinstream.topic.delete.grace.ms", "1500")];
+    sites.link(&deletes).await;
+    wait_until("the mirror is deleted", PATIENCE, || async { !sites.has_copy("news").await }).await;
+    delete(&sites.source, "news-copied").await;
+    wait_until("the copy is deleted", PATIENCE, || async { !sites.has_copy("news-copied").await }).await;
+    append(&sites.upstream, "news-kept", 3).await;
+    sites.until_copied("news-kept", 6).await;
+    assert!(sites.has_copy("news-own").await, "it is nobody's copy");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_whose_records_would_go_to_another_cluster_than_its_topics_is_refused_by_name() {
+    let sites = Sites::start(WorkerOptions::default()).await;
+    let elsewhere = sites.source.bootstrap();
+    let default = "org.apache.kafka.connect.mirror.DefaultReplicationPolicy";
+    sites
+        .link(&[("target.cluster.bootstrap.servers", elsewhere.as_str()), ("replication.policy.class", default)])
+        .await;
+    let status = wait_until_some("the connector is refused", PATIENCE, || async {
+        let status = sites.worker.rest.get(&format!("{SOURCE}/status")).await;
+        (status.body["connector"]["state"] == "FAILED").then_some(status.body)
+    })
+    .await;
+    let trace = status["connector"]["trace"].as_str().unwrap_or_default();
+    assert!(trace.contains("records would go to cluster") && trace.contains("producer.override"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_on_an_exactly_once_worker_copies_as_a_producer_by_itself() {
+    let options = WorkerOptions::default().set("exactly.once.source.support", "enabled");
+    let sites = Sites::start(options).await;
+    create_topic(&sites.source.bootstrap(), "news", 1).await;
+    append(&sites.upstream, "news", 3).await;
+    sites.link(&[("source.consumer.isolation.level", "read_committed")]).await;
+    wait_until("all is copied", PATIENCE, || async {
+        let ends = sites.downstream.list_offsets_now(&[at("news")], OffsetAt::LastStable).await;
+        // Three records and the marker of their transaction, or of each one's own.
+        ends.is_ok_and(|ends| ends.into_values().all(|found| found.is_ok_and(|found| found >= Offset(4))))
+    })
+    .await;
+    let marks = sites.downstream.mirror_marks(&[topic_name("news")]).await.expect("marks");
+    assert!(marks.is_empty(), "{marks:?}");
+    assert!(sites.worker.server.log_text().contains("twinstream.link.mode=generic"));
+}
