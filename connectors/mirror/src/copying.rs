@@ -561,14 +561,16 @@ impl Copying {
     }
 
     fn answers_again(&mut self) {
-        if let Some(away) = self.away.answered(self.now()) {
+        let was_told = self.away.shown(self.now()).is_some();
+        if let Some(away) = self.away.answered(self.now()).filter(|_| was_told) {
             info!(source = self.settings.source_alias, away_ms = away.as_millis(), "source answers again");
         }
     }
 
+    /// One broker of several may be away for long: that is told of its partitions. That none answers is told by polls.
     fn no_answer(&mut self, cause: &ClientError) {
         if self.away.failed(self.now(), trace_of(cause)) {
-            warn!(source = self.settings.source_alias, %cause, "source does not answer");
+            debug!(source = self.settings.source_alias, %cause, "a broker of the source does not answer");
         }
     }
 

@@ -36,8 +36,8 @@ mod offset_map; // which offset of the source became which one of the target
 mod offsets; // source partitions and positions as the worker stores them
 mod pace; // how many bytes per second
 pub mod policy; // names of remote topics, which topics are copied
-mod quotas; // quotas of clients follow
 mod questions; // what is asked beside fetches
+mod quotas; // quotas of clients follow
 mod request; // batches of the source -> batches for the target
 mod returns; // a link that leads back
 mod source; // the connector

@@ -1,5 +1,6 @@
 //! Generic links that bring every record once: into Apache Kafka, with workers that are killed at any moment, and from one
-//! worker of Kafka's to one of ours and back.
+//! worker of Kafka's to one of ours and back; into our own brokers, with a worker that stands still. What makes it so is on the
+//! target, so the source is always one of ours, which starts quickly.
 
 mod earthquakes;
 
@@ -19,7 +20,6 @@ const PARTITIONS: i32 = 3;
 const TOPIC: &str = "earthquakes";
 const COPY: &str = "src.earthquakes";
 const CONNECT: &str = "org.apache.kafka.connect.cli.ConnectDistributed";
-
 /// The least that a broker allows; each takeover from a dead worker waits for it.
 const SESSION_MS: &str = "6000";
 
@@ -112,7 +112,7 @@ async fn a_mirror_into_kafka_that_is_killed_again_and_again_copies_every_record_
     const KILLS: usize = 10;
     let kafka = peer::kafka();
     let folder = Folder::new();
-    let (source, target) = tokio::join!(kafka.cluster(1, &[]), kafka.cluster(1, &[]));
+    let (source, target) = tokio::join!(Cluster::start(1), kafka.cluster(1, &[]));
     let (from, to) = (source.bootstrap(), target.bootstrap());
     records::create_topic(&from, TOPIC, PARTITIONS).await;
     let load = Load::start(from.clone());
@@ -230,7 +230,7 @@ async fn theirs(folder: &Folder, run: &str, bootstrap: &str) -> Theirs {
 async fn mirror_maker_is_taken_over_and_handed_back_with_kills_and_no_record_twice() {
     let kafka = peer::kafka();
     let folder = Folder::new();
-    let (source, target) = tokio::join!(kafka.cluster(1, &[]), kafka.cluster(1, &[]));
+    let (source, target) = tokio::join!(Cluster::start(1), kafka.cluster(1, &[]));
     let (from, to) = (source.bootstrap(), target.bootstrap());
     records::create_topic(&from, TOPIC, PARTITIONS).await;
     let load = Load::start(from.clone());

@@ -61,3 +61,26 @@ fn a_cluster_without_authorizer_is_no_failure_and_one_that_is_away_is_told_once(
     assert!(first.0 == second.0 && first.1 != second.1, "no news, though the words differ");
     assert_eq!(shown(Ok(Done::default())).0, Stand::InStep);
 }
+
+#[test]
+fn rules_follow_by_default_as_mirror_makers_and_quotas_when_that_is_wished() {
+    let settings = |extra: &[(&str, &str)]| Settings::parse(&crate::tests::east_to_west(extra)).unwrap();
+    let by_default = settings(&[]);
+    let acls = by_default.acls.unwrap();
+    assert_eq!((acls.every, acls.extent), (Duration::from_secs(5), Extent::Topics));
+    assert_eq!((acls.note_topic.as_str(), by_default.quota_sync), ("mm2-acls.east.internal", None));
+    assert_eq!(settings(&[("twinstream.sync.acls", "full")]).acls.unwrap().extent, Extent::Full);
+    for off in [
+        ("sync.topic.acls.enabled", "false"),
+        ("sync.topic.acls.interval.seconds", "0"),
+        ("twinstream.link.returns", "true"),
+    ] {
+        assert!(settings(&[off]).acls.is_none(), "{off:?}");
+    }
+    let quotas = ("twinstream.sync.quotas.enabled", "true");
+    assert_eq!(settings(&[quotas]).quota_sync, Some(Duration::from_secs(5)));
+    assert_eq!(settings(&[quotas, ("twinstream.link.returns", "true")]).quota_sync, None);
+    let refused =
+        Settings::parse(&crate::tests::east_to_west(&[("twinstream.sync.acls", "all")])).unwrap_err().to_string();
+    assert!(refused.contains("full"), "{refused}");
+}

@@ -5,8 +5,9 @@ use twinstream_client::protocol::batch::{BatchBuilder, ProducerStamp};
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
 use super::slice::{Answer, Slice};
+use super::walk::first_copied;
 use super::*;
-use crate::offset_map::Run;
+use crate::offset_map::{OffsetMap, Run};
 
 fn batch(base: i64, values: &[&str]) -> Vec<u8> {
     batch_of(base, 1, values)
@@ -243,4 +244,17 @@ fn aborted_records_are_left_out_for_a_reader_of_committed_ones() {
     source.aborted = vec![(ProducerId(7), Offset(1))];
     let target = answer(&[batch(0, &["a"])], 1);
     assert_eq!(copy(&source, &target, 0, 0, &[Run { up: 0, down: 0, len: 1 }]).next, 3);
+}
+
+#[test]
+fn a_walk_begins_at_the_first_copy_that_retention_has_left_also_behind_a_hole() {
+    let mut map = OffsetMap::default();
+    // The source has a marker at 3, the target one at 13 and 14.
+    map.replay(0, Some(vec![Run { up: 0, down: 10, len: 3 }, Run { up: 4, down: 15, len: 5 }]));
+    let begins = |there, here| first_copied(&map, there, here);
+    assert_eq!([begins(0, 0), begins(0, 10), begins(0, 12), begins(2, 11)], [Some(0), Some(0), Some(2), Some(2)]);
+    // The target's log begins in the hole: what is at 3 there has no place on it.
+    assert_eq!([begins(0, 13), begins(0, 14), begins(0, 15), begins(3, 14)], [Some(4); 4]);
+    assert_eq!([begins(0, 17), begins(7, 0), begins(9, 20)], [Some(6), Some(7), Some(9)]);
+    assert_eq!((begins(0, 20), first_copied(&OffsetMap::default(), 0, 0)), (None, None), "nothing both have");
 }

@@ -159,14 +159,7 @@ impl Walk {
         if self.pair.mode == Mode::Aligned {
             return Ok(Some(there.max(here)));
         }
-        let Some(map) = map else { return Ok(None) };
-        let Some(first) = map.first() else { return Ok(None) };
-        let from = there.max(first.up);
-        let is_there = map.to_target(Offset(from)).is_some_and(|down| down.0 >= here);
-        // The first copy that retention has left on the target; its log may begin in a hole of the map.
-        let behind = map.runs_from(Offset(from)).find(|run| run.up_end() > from && run.down_end() > here);
-        let copied = behind.map(|run| from.max(run.up + (here - run.down).max(0)));
-        Ok(if is_there { Some(from) } else { copied })
+        Ok(map.and_then(|map| first_copied(map, there, here)))
     }
 
     fn unreadable(&self, at: i64, why: &str) -> ClientError {
@@ -234,6 +227,17 @@ impl Stretch {
     fn bytes(&self) -> u64 {
         (self.there.bytes.len() + self.here.bytes.len()) as u64
     }
+}
+
+/// The first offset of the source whose copy may still be there, by where both logs start. Retention can end in a hole of the
+/// map, which a reader of the source has passed only with the record behind it.
+pub(super) fn first_copied(map: &OffsetMap, there: i64, here: i64) -> Option<i64> {
+    let from = there.max(map.first()?.up);
+    if map.to_target(Offset(from)).is_some_and(|down| down.0 >= here) {
+        return Some(from);
+    }
+    let behind = map.runs_from(Offset(from)).find(|run| run.up_end() > from && run.down_end() > here)?;
+    Some(from.max(behind.up + (here - behind.down).max(0)))
 }
 
 async fn start_of(client: &RawClient, partition: &TopicPartition, patient: bool) -> Result<i64, ClientError> {

@@ -61,6 +61,8 @@ impl Bench {
                 "replication.factor": "1",
                 "topics": "orders",
                 "twinstream.link.mode": mode,
+                "refresh.groups.interval.seconds": "1",
+                "emit.checkpoints.interval.seconds": "1",
             });
             worker.rest.put(&format!("/connectors/{part}/config"), &config).await.good();
         }

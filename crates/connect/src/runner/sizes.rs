@@ -40,7 +40,8 @@ mod tests {
     #[test]
     fn each_transaction_counts_once_with_all_of_its_records() {
         let mut sizes = Sizes::default();
-        (sizes.add(3), sizes.add(4));
+        sizes.add(3);
+        sizes.add(4);
         assert_eq!(sizes.committed(), TransactionSizes { min: 7, max: 7, avg: 7 });
         sizes.add(1);
         assert_eq!(sizes.committed(), TransactionSizes { min: 1, max: 7, avg: 4 });
