@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::path::Path;
+
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{BrokerId, DeleteRecordsRequest, OffsetForLeaderEpochRequest};
@@ -49,6 +51,32 @@ async fn end_of_epoch(client: &mut Client, epoch: i32) -> (i32, i64) {
     let found = &answer.topics[0].partitions[0];
     assert_eq!(found.error_code, 0, "{answer:?}");
     (found.leader_epoch, found.end_offset)
+}
+
+async fn delete_before(client: &mut Client, offset: i64) {
+    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(offset);
+    let topic = DeleteRecordsTopic::default().with_name(topic_name("m")).with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(5_000);
+    assert_eq!(client.call(request, 2).await.topics[0].partitions[0].error_code, 0);
+}
+
+/// The directory as a crash at this moment would leave it.
+fn as_crashed(dir: &Path) -> tempfile::TempDir {
+    fn copy(from: &Path, to: &Path) {
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                std::fs::create_dir(&target).unwrap();
+                copy(&entry.path(), &target);
+            } else {
+                std::fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    let crashed = tempfile::tempdir().unwrap();
+    copy(dir, crashed.path());
+    crashed
 }
 
 async fn write(client: &mut Client, value: &str) {
@@ -116,10 +144,7 @@ async fn the_former_source_gives_up_its_tail_and_has_the_successors_bytes() {
 
     // Where both parted stays known when the records are gone.
     write(&mut b, "b5").await;
-    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(5);
-    let topic = DeleteRecordsTopic::default().with_name(topic_name("m")).with_partitions(vec![partition]);
-    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(5_000);
-    assert_eq!(b.call(request, 2).await.topics[0].partitions[0].error_code, 0);
+    delete_before(&mut b, 5).await;
     assert_eq!(end_of_epoch(&mut b, 1_023).await.1, parted);
     drop(b);
     broker_b.stop().await.unwrap();
@@ -128,5 +153,56 @@ async fn the_former_source_gives_up_its_tail_and_has_the_successors_bytes() {
     wait_until("B serves", async || list_offset(&mut b, "m", 0, -1).await.error_code == 0).await;
     assert_eq!(end_of_epoch(&mut b, 1_023).await.1, parted, "after a restart, too");
     broker_a.stop().await.unwrap();
+    broker_b.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_home_behind_records_that_retention_had_removed_survives_a_crash() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let broker_a = TestBroker::start(dirs[0].path(), &[]).await;
+    let broker_b = TestBroker::start(dirs[1].path(), &[]).await;
+    let (mut a, mut b) = (broker_a.client().await, broker_b.client().await);
+    create_topic(&mut a, "m", 1, &[]).await;
+    for value in ["a0", "a1"] {
+        write(&mut a, value).await;
+    }
+    create_mirror(&mut b, "m", &[1]).await;
+    copy(&mut a, &mut b, 0).await;
+    promote(&mut b, "m").await;
+    write(&mut b, "b2").await;
+    // What the former source removes reaches beyond the point where both part, and it writes that down.
+    for number in 2..7 {
+        write(&mut a, &format!("given up {number}")).await;
+    }
+    delete_before(&mut a, 6).await;
+    drop(a);
+    broker_a.stop().await.unwrap();
+    let broker_a = TestBroker::start(dirs[0].path(), &[]).await;
+    let mut a = broker_a.client().await;
+    wait_until("A serves", async || list_offset(&mut a, "m", 0, -2).await.offset == 6).await;
+
+    mark(&mut a, "m").await;
+    wait_until("producers of A are fenced", async || {
+        produce(&mut a, "m", 0, values(&["late"])).await.error_code == POLICY_VIOLATION
+    })
+    .await;
+    let (_, parted) = end_of_epoch(&mut b, 1_023).await;
+    assert_eq!(mirror(&mut a, "m", cut(parted, 1_024), bytes::Bytes::new()).await, parted);
+    let cut_only = as_crashed(dirs[0].path());
+    copy(&mut b, &mut a, parted).await;
+    let with_records = as_crashed(dirs[0].path());
+    drop(a);
+    broker_a.stop().await.unwrap();
+    for (crashed, end) in [(cut_only, parted), (with_records, parted + 1)] {
+        let broker_a = TestBroker::start(crashed.path(), &[]).await;
+        let mut a = broker_a.client().await;
+        wait_until("A serves", async || list_offset(&mut a, "m", 0, -1).await.error_code == 0).await;
+        let (first, last) =
+            (list_offset(&mut a, "m", 0, -2).await.offset, list_offset(&mut a, "m", 0, -1).await.offset);
+        assert!(first <= parted, "it begins at {first}, and what came home from {parted} on is gone");
+        assert_eq!(last, end);
+        assert_eq!(stored_from(&mut a, parted).await, stored_from(&mut b, parted).await[..(end - parted) as usize]);
+        broker_a.stop().await.unwrap();
+    }
     broker_b.stop().await.unwrap();
 }

@@ -93,6 +93,8 @@ pub struct PartitionLog {
     metrics: LogMetrics,
     segments: ArcSwap<Vec<Arc<Segment>>>,
     log_start: AtomicI64,
+    /// Where it begins once a cut below its start is done; `i64::MAX` without one.
+    start_to_come: AtomicI64,
     high_watermark: AtomicI64,
     log_end: AtomicI64,
     recovery_point: AtomicI64,
@@ -154,6 +156,27 @@ impl PartitionLog {
 
     pub fn log_start_offset(&self) -> Offset {
         Offset(self.log_start.load(Ordering::Acquire))
+    }
+
+    /// What the checkpoint of log starts says: never behind what a cut that is under way leaves.
+    pub fn start_to_write(&self) -> Offset {
+        Offset(self.log_start_offset().0.min(self.start_to_come.load(Ordering::Acquire)))
+    }
+
+    /// The log is about to be cut at `to`. Whether that is below its start: then the checkpoint of log starts has to be written
+    /// before, or a crash after the cut would leave a log that ends before it begins, and is begun anew behind what is
+    /// written next.
+    pub fn begins_earlier(&self, to: Offset) -> bool {
+        let is_earlier = to < self.log_start_offset();
+        if is_earlier {
+            self.start_to_come.fetch_min(to.0, Ordering::AcqRel);
+        }
+        is_earlier
+    }
+
+    /// The cut that [`PartitionLog::begins_earlier`] announced is done, or is not made.
+    pub fn cut_is_over(&self) {
+        self.start_to_come.store(i64::MAX, Ordering::Release);
     }
 
     pub fn log_end_offset(&self) -> Offset {

@@ -443,7 +443,7 @@ fn checkpoint_of(log: &PartitionLog, kind: Checkpoint) -> Option<Offset> {
     match kind {
         Checkpoint::RecoveryPoint => Some(log.recovery_point()),
         Checkpoint::Replication => Some(log.high_watermark()),
-        Checkpoint::LogStart => Some(log.log_start_offset()),
+        Checkpoint::LogStart => Some(log.start_to_write()),
         Checkpoint::Cleaner => log.cleaned_to(),
         Checkpoint::Aborted => i64::try_from(log.aborted_count()).ok().filter(|count| *count > 0).map(Offset),
     }

@@ -153,6 +153,7 @@ impl PartitionLog {
             metrics: opening.metrics,
             segments: ArcSwap::from_pointee(segments),
             log_start: AtomicI64::new(start.0),
+            start_to_come: AtomicI64::new(i64::MAX),
             high_watermark: AtomicI64::new(opening.high_watermark.clamp(start, end).0),
             log_end: AtomicI64::new(end.0),
             recovery_point: AtomicI64::new(opening.recovery_point.min(end).0),

@@ -155,7 +155,13 @@ async fn cut(
 ) -> Result<LedMirror, AppendRefused> {
     let partitions = Arc::clone(&broker.partitions);
     let work = move || {
-        let (led, cut) = partition.cut_mirrored(link, &range)?;
+        let log = partition.log();
+        if log.begins_earlier(range.from) {
+            partitions.write_checkpoints(Checkpoint::LogStart);
+        }
+        let cut = partition.cut_mirrored(link, &range);
+        log.cut_is_over();
+        let (led, cut) = cut?;
         if cut.recovery_point_moved {
             partitions.write_checkpoints(Checkpoint::RecoveryPoint);
         }

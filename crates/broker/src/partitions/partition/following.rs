@@ -135,6 +135,17 @@ impl Partition {
         }
     }
 
+    /// Whether the log will begin earlier after this step than it does: then the checkpoint of log starts goes first. Once it is
+    /// repaired, [`PartitionLog::cut_is_over`].
+    pub(crate) fn begins_earlier(&self, step: &Step) -> bool {
+        match step {
+            Step::Truncate { to: start, .. } | Step::RestartAt { start, .. } | Step::BeginWith { base: start } => {
+                self.log().begins_earlier(*start)
+            }
+            _ => false,
+        }
+    }
+
     /// Cuts the log, or begins it anew, as the answer to `ask` demands. File work.
     pub(crate) fn repair(&self, ask: &Ask, step: Step) -> Followed {
         let gate = self.gate.read();

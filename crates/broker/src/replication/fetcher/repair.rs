@@ -67,7 +67,8 @@ impl Fetcher {
         Ok(found.map(|found| Offset(found.offset)))
     }
 
-    /// Cuts logs, and writes the checkpoint if flushed records went.
+    /// Cuts logs. The checkpoint of log starts is written before, if one begins earlier then; that of recovery points after, if
+    /// flushed records went.
     pub(super) async fn repair(&mut self, repairs: Vec<(Key, Arc<Partition>, Ask, Step)>) {
         if repairs.is_empty() {
             return;
@@ -76,7 +77,16 @@ impl Fetcher {
         let work = tokio::task::spawn_blocking(move || {
             let repair =
                 |(key, partition, ask, step): &(Key, Arc<Partition>, Ask, Step)| (*key, partition.repair(ask, *step));
+            let earlier: Vec<&Partition> = repairs
+                .iter()
+                .filter(|(_, partition, _, step)| partition.begins_earlier(step))
+                .map(|(_, partition, ..)| &**partition)
+                .collect();
+            if !earlier.is_empty() {
+                partitions.write_checkpoints(Checkpoint::LogStart);
+            }
             let done: Vec<(Key, Followed)> = repairs.iter().map(repair).collect();
+            earlier.iter().for_each(|partition| partition.log().cut_is_over());
             if done.iter().any(|(_, followed)| *followed == Followed::Checkpoint) {
                 partitions.write_checkpoints(Checkpoint::RecoveryPoint);
             }
