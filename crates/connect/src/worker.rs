@@ -27,6 +27,8 @@ use crate::settings::{Role, Settings};
 use crate::state::TaskId;
 use crate::store::{Start, StateLog, StatusStore, StoreError, ensure_state_topics};
 
+/// What takes longer at the start is told.
+const TELL_AFTER: Duration = Duration::from_secs(5);
 /// How long the last statuses may take to be written.
 const LAST_STATUSES_WITHIN: Duration = Duration::from_secs(5);
 
@@ -171,23 +173,33 @@ async fn start(options: WorkerOptions, settings: Arc<Settings>, address: SocketA
         let made = settings.client(role, [].into_iter());
         made.map_err(|error| WorkerError::Settings { problems: vec![error.to_string()] })
     };
-    let admin = Admin::connect(&client(Role::Admin)?).await.map_err(WorkerError::Cluster)?;
+    let asking = client(Role::Admin)?;
+    let admin = told("for the cluster to answer", Admin::connect(&asking)).await.map_err(WorkerError::Cluster)?;
     let (host, port) = settings.advertised(address.port());
     let worker_id = format!("{host}:{port}");
     let url = format!("http://{worker_id}/");
-    let membership = join(&settings, &client(Role::Consumer)?, &worker_id, &url).await?;
+    let consumer = client(Role::Consumer)?;
+    let joining = join(&settings, &consumer, &worker_id, &url);
+    let membership = told(
+        "for its place in the group (the brokers need a coordinator for it: their log says if they have none)",
+        joining,
+    )
+    .await?;
 
-    let topics = ensure_state_topics(&admin, &settings).await?;
-    let (consumer, producer) = (client(Role::Consumer)?, client(Role::Producer)?);
+    let topics = told("for the topics of its state to be made", ensure_state_topics(&admin, &settings)).await?;
+    let producer = client(Role::Producer)?;
     let transactions = settings.config_transactions().map(|id| (id, membership.place()));
     let own_configs = Start { transactions, waits: true };
     // Tasks with transactions end those of their predecessors, then read for themselves.
     let all_offsets = Start { transactions: None, waits: !settings.is_exactly_once() };
-    let (configs, offsets, statuses) = tokio::try_join!(
-        StateLog::open_as(topics.configs, &consumer, &producer, &admin, own_configs),
-        StateLog::open_as(topics.offsets, &consumer, &producer, &admin, all_offsets),
-        StateLog::<crate::state::statuses::StatusState>::open(topics.statuses, &consumer, &producer, &admin),
-    )?;
+    let reading = async {
+        tokio::try_join!(
+            StateLog::open_as(topics.configs, &consumer, &producer, &admin, own_configs),
+            StateLog::open_as(topics.offsets, &consumer, &producer, &admin, all_offsets),
+            StateLog::<crate::state::statuses::StatusState>::open(topics.statuses, &consumer, &producer, &admin),
+        )
+    };
+    let (configs, offsets, statuses) = told("for the topics of its state to be read", reading).await?;
     let (configs, offsets, status_log) = (Arc::new(configs), Arc::new(offsets), Arc::new(statuses));
     let statuses = StatusStore::new(status_log.state().clone(), worker_id);
     statuses.set_generation(i64::from(membership.generation()));
@@ -208,6 +220,22 @@ async fn start(options: WorkerOptions, settings: Arc<Settings>, address: SocketA
     let cluster_id = admin.cluster_id().unwrap_or_default();
     let made = App { settings, plugins, configs, offsets, statuses, herder, admin, cluster_id, url };
     Ok(Started { made, membership, parts })
+}
+
+/// A step of the start; one that takes longer than [`TELL_AFTER`] is named, and again each time that it has taken twice as long.
+async fn told<T>(what: &'static str, step: impl Future<Output = T>) -> T {
+    let mut step = std::pin::pin!(step);
+    let (mut waited, mut next) = (Duration::ZERO, TELL_AFTER);
+    loop {
+        match tokio::time::timeout(next, &mut step).await {
+            Ok(done) => return done,
+            Err(_) => {
+                waited += next;
+                next = waited;
+                tracing::warn!(waited_s = waited.as_secs(), "worker still starts up, it waits {what}");
+            }
+        }
+    }
 }
 
 async fn join(
