@@ -224,6 +224,8 @@ struct State {
     log_start: Option<Offset>,
     leader: Option<NodeId>,
     contact_ms: Option<i64>,
+    /// When it had everything and stopped copying: what its leader answered until then was about it as well.
+    stopped_ms: Option<i64>,
     /// Of the last fetch that brought records.
     record_bytes: Option<f64>,
     marks: Marks,
@@ -256,6 +258,7 @@ impl PartitionFigures {
             log_start: None,
             leader: None,
             contact_ms: None,
+            stopped_ms: None,
             record_bytes: None,
             marks: Marks::default(),
             record_age: Spread::default(),
@@ -277,7 +280,17 @@ impl PartitionFigures {
     }
 
     pub(crate) fn stands(&self, standing: Standing, cause: &str) {
+        self.stands_at(standing, cause, now_ms());
+    }
+
+    fn stands_at(&self, standing: Standing, cause: &str, now: i64) {
         let mut state = self.state();
+        let had_all = state.lag(now).records == 0;
+        state.stopped_ms = match (standing, state.standing) {
+            (Standing::Copying, _) => None,
+            (_, Standing::Copying) => Some(now).filter(|_| had_all),
+            _ => state.stopped_ms,
+        };
         state.standing = standing;
         cause.clone_into(&mut state.cause);
     }
@@ -329,9 +342,11 @@ impl PartitionFigures {
         let state = self.state();
         let lag = state.lag(now);
         // A leader that answers and says nothing of a partition in its session has nothing new for it. One that is behind may
-        // be held back, and is not in the session then.
-        let is_asked = lag.records == 0 && state.standing == Standing::Copying;
+        // be held back, and is not in the session then; nor is one that stands.
+        let copies = lag.records == 0 && state.standing == Standing::Copying;
+        let is_asked = copies || state.stopped_ms.is_some();
         let leader = state.leader.filter(|_| is_asked).and_then(|leader| contacts.get(&leader)).copied();
+        let leader = leader.map(|contact| contact.min(state.stopped_ms.unwrap_or(i64::MAX)));
         Seen {
             source: self.source.clone(),
             target: self.target.clone(),

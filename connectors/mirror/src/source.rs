@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tracing::{info, warn};
-use twinstream_client::raw::ClusterView;
+use twinstream_client::raw::{ClusterView, MirrorMark};
 use twinstream_client::{ClientError, ClientSettings, NewTopic, RawClient};
 use twinstream_connect_api::{Connector, ConnectorContext, Fate, RawConfig, TaskError, async_trait};
 use twinstream_model::{ErrorCode, InvalidTopicName, TopicId, TopicName, TopicPartition};
@@ -66,6 +66,8 @@ struct Link {
     /// Names on the target of topics that come home.
     names: Mutex<Names>,
     refusals: Mutex<Refusals>,
+    /// Topics of the source that came from the target under the same name, and why they are not copied.
+    echoes: Mutex<BTreeMap<TopicName, String>>,
     started: Instant,
     context: Arc<dyn ConnectorContext>,
 }
@@ -107,6 +109,7 @@ impl Connector for MirrorSourceConnector {
             dealt: Mutex::default(),
             names: Mutex::default(),
             refusals: Mutex::default(),
+            echoes: Mutex::default(),
             started: Instant::now(),
             context,
         });
@@ -300,9 +303,45 @@ impl Link {
             };
             !topic.internal && !topic.partitions.is_empty() && copies(&topic.name)
         });
-        Ok(copied
+        let copied: Vec<_> = copied.collect();
+        let echoes = match !returns && policy.is_identity() {
+            true => self.came_from_the_target(copied.iter().map(|topic| topic.name.clone()).collect()).await?,
+            false => BTreeMap::new(),
+        };
+        let copied = copied.into_iter().filter(|topic| !echoes.contains_key(&topic.name));
+        let copied: Topics = copied
             .map(|topic| (topic.name.clone(), u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX)))
-            .collect())
+            .collect();
+        *self.echoes.lock().unwrap_or_else(PoisonError::into_inner) = echoes;
+        Ok(copied)
+    }
+
+    /// Which of these topics of the source are mirrors of the target's own topics of the same name, promoted or not: copied back,
+    /// their records would go round. Where the target's topic is a mirror, too, sites change places or did, and the marks say who
+    /// leads. Only clusters of ours know that of their topics.
+    async fn came_from_the_target(&self, topics: Vec<TopicName>) -> Result<BTreeMap<TopicName, String>, TaskError> {
+        let failed = |cause| TaskError::retriable("ask both sides for mirrors").caused_by(cause);
+        let (Some(source), Some(target)) = (self.source.cluster_id(), self.target.cluster_id()) else {
+            return Ok(BTreeMap::new());
+        };
+        if topics.is_empty() || !self.source.knows_mirrors().await.map_err(failed)? {
+            return Ok(BTreeMap::new());
+        }
+        let there = self.source.mirror_marks(&topics).await.map_err(failed)?;
+        let is_theirs =
+            |(topic, mark): &(&TopicName, &MirrorMark)| mark.source_cluster == target && mark.source_topic == **topic;
+        let theirs: Vec<TopicName> = there.iter().filter(is_theirs).map(|(topic, _)| topic.clone()).collect();
+        let here = match theirs.is_empty() {
+            true => BTreeMap::new(),
+            false => self.target.mirror_marks(&theirs).await.map_err(failed)?,
+        };
+        let why = |topic: &TopicName| {
+            format!(
+                "topic {topic} of the source is a mirror of the target's own topic, or was until it was promoted: its records would go round; use `twinstream link failback`, or leave it out of topics"
+            )
+        };
+        let goes_round = |topic: &TopicName| here.get(topic).is_none_or(|mark| mark.source_cluster != source);
+        Ok(theirs.into_iter().filter(goes_round).map(|topic| (topic.clone(), why(&topic))).collect())
     }
 
     fn names(&self) -> std::sync::MutexGuard<'_, Names> {
@@ -348,7 +387,7 @@ impl Link {
         };
         let mut wanted: BTreeMap<TopicName, WantedTopic> = BTreeMap::new();
         let mut sources: BTreeMap<TopicName, TopicName> = BTreeMap::new();
-        let mut refused: BTreeMap<TopicName, String> = BTreeMap::new();
+        let mut refused = self.echoes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (topic, partitions) in topics {
             match self.remote_topic(topic) {
                 Ok(remote) => {

@@ -27,6 +27,8 @@ const TOPIC: i8 = 2;
 const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
+/// What a topic is a mirror of is shown among its settings, and is none that follows.
+const MARKS: &str = "twinstream.mirror.";
 
 /// Settings of a topic that were changed from their defaults.
 pub(crate) type Changed = BTreeMap<String, String>;
@@ -167,6 +169,7 @@ fn changed(result: &DescribeConfigsResult, excluded: Option<&Regex>) -> Changed 
         .filter(|config| {
             config.config_source == DYNAMIC_TOPIC_CONFIG
                 && !config.is_sensitive
+                && !config.name.starts_with(MARKS)
                 && !excluded.is_some_and(|excluded| excluded.is_match(&config.name))
         })
         .filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())))
@@ -228,7 +231,25 @@ fn check(what: String, code: i16, detail: Option<&str>) -> Result<(), ClientErro
 
 #[cfg(test)]
 mod tests {
+    use twinstream_client::raw::kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
+
     use super::*;
+
+    #[test]
+    fn what_a_topic_is_a_mirror_of_does_not_follow() {
+        let config = |name: &'static str| {
+            DescribeConfigsResourceResult::default()
+                .with_name(StrBytes::from_static_str(name))
+                .with_value(Some(StrBytes::from_static_str("1")))
+                .with_config_source(DYNAMIC_TOPIC_CONFIG)
+        };
+        let marks = ["link", "source.cluster", "source.topic", "source.topic.id", "state"];
+        let marks = marks.map(|part| format!("{MARKS}{part}"));
+        let mut configs = vec![config("retention.ms")];
+        configs.extend(marks.map(|name| config("x").with_name(StrBytes::from_string(name))));
+        let found = changed(&DescribeConfigsResult::default().with_configs(configs), None);
+        assert_eq!(found, Changed::from([("retention.ms".to_owned(), "1".to_owned())]));
+    }
 
     #[test]
     fn a_new_topic_gets_the_replicas_of_the_source_as_far_as_there_are_brokers() {

@@ -58,7 +58,9 @@ impl Http {
         let status = response.status();
         let text = response.text().await.map_err(lost)?;
         if !status.is_success() {
-            return Err(HttpError { status: Some(status.as_u16()), reason: format!("HTTP {status}: {}", text.trim()) });
+            let told = serde_json::from_str::<Value>(&text).ok();
+            let told = told.as_ref().and_then(|answer| answer["message"].as_str()).unwrap_or(text.trim());
+            return Err(HttpError { status: Some(status.as_u16()), reason: format!("HTTP {status}: {told}") });
         }
         Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }

@@ -47,7 +47,11 @@ pub(crate) async fn run(verify: &LinkVerify, format: OutputFormat) -> Result<Exi
         body = json!({"from": rest});
     }
     let partitions: Vec<Json> = all.into_values().collect();
-    let is_sound = partitions.iter().all(|partition| partition["state"] == "EQUAL" || partition["state"] == "BEHIND");
+    let is_equal = |partition: &Json| partition["state"] == "EQUAL" || partition["state"] == "BEHIND";
+    let is_sound = !partitions.is_empty() && partitions.iter().all(is_equal);
+    if partitions.is_empty() {
+        output::talk("nothing was compared: the link copies no topic that was asked for");
+    }
     match format {
         OutputFormat::Json => {
             output::json(

@@ -59,7 +59,6 @@ impl Sites {
             "replication.factor": "1",
             "topics": topics,
             "refresh.topics.interval.seconds": "1",
-            "sync.topic.configs.enabled": "false",
         });
         for (key, value) in more {
             config[*key] = Value::from(*value);

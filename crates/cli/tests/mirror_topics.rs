@@ -6,7 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use twinstream_client::protocol::batch::BatchBuilder;
-use twinstream_client::raw::OffsetAt;
+use twinstream_client::raw::kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use twinstream_client::raw::kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
+use twinstream_client::raw::kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
+use twinstream_client::raw::{Node, OffsetAt};
 use twinstream_client::{Admin, RawClient};
 use twinstream_model::{Offset, TopicPartition};
 use twinstream_testkit::links::mirrored::same;
@@ -15,6 +21,9 @@ use twinstream_testkit::{Cluster, Folder, Worker, WorkerOptions, wait_until, wai
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SOURCE: &str = "/connectors/link";
+/// Resource type of topics, and the source of a setting that was changed on a topic, in config requests.
+const TOPIC: i8 = 2;
+const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 
 struct Sites {
     source: Cluster,
@@ -200,4 +209,92 @@ async fn a_link_on_an_exactly_once_worker_copies_as_a_producer_by_itself() {
     let marks = sites.downstream.mirror_marks(&[topic_name("news")]).await.expect("marks");
     assert!(marks.is_empty(), "{marks:?}");
     assert!(sites.worker.server.log_text().contains("twinstream.link.mode=generic"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_of_a_mirror_follow_its_source_and_its_mark_is_none_of_them() {
+    let sites = Sites::start(WorkerOptions::default()).await;
+    create_topic(&sites.source.bootstrap(), "news", 1).await;
+    append(&sites.upstream, "news", 3).await;
+    sites.link(&[("sync.topic.configs.interval.seconds", "1")]).await;
+    sites.until_copied("news", 3).await;
+    let marks = sites.downstream.mirror_marks(&[topic_name("news")]).await.expect("marks");
+    assert!(marks.contains_key(&topic_name("news")), "it is a mirror");
+    for retention in [Some("777000"), Some("888000"), None] {
+        set(&sites.upstream, "news", "retention.ms", retention).await;
+        wait_until(&format!("retention.ms is {retention:?} on both sides"), PATIENCE, || async {
+            own_setting(&sites.downstream, "news", "retention.ms").await.as_deref() == retention
+        })
+        .await;
+    }
+    assert_eq!(sites.downstream.mirror_marks(&[topic_name("news")]).await.expect("marks"), marks);
+    append(&sites.upstream, "news", 2).await;
+    sites.until_copied("news", 5).await;
+    let log = sites.worker.server.log_text();
+    assert!(!log.contains("settings are not copied"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_is_not_copied_back_into_the_topic_that_it_is_a_mirror_of() {
+    let sites = Sites::start(WorkerOptions::default()).await;
+    create_topic(&sites.source.bootstrap(), "news", 1).await;
+    append(&sites.upstream, "news", 3).await;
+    sites.link(&[]).await;
+    sites.until_copied("news", 3).await;
+    // The way back, as somebody makes it who knows nothing of the first link.
+    let back = json!({
+        "connector.class": "org.apache.kafka.connect.mirror.MirrorSourceConnector",
+        "source.cluster.alias": "east",
+        "target.cluster.alias": "west",
+        "source.cluster.bootstrap.servers": sites.target.bootstrap(),
+        "target.cluster.bootstrap.servers": sites.source.bootstrap(),
+        "producer.override.bootstrap.servers": sites.source.bootstrap(),
+        "replication.policy.class": "org.apache.kafka.connect.mirror.IdentityReplicationPolicy",
+        "offset-syncs.topic.replication.factor": "1",
+        "refresh.topics.interval.seconds": "1",
+        "sync.topic.configs.interval.seconds": "1",
+        "topics": "news.*",
+    });
+    sites.worker.rest.put("/connectors/back/config", &back).await.good();
+    let refused = wait_until_some("the way back tells of the topic", PATIENCE, || async {
+        let link = sites.worker.rest.get("/links/east->west").await;
+        link.body["topics_refused"].as_array().and_then(|refused| refused.first()).cloned()
+    })
+    .await;
+    assert_eq!(refused["topic"], "news");
+    assert!(refused["cause"].as_str().is_some_and(|cause| cause.contains("go round")), "{refused}");
+    append(&sites.upstream, "news", 2).await;
+    sites.until_copied("news", 5).await;
+    let size = same(&sites.upstream, &sites.downstream, &at("news")).await;
+    assert_eq!(size.map(|size| size.batches), Ok(5), "and no record came back");
+    let marks = sites.upstream.mirror_marks(&[topic_name("news")]).await.expect("marks");
+    assert!(marks.is_empty(), "the original is no mirror of its own mirror: {marks:?}");
+}
+
+/// Changes a setting of a topic, or takes it back to its default.
+async fn set(client: &RawClient, topic: &str, name: &str, value: Option<&str>) {
+    let config = AlterableConfig::default()
+        .with_name(StrBytes::from_string(name.to_owned()))
+        .with_config_operation(if value.is_some() { 0 } else { 1 })
+        .with_value(value.map(|value| StrBytes::from_string(value.to_owned())));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(TOPIC)
+        .with_resource_name(StrBytes::from_string(topic.to_owned()))
+        .with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let answer = client.request(Node::Controller, &request).await.expect("an answer");
+    assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
+}
+
+/// A setting that somebody has changed on the topic itself.
+async fn own_setting(client: &RawClient, topic: &str, name: &str) -> Option<String> {
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(TOPIC)
+        .with_resource_name(StrBytes::from_string(topic.to_owned()))
+        .with_configuration_keys(None);
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+    let answer = client.request(Node::Any, &request).await.expect("an answer");
+    let mut configs = answer.results[0].configs.iter();
+    let found = configs.find(|config| config.name.as_str() == name && config.config_source == DYNAMIC_TOPIC_CONFIG)?;
+    found.value.as_ref().map(ToString::to_string)
 }

@@ -128,11 +128,12 @@ async fn places(client: &RawClient, partitions: &[TopicPartition]) -> Result<Pla
             || Err(ClientError::broker(format!("ask the target about {partition}"), ErrorCode::LeaderNotAvailable));
         let end = ends.remove(partition).unwrap_or_else(unanswered)?;
         // What is told as the latest offset is committed; the log may go on behind it.
-        let place = match epochs.remove(partition).unwrap_or_else(|| unanswered().map(|_| None))? {
-            Some(epoch) if epoch.end >= end => (epoch.end, epoch.epoch),
-            _ => (end, LeaderEpoch::NONE),
-        };
-        Ok(place)
+        match epochs.remove(partition).unwrap_or_else(|| unanswered().map(|_| None))? {
+            Some(epoch) if epoch.end >= end => Ok((epoch.end, epoch.epoch)),
+            // Somebody appended between the questions. Without the epoch a fork just below would go unseen: asked again.
+            Some(_) => unanswered().map(|end| (end, LeaderEpoch::NONE)),
+            None => Ok((end, LeaderEpoch::NONE)),
+        }
     };
     Ok(partitions.iter().map(|partition| (partition.clone(), place_or_why(place(partition)))).collect())
 }

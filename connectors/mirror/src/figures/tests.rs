@@ -109,6 +109,31 @@ fn a_leader_that_answers_without_a_word_of_a_partition_confirms_what_it_said_las
 }
 
 #[test]
+fn what_was_said_until_a_partition_stopped_is_the_last_word() {
+    let link = LinkFigures::default();
+    let copying = |topic: &str, end| {
+        let figures = link.partition(&at(topic), &at(topic));
+        figures.held();
+        figures.stands_at(Standing::Copying, "", 0);
+        figures.heard(&heard(end, 10, 100), Offset(10), 1_000);
+        figures
+    };
+    let (idle, behind) = (copying("idle", 10), copying("behind", 20));
+    link.heard_at(NodeId(1), 60_000);
+    for figures in [&idle, &behind] {
+        figures.stands_at(Standing::Away, "no answer", 63_000);
+        figures.stands_at(Standing::Starting, "", 64_000);
+    }
+    behind.arrived(Offset(20), None, 65_000);
+    let words = || link.partitions_at(99_000).iter().map(|seen| seen.contact_ms).collect::<Vec<_>>();
+    assert_eq!(words(), [Some(1_000), Some(60_000)], "one that was behind may have been held back");
+    link.heard_at(NodeId(1), 90_000);
+    assert_eq!(words(), [Some(1_000), Some(63_000)], "the leader is back, and was not asked for these");
+    idle.stands_at(Standing::Copying, "", 91_000);
+    assert_eq!(words()[1], Some(90_000));
+}
+
+#[test]
 fn what_a_link_would_lose_grows_while_its_source_is_silent() {
     let link = LinkFigures::default();
     for (topic, end) in [("a", 10), ("b", 30)] {

@@ -4,6 +4,7 @@
 //! cluster that leads has, and against what the command has printed.
 
 mod generic; // copies that do not keep the source's offsets
+mod guards; // what planned verbs do not leave behind
 mod sites;
 
 use std::collections::BTreeMap;

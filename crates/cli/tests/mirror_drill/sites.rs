@@ -9,7 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use twinstream_client::protocol::batch::BatchBuilder;
-use twinstream_client::raw::OffsetAt;
+use twinstream_client::raw::kafka_protocol::messages::CreatePartitionsRequest;
+use twinstream_client::raw::kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
+use twinstream_client::raw::{Node, OffsetAt};
 use twinstream_client::{ClientError, CommitOffset, Consumer, ConsumerEvent, RawClient};
 use twinstream_model::{ErrorCode, GroupId, Offset, PartitionIndex, TopicPartition};
 use twinstream_testkit::nemesis::Relay;
@@ -74,12 +77,16 @@ impl Sites {
     }
 
     pub(crate) async fn link_as(&self, topics: &str, mode: &str) {
+        self.link_with(topics, &[("twinstream.link.mode", mode)]).await;
+    }
+
+    pub(crate) async fn link_with(&self, topics: &str, more: &[(&str, &str)]) {
         let mut config = json!({
             "source.cluster.bootstrap.servers": self.doors[0].address(),
             "target.cluster.bootstrap.servers": self.west.bootstrap(),
             "tasks.max": "1",
             "topics": topics,
-            "twinstream.link.mode": mode,
+            "twinstream.link.mode": "aligned",
             "offset-syncs.topic.location": "target",
             "refresh.topics.interval.seconds": "1",
             "refresh.groups.interval.seconds": "1",
@@ -88,12 +95,27 @@ impl Sites {
         if self.names == Names::Kept {
             config["replication.policy.class"] = "org.apache.kafka.connect.mirror.IdentityReplicationPolicy".into();
         }
+        for (name, value) in more {
+            config[*name] = Value::from(*value);
+        }
         self.worker.rest.put("/links/east->west", &config).await.good();
     }
 
     pub(crate) async fn link_state(&self) -> String {
         let link = self.worker.rest.get("/links/east->west").await.good();
         link["state"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Gives the topic in the east so many partitions.
+    pub(crate) async fn grow_upstream(&self, partitions: i32) {
+        let topic = CreatePartitionsTopic::default()
+            .with_name(StrBytes::from_string(self.topics().0).into())
+            .with_count(partitions)
+            .with_assignments(None);
+        let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+        let client = connect(&self.east.bootstrap()).await;
+        let answer = client.request(Node::Controller, &request).await.expect("an answer");
+        assert_eq!(answer.results[0].error_code, 0, "{answer:?}");
     }
 
     pub(crate) async fn clients(&self) -> (RawClient, RawClient) {

@@ -5,10 +5,11 @@
 //! anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use twinstream_client::raw::{EpochQuestion, MirrorMark, OffsetAt};
+use twinstream_client::raw::{EpochQuestion, MirrorMark, OffsetAt, TopicInfo};
 use twinstream_client::{ClientError, RawClient};
 use twinstream_connect_api::error::trace_of;
 use twinstream_connect_api::{ApiRefusal, OffsetMap};
@@ -22,6 +23,9 @@ use crate::link_id::link_id;
 
 /// A site that is asked for what it knows before it is given up.
 pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// How often partitions without a leader are asked where they end, and the pause between two questions.
+const BOUNDS_TRIES: u32 = 10;
+const BOUNDS_PAUSE: Duration = Duration::from_millis(500);
 /// Above every epoch: a mirror tells its log end.
 const ANY_EPOCH: LeaderEpoch = LeaderEpoch(i32::MAX - 1);
 
@@ -38,11 +42,16 @@ pub(super) struct Ends {
 pub(super) struct Pair {
     pub source: TopicName,
     pub target: TopicName,
+    /// Of either side.
     pub partitions: BTreeSet<PartitionIndex>,
+    /// Of the copy.
+    pub copied: BTreeSet<PartitionIndex>,
     /// The copy's mark over this link.
     pub here: Option<MirrorMark>,
     /// The original's mark.
     pub there: Option<MirrorMark>,
+    /// The source has it; unknown counts as yes.
+    pub is_there: bool,
     pub source_id: TopicId,
     pub target_id: TopicId,
 }
@@ -121,14 +130,19 @@ impl Ends {
                 pairs.entry(source).or_insert((remote, None));
             }
         }
-        let (there, ids) = self.originals(pairs.keys()).await?;
+        let (there, originals) = self.originals(pairs.keys()).await?;
         let pair = |(source, (target, here)): (TopicName, (TopicName, Option<MirrorMark>))| {
             let topic = view.topics.get(&target);
+            let original = originals.get(&source);
+            // One that only the source has yet is to be copied as well.
+            let both = topic.into_iter().chain(original).flat_map(|topic| topic.partitions.keys().copied());
             let pair = Pair {
-                partitions: topic.map(|topic| topic.partitions.keys().copied().collect()).unwrap_or_default(),
+                partitions: both.collect(),
+                copied: topic.map(|topic| topic.partitions.keys().copied().collect()).unwrap_or_default(),
                 target_id: topic.map_or(TopicId::NONE, |topic| topic.id),
                 there: there.get(&source).cloned(),
-                source_id: ids.get(&source).copied().unwrap_or(TopicId::NONE),
+                is_there: original.is_some() || self.source.is_err(),
+                source_id: original.map_or(TopicId::NONE, |topic| topic.id),
                 source: source.clone(),
                 target,
                 here,
@@ -138,11 +152,36 @@ impl Ends {
         Ok(pairs.into_iter().map(pair).collect())
     }
 
-    /// Marks and ids of the originals, as far as the source answers.
+    /// Topics of the source that the link is to copy and that have no copy, as far as the source answers. A link that leads
+    /// back copies only what has one.
+    pub(super) async fn uncopied(
+        &self,
+        settings: &Settings,
+        pairs: &BTreeMap<TopicName, Pair>,
+    ) -> Result<BTreeSet<TopicName>, ApiRefusal> {
+        let Ok(source) = &self.source else { return Ok(BTreeSet::new()) };
+        if settings.returns {
+            return Ok(BTreeSet::new());
+        }
+        let view = source.refresh_all().await.map_err(|cause| self.source_unheard(&cause))?;
+        let is_wanted = |topic: &TopicInfo| {
+            let copies = settings.filter.copies(topic.name.as_str(), &settings.policy, &self.target_alias);
+            copies && !topic.internal && !topic.partitions.is_empty() && !pairs.contains_key(&topic.name)
+        };
+        Ok(view.topics.values().filter(|topic| is_wanted(topic)).map(|topic| topic.name.clone()).collect())
+    }
+
+    /// The source has not said a word in time.
+    pub(super) fn source_silent(&self) -> ApiRefusal {
+        let what = "ask for its topics".to_owned();
+        self.source_unheard(&ClientError::Timeout { what, after: ANSWERS_WITHIN })
+    }
+
+    /// Marks of the originals and what they are like, as far as the source answers.
     async fn originals(
         &self,
         topics: impl Iterator<Item = &TopicName>,
-    ) -> Result<(BTreeMap<TopicName, MirrorMark>, BTreeMap<TopicName, TopicId>), ApiRefusal> {
+    ) -> Result<(BTreeMap<TopicName, MirrorMark>, BTreeMap<TopicName, Arc<TopicInfo>>), ApiRefusal> {
         let Ok(source) = &self.source else { return Ok(Default::default()) };
         let names: Vec<TopicName> = topics.cloned().collect();
         let view = source.refresh(&names).await.map_err(|cause| self.source_unheard(&cause))?;
@@ -150,7 +189,8 @@ impl Ends {
             true => source.mirror_marks(&names).await.map_err(|cause| self.source_unheard(&cause))?,
             false => BTreeMap::new(),
         };
-        Ok((marks, view.topics.values().map(|topic| (topic.name.clone(), topic.id)).collect()))
+        let asked = names.iter().filter_map(|name| Some((name.clone(), view.topics.get(name)?.clone())));
+        Ok((marks, asked.collect()))
     }
 
     pub(super) fn phase(&self, pair: &Pair) -> Phase {
@@ -159,9 +199,21 @@ impl Ends {
 }
 
 impl Pair {
-    /// Each partition, at the source and on the target.
+    /// Each partition, at the source and on the target; one of them may be missing.
     pub(super) fn partitions(&self) -> impl Iterator<Item = (TopicPartition, TopicPartition)> + '_ {
-        self.partitions.iter().map(|index| {
+        self.named(&self.partitions)
+    }
+
+    /// Each partition that the copy has.
+    pub(super) fn copied(&self) -> impl Iterator<Item = (TopicPartition, TopicPartition)> + '_ {
+        self.named(&self.copied)
+    }
+
+    fn named<'a>(
+        &'a self,
+        partitions: &'a BTreeSet<PartitionIndex>,
+    ) -> impl Iterator<Item = (TopicPartition, TopicPartition)> + 'a {
+        partitions.iter().map(|index| {
             (TopicPartition::new(self.source.clone(), *index), TopicPartition::new(self.target.clone(), *index))
         })
     }
@@ -173,6 +225,26 @@ pub(super) async fn ends_of(
     partitions: &[TopicPartition],
 ) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
     offsets_of(client, partitions, OffsetAt::Latest).await
+}
+
+/// Where these partitions begin and end for readers, asked again for a while for those that do not say. Who stays unknown is
+/// missing.
+pub(super) async fn bounds_of(
+    client: &RawClient,
+    partitions: &[TopicPartition],
+) -> Result<BTreeMap<TopicPartition, (Offset, Offset)>, ClientError> {
+    let mut tries = 0;
+    loop {
+        let starts = offsets_of(client, partitions, OffsetAt::Earliest).await?;
+        let ends = ends_of(client, partitions).await?;
+        let bounds: BTreeMap<TopicPartition, (Offset, Offset)> =
+            starts.into_iter().filter_map(|(at, start)| Some((at.clone(), (start, *ends.get(&at)?)))).collect();
+        tries += 1;
+        if bounds.len() == partitions.len() || tries == BOUNDS_TRIES {
+            return Ok(bounds);
+        }
+        tokio::time::sleep(BOUNDS_PAUSE).await;
+    }
 }
 
 /// Before which no transaction is open.

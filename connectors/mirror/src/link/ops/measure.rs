@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use tokio::task::JoinSet;
 use twinstream_client::ClientError;
 use twinstream_connect_api::ApiRefusal;
 use twinstream_model::{Offset, TopicPartition};
@@ -13,8 +14,11 @@ use super::ends::{ANSWERS_WITHIN, Pair, ends_of, log_ends_of, stable_ends_of};
 use super::plan::Phase;
 use super::report::Standing;
 use super::{LOOK_EVERY, Operation, Side, Verb};
-use crate::aligned::parting;
+use crate::aligned::parting::{self, Parting};
 use crate::figures;
+
+/// Partitions whose point of parting is looked for side by side.
+const ASKED_AT_ONCE: usize = 32;
 
 type Ends = BTreeMap<TopicPartition, Offset>;
 
@@ -70,20 +74,18 @@ impl Operation<'_> {
 
     /// Where both sides part, after both may have been written to. Topics that the source leads have nothing to give up.
     pub(super) async fn measure_parting(&mut self) -> Result<(), ApiRefusal> {
-        let source = self.ends.source()?.clone();
         for phase in [Phase::Parted, Phase::Behind, Phase::Between] {
             let (there, here) = self.partitions_in(phase);
             let (source_ends, target_ends) = self.both_ends(&there, &here).await?;
+            // The original is the one that has to give up: seen from the way back it is the mirror. Between, it gives up no more.
+            let partings = match phase {
+                Phase::Between => Vec::new(),
+                _ => self.partings(&there, &here).await?,
+            };
+            let mut partings = partings.into_iter();
             for (there, here) in there.into_iter().zip(here) {
                 let (end, target_end) = (source_ends.get(&there).copied(), target_ends.get(&here).copied());
-                // The original is the one that has to give up: seen from the way back it is the mirror. Between, it gives
-                // up no more.
-                let parted = match phase {
-                    Phase::Between => None,
-                    _ => parting::between(&self.ends.target, &here, &source, &there)
-                        .await
-                        .map_err(|cause| self.ends.source_unheard(&cause))?,
-                };
+                let parted = partings.next().flatten();
                 let at = parted.map_or(end, |parted| Some(parted.at));
                 let beyond = |end: Option<Offset>| Some((end?.0 - at?.0).max(0));
                 let standing = Standing {
@@ -99,8 +101,9 @@ impl Operation<'_> {
         Ok(())
     }
 
+    /// Partitions of the copies in this phase, by both names.
     fn partitions_in(&self, phase: Phase) -> (Vec<TopicPartition>, Vec<TopicPartition>) {
-        self.in_phase(&[phase]).into_iter().flat_map(Pair::partitions).unzip()
+        self.in_phase(&[phase]).into_iter().flat_map(Pair::copied).unzip()
     }
 
     /// Committed ends of both sides.
@@ -135,12 +138,48 @@ impl Operation<'_> {
         }
     }
 
+    /// What each partition lacks whose copy is not promoted; `i64::MAX` where that is not known.
+    fn lacking(&self) -> impl Iterator<Item = i64> + '_ {
+        let phases = [Phase::Ahead, Phase::Between, Phase::Plain];
+        let counts = move |at: &TopicPartition| {
+            self.pairs.get(&at.topic).is_some_and(|pair| phases.contains(&self.ends.phase(pair)))
+        };
+        let standings = self.report.standings.iter().filter(move |(at, _)| counts(at));
+        standings.map(|(_, standing)| standing.lost().unwrap_or(i64::MAX))
+    }
+
     pub(super) fn behind(&self) -> i64 {
-        self.report.standings.values().map(|standing| standing.lost().unwrap_or(i64::MAX)).fold(0, i64::saturating_add)
+        self.lacking().fold(0, i64::saturating_add)
     }
 
     fn worst(&self) -> i64 {
-        self.report.standings.values().map(|standing| standing.lost().unwrap_or(i64::MAX)).max().unwrap_or(0)
+        self.lacking().max().unwrap_or(0)
+    }
+
+    /// What a source that nobody has fenced has got since it was measured: lost as well. How many records that is.
+    pub(super) async fn measure_what_came_since(&mut self) -> Result<i64, ApiRefusal> {
+        let partitions: Vec<TopicPartition> = self.report.standings.keys().cloned().collect();
+        let Ok(source) = &self.ends.source else { return Ok(0) };
+        let ends = match tokio::time::timeout(ANSWERS_WITHIN, ends_of(source, &partitions)).await {
+            Ok(Ok(ends)) => ends,
+            // It died in the meantime: what is known is what it said then.
+            _ => {
+                self.report.source_answers = false;
+                return Ok(0);
+            }
+        };
+        let mut came = 0;
+        for (partition, end) in ends {
+            if let Some(standing) = self.report.standings.get_mut(&partition)
+                && let Some(before) = standing.source_end
+                && standing.as_of_ms.is_none()
+                && end > before
+            {
+                standing.source_end = Some(end);
+                came += end.0 - before.0;
+            }
+        }
+        Ok(came)
     }
 
     /// Waits until no copy lacks more than `records`; false if time is up.
@@ -180,19 +219,38 @@ impl Operation<'_> {
 
     /// Originals that still have records which the copies have not.
     async fn still_parted(&self, there: &[TopicPartition], here: &[TopicPartition]) -> Result<usize, ApiRefusal> {
-        let source = self.ends.source()?;
-        let mut parted = 0;
-        for (there, here) in there.iter().zip(here) {
-            let found = parting::between(&self.ends.target, here, source, there).await;
-            parted += usize::from(found.map_err(|cause| self.ends.source_unheard(&cause))?.is_some());
+        Ok(self.partings(there, here).await?.iter().flatten().count())
+    }
+
+    /// Where the originals part from the copies, in the order of the partitions; several are asked side by side.
+    async fn partings(
+        &self,
+        there: &[TopicPartition],
+        here: &[TopicPartition],
+    ) -> Result<Vec<Option<Parting>>, ApiRefusal> {
+        let mut found: Vec<Option<Parting>> = vec![None; there.len()];
+        let (mut asked, mut asking) = (there.iter().zip(here).enumerate(), JoinSet::new());
+        loop {
+            let free = ASKED_AT_ONCE - asking.len();
+            for (index, (there, here)) in asked.by_ref().take(free) {
+                let (source, target) = (self.ends.source()?.clone(), self.ends.target.clone());
+                let (there, here) = (there.clone(), here.clone());
+                asking.spawn(async move { (index, parting::between(&target, &here, &source, &there).await) });
+            }
+            let Some(joined) = asking.join_next().await else { return Ok(found) };
+            let Ok((index, parted)) = joined else { continue }; // it was given up together with this
+            found[index] = parted.map_err(|cause| self.ends.source_unheard(&cause))?;
         }
-        Ok(parted)
     }
 
     /// Waits until the fenced `side` has nothing that the other one lacks; both are mirrors, so their log ends tell.
     pub(super) async fn wait_until_all_is_copied(&mut self, side: Side) -> Result<bool, ApiRefusal> {
         loop {
-            let (there, here) = self.partitions_in(Phase::Between);
+            let (there, here): (Vec<_>, Vec<_>) = match side {
+                // What only the source has is still to be copied.
+                Side::Source => self.in_phase(&[Phase::Between]).into_iter().flat_map(Pair::partitions).unzip(),
+                Side::Target => self.partitions_in(Phase::Between),
+            };
             let source = self.ends.source()?;
             let source_ends = log_ends_of(source, &there).await.map_err(|cause| self.ends.source_unheard(&cause))?;
             let target_ends = log_ends_of(&self.ends.target, &here).await.map_err(|cause| self.ends.unheard(&cause))?;

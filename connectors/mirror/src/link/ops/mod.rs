@@ -12,6 +12,8 @@
 //! Not here: what to do next about a topic (`plan`), the two clusters (`ends`), groups (`groups`), what is told (`report`).
 
 mod back; // the configuration that leads the other way
+mod carry; // when groups go over
+mod connectors; // stopped, started, made
 mod ends; // both clusters, topics and their copies
 mod groups; // offsets of groups go over
 mod marks; // topics become mirrors, and topics like any other
@@ -24,17 +26,14 @@ use std::time::Duration;
 
 use regex::Regex;
 use tokio::time::Instant;
-use twinstream_client::{ClientError, RawClient};
-use twinstream_connect_api::error::trace_of;
-use twinstream_connect_api::{ApiAnswer, ApiRefusal, ApiRequest, RawConfig, Wanted, WorkerApi};
+use twinstream_connect_api::{ApiAnswer, ApiRefusal, ApiRequest, WorkerApi};
 use twinstream_model::{Offset, TopicName, TopicPartition};
 
 use self::ends::{ANSWERS_WITHIN, Ends, Pair};
 use self::plan::{Phase, Step, step};
 use self::report::Report;
 use super::{LinkName, Members, Part, lag, links};
-use crate::checkpoint::settings::CheckpointSettings;
-use crate::config::{RETURNS, Settings};
+use crate::config::Settings;
 use crate::policy::full_match;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -114,6 +113,10 @@ struct Operation<'a> {
     report: Report,
     /// By the source's names.
     pairs: BTreeMap<TopicName, Pair>,
+    /// Topics that the link copies and that were not asked for.
+    others: BTreeSet<TopicName>,
+    /// Topics of the source that the link is to copy, and has not begun to.
+    uncopied: BTreeSet<TopicName>,
     /// What the worker has stored of them.
     positions: BTreeMap<TopicPartition, Offset>,
 }
@@ -159,11 +162,18 @@ impl<'a> Operation<'a> {
         let positions = lag::positions(&settings.source_alias, &stored);
         let positions = positions.into_iter().filter_map(|(partition, next)| Some((partition, next.ok()?))).collect();
         let report = Report::new(verb, link, asked.dry_run, ends.source.is_ok());
-        let mut operation =
-            Operation { worker, link: link.clone(), settings, ends, asked, report, pairs: BTreeMap::new(), positions };
-        let wanted = operation.asked.topics.clone();
+        let wanted = asked.topics.clone();
         let is_wanted = |topic: &TopicName| wanted.as_ref().is_none_or(|wanted| wanted.is_match(topic.as_str()));
-        operation.pairs = pairs.into_iter().filter(|(topic, _)| is_wanted(topic)).collect();
+        let mut uncopied = match tokio::time::timeout(ANSWERS_WITHIN, ends.uncopied(&settings, &pairs)).await {
+            Ok(uncopied) => uncopied?,
+            Err(_) if verb == Verb::Failover => BTreeSet::new(),
+            Err(_) => return Err(ends.source_silent()),
+        };
+        uncopied.retain(is_wanted);
+        let others = pairs.keys().filter(|topic| !is_wanted(topic)).cloned().collect();
+        let pairs = pairs.into_iter().filter(|(topic, _)| is_wanted(topic)).collect();
+        let mut operation =
+            Operation { worker, link: link.clone(), settings, ends, asked, report, pairs, others, uncopied, positions };
         if operation.pairs.is_empty() {
             return Err(ApiRefusal::conflict(format!("link {link} has copied no topic that was asked for")));
         }
@@ -171,10 +181,24 @@ impl<'a> Operation<'a> {
         Ok(operation)
     }
 
-    /// Looks at the marks once more.
+    /// Looks at the marks once more. A fail-over goes on without the source when that does not answer any more.
     async fn look(&mut self) -> Result<(), ApiRefusal> {
         let (name, _) = source_of(self.worker, &self.link)?;
-        let mut found = self.ends.pairs(&self.settings, &self.worker.offsets(&name)).await?;
+        let stored = self.worker.offsets(&name);
+        let mut found = match self.report.verb {
+            Verb::Failover => {
+                let asked = tokio::time::timeout(ANSWERS_WITHIN, self.ends.pairs(&self.settings, &stored)).await;
+                match asked {
+                    Ok(Ok(found)) => found,
+                    _ => {
+                        self.ends.give_up_source();
+                        self.report.source_answers = false;
+                        self.ends.pairs(&self.settings, &stored).await?
+                    }
+                }
+            }
+            _ => self.ends.pairs(&self.settings, &stored).await?,
+        };
         found.retain(|topic, _| self.pairs.contains_key(topic));
         self.pairs = found;
         self.note_phases();
@@ -194,6 +218,11 @@ impl<'a> Operation<'a> {
     /// The copies may be all that is left: whatever the source has beyond them is lost.
     async fn failover(&mut self) -> Result<(), ApiRefusal> {
         self.measure().await?;
+        for topic in &self.uncopied {
+            self.report
+                .left
+                .push(format!("topic {topic} of '{}' has no copy: all of it is lost", self.ends.source_alias));
+        }
         if self.asked.dry_run {
             self.tell_promotions();
             self.report.done = true;
@@ -209,7 +238,9 @@ impl<'a> Operation<'a> {
         }
         self.stop(&members, &[Part::Checkpoint]).await?;
         let left = self.promote_copies().await?;
+        self.measure_what_came_since().await?;
         self.report.done = left == 0;
+        self.tell_who_stands();
         self.tell_next(&[
             format!("point producers and consumers to cluster '{}'", self.ends.target_alias),
             format!("when cluster '{}' is back: twinstream link failback {}", self.ends.source_alias, self.link),
@@ -220,6 +251,7 @@ impl<'a> Operation<'a> {
     /// Nothing is lost: the source must answer, and nobody may write to it any more.
     async fn promote(&mut self) -> Result<(), ApiRefusal> {
         self.ends.source()?;
+        self.refuse_uncopied()?;
         self.measure().await?;
         if self.asked.dry_run {
             self.tell_promotions();
@@ -240,23 +272,48 @@ impl<'a> Operation<'a> {
         self.let_groups_arrive().await;
         self.stop(&members, &[Part::Checkpoint]).await?;
         let left = self.promote_copies().await?;
+        let late = self.measure_what_came_since().await?;
+        if late > 0 {
+            let told = format!(
+                "{late} records were written to cluster '{}' while this was under way and are not copied: its producers had not stopped",
+                self.ends.source_alias
+            );
+            self.report.left.push(told);
+        }
         self.report.done = left == 0;
+        self.tell_who_stands();
         self.tell_next(&[format!("point producers and consumers to cluster '{}'", self.ends.target_alias)]);
         Ok(())
     }
 
-    fn too_far(&self) -> ApiRefusal {
-        ApiRefusal::conflict(format!(
-            "cluster '{}' is still written to: {} records are not copied yet; stop its producers and call again, or use failover, which gives them up",
+    /// Who loses nothing cannot leave a topic behind.
+    fn refuse_uncopied(&self) -> Result<(), ApiRefusal> {
+        let Some(topic) = self.uncopied.first() else { return Ok(()) };
+        Err(ApiRefusal::conflict(format!(
+            "topic {topic} of '{}' is to be copied and has no copy yet ({} in all): see `twinstream link describe {}` for the reason, wait for it, or leave it out with --topics",
             self.ends.source_alias,
-            self.behind()
+            self.uncopied.len(),
+            self.link
+        )))
+    }
+
+    fn too_far(&self) -> ApiRefusal {
+        let behind = match self.behind() {
+            i64::MAX => "partitions have no copy yet, or do not say how far they are".to_owned(),
+            records => format!("{records} records are not copied yet"),
+        };
+        ApiRefusal::conflict(format!(
+            "cluster '{}' is still written to: {behind}; stop its producers and call again, or use failover, which gives them up",
+            self.ends.source_alias
         ))
     }
 
     /// The sites change places, planned.
     async fn reverse(&mut self) -> Result<(), ApiRefusal> {
         self.refuse(Verb::Reverse).await?;
+        self.refuse_uncopied()?;
         self.measure().await?;
+        let members = members(self.worker, &self.link);
         if self.asked.dry_run {
             let tell = |pair: &&Pair| {
                 format!(
@@ -271,8 +328,20 @@ impl<'a> Operation<'a> {
             self.report.done = true;
             return Ok(());
         }
+        if !self.in_phase(&[Phase::Ahead, Phase::Between]).is_empty() {
+            self.start(&members).await?;
+            if !self.wait_until_it_runs(&members).await {
+                self.report.left.push("the link does not run, so nobody was fenced; mend it and call again".to_owned());
+                self.tell_failures(&self.link.clone());
+                return Ok(());
+            }
+        }
         if !self.wait_until_copied(NEARLY).await? {
-            self.report.left.push(format!("the copies are {} records behind, call again", self.behind()));
+            self.report.left.push(match self.behind() {
+                i64::MAX => "partitions have no copy yet, or do not say how far they are; call again".to_owned(),
+                records => format!("the copies are {records} records behind, call again"),
+            });
+            self.tell_failures(&self.link.clone());
             return Ok(());
         }
         self.mark_originals(Phase::Ahead, false).await?;
@@ -282,15 +351,16 @@ impl<'a> Operation<'a> {
                 "the last records are not copied yet, or transactions are open, call again; nobody is written to"
                     .to_owned(),
             );
+            self.tell_failures(&self.link.clone());
             return Ok(());
         }
         self.carry_groups(Side::Source).await?;
-        let members = members(self.worker, &self.link);
         self.stop(&members, &Part::ALL).await?;
         let left = self.promote_copies().await?;
         self.make_back_link().await?;
         self.look().await?;
         self.report.done = left == 0;
+        self.tell_who_stands();
         self.tell_next(&[
             format!("point producers and consumers to cluster '{}'", self.ends.target_alias),
             format!(
@@ -330,7 +400,7 @@ impl<'a> Operation<'a> {
             }
             if !self.wait_until_brought_home(NEARLY).await? {
                 self.report.left.push("what the target wrote is not brought home yet, call again".to_owned());
-                self.tell_failures();
+                self.tell_failures(&self.link.back());
                 return Ok(());
             }
             self.mark_copies().await?;
@@ -339,7 +409,7 @@ impl<'a> Operation<'a> {
                 self.report
                     .left
                     .push("the last records are not brought home yet, or transactions are open, call again; nobody is written to".to_owned());
-                self.tell_failures();
+                self.tell_failures(&self.link.back());
                 return Ok(());
             }
             self.carry_groups(Side::Target).await?;
@@ -375,6 +445,15 @@ impl<'a> Operation<'a> {
             )));
         }
         for pair in self.pairs.values() {
+            if !pair.is_there {
+                return Err(ApiRefusal::conflict(format!(
+                    "topic {} is not at cluster '{}' any more: create it there with {} partitions, it is filled from '{}', or leave it out with --topics",
+                    pair.source,
+                    self.ends.source_alias,
+                    pair.copied.len(),
+                    self.ends.target_alias
+                )));
+            }
             if let Step::Refuse(why) = step(verb, self.ends.phase(pair)) {
                 return Err(ApiRefusal::conflict(format!("topic {}: {why}", pair.source)));
             }
@@ -399,147 +478,6 @@ impl<'a> Operation<'a> {
             self.report.next = next.to_vec();
         } else {
             self.report.next = vec![format!("call `twinstream link {} {}` again", self.report.verb.name(), self.link)];
-        }
-    }
-
-    /// Brings offsets of groups over from this side, if the link follows groups; of topics that are about to change places, and
-    /// of no others: where they did already, groups have gone on.
-    async fn carry_groups(&mut self, from: Side) -> Result<(), ApiRefusal> {
-        let leaving = match from {
-            Side::Source => [Phase::Ahead, Phase::Between].as_slice(),
-            Side::Target => &[Phase::Between],
-        };
-        let members = members(self.worker, &self.link);
-        let Some((_, name)) = members.iter().find(|(part, _)| *part == Part::Checkpoint) else { return Ok(()) };
-        let config = self.worker.config(name).unwrap_or_default();
-        let settings = CheckpointSettings::parse(&config)
-            .map_err(|cause| ApiRefusal::new(500, format!("settings of connector {name}: {cause}")))?;
-        let names: BTreeMap<TopicName, TopicName> = self
-            .in_phase(leaving)
-            .into_iter()
-            .map(|pair| match from {
-                Side::Source => (&pair.source, &pair.target),
-                Side::Target => (&pair.target, &pair.source),
-            })
-            .map(|(from, to)| (from.clone(), to.clone()))
-            .collect();
-        if names.is_empty() {
-            return Ok(());
-        }
-        let source: &RawClient = self.ends.source()?;
-        let (from, to) = match from {
-            Side::Source => (source, &self.ends.target),
-            Side::Target => (&self.ends.target, source),
-        };
-        let follows = |group: &str| settings.groups.follows(group);
-        let carried = tokio::time::timeout(GROUPS_WITHIN, groups::carry(from, to, &names, follows)).await;
-        let late = || ClientError::Timeout { what: "carry groups over".to_owned(), after: GROUPS_WITHIN };
-        match carried.unwrap_or_else(|_| Err(late())) {
-            Ok(carried) => self.report.groups = Some(carried),
-            // Topics matter more: what groups read again is told, and nothing waits for it.
-            Err(cause) => self
-                .report
-                .left
-                .push(format!("offsets of groups are as the checkpoint connector left them: {}", trace_of(&cause))),
-        }
-        Ok(())
-    }
-
-    /// Copies that do not keep the source's offsets: their groups are translated by the checkpoint connector, which gets two
-    /// more rounds.
-    async fn let_groups_arrive(&mut self) {
-        let members = members(self.worker, &self.link);
-        let checkpoint = members.iter().find(|(part, _)| *part == Part::Checkpoint);
-        let config = checkpoint.and_then(|(_, name)| self.worker.config(name)).unwrap_or_default();
-        let settings = CheckpointSettings::parse(&config).ok();
-        let Some(every) = settings.and_then(|settings| settings.sync_every) else { return };
-        if self.in_phase(&[Phase::Plain]).is_empty() {
-            return;
-        }
-        if 2 * every > GROUPS_WITHIN {
-            self.report.left.push(format!(
-                "offsets of groups are as old as sync.group.offsets.interval.seconds lets them be, up to {every:?}"
-            ));
-        }
-        tokio::time::sleep((2 * every).min(GROUPS_WITHIN)).await;
-    }
-
-    /// Ends these connectors' tasks and waits until they have ended.
-    async fn stop(&mut self, members: &Members, parts: &[Part]) -> Result<(), ApiRefusal> {
-        let names: Vec<&String> =
-            members.iter().filter(|(part, _)| parts.contains(part)).map(|(_, name)| name).collect();
-        let mut stopping = BTreeSet::new();
-        for name in names {
-            if self.worker.wanted(name) != Some(Wanted::Stopped) {
-                self.worker.want(name, Wanted::Stopped).await?;
-                self.report.step(format!("connector {name} stopped"));
-            }
-            stopping.insert(name);
-        }
-        let until = Instant::now() + STOPS_WITHIN;
-        loop {
-            stopping.retain(|name| !has_ended(self.worker, name));
-            let Some(name) = stopping.first() else { return Ok(()) };
-            if Instant::now() >= until {
-                return Err(ApiRefusal::new(
-                    500,
-                    format!("connector {name} was stopped, and its tasks do not end; call again"),
-                ));
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    async fn start(&mut self, members: &Members) -> Result<(), ApiRefusal> {
-        for (_, name) in members {
-            if self.worker.wanted(name) != Some(Wanted::Running) {
-                self.worker.want(name, Wanted::Running).await?;
-                self.report.step(format!("connector {name} runs"));
-            }
-        }
-        Ok(())
-    }
-
-    /// A source connector that leads the other way, and neither brings topics home nor is what this link brings home.
-    fn strange_back_link(&self) -> Option<String> {
-        let back = links(self.worker).remove(&self.link.back()).unwrap_or_default();
-        let name = back.into_iter().find(|(part, _)| *part == Part::Source)?.1;
-        let returns = |config: &RawConfig| config.get(RETURNS).map(String::as_str) == Some("true");
-        let is_way_back = self.settings.returns || returns(&self.worker.config(&name).unwrap_or_default());
-        (!is_way_back).then_some(name)
-    }
-
-    /// Makes the connectors that lead the other way, with this link's settings; or starts those whose way back this one is.
-    async fn make_back_link(&mut self) -> Result<(), ApiRefusal> {
-        let back = self.link.back();
-        let known = members(self.worker, &back);
-        if !self.settings.returns || known.is_empty() {
-            for (part, name) in members(self.worker, &self.link) {
-                let config = self.worker.config(&name).unwrap_or_default();
-                let name = known
-                    .iter()
-                    .find(|(of, _)| *of == part)
-                    .map_or_else(|| part.connector(&back), |(_, name)| name.clone());
-                let mut turned = back::turned(part, &self.link, &config);
-                turned.insert("name".to_owned(), name.clone());
-                if self.worker.config(&name).as_ref() != Some(&turned) {
-                    self.worker.put(&name, turned).await?;
-                    self.report.step(format!("connector {name} made"));
-                }
-            }
-        }
-        self.start(&members(self.worker, &back)).await
-    }
-
-    /// Says which tasks of the way back do not work, and why.
-    fn tell_failures(&mut self) {
-        for (_, name) in members(self.worker, &self.link.back()) {
-            let status = self.worker.status(&name).unwrap_or_default();
-            let tasks = status["tasks"].as_array().into_iter().flatten();
-            for failed in tasks.chain([&status["connector"]]).filter(|task| task["state"] == "FAILED") {
-                let cause = failed["trace"].as_str().unwrap_or_default().lines().next().unwrap_or_default();
-                self.report.left.push(format!("connector {name} has failed: {cause}"));
-            }
         }
     }
 }
@@ -571,11 +509,4 @@ fn source_of(worker: &dyn WorkerApi, link: &LinkName) -> Result<(String, Setting
     let settings = Settings::parse(&config)
         .map_err(|cause| ApiRefusal::new(500, format!("settings of connector {name}: {cause}")))?;
     Ok((name, settings))
-}
-
-/// Whether no task of a stopped connector is left.
-fn has_ended(worker: &dyn WorkerApi, name: &str) -> bool {
-    let Some(status) = worker.status(name) else { return true };
-    let is_stopped = status["connector"]["state"] == "STOPPED";
-    is_stopped && status["tasks"].as_array().is_none_or(Vec::is_empty)
 }

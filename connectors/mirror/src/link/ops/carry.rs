@@ -1,0 +1,84 @@
+//! When groups go over in the course of a verb, and whose word counts.
+
+use std::collections::BTreeMap;
+
+use twinstream_client::{ClientError, RawClient};
+use twinstream_connect_api::ApiRefusal;
+use twinstream_connect_api::error::trace_of;
+use twinstream_model::TopicName;
+
+use super::super::Part;
+use super::plan::Phase;
+use super::{GROUPS_WITHIN, Operation, Side, groups, members};
+use crate::checkpoint::settings::CheckpointSettings;
+
+impl Operation<'_> {
+    /// Brings offsets of groups over from this side, if the link follows groups; of topics that are about to change places, and
+    /// of no others: where they did already, groups have gone on.
+    pub(super) async fn carry_groups(&mut self, from: Side) -> Result<(), ApiRefusal> {
+        let leaving = match from {
+            Side::Source => [Phase::Ahead, Phase::Between].as_slice(),
+            Side::Target => &[Phase::Between],
+        };
+        let members = members(self.worker, &self.link);
+        let Some((_, name)) = members.iter().find(|(part, _)| *part == Part::Checkpoint) else { return Ok(()) };
+        let config = self.worker.config(name).unwrap_or_default();
+        let settings = CheckpointSettings::parse(&config)
+            .map_err(|cause| ApiRefusal::new(500, format!("settings of connector {name}: {cause}")))?;
+        if settings.sync_every.is_none() {
+            self.report.step("offsets of groups stay as they are: sync.group.offsets.enabled=false");
+            return Ok(());
+        }
+        // On the way home groups live where the copies are: what the source knows of them is from before the fail-over.
+        let comes_home = from == Side::Source && self.comes_home();
+        let names: BTreeMap<TopicName, TopicName> = self
+            .in_phase(leaving)
+            .into_iter()
+            .filter(|pair| !comes_home || self.ends.phase(pair) == Phase::Ahead)
+            .map(|pair| match from {
+                Side::Source => (&pair.source, &pair.target),
+                Side::Target => (&pair.target, &pair.source),
+            })
+            .map(|(from, to)| (from.clone(), to.clone()))
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let source: &RawClient = self.ends.source()?;
+        let (from, to) = match from {
+            Side::Source => (source, &self.ends.target),
+            Side::Target => (&self.ends.target, source),
+        };
+        let follows = |group: &str| settings.groups.follows(group);
+        let carried = tokio::time::timeout(GROUPS_WITHIN, groups::carry(from, to, &names, follows)).await;
+        let late = || ClientError::Timeout { what: "carry groups over".to_owned(), after: GROUPS_WITHIN };
+        match carried.unwrap_or_else(|_| Err(late())) {
+            Ok(carried) => self.report.groups = Some(carried),
+            // Topics matter more: what groups read again is told, and nothing waits for it.
+            Err(cause) => self
+                .report
+                .left
+                .push(format!("offsets of groups are as the checkpoint connector left them: {}", trace_of(&cause))),
+        }
+        Ok(())
+    }
+
+    /// Copies that do not keep the source's offsets: their groups are translated by the checkpoint connector, which gets two
+    /// more rounds.
+    pub(super) async fn let_groups_arrive(&mut self) {
+        let members = members(self.worker, &self.link);
+        let checkpoint = members.iter().find(|(part, _)| *part == Part::Checkpoint);
+        let config = checkpoint.and_then(|(_, name)| self.worker.config(name)).unwrap_or_default();
+        let settings = CheckpointSettings::parse(&config).ok();
+        let Some(every) = settings.and_then(|settings| settings.sync_every) else { return };
+        if self.in_phase(&[Phase::Plain]).is_empty() {
+            return;
+        }
+        if 2 * every > GROUPS_WITHIN {
+            self.report.left.push(format!(
+                "offsets of groups are as old as sync.group.offsets.interval.seconds lets them be, up to {every:?}"
+            ));
+        }
+        tokio::time::sleep((2 * every).min(GROUPS_WITHIN)).await;
+    }
+}
