@@ -202,7 +202,7 @@ impl Settings {
             quota_sync: acls::settings::quotas_every(&config).filter(|_| leads_on),
             properties_excluded: excluded
                 .map_err(|why| MirrorConfigError::Value { key: "config.properties.exclude", why })?,
-            deletes_after: config.bool(DELETES).then(|| config.millis(DELETE_GRACE)),
+            deletes_after: config.bool(DELETES).then(|| config.millis(DELETE_GRACE)).filter(|_| leads_on),
             syncs,
             policies: policies(&config, source.get("auto.offset.reset")),
             link_mode: match LinkMode::parse(config.string(LINK_MODE)) {
@@ -438,7 +438,7 @@ fn topics(def: ConfigDef) -> ConfigDef {
         Boolean,
         "false",
         Low,
-        "Whether a copy is deleted when its topic is gone from the source: mirrors of this link, and topics that this connector has copied since it started. Promoted ones never.",
+        "Whether a copy is deleted when its topic is gone from the source: mirrors of this link, and topics under names of the link's own (DefaultReplicationPolicy) that this connector has copied since it started. Promoted ones never, nor originals by a link that leads back.",
     ))
     .define(
         key(DELETE_GRACE, ConfigType::Long, "600000", Low, "How long the topic must have been gone.")

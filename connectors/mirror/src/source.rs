@@ -272,7 +272,7 @@ impl Link {
         self.started.elapsed()
     }
 
-    /// Of topics that were dealt out, those whose copy is not on the target any more, with its name there.
+    /// Of topics that were dealt out, those whose copy is not whole on the target any more, with its name there.
     async fn lost(&self, dealt: &Topics) -> Result<Vec<(TopicName, TopicName)>, TaskError> {
         let wanted = dealt.keys().filter(|topic| !self.refusals().contains(topic));
         let remotes: Vec<(TopicName, TopicName)> =
@@ -283,8 +283,12 @@ impl Link {
         let names: Vec<TopicName> = remotes.iter().map(|(_, remote)| remote.clone()).collect();
         let view = self.target.refresh(&names).await;
         let view = view.map_err(|cause| TaskError::retriable("list topics of the target").caused_by(cause))?;
-        let is_lost = |remote: &TopicName| view.topic_error(remote) == ErrorCode::UnknownTopicOrPartition;
-        Ok(remotes.into_iter().filter(|(_, remote)| is_lost(remote)).collect())
+        let is_lost = |topic: &TopicName, remote: &TopicName| match view.topics.get(remote) {
+            None => view.topic_error(remote) == ErrorCode::UnknownTopicOrPartition,
+            // Somebody made it again, with fewer partitions.
+            Some(found) => dealt.get(topic).is_some_and(|wanted| found.partitions.len() < *wanted as usize),
+        };
+        Ok(remotes.into_iter().filter(|(topic, remote)| is_lost(topic, remote)).collect())
     }
 
     /// The topics of the source that are copied.

@@ -242,10 +242,17 @@ async fn metrics_are_served_under_kafkas_names() {
     let mut client = broker.client().await;
     create_topic(&mut client, "t", 1, &[]).await;
     produce(&mut client, "t", 0, values(&["a", "b"])).await;
-    let mut http = tokio::net::TcpStream::connect(&address).await.unwrap();
-    http.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.unwrap();
-    let mut page = String::new();
-    http.read_to_string(&mut page).await.unwrap();
+    let metrics = async || {
+        let mut http = tokio::net::TcpStream::connect(&address).await.unwrap();
+        http.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut page = String::new();
+        http.read_to_string(&mut page).await.unwrap();
+        page
+    };
+    // A request is counted when its answer has been sent, which the client may have read by then.
+    let counted = "kafka_network_requestmetrics_totaltimems_count{request=\"Produce\"} 1";
+    wait_until("the request is counted", async || metrics().await.contains(counted)).await;
+    let page = metrics().await;
     for line in [
         "kafka_network_requestmetrics_requests_total{request=\"Produce\",version=\"9\"} 1",
         "kafka_network_requestmetrics_totaltimems_count{request=\"Produce\"} 1",

@@ -119,6 +119,36 @@ async fn a_mirror_that_was_deleted_on_the_target_is_made_again_and_filled_from_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_somebody_made_in_the_place_of_a_mirror_is_not_gone_on_with() {
+    let sites = Sites::start(WorkerOptions::default()).await;
+    create_topic(&sites.source.bootstrap(), "news", 1).await;
+    append(&sites.upstream, "news", 20).await;
+    sites.link(&[]).await;
+    sites.until_copied("news", 20).await;
+    delete(&sites.target, "news").await;
+    create_topic(&sites.target.bootstrap(), "news", 1).await;
+    append(&sites.upstream, "news", 5).await;
+    let link = wait_until_some("the link says what is wrong, or has mended it", PATIENCE, || async {
+        let link = sites.worker.rest.get("/links/west->east").await.good();
+        let is_told = link["partitions"]["not_copying"].to_string().contains("without the mark");
+        let ends = sites.downstream.list_offsets_now(&[at("news")], OffsetAt::Latest).await.ok()?;
+        let is_whole = ends.into_values().all(|end| end.is_ok_and(|end| end == Offset(25)));
+        (is_told || is_whole).then_some(link)
+    })
+    .await;
+    // Nothing is written behind a hole.
+    let end =
+        sites.downstream.list_offsets_now(&[at("news")], OffsetAt::Latest).await.expect("ends").remove(&at("news"));
+    let end = end.expect("an end").expect("an end");
+    assert!(end == Offset(0) || end == Offset(25), "{end:?}: {link}");
+    if end == Offset(0) {
+        delete(&sites.target, "news").await;
+        sites.until_copied("news", 25).await;
+    }
+    same(&sites.upstream, &sites.downstream, &at("news")).await.unwrap_or_else(|difference| panic!("{difference}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_the_target_refuses_stops_no_other_and_is_copied_once_the_target_takes_it() {
     let mut sites = Sites::start(WorkerOptions::default()).await;
     create_topic(&sites.source.bootstrap(), "news", 1).await;
@@ -169,11 +199,18 @@ async fn copies_of_deleted_topics_are_deleted_where_that_is_wished_and_only_thos
     let deletes = [("twinstream.sync.topic.deletes.enabled", "true"), ("twinstream.topic.delete.grace.ms", "1500")];
     sites.link(&deletes).await;
     wait_until("the mirror is deleted", PATIENCE, || async { !sites.has_copy("news").await }).await;
+    // Of one that was there before nobody knows whose records it has.
     delete(&sites.source, "news-copied").await;
-    wait_until("the copy is deleted", PATIENCE, || async { !sites.has_copy("news-copied").await }).await;
+    create_topic(&sites.source.bootstrap(), "news-last", 1).await;
+    append(&sites.upstream, "news-last", 3).await;
+    sites.until_copied("news-last", 3).await;
+    delete(&sites.source, "news-last").await;
+    wait_until("the last mirror is deleted", PATIENCE, || async { !sites.has_copy("news-last").await }).await;
     append(&sites.upstream, "news-kept", 3).await;
     sites.until_copied("news-kept", 6).await;
-    assert!(sites.has_copy("news-own").await, "it is nobody's copy");
+    for topic in ["news-own", "news-copied"] {
+        assert!(sites.has_copy(topic).await, "{topic} is no mirror of this link");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -86,6 +86,11 @@ impl Engine {
                 self.not_taken(at, Standing::Promoted, cause, now);
             }
             Ok(Footing::Refused(why)) => self.not_taken(at, Standing::Refused, why, now),
+            // What was copied into the mirror is not in it, and the position says that it is.
+            Ok(Footing::Generic) if self.partitions[at].tie.is_some() => {
+                let cause = "it was a mirror of this link, and somebody has made a topic of that name without the mark: delete it on the target, it is made again and filled from its beginning".to_owned();
+                self.not_taken(at, Standing::Refused, cause, now);
+            }
             Ok(Footing::Generic) => {
                 self.partitions[at].tie = None;
                 let known = self.partitions[at].position.is_some();

@@ -3,7 +3,7 @@
 //! Picture: each look at both sides gives the topics of the target that this link made and whose source is gone. One that is
 //! among them in every look for the whole grace is due.
 //! Invariants: D1 only what certainly is this link's is ever deleted: a mirror that carries its mark and was not promoted, from
-//! the cluster that answers now; or a copy that this connector has dealt out since it started. D2 a look that failed proves
+//! the cluster that answers now; or a copy that tasks here have made under a name of the link's own. D2 a look that failed proves
 //! nothing, a look in which the source has the topic begins the grace anew. D3 a topic that was deleted and made anew is not the
 //! one that was mirrored: its mirror is gone with the former.
 

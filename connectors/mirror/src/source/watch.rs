@@ -15,6 +15,7 @@ use super::deletions::{Grace, Source, mirrors_gone};
 use super::{Link, Topics};
 use crate::acls::{AclSettings, AclSync};
 use crate::aligned::marks::Marking;
+use crate::figures::{self, Mode};
 
 /// How often mirrors whose source is gone are looked for.
 const DELETIONS_EVERY: Duration = Duration::from_secs(5);
@@ -66,7 +67,12 @@ fn log_difference(link: &Link, before: &Topics, now: &Topics) {
     let connector = link.context.connector();
     let (old, new): (BTreeSet<_>, BTreeSet<_>) = (before.keys().collect(), now.keys().collect());
     for topic in old.difference(&new) {
-        error!(connector, %topic, "topic is gone from the source, its copy stays on the target and gets nothing more");
+        match link.settings.deletes_after {
+            None => {
+                error!(connector, %topic, "topic is gone from the source, its copy stays on the target and gets nothing more")
+            }
+            Some(_) => error!(connector, %topic, "topic is gone from the source, its copy gets nothing more"),
+        }
     }
     for topic in new.difference(&old) {
         info!(connector, %topic, "new topic on the source");
@@ -104,8 +110,7 @@ pub(super) async fn deletions(link: Arc<Link>, grace: Duration) {
     loop {
         tokio::time::sleep(DELETIONS_EVERY.min(grace.max(Duration::from_millis(100)))).await;
         let connector = link.context.connector();
-        let dealt: Vec<TopicName> = link.dealt().keys().cloned().collect();
-        copies.extend(dealt.into_iter().filter_map(|topic| Some((link.remote_topic(&topic).ok()?, topic))));
+        copies.extend(copied(&link));
         let gone = match gone(&link, &copies).await {
             Ok(gone) => gone,
             Err(cause) => {
@@ -138,6 +143,16 @@ pub(super) async fn deletions(link: Arc<Link>, grace: Duration) {
             }
         }
     }
+}
+
+/// Copies without a mark that are certainly this link's: copied by its tasks here, and under a name that only it gives.
+fn copied(link: &Link) -> BTreeMap<TopicName, TopicName> {
+    if link.settings.policy.is_identity() {
+        return BTreeMap::new();
+    }
+    let seen = figures::link(&link.settings.source_alias, &link.settings.target_alias).partitions();
+    let copied = seen.into_iter().filter(|seen| seen.mode == Some(Mode::Generic) && seen.arrived.is_some());
+    copied.map(|seen| (seen.target.topic, seen.source.topic)).collect()
 }
 
 /// Topics of the target whose source is gone, by what both clusters answer now.
