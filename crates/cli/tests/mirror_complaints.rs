@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::{Value, json};
-use twinstream_client::protocol::batch::BatchBuilder;
 use twinstream_client::raw::kafka_protocol::messages::DeleteRecordsRequest;
 use twinstream_client::raw::kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
@@ -13,9 +11,9 @@ use twinstream_client::raw::kafka_protocol::messages::delete_records_request::{
 use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
 use twinstream_client::raw::{Node, OffsetAt};
 use twinstream_client::{CommitOffset, RawClient};
-use twinstream_model::{GroupId, Offset, TopicPartition};
+use twinstream_model::{GroupId, Offset};
 use twinstream_testkit::links::mirrored::same;
-use twinstream_testkit::records::{client_settings, create_topic, topic_name};
+use twinstream_testkit::records::{append_batches, client_settings, create_topic, first_partition};
 use twinstream_testkit::{Cluster, Folder, Operator, Worker, WorkerOptions, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -69,7 +67,7 @@ impl Sites {
 
     async fn until_mirrored(&self, topic: &str, end: i64) {
         wait_until(&format!("the copy of {topic} ends at {end}"), SOON, || async {
-            let ends = self.downstream.list_offsets_now(&[at(topic)], OffsetAt::Latest).await;
+            let ends = self.downstream.list_offsets_now(&[first_partition(topic)], OffsetAt::Latest).await;
             ends.is_ok_and(|ends| ends.into_values().all(|found| found.is_ok_and(|found| found == Offset(end))))
         })
         .await;
@@ -80,26 +78,13 @@ async fn client(cluster: &Cluster) -> RawClient {
     RawClient::connect(&client_settings(&cluster.bootstrap(), &[])).await.expect("client")
 }
 
-fn at(topic: &str) -> TopicPartition {
-    TopicPartition::new(topic_name(topic), 0)
-}
-
-async fn append(client: &RawClient, topic: &str, count: usize) {
-    for number in 0..count {
-        let mut builder = BatchBuilder::new();
-        builder.append(1_700_000_000_000, None, Some(format!("value {number}").as_bytes()), []);
-        let batch = Bytes::from(builder.build().expect("a batch"));
-        client.produce_batch(&at(topic), batch).await.unwrap_or_else(|error| panic!("{error}"));
-    }
-}
-
 async fn delete_before(client: &RawClient, topic: &str, offset: i64) {
     let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(offset);
     let wanted = DeleteRecordsTopic::default()
         .with_name(StrBytes::from_string(topic.to_owned()).into())
         .with_partitions(vec![partition]);
     let request = DeleteRecordsRequest::default().with_topics(vec![wanted]).with_timeout_ms(10_000);
-    let leader = client.leader(&at(topic)).await.expect("a leader");
+    let leader = client.leader(&first_partition(topic)).await.expect("a leader");
     let answer = client.request(Node::Id(leader), &request).await.expect("an answer");
     assert_eq!(answer.topics[0].partitions[0].error_code, 0);
 }
@@ -109,12 +94,12 @@ async fn an_offset_in_an_empty_partition_of_the_source_is_not_taken_for_one_of_t
     let sites = Sites::start().await;
     for topic in ["news", "news-empty"] {
         create_topic(&sites.source.bootstrap(), topic, 1).await;
-        append(&sites.upstream, topic, 10).await;
+        append_batches(&sites.upstream, topic, 10).await;
     }
     delete_before(&sites.upstream, "news-empty", 10).await;
     let group = GroupId::from("readers");
     let offset = |offset| CommitOffset { offset: Offset(offset), metadata: String::new() };
-    let committed = BTreeMap::from([(at("news"), offset(7)), (at("news-empty"), offset(10))]);
+    let committed = BTreeMap::from([(first_partition("news"), offset(7)), (first_partition("news-empty"), offset(10))]);
     sites.upstream.commit_offsets(&group, &committed).await.expect("a commit");
     let worker = sites.worker().await;
     let generic = [("twinstream.link.mode", "generic")];
@@ -122,11 +107,11 @@ async fn an_offset_in_an_empty_partition_of_the_source_is_not_taken_for_one_of_t
     sites.connect(&worker, "MirrorCheckpointConnector", &generic).await;
     wait_until("the group has followed where there are records", PATIENCE, || async {
         let found = sites.downstream.committed_offsets(&group).await.unwrap_or_default();
-        found.get(&at("news")).is_some_and(|commit| commit.offset == Offset(7))
+        found.get(&first_partition("news")).is_some_and(|commit| commit.offset == Offset(7))
     })
     .await;
     let found = sites.downstream.committed_offsets(&group).await.expect("offsets");
-    let there = found.get(&at("news-empty")).map(|commit| commit.offset);
+    let there = found.get(&first_partition("news-empty")).map(|commit| commit.offset);
     assert!(there.is_none_or(|offset| offset <= Offset(0)), "beyond the end of an empty copy: {there:?}");
 }
 
@@ -134,7 +119,7 @@ async fn an_offset_in_an_empty_partition_of_the_source_is_not_taken_for_one_of_t
 async fn partitions_on_a_broker_that_was_added_to_the_source_are_mirrored() {
     let mut sites = Sites::start().await;
     create_topic(&sites.source.bootstrap(), "news", 1).await;
-    append(&sites.upstream, "news", 3).await;
+    append_batches(&sites.upstream, "news", 3).await;
     let worker = sites.worker().await;
     sites.connect(&worker, "MirrorSourceConnector", &[]).await;
     sites.until_mirrored("news", 3).await;
@@ -145,8 +130,10 @@ async fn partitions_on_a_broker_that_was_added_to_the_source_are_mirrored() {
         operator.partition("news", 0).await.leader == Some(added)
     })
     .await;
-    sites.upstream.forget_leader(&at("news"));
-    append(&sites.upstream, "news", 4).await;
+    sites.upstream.forget_leader(&first_partition("news"));
+    append_batches(&sites.upstream, "news", 4).await;
     sites.until_mirrored("news", 7).await;
-    same(&sites.upstream, &sites.downstream, &at("news")).await.unwrap_or_else(|difference| panic!("{difference}"));
+    same(&sites.upstream, &sites.downstream, &first_partition("news"))
+        .await
+        .unwrap_or_else(|difference| panic!("{difference}"));
 }

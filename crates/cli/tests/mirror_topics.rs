@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::{Value, json};
-use twinstream_client::protocol::batch::BatchBuilder;
 use twinstream_client::raw::kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use twinstream_client::raw::kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
@@ -14,9 +12,9 @@ use twinstream_client::raw::kafka_protocol::messages::{DescribeConfigsRequest, I
 use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
 use twinstream_client::raw::{Node, OffsetAt};
 use twinstream_client::{Admin, RawClient};
-use twinstream_model::{Offset, TopicPartition};
+use twinstream_model::Offset;
 use twinstream_testkit::links::mirrored::same;
-use twinstream_testkit::records::{client_settings, create_topic, topic_name};
+use twinstream_testkit::records::{append_batches, client_settings, create_topic, first_partition, topic_name};
 use twinstream_testkit::{Cluster, Folder, Worker, WorkerOptions, wait_until, wait_until_some};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +61,7 @@ impl Sites {
 
     async fn until_copied(&self, topic: &str, end: i64) {
         wait_until(&format!("the copy of {topic} ends at {end}"), PATIENCE, || async {
-            let ends = self.downstream.list_offsets_now(&[at(topic)], OffsetAt::Latest).await;
+            let ends = self.downstream.list_offsets_now(&[first_partition(topic)], OffsetAt::Latest).await;
             ends.is_ok_and(|ends| ends.into_values().all(|found| found.is_ok_and(|found| found == Offset(end))))
         })
         .await;
@@ -78,19 +76,6 @@ async fn client(cluster: &Cluster) -> RawClient {
     RawClient::connect(&client_settings(&cluster.bootstrap(), &[])).await.expect("client")
 }
 
-fn at(topic: &str) -> TopicPartition {
-    TopicPartition::new(topic_name(topic), 0)
-}
-
-async fn append(client: &RawClient, topic: &str, count: usize) {
-    for number in 0..count {
-        let mut builder = BatchBuilder::new();
-        builder.append(1_700_000_000_000, None, Some(format!("value {number}").as_bytes()), []);
-        let batch = Bytes::from(builder.build().expect("a batch"));
-        client.produce_batch(&at(topic), batch).await.unwrap_or_else(|error| panic!("{error}"));
-    }
-}
-
 async fn delete(cluster: &Cluster, topic: &str) {
     let admin = Admin::connect(&client_settings(&cluster.bootstrap(), &[])).await.expect("admin");
     for (topic, deleted) in admin.delete_topics(&[topic_name(topic)]).await.expect("an answer") {
@@ -103,18 +88,18 @@ async fn a_mirror_that_was_deleted_on_the_target_is_made_again_and_filled_from_i
     let sites = Sites::start(WorkerOptions::default()).await;
     for topic in ["news", "news-other"] {
         create_topic(&sites.source.bootstrap(), topic, 1).await;
-        append(&sites.upstream, topic, 20).await;
+        append_batches(&sites.upstream, topic, 20).await;
     }
     sites.link(&[("twinstream.link.mode", "aligned")]).await;
     sites.until_copied("news", 20).await;
     sites.until_copied("news-other", 20).await;
     delete(&sites.target, "news").await;
-    append(&sites.upstream, "news", 5).await;
-    append(&sites.upstream, "news-other", 5).await;
+    append_batches(&sites.upstream, "news", 5).await;
+    append_batches(&sites.upstream, "news-other", 5).await;
     sites.until_copied("news-other", 25).await;
     // Positions that were stored before say 20; the new mirror's own end says 0.
     sites.until_copied("news", 25).await;
-    let size = same(&sites.upstream, &sites.downstream, &at("news")).await;
+    let size = same(&sites.upstream, &sites.downstream, &first_partition("news")).await;
     assert_eq!(size.map(|size| size.batches), Ok(25));
 }
 
@@ -122,30 +107,36 @@ async fn a_mirror_that_was_deleted_on_the_target_is_made_again_and_filled_from_i
 async fn a_topic_that_somebody_made_in_the_place_of_a_mirror_is_not_gone_on_with() {
     let sites = Sites::start(WorkerOptions::default()).await;
     create_topic(&sites.source.bootstrap(), "news", 1).await;
-    append(&sites.upstream, "news", 20).await;
+    append_batches(&sites.upstream, "news", 20).await;
     sites.link(&[]).await;
     sites.until_copied("news", 20).await;
     delete(&sites.target, "news").await;
     create_topic(&sites.target.bootstrap(), "news", 1).await;
-    append(&sites.upstream, "news", 5).await;
+    append_batches(&sites.upstream, "news", 5).await;
     let link = wait_until_some("the link says what is wrong, or has mended it", PATIENCE, || async {
         let link = sites.worker.rest.get("/links/west->east").await.good();
         let is_told = link["partitions"]["not_copying"].to_string().contains("without the mark");
-        let ends = sites.downstream.list_offsets_now(&[at("news")], OffsetAt::Latest).await.ok()?;
+        let ends = sites.downstream.list_offsets_now(&[first_partition("news")], OffsetAt::Latest).await.ok()?;
         let is_whole = ends.into_values().all(|end| end.is_ok_and(|end| end == Offset(25)));
         (is_told || is_whole).then_some(link)
     })
     .await;
     // Nothing is written behind a hole.
-    let end =
-        sites.downstream.list_offsets_now(&[at("news")], OffsetAt::Latest).await.expect("ends").remove(&at("news"));
+    let end = sites
+        .downstream
+        .list_offsets_now(&[first_partition("news")], OffsetAt::Latest)
+        .await
+        .expect("ends")
+        .remove(&first_partition("news"));
     let end = end.expect("an end").expect("an end");
     assert!(end == Offset(0) || end == Offset(25), "{end:?}: {link}");
     if end == Offset(0) {
         delete(&sites.target, "news").await;
         sites.until_copied("news", 25).await;
     }
-    same(&sites.upstream, &sites.downstream, &at("news")).await.unwrap_or_else(|difference| panic!("{difference}"));
+    same(&sites.upstream, &sites.downstream, &first_partition("news"))
+        .await
+        .unwrap_or_else(|difference| panic!("{difference}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,8 +145,8 @@ async fn a_topic_that_the_target_refuses_stops_no_other_and_is_copied_once_the_t
     create_topic(&sites.source.bootstrap(), "news", 1).await;
     create_topic(&sites.source.bootstrap(), "news-known", 1).await;
     create_topic(&sites.target.bootstrap(), "news-known", 1).await;
-    append(&sites.upstream, "news", 3).await;
-    append(&sites.upstream, "news-known", 3).await;
+    append_batches(&sites.upstream, "news", 3).await;
+    append_batches(&sites.upstream, "news-known", 3).await;
     // The target has one broker.
     sites.link(&[("replication.factor", "2")]).await;
     sites.until_copied("news-known", 3).await;
@@ -180,7 +171,7 @@ async fn copies_of_deleted_topics_are_deleted_where_that_is_wished_and_only_thos
     let sites = Sites::start(WorkerOptions::default()).await;
     for topic in ["news", "news-kept", "news-copied"] {
         create_topic(&sites.source.bootstrap(), topic, 1).await;
-        append(&sites.upstream, topic, 3).await;
+        append_batches(&sites.upstream, topic, 3).await;
     }
     // Is there before the link, so that it is copied as by any producer; and one that no link made.
     create_topic(&sites.target.bootstrap(), "news-copied", 1).await;
@@ -202,15 +193,40 @@ async fn copies_of_deleted_topics_are_deleted_where_that_is_wished_and_only_thos
     // Of one that was there before nobody knows whose records it has.
     delete(&sites.source, "news-copied").await;
     create_topic(&sites.source.bootstrap(), "news-last", 1).await;
-    append(&sites.upstream, "news-last", 3).await;
+    append_batches(&sites.upstream, "news-last", 3).await;
     sites.until_copied("news-last", 3).await;
     delete(&sites.source, "news-last").await;
     wait_until("the last mirror is deleted", PATIENCE, || async { !sites.has_copy("news-last").await }).await;
-    append(&sites.upstream, "news-kept", 3).await;
+    append_batches(&sites.upstream, "news-kept", 3).await;
     sites.until_copied("news-kept", 6).await;
     for topic in ["news-own", "news-copied"] {
         assert!(sites.has_copy(topic).await, "{topic} is no mirror of this link");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_under_names_of_the_links_own_are_deleted_with_their_topics_and_others_of_such_names_are_not() {
+    let sites = Sites::start(WorkerOptions::default()).await;
+    for topic in ["news", "news-kept"] {
+        create_topic(&sites.source.bootstrap(), topic, 1).await;
+        append_batches(&sites.upstream, topic, 3).await;
+    }
+    // Looks like a copy, and no task has ever made it.
+    create_topic(&sites.target.bootstrap(), "west.news-own", 1).await;
+    let generic = [
+        ("replication.policy.class", "org.apache.kafka.connect.mirror.DefaultReplicationPolicy"),
+        ("twinstream.link.mode", "generic"),
+        ("twinstream.sync.topic.deletes.enabled", "true"),
+        ("twinstream.topic.delete.grace.ms", "1500"),
+    ];
+    sites.link(&generic).await;
+    sites.until_copied("west.news", 3).await;
+    sites.until_copied("west.news-kept", 3).await;
+    delete(&sites.source, "news").await;
+    wait_until("the copy is deleted", PATIENCE, || async { !sites.has_copy("west.news").await }).await;
+    append_batches(&sites.upstream, "news-kept", 2).await;
+    sites.until_copied("west.news-kept", 5).await;
+    assert!(sites.has_copy("west.news-own").await, "it is nobody's copy");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -235,10 +251,10 @@ async fn a_link_on_an_exactly_once_worker_copies_as_a_producer_by_itself() {
     let options = WorkerOptions::default().set("exactly.once.source.support", "enabled");
     let sites = Sites::start(options).await;
     create_topic(&sites.source.bootstrap(), "news", 1).await;
-    append(&sites.upstream, "news", 3).await;
+    append_batches(&sites.upstream, "news", 3).await;
     sites.link(&[("source.consumer.isolation.level", "read_committed")]).await;
     wait_until("all is copied", PATIENCE, || async {
-        let ends = sites.downstream.list_offsets_now(&[at("news")], OffsetAt::LastStable).await;
+        let ends = sites.downstream.list_offsets_now(&[first_partition("news")], OffsetAt::LastStable).await;
         // Three records and the marker of their transaction, or of each one's own.
         ends.is_ok_and(|ends| ends.into_values().all(|found| found.is_ok_and(|found| found >= Offset(4))))
     })
@@ -252,7 +268,7 @@ async fn a_link_on_an_exactly_once_worker_copies_as_a_producer_by_itself() {
 async fn settings_of_a_mirror_follow_its_source_and_its_mark_is_none_of_them() {
     let sites = Sites::start(WorkerOptions::default()).await;
     create_topic(&sites.source.bootstrap(), "news", 1).await;
-    append(&sites.upstream, "news", 3).await;
+    append_batches(&sites.upstream, "news", 3).await;
     sites.link(&[("sync.topic.configs.interval.seconds", "1")]).await;
     sites.until_copied("news", 3).await;
     let marks = sites.downstream.mirror_marks(&[topic_name("news")]).await.expect("marks");
@@ -265,7 +281,7 @@ async fn settings_of_a_mirror_follow_its_source_and_its_mark_is_none_of_them() {
         .await;
     }
     assert_eq!(sites.downstream.mirror_marks(&[topic_name("news")]).await.expect("marks"), marks);
-    append(&sites.upstream, "news", 2).await;
+    append_batches(&sites.upstream, "news", 2).await;
     sites.until_copied("news", 5).await;
     let log = sites.worker.server.log_text();
     assert!(!log.contains("settings are not copied"), "{log}");
@@ -275,7 +291,7 @@ async fn settings_of_a_mirror_follow_its_source_and_its_mark_is_none_of_them() {
 async fn a_mirror_is_not_copied_back_into_the_topic_that_it_is_a_mirror_of() {
     let sites = Sites::start(WorkerOptions::default()).await;
     create_topic(&sites.source.bootstrap(), "news", 1).await;
-    append(&sites.upstream, "news", 3).await;
+    append_batches(&sites.upstream, "news", 3).await;
     sites.link(&[]).await;
     sites.until_copied("news", 3).await;
     // The way back, as somebody makes it who knows nothing of the first link.
@@ -300,9 +316,9 @@ async fn a_mirror_is_not_copied_back_into_the_topic_that_it_is_a_mirror_of() {
     .await;
     assert_eq!(refused["topic"], "news");
     assert!(refused["cause"].as_str().is_some_and(|cause| cause.contains("go round")), "{refused}");
-    append(&sites.upstream, "news", 2).await;
+    append_batches(&sites.upstream, "news", 2).await;
     sites.until_copied("news", 5).await;
-    let size = same(&sites.upstream, &sites.downstream, &at("news")).await;
+    let size = same(&sites.upstream, &sites.downstream, &first_partition("news")).await;
     assert_eq!(size.map(|size| size.batches), Ok(5), "and no record came back");
     let marks = sites.upstream.mirror_marks(&[topic_name("news")]).await.expect("marks");
     assert!(marks.is_empty(), "the original is no mirror of its own mirror: {marks:?}");

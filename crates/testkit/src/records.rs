@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use twinstream_client::protocol::batch::BatchBuilder;
 use twinstream_client::{
-    Admin, ClientSettings, Consumer, ConsumerEvent, ConsumerRecord, NewTopic, Producer, ProducerRecord, StartAt,
+    Admin, ClientSettings, Consumer, ConsumerEvent, ConsumerRecord, NewTopic, Producer, ProducerRecord, RawClient,
+    StartAt,
 };
 use twinstream_model::{PartitionIndex, TopicName, TopicPartition};
 
@@ -21,6 +23,21 @@ pub fn client_settings(bootstrap: &str, more: &[(&str, &str)]) -> ClientSettings
         settings.set(name, value).unwrap_or_else(|error| panic!("{error}"));
     }
     settings
+}
+
+/// The first partition of a topic.
+pub fn first_partition(topic: &str) -> TopicPartition {
+    TopicPartition::new(topic_name(topic), 0)
+}
+
+/// Appends so many batches of one record each to the first partition of a topic.
+pub async fn append_batches(client: &RawClient, topic: &str, count: usize) {
+    for number in 0..count {
+        let mut builder = BatchBuilder::new();
+        builder.append(1_700_000_000_000, None, Some(format!("value {number}").as_bytes()), []);
+        let batch = Bytes::from(builder.build().expect("a batch"));
+        client.produce_batch(&first_partition(topic), batch).await.unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 /// Creates a topic with one replica and waits until every broker knows its leaders.

@@ -20,11 +20,7 @@ impl Operation<'_> {
             Side::Source => [Phase::Ahead, Phase::Between].as_slice(),
             Side::Target => &[Phase::Between],
         };
-        let members = members(self.worker, &self.link);
-        let Some((_, name)) = members.iter().find(|(part, _)| *part == Part::Checkpoint) else { return Ok(()) };
-        let config = self.worker.config(name).unwrap_or_default();
-        let settings = CheckpointSettings::parse(&config)
-            .map_err(|cause| ApiRefusal::new(500, format!("settings of connector {name}: {cause}")))?;
+        let Some(settings) = self.checkpoint_settings()? else { return Ok(()) };
         if settings.sync_every.is_none() {
             self.report.step("offsets of groups stay as they are: sync.group.offsets.enabled=false");
             return Ok(());
@@ -65,14 +61,11 @@ impl Operation<'_> {
 
     /// Copies that do not keep the source's offsets: their groups are translated by the checkpoint connector, which gets two
     /// more rounds.
-    pub(super) async fn let_groups_arrive(&mut self) {
-        let members = members(self.worker, &self.link);
-        let checkpoint = members.iter().find(|(part, _)| *part == Part::Checkpoint);
-        let config = checkpoint.and_then(|(_, name)| self.worker.config(name)).unwrap_or_default();
-        let settings = CheckpointSettings::parse(&config).ok();
-        let Some(every) = settings.and_then(|settings| settings.sync_every) else { return };
+    pub(super) async fn let_groups_arrive(&mut self) -> Result<(), ApiRefusal> {
+        let settings = self.checkpoint_settings()?;
+        let Some(every) = settings.and_then(|settings| settings.sync_every) else { return Ok(()) };
         if self.in_phase(&[Phase::Plain]).is_empty() {
-            return;
+            return Ok(());
         }
         if 2 * every > GROUPS_WITHIN {
             self.report.left.push(format!(
@@ -80,5 +73,14 @@ impl Operation<'_> {
             ));
         }
         tokio::time::sleep((2 * every).min(GROUPS_WITHIN)).await;
+        Ok(())
+    }
+
+    /// Of the link's checkpoint connector, if it has one.
+    fn checkpoint_settings(&self) -> Result<Option<CheckpointSettings>, ApiRefusal> {
+        let members = members(self.worker, &self.link);
+        let Some((_, name)) = members.iter().find(|(part, _)| *part == Part::Checkpoint) else { return Ok(None) };
+        let settings = CheckpointSettings::parse(&self.worker.config(name).unwrap_or_default());
+        settings.map(Some).map_err(|cause| ApiRefusal::new(500, format!("settings of connector {name}: {cause}")))
     }
 }

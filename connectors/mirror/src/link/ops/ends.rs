@@ -16,6 +16,7 @@ use twinstream_connect_api::{ApiRefusal, OffsetMap};
 use twinstream_model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 use uuid::Uuid;
 
+use super::Verb;
 use super::plan::Phase;
 use crate::config::Settings;
 use crate::figures;
@@ -102,8 +103,25 @@ impl Ends {
         Some(link_id(&source, &self.target.cluster_id()?, &self.source_alias, &self.target_alias))
     }
 
+    /// What the link copies, for a verb: a fail-over goes on without a source that does not answer. One that answers some
+    /// questions and not others is lost as well.
+    pub(super) async fn pairs_for(
+        &mut self,
+        verb: Verb,
+        settings: &Settings,
+        stored: &[(OffsetMap, OffsetMap)],
+    ) -> Result<BTreeMap<TopicName, Pair>, ApiRefusal> {
+        if verb == Verb::Failover {
+            if let Ok(Ok(pairs)) = tokio::time::timeout(ANSWERS_WITHIN, self.pairs(settings, stored)).await {
+                return Ok(pairs);
+            }
+            self.give_up_source();
+        }
+        self.pairs(settings, stored).await
+    }
+
     /// What the link copies, by the source's names.
-    pub(super) async fn pairs(
+    async fn pairs(
         &self,
         settings: &Settings,
         stored: &[(OffsetMap, OffsetMap)],

@@ -148,17 +148,7 @@ impl<'a> Operation<'a> {
         let (name, settings) = source_of(worker, link)?;
         let mut ends = Ends::connect(&settings).await?;
         let stored = worker.offsets(&name);
-        let pairs = match verb {
-            // One that answers some questions and not others is lost as well.
-            Verb::Failover => match tokio::time::timeout(ANSWERS_WITHIN, ends.pairs(&settings, &stored)).await {
-                Ok(Ok(pairs)) => pairs,
-                _ => {
-                    ends.give_up_source();
-                    ends.pairs(&settings, &stored).await?
-                }
-            },
-            _ => ends.pairs(&settings, &stored).await?,
-        };
+        let pairs = ends.pairs_for(verb, &settings, &stored).await?;
         let positions = lag::positions(&settings.source_alias, &stored);
         let positions = positions.into_iter().filter_map(|(partition, next)| Some((partition, next.ok()?))).collect();
         let report = Report::new(verb, link, asked.dry_run, ends.source.is_ok());
@@ -185,20 +175,8 @@ impl<'a> Operation<'a> {
     async fn look(&mut self) -> Result<(), ApiRefusal> {
         let (name, _) = source_of(self.worker, &self.link)?;
         let stored = self.worker.offsets(&name);
-        let mut found = match self.report.verb {
-            Verb::Failover => {
-                let asked = tokio::time::timeout(ANSWERS_WITHIN, self.ends.pairs(&self.settings, &stored)).await;
-                match asked {
-                    Ok(Ok(found)) => found,
-                    _ => {
-                        self.ends.give_up_source();
-                        self.report.source_answers = false;
-                        self.ends.pairs(&self.settings, &stored).await?
-                    }
-                }
-            }
-            _ => self.ends.pairs(&self.settings, &stored).await?,
-        };
+        let mut found = self.ends.pairs_for(self.report.verb, &self.settings, &stored).await?;
+        self.report.source_answers = self.ends.source.is_ok();
         found.retain(|topic, _| self.pairs.contains_key(topic));
         self.pairs = found;
         self.note_phases();
@@ -234,7 +212,7 @@ impl<'a> Operation<'a> {
         self.measure().await?;
         if self.ends.source.is_ok() {
             self.carry_groups(Side::Source).await?;
-            self.let_groups_arrive().await;
+            self.let_groups_arrive().await?;
         }
         self.stop(&members, &[Part::Checkpoint]).await?;
         let left = self.promote_copies().await?;
@@ -269,7 +247,7 @@ impl<'a> Operation<'a> {
             return Err(self.too_far());
         }
         self.carry_groups(Side::Source).await?;
-        self.let_groups_arrive().await;
+        self.let_groups_arrive().await?;
         self.stop(&members, &[Part::Checkpoint]).await?;
         let left = self.promote_copies().await?;
         let late = self.measure_what_came_since().await?;
