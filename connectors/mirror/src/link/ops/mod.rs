@@ -155,8 +155,10 @@ impl<'a> Operation<'a> {
         let wanted = asked.topics.clone();
         let is_wanted = |topic: &TopicName| wanted.as_ref().is_none_or(|wanted| wanted.is_match(topic.as_str()));
         let mut uncopied = match tokio::time::timeout(ANSWERS_WITHIN, ends.uncopied(&settings, &pairs)).await {
-            Ok(uncopied) => uncopied?,
-            Err(_) if verb == Verb::Failover => BTreeSet::new(),
+            Ok(Ok(uncopied)) => uncopied,
+            // A source that has just died is one more reason to fail over.
+            _ if verb == Verb::Failover => BTreeSet::new(),
+            Ok(Err(refusal)) => return Err(refusal),
             Err(_) => return Err(ends.source_silent()),
         };
         uncopied.retain(is_wanted);
@@ -276,14 +278,16 @@ impl<'a> Operation<'a> {
     }
 
     fn too_far(&self) -> ApiRefusal {
-        let behind = match self.behind() {
-            i64::MAX => "partitions have no copy yet, or do not say how far they are".to_owned(),
-            records => format!("{records} records are not copied yet"),
-        };
-        ApiRefusal::conflict(format!(
-            "cluster '{}' is still written to: {behind}; stop its producers and call again, or use failover, which gives them up",
-            self.ends.source_alias
-        ))
+        let (alias, behind) = (&self.ends.source_alias, self.behind());
+        ApiRefusal::conflict(match behind {
+            i64::MAX => format!(
+                "of cluster '{alias}' partitions have no copy yet, or do not say how far they are: see `twinstream link describe {}`, wait and call again, or use failover, which gives them up",
+                self.link
+            ),
+            records => format!(
+                "cluster '{alias}' is still written to: {records} records are not copied yet; stop its producers and call again, or use failover, which gives them up"
+            ),
+        })
     }
 
     /// The sites change places, planned.
