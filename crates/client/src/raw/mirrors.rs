@@ -66,6 +66,15 @@ impl RawClient {
 
     /// The marks of those topics that have one. A topic that does not exist has none.
     pub async fn mirror_marks(&self, topics: &[TopicName]) -> Result<BTreeMap<TopicName, MirrorMark>, ClientError> {
+        self.mirror_marks_at(Node::Any, topics).await
+    }
+
+    /// As [`Self::mirror_marks`], but as this broker knows them: one that has not heard of a mark yet does not act on it.
+    pub async fn mirror_marks_at(
+        &self,
+        node: Node,
+        topics: &[TopicName],
+    ) -> Result<BTreeMap<TopicName, MirrorMark>, ClientError> {
         let mut marks = BTreeMap::new();
         let keys = [LINK, SOURCE_CLUSTER, SOURCE_TOPIC, SOURCE_TOPIC_ID, STATE].map(StrBytes::from_static_str);
         for some in topics.chunks(TOPICS_AT_ONCE) {
@@ -76,7 +85,7 @@ impl RawClient {
                     .with_configuration_keys(Some(keys.to_vec()))
             };
             let request = DescribeConfigsRequest::default().with_resources(some.iter().map(resource).collect());
-            let answer = self.request(Node::Any, &request).await?;
+            let answer = self.request(node, &request).await?;
             for result in &answer.results {
                 let Ok(name) = TopicName::parse(&result.resource_name) else { continue };
                 if result.error_code == ErrorCode::UnknownTopicOrPartition.code() {

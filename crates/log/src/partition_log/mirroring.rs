@@ -59,7 +59,7 @@ pub struct Aborted {
 
 impl PartitionLog {
     /// Appends whole batches of another cluster's log as they are, with what is here already left out. Nothing is appended
-    /// if a batch is damaged or does not fit, if it would leave a hole, or if its epoch is newer than `leader_epoch`.
+    /// if a batch is damaged or does not fit, if it would leave a hole, or if the source is led in a newer epoch than `leader_epoch`.
     pub fn append_mirrored(
         &self,
         records: &[u8],
@@ -79,9 +79,8 @@ impl PartitionLog {
         let known = given.partition_point(|batch| batch.header().next_offset() <= before);
         let (known, fresh) = given.split_at(known);
         known.iter().try_for_each(|batch| self.check_known(batch))?;
-        if let Some(newest) = fresh.last().map(|batch| batch.header().leader_epoch)
-            && newest > leader_epoch
-        {
+        // Also without records: whoever is promoted must be above all that its source has led in.
+        if source.source_epoch > leader_epoch {
             return Err(AppendError::EpochAhead { theirs: source.source_epoch, ours: leader_epoch });
         }
         let (appended, flush) = self.append_followed(&mut writer, fresh, &config, now)?;

@@ -4,8 +4,9 @@
 //! partition has a leader epoch above all that it had: whoever appended for the link in an older one is fenced. A topic with records of
 //! its own becomes a mirror in the same way, by the whole mark in one request, and so fences its producers.
 //!
-//! The epoch of a promotion is the next multiple of [`PROMOTION_STEP`]: the site that was cut off goes on electing leaders without
-//! knowing of it, and must not come to an epoch in which something else was written here.
+//! A promotion begins an *era*, a multiple of [`PROMOTION_STEP`]: the site that was cut off goes on electing leaders without knowing
+//! of it, and must not come to an epoch in which something else was written here. Of two sites one has the odd eras and one the even
+//! ones, by their ids, so they never lead in the same one, however little they have heard of each other: an epoch has one history.
 //!
 //! A leader asks for a higher epoch when the source has one; the leader stays who it is. What asks twice gets one epoch.
 
@@ -138,21 +139,21 @@ pub(super) fn take_mirror_settings<'a>(
     let topic = image.topic(name).ok_or_else(|| MirrorError::NoMirror(name.clone()))?;
     let record = match wanted_mark(&topic.name, topic.mirror.as_deref(), change)? {
         Some(wanted) => Some(mark_again(image, topic, wanted)?),
-        None => promotion(topic, change)?,
+        None => promotion(image, topic, change)?,
     };
     let settings = change.settings.iter().filter(|setting| !is_of_mark(setting)).cloned().collect();
     Ok((Cow::Owned(AlterResource { resource: change.resource.clone(), settings }), record))
 }
 
 /// The promotion that a change asks for, if it asks for one.
-fn promotion(topic: &TopicImage, change: &AlterResource) -> Result<Option<Record>, MirrorError> {
+fn promotion(image: &Image, topic: &TopicImage, change: &AlterResource) -> Result<Option<Record>, MirrorError> {
     let mark = topic.mirror.as_deref().ok_or_else(|| MirrorError::NoMirror(topic.name.clone()))?;
     let mut promotion = None;
     for setting in change.settings.iter().filter(|setting| setting.name.starts_with(mirror::PREFIX)) {
         let value = set_to(setting);
         match value {
             _ if is_as_before(mark, setting) => {}
-            Some(mirror::PROMOTED) if setting.name == mirror::STATE => promotion = Some(promote(topic, mark)?),
+            Some(mirror::PROMOTED) if setting.name == mirror::STATE => promotion = Some(promote(image, topic, mark)?),
             _ if setting.name == mirror::STATE => return Err(MirrorError::State),
             _ => return Err(MirrorError::ReadOnly(setting.name.clone())),
         }
@@ -215,10 +216,12 @@ fn mark_again(image: &Image, topic: &TopicImage, wanted: Mirror) -> Result<Recor
     Ok(Record::Mirror { topic_id: topic.id, mirror: Mirror { state: MirrorState::MirroringAgain { epoch }, ..wanted } })
 }
 
-fn promote(topic: &TopicImage, mark: &Mirror) -> Result<Record, MirrorError> {
-    let step = newest_epoch(topic).0 / PROMOTION_STEP + 1;
+fn promote(image: &Image, topic: &TopicImage, mark: &Mirror) -> Result<Record, MirrorError> {
+    let next = newest_epoch(topic).0 / PROMOTION_STEP + 1;
+    let is_odd = image.cluster_id().is_some_and(|own| own.as_str() < &*mark.cluster);
+    let era = if next % 2 == i32::from(is_odd) { next } else { next + 1 };
     let epoch =
-        step.checked_mul(PROMOTION_STEP).map(LeaderEpoch).ok_or_else(|| MirrorError::NoEpochs(topic.name.clone()))?;
+        era.checked_mul(PROMOTION_STEP).map(LeaderEpoch).ok_or_else(|| MirrorError::NoEpochs(topic.name.clone()))?;
     let mirror = Mirror { state: MirrorState::Promoted { epoch }, ..mark.clone() };
     Ok(Record::Mirror { topic_id: topic.id, mirror })
 }

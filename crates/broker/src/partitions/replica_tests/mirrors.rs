@@ -2,6 +2,7 @@
 
 use twinstream_metadata::{Mirror, MirrorState};
 use twinstream_model::{TopicName, TopicPartition};
+use twinstream_protocol::batch::batches;
 use twinstream_protocol::mirror::SourceRange;
 
 use super::*;
@@ -46,7 +47,10 @@ fn range(from: i64) -> SourceRange {
 }
 
 fn mirror(replica: &Replica, bytes: &[u8], from: i64) -> Result<LedMirror, AppendRefused> {
-    replica.partition.append_mirrored(bytes, LINK, &range(from), true, now_ms())
+    // The source is led in the epoch of the newest record that it brings.
+    let leader_epoch = batches(bytes).last().map_or(LeaderEpoch(0), |batch| batch.unwrap().header().leader_epoch);
+    let range = SourceRange { leader_epoch, ..range(from) };
+    replica.partition.append_mirrored(bytes, LINK, &range, true, now_ms())
 }
 
 #[test]

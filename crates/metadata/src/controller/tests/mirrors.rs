@@ -143,9 +143,29 @@ fn a_promoted_mirror_may_follow_another_source_and_be_promoted_again() {
     cluster.alter(topic_resource("m"), &whole_mark(BACK)).expect("a whole mark");
     assert_eq!(mark(&cluster).state, MirrorState::MirroringAgain { epoch: LeaderEpoch(1_025) });
     set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
-    assert_eq!(mark(&cluster).promoted_in(), Some(LeaderEpoch(2_048)));
+    assert_eq!(mark(&cluster).promoted_in(), Some(LeaderEpoch(3_072)), "the eras between are the other site's");
     let bytes = cluster.controller.image().to_snapshot();
     assert_eq!(&Image::from_snapshot(&bytes).expect("our own bytes"), cluster.controller.image());
+}
+
+/// Neither has to hear of the other's promotions for it: a topic may rest from one change of places to the next.
+#[test]
+fn two_sites_are_never_promoted_in_the_same_era() {
+    let eras = |source: &'static str| {
+        let mut cluster = cluster();
+        let mut mark_of = whole_mark(BACK);
+        mark_of[1].2 = Some(source);
+        set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
+        let promoted = (0..8).map(|_| {
+            cluster.alter(topic_resource("m"), &mark_of).expect("a whole mark");
+            set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
+            mark(&cluster).promoted_in().expect("promoted").0 / crate::controller::PROMOTION_STEP
+        });
+        promoted.collect::<Vec<_>>()
+    };
+    let (lower, higher) = (eras("d1"), eras("b1")); // the cluster itself is c1
+    assert!(lower.windows(2).all(|two| two[0] < two[1]) && lower.iter().all(|era| era % 2 == 1), "{lower:?}");
+    assert!(higher.windows(2).all(|two| two[0] < two[1]) && higher.iter().all(|era| era % 2 == 0), "{higher:?}");
 }
 
 #[test]
