@@ -7,8 +7,9 @@ use std::path::Path;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{BrokerId, DeleteRecordsRequest, OffsetForLeaderEpochRequest};
-use support::mirrors::{create_mirror, cut, from, mark, mirror, promote};
+use support::mirrors::{create_mirror, cut, from, mark, mirror, plain, promote, stored};
 use support::records::{create_topic, fetch, list_offset, produce, topic_name, values};
+use support::replicas::Trio;
 use support::transactions::{End, end_transaction, produce_in, read_committed, transactional};
 use support::{Client, TestBroker, wait_until};
 use twinstream_protocol::batch::batches;
@@ -31,6 +32,11 @@ async fn stored_from(client: &mut Client, start: i64) -> Vec<(i32, i64, bytes::B
             found.push((header.leader_epoch.0, next, bytes::Bytes::copy_from_slice(batch.bytes())));
         }
     }
+}
+
+/// The epoch of the batch at this offset. Which one a promotion begins depends on the ids of both clusters.
+async fn epoch_at(client: &mut Client, offset: i64) -> i32 {
+    stored_from(client, offset).await.first().expect("a batch").0
 }
 
 /// What a link does.
@@ -117,7 +123,8 @@ async fn the_former_source_gives_up_its_tail_and_has_the_successors_bytes() {
     assert_eq!(end_transaction(&mut a, End::commit(1_000_071, 0), "m", 0).await, POLICY_VIOLATION, "once");
     let (_, parted) = end_of_epoch(&mut b, 1_023).await;
     assert_eq!(parted, 3, "behind what A's link had brought");
-    assert_eq!(mirror(&mut a, "m", cut(parted, 1_024), bytes::Bytes::new()).await, parted);
+    let theirs = epoch_at(&mut b, parted).await;
+    assert_eq!(mirror(&mut a, "m", cut(parted, theirs), bytes::Bytes::new()).await, parted);
     assert_eq!(list_offset(&mut a, "m", 0, -1).await.offset, parted, "the high watermark went back with the log");
     copy(&mut b, &mut a, parted).await;
     assert_eq!(
@@ -140,7 +147,9 @@ async fn the_former_source_gives_up_its_tail_and_has_the_successors_bytes() {
     assert_eq!(stored_from(&mut a, 0).await, stored_from(&mut b, 0).await);
     promote(&mut a, "m").await;
     write(&mut a, "a5").await;
-    assert_eq!(end_of_epoch(&mut a, 2_047).await, (1_024, 5), "an epoch of its own, above all of B's");
+    let own = epoch_at(&mut a, 5).await;
+    assert!(own / 1_024 > theirs / 1_024, "an era of its own, above all of B's: {own}, {theirs}");
+    assert_eq!(end_of_epoch(&mut a, own - 1).await, (theirs, 5));
 
     // Where both parted stays known when the records are gone.
     write(&mut b, "b5").await;
@@ -187,7 +196,8 @@ async fn what_came_home_behind_records_that_retention_had_removed_survives_a_cra
     })
     .await;
     let (_, parted) = end_of_epoch(&mut b, 1_023).await;
-    assert_eq!(mirror(&mut a, "m", cut(parted, 1_024), bytes::Bytes::new()).await, parted);
+    let theirs = epoch_at(&mut b, parted).await;
+    assert_eq!(mirror(&mut a, "m", cut(parted, theirs), bytes::Bytes::new()).await, parted);
     let cut_only = as_crashed(dirs[0].path());
     copy(&mut b, &mut a, parted).await;
     let with_records = as_crashed(dirs[0].path());
@@ -205,4 +215,74 @@ async fn what_came_home_behind_records_that_retention_had_removed_survives_a_cra
         broker_a.stop().await.unwrap();
     }
     broker_b.stop().await.unwrap();
+}
+
+/// Where both logs part, and where the former source had begun before: behind that.
+const PARTED: i64 = 20;
+const REMOVED: i64 = 23;
+/// Of the site that led meanwhile: its era is above all that this one may have been promoted in, which depends on the ids of both clusters.
+const EPOCH: i32 = 4_096;
+
+/// A replica that was away while its leader was cut below the log start that both had; the leader's batches, and the leader
+/// itself, connected.
+async fn with_a_replica_that_missed_a_cut() -> (Trio, Client, Vec<(i32, i64, bytes::Bytes)>) {
+    let mut trio = Trio::start(&[("min.insync.replicas", "2"), ("broker.session.timeout.ms", "3000")]).await;
+    let mut leader = trio.client(2).await;
+    create_mirror(&mut leader, "m", &[2, 3, 1]).await;
+    trio.wait_for_isr("m", &[1, 2, 3]).await;
+    for offset in 0..PARTED {
+        mirror(&mut leader, "m", from(offset, 3), stored(offset, 3, plain(&["in both"]))).await;
+    }
+    promote(&mut leader, "m").await;
+    while list_offset(&mut leader, "m", 0, -1).await.offset < REMOVED + 2 {
+        write(&mut leader, "given up").await;
+    }
+    wait_until("all replicas have it", async || list_offset(&mut leader, "m", 0, -1).await.offset >= REMOVED + 2).await;
+    delete_before(&mut leader, REMOVED).await;
+    assert_eq!(list_offset(&mut leader, "m", 0, -2).await.offset, REMOVED);
+    // A clean end writes down where its log begins.
+    assert_eq!(trio.node(3).terminate(), Some(0));
+    assert!(begins_at(trio.dir(), REMOVED), "the replica had heard of the removal");
+    trio.wait_for_isr("m", &[1, 2]).await;
+
+    mark(&mut leader, "m").await;
+    wait_until("producers are fenced", async || {
+        produce(&mut leader, "m", 0, values(&["late"])).await.error_code == POLICY_VIOLATION
+    })
+    .await;
+    assert_eq!(mirror(&mut leader, "m", cut(PARTED, EPOCH), bytes::Bytes::new()).await, PARTED);
+    for offset in PARTED..PARTED + 10 {
+        let batch = stored(offset, EPOCH, plain(&[&format!("came home {offset}")]));
+        mirror(&mut leader, "m", from(offset, EPOCH), batch).await;
+    }
+    wait_until("it is committed", async || list_offset(&mut leader, "m", 0, -1).await.offset == PARTED + 10).await;
+    let has = stored_from(&mut leader, PARTED).await;
+    assert_eq!(has.last().map(|(epoch, end, _)| (*epoch, *end)), Some((EPOCH, PARTED + 10)));
+    (trio, leader, has)
+}
+
+/// Whether node 3 has written down that its log begins here.
+fn begins_at(dir: &Path, offset: i64) -> bool {
+    let written = std::fs::read_to_string(dir.join("3/log-start-offset-checkpoint")).unwrap_or_default();
+    written.lines().any(|line| line == format!("m 0 {offset}"))
+}
+
+/// Node 3 is in sync again; leading, it has what its leader had, from the same start on.
+async fn node_3_has_the_same(mut trio: Trio, mut leader: Client, has: &[(i32, i64, bytes::Bytes)]) {
+    trio.wait_for_isr("m", &[1, 2, 3]).await;
+    let begins = list_offset(&mut leader, "m", 0, -2).await.offset;
+    trio.node(2).kill();
+    assert_eq!(trio.wait_for_leader("m", &[3]).await, 3);
+    let mut client = trio.client(3).await;
+    wait_until("it serves", async || list_offset(&mut client, "m", 0, -1).await.offset == PARTED + 10).await;
+    assert_eq!(stored_from(&mut client, PARTED).await, has);
+    assert_eq!(list_offset(&mut client, "m", 0, -2).await.offset, begins);
+    assert_eq!(end_of_epoch(&mut client, EPOCH - 1).await.1, PARTED, "it knows where both parted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_away_follows_a_cut_below_its_log_start() {
+    let (mut trio, leader, has) = with_a_replica_that_missed_a_cut().await;
+    trio.restart(3).await;
+    node_3_has_the_same(trio, leader, &has).await;
 }

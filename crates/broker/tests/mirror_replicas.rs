@@ -219,11 +219,11 @@ async fn a_former_source_becomes_a_mirror_and_gives_up_only_what_diverged() {
     })
     .await;
     let end = list_offset(&mut client, "m", 0, -1).await.offset;
-    // The other site went on in epoch 2048, and what this one wrote of its own goes.
-    assert_eq!(mirror(&mut client, "m", cut(20, 2_048), Bytes::new()).await, 20, "had {end}");
-    let batch = stored(20, 2_048, plain(&["theirs"]));
+    // The other site went on in epoch 4096, which is of a later era than any that this one was promoted in, and what this one wrote of its own goes.
+    assert_eq!(mirror(&mut client, "m", cut(20, 4_096), Bytes::new()).await, 20, "had {end}");
+    let batch = stored(20, 4_096, plain(&["theirs"]));
     source.push(batch.to_vec());
-    mirror(&mut client, "m", from(20, 2_048), batch).await;
+    mirror(&mut client, "m", from(20, 4_096), batch).await;
     trio.wait_for_isr("m", &[1, 2, 3]).await;
     wait_until("all of it is committed", async || list_offset(&mut client, "m", 0, -1).await.offset == 21).await;
     assert_eq!(bytes_of(&mut client).await, source.concat());

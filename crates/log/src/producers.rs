@@ -178,6 +178,11 @@ impl Producers {
         }
     }
 
+    /// Where the oldest batch begins that could be recognised again.
+    pub(crate) fn oldest_batch(&self, id: ProducerId) -> Option<Offset> {
+        Some(self.entries.get(&id)?.batches.front()?.base_offset())
+    }
+
     pub(crate) fn active(&self) -> Vec<ActiveProducer> {
         let view = |(id, producer): (&ProducerId, &Producer)| ActiveProducer {
             id: *id,

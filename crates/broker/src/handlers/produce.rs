@@ -26,8 +26,9 @@
 //! A request of a link into our own brokers goes a way of its own (see `aligned`).
 //!
 //! Deviations: a partition that the request names twice is appended to twice, where Kafka drops the first records and acknowledges
-//! them; records are not unpacked unless the topic asks for it, so that the batch header is believed about the
-//! largest timestamp.
+//! them; a gap in a producer's sequence that may close by itself is to be sent again (NOT_LEADER_OR_FOLLOWER), where Kafka says
+//! OUT_OF_ORDER_SEQUENCE_NUMBER at once (see `partition::gaps`); records are not unpacked unless the topic asks for it, so that
+//! the batch header is believed about the largest timestamp.
 
 mod aligned; // records of another cluster at the offsets that they have there
 pub(super) mod commit; // waiting for the high watermark

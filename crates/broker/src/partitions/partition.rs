@@ -24,6 +24,7 @@
 
 mod flushing; // what is on the disk, and when that fails
 mod following; // what a follower does with answers
+mod gaps; // sequences of producers that are not in order yet
 mod leading; // appends, followers, in-sync replicas
 mod mirroring; // topics that follow another cluster's
 mod seat; // the log, and the directory that it is in

@@ -162,28 +162,69 @@ fn lost_leadership_ends_waits_whatever_the_next_leader_commits() {
     assert_eq!(append_code(&refused.unwrap_err()), ErrorCode::NotLeaderOrFollower);
 }
 
+/// A batch of one record of the same producer.
+fn numbered(sequence: i32) -> Vec<u8> {
+    let stamp = ProducerStamp { id: ProducerId(7), epoch: ProducerEpoch(0), base_sequence: sequence };
+    let mut builder = BatchBuilder::new().with_producer(stamp);
+    builder.append(now_ms(), None, Some(b"v"), []);
+    builder.build().unwrap()
+}
+
+impl Replica {
+    /// One whose leaderships all began a while ago.
+    fn at_rest(min_insync_replicas: usize) -> Replica {
+        let now = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
+        Replica { now, ..Replica::new(min_insync_replicas) }
+    }
+
+    fn append_numbered(&self, sequence: i32) -> Result<Offset, ErrorCode> {
+        let led = self.partition.append(&numbered(sequence), Origin::Client, NO_EPOCH, true, now_ms());
+        led.map(|led| led.appended.base_offset).map_err(|refused| append_code(&refused))
+    }
+}
+
 /// The batch before was refused, because it came before this broker heard that it leads.
 #[test]
 fn new_leader_asks_for_a_gap_in_a_sequence_to_be_sent_again() {
-    let sequence = |first| {
-        let stamp = ProducerStamp { id: ProducerId(7), epoch: ProducerEpoch(0), base_sequence: first };
-        let mut builder = BatchBuilder::new().with_producer(stamp);
-        builder.append(now_ms(), None, Some(b"v"), []);
-        builder.build().unwrap()
-    };
-    let long_ago = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
-    for (since, code) in
-        [(Instant::now(), ErrorCode::NotLeaderOrFollower), (long_ago, ErrorCode::OutOfOrderSequenceNumber)]
+    for (replica, code) in
+        [(Replica::new(1), ErrorCode::NotLeaderOrFollower), (Replica::at_rest(1), ErrorCode::OutOfOrderSequenceNumber)]
     {
-        let mut replica = Replica::new(1);
-        replica.now = since;
         replica.lead(1);
-        let append = |first| replica.partition.append(&sequence(first), Origin::Client, NO_EPOCH, true, now_ms());
-        append(0).unwrap();
-        assert_eq!(append_code(&append(2).unwrap_err()), code);
-        append(1).unwrap();
-        append(2).unwrap();
+        replica.append_numbered(0).unwrap();
+        assert_eq!(replica.append_numbered(2), Err(code));
+        replica.append_numbered(1).unwrap();
+        replica.append_numbered(2).unwrap();
     }
+}
+
+/// The one before it comes back from the leader before, which hung, and was overtaken.
+#[test]
+fn gap_of_a_producer_that_comes_from_the_leader_before_may_close() {
+    let replica = Replica::at_rest(1);
+    replica.lead(1);
+    replica.append_numbered(0).unwrap();
+    replica.lead(2);
+    assert_eq!(replica.append_numbered(2), Err(ErrorCode::NotLeaderOrFollower));
+    assert_eq!(replica.append_numbered(0), Ok(Offset(0)), "the answer of the leader before was lost");
+    assert_eq!(replica.append_numbered(1), Ok(Offset(1)));
+    assert_eq!(replica.append_numbered(3), Err(ErrorCode::NotLeaderOrFollower), "four more may have been under way");
+    (2..6).for_each(|sequence| assert_eq!(replica.append_numbered(sequence), Ok(Offset(i64::from(sequence)))));
+    assert_eq!(replica.append_numbered(7), Err(ErrorCode::OutOfOrderSequenceNumber));
+    assert_eq!(replica.append_numbered(0), Err(ErrorCode::OutOfOrderSequenceNumber));
+}
+
+#[test]
+fn gap_behind_a_batch_that_was_sent_away_may_close() {
+    let replica = Replica::at_rest(2);
+    replica.lead(1);
+    replica.append_numbered(0).unwrap();
+    replica.take_over(&Replica::wanted(SELF, 1, 2, &[SELF]));
+    assert_eq!(replica.append_numbered(1), Err(ErrorCode::NotEnoughReplicas));
+    replica.take_over(&Replica::wanted(SELF, 1, 3, &[SELF, SECOND]));
+    assert_eq!(replica.append_numbered(2), Err(ErrorCode::NotLeaderOrFollower));
+    replica.append_numbered(1).unwrap();
+    replica.append_numbered(2).unwrap();
+    assert_eq!(replica.append_numbered(4), Err(ErrorCode::OutOfOrderSequenceNumber));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a log knows of producers, for those who decide about their next batch.
 
+use twinstream_model::{Offset, ProducerId};
+
 use super::{Appended, PartitionLog, Writer};
 use crate::producers::{ActiveProducer, Applicant, VerificationGuard};
 use crate::transactions::Marker;
@@ -18,6 +20,11 @@ impl PartitionLog {
         self.check_usable()?;
         let is_open = writer.producers.has_open(applicant.producer_id, applicant.epoch)?;
         Ok((!is_open).then(|| writer.verifications.begin(applicant, now)))
+    }
+
+    /// Whether the producer has written so little from this offset on that what it had under way before may be missing.
+    pub fn is_arriving(&self, id: ProducerId, from: Offset) -> bool {
+        self.writer.lock().producers.oldest_batch(id).is_some_and(|oldest| oldest < from)
     }
 
     /// Every producer that is remembered, by id.

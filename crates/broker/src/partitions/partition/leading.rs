@@ -7,13 +7,15 @@ use parking_lot::Mutex;
 use twinstream_log::{AppendError, Appended, Applicant, Origin, PartitionLog, ReadError, VerificationGuard};
 use twinstream_metadata::controller::IsrChange;
 use twinstream_metadata::{Image, PartitionImage};
-use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicName};
+use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, ProducerId, TopicName};
+use twinstream_protocol::batch::BatchHeader;
 use twinstream_replication::leader::{
     Answer, Answered, Effects, FetchRefused, LeaderSettings, LeaderState, LogPositions, NotEnoughReplicas, ReplicaFetch,
 };
 use uuid::Uuid;
 
 use super::super::waiters::Event;
+use super::gaps::{Gaps, Standing, is_gap};
 use super::{Gate, Partition, assignment, standing};
 
 /// How long a new leader takes a gap in a producer's sequence for its own doing.
@@ -23,6 +25,7 @@ const SETTLING: Duration = Duration::from_secs(1);
 pub(super) struct Leading {
     pub(super) state: Mutex<LeaderState>,
     since: Instant,
+    gaps: Mutex<Gaps>,
     /// In-sync replicas without which nothing is committed because there is an ELR, 0 without one.
     beyond_elr: AtomicUsize,
 }
@@ -106,14 +109,41 @@ impl Leading {
         let settings = LeaderSettings { min_insync_replicas: settings.min_insync_replicas.max(beyond_elr), ..settings };
         let mut state = LeaderState::new(node, &assignment(wanted), positions, settings, standing(image, wanted), now);
         state.set_flushed(log.acknowledges_flushed().then(|| log.recovery_point()));
-        Leading { state: Mutex::new(state), since: now, beyond_elr: AtomicUsize::new(beyond_elr) }
+        let beyond_elr = AtomicUsize::new(beyond_elr);
+        Leading { state: Mutex::new(state), since: now, gaps: Mutex::default(), beyond_elr }
     }
 
-    /// Whether the batch before one that is out of order may just have been refused here because this broker did not lead
-    /// yet. The client sends both again; a sequence error would make librdkafka begin a new producer epoch, under which
-    /// what waits for its acknowledgement elsewhere is written twice.
-    fn is_settling(&self, epoch: LeaderEpoch) -> bool {
-        epoch > LeaderEpoch(0) && self.since.elapsed() < SETTLING
+    /// Whether a gap in the sequence of a producer may close by itself: see [`Gaps`]. For a moment nobody at all is told of gaps,
+    /// because the batch before may have been refused here while this broker did not lead yet.
+    fn may_close(&self, error: &AppendError, log: &PartitionLog, epoch: LeaderEpoch) -> bool {
+        let AppendError::OutOfOrderSequence { id, expected, found, .. } = *error else { return false };
+        let had_another_leader = epoch > LeaderEpoch(0);
+        if had_another_leader && self.since.elapsed() < SETTLING {
+            return true;
+        }
+        if !is_gap(expected, found) {
+            return false;
+        }
+        let is_arriving = had_another_leader && log.is_arriving(id, self.state.lock().epoch_start());
+        let standing = if is_arriving { Standing::Arriving } else { Standing::Settled };
+        self.gaps.lock().may_close(id, standing, Instant::now())
+    }
+
+    /// Remembers that these records were sent away, to come again.
+    fn sent_away(&self, records: &[u8]) {
+        if let Some(id) = numbered_by(records) {
+            self.gaps.lock().sent_away(id, Instant::now());
+        }
+    }
+
+    /// What is missing from now on is another matter.
+    fn appended(&self, records: &[u8]) {
+        let mut gaps = self.gaps.lock();
+        if !gaps.is_empty()
+            && let Some(id) = numbered_by(records)
+        {
+            gaps.appended(id);
+        }
     }
 
     fn demanding(&self, settings: LeaderSettings) -> LeaderSettings {
@@ -140,18 +170,21 @@ impl Partition {
         writable
             .or_else(|refused| if self.ends_what_it_had(&gate, records, origin) { Ok(()) } else { Err(refused) })?;
         if need_isr {
-            leading.state.lock().check_min_isr()?;
+            let enough = leading.state.lock().check_min_isr();
+            enough.inspect_err(|_| leading.sent_away(records))?;
         }
         let appended = match self.log().append(records, origin, gate.epoch, now) {
-            Err(AppendError::OutOfOrderSequence { .. }) if leading.is_settling(gate.epoch) => {
+            Err(error) if leading.may_close(&error, &self.log(), gate.epoch) => {
                 return Err(AppendRefused::NotLeader(ErrorCode::NotLeaderOrFollower));
             }
             Err(AppendError::Storage(error)) => {
+                leading.sent_away(records);
                 self.fail(&error);
                 return Err(AppendError::Storage(error).into());
             }
             appended => appended?,
         };
+        leading.appended(records);
         let led = Led { appended, epoch: gate.epoch };
         let committed = {
             let mut state = leading.state.lock();
@@ -376,6 +409,12 @@ impl Partition {
         });
         views.collect()
     }
+}
+
+/// The producer that gave these records a sequence.
+fn numbered_by(records: &[u8]) -> Option<ProducerId> {
+    let header = BatchHeader::parse(records).ok()?;
+    header.is_idempotent().then_some(header.producer_id)
 }
 
 /// With an ELR nothing may be committed, whatever this broker takes `min.insync.replicas` for (KIP-966): a minimum of

@@ -7,6 +7,8 @@ use super::*;
 use crate::partition_log::tests::{Fixture, NOW, idempotent, plain, small};
 use crate::{AppendError, LastStop, Origin};
 
+mod known; // what is known of producers after cuts and stops
+
 /// A log that leads in an epoch, or follows one that does.
 struct Replica(Fixture);
 

@@ -160,7 +160,10 @@ fn an_epoch_above_the_leaders_waits_until_that_is_raised() {
     assert_eq!(mirror.end(), 0, "a part of a request would be as good, and more to think about");
     mirror.0.log.append_mirrored(&batches, &source, LeaderEpoch(12), NOW).unwrap();
     let asked = mirror.0.log.append_mirrored(&[], &source, OURS, NOW);
-    assert!(matches!(asked, Err(AppendError::EpochAhead { .. })), "whoever may be promoted hears of it while nothing is written");
+    assert!(
+        matches!(asked, Err(AppendError::EpochAhead { .. })),
+        "whoever may be promoted hears of it while nothing is written"
+    );
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn two_sites_are_never_promoted_in_the_same_era() {
         let promoted = (0..8).map(|_| {
             cluster.alter(topic_resource("m"), &mark_of).expect("a whole mark");
             set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
-            mark(&cluster).promoted_in().expect("promoted").0 / crate::controller::PROMOTION_STEP
+            mark(&cluster).promoted_in().expect("promoted").0 / PROMOTION_STEP
         });
         promoted.collect::<Vec<_>>()
     };
