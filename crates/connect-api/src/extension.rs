@@ -144,11 +144,26 @@ pub trait WorkerApi: Send + Sync {
     async fn want(&self, connector: &str, wanted: Wanted) -> Result<(), ApiRefusal>;
 }
 
+/// A page for browsers below an extension's path, whole in itself: the worker lets it run its own style and script, and load
+/// nothing but JSON from the worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// The one segment behind the extension's own.
+    pub path: &'static str,
+    /// A document whose `style` and `script` elements have `nonce="{nonce}"`, which is filled in for each answer.
+    pub html: &'static str,
+}
+
 /// Answers everything below one path.
 #[async_trait]
 pub trait Extension: Send + Sync {
     /// The first segment, without slashes. One that Kafka Connect has is refused when the worker starts.
     fn path(&self) -> &'static str;
+
+    /// Pages below the path. They are there from the worker's first moment on, and answer GET and HEAD.
+    fn pages(&self) -> &'static [Page] {
+        &[]
+    }
 
     async fn answer(&self, worker: Arc<dyn WorkerApi>, request: ApiRequest) -> Result<ApiAnswer, ApiRefusal>;
 }

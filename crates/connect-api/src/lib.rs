@@ -31,7 +31,7 @@ pub use config::{Config, ConfigDef, ConfigKey, ConfigType, Fate, Importance, Raw
 pub use connector::{Connector, ConnectorContext};
 pub use data::{Field, Headers, Schema, SchemaAndValue, SchemaRef, SchemaType, Struct, Value};
 pub use error::TaskError;
-pub use extension::{ApiAnswer, ApiRefusal, ApiRequest, Extension, Method, Wanted, WorkerApi};
+pub use extension::{ApiAnswer, ApiRefusal, ApiRequest, Extension, Method, Page, Wanted, WorkerApi};
 pub use plugin::{Plugin, PluginKind, PluginMake};
 pub use record::{
     AfterRefusal, Aligned, OriginalRecord, Placement, RawBatch, RawLane, RawObserver, Refusal, SinkRecord,

@@ -81,7 +81,7 @@ pub struct RawBatch {
     pub lane: Arc<RawLane>,
     /// Header and records byte for byte as the source has them. Where the target numbers the records, the sender
     /// rewrites base offset, leader epoch, producer fields and the transactional bit in a copy of the header; the records
-    /// are never copied.
+    /// are never copied. Without bytes nothing is sent: the position counts once everything before it has arrived.
     pub bytes: Bytes,
     /// Records inside, for the metrics.
     pub records: u32,
@@ -93,7 +93,8 @@ pub struct RawBatch {
 /// Who decides at which offsets the records of a [`RawBatch`] stand on the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// The target numbers the records: any Kafka. Exactly one batch, without gaps between its offsets, and no control batch.
+    /// The target numbers the records: any Kafka. Exactly one batch, without gaps between its offsets, and no control batch;
+    /// or none, where nothing of the source is to be copied up to the position.
     Assigned,
     /// The source's offsets are kept: our own brokers. A run of whole batches, control batches and gaps included.
     Aligned(Aligned),

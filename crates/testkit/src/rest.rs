@@ -63,6 +63,11 @@ impl Rest {
         self.try_send(reqwest::Method::GET, path, None).await.ok()
     }
 
+    /// Like [`Rest::put`], but a server that is not there, or dies before it has answered, is `None`.
+    pub async fn try_put(&self, path: &str, body: &Value) -> Option<Answer> {
+        self.try_send(reqwest::Method::PUT, path, Some(body)).await.ok()
+    }
+
     async fn send(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> Answer {
         let what = format!("{method} {}{path}", self.base);
         self.try_send(method, path, body).await.unwrap_or_else(|error| panic!("{what}: {error}"))

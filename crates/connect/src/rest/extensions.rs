@@ -1,6 +1,6 @@
 //! Paths that crates of connectors bring along; see `twinstream_connect_api::extension`.
 //!
-//! Every extension gets what comes below its first segment: the request is read here, bodies must be JSON, and the answer
+//! Every extension gets what comes below its first segment, but for its `pages`: the request is read here, bodies must be JSON, and the answer
 //! has [`REQUEST_WITHIN`](super::REQUEST_WITHIN), beside what the request asks for by `?timeout=`. An extension that panics answers 500, and concerns nobody else.
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +22,7 @@ use twinstream_connect_api::{
 
 use super::error::ApiError;
 use super::root::{method_not_allowed, ready};
-use super::{App, REQUEST_WITHIN, SharedApp, connectors};
+use super::{App, REQUEST_WITHIN, SharedApp, connectors, pages};
 use crate::herder::Request;
 use crate::state::configs::TargetState;
 
@@ -40,6 +40,13 @@ pub(crate) fn problem(extensions: &[Arc<dyn Extension>]) -> Option<String> {
             return Some(format!("the path '/{path}' of an extension is taken, or is not one segment"));
         }
         paths.push(path);
+        let mut pages: Vec<&str> = vec![""];
+        for page in extension.pages() {
+            if page.path.contains(['/', '{', '}']) || pages.contains(&page.path) {
+                return Some(format!("the page '/{path}/{}' is there twice, or is not one segment", page.path));
+            }
+            pages.push(page.path);
+        }
     }
     None
 }
@@ -52,6 +59,9 @@ pub(super) fn routes(extensions: &[Arc<dyn Extension>]) -> Router<SharedApp> {
         let root = move |app, method, query, body| serve(at_root, app, method, Path(String::new()), query, body);
         let rest = move |app, method, path, query, body| serve(below, app, method, path, query, body);
         router = router.route(&format!("/{path}"), any(root)).route(&format!("/{path}/{{*rest}}"), any(rest));
+        for page in extension.pages() {
+            router = router.route(&format!("/{path}/{}", page.path), pages::route(page.html));
+        }
     }
     router
 }
@@ -183,14 +193,24 @@ impl WorkerApi for Worker {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::watch;
+    use twinstream_connect_api::Page;
+    use twinstream_telemetry::Metrics;
+
     use super::*;
 
-    struct At(&'static str);
+    struct At(&'static str, &'static [Page]);
 
     #[async_trait]
     impl Extension for At {
         fn path(&self) -> &'static str {
             self.0
+        }
+
+        fn pages(&self) -> &'static [Page] {
+            self.1
         }
 
         async fn answer(&self, _: Arc<dyn WorkerApi>, _: ApiRequest) -> Result<ApiAnswer, ApiRefusal> {
@@ -199,9 +219,11 @@ mod tests {
     }
 
     fn problem_of(paths: &[&'static str]) -> Option<String> {
-        let extensions: Vec<Arc<dyn Extension>> = paths.iter().map(|path| Arc::new(At(path)) as _).collect();
+        let extensions: Vec<Arc<dyn Extension>> = paths.iter().map(|path| Arc::new(At(path, &[])) as _).collect();
         problem(&extensions)
     }
+
+    const UI: Page = Page { path: "ui", html: "<p>links</p>" };
 
     #[test]
     fn path_of_connect_or_of_another_extension_is_refused() {
@@ -209,5 +231,51 @@ mod tests {
         for paths in [&["connectors"][..], &["links", "links"], &["a/b"], &["{x}"], &[""]] {
             assert!(problem_of(paths).is_some(), "{paths:?}");
         }
+    }
+
+    #[test]
+    fn page_that_is_there_twice_or_no_segment_is_refused() {
+        let problem_of = |pages| problem(&[Arc::new(At("links", pages)) as _]);
+        assert_eq!(problem_of(&[UI]), None);
+        assert!(problem_of(&[UI, UI]).is_some_and(|why| why.contains("'/links/ui'")));
+        assert!(problem_of(&[Page { path: "a/b", html: "" }]).is_some());
+        assert!(problem_of(&[Page { path: "", html: "" }]).is_some());
+    }
+
+    /// The answer as it travels, of a worker that still starts.
+    async fn asked(method: &str, path: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let (_stop, stopped) = watch::channel(false);
+            let extensions: [Arc<dyn Extension>; 1] = [Arc::new(At("links", &[UI]))];
+            crate::rest::serve(listener, SharedApp::default(), &extensions, &Metrics::new(), stopped).await
+        });
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        serving.abort();
+        answer
+    }
+
+    #[tokio::test]
+    async fn page_is_served_to_get_and_head_alone_also_while_the_worker_starts() {
+        for path in ["/links/ui", "/links/ui/"] {
+            let page = asked("GET", path).await;
+            assert!(page.starts_with("HTTP/1.1 200") && page.ends_with(UI.html), "{page}");
+            assert!(page.contains("content-type: text/html; charset=utf-8\r\n"), "{page}");
+            assert!(page.contains("content-security-policy: default-src 'none'; script-src 'nonce-"), "{page}");
+        }
+        let head = asked("HEAD", "/links/ui").await;
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-security-policy: "), "{head}");
+        assert!(!head.contains(UI.html), "{head}");
+        for method in ["PUT", "POST", "DELETE", "PATCH"] {
+            let refused = asked(method, "/links/ui").await;
+            assert!(refused.starts_with("HTTP/1.1 405") && refused.contains("\"error_code\":405"), "{refused}");
+        }
+        let other = asked("GET", "/links/east:west").await;
+        assert!(other.starts_with("HTTP/1.1 503"), "only pages are there that early: {other}");
     }
 }

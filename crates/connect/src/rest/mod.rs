@@ -1,7 +1,7 @@
 //! The REST API: Kafka Connect's paths, bodies, status codes and texts.
 //!
 //! One file per group of paths; `error` maps every error to its status in one place. The listener answers from the first
-//! moment: until the worker is ready every path but `/health` and `/metrics` says 503. Reads come from the stored states
+//! moment: until the worker is ready every path but `/health`, `/metrics` and pages says 503. Reads come from the stored states
 //! and the statuses in memory, so a connector that hangs delays no answer.
 //! Paths with a trailing slash are the same paths; names may be percent-encoded, slashes included.
 
@@ -11,6 +11,7 @@ mod error;
 mod extensions;
 mod info;
 mod offsets;
+mod pages;
 mod plugins;
 mod root;
 

@@ -340,14 +340,25 @@ impl Outgoing {
         };
         let mut all = Size::default();
         for batch in batches {
-            let size = Size { records: batch.records, bytes: batch.bytes.len() + OVERHEAD_BYTES };
+            let is_nothing = batch.bytes.is_empty() && batch.placement == Placement::Assigned;
+            let size = match is_nothing {
+                true => Size::default(),
+                false => Size { records: batch.records, bytes: batch.bytes.len() + OVERHEAD_BYTES },
+            };
             let Some(ticket) = self.progress.sent_raw(&batch.lane, batch.next, size) else { continue };
+            if is_nothing {
+                self.progress.acknowledged(ticket, Offset::NONE, &mut self.deliveries);
+                continue;
+            }
             all = Size { records: all.records.saturating_add(size.records), bytes: all.bytes + size.bytes };
             let RawBatch { lane, bytes, records, placement, .. } = batch;
             let aligned = aligned(placement);
             sender.send(&lane.target, sender::Outgoing { ticket: ticket.to_number(), bytes, records, aligned });
         }
         self.count_out(all);
+        if self.transactions.is_none() {
+            self.tell();
+        }
     }
 
     fn count_out(&mut self, size: Size) {

@@ -107,6 +107,16 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_that_was_stored_in_another_order_of_its_keys_is_found() {
+        let mut state = OffsetState::default();
+        let older = br#"["mmc",{"group":"g1","topic":"k.plain","partition":0}]"#;
+        state.replay(older, Some(br#"{"offset":0}"#)).unwrap();
+        let now = map(json!({"partition": 0, "topic": "k.plain", "group": "g1"}));
+        assert_eq!(state.get("mmc", &now), Some(&map(json!({"offset": 0}))));
+        assert_eq!(state.record("mmc", &now, &map(json!({"offset": 0}))).key, &older[..], "compaction keeps one");
+    }
+
+    #[test]
     fn partitions_of_other_connectors_and_types_differ() {
         let mut state = OffsetState::default();
         state.replay(br#"["a",{"p":1}]"#, Some(br#"{"o":1}"#)).unwrap();

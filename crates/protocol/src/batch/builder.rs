@@ -287,7 +287,7 @@ pub(super) fn seal(batch: &mut [u8]) {
     batch[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
 }
 
-fn write_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+pub(super) fn write_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         None => varint::write_i32(out, -1),
         Some(bytes) => {

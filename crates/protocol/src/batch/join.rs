@@ -3,12 +3,13 @@
 //!
 //! Picture: a [`BatchJoiner`] takes records out of one batch after the other and writes them, numbered anew from 0 and
 //! without holes, into batches of at most a given length. Only what lies before a record's key is written anew (length,
-//! time, offset); key, value and headers go over in one piece. Packed records are unpacked on the way in and packed by the
-//! same codec on the way out, window by window.
+//! time, offset); key, value and headers go over in one piece. Packed records are unpacked on the way in and packed on the
+//! way out, by the same codec or another one, window by window.
 //!
 //! Invariants: records keep their order, their own times and their bytes; what the broker's clock gave them becomes their
 //! own time. A batch that is handed out is not longer than the limit. Which offsets its records had is told by
-//! [`OffsetRun`]s. Memory holds a window of the old batch and the new one.
+//! [`OffsetRun`]s. Memory holds a window of the old batch and the new one, and a record where somebody looks at each
+//! ([`BatchJoiner::add_through`]), who may change what lies from its key on, or leave it out.
 //! Not here: markers of transactions (control batches), which end transactions that only the old log has.
 
 use std::io::{BufRead, Write};
@@ -16,6 +17,7 @@ use std::io::{BufRead, Write};
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
 use super::survey::{Fault, Frame, Walk, window};
+use super::tail::RecordTail;
 use super::{
     ATTRIBUTES, BASE_OFFSET, BASE_SEQUENCE, BASE_TIMESTAMP, BatchHeader, BatchView, BuildError, HEADER_BYTES,
     LAST_OFFSET_DELTA, LEADER_EPOCH, LENGTH, LENGTH_OVERHEAD, MAGIC, MAGIC_AT, MAX_TIMESTAMP, NO_SEQUENCE,
@@ -29,6 +31,11 @@ const RECORD_HEAD_MAX: usize = 21;
 /// What a codec may add to bytes that it cannot pack: frame headers, and a few bytes for each of its blocks, of which the
 /// smallest has 16 KiB (gzip); a 512th is more than that, and so is this for short ones.
 const PACKING_MARGIN: usize = 128;
+/// What packed bytes may still come of what a codec has taken and not handed out: a block of zstd's in its buffer and one on the
+/// way, 128 KiB each, is the most of any; and half as much again.
+const UNREADY_MAX: usize = 384 << 10;
+/// A batch is ended before its records are longer than this, however well they pack: readers unpack all of it at once.
+const UNPACKED_GOOD: usize = 8 << 20;
 
 /// Records that had consecutive offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +66,18 @@ pub struct JoinBounds {
     pub expected: usize,
 }
 
+/// What becomes of a record that somebody has looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    AsItIs,
+    /// With other bytes from the key on.
+    Changed,
+    LeftOut,
+}
+
+/// Looks at a record; what it is to be instead is written to the bytes, which are empty.
+type Gate<'g> = &'g mut dyn FnMut(&RecordTail<'_>, &mut Vec<u8>) -> Passage;
+
 /// Writes records of several batches into new ones.
 pub struct BatchJoiner {
     spec: CompressionSpec,
@@ -67,6 +86,9 @@ pub struct BatchJoiner {
     done: Vec<JoinedBatch>,
     /// The beginning of the present record.
     head: Vec<u8>,
+    /// The present record from its key on, as it was and as it is to be, where somebody looks at it.
+    tail: Vec<u8>,
+    changed: Vec<u8>,
 }
 
 /// The batch that records go to at present.
@@ -87,18 +109,41 @@ enum Body {
 }
 
 impl BatchJoiner {
-    /// For batches of one codec.
-    pub fn new(codec: Compression, bounds: JoinBounds) -> BatchJoiner {
-        let (spec, good) = (CompressionSpec::from(codec), bounds.good.min(bounds.max));
-        BatchJoiner { spec, bounds: JoinBounds { good, ..bounds }, open: None, done: Vec::new(), head: Vec::new() }
+    /// New batches are packed so, whatever the ones that they are made of.
+    pub fn new(packed: impl Into<CompressionSpec>, bounds: JoinBounds) -> BatchJoiner {
+        let (spec, good) = (packed.into(), bounds.good.min(bounds.max));
+        let bounds = JoinBounds { good, ..bounds };
+        let (head, tail, changed) = (Vec::new(), Vec::new(), Vec::new());
+        BatchJoiner { spec, bounds, open: None, done: Vec::new(), head, tail, changed }
     }
 
     /// Takes the records of a batch over, from an offset on; no more than `unpacked_max` bytes may be unpacked.
     pub fn add(&mut self, batch: &BatchView<'_>, from: Offset, unpacked_max: usize) -> Result<(), RepackError> {
+        self.add_all(batch, from, unpacked_max, None)
+    }
+
+    /// The same, past somebody who looks at each record.
+    pub fn add_through(
+        &mut self,
+        batch: &BatchView<'_>,
+        from: Offset,
+        unpacked_max: usize,
+        gate: Gate<'_>,
+    ) -> Result<(), RepackError> {
+        self.add_all(batch, from, unpacked_max, Some(gate))
+    }
+
+    fn add_all(
+        &mut self,
+        batch: &BatchView<'_>,
+        from: Offset,
+        limit: usize,
+        gate: Option<Gate<'_>>,
+    ) -> Result<(), RepackError> {
         let header = batch.header();
         match header.codec()? {
-            Compression::None => self.fill(&header, Walk::new(batch.body(), usize::MAX), from, unpacked_max),
-            codec => self.fill(&header, Walk::new(window(codec, batch.body())?, unpacked_max), from, unpacked_max),
+            Compression::None => self.fill(&header, Walk::new(batch.body(), usize::MAX), from, limit, gate),
+            codec => self.fill(&header, Walk::new(window(codec, batch.body())?, limit), from, limit, gate),
         }
     }
 
@@ -108,6 +153,7 @@ impl BatchJoiner {
         mut walk: Walk<R>,
         from: Offset,
         limit: usize,
+        mut gate: Option<Gate<'_>>,
     ) -> Result<(), RepackError> {
         let codec = header.codec()?;
         let broken = |(index, fault): (usize, Fault)| RepackError::from(fault.into_error(index, header, codec, limit));
@@ -121,6 +167,13 @@ impl BatchJoiner {
                 continue;
             }
             let time = header.time_of(header.base_timestamp.wrapping_add(timestamp_delta));
+            if let Some(gate) = gate.as_mut() {
+                self.tail.clear();
+                let tail = &mut self.tail;
+                walk.drain(|piece| tail.extend_from_slice(piece)).map_err(|fault| broken((index, fault)))?;
+                self.pass(offset, time, gate).ok_or_else(|| broken((index, Fault::Form)))??;
+                continue;
+            }
             self.begin_record(offset, time, walk.left())?;
             let mut written = Ok(());
             walk.drain(|piece| {
@@ -134,10 +187,28 @@ impl BatchJoiner {
         walk.end(count).map_err(broken)
     }
 
+    /// Lets somebody look at the record whose tail was read. `None`: it is malformed.
+    fn pass(&mut self, offset: Offset, time: i64, gate: &mut Gate<'_>) -> Option<Result<(), RepackError>> {
+        let (tail, mut changed) = (std::mem::take(&mut self.tail), std::mem::take(&mut self.changed));
+        changed.clear();
+        let passage = RecordTail::parse(&tail).map(|record| gate(&record, &mut changed));
+        let done = passage.map(|passage| {
+            let goes = match passage {
+                Passage::LeftOut => return Ok(()),
+                Passage::AsItIs => &tail,
+                Passage::Changed => &changed,
+            };
+            self.begin_record(offset, time, goes.len())?;
+            self.write(goes)
+        });
+        (self.tail, self.changed) = (tail, changed);
+        done
+    }
+
     /// Writes all of a record but its last `rest` bytes, from the key on; to a new batch where the present one is full.
     fn begin_record(&mut self, offset: Offset, time: i64, rest: usize) -> Result<(), RepackError> {
         let longest = RECORD_HEAD_MAX + rest;
-        if self.open.as_ref().is_some_and(|open| packed_at_most(open.unpacked + longest) > self.bounds.good) {
+        if self.open.as_ref().is_some_and(|open| open.at_most_with(longest) > self.bounds.good) {
             self.close()?;
         }
         let open = match &mut self.open {
@@ -215,6 +286,17 @@ impl Open {
         };
         let (base_timestamp, max_timestamp) = (first_time, first_time);
         Ok(Open { body, unpacked: 0, records: 0, base_timestamp, max_timestamp, runs: Vec::new() })
+    }
+
+    /// How long the batch can become with so many bytes of records more.
+    fn at_most_with(&self, more: usize) -> usize {
+        let unpacked = self.unpacked + more;
+        match &self.body {
+            Body::Packed(packer) if unpacked <= UNPACKED_GOOD => {
+                packed_at_most(unpacked).min(packer.ready() + UNREADY_MAX + packed_at_most(more))
+            }
+            _ => packed_at_most(unpacked),
+        }
     }
 
     fn count(&mut self, offset: Offset, time: i64) {

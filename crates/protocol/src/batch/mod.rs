@@ -21,14 +21,16 @@ mod join; // records of several batches, in batches of their own
 mod records; // the records inside
 mod restamp; // a header for another log, without reading the records
 mod survey; // whether they are sound, without lending them
+mod tail; // a record from its key on
 
 pub use builder::{BatchBuilder, BatchTooLarge, BuildError, ProducerStamp, RepackError};
 pub use edit::{BatchMut, HeaderMut};
 pub use excerpt::Excerpt;
-pub use join::{BatchJoiner, JoinBounds, JoinedBatch, OffsetRun};
+pub use join::{BatchJoiner, JoinBounds, JoinedBatch, OffsetRun, Passage};
 pub use records::{Header, Headers, Record, Records};
 pub use restamp::{restamped, restamped_in_transaction};
 pub use survey::{Surveyed, Visitor};
+pub use tail::RecordTail;
 
 use thiserror::Error;
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};

@@ -135,7 +135,7 @@ impl<'r> RecordIter<'r> {
 }
 
 impl<'a> Headers<'a> {
-    fn parse(mut bytes: &'a [u8]) -> Option<Headers<'a>> {
+    pub(super) fn parse(mut bytes: &'a [u8]) -> Option<Headers<'a>> {
         let count = usize::try_from(take_i32(&mut bytes)?).ok()?;
         let mut rest = bytes;
         for _ in 0..count {
@@ -173,7 +173,7 @@ fn take_header<'a>(bytes: &mut &'a [u8]) -> Option<Header<'a>> {
 }
 
 /// Outer `None`: malformed. Inner `None`: null.
-fn take_nullable<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+pub(super) fn take_nullable<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let Ok(len) = usize::try_from(take_i32(bytes)?) else {
         return Some(None);
     };

@@ -61,7 +61,10 @@ impl Options {
         let millis = |name, default| number(settings, name, default).map(Duration::from_millis);
         for name in FOR_RECORDS_ONLY {
             if settings.get(name).is_some() {
-                info!(setting = name, "setting has no effect on whole batches, which are sent as they are");
+                info!(
+                    setting = name,
+                    "setting has no effect here: whole batches are sent as whoever made them has packed them"
+                );
             }
         }
         Ok(Self {

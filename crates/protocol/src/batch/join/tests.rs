@@ -90,6 +90,30 @@ fn joined_batch_is_the_one_that_a_builder_makes_of_the_same_records() {
 }
 
 #[test]
+fn records_of_every_codec_go_to_batches_of_the_one_that_is_wanted() {
+    let parts: Vec<Vec<u8>> =
+        Compression::ALL.into_iter().zip(0..).map(|(codec, at)| batch(codec, &small(at * 10..at * 10 + 3))).collect();
+    let specs = Compression::ALL.map(CompressionSpec::from).into_iter().chain([
+        CompressionSpec { codec: Compression::Zstd, level: Some(9) },
+        CompressionSpec { codec: Compression::Lz4, level: Some(12) },
+    ]);
+    let mut read_as = Vec::new();
+    for spec in specs {
+        let mut joiner = BatchJoiner::new(spec, bounds(1 << 20, 1 << 20));
+        for part in &parts {
+            joiner.add(&BatchView::parse(part).unwrap(), Offset(0), UNPACKED_MAX).unwrap();
+        }
+        let made = joiner.finish().unwrap();
+        assert_eq!(made.len(), 1);
+        assert_eq!(BatchView::parse(&made[0].bytes).unwrap().attributes().compression(), Some(spec.codec));
+        assert_eq!(made[0].runs.len(), 5);
+        read_as.push(read(&made[0].bytes));
+    }
+    assert_eq!(read_as[0].len(), 15);
+    assert!(read_as.windows(2).all(|pair| pair[0] == pair[1]), "the same records, however they are packed");
+}
+
+#[test]
 fn records_before_the_position_stay_behind() {
     for codec in Compression::ALL {
         let made = joined(&[batch(codec, &small(100..110))], 107, 1 << 20).unwrap();
@@ -120,6 +144,46 @@ fn what_does_not_fit_goes_to_further_batches() {
     }
 }
 
+/// Bytes that no codec packs.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+#[test]
+fn what_packs_well_goes_to_few_batches_and_what_does_not_never_beyond_the_limit() {
+    let levels = [(Compression::Gzip, 9), (Compression::Lz4, 12), (Compression::Zstd, 3), (Compression::Zstd, 12)];
+    let specs = Compression::ALL.map(CompressionSpec::from).into_iter();
+    for spec in specs.chain(levels.map(|(codec, level)| CompressionSpec { codec, level: Some(level) })) {
+        // Both in turn, so that what is on its way in the codec is now much and now little.
+        let value = |at: i64| match at / 20 % 3 {
+            0 => noise(at as u64 + 1, 20_000),
+            _ => vec![at as u8; 20_000],
+        };
+        let mixed: Vec<Plain> = (0..250).map(|at| (at, NOW, value(at))).collect();
+        let plain: Vec<Plain> = (0..250).map(|at| (at, NOW, vec![b'x'; 20_000])).collect();
+        let made = |records: &[Plain]| {
+            let mut joiner = BatchJoiner::new(spec, bounds(1 << 20, 1 << 20));
+            joiner
+                .add(&BatchView::parse(&batch(Compression::None, records)).unwrap(), Offset(0), UNPACKED_MAX)
+                .unwrap();
+            joiner.finish().unwrap()
+        };
+        let (mixed, plain) = (made(&mixed), made(&plain));
+        for made in [&mixed, &plain] {
+            assert_eq!(made.iter().map(|one| one.records).sum::<u32>(), 250);
+            assert!(made.iter().all(|one| one.bytes.len() <= 1 << 20), "{spec:?}");
+        }
+        assert_eq!(plain.len() == 1, spec.codec != Compression::None, "{spec:?}: {} batches", plain.len());
+    }
+}
+
 #[test]
 fn single_record_beyond_the_limit_is_an_error() {
     let one = batch(Compression::None, &[(5, NOW, vec![b'x'; 20_000])]);
@@ -135,6 +199,50 @@ fn record_beyond_the_good_length_goes_alone() {
     joiner.add(&BatchView::parse(&batch(Compression::None, &records)).unwrap(), Offset(0), UNPACKED_MAX).unwrap();
     let made = joiner.finish().unwrap();
     assert_eq!(made.iter().map(|batch| batch.records).collect::<Vec<_>>(), [1, 1, 1]);
+}
+
+#[test]
+fn records_are_changed_and_left_out_on_their_way_and_the_others_are_numbered_without_holes() {
+    for codec in Compression::ALL {
+        let mut joiner = BatchJoiner::new(codec, bounds(1 << 20, 1 << 20));
+        let (mut seen, mut buffers_were_empty) = (0, true);
+        for part in [small(100..104), small([110, 115])] {
+            let part = batch(codec, &part);
+            let mut gate = |record: &RecordTail<'_>, changed: &mut Vec<u8>| {
+                buffers_were_empty &= changed.is_empty();
+                assert_eq!(record.headers().iter().next().map(|header| header.key), Some(&b"h"[..]));
+                seen += 1;
+                match seen % 3 {
+                    0 => Passage::LeftOut,
+                    1 => Passage::AsItIs,
+                    _ => {
+                        record.write_with_header(b"g", b"changed", changed);
+                        Passage::Changed
+                    }
+                }
+            };
+            joiner.add_through(&BatchView::parse(&part).unwrap(), Offset(101), UNPACKED_MAX, &mut gate).unwrap();
+        }
+        let made = joiner.finish().unwrap();
+        let runs: Vec<(i64, u32)> = made[0].runs.iter().map(|run| (run.from.0, run.length)).collect();
+        // Of 101, 102, 103, 110, 115 the third is left out.
+        assert_eq!((runs, seen, buffers_were_empty), (vec![(101, 2), (110, 1), (115, 1)], 5, true));
+        let keys: Vec<Vec<u8>> = read(&made[0].bytes).into_iter().map(|(key, ..)| key).collect();
+        assert_eq!(keys, [b"101", b"102", b"110", b"115"]);
+        let records = BatchView::parse(&made[0].bytes).unwrap().records(UNPACKED_MAX).unwrap();
+        let last = |record: crate::batch::Record<'_>| record.headers.iter().last().unwrap().value.unwrap().to_vec();
+        let headers: Vec<Vec<u8>> = records.iter().map(|record| last(record.unwrap())).collect();
+        assert_eq!(headers, [&b"v"[..], b"changed", b"v", b"changed"]);
+    }
+}
+
+#[test]
+fn nothing_is_made_of_records_that_are_all_left_out() {
+    let mut joiner = BatchJoiner::new(Compression::Zstd, bounds(1 << 20, 1 << 20));
+    let part = batch(Compression::Zstd, &small(0..5));
+    let mut gate = |_: &RecordTail<'_>, _: &mut Vec<u8>| Passage::LeftOut;
+    joiner.add_through(&BatchView::parse(&part).unwrap(), Offset(0), UNPACKED_MAX, &mut gate).unwrap();
+    assert_eq!(joiner.finish().unwrap(), []);
 }
 
 #[test]
