@@ -4,8 +4,12 @@
 //! configurations work, and named in the log at every start. A value that would change what is copied and cannot be
 //! honoured is refused.
 
+mod fetch; // how batches are asked for
+mod packing; // how copies are compressed
+
 use std::time::Duration;
 
+use twinstream_client::protocol::compression::CompressionSpec;
 use twinstream_client::{ClientSettings, SettingsError};
 use twinstream_connect_api::config::{Config as ParsedConfig, ConfigError, Default as DefaultValue};
 use twinstream_connect_api::{ConfigDef, ConfigKey, ConfigType, Fate, Importance, RawConfig, Validator};
@@ -15,10 +19,13 @@ use crate::acls::{self, AclSettings};
 use crate::aligned::LinkMode;
 use crate::pace;
 use crate::policy::{Policy, TopicFilter};
+use crate::provenance;
 use crate::returns::{self, Names};
 use crate::syncs::settings::{self, SyncSettings};
 
 use crate::engine::standing::{Begin, OnTrouble, Policies};
+
+pub(crate) use self::fetch::FetchSettings;
 
 pub(crate) const ASSIGNED: &str = "task.assigned.partitions";
 /// How many tasks there are: while that grows partitions move, and tasks are restarted so that one ends before the other begins.
@@ -27,10 +34,6 @@ pub(crate) const COUNT: &str = "task.assigned.count";
 pub(crate) const NAMES: &str = "task.topic.names";
 
 pub(crate) const RETURNS: &str = "twinstream.link.returns";
-const LINK_BYTES: &str = "twinstream.link.bytes.per.second";
-const TOPICS_BYTES: &str = "twinstream.topics.bytes.per.second";
-const BACKFILL_BYTES: &str = "twinstream.backfill.bytes.per.second";
-const BACKFILL_LAG: &str = "twinstream.backfill.lag.records";
 const VERIFY_BYTES: &str = "twinstream.verify.bytes.per.second";
 const DELETES: &str = "twinstream.sync.topic.deletes.enabled";
 const DELETE_GRACE: &str = "twinstream.topic.delete.grace.ms";
@@ -45,7 +48,7 @@ const IDENTITY_POLICY: &str = "org.apache.kafka.connect.mirror.IdentityReplicati
 const TOPIC_FILTER: &str = "org.apache.kafka.connect.mirror.DefaultTopicFilter";
 const PROPERTY_FILTER: &str = "org.apache.kafka.connect.mirror.DefaultConfigPropertyFilter";
 const FORWARDING_ADMIN: &str = "org.apache.kafka.clients.admin.ForwardingAdmin";
-const PROPERTIES_EXCLUDED: &str = "follower\\.replication\\.throttled\\.replicas, leader\\.replication\\.throttled\\.replicas, message\\.timestamp\\.difference\\.max\\.ms, message\\.timestamp\\.before\\.max\\.ms, message\\.timestamp\\.after\\.max\\.ms, unclean\\.leader\\.election\\.enable, min\\.insync\\.replicas";
+const PROPERTIES_EXCLUDED: &str = "follower\\.replication\\.throttled\\.replicas, leader\\.replication\\.throttled\\.replicas, message\\.timestamp\\.difference\\.max\\.ms, message\\.timestamp\\.before\\.max\\.ms, message\\.timestamp\\.after\\.max\\.ms, message\\.timestamp\\.type, unclean\\.leader\\.election\\.enable, min\\.insync\\.replicas";
 
 /// How the documentation of a key ends that users do not set.
 const MADE: &str = "made by the connector.";
@@ -56,10 +59,8 @@ const NO_CHECKPOINTS: &str = "it belongs to MirrorCheckpointConnector";
 const NO_HEARTBEATS: &str = "it belongs to MirrorHeartbeatConnector";
 pub(crate) const OWN_CLASSES: &str = "classes of the JVM cannot be loaded; leave the default";
 
-/// Bytes that one fetch of a task asks for, and from one partition, unless the settings say otherwise.
-const FETCH_BYTES: i32 = 8 << 20;
-const PARTITION_BYTES: i32 = 1 << 20;
-const FETCH_WAIT_MS: u64 = 500;
+/// What is longer is as good as never; times beyond it could not be added up.
+const INTERVAL_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Client settings by where they come from; later ones win.
 const SOURCE_PREFIXES: [&str; 4] = ["source.cluster.", "consumer.", "source.admin.", "source.consumer."];
@@ -93,18 +94,6 @@ const USED_BY_CLIENT: [&str; 11] = [
     "isolation.level",
 ];
 
-/// How a task fetches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FetchSettings {
-    pub bytes_max: i32,
-    pub partition_bytes_max: i32,
-    pub bytes_min: i32,
-    pub wait_max: Duration,
-    pub rack: String,
-    /// Records of aborted transactions are left out.
-    pub read_committed: bool,
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub enabled: bool,
@@ -133,6 +122,10 @@ pub(crate) struct Settings {
     pub names: Names,
     pub syncs: SyncSettings,
     pub fetch: FetchSettings,
+    /// Records take along where they have been, and none comes to a cluster twice.
+    pub provenance: bool,
+    /// How copies that do not keep the source's bytes are packed; `None`: as the source has them.
+    pub compression: Option<CompressionSpec>,
     /// How many bytes per second may be copied.
     pub pace: pace::Limits,
     /// How fast both sides are compared all the time; `None`: not at all.
@@ -181,17 +174,25 @@ impl Settings {
             config.list("topics.exclude"),
             config.bool("heartbeats.replication.enabled"),
         );
-        let every = |switch: &str, interval: &str| {
-            let seconds = u64::try_from(config.int(interval)).unwrap_or(0);
-            (config.bool(switch) && seconds > 0).then(|| Duration::from_secs(seconds))
-        };
+        // Names that are kept have no aliases in them.
+        if aliases.0 == aliases.1 && !policy.is_identity() {
+            return Err(MirrorConfigError::Value {
+                key: "target.cluster.alias",
+                why: format!(
+                    "is '{}' as source.cluster.alias is: topics would be taken for copies that go round; name the two clusters differently",
+                    aliases.0
+                ),
+            });
+        }
+        let every = |switch: &str, key: &str| interval(&config, key).filter(|_| config.bool(switch));
         let acls = AclSettings::read(&config, &aliases.0, &policy)
             .map_err(|cause| MirrorConfigError::Value { key: "source.cluster.alias", why: cause.to_string() })?;
         // Topics that come home have rules of their own there.
         let leads_on = !config.bool(RETURNS);
         let excluded = crate::policy::full_match(config.list("config.properties.exclude"));
         let poll = config.millis("consumer.poll.timeout.ms");
-        let fetch = fetch_settings(&source, poll)?;
+        let fetch = fetch::read(&source, poll)?;
+        let provenance = provenance::read(&config)?;
         Ok(Settings {
             enabled: config.bool("enabled"),
             filter: filter.map_err(|why| MirrorConfigError::Value { key: "topics", why })?,
@@ -208,6 +209,8 @@ impl Settings {
             link_mode: match LinkMode::parse(config.string(LINK_MODE)) {
                 // What comes home must not be mixed into a topic that is no mirror yet.
                 _ if config.bool(RETURNS) => LinkMode::Aligned,
+                // A mirror takes records from nobody but its link, and as they are.
+                Some(LinkMode::Auto) if provenance => LinkMode::Generic,
                 mode => mode.unwrap_or(LinkMode::Auto),
             },
             returns: config.bool(RETURNS),
@@ -218,7 +221,9 @@ impl Settings {
             source: limited(source, config.int("admin.timeout.ms"), "source.cluster.")?,
             target: limited(target, config.int("admin.timeout.ms"), "target.cluster.")?,
             fetch,
-            pace: limits(&config)?,
+            provenance,
+            compression: packing::read(raw, config.string(LINK_MODE) == LinkMode::Aligned.name() && leads_on)?,
+            pace: pace::settings::read(&config).map_err(|(key, why)| MirrorConfigError::Value { key, why })?,
             verify_bytes: u64::try_from(config.int(VERIFY_BYTES)).ok().filter(|bytes| *bytes > 0),
         })
     }
@@ -232,17 +237,6 @@ impl Settings {
             None => self.policy.remote_topic(topic),
         }
     }
-}
-
-fn limits(config: &ParsedConfig) -> Result<pace::Limits, MirrorConfigError> {
-    let rate = |key: &str| config.opt_int(key).and_then(|rate| u64::try_from(rate).ok());
-    Ok(pace::Limits {
-        link: rate(LINK_BYTES),
-        topics: pace::Limits::classes(config.list(TOPICS_BYTES))
-            .map_err(|why| MirrorConfigError::Value { key: TOPICS_BYTES, why })?,
-        backfill: rate(BACKFILL_BYTES),
-        backfill_lag: config.int(BACKFILL_LAG),
-    })
 }
 
 /// What is done about trouble at the source: as a setting of ours says, else as `auto.offset.reset` says, else carefully: a
@@ -276,11 +270,16 @@ fn client_settings(
     prefixes: &[&str],
 ) -> Result<ClientSettings, MirrorConfigError> {
     let (mut chosen, def) = (RawConfig::new(), config_def());
+    let is_target = prefix == "target.cluster.";
     for prefix in prefixes {
         for (full_name, value) in raw {
             let Some(name) = full_name.strip_prefix(prefix) else { continue };
             // What follows `producer.override.` is for the worker's own clients.
             if name.starts_with("override.") {
+                continue;
+            }
+            // How copies are packed is read for itself.
+            if is_target && packing::is_about(name) {
                 continue;
             }
             // Keys of the table such as `source.cluster.alias` or `consumer.poll.timeout.ms` are ours, not a client's.
@@ -318,19 +317,10 @@ fn limited(
     Ok(settings)
 }
 
-fn fetch_settings(source: &ClientSettings, poll: Duration) -> Result<FetchSettings, MirrorConfigError> {
-    let number = |name: &str, default: i32| {
-        source.get(name).and_then(|text| text.parse::<i32>().ok()).filter(|n| *n > 0).unwrap_or(default)
-    };
-    let wait = source.get("fetch.max.wait.ms").and_then(|text| text.parse().ok()).unwrap_or(FETCH_WAIT_MS);
-    Ok(FetchSettings {
-        bytes_max: number("fetch.max.bytes", FETCH_BYTES),
-        partition_bytes_max: number("max.partition.fetch.bytes", PARTITION_BYTES),
-        bytes_min: number("fetch.min.bytes", 1),
-        wait_max: Duration::from_millis(wait).min(poll),
-        rack: source.get("client.rack").unwrap_or_default().to_owned(),
-        read_committed: source.get("isolation.level") == Some("read_committed"),
-    })
+/// How long it is from one round to the next; `None`: there are none, as for MirrorMaker where it is not above 0.
+pub(crate) fn interval(config: &ParsedConfig, key: &str) -> Option<Duration> {
+    let seconds = u64::try_from(config.int(key)).ok().filter(|seconds| *seconds > 0)?;
+    Some(Duration::from_secs(seconds).min(INTERVAL_MAX))
 }
 
 fn key(name: &str, kind: ConfigType, default: &str, importance: Importance, doc: &str) -> ConfigKey {
@@ -339,6 +329,16 @@ fn key(name: &str, kind: ConfigType, default: &str, importance: Importance, doc:
 
 fn no_part(name: &str, kind: ConfigType, default: &str, why: &'static str) -> ConfigKey {
     key(name, kind, default, Importance::Low, "Accepted, no effect.").fate(Fate::NoSuchPart(why))
+}
+
+/// Each entry of a list is one of these, and there is one.
+fn one_of_each(allowed: &'static [&'static str]) -> Validator {
+    Validator::Check(std::sync::Arc::new(|text: &str| {
+        match text.split(',').map(str::trim).find(|entry| !allowed.contains(entry)) {
+            None => Ok(()),
+            Some(entry) => Err(format!("'{entry}' is not one of: {}", allowed.join(", "))),
+        }
+    }))
 }
 
 pub(crate) fn regexes() -> Validator {
@@ -350,7 +350,8 @@ pub(crate) fn regexes() -> Validator {
 }
 
 pub fn config_def() -> ConfigDef {
-    let mut def = others(rates(troubles(acls::settings::keys(topics(clusters(ConfigDef::new()))))));
+    let copied = provenance::keys(topics(clusters(ConfigDef::new())));
+    let mut def = others(rates(troubles(acls::settings::keys(copied))));
     for prefix in FAMILIES {
         def = def.family(prefix);
     }
@@ -372,15 +373,15 @@ pub(crate) fn clusters(def: ConfigDef) -> ConfigDef {
         )
         .define(key("replication.policy.separator", String, ".", Low, "Between alias and topic."))
         .define(key("admin.timeout.ms", Long, "60000", Low, "How long one question to a cluster may take, retries included.").check(Validator::AtLeast(1)))
-        .define(key("consumer.poll.timeout.ms", Long, "1000", Low, "How long a fetch waits for new data; source.consumer.fetch.max.wait.ms may make it shorter.").check(Validator::Between(1, 30_000)))
-        .define(ConfigKey::optional("replication.factor", Int, Low, "Replicas of topics made on the target; -1 takes the target's default. Not set, as many as the source's topic has, or as many as the target has brokers if those are fewer. MirrorMaker's default is 2.").check(Validator::Between(-1, 32_767)))
+        .define(key("consumer.poll.timeout.ms", Long, "1000", Low, "How long a fetch waits for new data at most; source.consumer.fetch.max.wait.ms, which is 500, makes it shorter, and counts alone where this is 0. No fetch waits longer than 20 seconds.").check(Validator::AtLeast(0)))
+        .define(ConfigKey::optional("replication.factor", Int, Low, "Replicas of topics made on the target; -1 takes the target's default. Not set, as many as the source's topic has, or as many as the target has brokers if those are fewer. MirrorMaker's default is 2.").check(settings::replicas_check()))
         .define(key("forwarding.admin.class", Class, FORWARDING_ADMIN, Low, "Not in this release.").fate(Fate::NotYet(OWN_CLASSES)))
 }
 
 fn topics(def: ConfigDef) -> ConfigDef {
-    use ConfigType::{Boolean, Class, Int, List, String};
+    use ConfigType::{Boolean, Class, Int, List, Long, String};
     use Importance::{High, Low};
-    let seconds = |name: &str, default: &str, doc: &str| key(name, Int, default, Low, doc).check(Validator::AtLeast(0));
+    let seconds = |name: &str, default: &str, doc: &str| key(name, Long, default, Low, doc);
     def.define(
         key(
             "topics",
@@ -410,15 +411,15 @@ fn topics(def: ConfigDef) -> ConfigDef {
         "Whether heartbeats topics are copied whatever topics says.",
     ))
     .define(key("refresh.topics.enabled", Boolean, "true", Low, "Whether new topics and partitions are looked for."))
-    .define(seconds("refresh.topics.interval.seconds", "2", "How often they are looked for. MirrorMaker's default is 600."))
+    .define(seconds("refresh.topics.interval.seconds", "2", "How often they are looked for; never if it is not above 0. MirrorMaker's default is 600."))
     .define(key(
         "sync.topic.configs.enabled",
         Boolean,
         "true",
         Low,
-        "Whether topics on the target get the settings that were changed on the source.",
+        "Whether topics on the target get what is changed later on the source. A copy is made with the source's settings in any case.",
     ))
-    .define(seconds("sync.topic.configs.interval.seconds", "5", "How often they are compared. MirrorMaker's default is 600."))
+    .define(seconds("sync.topic.configs.interval.seconds", "5", "How often they are compared; never if it is not above 0. MirrorMaker's default is 600."))
     .define(
         key(
             "config.properties.exclude",
@@ -441,7 +442,7 @@ fn topics(def: ConfigDef) -> ConfigDef {
         "Whether a copy is deleted when its topic is gone from the source: mirrors of this link, and topics under names of the link's own (DefaultReplicationPolicy) that this connector has copied since it started. Promoted ones never, nor originals by a link that leads back.",
     ))
     .define(
-        key(DELETE_GRACE, ConfigType::Long, "600000", Low, "How long the topic must have been gone.")
+        key(DELETE_GRACE, Long, "600000", Low, "How long the topic must have been gone.")
             .check(Validator::AtLeast(0)),
     )
     .define(
@@ -472,14 +473,9 @@ fn topics(def: ConfigDef) -> ConfigDef {
 }
 
 fn rates(def: ConfigDef) -> ConfigDef {
-    use ConfigType::{List, Long};
-    use Importance::Low;
-    let rate = |name: &str, doc: &str| ConfigKey::optional(name, Long, Low, doc).check(Validator::AtLeast(1));
-    def.define(rate(LINK_BYTES, "Bytes per second of batches, as they travel, that each worker copies of the link at most."))
-        .define(key(TOPICS_BYTES, List, "", Low, "The same for classes of topics: `REGEX=BYTES` by comma, each expression for the whole name; the first one that has a topic counts."))
-        .define(rate(BACKFILL_BYTES, "The same for all partitions together that are further behind than twinstream.backfill.lag.records, so that a first copy does not delay what is live."))
-        .define(key(BACKFILL_LAG, Long, "100000", Low, "How many records behind is far behind.").check(Validator::AtLeast(0)))
-        .define(key(VERIFY_BYTES, Long, "4194304", Low, "How many bytes of both sides together are read to compare them, all the time and beside the copy; 0 does not compare.").check(Validator::AtLeast(0)))
+    let doc = "How many bytes of both sides together are read to compare them, all the time and beside the copy; 0 does not compare.";
+    let verify = key(VERIFY_BYTES, ConfigType::Long, "4194304", Importance::Low, doc);
+    pace::settings::keys(def).define(verify.check(Validator::AtLeast(0)))
 }
 
 fn troubles(def: ConfigDef) -> ConfigDef {
@@ -495,7 +491,7 @@ fn troubles(def: ConfigDef) -> ConfigDef {
 }
 
 fn others(def: ConfigDef) -> ConfigDef {
-    use ConfigType::{Boolean, Class, Int, List};
+    use ConfigType::{Boolean, Class, List, Long, Short};
     let mut def = settings::of_source(settings::shared(def));
     let flags = [
         ("refresh.groups.enabled", "true", NO_CHECKPOINTS),
@@ -507,15 +503,15 @@ fn others(def: ConfigDef) -> ConfigDef {
         def = def.define(no_part(name, Boolean, default, why));
     }
     let numbers = [
-        ("refresh.groups.interval.seconds", "600", NO_CHECKPOINTS),
-        ("emit.checkpoints.interval.seconds", "60", NO_CHECKPOINTS),
-        ("sync.group.offsets.interval.seconds", "60", NO_CHECKPOINTS),
-        ("checkpoints.topic.replication.factor", "3", NO_CHECKPOINTS),
-        ("emit.heartbeats.interval.seconds", "1", NO_HEARTBEATS),
-        ("heartbeats.topic.replication.factor", "3", NO_HEARTBEATS),
+        ("refresh.groups.interval.seconds", Long, "600", NO_CHECKPOINTS),
+        ("emit.checkpoints.interval.seconds", Long, "60", NO_CHECKPOINTS),
+        ("sync.group.offsets.interval.seconds", Long, "60", NO_CHECKPOINTS),
+        ("checkpoints.topic.replication.factor", Short, "3", NO_CHECKPOINTS),
+        ("emit.heartbeats.interval.seconds", Long, "1", NO_HEARTBEATS),
+        ("heartbeats.topic.replication.factor", Short, "3", NO_HEARTBEATS),
     ];
-    for (name, default, why) in numbers {
-        def = def.define(no_part(name, Int, default, why));
+    for (name, kind, default, why) in numbers {
+        def = def.define(no_part(name, kind, default, why));
     }
     def.define(no_part("groups", List, ".*", NO_CHECKPOINTS))
         .define(no_part("groups.exclude", List, "console-consumer-.*, connect-.*, __.*", NO_CHECKPOINTS))
@@ -525,7 +521,10 @@ fn others(def: ConfigDef) -> ConfigDef {
             "org.apache.kafka.connect.mirror.DefaultGroupFilter",
             NO_CHECKPOINTS,
         ))
-        .define(no_part("metric.names.formats", List, "legacy", "figures are Prometheus's, with one form of names"))
+        .define(
+            no_part("metric.names.formats", List, "legacy", "figures are Prometheus's, with one form of names")
+                .check(one_of_each(&["legacy", "new"])),
+        )
 }
 
 /// Adds keys of the source connector, with the same meaning, to another connector's table.

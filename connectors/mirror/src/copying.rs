@@ -9,6 +9,7 @@
 //! Not here: what an answer means (`engine`), what becomes of a batch (`request`, `aligned::run`), handing it on ([`handing`]).
 
 mod handing; // from what came to what leaves
+mod held; // what waits for its turn
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,9 +22,10 @@ use twinstream_client::raw::{FetchOptions, FetchedPartition};
 use twinstream_client::{ClientError, RawClient};
 use twinstream_connect_api::error::trace_of;
 use twinstream_connect_api::{RawBatch, RawLane, RawObserver, TaskError};
-use twinstream_model::{Offset, TopicName, TopicPartition};
+use twinstream_model::{LeaderEpoch, Offset, TopicName, TopicPartition};
 
 use self::handing::Brought;
+use self::held::Ends;
 use crate::aligned::footing::{Footing, Target};
 use crate::aligned::parting::{self, Parting};
 use crate::away::{Absence, may_pass};
@@ -35,6 +37,7 @@ use crate::fleet::{Fleet, Return};
 use crate::metrics::PartitionMetrics;
 use crate::observer::{Closed, Observer, is_too_large};
 use crate::pace::Pace;
+use crate::provenance::Path;
 use crate::questions::{self, Answered, Bounds, Named, Refused};
 use crate::request::reach;
 
@@ -55,6 +58,9 @@ pub(crate) struct Copying {
     settings: Settings,
     options: FetchOptions,
     client: Option<RawClient>,
+    /// What records take along, once the source is known; and the id of where they go.
+    path: Option<Path>,
+    target_cluster: Option<String>,
     target: Target,
     link: Arc<LinkFigures>,
     engine: Engine,
@@ -65,9 +71,10 @@ pub(crate) struct Copying {
     asked: BTreeSet<At>,
     held: BTreeSet<At>,
     pace: Pace,
+    ends: Ends,
     limits: Limits,
-    /// The log start that a mirror was last told, by partition.
-    log_starts: Vec<Offset>,
+    /// The log start and the epoch that a mirror was last told, by partition.
+    told: Vec<(Offset, LeaderEpoch)>,
     began: Instant,
     away: Absence,
 }
@@ -97,11 +104,18 @@ enum Event {
     Leaders(Answered<Result<Found, Refused>>),
     Beginnings(Answered<Result<Offset, Refused>>),
     Bounds(Answered<Result<Bounds, Refused>>),
+    Ends(Answered<Result<Offset, Refused>>),
     Limits(Result<BTreeMap<TopicName, usize>, ClientError>),
 }
 
 impl Copying {
-    pub(crate) fn new(settings: Settings, assigned: Vec<Assigned>, observer: Arc<Observer>) -> Copying {
+    /// `target_cluster` is the target's id, if it tells one.
+    pub(crate) fn new(
+        settings: Settings,
+        assigned: Vec<Assigned>,
+        observer: Arc<Observer>,
+        target_cluster: Option<String>,
+    ) -> Copying {
         let fetch = &settings.fetch;
         let options = FetchOptions {
             wait_max: fetch.wait_max,
@@ -117,17 +131,20 @@ impl Copying {
             target: Target::new(settings.target.clone(), settings.link_mode, aliases),
             link: figures::link(aliases.0, aliases.1),
             pace: Pace::new(aliases.0, aliases.1, &settings.pace),
+            ends: Ends::new(now),
             engine: Engine::new(settings.policies),
             settings,
             options,
             client: None,
+            path: None,
+            target_cluster,
             observer,
             fleet: Fleet::default(),
             under_way: JoinSet::new(),
             asked: BTreeSet::new(),
             held: BTreeSet::new(),
             limits: Limits { bytes: Vec::new(), known: false, asking: false, next: now },
-            log_starts: Vec::new(),
+            told: Vec::new(),
             began: now,
             away: Absence::default(),
         };
@@ -142,7 +159,7 @@ impl Copying {
         self.observer.add(one.name, one.lane, one.metrics);
         self.limits.bytes.push(BATCH_BYTES_DEFAULT);
         self.limits.next = Instant::now();
-        self.log_starts.push(Offset(0));
+        self.told.push((Offset(0), LeaderEpoch(0)));
         self.shows(at, self.engine.standing(at), "", (0, 0));
     }
 
@@ -180,6 +197,7 @@ impl Copying {
             None => match RawClient::connect(&self.settings.source).await {
                 Ok(client) => {
                     self.answers_again();
+                    self.path = self.path_from(&client)?;
                     self.client.insert(client).clone()
                 }
                 Err(cause) => return Err(self.unreachable(cause)),
@@ -271,6 +289,7 @@ impl Copying {
             let client = client.clone();
             self.under_way.spawn(async move { Event::Bounds(questions::bounds(client, some).await) });
         }
+        self.ask_ends(client);
         if !self.limits.asking && Instant::now() >= self.limits.next {
             self.limits.asking = true;
             let topics = self.engine.present().filter_map(|(_, at)| Some(self.target_of(at)?.topic)).collect();
@@ -347,6 +366,7 @@ impl Copying {
             Event::Leaders(answer) => self.settle(answer, |engine, at, found| engine.placed(at, found, now))?,
             Event::Beginnings(answer) => self.settle(answer, |engine, at, found| engine.began(at, found, now))?,
             Event::Bounds(answer) => self.settle(answer, |engine, at, found| engine.bounded(at, found, now))?,
+            Event::Ends(answer) => self.learn_ends(answer),
             Event::Limits(limits) => self.learn_limits(limits),
         }
         Ok(Vec::new())

@@ -17,7 +17,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use twinstream_model::{GroupId, NodeId, Offset, TopicName, TopicPartition};
 
-use self::age::Spread;
+use self::age::{Spread, Summary};
 use self::behind::Marks;
 use crate::engine::standing::Standing;
 use crate::observer::now_ms;
@@ -73,6 +73,8 @@ pub(crate) struct LinkFigures {
     /// When each leader of the source last answered a fetch.
     contacts: Mutex<BTreeMap<NodeId, i64>>,
     groups: Mutex<BTreeMap<(GroupId, TopicPartition), GroupBehind>>,
+    /// How long positions of groups took to the target, by the partition there.
+    checkpoints: Mutex<BTreeMap<(GroupId, TopicPartition), Spread>>,
     /// Topics that the target does not take, and why.
     refused: Mutex<BTreeMap<TopicName, String>>,
     /// How the rules about topics stand, in words; empty where they are not copied.
@@ -134,6 +136,18 @@ impl LinkFigures {
     /// A group that is not followed any more.
     pub(crate) fn group_gone(&self, group: &GroupId) {
         lock(&self.groups).retain(|(known, _), _| known != group);
+        lock(&self.checkpoints).retain(|(known, _), _| known != group);
+    }
+
+    /// A group's position reached the target so long after it was read at the source.
+    pub(crate) fn checkpoint_took(&self, group: &GroupId, target: &TopicPartition, after_ms: i64, now: i64) {
+        let mut checkpoints = lock(&self.checkpoints);
+        checkpoints.entry((group.clone(), target.clone())).or_default().add(after_ms, now);
+    }
+
+    pub(crate) fn checkpoints(&self, now: i64) -> Vec<((GroupId, TopicPartition), Summary)> {
+        let checkpoints = lock(&self.checkpoints);
+        checkpoints.iter().filter_map(|(key, took)| Some((key.clone(), took.summary(now)?))).collect()
     }
 
     pub(crate) fn groups(&self) -> Vec<((GroupId, TopicPartition), GroupBehind)> {
@@ -160,7 +174,8 @@ impl Rpo {
     pub(crate) fn of(partitions: &[Seen], now: i64) -> Rpo {
         let copied = partitions.iter().filter(|seen| seen.is_live && seen.standing != Standing::Promoted);
         copied.fold(Rpo::default(), |all, seen| {
-            let silent = seen.contact_ms.map_or(0, |contact| now - contact);
+            // What was never heard of may have had records all the time.
+            let silent = now - seen.contact_ms.unwrap_or(seen.since_ms);
             let silent = if silent > SILENCE_MS { silent } else { 0 };
             Rpo {
                 records: all.records.saturating_add(seen.lag.records),
@@ -200,8 +215,10 @@ pub(crate) struct Seen {
     pub record_bytes: Option<f64>,
     /// Unix time of the last word of its leader at the source.
     pub contact_ms: Option<i64>,
-    pub record_age: Option<age::Summary>,
-    pub latency: Option<age::Summary>,
+    /// Unix time at which it came into the register.
+    pub since_ms: i64,
+    pub record_age: Option<Summary>,
+    pub latency: Option<Summary>,
     /// Of the source: what comes before was compared with the target.
     pub verified: Option<Offset>,
     pub differences: u64,
@@ -210,6 +227,7 @@ pub(crate) struct Seen {
 pub(crate) struct PartitionFigures {
     source: TopicPartition,
     target: TopicPartition,
+    since_ms: i64,
     state: Mutex<State>,
 }
 
@@ -266,7 +284,7 @@ impl PartitionFigures {
             verified: None,
             differences: 0,
         };
-        PartitionFigures { source, target, state: Mutex::new(state) }
+        PartitionFigures { source, target, since_ms: now_ms(), state: Mutex::new(state) }
     }
 
     /// A task begins to copy it.
@@ -310,6 +328,16 @@ impl PartitionFigures {
         }
         state.arrived = Some(arrived);
         state.marks.ends_at(heard.source_end.0, arrived.0, now);
+    }
+
+    /// The same, told to somebody who does not fetch because the partition is held back. An answer that was overtaken by a fetch
+    /// makes nothing smaller.
+    pub(crate) fn ends_at(&self, end: Offset, now: i64) {
+        let mut state = self.state();
+        let (Some(known), Some(arrived)) = (state.source_end, state.arrived) else { return };
+        let end = known.max(end);
+        (state.source_end, state.contact_ms) = (Some(end), Some(now));
+        state.marks.ends_at(end.0, arrived.0, now);
     }
 
     pub(crate) fn handed_on(&self, age_ms: i64, now: i64) {
@@ -360,6 +388,7 @@ impl PartitionFigures {
             lag,
             record_bytes: state.record_bytes,
             contact_ms: state.contact_ms.max(leader),
+            since_ms: self.since_ms,
             record_age: state.record_age.summary(now),
             latency: state.latency.summary(now),
             verified: state.verified,

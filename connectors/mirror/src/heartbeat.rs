@@ -13,12 +13,13 @@ use tokio::time::{Instant, sleep_until};
 use twinstream_client::{ClientSettings, RawClient};
 use twinstream_connect_api::{
     ConfigDef, ConfigKey, ConfigType, Connector, ConnectorContext, Importance, Plugin, Polled, RawConfig, SourceTask,
-    SourceTaskContext, TaskError, Validator, async_trait,
+    SourceTaskContext, TaskError, async_trait,
 };
 use twinstream_model::TopicName;
 
 use crate::checkpoint::{bytes_record, not_done, object};
-use crate::config::{self, MirrorConfigError, Settings};
+use crate::config::{self, MirrorConfigError, Settings, interval};
+use crate::differs;
 use crate::policy::HEARTBEATS;
 use crate::syncs::formats::Heartbeat;
 use crate::syncs::settings::{replicas, replicas_key, shared};
@@ -28,6 +29,7 @@ pub const CLASS: &str = "org.apache.kafka.connect.mirror.MirrorHeartbeatConnecto
 
 const EMIT: &str = "emit.heartbeats.enabled";
 const EMIT_EVERY: &str = "emit.heartbeats.interval.seconds";
+const EVERY_MIN: Duration = Duration::from_secs(1);
 const REPLICAS: &str = "heartbeats.topic.replication.factor";
 
 /// What the worker needs to run this connector.
@@ -42,7 +44,7 @@ pub fn config_def() -> ConfigDef {
         |name: &str, kind, default: &str, doc: &str| ConfigKey::with_default(name, kind, default, Importance::Low, doc);
     let def = shared(config::clusters(ConfigDef::new()))
         .define(key(EMIT, ConfigType::Boolean, "true", "Whether heartbeats are written."))
-        .define(key(EMIT_EVERY, ConfigType::Long, "1", "How often.").check(Validator::AtLeast(1)))
+        .define(key(EMIT_EVERY, ConfigType::Long, "1", "How often; never if it is not above 0."))
         .define(replicas_key(REPLICAS, HEARTBEATS));
     config::foreign(def)
 }
@@ -62,9 +64,10 @@ impl HeartbeatSettings {
     fn parse(raw: &RawConfig) -> Result<Self, MirrorConfigError> {
         let config = config_def().parse(raw)?;
         let common = Settings::parse(raw)?;
+        let every = interval(&config, EMIT_EVERY);
         Ok(Self {
-            emit: config.bool(EMIT),
-            every: Duration::from_secs(u64::try_from(config.int(EMIT_EVERY)).unwrap_or(1)),
+            emit: config.bool(EMIT) && every.is_some(),
+            every: every.unwrap_or(EVERY_MIN),
             source_alias: common.source_alias,
             target_alias: common.target_alias,
             target: common.target,
@@ -89,11 +92,12 @@ impl Connector for MirrorHeartbeatConnector {
         }
     }
 
-    async fn start(&mut self, _context: Arc<dyn ConnectorContext>, config: RawConfig) -> Result<(), TaskError> {
+    async fn start(&mut self, context: Arc<dyn ConnectorContext>, config: RawConfig) -> Result<(), TaskError> {
         let settings = HeartbeatSettings::parse(&config)
             .map_err(|cause| TaskError::fatal("read settings of the heartbeat connector").caused_by(cause))?;
         let failed = |cause| not_done(format!("make topic {} on the target", settings.topic), cause);
         if settings.emit {
+            differs::tell(context.connector(), &differs::OF_HEARTBEAT, &config);
             let target = RawClient::connect(&settings.target).await.map_err(failed)?;
             TopicLog::new(target, settings.topic.clone()).ensure(settings.replicas, &[]).await.map_err(failed)?;
         }

@@ -21,6 +21,7 @@ pub mod checkpoint; // positions of groups
 pub mod config; // settings
 mod copying; // its rim: carries out what the engine decides
 pub mod dedicated; // a file of flows, as MirrorMaker runs it alone
+mod differs; // defaults that are not MirrorMaker's
 mod engine; // which partition is asked, and what an answer means
 mod figures; // what is known of each partition
 mod fleet; // one fetcher for each leader of the source
@@ -36,6 +37,7 @@ mod offset_map; // which offset of the source became which one of the target
 mod offsets; // source partitions and positions as the worker stores them
 mod pace; // how many bytes per second
 pub mod policy; // names of remote topics, which topics are copied
+mod provenance; // where records have been
 mod questions; // what is asked beside fetches
 mod quotas; // quotas of clients follow
 mod request; // batches of the source -> batches for the target
@@ -45,11 +47,13 @@ mod syncs; // what is written about offsets
 mod task; // the task
 mod topics; // topics of the target
 mod verify; // whether both sides have the same
+mod words; // numbers with their nouns, and times
 
 use twinstream_connect_api::Plugin;
 
 pub use crate::source::MirrorSourceConnector;
 pub use crate::task::MirrorSourceTask;
+pub use crate::words::counted;
 
 pub const CLASS: &str = "org.apache.kafka.connect.mirror.MirrorSourceConnector";
 

@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     lost: IntCounterVec,
     diverged: IntCounterVec,
     aborted: IntCounterVec,
+    echoes: IntCounterVec,
     state: IntGaugeVec,
     changes: IntCounterVec,
     differences: IntCounterVec,
@@ -49,6 +50,10 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     aborted: counter(
         "kafka_connect_mirror_mirrorsourceconnector_record_aborted",
         "Records of aborted transactions that were left out.",
+    ),
+    echoes: counter(
+        "kafka_connect_mirror_mirrorsourceconnector_record_echo",
+        "Records that were left out because they have been at the target.",
     ),
     state: IntGaugeVec::new(
         Opts::new(
@@ -86,6 +91,7 @@ pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
         &metrics.lost,
         &metrics.diverged,
         &metrics.aborted,
+        &metrics.echoes,
         &metrics.changes,
         &metrics.differences,
     ];
@@ -109,6 +115,7 @@ pub(crate) struct PartitionMetrics {
     record_count: IntCounter,
     byte_count: IntCounter,
     aborted: IntCounter,
+    echoes: IntCounter,
     figures: Arc<PartitionFigures>,
 }
 
@@ -131,6 +138,7 @@ impl PartitionMetrics {
             record_count: METRICS.record_count.with_label_values(&values),
             byte_count: METRICS.byte_count.with_label_values(&values),
             aborted: METRICS.aborted.with_label_values(&values),
+            echoes: METRICS.echoes.with_label_values(&values),
             labels,
             figures,
         }
@@ -164,6 +172,11 @@ impl PartitionMetrics {
         self.figures.heard(heard, arrived, now_ms());
     }
 
+    /// The source ends there, says its leader to somebody who does not fetch.
+    pub(crate) fn ends_at(&self, end: Offset) {
+        self.figures.ends_at(end, now_ms());
+    }
+
     /// What is before `arrived` is on the target; `newest` is the time of the newest record that came with it.
     pub(crate) fn arrived(&self, arrived: Offset, newest: Option<i64>) {
         let now = now_ms();
@@ -172,6 +185,11 @@ impl PartitionMetrics {
 
     pub(crate) fn aborted(&self, records: u64) {
         self.aborted.inc_by(records);
+    }
+
+    /// Records that have been at the target are left out.
+    pub(crate) fn echoed(&self, records: u64) {
+        self.echoes.inc_by(records);
     }
 
     /// The partition stands differently, or had to leave something out.

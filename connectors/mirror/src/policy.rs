@@ -56,8 +56,15 @@ impl Policy {
         TopicName::parse(&format!("{first}{separator}{second}{separator}internal"))
     }
 
+    /// What 4.3.1 takes for MirrorMaker's own (KIP-1074): `mm2*.internal` and `*.checkpoints.internal`. Users' topics may
+    /// end in `internal` as well.
     fn is_own_topic(&self, topic: &str) -> bool {
-        topic.strip_suffix("internal").is_some_and(|name| name.ends_with(&self.internal))
+        let Some(name) = topic.strip_suffix("internal").and_then(|name| name.strip_suffix(self.internal.as_str()))
+        else {
+            return false;
+        };
+        let is_checkpoints = || name.strip_suffix("checkpoints").is_some_and(|name| name.ends_with(&self.internal));
+        name.starts_with("mm2") || is_checkpoints()
     }
 
     pub fn identity(source_alias: &str, separator: &str) -> Policy {
@@ -92,7 +99,7 @@ impl Policy {
         topic.split_once(self.separator.as_str()).filter(|_| !self.separator.is_empty())
     }
 
-    fn is_heartbeats(&self, topic: &str) -> bool {
+    pub(crate) fn is_heartbeats(&self, topic: &str) -> bool {
         let mut name = topic;
         while let Some((_, upstream)) = self.prefix(name) {
             name = upstream;
@@ -100,14 +107,16 @@ impl Policy {
         name == HEARTBEATS
     }
 
-    /// Whether the topic came from `target`, directly or over others.
+    /// Whether the topic came from `target`, directly or over others. Heartbeats, which are copied unasked, also are of the
+    /// source itself: copied once more each time, their names would grow without end where two aliases stand for one cluster.
     fn is_cycle(&self, topic: &str, target: &str) -> bool {
-        if self.identity && !self.is_heartbeats(topic) {
+        let is_heartbeats = self.is_heartbeats(topic);
+        if self.identity && !is_heartbeats {
             return false;
         }
         let mut name = topic;
         while let Some((alias, upstream)) = self.prefix(name) {
-            if alias == target {
+            if alias == target || is_heartbeats && alias == self.source_alias {
                 return true;
             }
             name = upstream;
@@ -145,9 +154,9 @@ impl TopicFilter {
     }
 }
 
-/// Kafka's own topics, those of Connect workers, and MirrorMaker's bookkeeping.
+/// Kafka's own topics.
 fn is_internal(topic: &str) -> bool {
-    topic.starts_with("__") || topic.starts_with('.') || topic.ends_with("-internal") || topic.ends_with(".internal")
+    topic.starts_with("__") || topic.starts_with('.')
 }
 
 /// One expression that matches whole names, as Java's `matches` does; an empty list matches nothing.
@@ -158,7 +167,11 @@ pub(crate) fn full_match(patterns: &[String]) -> Result<Regex, String> {
     for pattern in patterns {
         Regex::new(pattern).map_err(|cause| {
             let last = cause.to_string().lines().last().unwrap_or_default().trim().to_owned();
-            format!("'{pattern}' is no regular expression that this program knows: {last}")
+            let hint = match last.contains("look-around") || last.contains("backreferences") {
+                true => "; say what is to be left out in the setting that ends in .exclude",
+                false => "",
+            };
+            format!("'{pattern}' is no regular expression that this program knows: {last}{hint}")
         })?;
     }
     let any = patterns.iter().map(|pattern| format!("(?:{pattern})")).collect::<Vec<_>>().join("|");

@@ -1,16 +1,20 @@
 //! From what a fetch brought of one partition to batches that the target takes. Pure.
 //!
 //! Picture: most batches go as they are, as a piece of the answer's own memory; the sender gives them a new header. Their
-//! records are neither read nor unpacked nor copied. Records are *written anew* (same codec, same bytes from the key on,
-//! dense offsets) where that must be or pays:
+//! records are neither read nor unpacked nor copied. Records are *written anew* (same bytes from the key on, dense offsets,
+//! and the same codec unless another one is wished) where that must be or pays:
 //! - a batch begins before the position: a restart in its middle must not copy the first records again;
 //! - it has holes, left by compaction: brokers refuse those from a client;
 //! - it carries the broker's append time, which readers take for the time of its records;
 //! - it is larger than the target's topic takes: it becomes several;
+//! - it is packed by another codec than the one that is wished ([`Wishes`]);
+//! - its records are to take along where they have been;
 //! - it is one of several small ones in a row: they become few, because Kafka takes one batch per partition and request.
 //!
 //! Control batches are never copied; they end transactions that exist on the source only. For a reader of committed records
-//! they tell, with the answer's list of aborted transactions, which batches are left out.
+//! they tell, with the answer's list of aborted transactions, which batches are left out. Where records take along where they
+//! have been, those that have been at the target are left out; if nothing else is there, a batch without bytes says how far
+//! they go, so that they are not read again after a restart.
 //! Invariants: Q1 records keep their order. Q2 a batch that leaves is not longer than the target takes; what is written anew
 //! has passed its checksum, and what goes as it is keeps one that the target checks. Q3 each batch tells the position after
 //! it; the last one's counts in what was passed behind it.
@@ -21,14 +25,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use twinstream_client::protocol::batch::{
-    BatchError, BatchHeader, BatchJoiner, BatchView, JoinBounds, JoinedBatch, RepackError, batches,
+    BatchError, BatchHeader, BatchJoiner, BatchView, JoinBounds, JoinedBatch, Passage, RepackError, batches,
 };
-use twinstream_client::protocol::compression::Compression;
+use twinstream_client::protocol::compression::{Compression, CompressionSpec};
 use twinstream_model::{LeaderEpoch, Offset, ProducerId};
 
 pub(crate) use twinstream_client::protocol::batch::OffsetRun as Run;
 
 use crate::aligned::run::Piece;
+use crate::provenance::Path;
 
 /// Batches that are not packed are joined below this size: to copy a record costs less than what a broker spends on a
 /// batch, until batches are as large as a request should be.
@@ -75,7 +80,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// No records: what else a mirror is told at this position.
+    /// No records: what else is told at this position.
     pub(crate) fn nothing(position: Offset) -> Ready {
         let (from, next) = (position, position);
         Ready { bytes: Bytes::new(), records: 0, from, next, runs: Vec::new(), max_timestamp: NO_TIMESTAMP }
@@ -90,12 +95,23 @@ impl From<Piece> for Ready {
     }
 }
 
+/// What is to become of records on their way; nothing unless it is said.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wishes<'a> {
+    /// How batches are packed; `None`: as they are stored.
+    pub compression: Option<CompressionSpec>,
+    /// What records take along; `None`: nothing.
+    pub path: Option<&'a Path>,
+}
+
 /// What an answer comes to.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Prepared {
     pub batches: Vec<Ready>,
     /// Records of aborted transactions that are left out.
     pub aborted: u64,
+    /// Records that are left out because they have been at the target.
+    pub echoes: u64,
 }
 
 /// How far an answer reaches: the position after its last whole batch, and that one's epoch. Reads headers only.
@@ -124,9 +140,11 @@ pub(crate) fn prepare(
     aborted: &[(ProducerId, Offset)],
     position: Offset,
     len_max: usize,
+    wishes: Wishes<'_>,
 ) -> Result<Prepared, RequestError> {
     let mut preparing = Preparing {
         answer,
+        wishes,
         from: position,
         position,
         len_max,
@@ -142,14 +160,20 @@ pub(crate) fn prepare(
         }
     }
     preparing.flush()?;
-    if let Some(last) = preparing.out.batches.last_mut() {
-        last.next = preparing.position;
+    let next = preparing.position;
+    match preparing.out.batches.last_mut() {
+        Some(last) => last.next = next,
+        None if preparing.out.echoes > 0 => {
+            preparing.out.batches.push(Ready { next, ..Ready::nothing(position) });
+        }
+        None => {}
     }
     Ok(preparing.out)
 }
 
 struct Preparing<'a> {
     answer: &'a Bytes,
+    wishes: Wishes<'a>,
     /// Records before it were copied already.
     from: Offset,
     /// Behind what was taken.
@@ -164,9 +188,9 @@ struct Preparing<'a> {
 enum Pending<'a> {
     Nothing,
     /// A small batch; alone it goes as it is.
-    One(BatchView<'a>, Compression),
+    One(BatchView<'a>, CompressionSpec),
     /// Records that are written anew, from this offset on.
-    Several(Box<BatchJoiner>, Compression, Offset),
+    Several(Box<BatchJoiner>, CompressionSpec, Offset),
 }
 
 impl<'a> Preparing<'a> {
@@ -181,16 +205,17 @@ impl<'a> Preparing<'a> {
         if is_aborted {
             self.out.aborted += u64::try_from(header.record_count).unwrap_or(0);
         } else if !header.attributes.is_control() && header.record_count > 0 {
-            match self.way(&header, codec) {
+            let packed = self.wishes.compression.unwrap_or_else(|| codec.into());
+            match self.way(&header, codec, packed) {
                 Way::AsItIs => {
                     self.flush()?;
                     self.out.batches.push(whole(self.answer, &view, &header));
                 }
-                Way::Joinable => self.join(view, codec)?,
+                Way::Joinable => self.join(view, packed)?,
                 Way::Anew => {
-                    let mut joiner = self.joiner(codec)?;
+                    let mut joiner = self.joiner(packed)?;
                     self.add(&mut joiner, &view)?;
-                    self.pending = Pending::Several(joiner, codec, header.base_offset);
+                    self.pending = Pending::Several(joiner, packed, header.base_offset);
                 }
             }
         }
@@ -198,61 +223,75 @@ impl<'a> Preparing<'a> {
         Ok(())
     }
 
-    fn way(&self, header: &BatchHeader, codec: Compression) -> Way {
+    fn way(&self, header: &BatchHeader, codec: Compression, packed: CompressionSpec) -> Way {
         let is_dense = i64::from(header.record_count) == i64::from(header.last_offset_delta) + 1;
         let is_append_time = header.attributes.is_log_append_time();
         if !is_dense || is_append_time || header.base_offset < self.from || header.len > self.len_max {
+            return Way::Anew;
+        }
+        if packed.codec != codec || self.wishes.path.is_some() {
             return Way::Anew;
         }
         let small = if codec == Compression::None { PLAIN_SMALL } else { PACKED_SMALL };
         if header.len < small { Way::Joinable } else { Way::AsItIs }
     }
 
-    fn join(&mut self, view: BatchView<'a>, codec: Compression) -> Result<(), RequestError> {
+    fn join(&mut self, view: BatchView<'a>, packed: CompressionSpec) -> Result<(), RequestError> {
         let fits = match &self.pending {
             Pending::Nothing => false,
-            Pending::One(_, other) | Pending::Several(_, other, _) => *other == codec,
+            Pending::One(_, other) | Pending::Several(_, other, _) => *other == packed,
         };
         if !fits {
             self.flush()?;
-            self.pending = Pending::One(view, codec);
+            self.pending = Pending::One(view, packed);
             return Ok(());
         }
         let offset = view.base_offset();
-        let mut joiner = self.joiner(codec)?;
+        let mut joiner = self.joiner(packed)?;
         self.add(&mut joiner, &view)?;
-        self.pending = Pending::Several(joiner, codec, offset);
+        self.pending = Pending::Several(joiner, packed, offset);
         Ok(())
     }
 
-    /// What records of this codec are written to; what cannot stand before them in the same batch leaves.
-    fn joiner(&mut self, codec: Compression) -> Result<Box<BatchJoiner>, RequestError> {
+    /// What records are written to that are to be packed so; what cannot stand before them in the same batch leaves.
+    fn joiner(&mut self, packed: CompressionSpec) -> Result<Box<BatchJoiner>, RequestError> {
         match std::mem::replace(&mut self.pending, Pending::Nothing) {
-            Pending::Several(joiner, other, _) if other == codec => Ok(joiner),
-            Pending::One(first, other) if other == codec => {
-                let mut joiner = self.fresh(codec);
+            Pending::Several(joiner, other, _) if other == packed => Ok(joiner),
+            Pending::One(first, other) if other == packed => {
+                let mut joiner = self.fresh(packed);
                 self.add(&mut joiner, &first)?;
                 Ok(joiner)
             }
             other => {
                 self.pending = other;
                 self.flush()?;
-                Ok(self.fresh(codec))
+                Ok(self.fresh(packed))
             }
         }
     }
 
-    fn fresh(&self, codec: Compression) -> Box<BatchJoiner> {
+    fn fresh(&self, packed: CompressionSpec) -> Box<BatchJoiner> {
         // What is left of the answer, if all of it goes to this one batch.
         let passed = self.out.batches.iter().map(|batch| batch.bytes.len()).sum::<usize>();
         let expected = self.answer.len().saturating_sub(passed);
-        Box::new(BatchJoiner::new(codec, JoinBounds { good: JOINED_BYTES_MAX, max: self.len_max, expected }))
+        Box::new(BatchJoiner::new(packed, JoinBounds { good: JOINED_BYTES_MAX, max: self.len_max, expected }))
     }
 
     fn add(&mut self, joiner: &mut BatchJoiner, view: &BatchView<'_>) -> Result<(), RequestError> {
         let offset = view.base_offset();
         view.check_crc().map_err(|source| RequestError::Batch { offset, source })?;
-        joiner.add(view, self.from, UNPACKED_BYTES_MAX).map_err(|cause| repack_error(offset, cause))?;
+        match self.wishes.path {
+            None => joiner.add(view, self.from, UNPACKED_BYTES_MAX),
+            Some(path) => {
+                let echoes = &mut self.out.echoes;
+                joiner.add_through(view, self.from, UNPACKED_BYTES_MAX, &mut |record, changed| {
+                    let passage = path.pass(record, changed);
+                    *echoes += u64::from(passage == Passage::LeftOut);
+                    passage
+                })
+            }
+        }
+        .map_err(|cause| repack_error(offset, cause))?;
         self.out.batches.extend(joiner.take_done().into_iter().map(joined));
         Ok(())
     }

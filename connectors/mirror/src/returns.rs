@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use twinstream_client::raw::MirrorMark;
 use twinstream_model::TopicName;
 
-use crate::policy::{Policy, TopicFilter};
+use crate::policy::{HEARTBEATS, Policy, TopicFilter};
 
 /// Source topic -> its name on the target.
 pub(crate) type Names = BTreeMap<TopicName, TopicName>;
@@ -27,7 +27,9 @@ pub(crate) fn coming_home(
     let (mut names, mut left) = (Names::new(), Vec::new());
     for (topic, mark) in marks {
         let is_from_home = home == Some(mark.source_cluster.as_str());
-        if !is_from_home || !filter.follows_back(mark.source_topic.as_str(), policy) {
+        // Heartbeats are written at home all the time.
+        let is_data = mark.source_topic.as_str() != HEARTBEATS;
+        if !is_from_home || !is_data || !filter.follows_back(mark.source_topic.as_str(), policy) {
             continue;
         }
         if names.values().any(|taken| *taken == mark.source_topic) {
@@ -78,8 +80,9 @@ mod tests {
             (topic("a.other"), mark("A", "other", true)),
             (topic("c.orders"), mark("C", "orders", true)),
             (topic("z.orders"), mark("A", "orders", true)),
+            (topic("a.heartbeats"), mark("A", "heartbeats", false)),
         ]);
-        let filter = TopicFilter::new(&["orders|still".to_owned()], &[], true).unwrap();
+        let filter = TopicFilter::new(&["orders|still|heartbeats".to_owned()], &[], true).unwrap();
         let (names, left) = coming_home(&marks, Some("A"), &filter, &Policy::default_named("b", "."));
         assert_eq!(names, Names::from([(topic("a.orders"), topic("orders")), (topic("a.still"), topic("still"))]));
         assert_eq!(left, [topic("z.orders")]);

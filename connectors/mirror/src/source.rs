@@ -29,19 +29,12 @@ use crate::aligned::marks::Marking;
 use crate::assignment::{assign, encode};
 use crate::checkpoint::not_done;
 use crate::config::{ASSIGNED, COUNT, LINK_MODE, NAMES, Settings, config_def, unused_client_settings};
+use crate::differs;
 use crate::figures;
 use crate::quotas::QuotaSync;
 use crate::returns::{self, Names};
 use crate::topics::{self, Changed, TopicsError, WantedTopic};
 use crate::verify::background;
-
-/// Where MirrorMaker's default is a trap: setting, our default, its default.
-const SAFER_DEFAULTS: [(&str, &str, &str); 4] = [
-    ("replication.factor", "the source's", "2"),
-    ("refresh.topics.interval.seconds", "2", "600"),
-    ("sync.topic.configs.interval.seconds", "5", "600"),
-    ("sync.topic.acls.interval.seconds", "5", "600"),
-];
 
 /// Source topic -> number of partitions.
 type Topics = BTreeMap<TopicName, u32>;
@@ -240,9 +233,7 @@ async fn records_go_there(
 
 fn log_unused(context: &Arc<dyn ConnectorContext>, config: &RawConfig, settings: &Settings) {
     let connector = context.connector();
-    for (setting, ours, theirs) in SAFER_DEFAULTS.iter().filter(|(setting, ..)| !config.contains_key(*setting)) {
-        info!(connector, setting, ours, theirs, "default is not MirrorMaker's");
-    }
+    differs::tell(connector, &differs::OF_SOURCE, config);
     for key in config_def().keys().iter().filter(|key| config.contains_key(&key.name)) {
         if let Fate::NoSuchPart(why) = key.fate {
             info!(connector, setting = key.name, "setting has no effect: {why}");
@@ -377,34 +368,40 @@ impl Link {
     /// Makes the target's topics; returns those that can be copied. One that the target refuses is tried again later; the
     /// others go on.
     async fn prepare(&self, topics: &Topics) -> Result<Topics, TaskError> {
-        let names: Vec<TopicName> = topics.keys().cloned().collect();
-        let configs = match self.settings.config_sync {
-            Some(_) => topics::changed_configs(&self.source, &names, Some(&self.settings.properties_excluded))
-                .await
-                .map_err(passing)?,
-            None => BTreeMap::new(),
-        };
-        let view = self.source.view();
-        let replicas = |topic: &TopicName| {
-            let partitions = view.topics.get(topic).into_iter().flat_map(|topic| topic.partitions.values());
-            partitions.map(|partition| i16::try_from(partition.replicas.len()).unwrap_or(i16::MAX)).max().unwrap_or(0)
-        };
-        let mut wanted: BTreeMap<TopicName, WantedTopic> = BTreeMap::new();
         let mut sources: BTreeMap<TopicName, TopicName> = BTreeMap::new();
         let mut refused = self.echoes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for (topic, partitions) in topics {
+        for topic in topics.keys() {
             match self.remote_topic(topic) {
-                Ok(remote) => {
-                    let configs = configs.get(topic).cloned().unwrap_or_default();
-                    let topic_wanted = WantedTopic { partitions: *partitions, replicas: replicas(topic), configs };
-                    wanted.insert(remote.clone(), topic_wanted);
-                    sources.insert(remote, topic.clone());
-                }
+                Ok(remote) => _ = sources.insert(remote, topic.clone()),
                 Err(cause) => {
                     _ = refused.insert(topic.clone(), format!("its name on the target is not legal: {cause}"));
                 }
             }
         }
+        let remotes: Vec<TopicName> = sources.keys().cloned().collect();
+        let present = topics::look_up(&self.target, &remotes).await.map_err(passing)?;
+        // A copy is made as its topic is, also where later changes do not follow: one that is compacted, or kept for ever, must
+        // not lose its records on the target.
+        let new = topics::to_be_made(&sources, &present);
+        let excluded = &self.settings.properties_excluded;
+        let (configs, unread) = topics::read_configs(&self.source, &new, Some(excluded)).await.map_err(passing)?;
+        sources.retain(|_, topic| !unread.contains_key(topic));
+        refused.extend(unread.into_iter().map(|(topic, cause)| {
+            let cause = twinstream_connect_api::error::trace_of(&cause);
+            let hint = "let the link's user DESCRIBE_CONFIGS it, or leave it out of topics";
+            (topic, format!("its settings cannot be read at the source: {cause}; {hint}"))
+        }));
+        let view = self.source.view();
+        let replicas = |topic: &TopicName| {
+            let partitions = view.topics.get(topic).into_iter().flat_map(|topic| topic.partitions.values());
+            partitions.map(|partition| i16::try_from(partition.replicas.len()).unwrap_or(i16::MAX)).max().unwrap_or(0)
+        };
+        let wanted = |(remote, topic): (&TopicName, &TopicName)| {
+            let configs = configs.get(topic).cloned().unwrap_or_default();
+            let partitions = topics.get(topic).copied().unwrap_or(0);
+            (remote.clone(), WantedTopic { partitions, replicas: replicas(topic), configs })
+        };
+        let wanted: BTreeMap<TopicName, WantedTopic> = sources.iter().map(wanted).collect();
         let aliases = (self.settings.source_alias.as_str(), self.settings.target_alias.as_str());
         let marking = Marking::learn(self.settings.link_mode, aliases, &self.target)
             .await
@@ -416,7 +413,7 @@ impl Link {
             marking.new_topic(topic, cluster.as_deref(), source, id)
         };
         let factor = self.settings.replication_factor;
-        let failures = topics::ensure(&self.target, &wanted, factor, marked).await.map_err(passing)?;
+        let failures = topics::ensure(&self.target, &present, &wanted, factor, marked).await.map_err(passing)?;
         for (remote, cause) in failures {
             if let Some(topic) = sources.get(&remote) {
                 let hint = "change it there, or replication.factor or topics here";
@@ -434,11 +431,19 @@ impl Link {
         Ok(ready)
     }
 
+    fn tell_unread(&self, side: &str, unread: topics::Failures) {
+        for (topic, cause) in unread {
+            let cause = twinstream_connect_api::error::trace_of(&cause);
+            warn!(connector = self.context.connector(), side, %topic, cause, "settings of a topic are not compared");
+        }
+    }
+
     /// Brings changed settings of copied topics over.
     async fn sync(&self) -> Result<(), TopicsError> {
         let names: Vec<TopicName> = self.dealt().keys().cloned().collect();
         let excluded = &self.settings.properties_excluded;
-        let wanted = topics::changed_configs(&self.source, &names, Some(excluded)).await?;
+        let (wanted, unread) = topics::read_configs(&self.source, &names, Some(excluded)).await?;
+        self.tell_unread("source", unread);
         let refusals = self.refusals().causes();
         let remotes: BTreeMap<TopicName, Changed> = wanted
             .into_iter()
@@ -446,7 +451,8 @@ impl Link {
             .filter_map(|(topic, changed)| Some((self.remote_topic(&topic).ok()?, changed)))
             .collect();
         let remote_names: Vec<TopicName> = remotes.keys().cloned().collect();
-        let present = topics::changed_configs(&self.target, &remote_names, None).await?;
+        let (present, unread) = topics::read_configs(&self.target, &remote_names, None).await?;
+        self.tell_unread("target", unread);
         let mut changes = BTreeMap::new();
         for (remote, wanted) in &remotes {
             if let Some(present) = present.get(remote) {

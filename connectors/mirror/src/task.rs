@@ -90,7 +90,7 @@ impl SourceTask for MirrorSourceTask {
             "mirror task starts"
         );
         let observer = Arc::new(Observer::new(Some(Arc::clone(&syncs) as Arc<dyn CopiedTo>)));
-        let copying = Copying::new(settings.clone(), assigned, observer);
+        let copying = Copying::new(settings.clone(), assigned, observer, syncs.target_cluster());
         self.running = Some(Running { context, settings, copying, syncs });
         Ok(())
     }

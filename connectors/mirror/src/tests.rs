@@ -5,6 +5,7 @@ mod batches; // what becomes of a batch
 mod complaints; // the list and the tests that it names
 mod names; // policies, filters, assignment
 mod settings; // keys, fates, README
+mod theirs; // defaults of MirrorMaker
 
 use twinstream_connect_api::RawConfig;
 use twinstream_model::{PartitionIndex, TopicName, TopicPartition};

@@ -5,9 +5,9 @@
 //! with other partitions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use regex::Regex;
-use twinstream_client::raw::Node;
 use twinstream_client::raw::kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use twinstream_client::raw::kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use twinstream_client::raw::kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
@@ -18,8 +18,11 @@ use twinstream_client::raw::kafka_protocol::messages::{
     CreatePartitionsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
 };
 use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
+use twinstream_client::raw::{ClusterView, Node};
 use twinstream_client::{ClientError, NewTopic, RawClient};
 use twinstream_model::{ErrorCode, TopicName};
+
+use crate::words::counted;
 
 /// Resource type of topics in config requests.
 const TOPIC: i8 = 2;
@@ -57,36 +60,36 @@ pub(crate) struct WantedTopic {
     pub configs: Changed,
 }
 
-/// Makes the target's topics follow `wanted`; `marked` gives a new topic its mark, or says why it cannot be made. Without
-/// `replication_factor` a new topic gets the source's, bounded by the brokers that the target has.
+/// What the target has of these topics now.
+pub(crate) async fn look_up(target: &RawClient, names: &[TopicName]) -> Result<Arc<ClusterView>, TopicsError> {
+    if names.is_empty() {
+        return Ok(target.view());
+    }
+    target.refresh(names).await.map_err(during("look up topics on the target"))
+}
+
+/// Makes the target's topics, of which `view` tells, follow `wanted`; `marked` gives a new topic its mark, or says why it cannot be
+/// made. Without `replication_factor` a new topic gets the source's, bounded by the brokers that the target has.
 pub(crate) async fn ensure(
     target: &RawClient,
+    view: &ClusterView,
     wanted: &BTreeMap<TopicName, WantedTopic>,
     replication_factor: Option<i16>,
     marked: impl Fn(NewTopic) -> Result<NewTopic, String>,
 ) -> Result<Failures, TopicsError> {
-    let names: Vec<TopicName> = wanted.keys().cloned().collect();
-    if names.is_empty() {
-        return Ok(Failures::new());
-    }
-    let view = target.refresh(&names).await.map_err(during("look up topics on the target"))?;
     let mut failures = Failures::new();
     let (mut missing, mut short) = (Vec::new(), Vec::new());
     let brokers = i16::try_from(view.brokers.len()).unwrap_or(i16::MAX);
-    for (name, WantedTopic { partitions, replicas, configs }) in wanted {
+    for (name, wanted_topic) in wanted {
+        let partitions = &wanted_topic.partitions;
         match view.topics.get(name) {
-            None => {
-                let factor = replication_factor.unwrap_or_else(|| factor_like(*replicas, brokers));
-                let mut topic = NewTopic::new(name.clone(), i32::try_from(*partitions).unwrap_or(i32::MAX), factor);
-                topic.configs = configs.clone();
-                match marked(topic) {
-                    Ok(topic) => missing.push(topic),
-                    Err(reason) => {
-                        let what = format!("make topic {name}");
-                        failures.insert(name.clone(), ClientError::Library { what, reason, retriable: false });
-                    }
+            None => match marked(new_topic(name, wanted_topic, replication_factor, brokers)) {
+                Ok(topic) => missing.push(topic),
+                Err(reason) => {
+                    let what = format!("make topic {name}");
+                    failures.insert(name.clone(), ClientError::Library { what, reason, retriable: false });
                 }
-            }
+            },
             Some(known) if known.partitions.len() < *partitions as usize => short.push((name.clone(), *partitions)),
             Some(_) => {}
         }
@@ -110,6 +113,20 @@ pub(crate) async fn ensure(
     Ok(failures)
 }
 
+fn new_topic(name: &TopicName, wanted: &WantedTopic, replication_factor: Option<i16>, brokers: i16) -> NewTopic {
+    let factor = replication_factor.unwrap_or_else(|| factor_like(wanted.replicas, brokers));
+    let mut topic = NewTopic::new(name.clone(), i32::try_from(wanted.partitions).unwrap_or(i32::MAX), factor);
+    topic.configs = wanted.configs.clone();
+    topic
+}
+
+/// Which of the source's topics have settings that are read before copies are made: those whose copy is not there yet, whether
+/// or not later changes follow. Pure.
+pub(crate) fn to_be_made(remotes: &BTreeMap<TopicName, TopicName>, view: &ClusterView) -> Vec<TopicName> {
+    let missing = remotes.iter().filter(|(remote, _)| !view.topics.contains_key(*remote));
+    missing.map(|(_, topic)| topic.clone()).collect()
+}
+
 /// As many replicas as the source has, as far as there are brokers; the target's default where one does not know.
 fn factor_like(replicas: i16, brokers: i16) -> i16 {
     match replicas.min(brokers) {
@@ -127,7 +144,7 @@ async fn grow(target: &RawClient, name: &TopicName, partitions: u32) -> Result<(
     let answer = target.request(Node::Controller, &request).await?;
     for result in answer.results {
         check(
-            format!("grow topic {name} to {partitions} partitions"),
+            format!("grow topic {name} to {}", counted(partitions, "partition")),
             result.error_code,
             result.error_message.as_deref(),
         )?;
@@ -141,8 +158,21 @@ pub(crate) async fn changed_configs(
     topics: &[TopicName],
     excluded: Option<&Regex>,
 ) -> Result<BTreeMap<TopicName, Changed>, TopicsError> {
+    let (found, unread) = read_configs(client, topics, excluded).await?;
+    match unread.into_values().next() {
+        None => Ok(found),
+        Some(cause) => Err(during("read topic settings")(cause)),
+    }
+}
+
+/// As [`changed_configs`], with those topics apart whose settings the cluster does not tell.
+pub(crate) async fn read_configs(
+    client: &RawClient,
+    topics: &[TopicName],
+    excluded: Option<&Regex>,
+) -> Result<(BTreeMap<TopicName, Changed>, Failures), TopicsError> {
     if topics.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok((BTreeMap::new(), Failures::new()));
     }
     let resource = |topic: &TopicName| {
         DescribeConfigsResource::default()
@@ -152,14 +182,20 @@ pub(crate) async fn changed_configs(
     };
     let request = DescribeConfigsRequest::default().with_resources(topics.iter().map(resource).collect());
     let answer = client.request(Node::Any, &request).await.map_err(during("read topic settings"))?;
-    let mut found = BTreeMap::new();
-    for result in &answer.results {
+    Ok(told(&answer.results, excluded))
+}
+
+/// What an answer tells of settings, and of which topics it tells none. Pure.
+fn told(results: &[DescribeConfigsResult], excluded: Option<&Regex>) -> (BTreeMap<TopicName, Changed>, Failures) {
+    let (mut found, mut unread) = (BTreeMap::new(), Failures::new());
+    for result in results {
         let Ok(name) = TopicName::parse(&result.resource_name) else { continue };
-        check(format!("read settings of topic {name}"), result.error_code, result.error_message.as_deref())
-            .map_err(during("read topic settings"))?;
-        found.insert(name, changed(result, excluded));
+        match check(format!("read settings of topic {name}"), result.error_code, result.error_message.as_deref()) {
+            Ok(()) => _ = found.insert(name, changed(result, excluded)),
+            Err(cause) => _ = unread.insert(name, cause),
+        }
     }
-    Ok(found)
+    (found, unread)
 }
 
 fn changed(result: &DescribeConfigsResult, excluded: Option<&Regex>) -> Changed {
@@ -231,6 +267,7 @@ fn check(what: String, code: i16, detail: Option<&str>) -> Result<(), ClientErro
 
 #[cfg(test)]
 mod tests {
+    use twinstream_client::raw::TopicInfo;
     use twinstream_client::raw::kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
 
     use super::*;
@@ -249,6 +286,38 @@ mod tests {
         configs.extend(marks.map(|name| config("x").with_name(StrBytes::from_string(name))));
         let found = changed(&DescribeConfigsResult::default().with_configs(configs), None);
         assert_eq!(found, Changed::from([("retention.ms".to_owned(), "1".to_owned())]));
+    }
+
+    #[test]
+    fn a_topic_whose_settings_may_not_be_read_keeps_none_of_the_others() {
+        let result = |name: &'static str, code: ErrorCode| {
+            let result = DescribeConfigsResult::default().with_resource_name(StrBytes::from_static_str(name));
+            result.with_error_code(code.code())
+        };
+        let results = [result("secret", ErrorCode::TopicAuthorizationFailed), result("open", ErrorCode::None)];
+        let (found, unread) = told(&results, None);
+        assert_eq!(found.into_keys().map(|name| name.to_string()).collect::<Vec<_>>(), ["open"]);
+        let (name, cause) = unread.into_iter().next().unwrap();
+        assert!(name.as_str() == "secret" && cause.to_string().contains("secret"), "{cause}");
+    }
+
+    #[test]
+    fn topics_are_made_as_the_source_has_them_and_only_those_that_are_not_there() {
+        let name = |text: &str| TopicName::parse(text).unwrap();
+        let remotes = BTreeMap::from([(name("a.new"), name("new")), (name("a.old"), name("old"))]);
+        let mut view = ClusterView::default();
+        let (id, internal) = (twinstream_model::TopicId::NONE, false);
+        let old = TopicInfo { name: name("a.old"), id, internal, partitions: BTreeMap::new() };
+        view.topics.insert(name("a.old"), Arc::new(old));
+        assert_eq!(to_be_made(&remotes, &view), [name("new")]);
+        let configs = Changed::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+        let wanted = WantedTopic { partitions: 6, replicas: 3, configs: configs.clone() };
+        let made = |factor, brokers| {
+            let topic = new_topic(&name("a.new"), &wanted, factor, brokers);
+            assert_eq!((topic.partitions, &topic.configs), (6, &configs));
+            topic.replication_factor
+        };
+        assert_eq!((made(None, 5), made(None, 2), made(Some(1), 5), made(Some(-1), 5)), (3, 2, 1, -1));
     }
 
     #[test]

@@ -358,7 +358,7 @@ pub(crate) struct LinkVerb {
     /// Wait so many seconds at most; what is not done by then is told, and done by the next call.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=3_600))]
     pub timeout: u64,
-    /// Topics of the source: regular expressions by comma, each for the whole name.
+    /// Topics of the source: regular expressions by comma, each for the whole name; what one with a ! before it matches is left out.
     #[arg(long, value_name = "REGEX")]
     pub topics: Option<String>,
 }

@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value as Json, json};
+use twinstream_connector_mirror::counted;
 
 use crate::arguments::{Link, LinkChange, OneLink, OutputFormat, WORKER_VARIABLE, Worker};
 use crate::bootstrap::block_on;
 use crate::confirm;
 use crate::failure::Failure;
 use crate::http::{Http, HttpError};
+use crate::link_describe;
 use crate::link_ops;
 use crate::link_verify;
 use crate::output;
@@ -155,66 +157,19 @@ pub(crate) fn word(json: &Json) -> String {
     }
 }
 
+/// A number of an answer with its noun; `?` for one that the worker does not know.
+pub(crate) fn count_of(json: &Json, noun: &str) -> String {
+    json.as_i64().map_or_else(|| counted(0, noun).replacen('0', "?", 1), |count| counted(count, noun))
+}
+
 async fn describe(link: &OneLink, format: OutputFormat) -> Result<ExitCode, Failure> {
     let api = Api::new(&link.worker)?;
     let found = api.get(&api.url(&link.link, "")).await?;
     match format {
         OutputFormat::Json => output::json(&found)?,
-        OutputFormat::Table => show(&found)?,
+        OutputFormat::Table => output::line(&link_describe::told(&found))?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn show(link: &Json) -> Result<(), Failure> {
-    output::line(&format!("link {}: {}", word(&link["link"]), word(&link["state"])))?;
-    let rows = list_of(&link["connectors"])
-        .map(|member| ["part", "name", "state", "tasks"].map(|column| word(&member[column])));
-    output::table(["part", "connector", "state", "tasks"], rows.collect())?;
-    show_partitions(&link["partitions"])?;
-    for refused in list_of(&link["topics_refused"]) {
-        output::line(&format!("{} is not copied: {}", word(&refused["topic"]), word(&refused["cause"])))?;
-    }
-    if link["acls"].is_string() {
-        output::line(&format!("ACLs: {}", word(&link["acls"])))?;
-    }
-    for member in list_of(&link["connectors"]) {
-        for failure in list_of(&member["failures"]) {
-            output::line(&format!("{} {}", word(&member["name"]), word(failure)))?;
-        }
-    }
-    let Some(configs) = link["configs"].as_object() else { return Ok(()) };
-    for (part, config) in configs {
-        output::line(&format!("\nsettings of {part}:"))?;
-        for (name, value) in config.as_object().into_iter().flatten() {
-            output::line(&format!("  {name}={}", word(value)))?;
-        }
-    }
-    Ok(())
-}
-
-/// How the partitions stand that this worker copies.
-fn show_partitions(partitions: &Json) -> Result<(), Failure> {
-    let counts = partitions["states"].as_object().into_iter().flatten();
-    let counts: Vec<String> = counts.map(|(state, count)| format!("{} {state}", word(count))).collect();
-    if counts.is_empty() {
-        return Ok(());
-    }
-    let [aligned, generic] = ["aligned", "generic"].map(|mode| word(&partitions[mode]));
-    output::line(&format!("partitions: {} ({aligned} aligned, {generic} generic)", counts.join(", ")))?;
-    let rpo = &partitions["rpo"];
-    output::line(&format!("a fail-over now would lose {} records, {} ms", word(&rpo["records"]), word(&rpo["ms"])))?;
-    if partitions["differences"].as_i64().is_some_and(|differences| differences > 0) {
-        output::line(&format!(
-            "differences found: {}; `twinstream link verify` names them",
-            word(&partitions["differences"])
-        ))?;
-    }
-    for partition in list_of(&partitions["not_copying"]) {
-        let [topic, index, state, cause] =
-            ["topic", "partition", "state", "cause"].map(|column| word(&partition[column]));
-        output::line(&format!("{topic}-{index} {state} {cause}"))?;
-    }
-    Ok(())
 }
 
 async fn lag(link: &OneLink, format: OutputFormat) -> Result<ExitCode, Failure> {
@@ -225,8 +180,8 @@ async fn lag(link: &OneLink, format: OutputFormat) -> Result<ExitCode, Failure> 
         OutputFormat::Table => {
             let rows = list_of(&lag["partitions"]).map(|partition| LAG_COLUMNS.map(|column| word(&partition[column])));
             output::table(LAG_COLUMNS, rows.collect())?;
-            let [records, bytes, ms] = ["records", "bytes", "ms"].map(|sum| word(&lag[sum]));
-            output::talk(&format!("{records} records behind, {bytes} bytes, {ms} ms"));
+            let (records, bytes) = (count_of(&lag["records"], "record"), count_of(&lag["bytes"], "byte"));
+            output::talk(&format!("{records} behind, {bytes}, {} ms", word(&lag["ms"])));
         }
     }
     // A partition that could not be asked may be any distance behind.

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use twinstream_connector_mirror::counted;
 
 use crate::arguments::{LinkVerb, OutputFormat};
 use crate::failure::Failure;
-use crate::link::{Api, encoded, list_of, word};
+use crate::link::{Api, count_of, encoded, list_of, word};
 use crate::output;
 
 /// What the worker may need beyond the time that it is given: tasks end, brokers answer.
@@ -48,8 +49,8 @@ fn told(report: &Json) -> String {
     }
     lines.push(lost(report));
     if let Some(groups) = report["groups"].as_object() {
-        let of = |name: &str| groups.get(name).map(word).unwrap_or_default();
-        lines.push(format!("groups: {} carried over, {} offsets written", of("groups"), of("offsets_written")));
+        let of = |name: &str, noun: &str| count_of(groups.get(name).unwrap_or(&Json::Null), noun);
+        lines.push(format!("{} carried over, {} written", of("groups", "group"), of("offsets_written", "offset")));
         for (group, why) in groups.get("left").and_then(Json::as_object).into_iter().flatten() {
             lines.push(format!("group {group} was left alone: {}", word(why)));
         }
@@ -103,7 +104,8 @@ fn rows(report: &Json) -> Vec<[String; 8]> {
 fn lost(report: &Json) -> String {
     let rpo = &report["rpo"];
     let verb = if report["verb"] == "failback" { "given up" } else { "lost" };
-    let mut text = format!("{verb}: {} records in {} partitions", word(&rpo["records"]), word(&rpo["partitions"]));
+    let (records, partitions) = (count_of(&rpo["records"], "record"), count_of(&rpo["partitions"], "partition"));
+    let mut text = format!("{verb}: {records} in {partitions}");
     if rpo["exact"] == true {
         text.push_str(" (exact: every partition of the source was asked)");
         return text;
@@ -113,7 +115,7 @@ fn lost(report: &Json) -> String {
         text.push_str(&format!("; it said nothing for {:.1} s", Duration::from_millis(silent).as_secs_f64()));
     }
     if let Some(unknown) = rpo["unknown_partitions"].as_i64().filter(|unknown| *unknown > 0) {
-        text.push_str(&format!("; of {unknown} partitions nothing is known"));
+        text.push_str(&format!("; of {} nothing is known", counted(unknown, "partition")));
     }
     text.push(')');
     text
@@ -141,7 +143,7 @@ mod tests {
         for part in [
             "failover of link east->west: done, after 1.2 s; the source is away",
             "orders  0          east.orders  10          7         3     -              both lead",
-            "lost: 3 records in 1 partitions (as of the source's last word; what it accepted since then is not known; it said nothing for 2.5 s)",
+            "lost: 3 records in 1 partition (as of the source's last word; what it accepted since then is not known; it said nothing for 2.5 s)",
             "done: 2 topics promoted",
             "next: point producers and consumers to cluster 'west'",
         ] {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use serde_json::{Value as Json, json};
+use twinstream_connector_mirror::counted;
 
 use crate::arguments::{LinkVerify, OutputFormat};
 use crate::failure::Failure;
@@ -43,7 +44,7 @@ pub(crate) async fn run(verify: &LinkVerify, format: OutputFormat) -> Result<Exi
             break;
         }
         let records: i64 = all.values().filter_map(|partition| partition["records"].as_i64()).sum();
-        output::talk(&format!("{records} records compared, {} partitions left", rest.len()));
+        output::talk(&format!("{} compared, {} left", counted(records, "record"), counted(rest.len(), "partition")));
         body = json!({"from": rest});
     }
     let partitions: Vec<Json> = all.into_values().collect();
@@ -133,7 +134,7 @@ fn show(partitions: &[Json], left_out: &Json) -> Result<(), Failure> {
             ("unpaired", "not compared, the offset map is coarse there"),
         ] {
             if let Some(records) = partition[count].as_i64().filter(|records| *records > 0) {
-                output::line(&format!("{name}: {records} records {what}"))?;
+                output::line(&format!("{name}: {} {what}", counted(records, "record")))?;
             }
         }
         if let Some(error) = partition["error"].as_str() {

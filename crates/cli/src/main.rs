@@ -24,6 +24,7 @@ mod group;
 mod http; // JSON over HTTP
 mod kcat_format; // the -f strings of consume
 mod link;
+mod link_describe; // how a link stands
 mod link_ops; // who leads
 mod link_verify;
 mod produce;

@@ -11,8 +11,12 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use twinstream_client::avro::{AvroCodec, AvroEncoder, AvroSchema};
-use twinstream_client::{DeliveryFuture, Header, Producer, ProducerRecord, SchemaRegistryClient};
-use twinstream_model::{PartitionIndex, TopicName};
+use twinstream_client::raw::MirrorMark;
+use twinstream_client::{
+    ClientError, DeliveryFuture, Header, Producer, ProducerRecord, RawClient, SchemaRegistryClient,
+};
+use twinstream_connector_mirror::counted;
+use twinstream_model::{ErrorCode, PartitionIndex, TopicName};
 
 use crate::arguments::Produce;
 use crate::bootstrap::{block_on, failed, settings};
@@ -33,8 +37,7 @@ pub(crate) fn run(options: Produce) -> Result<ExitCode, Failure> {
         let settings = settings(&options.cluster, &defaults)?;
         let producer = Producer::connect(&settings).await.map_err(|error| failed(&options.cluster, &error))?;
         let count = send_all(&options, &shape, &producer).await?;
-        let noun = if count == 1 { "record" } else { "records" };
-        output::talk(&format!("produced {count} {noun} to {}", options.topic));
+        output::talk(&format!("produced {} to {}", counted(count, "record"), options.topic));
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -73,10 +76,38 @@ async fn send_lines(
 
 async fn delivered(options: &Produce, oldest: Option<(u64, DeliveryFuture)>) -> Result<(), Failure> {
     let Some((number, delivery)) = oldest else { return Ok(()) };
-    let delivery = delivery.wait().await;
-    delivery
-        .map_err(|error| failed(&options.cluster, &error).tried(format!("to write line {number} of stdin")))
-        .map(drop)
+    let Err(error) = delivery.wait().await else { return Ok(()) };
+    let failure = match mark_of(options, &error).await {
+        Some(mark) => only_its_link_writes(&options.topic, &mark, &error),
+        None => failed(&options.cluster, &error),
+    };
+    Err(failure.tried(format!("to write line {number} of stdin")))
+}
+
+/// What the topic is a mirror of, when that is why its records were refused: the producer's library keeps the code of a refusal
+/// and loses the broker's words.
+async fn mark_of(options: &Produce, error: &ClientError) -> Option<MirrorMark> {
+    if error.code() != Some(ErrorCode::PolicyViolation) {
+        return None;
+    }
+    let topic = topic_name(&options.topic).ok()?;
+    let client = RawClient::connect(&settings(&options.cluster, &[]).ok()?).await.ok()?;
+    let mark = client.mirror_marks(std::slice::from_ref(&topic)).await.ok()?.remove(&topic)?;
+    Some(mark).filter(|mark| !mark.promoted)
+}
+
+/// Whose the topic is, and both ways out.
+fn only_its_link_writes(topic: &str, mark: &MirrorMark, error: &ClientError) -> Failure {
+    let MirrorMark { link, source_cluster, source_topic, .. } = mark;
+    let code = error.code().map_or("refused", ErrorCode::name);
+    Failure::new(format!(
+        "topic {topic} is a mirror of topic {source_topic} in cluster {source_cluster} over link {link}, and takes records from \
+         nobody else ({code})"
+    ))
+    .next(format!(
+        "write to {source_topic} in cluster {source_cluster}, or let the mirrors lead: `twinstream link promote A:B`, \
+         or `failover` if that cluster is lost; `twinstream link list` has the names"
+    ))
 }
 
 fn at_line(number: u64, reason: String) -> Failure {

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use twinstream_client::{Admin, ClientSettings};
+use twinstream_connector_mirror::counted;
 
 use crate::arguments::{OutputFormat, Quickstart};
 use crate::bootstrap::block_on;
@@ -128,7 +129,8 @@ async fn bring_up(plan: &Plan, children: &Children, http: &Http, steps: &Steps) 
 
 /// Every broker of the site answers and tells of all its brokers.
 async fn site_ready(site: &Site, steps: &Steps) -> Result<(), Failure> {
-    let step = steps.start(format!("{}: {} brokers on {}", site.name, site.brokers.len(), site.bootstrap));
+    let brokers = counted(site.brokers.len(), "broker");
+    let step = steps.start(format!("{}: {brokers} on {}", site.name, site.bootstrap));
     for broker in &site.brokers {
         let address = broker.address();
         let settings = ClientSettings::new(&address).map_err(Failure::new)?;

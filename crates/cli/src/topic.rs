@@ -12,6 +12,7 @@ use twinstream_client::raw::kafka_protocol::messages::{
 use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
 use twinstream_client::raw::{Node, OffsetAt, TopicInfo};
 use twinstream_client::{Admin, ClientError, NewTopic};
+use twinstream_connector_mirror::counted;
 use twinstream_model::{ErrorCode, NodeId, Offset, TopicName, TopicPartition};
 
 use crate::arguments::{Cluster, OutputFormat, Topic};
@@ -85,9 +86,8 @@ async fn create(
 }
 
 fn told(created: &Created) -> String {
-    let count = |count: i64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let partitions = created.partitions.map(|partitions| count(partitions.into(), "partition"));
-    let replicas = created.replication_factor.map(|replicas| count(replicas.into(), "replica") + " each");
+    let partitions = created.partitions.map(|partitions| counted(i64::from(partitions), "partition"));
+    let replicas = created.replication_factor.map(|replicas| counted(i64::from(replicas), "replica") + " each");
     let counts: Vec<String> = partitions.into_iter().chain(replicas).collect();
     let with = if counts.is_empty() { "" } else { " with " };
     format!("created topic {}{with}{}", created.topic, counts.join(", "))
@@ -257,7 +257,8 @@ async fn own_configs(admin: &Admin, topic: &TopicName) -> Result<BTreeMap<String
 }
 
 fn show(topic: Described) -> Result<(), Failure> {
-    output::line(&format!("topic {} (id {}), {} partitions", topic.topic, topic.id, topic.partitions.len()))?;
+    let partitions = counted(topic.partitions.len(), "partition");
+    output::line(&format!("topic {} (id {}), {partitions}", topic.topic, topic.id))?;
     for (name, value) in &topic.configs {
         output::line(&format!("  {name}={value}"))?;
     }

@@ -201,6 +201,11 @@ async fn link_is_made_watched_paused_and_deleted() {
         ends.iter().filter_map(|partition| partition["end_offset"].as_i64()).sum::<i64>() == 3
     })
     .await;
+    // What the producer's library leaves of the broker's refusal is a code; whose the topic is says its mark.
+    let refused = run(&["produce", "east.orders", "-b", &target], "mine\n");
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && told.contains("POLICY_VIOLATION"), "{told}");
+    assert!(told.contains("east.orders is a mirror of topic orders") && told.contains("link promote A:B"), "{told}");
     assert_eq!(text(&["link", "pause", "east->west", "-w", &w], ""), "link east->west paused\n");
     wait_until("the link is paused", soon, || async { state().await == "PAUSED" }).await;
     text(&["produce", "orders", "-b", &source], "four\n");
@@ -208,6 +213,8 @@ async fn link_is_made_watched_paused_and_deleted() {
     assert!(lag["records"].as_i64().is_some_and(|records| (1..=4).contains(&records)), "{lag}");
     assert_eq!((&lag["unknown"], lag["partitions"].as_array().map(Vec::len)), (&json!(0), Some(2)), "{lag}");
 
+    let page = worker.rest.get("/links/ui").await.good();
+    assert!(page.as_str().is_some_and(|page| page.contains("<title>Links</title>")), "{page}");
     let described = text(&["link", "describe", "east:west", "-w", &w], "");
     assert!(described.starts_with("link east->west: PAUSED\n") && described.contains("topics=orders"), "{described}");
     text(&["link", "resume", "east:west", "-w", &w], "");

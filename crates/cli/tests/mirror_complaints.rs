@@ -105,14 +105,19 @@ async fn an_offset_in_an_empty_partition_of_the_source_is_not_taken_for_one_of_t
     let generic = [("twinstream.link.mode", "generic")];
     sites.connect(&worker, "MirrorSourceConnector", &generic).await;
     sites.connect(&worker, "MirrorCheckpointConnector", &generic).await;
-    wait_until("the group has followed where there are records", PATIENCE, || async {
-        let found = sites.downstream.committed_offsets(&group).await.unwrap_or_default();
-        found.get(&first_partition("news")).is_some_and(|commit| commit.offset == Offset(7))
-    })
-    .await;
-    let found = sites.downstream.committed_offsets(&group).await.expect("offsets");
-    let there = found.get(&first_partition("news-empty")).map(|commit| commit.offset);
-    assert!(there.is_none_or(|offset| offset <= Offset(0)), "beyond the end of an empty copy: {there:?}");
+    // The first round that has the group, and two more, each begun after the one before.
+    for next in [7, 8, 9] {
+        let moved = BTreeMap::from([(first_partition("news"), offset(next))]);
+        sites.upstream.commit_offsets(&group, &moved).await.expect("a commit");
+        wait_until(&format!("the group has followed to {next} where there are records"), PATIENCE, || async {
+            let found = sites.downstream.committed_offsets(&group).await.unwrap_or_default();
+            found.get(&first_partition("news")).is_some_and(|commit| commit.offset == Offset(next))
+        })
+        .await;
+        let found = sites.downstream.committed_offsets(&group).await.expect("offsets");
+        let there = found.get(&first_partition("news-empty")).map(|commit| commit.offset);
+        assert!(there.is_none_or(|offset| offset <= Offset(0)), "beyond the end of an empty copy: {there:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

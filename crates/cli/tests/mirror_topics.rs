@@ -11,10 +11,12 @@ use twinstream_client::raw::kafka_protocol::messages::incremental_alter_configs_
 use twinstream_client::raw::kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
 use twinstream_client::raw::{Node, OffsetAt};
-use twinstream_client::{Admin, RawClient};
+use twinstream_client::{Admin, NewTopic, ProducerRecord, RawClient};
 use twinstream_model::Offset;
 use twinstream_testkit::links::mirrored::same;
-use twinstream_testkit::records::{append_batches, client_settings, create_topic, first_partition, topic_name};
+use twinstream_testkit::records::{
+    append_batches, client_settings, create_topic, first_partition, produce, topic_name,
+};
 use twinstream_testkit::{Cluster, Folder, Worker, WorkerOptions, wait_until, wait_until_some};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,7 +36,12 @@ struct Sites {
 
 impl Sites {
     async fn start(options: WorkerOptions) -> Self {
-        let (source, target) = tokio::join!(Cluster::start(1), Cluster::start(1));
+        Self::of(1, options).await
+    }
+
+    /// With so many brokers on either side.
+    async fn of(brokers: usize, options: WorkerOptions) -> Self {
+        let (source, target) = tokio::join!(Cluster::start(brokers), Cluster::start(brokers));
         let [upstream, downstream] = [client(&source).await, client(&target).await];
         let folder = Folder::new();
         let worker = Worker::start(&folder, &target.bootstrap(), options).await;
@@ -285,6 +292,57 @@ async fn settings_of_a_mirror_follow_its_source_and_its_mark_is_none_of_them() {
     sites.until_copied("news", 5).await;
     let log = sites.worker.server.log_text();
     assert!(!log.contains("settings are not copied"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_are_made_with_the_settings_of_their_source_also_where_later_changes_do_not_follow() {
+    const KEPT: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("retention.ms", "-1")];
+    let sites = Sites::start(WorkerOptions::default()).await;
+    let make = async |topic: &str| {
+        let mut new = NewTopic::new(topic_name(topic), 1, 1);
+        new.configs = KEPT.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        for made in sites.upstream.create_topics(&[new], false).await.expect("an answer").into_values() {
+            made.unwrap_or_else(|error| panic!("make {topic}: {error}"));
+        }
+        // A record of a compacted topic has a key.
+        let record = ProducerRecord::new(topic_name(topic), Some("a".into()), Some("1".into()));
+        produce(&sites.source.bootstrap(), &[], &[record]).await;
+    };
+    let is_kept = async |topic: &str| {
+        for (name, value) in KEPT {
+            assert_eq!(own_setting(&sites.downstream, topic, name).await.as_deref(), Some(value), "{topic} {name}");
+        }
+    };
+    make("news").await;
+    sites.link(&[("sync.topic.configs.enabled", "false"), ("sync.topic.configs.interval.seconds", "1")]).await;
+    sites.until_copied("news", 1).await;
+    is_kept("news").await;
+    set(&sites.upstream, "news", "retention.ms", Some("777000")).await;
+    // One made in a later look, and another one in a look after that.
+    for topic in ["news-later", "news-last"] {
+        make(topic).await;
+        sites.until_copied(topic, 1).await;
+        is_kept(topic).await;
+    }
+    is_kept("news").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_have_as_many_replicas_as_their_topics() {
+    let sites = Sites::of(2, WorkerOptions::default()).await;
+    let topics = [("news-one", 1), ("news-two", 2)];
+    let new = topics.map(|(topic, replicas)| NewTopic::new(topic_name(topic), 2, replicas));
+    for made in sites.upstream.create_topics(&new, false).await.expect("an answer").into_values() {
+        made.expect("a topic");
+    }
+    sites.link(&[]).await;
+    for (topic, replicas) in topics {
+        wait_until(&format!("{topic} is copied"), PATIENCE, || sites.has_copy(topic)).await;
+        let view = sites.downstream.refresh_all().await.expect("topics");
+        let copy = &view.topics[&topic_name(topic)];
+        let found: Vec<usize> = copy.partitions.values().map(|partition| partition.replicas.len()).collect();
+        assert_eq!(found, [usize::try_from(replicas).expect("a number"); 2], "{topic}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

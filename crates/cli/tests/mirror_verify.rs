@@ -262,14 +262,37 @@ async fn a_class_of_topics_keeps_its_limit_and_delays_no_other() {
             append(&source, topic, number, &[&large]).await;
         }
     }
-    let limit = format!("slow-.*={BYTES_PER_SECOND}");
+    create_topic(&sites.source.bootstrap(), "still", 1).await;
+    append(&source, "still", 0, &[&"a".repeat(600)]).await;
+    let limit = format!("slow-.*={BYTES_PER_SECOND}, still=1");
     let began = Instant::now();
-    sites.link("slow-.*, fast", &[("twinstream.topics.bytes.per.second", &limit)]).await;
+    // A byte per second, but for the window that has this and every other moment.
+    let window = format!("daily 00:00-24:00 UTC+1 {limit}");
+    let more = [
+        ("twinstream.topics.bytes.per.second", "slow-.*=1"),
+        ("twinstream.topics.bytes.per.second.windows", window.as_str()),
+    ];
+    sites.link("slow-.*, fast, still", &more).await;
     let has_all = async |topic: &str| end_of(&target, topic).await == Some(Offset(RECORDS));
     wait_until("fast is there", PATIENCE, || has_all("fast")).await;
     assert!(!has_all("slow-1").await, "it is in nobody's way");
+    let limits = sites.worker.rest.get("/links/src:dst").await.good()["limits"].clone();
+    let row = |topics: &str, rate: usize| json!({"of": "topics", "topics": topics, "bytes_per_second": rate, "window": window, "until": null});
+    let counts = json!([row("slow-.*", BYTES_PER_SECOND), row("still", 1)]);
+    assert_eq!(limits, counts);
     wait_until("slow is there", PATIENCE, || has_all("slow-1")).await;
     // Each answer brings one record; before the last one leaves, the others are paid for, but for the burst.
     let least = Duration::from_secs(4);
     assert!(began.elapsed() >= least, "{:?} is less than {RECORDS} MiB take at one per second", began.elapsed());
+
+    // Nobody fetches what waits for ten minutes: its source is asked where it ends.
+    wait_until("still is there", PATIENCE, async || end_of(&target, "still").await == Some(Offset(1))).await;
+    append(&source, "still", 1, &["b"]).await;
+    append(&source, "still", 2, &["c"]).await;
+    wait_until("what a fail-over would lose is told", PATIENCE, || async {
+        let partitions = sites.worker.rest.get("/links/src:dst").await.good()["partitions"].clone();
+        partitions["rpo"]["records"] == 2 && partitions["furthest_behind"][0]["topic"] == "still"
+    })
+    .await;
+    assert_eq!(end_of(&target, "still").await, Some(Offset(1)), "it waits all the same");
 }

@@ -29,6 +29,7 @@ use self::plan::{Made, Plan, Sides, plan};
 use self::rules::Naming;
 use crate::config::Settings;
 use crate::figures;
+use crate::words::counted;
 
 pub(crate) use self::metrics::register;
 use self::rules::Extent;
@@ -227,8 +228,8 @@ fn stand(found: Result<Done, Trouble>, source_alias: &str, target_alias: &str) -
         Ok(done) => match done.refused.first_key_value() {
             None => (Stand::InStep, "in step".to_owned()),
             Some((_, cause)) => {
-                let (count, hint) = (done.refused.len(), hint(cause, "ALTER"));
-                let text = format!("the target refuses {count} rules, as this one: {}{hint}", trace_of(cause));
+                let (rules, hint) = (counted(done.refused.len(), "rule"), hint(cause, "ALTER"));
+                let text = format!("the target refuses {rules}, as this one: {}{hint}", trace_of(cause));
                 (Stand::Failing(text.clone()), text)
             }
         },

@@ -6,6 +6,7 @@ use twinstream_connect_api::{Config, ConfigDef, ConfigKey, ConfigType, Importanc
 use twinstream_model::InvalidTopicName;
 
 use super::{AclSettings, Extent};
+use crate::config::interval;
 use crate::policy::Policy;
 
 const ENABLED: &str = "sync.topic.acls.enabled";
@@ -31,9 +32,8 @@ pub(crate) fn quotas_every(config: &Config) -> Option<Duration> {
     every(config, QUOTAS, QUOTAS_INTERVAL)
 }
 
-fn every(config: &Config, switch: &str, interval: &str) -> Option<Duration> {
-    let seconds = u64::try_from(config.int(interval)).unwrap_or(0);
-    (config.bool(switch) && seconds > 0).then(|| Duration::from_secs(seconds))
+fn every(config: &Config, switch: &str, key: &str) -> Option<Duration> {
+    interval(config, key).filter(|_| config.bool(switch))
 }
 
 fn key(name: &str, kind: ConfigType, default: &str, doc: &str) -> ConfigKey {
@@ -41,15 +41,15 @@ fn key(name: &str, kind: ConfigType, default: &str, doc: &str) -> ConfigKey {
 }
 
 pub(crate) fn keys(def: ConfigDef) -> ConfigDef {
-    use ConfigType::{Boolean, Int, String};
-    let seconds = |name: &str, doc: &str| key(name, Int, "5", doc).check(Validator::AtLeast(0));
+    use ConfigType::{Boolean, Long, String};
+    let seconds = |name: &str, doc: &str| key(name, Long, "5", doc);
     def.define(key(ENABLED, Boolean, "true", "Whether copies get the ACLs of their topics, without the right to write."))
-        .define(seconds(INTERVAL, "How often they are compared. MirrorMaker's default is 600."))
+        .define(seconds(INTERVAL, "How often they are compared; never if it is not above 0. MirrorMaker's default is 600."))
         .define(
             key(EXTENT, String, "topics", "What is copied of ACLs. `topics`: as MirrorMaker, those of single topics, and nothing is ever deleted. `full`: also those of beginnings of names and of all topics (`*`); what the link made goes when the source has it no more.")
                 .check(Validator::OneOf(&Extent::NAMES))
                 .recommended(&Extent::NAMES),
         )
         .define(key(QUOTAS, Boolean, "false", "Whether the target gets the quotas of users and client ids that the source has. The source's numbers win, and none is taken away; of two links that lead against each other only one may do it."))
-        .define(seconds(QUOTAS_INTERVAL, "How often they are compared."))
+        .define(seconds(QUOTAS_INTERVAL, "How often they are compared; never if it is not above 0."))
 }

@@ -45,7 +45,7 @@ fn a_missing_right_is_told_with_the_way_out_and_other_trouble_without() {
     let refused = ClientError::broker("make ACL (it)", ErrorCode::ClusterAuthorizationFailed);
     let done = Done { refused: [(rule("ALLOW READ alice LITERAL a"), refused)].into(), ..Done::default() };
     let text = shown(Ok(done)).1;
-    assert!(text.contains("refuses 1 rules") && text.contains("make ACL (it)") && text.contains("ALTER"), "{text}");
+    assert!(text.contains("refuses 1 rule,") && text.contains("make ACL (it)") && text.contains("ALTER"), "{text}");
     assert!(!shown(Err(listed(ErrorCode::InvalidRequest))).1.contains("give"));
 }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tracing::info;
 use twinstream_client::RawClient;
 use twinstream_connect_api::{Connector, ConnectorContext, RawConfig, TaskError, async_trait};
 
 use super::not_done;
-use super::settings::{CheckpointSettings, TASK_COUNT, TASK_INDEX, safer_defaults};
+use super::settings::{CheckpointSettings, TASK_COUNT, TASK_INDEX};
+use crate::differs;
 use crate::syncs::topic_log::TopicLog;
 
 #[derive(Default)]
@@ -29,9 +29,7 @@ impl Connector for MirrorCheckpointConnector {
         let settings = CheckpointSettings::parse(&config)
             .map_err(|cause| TaskError::fatal("read settings of the checkpoint connector").caused_by(cause))?;
         if settings.enabled {
-            for (setting, ours, theirs) in safer_defaults(&config) {
-                info!(connector = context.connector(), setting, value = ours, mirror_maker = theirs, "safer default");
-            }
+            differs::tell(context.connector(), &differs::OF_CHECKPOINT, &config);
             let failed = |cause| not_done(format!("make topic {} on the target", settings.topic), cause);
             let target = RawClient::connect(&settings.target).await.map_err(failed)?;
             TopicLog::new(target, settings.topic.clone()).ensure(settings.replicas, &[]).await.map_err(failed)?;

@@ -242,7 +242,12 @@ impl Follower {
                         (there, at)
                     }
                     Some(Way::Copied(remote)) => {
-                        (TopicPartition::new(remote.clone(), partition.partition), maps.to_target(&partition, offset))
+                        let there = TopicPartition::new(remote.clone(), partition.partition);
+                        let at = match self.settings.provenance && *remote == partition.topic {
+                            true => maps.to_target_of_both(&partition, offset),
+                            false => maps.to_target(&partition, offset),
+                        };
+                        (there, at)
                     }
                     Some(Way::FromTarget(original)) => {
                         let original = TopicPartition::new(original.clone(), partition.partition);

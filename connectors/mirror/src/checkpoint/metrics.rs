@@ -1,12 +1,11 @@
-//! What the checkpoint connector and the bookkeeping of offsets count.
+//! What the checkpoint connector and the bookkeeping of offsets count. How long positions take is among the figures of the link.
 
 use std::sync::LazyLock;
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
-use twinstream_model::{GroupId, TopicName, TopicPartition};
+use prometheus::{IntCounterVec, Opts, Registry};
+use twinstream_model::TopicName;
 
 struct Metrics {
-    latency: IntGaugeVec,
     synced: IntCounterVec,
     left: IntCounterVec,
     refused: IntCounterVec,
@@ -14,14 +13,6 @@ struct Metrics {
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
-    latency: IntGaugeVec::new(
-        Opts::new(
-            "kafka_connect_mirror_mirrorcheckpointconnector_checkpoint_latency_ms",
-            "Time from reading a group's offset at the source until the target had it.",
-        ),
-        &["source", "target", "group", "topic", "partition"],
-    )
-    .expect("constant metric name"),
     synced: counter(
         "kafka_connect_mirror_mirrorcheckpointconnector_group_offset_write_count",
         "Offsets of groups written on the target.",
@@ -49,7 +40,6 @@ fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
 }
 
 pub(crate) fn register(registry: &Registry) -> Result<(), prometheus::Error> {
-    registry.register(Box::new(METRICS.latency.clone()))?;
     for counter in [&METRICS.synced, &METRICS.left, &METRICS.refused, &METRICS.not_written] {
         registry.register(Box::new(counter.clone()))?;
     }
@@ -68,11 +58,8 @@ impl LinkMetrics {
         Self { source: source.to_owned(), target: target.to_owned() }
     }
 
-    pub(crate) fn written(&self, group: &GroupId, partition: &TopicPartition, after_ms: i64) {
+    pub(crate) fn written(&self) {
         METRICS.synced.with_label_values(&[&self.source, &self.target]).inc();
-        let index = partition.partition.to_string();
-        let labels = [&self.source, &self.target, group.as_str(), partition.topic.as_str(), &index];
-        METRICS.latency.with_label_values(&labels).set(after_ms);
     }
 
     pub(crate) fn refused(&self) {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use regex::Regex;
 use twinstream_client::ClientSettings;
-use twinstream_connect_api::{Config, ConfigDef, ConfigKey, ConfigType, Fate, Importance, RawConfig, Validator};
+use twinstream_connect_api::{ConfigDef, ConfigKey, ConfigType, Fate, Importance, RawConfig, Validator};
 use twinstream_model::TopicName;
 
-use crate::config::{self, MirrorConfigError, Settings};
+use crate::config::{self, MirrorConfigError, Settings, interval};
 use crate::policy::{Policy, TopicFilter};
+use crate::provenance::PROVENANCE;
 use crate::syncs::settings::{SyncSettings, replicas, replicas_key, shared};
 use crate::syncs::topic_log::Replicas;
 
@@ -24,11 +25,8 @@ const REFRESH: &str = "refresh.groups.enabled";
 const REFRESH_EVERY: &str = "refresh.groups.interval.seconds";
 const REPLICAS: &str = "checkpoints.topic.replication.factor";
 const EMIT_SYNCS: &str = "emit.offset-syncs.enabled";
+const EMIT_EVERY_MIN: Duration = Duration::from_secs(1);
 const GROUP_FILTER: &str = "org.apache.kafka.connect.mirror.DefaultGroupFilter";
-
-/// Defaults that are not MirrorMaker's, with MirrorMaker's; named in the log when they are in force.
-const SAFER: [(&str, &str, &str); 4] =
-    [(SYNC, "true", "false"), (SYNC_EVERY, "1", "60"), (EMIT_EVERY, "5", "60"), (REFRESH_EVERY, "5", "600")];
 
 #[derive(Clone, Debug)]
 pub(crate) struct CheckpointSettings {
@@ -41,6 +39,8 @@ pub(crate) struct CheckpointSettings {
     pub source: ClientSettings,
     pub target: ClientSettings,
     pub syncs: SyncSettings,
+    /// Both sites may write to a topic.
+    pub provenance: bool,
     /// The offset map of the opposite link, on the source; it need not exist.
     pub opposite_map: TopicName,
     /// The topic of checkpoints, on the target.
@@ -89,9 +89,9 @@ impl CheckpointSettings {
             topic: topic.map_err(|cause| value("source.cluster.alias", cause.to_string()))?,
             opposite_map: opposite_map.map_err(|cause| value("target.cluster.alias", cause.to_string()))?,
             replicas: replicas(&config, raw, REPLICAS),
-            emit_every: seconds(&config, EMIT_EVERY),
-            sync_every: config.bool(SYNC).then(|| seconds(&config, SYNC_EVERY)),
-            refresh_every: config.bool(REFRESH).then(|| seconds(&config, REFRESH_EVERY)),
+            emit_every: interval(&config, EMIT_EVERY).unwrap_or(EMIT_EVERY_MIN),
+            sync_every: interval(&config, SYNC_EVERY).filter(|_| config.bool(SYNC)),
+            refresh_every: interval(&config, REFRESH_EVERY).filter(|_| config.bool(REFRESH)),
             source_alias: common.source_alias,
             target_alias: common.target_alias,
             policy: common.policy,
@@ -99,17 +99,9 @@ impl CheckpointSettings {
             source: common.source,
             target: common.target,
             syncs: common.syncs,
+            provenance: common.provenance,
         })
     }
-}
-
-fn seconds(config: &Config, key: &str) -> Duration {
-    Duration::from_secs(u64::try_from(config.int(key)).unwrap_or(1))
-}
-
-/// The defaults in force that differ from MirrorMaker's: (setting, ours, MirrorMaker's).
-pub(crate) fn safer_defaults(raw: &RawConfig) -> Vec<(&'static str, &'static str, &'static str)> {
-    SAFER.into_iter().filter(|(key, ..)| !raw.contains_key(*key)).collect()
 }
 
 pub fn config_def() -> ConfigDef {
@@ -118,22 +110,21 @@ pub fn config_def() -> ConfigDef {
     let key = |name: &str, kind, default: &str, importance, doc: &str| {
         ConfigKey::with_default(name, kind, default, importance, doc)
     };
-    let interval =
-        |name: &str, default: &str, doc: &str| key(name, Long, default, Low, doc).check(Validator::AtLeast(1));
+    let seconds = |name: &str, default: &str, doc: &str| key(name, Long, default, Low, doc);
     let patterns = |name: &str, default: &str, doc: &str| key(name, List, default, High, doc).check(config::regexes());
     let def = shared(config::clusters(ConfigDef::new()))
         .define(patterns("groups", ".*", "Groups to follow: names and regular expressions by comma, each for the whole name."))
         .define(patterns("groups.exclude", "console-consumer-.*, connect-.*, __.*", "Groups not to follow; it wins over groups."))
         .define(key("group.filter.class", Class, GROUP_FILTER, Low, "Not in this release.").fate(Fate::NotYet(config::OWN_CLASSES)))
         .define(key(REFRESH, Boolean, "true", Low, "Whether new groups are looked for."))
-        .define(interval(REFRESH_EVERY, "5", "How often they are looked for. MirrorMaker's default is 600."))
+        .define(seconds(REFRESH_EVERY, "5", "How often they are looked for; once if it is not above 0. MirrorMaker's default is 600."))
         .define(key(EMIT, Boolean, "true", Low, "Whether checkpoints are written; the connector refuses false."))
-        .define(interval(EMIT_EVERY, "5", "How often checkpoints are written for groups that moved. MirrorMaker's default is 60."))
+        .define(seconds(EMIT_EVERY, "5", "How often checkpoints are written for groups that moved. MirrorMaker's default is 60.").check(Validator::AtLeast(1)))
         .define(key(SYNC, Boolean, "true", Low, "Whether groups get their translated offsets on the target while nobody is a member of them there. MirrorMaker's default is false."))
-        .define(interval(SYNC_EVERY, "1", "How often that is done. MirrorMaker's default is 60."))
+        .define(seconds(SYNC_EVERY, "1", "How often that is done; never if it is not above 0. MirrorMaker's default is 60."))
         .define(replicas_key(REPLICAS, "of checkpoints"))
         .define(ConfigKey::optional(TASK_INDEX, Int, Low, "Which task it is; made by the connector."))
         .define(ConfigKey::optional(TASK_COUNT, Int, Low, "How many tasks share the groups; made by the connector."));
-    let topics = ["topics", "topics.exclude", "topic.filter.class", "heartbeats.replication.enabled"];
+    let topics = ["topics", "topics.exclude", "topic.filter.class", "heartbeats.replication.enabled", PROVENANCE];
     config::foreign(config::with_keys(def, &topics))
 }

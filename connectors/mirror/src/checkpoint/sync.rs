@@ -20,7 +20,7 @@ use super::follower::{Place, Translated};
 use super::metrics::LinkMetrics;
 use crate::figures::{self, GroupBehind, LinkFigures};
 use crate::groups::ask;
-use crate::groups::decide::{Position, Step, is_free, step, within};
+use crate::groups::decide::{Position, Step, is_free, note_of, noted, step, within};
 use crate::syncs::topic_log::now_ms;
 
 /// How often everything is judged, whether it changed or not.
@@ -30,8 +30,7 @@ pub(super) struct GroupSync {
     target: RawClient,
     figures: Arc<LinkFigures>,
     every: Duration,
-    /// The note that goes with an offset whose group has none of its own. Whoever commits there afterwards replaces it, so
-    /// it tells the link's own offsets also after a restart.
+    /// The note that goes with an offset whose group has none of its own.
     mark: String,
     ran_at: Option<Instant>,
     judged_anew_at: Instant,
@@ -67,7 +66,7 @@ impl GroupSync {
             target,
             figures: figures::link(source, target_alias),
             every,
-            mark: format!("mirrored from {source}"),
+            mark: note_of(source),
             ran_at: None,
             judged_anew_at: Instant::now(),
             metrics,
@@ -189,7 +188,7 @@ impl GroupSync {
             return;
         }
         let commit = |(partition, offset, at): &(&TopicPartition, Offset, &Translated)| {
-            let metadata = if at.metadata.is_empty() { self.mark.clone() } else { at.metadata.clone() };
+            let metadata = noted(&at.metadata, &self.mark);
             ((*partition).clone(), CommitOffset { offset: *offset, metadata })
         };
         match self.target.commit_offsets(group, &writes.iter().map(commit).collect()).await {
@@ -214,7 +213,9 @@ impl GroupSync {
         for (partition, offset, at) in writes {
             let place = (group.clone(), partition.clone());
             self.known.entry(place).or_default().stands(offset, at.downstream);
-            self.metrics.written(group, partition, now_ms() - read_at);
+            self.metrics.written();
+            let now = now_ms();
+            self.figures.checkpoint_took(group, partition, now - read_at, now);
         }
     }
 }

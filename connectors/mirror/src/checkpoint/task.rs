@@ -16,7 +16,7 @@ use twinstream_connect_api::{
     OffsetMap, Polled, RawConfig, Schema, SchemaAndValue, SourceRecord, SourceTask, SourceTaskContext, TaskError,
     Value, async_trait,
 };
-use twinstream_model::{PartitionIndex, TopicName};
+use twinstream_model::{GroupId, PartitionIndex, TopicName, TopicPartition};
 
 use super::follower::{Follower, Told};
 use super::settings::{CheckpointSettings, TASK_COUNT, TASK_INDEX};
@@ -115,12 +115,18 @@ impl Drop for MirrorCheckpointTask {
 }
 
 fn record(topic: &TopicName, checkpoint: &Checkpoint, timestamp: i64) -> SourceRecord {
-    let partition = json!({
-        "group": checkpoint.group.as_str(),
-        "topic": checkpoint.partition.topic.as_str(),
-        "partition": checkpoint.partition.partition.0,
-    });
-    bytes_record(topic, object(partition), (checkpoint.key(), checkpoint.value()), timestamp)
+    let source_partition = source_partition(&checkpoint.group, &checkpoint.partition);
+    bytes_record(topic, source_partition, (checkpoint.key(), checkpoint.value()), timestamp)
+}
+
+/// What the worker stores an offset for, in the order in which MirrorMaker's map has it: the key is compared as bytes when the
+/// topic of offsets is compacted, also across a change from one to the other.
+fn source_partition(group: &GroupId, partition: &TopicPartition) -> OffsetMap {
+    object(json!({
+        "partition": partition.partition.0,
+        "topic": partition.topic.as_str(),
+        "group": group.as_str(),
+    }))
 }
 
 /// A record of one of MirrorMaker's topics: partition 0, bytes, and the offset that MirrorMaker stores for it.
@@ -153,6 +159,14 @@ pub(crate) fn object(value: serde_json::Value) -> OffsetMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offsets_are_stored_under_mirror_makers_bytes() {
+        let partition = TopicPartition::new(TopicName::parse("k.plain").unwrap(), PartitionIndex(0));
+        let key = json!(["mmc", source_partition(&GroupId::from("g1"), &partition)]).to_string();
+        // As the worker of Kafka 4.3.1 has written it.
+        assert_eq!(key, r#"["mmc",{"partition":0,"topic":"k.plain","group":"g1"}]"#);
+    }
 
     #[test]
     fn a_task_whose_clusters_are_away_fails_each_poll_until_they_are_back() {

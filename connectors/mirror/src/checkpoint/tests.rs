@@ -5,7 +5,7 @@ use std::time::Duration;
 use twinstream_client::protocol::batch::OffsetRun;
 use twinstream_model::{Offset, PartitionIndex, TopicName, TopicPartition};
 
-use super::settings::{CheckpointSettings, config_def, safer_defaults};
+use super::settings::{CheckpointSettings, config_def};
 use super::translate::Maps;
 use crate::offset_map::{OffsetMap, stored};
 use crate::syncs::formats::OffsetSync;
@@ -18,7 +18,6 @@ fn groups_follow_within_seconds_unless_the_configuration_says_otherwise() {
     let ours = CheckpointSettings::parse(&config(&[])).unwrap();
     assert_eq!((ours.sync_every, ours.emit_every), (Some(Duration::from_secs(1)), Duration::from_secs(5)));
     assert_eq!((ours.refresh_every, ours.replicas), (Some(Duration::from_secs(5)), Replicas::UpTo(3)));
-    assert_eq!(safer_defaults(&config(&[])).len(), 4);
     let theirs = [
         ("sync.group.offsets.enabled", "false"),
         ("sync.group.offsets.interval.seconds", "60"),
@@ -29,6 +28,9 @@ fn groups_follow_within_seconds_unless_the_configuration_says_otherwise() {
     let theirs = CheckpointSettings::parse(&config(&theirs)).unwrap();
     assert_eq!((theirs.sync_every, theirs.emit_every), (None, Duration::from_secs(60)));
     assert_eq!((theirs.refresh_every, theirs.replicas), (Some(Duration::from_secs(600)), Replicas::Exactly(2)));
+    let off = [("sync.group.offsets.interval.seconds", "-1"), ("refresh.groups.interval.seconds", "0")];
+    let off = CheckpointSettings::parse(&config(&off)).unwrap();
+    assert_eq!((off.sync_every, off.refresh_every), (None, None), "as MirrorMaker");
 }
 
 #[test]
@@ -50,7 +52,8 @@ fn topics_have_mirror_makers_names() {
     let settings = CheckpointSettings::parse(&config(&underscores)).unwrap();
     assert_eq!(settings.syncs.location, Location::Source);
     let copies = |topic: &str| settings.topics.copies(topic, &settings.policy, "west");
-    assert!(copies("orders") && !copies("north_checkpoints_internal") && !copies("a.checkpoints.internal"));
+    assert!(copies("orders") && !copies("north_checkpoints_internal"));
+    assert!(copies("a.checkpoints.internal") && copies("billing_internal"), "names of users (KIP-1074)");
 }
 
 #[test]
@@ -127,6 +130,50 @@ fn a_reader_of_a_copy_is_found_in_the_original_by_the_opposite_link() {
     assert_eq!(settings.policy.upstream_of(&copy, "west"), Some(partition().topic));
     assert_eq!(settings.policy.upstream_of(&copy, "east"), None);
     assert_eq!(settings.opposite_map.as_str(), "mm2-offset-map.west.internal");
+}
+
+#[test]
+fn a_group_in_a_topic_that_both_sites_write_to_reads_some_again_and_misses_none() {
+    // Which record lies where: on this side (the source) and on the other, by its name; capitals are the source's own.
+    let (here, there) = ("aBCDefGhI", "aeBfhCDGxI");
+    let (mut maps, mut opposite) = (Maps::default(), OffsetMap::default());
+    assert_eq!(maps.to_target_of_both(&partition(), Offset(3)), None);
+    let mut copied = OffsetMap::default();
+    for (index, name) in here.char_indices() {
+        let Some(other) = there.find(name) else { continue };
+        let run = |from: usize| [OffsetRun { from: Offset(from as i64), length: 1 }];
+        match name.is_uppercase() {
+            true => copied.copied(&run(index), Offset(other as i64)),
+            false => opposite.copied(&run(other), Offset(index as i64)),
+        }
+    }
+    for (first, runs) in copied.take_unsaved() {
+        let (key, value) = (stored::key(&partition(), first), runs.as_deref().map(stored::value));
+        maps.exact_record(Read::Record { key: &key, value: value.as_deref() });
+    }
+    for (first, runs) in opposite.take_unsaved() {
+        let (key, value) = (stored::key(&partition(), first), runs.as_deref().map(stored::value));
+        maps.opposite_record(Read::Record { key: &key, value: value.as_deref() });
+    }
+    let mut before = Offset(0);
+    for at in 0..=here.len() {
+        let place = maps.to_target_of_both(&partition(), Offset(at as i64)).expect("a place");
+        let passed = &there[..place.0 as usize];
+        let missed: String = passed.chars().filter(|name| !here[..at].contains(*name)).collect();
+        assert_eq!(missed, "", "at {at}: {place}");
+        assert!(place >= before, "a reader that goes on goes on there");
+        before = place;
+    }
+    // Behind h comes x, which has not come to this side.
+    assert_eq!(before, Offset(5));
+    assert_eq!(maps.to_target(&partition(), Offset(here.len() as i64)), Some(Offset(10)), "what one map alone says");
+}
+
+#[test]
+fn both_ways_are_read_by_the_checkpoint_connector_too() {
+    let settings = |more: &[(&str, &str)]| CheckpointSettings::parse(&config(more)).map(|settings| settings.provenance);
+    assert!(!settings(&[]).unwrap());
+    assert!(settings(&[("twinstream.provenance.headers.enabled", "true")]).unwrap());
 }
 
 #[test]

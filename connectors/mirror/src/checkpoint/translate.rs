@@ -3,7 +3,9 @@
 //! Two topics are followed: our map, which is exact, and MirrorMaker's offset-syncs, which say where a partition stood before
 //! our map begins (a link that MirrorMaker ran before). Both become [`OffsetMap`]s; a sync is a run of one record, and behind
 //! it a map answers as MirrorMaker does: one record on, never more. Where two sites mirror each other, the map of the
-//! opposite link is followed too: it says where a reader of a copy stands in the original.
+//! opposite link is followed too: it says where a reader of a copy stands in the original. Where both sites write to one topic a
+//! reader has read records of both, which do not lie in the same order on the other side: it goes on at the first that it may
+//! lack of either, so that it reads some again and misses none.
 
 use std::collections::HashMap;
 
@@ -12,7 +14,7 @@ use twinstream_client::ClientError;
 use twinstream_client::protocol::batch::OffsetRun;
 use twinstream_model::{Offset, TopicPartition};
 
-use crate::offset_map::{OffsetMap, place};
+use crate::offset_map::{OffsetMap, Run, place};
 use crate::syncs::formats::OffsetSync;
 use crate::syncs::read_chunk;
 use crate::syncs::topic_log::{Read, TopicLog};
@@ -69,6 +71,18 @@ impl Maps {
     pub(crate) fn to_target(&self, partition: &TopicPartition, upstream: Offset) -> Option<Offset> {
         let ask = |maps: &HashMap<TopicPartition, OffsetMap>| maps.get(partition)?.to_target(upstream);
         ask(&self.exact).or_else(|| ask(&self.syncs))
+    }
+
+    /// The same in a topic that both sites write to: before everything of the target's own that had not come to the source when
+    /// the group stood there.
+    pub(crate) fn to_target_of_both(&self, partition: &TopicPartition, upstream: Offset) -> Option<Offset> {
+        let copied = self.to_target(partition, upstream);
+        let Some(opposite) = self.opposite.get(partition) else { return copied };
+        let first = |map: &OffsetMap, of: fn(Run) -> i64| map.first().map(|run| Offset(of(run)));
+        // Of what was copied the first is still to be read.
+        let copied = copied.or_else(|| first(self.exact.get(partition)?, |run| run.down));
+        let own = opposite.to_source(upstream).or_else(|| first(opposite, |run| run.up));
+        [copied, own].into_iter().flatten().min()
     }
 
     /// Where a group that reads a copy of the target's `original` stands in the original.

@@ -5,6 +5,7 @@
 //! not put there either.
 
 use bytes::Bytes;
+use twinstream_client::RawClient;
 use twinstream_client::raw::FetchedPartition;
 use twinstream_connect_api::{Aligned, Placement, RawBatch, TaskError};
 use twinstream_model::{LeaderEpoch, Offset, TopicId};
@@ -14,12 +15,22 @@ use crate::aligned::parting::Parting;
 use crate::aligned::run;
 use crate::engine::At;
 use crate::observer::now_ms;
-use crate::request::{Ready, prepare};
+use crate::provenance::{PROVENANCE, Path};
+use crate::request::{Ready, Wishes, prepare};
 
 /// A batch of a partition that is slow is copied out of an answer that is so many times as large: it would keep all of it.
 const PINNED_MAX: usize = 16;
 
 impl Copying {
+    /// What records take along from this source, if they are to.
+    pub(super) fn path_from(&self, source: &RawClient) -> Result<Option<Path>, TaskError> {
+        if !self.settings.provenance {
+            return Ok(None);
+        }
+        let path = Path::between(source.cluster_id(), self.target_cluster.clone());
+        path.map(Some).map_err(|why| TaskError::fatal(format!("{PROVENANCE} needs the ids of both clusters: {why}")))
+    }
+
     /// Makes batches of what a partition brought.
     pub(super) fn hand_on(
         &self,
@@ -29,13 +40,17 @@ impl Copying {
         answer: &FetchedPartition,
         out: &mut Vec<RawBatch>,
     ) -> Result<(), TaskError> {
-        let prepared = prepare(&answer.batches, &answer.aborted, position, self.limits.bytes[at])
+        let wishes = Wishes { compression: self.settings.compression, path: self.path.as_ref() };
+        let prepared = prepare(&answer.batches, &answer.aborted, position, self.limits.bytes[at], wishes)
             .map_err(|cause| self.unreadable(at, cause))?;
         let Some(partition) = self.observer.partition(at) else { return Ok(()) };
         if prepared.aborted > 0 {
             partition.metrics.aborted(prepared.aborted);
         }
-        if let Some(last) = prepared.batches.last() {
+        if prepared.echoes > 0 {
+            partition.metrics.echoed(prepared.echoes);
+        }
+        if let Some(last) = prepared.batches.last().filter(|last| last.records > 0) {
             partition.metrics.handed_on((now_ms() - last.max_timestamp).max(0));
         }
         let count = prepared.batches.len();
@@ -48,7 +63,8 @@ impl Copying {
         Ok(())
     }
 
-    /// Makes appends at the source's offsets of what a partition brought; without records only of a log start that moved.
+    /// Makes appends at the source's offsets of what a partition brought; without records only of a log start that moved, and of
+    /// an epoch in which nothing was written yet: whoever is promoted has to be above it.
     pub(super) fn hand_on_aligned(&mut self, brought: &Brought, out: &mut Vec<RawBatch>) -> Result<(), TaskError> {
         let Brought { at, position, last_epoch, answer, .. } = brought;
         let (at, log_start) = (*at, answer.log_start_offset);
@@ -73,15 +89,16 @@ impl Copying {
                 partition.metrics.handed_on((now_ms() - last.max_timestamp).max(0));
             }
         } else if let Some(position) = self.engine.stands_at(at)
-            && log_start > self.log_starts[at]
+            && (log_start > self.told[at].0 || self.engine.source_epoch(at) > self.told[at].1)
         {
             appends.push((Ready::nothing(position), from_source(position, *last_epoch, *last_epoch)));
         }
         for (ready, placement) in appends {
+            let epoch = placement.source_epoch;
             if !self.put(at, ready, Placement::Aligned(placement), None, out) {
                 break;
             }
-            self.log_starts[at] = log_start;
+            self.told[at] = (log_start, epoch);
         }
         Ok(())
     }

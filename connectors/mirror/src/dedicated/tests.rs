@@ -322,3 +322,15 @@ fn exactly_once_at_a_cluster_is_its_workers_and_copies_committed_records_only() 
     let preparing = format!("{TWO_WAYS}\noslo.exactly.once.source.support = preparing");
     assert_eq!(planned(&preparing).notes.len(), 0, "nothing is written in transactions yet");
 }
+
+#[test]
+fn copies_are_packed_as_is_said_of_the_producers_of_the_cluster_that_they_go_to() {
+    let plan =
+        planned(&format!("{TWO_WAYS}\n oslo.producer.compression.type = zstd\n oslo.consumer.fetch.min.bytes = 7"));
+    let packed = |source: &str| {
+        let flow = plan.flows.iter().find(|flow| flow.source == source).expect("a flow");
+        let settings = crate::config::Settings::parse(config(flow, SOURCE_CONNECTOR)).expect("settings");
+        settings.compression.map(|packed| packed.codec.name())
+    };
+    assert_eq!((packed("paris"), packed("oslo")), (Some("zstd"), None));
+}

@@ -15,6 +15,7 @@ use super::standing::{Begin, OnTrouble, Standing};
 use super::{At, Engine, LOOK_AGAIN, Stop};
 use crate::aligned::footing::Footing;
 use crate::aligned::parting::Parting;
+use crate::words::counted;
 
 /// The target did not take a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,8 +189,10 @@ impl Engine {
         };
         let records = parting.mirror_end.0 - parting.at.0;
         let cause = format!(
-            "source and mirror part at offset {}: {records} records from there on are gone from the source, which goes on there with epoch {}",
-            parting.at, parting.epoch
+            "source and mirror part at offset {}: the source lacks {} of the mirror from there on, and goes on there with epoch {}",
+            parting.at,
+            counted(records, "record"),
+            parting.epoch
         );
         let (policy, _) = self.policies.of(Standing::Truncated);
         match policy {

@@ -109,6 +109,28 @@ fn a_leader_that_answers_without_a_word_of_a_partition_confirms_what_it_said_las
 }
 
 #[test]
+fn a_partition_that_is_held_back_is_as_far_behind_as_its_source_says_to_a_question() {
+    let link = LinkFigures::default();
+    let figures = link.partition(&at("t"), &at("s.t"));
+    figures.held();
+    figures.stands(Standing::Copying, "");
+    figures.ends_at(Offset(5), 500);
+    assert_eq!(link.partitions_at(600)[0].source_end, None, "nothing is known of it yet");
+    figures.heard(&heard(10, 10, 1_000), Offset(0), 1_000);
+    figures.arrived(Offset(10), Some((5, 900)), 2_000);
+    assert_eq!(link.partitions_at(3_000)[0].lag.records, 0);
+    figures.ends_at(Offset(40), 4_000);
+    figures.ends_at(Offset(30), 5_000);
+    let seen = link.partitions_at(6_000).remove(0);
+    assert_eq!(
+        seen.lag,
+        Lag { records: 30, bytes: Some(3_000), ms: Some(5_000) },
+        "since its end was seen at second 1"
+    );
+    assert_eq!((seen.source_end, seen.contact_ms), (Some(Offset(40)), Some(5_000)));
+}
+
+#[test]
 fn what_was_said_until_a_partition_stopped_is_the_last_word() {
     let link = LinkFigures::default();
     let copying = |topic: &str, end| {
@@ -150,6 +172,17 @@ fn what_a_link_would_lose_grows_while_its_source_is_silent() {
     link.partition(&at("b"), &at("b")).let_go();
     link.partition(&at("a"), &at("a")).let_go();
     assert_eq!(rpo(31_000), Rpo::default(), "another worker copies them, and tells");
+}
+
+#[test]
+fn a_partition_that_was_never_heard_of_may_lose_what_it_got_since_it_is_copied() {
+    let link = LinkFigures::default();
+    let figures = link.partition(&at("t"), &at("t"));
+    figures.held();
+    let since = link.partitions()[0].since_ms;
+    assert_eq!(Rpo::of(&link.partitions_at(since + 60_000), since + 60_000), Rpo { records: 0, ms: 60_000 });
+    figures.heard(&heard(10, 0, 0), Offset(10), since + 61_000);
+    assert_eq!(Rpo::of(&link.partitions_at(since + 62_000), since + 62_000), Rpo::default());
 }
 
 #[test]

@@ -36,6 +36,17 @@ pub(crate) fn step(position: Position) -> Step {
     }
 }
 
+/// The note that goes with an offset which a link writes for a group that has no note of its own. Whoever commits there afterwards
+/// replaces it, so it tells the link's own offsets also after a restart.
+pub(crate) fn note_of(source_alias: &str) -> String {
+    format!("mirrored from {source_alias}")
+}
+
+/// What goes with an offset that a link writes: the group's own note, if it has one that no link has put there.
+pub(crate) fn noted(own: &str, note: &str) -> String {
+    if own.is_empty() || own.starts_with(&note_of("")) { note.to_owned() } else { own.to_owned() }
+}
+
 /// Within the target's log: never past what is mirrored, and never before what is left of it, where a consumer would fall
 /// back to `auto.offset.reset` and might skip everything.
 pub(crate) fn within(wanted: Offset, log_start: Offset, log_end: Offset) -> Offset {

@@ -5,7 +5,11 @@ use crate::tests::east_to_west as config;
 
 #[tokio::test]
 async fn one_task_emits_even_where_nothing_is_copied_unless_heartbeats_are_off() {
-    for (more, tasks) in [(("enabled", "false"), 1), (("emit.heartbeats.enabled", "false"), 0)] {
+    for (more, tasks) in [
+        (("enabled", "false"), 1),
+        (("emit.heartbeats.enabled", "false"), 0),
+        (("emit.heartbeats.interval.seconds", "-1"), 0),
+    ] {
         let config = config(&[more]);
         let settings = HeartbeatSettings::parse(&config).unwrap();
         let mut connector = MirrorHeartbeatConnector { running: Some((settings, config)) };

@@ -3,7 +3,8 @@
 //! | request | what it does |
 //! |---|---|
 //! | `GET /links` | every link with its state |
-//! | `GET /links/A->B` | one link: connectors, failures, settings |
+//! | `GET /links/ui` | a page for browsers that shows all links and refreshes itself |
+//! | `GET /links/A->B` | one link: connectors, failures, partitions, groups, limits, settings |
 //! | `PUT /links/A->B` | makes its connectors, or gives them new settings; the body is a flat configuration without class, name and aliases |
 //! | `DELETE /links/A->B` | deletes its connectors; topics and offsets stay |
 //! | `PUT /links/A->B/pause`, `/resume`, `/stop` | the same of all its connectors |
@@ -18,14 +19,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 use twinstream_connect_api::{
-    ApiAnswer, ApiRefusal, ApiRequest, Extension, Method, RawConfig, Wanted, WorkerApi, async_trait,
+    ApiAnswer, ApiRefusal, ApiRequest, Extension, Method, Page, RawConfig, Wanted, WorkerApi, async_trait,
 };
 
 use super::ops::{self, Verb};
 use super::state::{Member, state_of};
-use super::{LinkName, Members, Part, SOURCE_ALIAS, TARGET_ALIAS, cycles, lag, links, verify};
+use super::{LinkName, Members, Part, SOURCE_ALIAS, TARGET_ALIAS, cycles, lag, limits, links, overview, page, verify};
 use crate::config::Settings;
 use crate::figures;
+use crate::observer::now_ms;
 
 /// What a link's name and its parts say, so that a configuration must not.
 const FROM_NAME: [&str; 4] = [SOURCE_ALIAS, TARGET_ALIAS, "connector.class", "name"];
@@ -37,6 +39,10 @@ pub struct Links;
 impl Extension for Links {
     fn path(&self) -> &'static str {
         "links"
+    }
+
+    fn pages(&self) -> &'static [Page] {
+        &page::PAGES
     }
 
     async fn answer(&self, worker: Arc<dyn WorkerApi>, request: ApiRequest) -> Result<ApiAnswer, ApiRefusal> {
@@ -95,11 +101,13 @@ fn reported(worker: &dyn WorkerApi, members: &Members) -> Vec<Member> {
 
 fn summary(worker: &dyn WorkerApi, link: &LinkName, members: &Members) -> Json {
     let members = reported(worker, members);
+    let (state, cause) = state_of(&members, &figures::link(&link.source, &link.target).partitions());
     json!({
         "link": link.to_string(),
         "source": link.source,
         "target": link.target,
-        "state": state_of(&members).name(),
+        "state": state.name(),
+        "state_cause": cause,
         "connectors": members.iter().map(Member::json).collect::<Vec<_>>(),
     })
 }
@@ -113,7 +121,10 @@ fn one(worker: &dyn WorkerApi, link: &LinkName) -> Result<Json, ApiRefusal> {
         .collect();
     json["configs"] = Json::Object(configs);
     let figures = figures::link(&link.source, &link.target);
-    json["partitions"] = lag::states(&figures.partitions());
+    let now = now_ms();
+    json["partitions"] = overview::partitions(&figures.partitions_at(now), now);
+    json["groups"] = overview::groups(&figures.groups(), now);
+    json["limits"] = Json::Array(limits_of(worker, &members, now));
     let refused = figures.refused();
     json["topics_refused"] =
         refused.iter().map(|(topic, cause)| json!({"topic": topic.as_str(), "cause": cause})).collect();
@@ -122,6 +133,13 @@ fn one(worker: &dyn WorkerApi, link: &LinkName) -> Result<Json, ApiRefusal> {
         json["acls"] = json!(acls);
     }
     Ok(json)
+}
+
+/// The limits that count now. Settings that cannot be read show up as a failure of their connector.
+fn limits_of(worker: &dyn WorkerApi, members: &Members, now_ms: i64) -> Vec<Json> {
+    let sources = members.iter().filter(|(part, _)| *part == Part::Source);
+    let settings = sources.filter_map(|(_, name)| Settings::parse(&worker.config(name)?).ok());
+    settings.flat_map(|settings| limits::in_force(&settings, now_ms.div_euclid(1_000))).collect()
 }
 
 /// The connectors that a link of this name has, or will have: one of each part.

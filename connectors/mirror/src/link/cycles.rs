@@ -3,6 +3,8 @@
 //! Picture: clusters are places, links are roads. A record that is copied under its own name and meets a road that leads back
 //! to where it came from comes round; so it does where two links call one cluster by different aliases, because names on the
 //! way (`A.B.topic`) are what tells where a topic has been. Clusters are told apart by their ids, not by what links call them.
+//! Where records take along where they have been (`twinstream.provenance.headers.enabled`) none comes to a cluster twice, so such
+//! links may close a circle, if all of it is made of them.
 //!
 //! Invariants: a link that brings topics home (`twinstream.link.returns`) closes no circle, the marks of its topics see to
 //! that; a cluster that does not answer is told apart by its addresses, and never keeps a link from being made.
@@ -18,6 +20,7 @@ use twinstream_model::TopicName;
 
 use super::{LinkName, Part, links};
 use crate::config::Settings;
+use crate::provenance::PROVENANCE;
 
 /// A cluster that does not tell its id within this time is known by its addresses.
 const TELLS_WITHIN: Duration = Duration::from_secs(5);
@@ -60,35 +63,44 @@ fn circle(new: &Road, roads: &[Road], topics: &BTreeSet<String>) -> Option<Strin
     for topic in candidates.iter().filter(|topic| new.keeps_name(topic)) {
         if let Some(over) = way_back(new, roads, topic) {
             let what = if *topic == ANY_TOPIC { "topics".to_owned() } else { format!("'{topic}'") };
+            let way: Vec<String> = over.iter().map(|road| format!("link {}", road.link)).collect();
+            let forget = over.iter().copied().chain([new]).filter(|road| !road.settings.provenance);
+            let forget: Vec<String> = forget.map(|road| road.link.to_string()).collect();
             return Some(format!(
-                "{what} would go round for ever: {} leads back to the cluster that link {} copies from, and both keep the names of topics; let one of them leave these topics out, or use DefaultReplicationPolicy. To let both sites change places, use `twinstream link reverse {}`",
-                over.join(", "),
+                "{what} would go round for ever: {} leads back to the cluster that link {} copies from, and both keep the names of topics; let one of them leave these topics out, use DefaultReplicationPolicy, or, to let both sites write, set {PROVENANCE}=true on all of them ({} lacks it). To let both sites change places, use `twinstream link reverse {}`",
+                way.join(", "),
                 new.link,
-                over.first().map_or_else(String::new, |link| link.replace("link ", ""))
+                forget.join(", "),
+                over.first().map_or_else(String::new, |road| road.link.to_string())
             ));
         }
     }
     strange_alias(new, roads)
 }
 
-/// The links by which a topic that `new` copies comes back with its name, the last one first.
-fn way_back(new: &Road, roads: &[Road], topic: &str) -> Option<Vec<String>> {
-    // From place to place, each once; how it was reached.
-    let mut reached: BTreeMap<&str, Option<&Road>> = BTreeMap::from([(new.to.as_str(), None)]);
-    let mut open = vec![new.to.as_str()];
-    while let Some(place) = open.pop() {
+/// The links by which a topic that `new` copies comes back with its name, the last one first; at least one of the circle lets
+/// records forget where they have been.
+fn way_back<'r>(new: &'r Road, roads: &'r [Road], topic: &str) -> Option<Vec<&'r Road>> {
+    // From place to place, each once with such a link behind it and once without; how it was reached.
+    type Stand<'r> = (&'r str, bool);
+    let first: Stand<'r> = (&new.to, !new.settings.provenance);
+    let mut reached: BTreeMap<Stand<'r>, Option<(&'r Road, Stand<'r>)>> = BTreeMap::from([(first, None)]);
+    let mut open = vec![first];
+    while let Some(stand) = open.pop() {
+        let (place, forgets) = stand;
         for road in roads.iter().filter(|road| road.from == place && road.keeps_name(topic)) {
-            if !reached.contains_key(road.to.as_str()) {
-                reached.insert(&road.to, Some(road));
-                open.push(&road.to);
-            }
+            let next: Stand<'r> = (&road.to, forgets || !road.settings.provenance);
+            reached.entry(next).or_insert_with(|| {
+                open.push(next);
+                Some((road, stand))
+            });
         }
     }
     let mut way = Vec::new();
-    let mut road = *reached.get(new.from.as_str())?;
-    while let Some(last) = road {
-        way.push(format!("link {}", last.link));
-        road = reached.get(last.from.as_str()).copied().flatten();
+    let mut step = *reached.get(&(new.from.as_str(), true))?;
+    while let Some((road, before)) = step {
+        way.push(road);
+        step = reached.get(&before).copied().flatten();
     }
     Some(way)
 }
@@ -242,6 +254,26 @@ mod tests {
             circle(&road("b->a", "B", "A", &[IDENTITY, ("topics", "u.*")]), &[some], &topics(&["t", "u1"])),
             None
         );
+    }
+
+    #[test]
+    fn links_may_lead_round_where_all_of_them_let_records_take_along_where_they_have_been() {
+        let paths = (PROVENANCE, "true");
+        let with = |link: &str, from: &str, to: &str| road(link, from, to, &[IDENTITY, paths]);
+        let without = |link: &str, from: &str, to: &str| road(link, from, to, &[IDENTITY]);
+        let known = topics(&["t"]);
+        assert_eq!(circle(&with("b->a", "B", "A"), &[with("a->b", "A", "B")], &known), None);
+        let why = circle(&with("b->a", "B", "A"), &[without("a->b", "A", "B")], &known).unwrap();
+        assert!(why.contains("link a->b leads back") && why.contains("(a->b lacks it)"), "{why}");
+        let why = circle(&without("b->a", "B", "A"), &[with("a->b", "A", "B")], &known).unwrap();
+        assert!(why.contains(PROVENANCE) && why.contains("(b->a lacks it)"), "{why}");
+        // A pair that is sound, beside a longer way round that is not.
+        let pair = with("a->b", "A", "B");
+        let round = [pair.clone(), with("a->c", "A", "C"), without("c->b", "C", "B")];
+        let why = circle(&with("b->a", "B", "A"), &round, &known).unwrap();
+        assert!(why.contains("link c->b, link a->c") && why.contains("(c->b lacks it)"), "{why}");
+        let sound = [pair, with("a->c", "A", "C"), with("c->b", "C", "B"), without("b->d", "B", "D")];
+        assert_eq!(circle(&with("b->a", "B", "A"), &sound, &known), None, "what leads nowhere back does no harm");
     }
 
     #[test]

@@ -16,8 +16,7 @@ use twinstream_connect_api::{ApiRefusal, OffsetMap};
 use twinstream_model::{Offset, PartitionIndex, TopicName, TopicPartition};
 
 use crate::config::Settings;
-use crate::engine::standing::Standing;
-use crate::figures::{self, Mode, Rpo, Seen};
+use crate::figures::{self, Seen};
 use crate::observer::now_ms;
 use crate::offsets::next_of;
 use crate::returns;
@@ -147,33 +146,6 @@ fn lag(position: Option<&Result<Offset, String>>, seen: Option<&Seen>, ends: End
         None => (None, None),
     };
     Lag::Known { position, end, records, bytes, ms, verified: seen.and_then(|seen| seen.verified) }
-}
-
-/// In short: how many partitions stand how, and each that does not just copy, with its cause. Only of tasks that run here.
-pub(super) fn states(seen: &[Seen]) -> Json {
-    let live: Vec<&Seen> = seen.iter().filter(|seen| seen.is_live).collect();
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for seen in &live {
-        *counts.entry(seen.standing.name()).or_default() += 1;
-    }
-    let trouble = live.iter().filter(|seen| seen.standing != Standing::Copying).map(|seen| {
-        json!({
-            "topic": seen.source.topic.as_str(),
-            "partition": seen.source.partition.0,
-            "state": seen.standing.name(),
-            "cause": seen.cause,
-        })
-    });
-    let modes = |mode: Mode| live.iter().filter(|seen| seen.mode == Some(mode)).count();
-    let rpo = Rpo::of(seen, now_ms());
-    json!({
-        "states": counts,
-        "aligned": modes(Mode::Aligned),
-        "generic": modes(Mode::Generic),
-        "not_copying": trouble.collect::<Vec<_>>(),
-        "differences": seen.iter().map(|seen| seen.differences).sum::<u64>(),
-        "rpo": {"records": rpo.records, "ms": rpo.ms},
-    })
 }
 
 /// `records` and `bytes` are sums, `ms` is the worst partition's; null where one does not know. `unknown` counts the partitions that could not be asked.

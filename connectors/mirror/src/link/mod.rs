@@ -11,7 +11,10 @@
 mod api; // the paths below /links
 mod cycles; // links that would lead round
 mod lag; // how far a link is behind
+mod limits; // how many bytes per second, and until when
 mod ops; // fail-over, fail-back, and what comes in between
+mod overview; // how it stands, by what this process knows
+mod page; // the same for eyes
 mod state; // what the connectors' states come to
 mod verify; // whether both sides have the same
 
@@ -21,6 +24,8 @@ use std::fmt;
 use twinstream_connect_api::{RawConfig, WorkerApi};
 
 pub use api::Links;
+
+pub use crate::words::counted;
 
 const SOURCE_ALIAS: &str = "source.cluster.alias";
 const TARGET_ALIAS: &str = "target.cluster.alias";

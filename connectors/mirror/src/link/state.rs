@@ -1,9 +1,15 @@
 //! What the states of a link's connectors and tasks come to. Pure.
+//!
+//! Tasks run whose partitions stand, each for a reason of its own that somebody has to look at (`engine::standing`). A link of which
+//! nothing moves for such reasons does not call itself running.
 
 use serde_json::{Value as Json, json};
 use twinstream_connect_api::Wanted;
 
 use super::Part;
+use crate::engine::standing::Standing;
+use crate::figures::Seen;
+use crate::words::counted;
 
 /// One connector of a link as the worker reports it.
 pub(super) struct Member {
@@ -21,6 +27,8 @@ pub(super) enum LinkState {
     Running,
     /// Something does not run yet, or not any more.
     Starting,
+    /// Everything runs, and no partition is copied: each stands until somebody has looked.
+    Degraded,
     Paused,
     Stopped,
     Failed,
@@ -31,6 +39,7 @@ impl LinkState {
         match self {
             Self::Running => "RUNNING",
             Self::Starting => "STARTING",
+            Self::Degraded => "DEGRADED",
             Self::Paused => "PAUSED",
             Self::Stopped => "STOPPED",
             Self::Failed => "FAILED",
@@ -38,9 +47,36 @@ impl LinkState {
     }
 }
 
-/// What the whole link is: the worst of its parts.
-pub(super) fn state_of(members: &[Member]) -> LinkState {
-    members.iter().map(Member::state).max().unwrap_or(LinkState::Starting)
+/// What the whole link is, the worst of its parts; and why, if they run and it copies nothing all the same.
+pub(super) fn state_of(members: &[Member], seen: &[Seen]) -> (LinkState, Option<String>) {
+    let state = members.iter().map(Member::state).max().unwrap_or(LinkState::Starting);
+    match standstill(seen).filter(|_| state == LinkState::Running) {
+        Some(cause) => (LinkState::Degraded, Some(cause)),
+        None => (state, None),
+    }
+}
+
+/// Why none of the partitions that tasks of this process hold is copied, by one of them; `None` while one is, or there are none.
+fn standstill(seen: &[Seen]) -> Option<String> {
+    let live: Vec<&Seen> = seen.iter().filter(|seen| seen.is_live).collect();
+    let stands = |seen: &&Seen| match seen.standing {
+        Standing::Starting | Standing::Copying | Standing::Away => false,
+        Standing::Gone
+        | Standing::Unauthorized
+        | Standing::Overtaken
+        | Standing::Truncated
+        | Standing::Recreated
+        | Standing::Promoted
+        | Standing::Refused => true,
+    };
+    let first = live.first().filter(|_| live.iter().all(stands))?;
+    let cause = if first.cause.is_empty() { String::new() } else { format!(": {}", first.cause) };
+    Some(format!(
+        "nothing is copied, {} stand still; {} is {}{cause}",
+        counted(live.len(), "partition"),
+        first.source,
+        first.standing
+    ))
 }
 
 impl Member {
@@ -78,14 +114,15 @@ impl Member {
             "part": self.part.name(),
             "state": self.state().name(),
             "tasks": tasks,
-            "failures": self.failures(),
+            "failures": self.causes("FAILED"),
+            "restarting": self.causes("RESTARTING"),
         })
     }
 
-    /// Each cause on its own line.
-    fn failures(&self) -> Vec<String> {
-        let failed = self.states().into_iter().filter(|(_, state, _)| *state == "FAILED");
-        failed.map(|(who, _, trace)| format!("{who}: {}", trace.unwrap_or("no cause was told").trim())).collect()
+    /// Of everything in this state: each cause on its own line.
+    fn causes(&self, state: &str) -> Vec<String> {
+        let there = self.states().into_iter().filter(|(_, is, _)| *is == state);
+        there.map(|(who, _, trace)| format!("{who}: {}", trace.unwrap_or("no cause was told").trim())).collect()
     }
 }
 
@@ -95,4 +132,41 @@ fn text<'a>(json: &'a Json, key: &str) -> &'a str {
 
 fn trace(json: &Json) -> Option<&str> {
     json["trace"].as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use twinstream_model::{PartitionIndex, TopicName, TopicPartition};
+
+    use super::*;
+    use crate::figures::LinkFigures;
+
+    #[test]
+    fn a_link_of_which_nothing_moves_does_not_say_that_it_runs() {
+        let at = |index| TopicPartition::new(TopicName::parse("orders").unwrap(), PartitionIndex(index));
+        let status = json!({"connector": {"state": "RUNNING"}, "tasks": [{"id": 0, "state": "RUNNING"}]});
+        let member = |wanted| Member { part: Part::Source, name: "m".to_owned(), wanted, status: Some(status.clone()) };
+        let figures = LinkFigures::default();
+        let state = |wanted| state_of(&[member(wanted)], &figures.partitions_at(1_000));
+        assert_eq!(state(Wanted::Running), (LinkState::Running, None), "there is nothing to copy yet");
+        let stands = |index, standing| {
+            let partition = figures.partition(&at(index), &at(index));
+            partition.held();
+            partition.stands(standing, "records were lost there");
+        };
+        stands(0, Standing::Truncated);
+        stands(1, Standing::Copying);
+        assert_eq!(state(Wanted::Running).0, LinkState::Running, "the other one is copied");
+        stands(1, Standing::Refused);
+        let (degraded, cause) = state(Wanted::Running);
+        assert_eq!(degraded.name(), "DEGRADED");
+        let cause = cause.unwrap();
+        assert!(
+            cause.contains("2 partitions") && cause.contains("orders-0 is TRUNCATED: records were lost"),
+            "{cause}"
+        );
+        assert_eq!(state(Wanted::Paused), (LinkState::Paused, None), "who paused it knows why");
+        stands(1, Standing::Away);
+        assert_eq!(state(Wanted::Running).0, LinkState::Running, "it is tried again without end");
+    }
 }

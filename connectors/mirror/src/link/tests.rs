@@ -10,13 +10,13 @@ use super::*;
 
 /// A worker whose connectors are entries of a map.
 #[derive(Default)]
-struct Worker {
+pub(super) struct Worker {
     connectors: Mutex<BTreeMap<String, (RawConfig, Wanted)>>,
     statuses: Mutex<BTreeMap<String, Json>>,
 }
 
 impl Worker {
-    fn with(connectors: &[(&str, &[(&str, &str)])]) -> Arc<Self> {
+    pub(super) fn with(connectors: &[(&str, &[(&str, &str)])]) -> Arc<Self> {
         let worker = Self::default();
         for (name, config) in connectors {
             let config = config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -25,7 +25,7 @@ impl Worker {
         Arc::new(worker)
     }
 
-    fn reports(&self, connector: &str, state: &str, tasks: &[&str]) {
+    pub(super) fn reports(&self, connector: &str, state: &str, tasks: &[&str]) {
         let tasks: Vec<Json> =
             tasks.iter().enumerate().map(|(id, state)| json!({"id": id, "state": state, "trace": "why"})).collect();
         let status = json!({"connector": {"state": state}, "tasks": tasks});
@@ -87,7 +87,7 @@ impl WorkerApi for Worker {
     }
 }
 
-async fn ask(worker: &Arc<Worker>, method: Method, path: &str, body: Json) -> Result<ApiAnswer, ApiRefusal> {
+pub(super) async fn ask(worker: &Arc<Worker>, method: Method, path: &str, body: Json) -> Result<ApiAnswer, ApiRefusal> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let path = path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
     let query = query.split('&').filter(|part| !part.is_empty()).map(|part| (part.to_owned(), String::new())).collect();
@@ -95,7 +95,7 @@ async fn ask(worker: &Arc<Worker>, method: Method, path: &str, body: Json) -> Re
     Links.answer(Arc::clone(worker) as Arc<dyn WorkerApi>, request).await
 }
 
-async fn body(worker: &Arc<Worker>, path: &str) -> Json {
+pub(super) async fn body(worker: &Arc<Worker>, path: &str) -> Json {
     ask(worker, Method::Get, path, Json::Null).await.unwrap().body.unwrap()
 }
 

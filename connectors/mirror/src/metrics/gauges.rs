@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use crate::figures::age::Summary;
 use crate::figures::{self, Rpo, Seen};
 use crate::observer::now_ms;
 
@@ -76,21 +77,33 @@ const PER_PARTITION: [Figure; 13] = [
     }),
 ];
 
-type OfLink = fn(&Rpo) -> i64;
+type OfLink = fn(&LinkRow) -> Option<i64>;
 
 /// Of a link.
-const PER_LINK: [(&str, &str, OfLink); 2] = [
+const PER_LINK: [(&str, &str, OfLink); 3] = [
     (
         "twinstream_mirror_link_rpo_records",
         "Records known at the source that a fail-over now would lose, of the partitions that this worker copies.",
-        |rpo| rpo.records,
+        |row| Some(row.rpo?.records),
     ),
     (
         "twinstream_mirror_link_rpo_ms",
         "Of the worst partition: how long its next record has waited, or how long the source has been silent.",
-        |rpo| rpo.ms,
+        |row| Some(row.rpo?.ms),
+    ),
+    (
+        "twinstream_mirror_link_topics_refused",
+        "Topics that the link is to copy and the target does not take; their causes are in GET /links/A->B.",
+        |row| Some(row.refused).filter(|refused| *refused > 0 || row.rpo.is_some()),
     ),
 ];
+
+struct LinkRow {
+    labels: Vec<LabelPair>,
+    /// None where no task of this process copies anything of the link.
+    rpo: Option<Rpo>,
+    refused: i64,
+}
 
 /// Of a group and a partition.
 type GroupFigure = (&'static str, &'static str, fn(&GroupRow) -> Option<i64>);
@@ -110,6 +123,32 @@ const PER_GROUP: [GroupFigure; 3] = [
         "twinstream_mirror_group_lag_ms",
         "For how long a group has had another position on the target than at the source.",
         |row| Some(row.ms),
+    ),
+];
+
+/// Of a group and a partition of the target whose position was written.
+type CheckpointFigure = (&'static str, &'static str, fn(&Summary) -> f64);
+
+const PER_CHECKPOINT: [CheckpointFigure; 4] = [
+    (
+        "kafka_connect_mirror_mirrorcheckpointconnector_checkpoint_latency_ms",
+        "Time from reading a group's offset at the source until the target had it.",
+        |took| took.last as f64,
+    ),
+    (
+        "kafka_connect_mirror_mirrorcheckpointconnector_checkpoint_latency_ms_min",
+        "The smallest checkpoint_latency_ms of the last minute.",
+        |took| took.min as f64,
+    ),
+    (
+        "kafka_connect_mirror_mirrorcheckpointconnector_checkpoint_latency_ms_max",
+        "The largest checkpoint_latency_ms of the last minute.",
+        |took| took.max as f64,
+    ),
+    (
+        "kafka_connect_mirror_mirrorcheckpointconnector_checkpoint_latency_ms_avg",
+        "The mean checkpoint_latency_ms of the last minute.",
+        |took| took.avg,
     ),
 ];
 
@@ -135,7 +174,8 @@ impl Gauges {
         let links = PER_LINK.iter().map(|(name, help, _)| desc(name, help, &["source", "target"]));
         let group_labels = ["source", "target", "group", "topic", "partition"];
         let groups = PER_GROUP.iter().map(|(name, help, _)| desc(name, help, &group_labels));
-        Gauges { descs: partitions.chain(links).chain(groups).collect() }
+        let checkpoints = PER_CHECKPOINT.iter().map(|(name, help, _)| desc(name, help, &group_labels));
+        Gauges { descs: partitions.chain(links).chain(groups).chain(checkpoints).collect() }
     }
 }
 
@@ -147,6 +187,7 @@ impl Collector for Gauges {
     fn collect(&self) -> Vec<MetricFamily> {
         let now = now_ms();
         let (mut partitions, mut links, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+        let mut checkpoints: Vec<(Vec<LabelPair>, Summary)> = Vec::new();
         for ((source, target), link) in figures::links() {
             let base = vec![label("source", &source), label("target", &target)];
             let seen = link.partitions_at(now);
@@ -163,9 +204,12 @@ impl Collector for Gauges {
                     ms: behind.since_ms.map_or(0, |since| (now - since).max(0)),
                 });
             }
-            if seen.iter().any(|seen| seen.is_live) {
-                links.push((base.clone(), Rpo::of(&seen, now)));
-            }
+            checkpoints.extend(link.checkpoints(now).into_iter().map(|((group, partition), took)| {
+                let labels = base.iter().cloned().chain([label("group", group.as_str())]);
+                (labels.chain(partition_labels(&partition)).collect(), took)
+            }));
+            let rpo = seen.iter().any(|seen| seen.is_live).then(|| Rpo::of(&seen, now));
+            links.push(LinkRow { labels: base.clone(), rpo, refused: link.refused().len() as i64 });
             partitions.extend(seen.into_iter().filter(|seen| seen.is_live || seen.verified.is_some()).map(|seen| {
                 let mut labels = base.clone();
                 labels.extend(partition_labels(&seen.target));
@@ -178,11 +222,15 @@ impl Collector for Gauges {
             family(&mut families, name, help, members.collect());
         }
         for (name, help, read) in PER_LINK {
-            let members = links.iter().map(|(labels, rpo)| metric(labels, read(rpo) as f64));
+            let members = links.iter().filter_map(|row| Some(metric(&row.labels, read(row)? as f64)));
             family(&mut families, name, help, members.collect());
         }
         for (name, help, read) in PER_GROUP {
             let members = groups.iter().filter_map(|row| Some(metric(&row.labels, read(row)? as f64)));
+            family(&mut families, name, help, members.collect());
+        }
+        for (name, help, read) in PER_CHECKPOINT {
+            let members = checkpoints.iter().map(|(labels, took)| metric(labels, read(took)));
             family(&mut families, name, help, members.collect());
         }
         families
@@ -225,6 +273,8 @@ fn family(families: &mut Vec<MetricFamily>, name: &str, help: &str, members: Vec
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use prometheus::{Encoder, Registry, TextEncoder};
     use twinstream_model::{NodeId, Offset, PartitionIndex, TopicName, TopicPartition};
 
@@ -239,6 +289,12 @@ mod tests {
         let heard = Heard { leader: NodeId(1), source_end: Offset(8), log_start: Offset(0), offsets: 8, bytes: 800 };
         figures.heard(&heard, Offset(0), now_ms());
         figures.arrived(Offset(5), Some((40, now_ms() - 60_000)), now_ms());
+        let refused = BTreeMap::from([(TopicName::parse("large").unwrap(), "no room".to_owned())]);
+        figures::link("gauges-a", "gauges-c").refuses(refused);
+        for took in [30, 10, 20] {
+            let group = twinstream_model::GroupId::from("billing");
+            figures::link("gauges-a", "gauges-b").checkpoint_took(&group, &at("gauges-a.t"), took, now_ms());
+        }
         let registry = Registry::new();
         registry.register(Box::new(Gauges::new())).unwrap();
         let mut text = Vec::new();
@@ -255,9 +311,18 @@ mod tests {
         assert!(value("twinstream_mirror_partition_lag_ms", labels) >= 60_000.0);
         let latency = "kafka_connect_mirror_mirrorsourceconnector_replication_latency_ms_max";
         assert_eq!(value(latency, labels), 40.0);
+        let group = format!(r#"group="billing",{labels}"#);
+        let took = ["", "_min", "_max", "_avg"].map(|end| {
+            value(&format!("kafka_connect_mirror_mirrorcheckpointconnector_checkpoint_latency_ms{end}"), &group)
+        });
+        assert_eq!(took, [20.0, 10.0, 30.0, 20.0]);
         let link = r#"source="gauges-a",target="gauges-b""#;
         assert_eq!(value("twinstream_mirror_link_rpo_records", link), 3.0);
         assert!(value("twinstream_mirror_link_rpo_ms", link) >= 60_000.0);
+        assert_eq!(value("twinstream_mirror_link_topics_refused", link), 0.0);
+        let none_is_copied = r#"source="gauges-a",target="gauges-c""#;
+        assert_eq!(value("twinstream_mirror_link_topics_refused", none_is_copied), 1.0);
+        assert!(!text.contains(&format!("twinstream_mirror_link_rpo_ms{{{none_is_copied}}}")), "nobody knows it");
         assert!(!text.contains("verified_offset"), "nothing was verified");
     }
 }

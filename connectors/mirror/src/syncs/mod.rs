@@ -134,6 +134,11 @@ impl Syncs {
         self.kept.rows_mut().by_name.remove(partition);
     }
 
+    /// The target's id, if it tells one.
+    pub(crate) fn target_cluster(&self) -> Option<String> {
+        self.target.cluster_id()
+    }
+
     /// Whose records were copied of a partition.
     pub(crate) fn lived(&self, partition: &TopicPartition) -> Lived {
         self.kept.find(partition).map(|(_, row)| lock(&row).lived.clone()).unwrap_or_default()

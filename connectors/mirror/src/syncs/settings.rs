@@ -1,5 +1,7 @@
 //! Settings of offset-syncs and of the offset map, which the source connector and the checkpoint connector share.
 
+use std::sync::Arc;
+
 use twinstream_connect_api::{Config, ConfigDef, ConfigKey, ConfigType, Importance, RawConfig, Validator};
 use twinstream_model::{InvalidTopicName, TopicName};
 
@@ -67,7 +69,15 @@ pub(crate) fn replicas_key(name: &str, topic: &str) -> ConfigKey {
     let doc = format!(
         "Replicas of the topic {topic} when it is made; not set, as many as there are brokers if those are fewer; -1 takes the cluster's default."
     );
-    key(name, ConfigType::Short, "3", &doc).check(Validator::Between(-1, 32_767))
+    key(name, ConfigType::Short, "3", &doc).check(replicas_check())
+}
+
+/// As many replicas, or as the cluster has it by default; none at all the broker would refuse later.
+pub(crate) fn replicas_check() -> Validator {
+    Validator::Check(Arc::new(|text: &str| match text.parse::<i16>() {
+        Ok(-1 | 1..) => Ok(()),
+        _ => Err(format!("Value must be at least 1 and no more than {}, or -1 for the cluster's default", i16::MAX)),
+    }))
 }
 
 /// What both connectors must agree about.

@@ -5,7 +5,8 @@ use twinstream_client::protocol::batch::{BatchBuilder, BatchView, ProducerStamp}
 use twinstream_client::protocol::compression::{Compression, CompressionSpec};
 use twinstream_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
-use crate::request::{Prepared, Ready, RequestError, Run, prepare, reach};
+use crate::provenance::{HEADER, Path};
+use crate::request::{self, Prepared, Ready, RequestError, Run, Wishes, reach};
 
 const LEN_MAX: usize = 1_048_588;
 
@@ -30,6 +31,16 @@ fn large(offset: i64, bytes: usize) -> Vec<u8> {
 
 fn made(builder: BatchBuilder) -> Vec<u8> {
     builder.build().expect("batch")
+}
+
+/// Nothing is wished.
+fn prepare(
+    answer: &Bytes,
+    aborted: &[(ProducerId, Offset)],
+    position: Offset,
+    len_max: usize,
+) -> Result<Prepared, RequestError> {
+    request::prepare(answer, aborted, position, len_max, Wishes::default())
 }
 
 fn taken(bytes: &[u8], position: i64) -> Prepared {
@@ -222,4 +233,117 @@ fn cut_answer_ends_with_its_last_whole_batch() {
         let next = taken(&bytes[..cut], 100).batches.last().map(|ready| ready.next);
         assert_eq!(reached, next, "both see the same");
     }
+}
+
+fn packed_as(bytes: &[u8], codec: Compression, level: Option<i32>) -> Prepared {
+    let wishes = Wishes { compression: Some(CompressionSpec { codec, level }), path: None };
+    request::prepare(&Bytes::copy_from_slice(bytes), &[], Offset(0), LEN_MAX, wishes).expect("prepared")
+}
+
+#[test]
+fn batches_of_another_codec_are_packed_by_the_wished_one_and_those_of_the_same_go_as_they_are() {
+    for wished in Compression::ALL {
+        for stored in Compression::ALL {
+            let offsets: Vec<i64> = (0..2_000).collect();
+            let batch = made(builder(&offsets).with_compression(stored));
+            let ready = one(packed_as(&batch, wished, None));
+            let view = BatchView::parse(&ready.bytes).expect("batch");
+            assert_eq!(view.attributes().compression(), Some(wished), "{stored} to {wished}");
+            assert_eq!((ready.next, runs(&ready)), (Offset(2_000), vec![(0, 2_000)]));
+            assert_eq!(sent(&ready), sent(&one(taken(&batch, 0))), "the same records");
+            assert_eq!(ready.bytes == batch, wished == stored, "{stored} to {wished}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_is_packed_well_becomes_several_where_one_would_be_larger_than_the_target_takes() {
+    let mut batch = BatchBuilder::new().with_base_offset(Offset(0)).with_compression(Compression::Zstd);
+    for _ in 0..100 {
+        batch.append(7, None, Some(&vec![b'x'; 50_000]), []);
+    }
+    let (batch, wishes) = (made(batch), Wishes { compression: Some(Compression::None.into()), path: None });
+    let prepared = request::prepare(&Bytes::from(batch), &[], Offset(0), 200_000, wishes).expect("prepared");
+    assert!(prepared.batches.iter().all(|ready| ready.bytes.len() <= 200_000));
+    assert_eq!(prepared.batches.iter().map(|ready| ready.records).sum::<u32>(), 100);
+    let runs: Vec<(i64, u32)> = prepared.batches.iter().flat_map(runs).collect();
+    assert!(runs.len() > 20 && runs.windows(2).all(|pair| pair[0].0 + i64::from(pair[0].1) == pair[1].0));
+}
+
+#[test]
+fn records_of_all_codecs_in_a_row_become_one_batch_of_the_wished_one() {
+    let answer: Vec<u8> = Compression::ALL
+        .into_iter()
+        .zip(0..)
+        .flat_map(|(codec, at)| made(builder(&[at * 2, at * 2 + 1]).with_compression(codec)))
+        .collect();
+    let ready = one(packed_as(&answer, Compression::Lz4, Some(9)));
+    assert_eq!(values(&ready), (0..10).map(|at: i64| at.to_string()).collect::<Vec<_>>());
+    assert_eq!(BatchView::parse(&ready.bytes).expect("batch").attributes().compression(), Some(Compression::Lz4));
+}
+
+#[test]
+fn a_damaged_batch_is_not_packed_by_another_codec() {
+    let mut batch = made(builder(&[0, 1]).with_compression(Compression::Gzip));
+    let last = batch.len() - 1;
+    batch[last] ^= 1;
+    let wishes = Wishes { compression: Some(Compression::Zstd.into()), path: None };
+    let error = request::prepare(&Bytes::from(batch), &[], Offset(0), LEN_MAX, wishes).expect_err("damaged");
+    assert!(matches!(error, RequestError::Batch { offset: Offset(0), .. }), "{error}");
+}
+
+/// A batch of records with these paths; the value is the offset's text.
+fn with_paths(base: i64, paths: &[Option<&str>]) -> Vec<u8> {
+    let mut builder = BatchBuilder::new().with_base_offset(Offset(base)).with_compression(Compression::Lz4);
+    for (path, offset) in paths.iter().zip(base..) {
+        let headers = path.map(|path| (HEADER, Some(path.as_bytes())));
+        builder.append(1000 + offset, None, Some(offset.to_string().as_bytes()), headers);
+    }
+    made(builder)
+}
+
+fn through(answer: &[u8], position: i64, len_max: usize) -> Result<Prepared, RequestError> {
+    let path = Path::between(Some("east".to_owned()), Some("west".to_owned())).expect("a path");
+    let wishes = Wishes { compression: None, path: Some(&path) };
+    request::prepare(&Bytes::copy_from_slice(answer), &[], Offset(position), len_max, wishes)
+}
+
+#[test]
+fn records_that_have_been_at_the_target_are_holes_of_the_copy() {
+    let answer = [
+        with_paths(10, &[None, Some("west"), Some("north")]),
+        with_paths(13, &[Some("west"), Some("north,west")]),
+        with_paths(15, &[None, Some("west")]),
+    ];
+    let prepared = through(&answer.concat(), 10, LEN_MAX).expect("prepared");
+    assert_eq!((prepared.echoes, prepared.batches.len()), (4, 1));
+    let ready = one(prepared);
+    assert_eq!((runs(&ready), ready.next), (vec![(10, 1), (12, 1), (15, 1)], Offset(17)));
+    assert_eq!(values(&ready), ["10", "12", "15"]);
+    let view = BatchView::parse(&ready.bytes).expect("batch");
+    let records = view.records(1 << 20).expect("records");
+    let path = |record: &twinstream_client::protocol::batch::Record<'_>| {
+        let header = record.headers.iter().next().expect("a header");
+        assert_eq!(header.key, HEADER);
+        String::from_utf8_lossy(header.value.expect("a value")).into_owned()
+    };
+    let paths: Vec<String> = records.iter().map(|record| path(&record.expect("record"))).collect();
+    assert_eq!(paths, ["east", "north,east", "east"]);
+    assert_eq!(view.attributes().compression(), Some(Compression::Lz4), "packed as it was");
+}
+
+#[test]
+fn an_answer_of_nothing_but_what_has_been_at_the_target_moves_the_position() {
+    let answer = [with_paths(10, &[Some("west"); 3]), with_paths(13, &[Some("west")])].concat();
+    let ready = one(through(&answer, 11, LEN_MAX).expect("prepared"));
+    assert_eq!((ready.bytes.len(), ready.records, ready.from, ready.next), (0, 0, Offset(11), Offset(14)));
+    assert_eq!(through(&answer, 14, LEN_MAX).expect("prepared"), Prepared::default());
+}
+
+#[test]
+fn a_record_that_its_path_makes_too_large_is_named_as_any_other() {
+    let batch = large(10, 10_000);
+    assert_eq!(one(prepare(&Bytes::from(batch.clone()), &[], Offset(10), batch.len()).expect("as it is")).records, 1);
+    let error = through(&batch, 10, batch.len()).expect_err("too large");
+    assert!(matches!(error, RequestError::TooLarge { offset: Offset(10), .. }), "{error}");
 }

@@ -48,7 +48,7 @@ fn internal_topics_and_those_from_the_target_are_never_copied() {
         "__consumer_offsets",
         "mm2-offset-syncs.b.internal",
         "a.checkpoints.internal",
-        "connect-offsets-internal",
+        ".hidden",
         "dst.quakes",
         "x.dst.quakes",
         "dst.heartbeats",
@@ -56,9 +56,34 @@ fn internal_topics_and_those_from_the_target_are_never_copied() {
         assert!(!filter.copies(name, &default, "dst"), "{name}");
     }
     assert!(filter.copies("x.quakes", &default, "dst"));
+    for name in ["audit.internal", "billing-internal", "internal", "mm2-like", "checkpoints.internal"] {
+        assert!(filter.copies(name, &default, "dst"), "{name} is a user's topic (KIP-1074)");
+    }
+    let dashed = Policy::default_named("src", "-");
+    assert!(!filter.copies("mm2-offset-syncs-b-internal", &dashed, "dst"));
+    assert!(!filter.copies("a-checkpoints-internal", &dashed, "dst"));
+    assert!(filter.copies("billing-internal", &dashed, "dst"));
     let identity = Policy::identity("src", ".");
     assert!(filter.copies("dst.quakes", &identity, "dst"));
     assert!(!filter.copies("dst.heartbeats", &identity, "dst"));
+}
+
+#[test]
+fn heartbeats_do_not_grow_prefixes_without_end() {
+    let filter = TopicFilter::new(&list(&["orders.*"]), &[], true).expect("filter");
+    for policy in [Policy::default_named("src", "."), Policy::identity("src", ".")] {
+        // Two aliases for one cluster: what is copied is there to be copied.
+        let mut topics = BTreeSet::from([topic("heartbeats"), topic("x.heartbeats")]);
+        for _ in 0..10 {
+            let copied = topics.iter().filter(|topic| filter.copies(topic.as_str(), &policy, "dst"));
+            let copies: Vec<_> = copied.map(|topic| policy.remote_topic(topic).expect("name")).collect();
+            topics.extend(copies);
+        }
+        let names: Vec<&str> = topics.iter().map(|topic| topic.as_str()).collect();
+        assert_eq!(names, ["heartbeats", "src.heartbeats", "src.x.heartbeats", "x.heartbeats"]);
+    }
+    let all = TopicFilter::new(&list(&[".*"]), &[], true).expect("filter");
+    assert!(all.copies("src.orders", &Policy::default_named("src", "."), "dst"), "a user's topic may be called so");
 }
 
 #[test]
@@ -66,7 +91,11 @@ fn several_expressions_stay_apart() {
     let any = full_match(&list(&["a|b", "c"])).expect("expression");
     assert!(any.is_match("a") && any.is_match("b") && any.is_match("c") && !any.is_match("ac"));
     assert!(!full_match(&[]).expect("expression").is_match(""));
-    assert!(full_match(&list(&["(?=x)"])).is_err());
+    for java in ["(?=x)", "(?!dev-).*", "(a)\\1"] {
+        let refused = full_match(&list(&[java])).expect_err("refused");
+        assert!(refused.contains(java) && refused.contains("ends in .exclude"), "{refused}");
+    }
+    assert!(!full_match(&list(&["a("])).expect_err("refused").contains("exclude"));
 }
 
 fn owners(topics: &BTreeMap<twinstream_model::TopicName, u32>, tasks: usize) -> BTreeMap<TopicPartition, usize> {
@@ -118,8 +147,9 @@ fn task_configuration_round_trips() {
 #[test]
 fn stored_positions_are_mirror_makers() {
     let tp = partition("quakes", 3);
-    assert_eq!(json!(source_partition("src", &tp)), json!({ "cluster": "src", "topic": "quakes", "partition": 3 }));
-    assert_eq!(json!(source_offset(Offset(10))), json!({ "offset": 9 }));
+    let key = json!(["mms", source_partition("src", &tp)]).to_string();
+    assert_eq!(key, r#"["mms",{"cluster":"src","partition":3,"topic":"quakes"}]"#, "byte for byte");
+    assert_eq!(json!(source_offset(Offset(10))).to_string(), r#"{"offset":9}"#);
     assert_eq!(next_of(&tp, Some(&source_offset(Offset(10)))).expect("offset"), Some(Offset(10)));
     assert_eq!(next_of(&tp, None).expect("offset"), None);
     let broken = json!({ "offset": "x" }).as_object().expect("object").clone();

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use twinstream_client::protocol::compression::{Compression, CompressionSpec};
 use twinstream_connect_api::{Connector, RawConfig};
 
 use super::config;
@@ -38,18 +39,13 @@ fn readme_has_the_settings_of_the_code() {
 }
 
 #[test]
-fn defaults_are_those_of_mirror_maker_where_those_are_no_traps() {
+fn settings_that_nobody_made_are_careful_ones() {
     let settings = settings(&[]).expect("settings");
-    assert_eq!(
-        (settings.source_alias.as_str(), settings.target_alias.as_str(), settings.replication_factor),
-        ("source", "target", None)
-    );
-    assert_eq!((settings.refresh, settings.config_sync), (Some(Duration::from_secs(2)), Some(Duration::from_secs(5))));
+    assert_eq!(settings.replication_factor, None, "the source's");
     assert!(!settings.fetch.read_committed);
-    assert!(
-        settings.properties_excluded.is_match("min.insync.replicas")
-            && !settings.properties_excluded.is_match("retention.ms")
-    );
+    let stays = |name: &&str| settings.properties_excluded.is_match(name);
+    assert!(["message.timestamp.type", "min.insync.replicas"].iter().all(&stays));
+    assert!(!["retention.ms", "cleanup.policy", "max.message.bytes"].iter().any(stays));
     assert_eq!(errors(&config(&[])), "");
 }
 
@@ -104,6 +100,51 @@ fn client_settings_go_from_general_to_special() {
 }
 
 #[test]
+fn copies_are_packed_as_the_producer_is_told_and_not_at_all_unless_it_is() {
+    let packed = |extra: &[(&str, &str)]| settings(extra).map(|settings| settings.compression);
+    let zstd = |level| Ok(Some(CompressionSpec { codec: Compression::Zstd, level }));
+    assert_eq!(packed(&[]), Ok(None));
+    assert_eq!(packed(&[("producer.override.compression.type", "none")]), Ok(Some(Compression::None.into())));
+    // As MirrorMaker's dedicated mode hands it on, and the more special place wins.
+    let both = [("target.producer.compression.type", "zstd"), ("target.cluster.compression.type", "gzip")];
+    assert_eq!(packed(&both), zstd(None));
+    let all = [both[0], both[1], ("producer.override.compression.type", "lz4")];
+    assert_eq!(packed(&all), Ok(Some(Compression::Lz4.into())));
+    let level =
+        |text| [both[0], ("target.producer.compression.zstd.level", text), ("producer.compression.lz4.level", "99")];
+    assert_eq!(packed(&level("-5")), zstd(Some(-5)), "levels of other codecs do not matter");
+    for (extra, part) in [
+        (&level("23")[..], "target.producer.compression.zstd.level=23"),
+        (&level("best")[..], "-131072 to 22"),
+        (&[("producer.override.compression.type", "uncompressed")][..], "use none, gzip, snappy, lz4 or zstd"),
+        (&[both[0], ("twinstream.link.mode", "aligned")][..], "keep the source's bytes"),
+    ] {
+        let refused = packed(extra).expect_err(part);
+        assert!(refused.contains(part), "{refused}");
+    }
+    let gzip = [("producer.override.compression.type", "gzip"), ("producer.override.compression.gzip.level", "-1")];
+    assert_eq!(packed(&gzip), Ok(Some(Compression::Gzip.into())));
+    let back = [both[0], ("twinstream.link.mode", "aligned"), ("twinstream.link.returns", "true")];
+    assert_eq!(packed(&back), zstd(None), "the way back of a link has its settings, and copies nothing by them");
+    let unused = settings(&level("3")).expect("settings").target;
+    assert_eq!(unused_client_settings(&unused), Vec::<String>::new(), "they are not told to have no effect");
+}
+
+#[test]
+fn records_take_along_where_they_have_been_only_where_they_are_copied_as_by_a_producer() {
+    const ON: (&str, &str) = ("twinstream.provenance.headers.enabled", "true");
+    let mode =
+        |extra: &[(&str, &str)]| settings(extra).map(|settings| (settings.provenance, settings.link_mode.name()));
+    assert_eq!(mode(&[]), Ok((false, "auto")));
+    assert_eq!(mode(&[ON]), Ok((true, "generic")), "a mirror would take records from nobody else");
+    assert_eq!(mode(&[ON, ("twinstream.link.mode", "generic")]), Ok((true, "generic")));
+    for other in [("twinstream.link.mode", "aligned"), ("twinstream.link.returns", "true")] {
+        let refused = mode(&[ON, other]).expect_err("refused");
+        assert!(refused.starts_with(ON.0) && refused.contains(other.0), "{refused}");
+    }
+}
+
+#[test]
 fn policies_are_careful_then_those_of_the_consumer_then_our_own() {
     let policies = |extra: &[(&str, &str)]| settings(extra).expect("settings").policies;
     let careful = Policies {
@@ -140,13 +181,70 @@ fn policies_are_careful_then_those_of_the_consumer_then_our_own() {
 fn committed_records_only_are_copied_when_the_consumer_is_told_so() {
     let extra = [("source.consumer.isolation.level", "read_committed")];
     assert!(settings(&extra).expect("settings").fetch.read_committed);
+    let refused = settings(&[("source.consumer.isolation.level", "commited")]).expect_err("refused");
+    assert!(refused.contains("isolation.level") && refused.contains("commited"), "{refused}");
 }
 
 #[test]
-fn intervals_can_be_switched_off() {
-    let settings = settings(&[("refresh.topics.enabled", "false"), ("sync.topic.configs.interval.seconds", "0")])
-        .expect("settings");
-    assert_eq!((settings.refresh, settings.config_sync), (None, None));
+fn intervals_are_off_where_they_are_not_above_zero_and_may_be_as_long_as_one_likes() {
+    let intervals = |seconds: &str| {
+        let keys = ["refresh.topics", "sync.topic.configs", "twinstream.sync.quotas", "sync.topic.acls"];
+        let keys = keys.map(|key| format!("{key}.interval.seconds"));
+        let mut extra: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), seconds)).collect();
+        extra.push(("twinstream.sync.quotas.enabled", "true"));
+        let settings = settings(&extra).expect("settings");
+        assert_eq!(settings.acls.is_some(), settings.refresh.is_some());
+        [settings.refresh, settings.config_sync, settings.quota_sync]
+    };
+    assert_eq!([intervals("0"), intervals("-1")], [[None; 3]; 2]);
+    assert_eq!(intervals("9999999"), [Some(Duration::from_secs(9_999_999)); 3]);
+    for every in intervals(&i64::MAX.to_string()) {
+        assert!(std::time::Instant::now().checked_add(every.expect("an interval")).is_some());
+    }
+    assert_eq!(settings(&[("refresh.topics.enabled", "false")]).expect("settings").refresh, None);
+}
+
+#[test]
+fn fetches_are_as_they_are_told_or_the_setting_is_refused_by_name() {
+    let fetch = |name: &str, value: &str| {
+        settings(&[(&format!("source.consumer.{name}"), value)]).map(|settings| settings.fetch)
+    };
+    assert_eq!(fetch("fetch.min.bytes", "0").map(|fetch| fetch.bytes_min), Ok(0), "as Kafka's");
+    assert_eq!(fetch("fetch.max.wait.ms", "0").map(|fetch| fetch.wait_max), Ok(Duration::ZERO));
+    for (name, value, least) in [
+        ("fetch.min.bytes", "-5", 0),
+        ("fetch.max.bytes", "0", 1),
+        ("fetch.max.bytes", "2147483648", 1),
+        ("max.partition.fetch.bytes", "0", 1),
+        ("fetch.max.wait.ms", "-1", 0),
+    ] {
+        let refused = fetch(name, value).expect_err(name);
+        assert!([name, value, &format!("from {least} to")].iter().all(|part| refused.contains(part)), "{refused}");
+    }
+    let poll = |value| settings(&[("consumer.poll.timeout.ms", value)]).map(|settings| settings.fetch.wait_max);
+    assert_eq!(poll("0"), Ok(Duration::from_millis(500)), "the fetch's own wait counts alone");
+    assert_eq!((poll("100"), poll("9223372036854775807")), (Ok(Duration::from_millis(100)), poll("0")));
+    assert!(errors(&config(&[("consumer.poll.timeout.ms", "-1")])).contains("at least 0"));
+}
+
+#[test]
+fn values_that_could_only_fail_later_are_refused_at_once() {
+    let factors = ["replication.factor", "offset-syncs.topic.replication.factor"];
+    for key in factors {
+        for value in ["0", "-2"] {
+            assert!(
+                errors(&config(&[(key, value)])).contains("at least 1 and no more than 32767, or -1"),
+                "{key}={value}"
+            );
+        }
+        assert_eq!(errors(&config(&[(key, "-1")])), "");
+    }
+    for value in ["bogus", "legacy,", ""] {
+        assert!(errors(&config(&[("metric.names.formats", value)])).contains("legacy, new"), "{value}");
+    }
+    assert_eq!(errors(&config(&[("metric.names.formats", "new, legacy")])), "");
+    let same = settings(&[("source.cluster.alias", "a"), ("target.cluster.alias", "a")]).expect_err("refused");
+    assert!(same.starts_with("target.cluster.alias") && same.contains("differently"), "{same}");
 }
 
 #[test]

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use twinstream_client::protocol::batch::{BatchError, BatchView, Record, batches};
 use twinstream_model::{Offset, ProducerId};
 
+use super::Side;
+use crate::provenance::{HEADER, Path};
 use crate::request::Transactions;
 
 /// What one batch may unpack to, as for the copy.
@@ -65,7 +67,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn new(record: &Record<'_>, control: bool, append_time: bool) -> Entry {
+    /// `with_paths`: records take along where they have been, which is none of their contents.
+    fn new(record: &Record<'_>, control: bool, append_time: bool, with_paths: bool) -> Entry {
         let digest = |part: &dyn Fn(&mut DefaultHasher)| {
             let mut hasher = DefaultHasher::new();
             part(&mut hasher);
@@ -77,7 +80,7 @@ impl Entry {
             key: digest(&|hasher| record.key.hash(hasher)),
             value: digest(&|hasher| record.value.hash(hasher)),
             headers: digest(&|hasher| {
-                for header in record.headers.iter() {
+                for header in record.headers.iter().filter(|header| !with_paths || header.key != HEADER) {
                     (header.key, header.value).hash(hasher);
                 }
             }),
@@ -121,8 +124,9 @@ pub(super) struct Slice {
 }
 
 impl Slice {
-    /// What a copy has: without markers, and without the aborted transactions of the answer's list.
-    pub(super) fn of_copy(answer: &Answer, from: i64) -> Slice {
+    /// What a copy has: without markers, and without the aborted transactions of the answer's list; of the source without
+    /// what has been at the target, where records take that along.
+    pub(super) fn of_copy(answer: &Answer, from: i64, side: Side, path: Option<&Path>) -> Slice {
         let (views, stuck) = answer.views(from);
         let mut transactions = Transactions::new(&answer.aborted);
         let mut slice = Slice { reach: answer.reach(from, &views), stuck, ..Slice::default() };
@@ -137,7 +141,7 @@ impl Slice {
                 }
             };
             if !is_left_out {
-                slice.take(view, from);
+                slice.take(view, from, path.map(|path| (path, side)));
             }
         }
         slice
@@ -146,11 +150,11 @@ impl Slice {
     /// All records of these batches.
     pub(super) fn of_batches(views: &[BatchView<'_>], from: i64, reach: i64) -> Slice {
         let mut slice = Slice { reach, ..Slice::default() };
-        views.iter().for_each(|view| slice.take(view, from));
+        views.iter().for_each(|view| slice.take(view, from, None));
         slice
     }
 
-    fn take(&mut self, view: &BatchView<'_>, from: i64) {
+    fn take(&mut self, view: &BatchView<'_>, from: i64, path: Option<(&Path, Side)>) {
         let header = view.header();
         let damage = view.check_crc().err().map(|cause| cause.to_string());
         let (control, append_time) = (header.attributes.is_control(), header.attributes.is_log_append_time());
@@ -158,8 +162,9 @@ impl Slice {
         let read = view.records(UNPACKED_BYTES_MAX).and_then(|records| {
             for record in &records {
                 let record = record?;
-                if record.offset.0 >= from {
-                    self.entries.push(Entry::new(&record, control, append_time));
+                let is_echo = matches!(path, Some((path, Side::Source)) if path.leads_back(record.headers));
+                if record.offset.0 >= from && !is_echo {
+                    self.entries.push(Entry::new(&record, control, append_time, path.is_some()));
                 }
             }
             Ok(())

@@ -8,6 +8,7 @@ use super::slice::{Answer, Slice};
 use super::walk::first_copied;
 use super::*;
 use crate::offset_map::{OffsetMap, Run};
+use crate::provenance::{HEADER, Path};
 
 fn batch(base: i64, values: &[&str]) -> Vec<u8> {
     batch_of(base, 1, values)
@@ -128,8 +129,12 @@ fn a_mirror_that_has_nothing_where_the_source_has_records_lacks_them() {
     assert_eq!(mirror(&source, &answer(&[], 0), 0), Compared::default(), "it is only behind");
 }
 
+fn copy_of(answer: &Answer, from: i64) -> Slice {
+    Slice::of_copy(answer, from, Side::Source, None)
+}
+
 fn copy(source: &Answer, target: &Answer, from: i64, down: i64, runs: &[Run]) -> Compared {
-    let (source, target) = (Slice::of_copy(source, from), Slice::of_copy(target, down));
+    let (source, target) = (copy_of(source, from), copy_of(target, down));
     content::compare(&source, &target, from, runs.to_vec(), false)
 }
 
@@ -190,7 +195,7 @@ fn what_was_never_copied_is_missing_also_where_the_target_has_a_marker() {
     assert_eq!(told.differences, [Difference { source: Some(1), target: None, what: What::Missing }]);
     assert_eq!((told.next, told.records, told.unpaired), (3, 2, 0));
     let compacted = {
-        let (source, target) = (Slice::of_copy(&source, 0), Slice::of_copy(&target, 0));
+        let (source, target) = (copy_of(&source, 0), copy_of(&target, 0));
         content::compare(&source, &target, 0, runs.to_vec(), true)
     };
     assert_eq!((compacted.removed, compacted.differences.len()), (1, 0));
@@ -244,6 +249,35 @@ fn aborted_records_are_left_out_for_a_reader_of_committed_ones() {
     source.aborted = vec![(ProducerId(7), Offset(1))];
     let target = answer(&[batch(0, &["a"])], 1);
     assert_eq!(copy(&source, &target, 0, 0, &[Run { up: 0, down: 0, len: 1 }]).next, 3);
+}
+
+/// Values with their paths.
+fn with_paths(base: i64, records: &[(&str, Option<&str>)]) -> Vec<u8> {
+    let mut builder = BatchBuilder::new().with_base_offset(Offset(base));
+    for (value, path) in records {
+        let path = path.map(|path| (HEADER, Some(path.as_bytes())));
+        let headers = [(&b"own"[..], Some(value.as_bytes()))].into_iter().chain(path);
+        builder.append(1_000, Some(b"key"), Some(value.as_bytes()), headers);
+    }
+    builder.build().unwrap()
+}
+
+#[test]
+fn paths_are_none_of_the_contents_and_what_has_been_at_the_target_is_none_of_the_copy() {
+    let source = [("a", None), ("theirs", Some("W")), ("b", Some("N")), ("theirs too", Some("N,W"))];
+    let source = answer(&[with_paths(0, &source)], 4);
+    let target = [("theirs", None), ("a", Some("E")), ("theirs too", Some("N")), ("b", Some("N,E"))];
+    let target = answer(&[with_paths(0, &target)], 4);
+    let runs = [Run { up: 0, down: 1, len: 1 }, Run { up: 2, down: 3, len: 1 }];
+    let path = Path::between(Some("E".to_owned()), Some("W".to_owned())).unwrap();
+    let of = |answer: &Answer, from, side| Slice::of_copy(answer, from, side, Some(&path));
+    let compared =
+        content::compare(&of(&source, 0, Side::Source), &of(&target, 1, Side::Target), 0, runs.to_vec(), false);
+    let as_told = Compared { next: 4, records: 2, repeated: 1, ..Compared::default() };
+    assert_eq!(compared, as_told, "one record of the target's own lies between the copies");
+    let plain = copy(&source, &target, 0, 1, &runs);
+    let told: Vec<String> = plain.differences.iter().map(|difference| difference.what.to_string()).collect();
+    assert!(told.contains(&"the record has another headers".to_owned()), "without the setting they are: {told:?}");
 }
 
 #[test]

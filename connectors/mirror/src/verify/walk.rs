@@ -13,6 +13,7 @@ use super::slice::{Answer, Slice};
 use super::{Compared, Difference, Side, What, aligned, content};
 use crate::figures::Mode;
 use crate::offset_map::OffsetMap;
+use crate::provenance::Path;
 
 /// Differences of a partition that are told by their offsets.
 pub(crate) const NAMED_MAX: usize = 20;
@@ -30,6 +31,8 @@ pub(super) struct Sides {
     pub target: RawClient,
     /// The copy leaves out records of aborted transactions.
     pub read_committed: bool,
+    /// What records of a copy take along.
+    pub path: Option<Path>,
     /// Whoever waits for an answer would rather wait for a leader than hear of none.
     pub patient: bool,
 }
@@ -112,7 +115,8 @@ impl Walk {
         if stretch.there.end >= 0 {
             self.told.source_end = Some(stretch.there.end);
         }
-        let mut compared = self.compare(&stretch, from, down, map)?;
+        let path = sides.path.as_ref();
+        let mut compared = self.compare(&stretch, (from, down), map, path)?;
         if !compared.differences.is_empty() {
             tokio::time::sleep(LOOK_AGAIN).await;
             let Some(again) = self.fetch(sides, from, down).await? else {
@@ -120,7 +124,7 @@ impl Walk {
                 return Ok(Step::Moved { bytes });
             };
             bytes += again.bytes();
-            compared = self.compare(&again, from, down, map)?;
+            compared = self.compare(&again, (from, down), map, path)?;
         }
         let moved = compared.next > from;
         self.take(compared, bytes);
@@ -184,9 +188,9 @@ impl Walk {
     fn compare(
         &self,
         stretch: &Stretch,
-        from: i64,
-        down: i64,
+        (from, down): (i64, i64),
         map: Option<&OffsetMap>,
+        path: Option<&Path>,
     ) -> Result<Compared, ClientError> {
         let Stretch { there, here } = stretch;
         if self.pair.mode == Mode::Aligned {
@@ -197,7 +201,8 @@ impl Walk {
             };
         }
         let Some(map) = map else { return Ok(Compared { next: from, ..Compared::default() }) };
-        let (source, target) = (Slice::of_copy(there, from), Slice::of_copy(here, down));
+        let source = Slice::of_copy(there, from, Side::Source, path);
+        let target = Slice::of_copy(here, down, Side::Target, path);
         let mut compared = content::compare(&source, &target, from, map.runs_from(Offset(from)), self.pair.compacted);
         let mut reached = self.place(compared.next, Some(map)).unwrap_or(down);
         if compared.next == from && source.stuck.is_none() && target.stuck.is_some() {

@@ -14,6 +14,7 @@ use crate::aligned::marks::{Marking, TopicMode};
 use crate::config::Settings;
 use crate::figures::Mode;
 use crate::offset_map::{OffsetMap, place};
+use crate::provenance::Path;
 use crate::returns::{self, Names};
 use crate::syncs::read_chunk;
 use crate::syncs::topic_log::{Read, TopicLog};
@@ -38,7 +39,9 @@ impl World {
         let (source, target) = tokio::join!(RawClient::connect(&settings.source), RawClient::connect(&settings.target));
         let (source, target) = (source?, target?);
         let log = TopicLog::new(target.clone(), settings.syncs.map_topic.clone());
-        let sides = Sides { source, target, read_committed: settings.fetch.read_committed, patient };
+        // Without ids nothing is copied that could be compared.
+        let path = settings.provenance.then(|| Path::between(source.cluster_id(), target.cluster_id()).ok()).flatten();
+        let sides = Sides { source, target, read_committed: settings.fetch.read_committed, path, patient };
         Ok(World { sides, settings, log, maps: HashMap::new() })
     }
 

@@ -16,6 +16,11 @@ use crate::judge::HEAP;
 
 const CONNECT: &str = "org.apache.kafka.connect.cli.ConnectDistributed";
 pub(super) const CONNECTOR: &str = "org.apache.kafka.connect.mirror.MirrorSourceConnector";
+/// The other connectors of a link: how we call them, their class, and how many replicas their topic gets.
+const BESIDE: [(&str, &str, &str); 2] = [
+    ("groups", "org.apache.kafka.connect.mirror.MirrorCheckpointConnector", "checkpoints.topic.replication.factor"),
+    ("heartbeats", "org.apache.kafka.connect.mirror.MirrorHeartbeatConnector", "heartbeats.topic.replication.factor"),
+];
 const BYTES: &str = "org.apache.kafka.connect.converters.ByteArrayConverter";
 const STARTED_WITHIN: Duration = Duration::from_secs(120);
 /// A worker that rebalances, or has lost its coordinator, says so with a status; it does not last longer than this.
@@ -114,10 +119,31 @@ impl Maker {
 
     /// Makes the connector that copies these topics, with more settings than all have.
     pub(super) async fn begin(&self, site: &Site, alias: &str, topics: &str, more: &[(&str, &str)]) -> Result<()> {
-        let config = connector(site, alias, topics, more);
-        let answer = self.ask(&path(alias, "/config"), Verb::Put(&config)).await?;
+        self.make(alias, &connector(site, alias, topics, more)).await
+    }
+
+    /// Makes the connectors that let groups follow and give a sign of life, as a whole link has them.
+    pub(super) async fn begin_beside(&self, site: &Site, alias: &str, topics: &str) -> Result<()> {
+        for (name, class, replicas) in BESIDE {
+            let more = [("connector.class", class), (replicas, "1")];
+            self.make(&beside(alias, name), &connector(site, alias, topics, &more)).await?;
+        }
+        Ok(())
+    }
+
+    async fn make(&self, name: &str, config: &Value) -> Result<()> {
+        let answer = self.ask(&path(name, "/config"), Verb::Put(config)).await?;
         if !answer.is_good() {
-            bail!("the connector was refused with {}: {}", answer.status, answer.body);
+            bail!("the connector {name} was refused with {}: {}", answer.status, answer.body);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::check`], of all connectors of a link.
+    pub(super) async fn check_all(&self, alias: &str) -> Result<()> {
+        self.check(alias).await?;
+        for (name, ..) in BESIDE {
+            self.check(&beside(alias, name)).await?;
         }
         Ok(())
     }
@@ -173,6 +199,10 @@ impl Maker {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+fn beside(alias: &str, name: &str) -> String {
+    format!("{alias}-{name}")
 }
 
 fn path(connector: &str, more: &str) -> String {

@@ -92,7 +92,7 @@ impl Row {
             }
             Self::Aligned => "1 KiB records at the same offsets, between two clusters of ours",
             Self::Many => {
-                "1,000 topics of 10 partitions between two clusters of ours: at rest, and when one more comes"
+                "1,000 topics of 10 partitions and 200 groups between two clusters of ours: at rest, and when one more comes"
             }
         }
     }

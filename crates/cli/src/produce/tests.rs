@@ -35,3 +35,21 @@ fn empty_value_is_a_tombstone_only_when_asked() {
     assert_eq!(shape(Some(":"), true).record(b"k:").unwrap().value, None);
     assert_eq!(shape(Some(":"), false).record(b"k:").unwrap().value, Some(Bytes::new()));
 }
+
+#[test]
+fn refusal_of_a_mirror_names_its_link_and_the_ways_out() {
+    let link = uuid::Uuid::from_u128(7);
+    let mark = MirrorMark {
+        link,
+        source_cluster: "site-a".to_owned(),
+        source_topic: TopicName::parse("orders").unwrap(),
+        source_topic_id: twinstream_model::TopicId::NONE,
+        promoted: false,
+    };
+    let error = ClientError::broker("produce to east.orders", ErrorCode::PolicyViolation);
+    let text = only_its_link_writes("east.orders", &mark, &error).text();
+    for part in ["topic east.orders is a mirror of topic orders", &link.to_string(), "POLICY_VIOLATION", "link promote"]
+    {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+}

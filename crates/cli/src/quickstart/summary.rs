@@ -67,6 +67,7 @@ fn addresses(plan: &Plan) -> Result<(), Failure> {
         site(&plan.downstream),
         ["schema registry".to_owned(), plan.registry.url.clone()],
         ["worker".to_owned(), plan.worker.url.clone()],
+        ["links, for a browser".to_owned(), format!("{}/links/ui", plan.worker.url)],
         ["search".to_owned(), plan.search.url.clone()],
         ["data and logs".to_owned(), plan.data_dir.display().to_string()],
     ];

@@ -12,7 +12,7 @@ async fn sites_change_places_over_a_link_that_was_stopped_because_it_is_started_
     let _turn = turn().await;
     let sites = Sites::start(Names::Kept).await;
     let (east, _) = sites.topics();
-    sites.link().await;
+    sites.link_topics("orders.*").await;
     let first = write(&sites.east.bootstrap(), &east, "first", 5).await;
     sites.wait_for_mirrored(&first).await;
     let worker = sites.worker.rest.base().to_owned();
@@ -20,9 +20,14 @@ async fn sites_change_places_over_a_link_that_was_stopped_because_it_is_started_
     assert_eq!(code, 0, "{text}");
     wait_until("the link has stopped", PATIENCE, || async { sites.link_state().await == "STOPPED" }).await;
     let late = write(&sites.east.bootstrap(), &east, "while it stood", 5).await;
+    create_topic(&sites.west.bootstrap(), "orders2", 1).await;
 
     let report = report_of(&["reverse", "east->west", "--timeout", "60"], &worker);
     assert_eq!((&report["done"], &report["rpo"]["records"]), (&json!(true), &json!(0)), "{report}");
+    let own = "does not copy what began in 'west': orders2";
+    assert!(report["steps"].to_string().contains(own), "nobody takes it for copied: {report}");
+    let dry = report_of(&["failover", "west->east", "--dry-run"], &worker);
+    assert!(dry["left"].to_string().contains("topic orders2 of 'west' has no copy"), "{dry}");
     let there = sites.downstream().await;
     assert!(first.iter().chain(&late).all(|(at, value)| there.get(at) == Some(value)), "{there:?}");
 }

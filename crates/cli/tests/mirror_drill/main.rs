@@ -3,8 +3,13 @@
 //! What clients upstream were told is written in books; after each change of places the books are held against what the
 //! cluster that leads has, and against what the command has printed.
 
+mod abandoned; // a change of places whose other site dies
+mod at_once; // two commands at a time, and one whose worker or caller dies in the middle
+mod defaults; // links without settings
 mod generic; // copies that do not keep the source's offsets
 mod guards; // what planned verbs do not leave behind
+mod hangs; // a source whose brokers keep their connections and do not answer
+mod rests; // topics that nobody writes to between two changes of places
 mod sites;
 
 use std::collections::BTreeMap;
@@ -208,6 +213,7 @@ async fn what_a_failover_prints_is_exact_while_the_source_answers() {
     let (code, text) = cli(&["link", "promote", "east->west", "-w", &worker, "--timeout", "2"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains(&format!("{lost} records")) && text.contains("failover"), "{text}");
+    assert!(text.contains("is STOPPED and copies nothing") && text.contains("link resume east->west"), "{text}");
     let dry = report_of(&["failover", "east->west", "--dry-run"], &worker);
     assert_eq!((&dry["rpo"]["records"], &dry["rpo"]["exact"]), (&json!(lost), &json!(true)), "{dry}");
     assert_eq!(sites.refusal_downstream().await, Some(ErrorCode::PolicyViolation), "nothing was changed");

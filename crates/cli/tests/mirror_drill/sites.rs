@@ -19,6 +19,7 @@ use twinstream_testkit::nemesis::Relay;
 use twinstream_testkit::records::{client_settings, create_topic, read_all, topic_name};
 use twinstream_testkit::{
     Cluster, ClusterOptions, Folder, Rest, Worker, WorkerOptions, die_with_test, twinstream, wait_until,
+    wait_until_some,
 };
 
 pub(crate) const PARTITIONS: i32 = 2;
@@ -51,9 +52,13 @@ pub(crate) struct Sites {
 
 impl Sites {
     pub(crate) async fn start(names: Names) -> Self {
+        Self::start_with(names, 1, ClusterOptions::default()).await
+    }
+
+    /// With so many brokers in the east.
+    pub(crate) async fn start_with(names: Names, brokers: usize, options: ClusterOptions) -> Self {
         let folder = Folder::new();
-        let ((east, doors), west) =
-            tokio::join!(Cluster::start_with_side_door(1, ClusterOptions::default()), Cluster::start(1));
+        let ((east, doors), west) = tokio::join!(Cluster::start_with_side_door(brokers, options), Cluster::start(1));
         let worker = Worker::start(&folder, &west.bootstrap(), WorkerOptions::default()).await;
         create_topic(&east.bootstrap(), "orders", PARTITIONS).await;
         Self { east, doors, west, worker, names, _folder: folder }
@@ -81,8 +86,9 @@ impl Sites {
     }
 
     pub(crate) async fn link_with(&self, topics: &str, more: &[(&str, &str)]) {
+        let doors: Vec<String> = self.doors.iter().map(Relay::address).collect();
         let mut config = json!({
-            "source.cluster.bootstrap.servers": self.doors[0].address(),
+            "source.cluster.bootstrap.servers": doors.join(","),
             "target.cluster.bootstrap.servers": self.west.bootstrap(),
             "tasks.max": "1",
             "topics": topics,
@@ -161,6 +167,33 @@ impl Sites {
             (at(&self.topics().0, *partition), commit)
         };
         client.commit_offsets(&GroupId::from(group), &places.iter().map(commit).collect()).await.expect("a commit");
+    }
+
+    /// A name for a group that this broker of the east coordinates.
+    pub(crate) async fn group_upstream_at(&self, broker: i32) -> String {
+        let client = connect(&self.east.bootstrap()).await;
+        for number in 0..100 {
+            let name = format!("group-{number}");
+            let group = GroupId::from(name.as_str());
+            let coordinator =
+                wait_until_some("a coordinator", PATIENCE, || async { client.find_coordinator(&group).await.ok() })
+                    .await;
+            if coordinator.0 == broker {
+                return name;
+            }
+        }
+        panic!("broker {broker} coordinates none of 100 groups");
+    }
+
+    /// The partition that this broker of the east leads.
+    pub(crate) async fn led_upstream_by(&self, broker: i32) -> i32 {
+        let client = connect(&self.east.bootstrap()).await;
+        for partition in 0..PARTITIONS {
+            if client.leader(&at(&self.topics().0, partition)).await.expect("a leader").0 == broker {
+                return partition;
+            }
+        }
+        panic!("broker {broker} leads nothing");
     }
 
     pub(crate) async fn wait_for_group_downstream(&self, group: &str, places: &Places) {
@@ -364,6 +397,8 @@ pub(crate) async fn write(bootstrap: &str, topic: &str, what: &str, count: i64) 
 /// One partition as a report has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Partition {
+    /// The time of the source's last word, if it did not answer.
+    pub(crate) as_of_ms: Option<i64>,
     pub(crate) source_end: Option<i64>,
     pub(crate) mirrored: Option<i64>,
     pub(crate) lost: Option<i64>,
@@ -377,6 +412,7 @@ pub(crate) fn told(report: &Value) -> BTreeMap<i32, Partition> {
         let of = |name: &str| json[name].as_i64();
         let index = i32::try_from(of("partition").expect("an index")).expect("an index");
         let partition = Partition {
+            as_of_ms: of("as_of_ms"),
             source_end: of("source_end"),
             mirrored: of("mirrored"),
             lost: of("lost"),

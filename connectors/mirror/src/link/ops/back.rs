@@ -14,8 +14,17 @@ const BROKERS: &str = "bootstrap.servers";
 /// Where the worker's producers write, if that is not its own cluster.
 const PUSHED_TO: &str = "producer.override.bootstrap.servers";
 
+/// Why a link is turned round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Both sites have the same and change places: what is lost from then on is the configuration's to judge.
+    Planned,
+    /// Both sites were written to: what the other one has beyond the parting point is given up, that is what going back means.
+    CutOff,
+}
+
 /// The configuration of `part` on the way back of `link`, whose own it is given.
-pub(super) fn turned(part: Part, link: &LinkName, config: &RawConfig) -> RawConfig {
+pub(super) fn turned(part: Part, link: &LinkName, config: &RawConfig, turn: Turn) -> RawConfig {
     let back = link.back();
     let mut turned = RawConfig::new();
     for (key, value) in config {
@@ -38,8 +47,9 @@ pub(super) fn turned(part: Part, link: &LinkName, config: &RawConfig) -> RawConf
         }
     }
     if part == Part::Source {
-        // What the other site has beyond the parting point is given up: that is what going back means.
-        turned.insert(ON_TRUNCATION.to_owned(), "resume".to_owned());
+        if turn == Turn::CutOff {
+            turned.insert(ON_TRUNCATION.to_owned(), "resume".to_owned());
+        }
         turned.insert(RETURNS.to_owned(), "true".to_owned());
     }
     turned
@@ -64,16 +74,22 @@ mod tests {
             ("target.cluster.bootstrap.servers", "w:1"),
             ("topics", "orders"),
         ]);
-        let back = turned(Part::Source, &link, &given);
+        let back = turned(Part::Source, &link, &given, Turn::CutOff);
         let of = |key: &str| back.get(key).map(String::as_str);
         assert_eq!(of("name"), Some("west->east.MirrorSourceConnector"));
         assert_eq!((of("source.cluster.alias"), of("target.cluster.alias")), (Some("west"), Some("east")));
         assert_eq!(of("source.cluster.bootstrap.servers"), Some("w:1"));
         assert_eq!((of("target.cluster.bootstrap.servers"), of(PUSHED_TO)), (Some("e:1"), Some("e:1")));
         assert_eq!((of(ON_TRUNCATION), of(RETURNS), of("topics")), (Some("resume"), Some("true"), Some("orders")));
-        let again = turned(Part::Source, &link.back(), &back);
+        let again = turned(Part::Source, &link.back(), &back, Turn::Planned);
         assert_eq!(again.get(PUSHED_TO), None, "the worker is at that end");
         assert_eq!(again.get("source.cluster.bootstrap.servers").map(String::as_str), Some("e:1"));
-        assert!(!turned(Part::Checkpoint, &link, &given).contains_key(RETURNS));
+        assert!(!turned(Part::Checkpoint, &link, &given, Turn::CutOff).contains_key(RETURNS));
+        let planned = turned(Part::Source, &link, &given, Turn::Planned);
+        assert_eq!(
+            planned.get(ON_TRUNCATION),
+            None,
+            "a source that loses records later is not believed without a word"
+        );
     }
 }

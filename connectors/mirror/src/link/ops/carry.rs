@@ -1,15 +1,17 @@
 //! When groups go over in the course of a verb, and whose word counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use tracing::warn;
 use twinstream_client::{ClientError, RawClient};
 use twinstream_connect_api::ApiRefusal;
 use twinstream_connect_api::error::trace_of;
 use twinstream_model::TopicName;
 
 use super::super::Part;
+use super::groups::{Patience, Way, Word};
 use super::plan::Phase;
-use super::{GROUPS_WITHIN, Operation, Side, groups, members};
+use super::{GROUPS_WITHIN, Operation, Side, Verb, groups, members};
 use crate::checkpoint::settings::CheckpointSettings;
 
 impl Operation<'_> {
@@ -40,16 +42,25 @@ impl Operation<'_> {
         if names.is_empty() {
             return Ok(());
         }
-        let source: &RawClient = self.ends.source()?;
-        let (from, to) = match from {
-            Side::Source => (source, &self.ends.target),
-            Side::Target => (&self.ends.target, source),
+        let there: (&RawClient, &str) = (self.ends.source()?, &self.ends.source_alias);
+        let here: (&RawClient, &str) = (&self.ends.target, &self.ends.target_alias);
+        let (from, to, word) = match from {
+            Side::Source => (there, here.0, Word::WhoIsFurther),
+            Side::Target => (here, there.0, Word::Theirs),
+        };
+        let patience = match self.report.verb {
+            Verb::Failover => Patience::WithNobody,
+            _ => Patience::WithAll,
         };
         let follows = |group: &str| settings.groups.follows(group);
-        let carried = tokio::time::timeout(GROUPS_WITHIN, groups::carry(from, to, &names, follows)).await;
+        let way = Way { from, to, names: &names, word, patience };
+        let carried = tokio::time::timeout(GROUPS_WITHIN, groups::carry(way, follows)).await;
         let late = || ClientError::Timeout { what: "carry groups over".to_owned(), after: GROUPS_WITHIN };
         match carried.unwrap_or_else(|_| Err(late())) {
-            Ok(carried) => self.report.groups = Some(carried),
+            Ok(carried) => {
+                self.ends.add_silent(carried.silent.iter().copied());
+                self.report.groups = Some(carried);
+            }
             // Topics matter more: what groups read again is told, and nothing waits for it.
             Err(cause) => self
                 .report
@@ -57,6 +68,26 @@ impl Operation<'_> {
                 .push(format!("offsets of groups are as the checkpoint connector left them: {}", trace_of(&cause))),
         }
         Ok(())
+    }
+
+    /// After the change of places: what groups have on the side that `led` is for the link that leads there now to move. Who waits
+    /// for the change waits for this no more.
+    pub(super) async fn hand_groups_over(&self, led: Side, topics: &BTreeSet<TopicName>) {
+        let Ok(Some(settings)) = self.checkpoint_settings() else { return };
+        let (Ok(source), true) = (&self.ends.source, settings.sync_every.is_some() && !topics.is_empty()) else {
+            return;
+        };
+        let (from, to) = match led {
+            Side::Source => (source, &self.ends.target_alias),
+            Side::Target => (&self.ends.target, &self.ends.source_alias),
+        };
+        let handing = groups::hand_over(from, to, topics, |group| settings.groups.follows(group));
+        let done = tokio::time::timeout(GROUPS_WITHIN, handing).await;
+        let late = || ClientError::Timeout { what: "hand groups over".to_owned(), after: GROUPS_WITHIN };
+        if let Err(cause) = done.unwrap_or_else(|_| Err(late())) {
+            let cause = trace_of(&cause);
+            warn!(link = %self.link, cause, "the way back leaves groups as they stand where they led, until they have gone on");
+        }
     }
 
     /// Copies that do not keep the source's offsets: their groups are translated by the checkpoint connector, which gets two

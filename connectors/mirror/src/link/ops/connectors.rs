@@ -8,9 +8,14 @@ use twinstream_connect_api::{ApiRefusal, RawConfig, Wanted, WorkerApi};
 use twinstream_model::TopicName;
 
 use super::super::{LinkName, Members, Part, links};
+use super::back::Turn;
 use super::{LOOK_EVERY, Operation, STOPS_WITHIN, back, members};
 use crate::config::RETURNS;
 
+const RUNNING: &str = "RUNNING";
+const FAILED: &str = "FAILED";
+/// A failure that is seen more often than that is none of tasks that were there before.
+const FAILED_LOOKS: usize = 10;
 /// Topics that are told by name.
 const TOLD_MAX: usize = 20;
 
@@ -73,18 +78,55 @@ impl Operation<'_> {
         }
     }
 
+    /// Waits until everything of a link runs that was started at the end of a verb; false if it does not in time, or has failed, which
+    /// is told.
+    pub(super) async fn tell_whether_it_runs(&mut self, link: &LinkName) -> bool {
+        let (mut failed, members) = (0, members(self.worker, link));
+        let stands = loop {
+            let states = members.iter().map(|(part, name)| {
+                let status = self.worker.status(name).unwrap_or_default();
+                (name, state_of(&status, *part == Part::Source && self.settings.enabled))
+            });
+            let Some((name, state)) =
+                states.filter(|(_, state)| *state != RUNNING).max_by_key(|(_, state)| *state == FAILED)
+            else {
+                return true;
+            };
+            failed = if state == FAILED { failed + 1 } else { 0 };
+            if self.asked.is_over() || failed > FAILED_LOOKS {
+                break format!("connector {name} is {state}");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        };
+        self.report.left.push(format!(
+            "topics have changed places, and link {link}, which is to copy now, does not run: {stands}; see `twinstream link describe {link}`"
+        ));
+        self.tell_failures(link);
+        false
+    }
+
     /// Topics that were not asked for, and stand still with the link's connectors.
     pub(super) fn tell_who_stands(&mut self) {
-        let others: Vec<&str> = self.others.iter().map(TopicName::as_str).take(TOLD_MAX).collect();
-        if !others.is_empty() {
-            let more = self.others.len() - others.len();
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        if !self.others.is_empty() {
             let told = format!(
-                "other topics of this link are not copied either while it is stopped: {}{more}",
-                others.join(", ")
+                "other topics of this link are not copied either while it is stopped: {}",
+                some_of(self.others.iter())
             );
             self.report.left.push(told);
         }
+    }
+
+    /// Topics that began at the site that leads now: what leads back copies only what was a copy.
+    pub(super) async fn tell_who_stays(&mut self) -> Result<(), ApiRefusal> {
+        let own = self.ends.own_topics_of_target(&self.settings, &self.pairs).await?;
+        if !own.is_empty() {
+            let (alias, back) = (&self.ends.target_alias, self.link.back());
+            self.report.step(format!(
+                "link {back} brings home what was copied before; it does not copy what began in '{alias}': {}",
+                some_of(own.iter())
+            ));
+        }
+        Ok(())
     }
 
     /// A source connector that leads the other way, and neither brings topics home nor is what this link brings home.
@@ -97,7 +139,7 @@ impl Operation<'_> {
     }
 
     /// Makes the connectors that lead the other way, with this link's settings; or starts those whose way back this one is.
-    pub(super) async fn make_back_link(&mut self) -> Result<(), ApiRefusal> {
+    pub(super) async fn make_back_link(&mut self, turn: Turn) -> Result<(), ApiRefusal> {
         let back = self.link.back();
         let known = members(self.worker, &back);
         if !self.settings.returns || known.is_empty() {
@@ -107,7 +149,7 @@ impl Operation<'_> {
                     .iter()
                     .find(|(of, _)| *of == part)
                     .map_or_else(|| part.connector(&back), |(_, name)| name.clone());
-                let mut turned = back::turned(part, &self.link, &config);
+                let mut turned = back::turned(part, &self.link, &config, turn);
                 turned.insert("name".to_owned(), name.clone());
                 if self.worker.config(&name).as_ref() != Some(&turned) {
                     self.worker.put(&name, turned).await?;
@@ -131,6 +173,24 @@ impl Operation<'_> {
     }
 }
 
+/// Their names, or as many as a line holds.
+fn some_of<'a>(topics: impl ExactSizeIterator<Item = &'a TopicName>) -> String {
+    let more = topics.len().saturating_sub(TOLD_MAX);
+    let told = topics.take(TOLD_MAX).map(TopicName::as_str).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{told} and {more} more") } else { told }
+}
+
+/// What a connector with its tasks is: the first state that is not RUNNING, FAILED before others. One that is to have tasks does not
+/// run without them.
+fn state_of(status: &Json, has_tasks: bool) -> String {
+    let tasks: Vec<&Json> = status["tasks"].as_array().into_iter().flatten().collect();
+    let none = if has_tasks && tasks.is_empty() { Some("without tasks") } else { None };
+    let states = tasks.into_iter().chain([&status["connector"]]).map(|of| of["state"].as_str().unwrap_or("UNASSIGNED"));
+    let states: Vec<&str> = states.chain(none).collect();
+    let worst = states.iter().find(|state| **state == FAILED).or(states.iter().find(|state| **state != RUNNING));
+    worst.copied().unwrap_or(RUNNING).to_owned()
+}
+
 /// The connector and all of its tasks run, and there are some.
 fn runs(status: &Json) -> bool {
     let tasks = status["tasks"].as_array();
@@ -143,4 +203,27 @@ fn has_ended(worker: &dyn WorkerApi, name: &str) -> bool {
     let Some(status) = worker.status(name) else { return true };
     let is_stopped = status["connector"]["state"] == "STOPPED";
     is_stopped && status["tasks"].as_array().is_none_or(Vec::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_connector_is_what_the_worst_of_its_tasks_is_and_nothing_without_those_that_it_needs() {
+        let of = |connector: &str, tasks: &[&str], has_tasks| {
+            let tasks: Vec<Json> = tasks.iter().map(|state| json!({"state": state})).collect();
+            state_of(&json!({"connector": {"state": connector}, "tasks": tasks}), has_tasks)
+        };
+        assert_eq!(of("RUNNING", &["RUNNING", "RUNNING"], true), "RUNNING");
+        assert_eq!(of("RUNNING", &["RESTARTING", "FAILED"], true), "FAILED");
+        assert_eq!(of("RUNNING", &["RESTARTING", "RUNNING"], false), "RESTARTING");
+        assert_eq!(
+            (of("RUNNING", &[], true).as_str(), of("RUNNING", &[], false).as_str()),
+            ("without tasks", "RUNNING")
+        );
+        assert_eq!(state_of(&Json::Null, false), "UNASSIGNED", "nothing is known of it");
+    }
 }

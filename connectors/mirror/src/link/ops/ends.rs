@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use twinstream_client::raw::{EpochQuestion, MirrorMark, OffsetAt, TopicInfo};
+use tokio::task::JoinSet;
+use twinstream_client::raw::{EpochQuestion, MirrorMark, Node, OffsetAt, TopicInfo};
 use twinstream_client::{ClientError, RawClient};
 use twinstream_connect_api::error::trace_of;
 use twinstream_connect_api::{ApiRefusal, OffsetMap};
-use twinstream_model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
+use twinstream_model::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 use uuid::Uuid;
 
 use super::Verb;
@@ -21,6 +22,7 @@ use super::plan::Phase;
 use crate::config::Settings;
 use crate::figures;
 use crate::link_id::link_id;
+use crate::policy::{HEARTBEATS, Policy};
 
 /// A site that is asked for what it knows before it is given up.
 pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -36,6 +38,8 @@ pub(super) struct Ends {
     pub target: RawClient,
     pub source_alias: String,
     pub target_alias: String,
+    /// Brokers of the source that did not answer in time: a fail-over waits for each of them once.
+    silent: BTreeSet<NodeId>,
 }
 
 /// A topic and its copy.
@@ -58,15 +62,22 @@ pub(super) struct Pair {
 }
 
 impl Ends {
-    /// Connects to both; the target must answer.
-    pub(super) async fn connect(settings: &Settings) -> Result<Ends, ApiRefusal> {
-        let source = tokio::time::timeout(ANSWERS_WITHIN, RawClient::connect(&settings.source));
+    /// Connects to both; the target must answer. A fail-over has no patience with the source, not even with one broker of it.
+    pub(super) async fn connect(settings: &Settings, verb: Verb) -> Result<Ends, ApiRefusal> {
+        let mut source_settings = settings.source.clone();
+        if verb == Verb::Failover {
+            let limit = ANSWERS_WITHIN.as_millis().to_string();
+            for name in ["request.timeout.ms", "default.api.timeout.ms"] {
+                source_settings.set(name, &limit).map_err(|cause| ApiRefusal::new(500, format!("{name}: {cause}")))?;
+            }
+        }
+        let source = tokio::time::timeout(ANSWERS_WITHIN, RawClient::connect(&source_settings));
         let (source, target) = tokio::join!(source, RawClient::connect(&settings.target));
         let what = || format!("connect to source cluster '{}'", settings.source_alias);
         let source = source.unwrap_or_else(|_| Err(ClientError::Timeout { what: what(), after: ANSWERS_WITHIN }));
         let target = target.map_err(|cause| away(&settings.target_alias, &cause))?;
         let (source_alias, target_alias) = (settings.source_alias.clone(), settings.target_alias.clone());
-        Ok(Ends { source, target, source_alias, target_alias })
+        Ok(Ends { source, target, source_alias, target_alias, silent: BTreeSet::new() })
     }
 
     /// Goes on without the source.
@@ -75,6 +86,48 @@ impl Ends {
             let what = format!("ask source cluster '{}'", self.source_alias);
             self.source = Err(ClientError::Timeout { what, after: ANSWERS_WITHIN });
         }
+    }
+
+    /// Where partitions of the source end at present. Each leader is asked by itself, and those that do not answer in time keep
+    /// nobody waiting: what they lead is missing, now and as long as this verb works. An error if nobody answers.
+    pub(super) async fn source_ends(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
+        let late = || ClientError::Timeout { what: "ask where logs end".to_owned(), after: ANSWERS_WITHIN };
+        let source = self.source.as_ref().map_err(Clone::clone)?;
+        let led = tokio::time::timeout(ANSWERS_WITHIN, source.by_leader(partitions)).await;
+        let (led, _) = led.unwrap_or_else(|_| Err(late()))?;
+        let mut asking = JoinSet::new();
+        let asked = led.len();
+        for (leader, partitions) in led.into_iter().filter(|(leader, _)| !self.silent.contains(leader)) {
+            let source = source.clone();
+            asking.spawn(async move {
+                let ends = tokio::time::timeout(ANSWERS_WITHIN, ends_of_leader(&source, &partitions)).await;
+                (leader, ends.unwrap_or_else(|_| Err(late())))
+            });
+        }
+        let (mut ends, mut answered) = (BTreeMap::new(), 0);
+        while let Some(Ok((leader, answer))) = asking.join_next().await {
+            match answer {
+                Ok(some) => {
+                    answered += 1;
+                    ends.extend(some);
+                }
+                Err(_) => _ = self.silent.insert(leader),
+            }
+        }
+        if answered == 0 && asked > 0 { Err(late()) } else { Ok(ends) }
+    }
+
+    /// Brokers of the source that did not answer, by name; `None` if all did that were asked.
+    pub(super) fn silent_brokers(&self) -> Option<String> {
+        let names: Vec<String> = self.silent.iter().map(|broker| format!("broker {broker}")).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
+    pub(super) fn add_silent(&mut self, brokers: impl IntoIterator<Item = NodeId>) {
+        self.silent.extend(brokers);
     }
 
     /// The source, for verbs that need it.
@@ -89,6 +142,12 @@ impl Ends {
 
     pub(super) fn source_unheard(&self, cause: &ClientError) -> ApiRefusal {
         away(&self.source_alias, cause)
+    }
+
+    /// Reports a question to both that came to nothing.
+    pub(super) fn either_unheard(&self, cause: &ClientError) -> ApiRefusal {
+        let (source, target) = (&self.source_alias, &self.target_alias);
+        ApiRefusal::new(502, format!("clusters '{source}' and '{target}' cannot be compared: {}", trace_of(cause)))
     }
 
     /// The id of the link that leads the other way; `None` while the source is away.
@@ -149,6 +208,8 @@ impl Ends {
             }
         }
         let (there, originals) = self.originals(pairs.keys()).await?;
+        let back = self.back_id();
+        pairs.retain(|source, _| !is_sign_of_life(source, there.get(source), back, &settings.policy));
         let pair = |(source, (target, here)): (TopicName, (TopicName, Option<MirrorMark>))| {
             let topic = view.topics.get(&target);
             let original = originals.get(&source);
@@ -170,23 +231,39 @@ impl Ends {
         Ok(pairs.into_iter().map(pair).collect())
     }
 
-    /// Topics of the source that the link is to copy and that have no copy, as far as the source answers. A link that leads
-    /// back copies only what has one.
+    /// Topics of the source that the link is to copy and that have no copy, as far as the source answers, or as its tasks last
+    /// knew. A link that leads back copies only what has one: the others are told all the same.
     pub(super) async fn uncopied(
         &self,
         settings: &Settings,
         pairs: &BTreeMap<TopicName, Pair>,
     ) -> Result<BTreeSet<TopicName>, ApiRefusal> {
-        let Ok(source) = &self.source else { return Ok(BTreeSet::new()) };
-        if settings.returns {
-            return Ok(BTreeSet::new());
-        }
+        let Ok(source) = &self.source else {
+            let refused = figures::link(&self.source_alias, &self.target_alias).refused();
+            return Ok(refused.into_keys().filter(|topic| !pairs.contains_key(topic)).collect());
+        };
         let view = source.refresh_all().await.map_err(|cause| self.source_unheard(&cause))?;
         let is_wanted = |topic: &TopicInfo| {
             let copies = settings.filter.copies(topic.name.as_str(), &settings.policy, &self.target_alias);
-            copies && !topic.internal && !topic.partitions.is_empty() && !pairs.contains_key(&topic.name)
+            let is_data = !topic.internal && topic.name.as_str() != HEARTBEATS;
+            copies && is_data && !topic.partitions.is_empty() && !pairs.contains_key(&topic.name)
         };
         Ok(view.topics.values().filter(|topic| is_wanted(topic)).map(|topic| topic.name.clone()).collect())
+    }
+
+    /// Topics of the target that the link's settings name and that are copies of nothing: a link that leads back leaves them.
+    pub(super) async fn own_topics_of_target(
+        &self,
+        settings: &Settings,
+        pairs: &BTreeMap<TopicName, Pair>,
+    ) -> Result<Vec<TopicName>, ApiRefusal> {
+        let view = self.target.refresh_all().await.map_err(|cause| self.unheard(&cause))?;
+        let is_own = |topic: &&Arc<TopicInfo>| {
+            let named = settings.filter.copies(topic.name.as_str(), &settings.policy, &self.source_alias);
+            let is_data = !topic.internal && !settings.policy.is_heartbeats(topic.name.as_str());
+            named && is_data && !pairs.values().any(|pair| pair.target == topic.name)
+        };
+        Ok(view.topics.values().filter(is_own).map(|topic| topic.name.clone()).collect())
     }
 
     /// The source has not said a word in time.
@@ -237,12 +314,33 @@ impl Pair {
     }
 }
 
+/// Whether nobody's data is in it: the topic into which heartbeat connectors write at the source, whom a fence would stop, and what
+/// other links brought there of such topics. Users' topics may end in the same word.
+fn is_sign_of_life(source: &TopicName, there: Option<&MirrorMark>, back: Option<Uuid>, policy: &Policy) -> bool {
+    let is_brought = || there.is_some_and(|mark| Some(mark.link) != back && policy.is_heartbeats(source.as_str()));
+    source.as_str() == HEARTBEATS || is_brought()
+}
+
 /// Where readers of these partitions end at present; those that nobody leads are missing.
 pub(super) async fn ends_of(
     client: &RawClient,
     partitions: &[TopicPartition],
 ) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
     offsets_of(client, partitions, OffsetAt::Latest).await
+}
+
+/// Of partitions of one leader: an error if that does not answer.
+async fn ends_of_leader(
+    client: &RawClient,
+    partitions: &[TopicPartition],
+) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
+    let found = client.list_offsets_now(partitions, OffsetAt::Latest).await?;
+    if let Some(Err(cause @ (ClientError::Connection { .. } | ClientError::Timeout { .. }))) =
+        found.values().find(|end| end.is_err())
+    {
+        return Err(cause.clone());
+    }
+    Ok(found.into_iter().filter_map(|(partition, end)| Some((partition, end.ok()?))).collect())
 }
 
 /// Where these partitions begin and end for readers, asked again for a while for those that do not say. Who stays unknown is
@@ -290,18 +388,69 @@ pub(super) async fn log_ends_of(
     client: &RawClient,
     partitions: &[TopicPartition],
 ) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
+    let ends = mirror_ends_of(client, partitions).await?;
+    Ok(ends.into_iter().map(|(partition, (end, log_end))| (partition, log_end.unwrap_or(end))).collect())
+}
+
+/// Where the logs of fenced topics end, committed or not. A leader that has not heard yet that it leads a mirror may take one
+/// more record, so what it leads is missing.
+pub(super) async fn fenced_ends_of(
+    client: &RawClient,
+    partitions: &[TopicPartition],
+) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
+    // Before the ends: what was taken until then is among them.
+    let fenced = fenced_at_leaders(client, partitions).await?;
+    let told = mirror_ends_of(client, partitions).await?;
+    let untold: Vec<TopicPartition> =
+        told.iter().filter(|(_, (_, log_end))| log_end.is_none()).map(|(partition, _)| partition.clone()).collect();
+    let starts = offsets_of(client, &untold, OffsetAt::Earliest).await?;
+    let end = |(partition, (end, log_end)): (TopicPartition, (Offset, Option<Offset>))| {
+        // Only an empty log has no epoch to tell.
+        let is_empty = starts.get(&partition) == Some(&end);
+        let end = log_end.or(is_empty.then_some(end)).filter(|_| fenced.contains(&partition))?;
+        Some((partition, end))
+    };
+    Ok(told.into_iter().filter_map(end).collect())
+}
+
+/// Partitions whose leaders know of the mark that makes mirrors of them.
+async fn fenced_at_leaders(
+    client: &RawClient,
+    partitions: &[TopicPartition],
+) -> Result<BTreeSet<TopicPartition>, ClientError> {
+    let names: BTreeSet<TopicName> = partitions.iter().map(|partition| partition.topic.clone()).collect();
+    let view = client.refresh(&names.into_iter().collect::<Vec<_>>()).await?;
+    let mut led: BTreeMap<NodeId, Vec<&TopicPartition>> = BTreeMap::new();
+    for partition in partitions {
+        let found = view.topics.get(&partition.topic).and_then(|topic| topic.partitions.get(&partition.partition));
+        if let Some(leader) = found.and_then(|found| found.leader) {
+            led.entry(leader).or_default().push(partition);
+        }
+    }
+    let mut fenced = BTreeSet::new();
+    for (leader, partitions) in led {
+        let names: BTreeSet<TopicName> = partitions.iter().map(|partition| partition.topic.clone()).collect();
+        let marks = client.mirror_marks_at(Node::Id(leader), &names.into_iter().collect::<Vec<_>>()).await?;
+        let is_fenced = |at: &&&TopicPartition| marks.get(&at.topic).is_some_and(|mark| !mark.promoted);
+        fenced.extend(partitions.iter().filter(is_fenced).map(|at| (*at).clone()));
+    }
+    Ok(fenced)
+}
+
+/// Where mirrors end for readers, and where their logs end; a leader that leads no mirror, or an empty one, tells only the first.
+async fn mirror_ends_of(
+    client: &RawClient,
+    partitions: &[TopicPartition],
+) -> Result<BTreeMap<TopicPartition, (Offset, Option<Offset>)>, ClientError> {
     let committed = ends_of(client, partitions).await?;
     let questions: Vec<EpochQuestion> =
         partitions.iter().map(|partition| EpochQuestion::new(partition.clone(), ANY_EPOCH)).collect();
-    if questions.is_empty() {
-        return Ok(committed);
-    }
-    let ends = client.epoch_ends(&questions).await?;
-    let furthest = |(partition, end): (TopicPartition, Offset)| {
+    let ends = if questions.is_empty() { BTreeMap::new() } else { client.epoch_ends(&questions).await? };
+    let both = |(partition, end): (TopicPartition, Offset)| {
         let log_end = ends.get(&partition).and_then(|found| found.as_ref().ok()).copied().flatten();
-        (partition, log_end.map_or(end, |log_end| log_end.end.max(end)))
+        (partition, (end, log_end.map(|log_end| log_end.end.max(end))))
     };
-    Ok(committed.into_iter().map(furthest).collect())
+    Ok(committed.into_iter().map(both).collect())
 }
 
 /// The source topics that have stored positions.
@@ -315,4 +464,31 @@ fn topics_of(stored: &[(OffsetMap, OffsetMap)], alias: &str) -> BTreeSet<TopicNa
 
 fn away(alias: &str, cause: &ClientError) -> ApiRefusal {
     ApiRefusal::new(502, format!("cluster '{alias}' cannot be asked: {}", trace_of(cause)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_take_no_part_in_changes_of_places_and_topics_that_are_called_so_do() {
+        let topic = |name: &str| TopicName::parse(name).unwrap();
+        let (back, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let policy = Policy::default_named("east", ".");
+        let is_sign = |name: &str, there: Option<Uuid>| {
+            let mark = there.map(|link| MirrorMark {
+                link,
+                source_cluster: "other".to_owned(),
+                source_topic: topic("heartbeats"),
+                source_topic_id: TopicId::NONE,
+                promoted: false,
+            });
+            is_sign_of_life(&topic(name), mark.as_ref(), Some(back), &policy)
+        };
+        assert!(is_sign("heartbeats", None), "a connector writes to it");
+        assert!(is_sign("heartbeats", Some(back)), "also where an older release has fenced it");
+        assert!(is_sign("north.heartbeats", Some(other)), "a third site's");
+        assert!(!is_sign("sensors.heartbeats", None) && !is_sign("sensors.heartbeats", Some(back)), "a user's");
+        assert!(!is_sign("north.orders", Some(other)));
+    }
 }

@@ -2,8 +2,9 @@
 //! are the same on both sides.
 //!
 //! Only for topics that are copied at the source's offsets; for others the checkpoint connector translates, each second, as long
-//! as it runs. The side that was written to knows best where its groups stand, so its word counts, rewinds included. A group with
-//! members on the other side is left alone and told.
+//! as it runs. As that connector does, a group is not moved that is further on the other side by its own doing, nor one that has
+//! members there: both are told. On the way home the side that was written to knows best where its groups stand, so its word counts,
+//! rewinds included. Once sites have changed places, offsets on the side that led are the way back's to move.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +12,11 @@ use serde_json::{Value as Json, json};
 use twinstream_client::raw::GroupListing;
 use twinstream_client::{ClientError, CommitOffset, RawClient};
 use twinstream_connect_api::error::trace_of;
-use twinstream_model::{GroupId, Offset, TopicName, TopicPartition};
+use twinstream_model::{GroupId, NodeId, Offset, TopicName, TopicPartition};
 
 use super::ends::bounds_of;
 use crate::groups::ask;
-use crate::groups::decide::{is_free, within};
+use crate::groups::decide::{Position, Step, is_free, note_of, noted, step, within};
 
 /// What came of carrying groups over.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,37 @@ pub(super) struct Carried {
     pub offsets_written: usize,
     /// Groups that were left, with the reason.
     pub left: BTreeMap<String, String>,
+    /// Brokers that did not tell which groups they coordinate.
+    pub silent: BTreeSet<NodeId>,
+}
+
+/// With brokers that do not tell their groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// They are asked until they answer: no group is left.
+    WithAll,
+    /// Groups of the others go over, and who is silent is told.
+    WithNobody,
+}
+
+/// Whose word counts where both sides have an offset of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// The target's is only moved back if a link wrote it.
+    WhoIsFurther,
+    /// What the target has is from before a fail-over.
+    Theirs,
+}
+
+/// One direction of a link, for groups.
+pub(super) struct Way<'a> {
+    /// With its alias, by which the link notes what it writes.
+    pub from: (&'a RawClient, &'a str),
+    pub to: &'a RawClient,
+    /// The topics, by what they are called on either side.
+    pub names: &'a BTreeMap<TopicName, TopicName>,
+    pub word: Word,
+    pub patience: Patience,
 }
 
 impl Carried {
@@ -33,16 +65,20 @@ impl Carried {
     }
 }
 
-/// Brings the offsets of all groups that `follows` names over; `names` are the topics, by what they are called on either side.
-pub(super) async fn carry(
-    from: &RawClient,
-    to: &RawClient,
-    names: &BTreeMap<TopicName, TopicName>,
-    follows: impl Fn(&str) -> bool,
-) -> Result<Carried, ClientError> {
+/// Brings the offsets of all groups that `follows` names over.
+pub(super) async fn carry(way: Way<'_>, follows: impl Fn(&str) -> bool) -> Result<Carried, ClientError> {
+    let Way { from: (from, alias), to, names, word, patience } = way;
+    let note = note_of(alias);
     let mut carried = Carried::default();
-    let listed: Vec<GroupListing> =
-        from.list_groups().await?.into_iter().filter(|listing| follows(listing.group.as_ref())).collect();
+    let listed = match patience {
+        Patience::WithAll => from.list_groups().await?,
+        Patience::WithNobody => {
+            let (listed, silent) = from.list_groups_now().await?;
+            carried.silent = silent.into_keys().collect();
+            listed
+        }
+    };
+    let listed: Vec<GroupListing> = listed.into_iter().filter(|listing| follows(listing.group.as_ref())).collect();
     let asked: Vec<&GroupListing> = listed.iter().collect();
     let committed = ask::committed(from, &asked).await?;
     for (group, code) in &committed.failed {
@@ -73,10 +109,17 @@ pub(super) async fn carry(
         let unknown: Vec<String> =
             wanted.keys().filter(|at| !bounds.contains_key(*at)).map(ToString::to_string).collect();
         let has = present.offsets.get(&group);
+        let mut further = Vec::new();
         wanted.retain(|at, commit| {
             let Some(offset) = placed(commit.offset, bounds.get(at).copied()) else { return false };
             commit.offset = offset;
-            has.and_then(|has| has.get(at)).map(|known| known.offset) != Some(commit.offset)
+            commit.metadata = noted(&commit.metadata, &note);
+            let present = has.and_then(|has| has.get(at));
+            let step = judged(word, offset, present, &note);
+            if let (Step::Leave, Some(present)) = (step, present) {
+                further.push(format!("{at} at {}, where it would go on at {offset}", present.offset));
+            }
+            step == Step::Write
         });
         if !wanted.is_empty()
             && let Err(cause) = to.commit_offsets(&group, &wanted).await
@@ -93,9 +136,50 @@ pub(super) async fn carry(
             carried.left.insert(group.to_string(), why);
             continue;
         }
+        if let Some(first) = further.first() {
+            let more = if further.len() > 1 { format!(" and {} more", further.len() - 1) } else { String::new() };
+            let why = format!("it is further there by its own doing, and was not moved back: {first}{more}");
+            carried.left.insert(group.to_string(), why);
+            continue;
+        }
         carried.groups.insert(group.to_string());
     }
     Ok(carried)
+}
+
+/// What becomes of an offset; `note` goes with those that a link wrote.
+fn judged(word: Word, wanted: Offset, present: Option<&CommitOffset>, note: &str) -> Step {
+    let ours = match word {
+        Word::WhoIsFurther => present.filter(|commit| commit.metadata == note).map(|commit| commit.offset),
+        Word::Theirs => present.map(|commit| commit.offset),
+    };
+    step(Position { wanted, present: present.map(|commit| commit.offset), ours })
+}
+
+/// After sites have changed places: offsets of groups on the side that led get the note of the link from `leads`, which leads there
+/// now, so that it moves them, rewinds included, until somebody commits there again. Groups with notes of their own, or with members,
+/// stay as they are.
+pub(super) async fn hand_over(
+    led: &RawClient,
+    leads: &str,
+    topics: &BTreeSet<TopicName>,
+    follows: impl Fn(&str) -> bool,
+) -> Result<(), ClientError> {
+    let note = note_of(leads);
+    let (listed, _) = led.list_groups_now().await?;
+    let free: Vec<&GroupListing> =
+        listed.iter().filter(|listing| follows(listing.group.as_ref()) && is_free(&listing.state)).collect();
+    for (group, offsets) in ask::committed(led, &free).await?.offsets {
+        let ours: BTreeMap<TopicPartition, CommitOffset> = offsets
+            .into_iter()
+            .filter(|(at, commit)| topics.contains(&at.topic) && commit.metadata.is_empty())
+            .map(|(at, commit)| (at, CommitOffset { offset: commit.offset, metadata: note.clone() }))
+            .collect();
+        if !ours.is_empty() {
+            led.commit_offsets(&group, &ours).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Where a group goes on in a log of these bounds: never past its end, nor before its start. Nowhere if those are not known.
@@ -106,6 +190,23 @@ fn placed(offset: Offset, bounds: Option<(Offset, Offset)>) -> Option<Offset> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_that_went_on_by_itself_is_not_moved_back_unless_it_comes_home() {
+        let judge = |word, wanted, present: Option<(i64, &str)>| {
+            let present =
+                present.map(|(offset, note)| CommitOffset { offset: Offset(offset), metadata: note.to_owned() });
+            judged(word, Offset(wanted), present.as_ref(), &note_of("east"))
+        };
+        let further = Word::WhoIsFurther;
+        assert_eq!(judge(further, 1_000, Some((900_000, ""))), Step::Leave, "it runs on the copy each night");
+        assert_eq!(judge(further, 300, Some((700, "mirrored from east"))), Step::Write, "rewound at the source");
+        assert_eq!(judge(further, 300, Some((700, "mirrored from west"))), Step::Leave, "another link's");
+        assert_eq!(judge(further, 800, Some((700, ""))), Step::Write);
+        assert_eq!(judge(further, 700, Some((700, "mine"))), Step::Same);
+        assert_eq!(judge(further, 5, None), Step::Write);
+        assert_eq!(judge(Word::Theirs, 300, Some((700, "mine"))), Step::Write, "from before the fail-over");
+    }
 
     #[test]
     fn a_group_stays_within_the_log_and_is_not_moved_in_one_that_nobody_leads() {

@@ -9,6 +9,7 @@ use twinstream_model::TopicName;
 use super::Operation;
 use super::ends::Pair;
 use super::plan::Phase;
+use crate::words::counted;
 
 impl Operation<'_> {
     /// Makes ordinary topics of the copies; how many are left.
@@ -66,7 +67,7 @@ impl Operation<'_> {
     fn tell_marked(&mut self, what: &str, marked: Marked) -> usize {
         let (done, failed): (Vec<_>, Vec<_>) = marked.into_iter().partition(|(_, result)| result.is_ok());
         if !done.is_empty() {
-            self.report.step(format!("{} topics {what}", done.len()));
+            self.report.step(format!("{} {what}", counted(done.len(), "topic")));
         }
         for (topic, result) in &failed {
             if let Err(cause) = result {

@@ -6,16 +6,18 @@
 use std::collections::BTreeMap;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use twinstream_client::ClientError;
 use twinstream_connect_api::ApiRefusal;
 use twinstream_model::{Offset, TopicPartition};
 
-use super::ends::{ANSWERS_WITHIN, Pair, ends_of, log_ends_of, stable_ends_of};
+use super::ends::{ANSWERS_WITHIN, Pair, ends_of, fenced_ends_of, log_ends_of, stable_ends_of};
 use super::plan::Phase;
 use super::report::Standing;
-use super::{LOOK_EVERY, Operation, Side, Verb};
+use super::{LOOK_EVERY, Operation, Side, TRANSACTIONS_WITHIN, Verb};
 use crate::aligned::parting::{self, Parting};
 use crate::figures;
+use crate::words::counted;
 
 /// Partitions whose point of parting is looked for side by side.
 const ASKED_AT_ONCE: usize = 32;
@@ -32,13 +34,17 @@ impl Operation<'_> {
             .collect();
         let (there, here): (Vec<_>, Vec<_>) = self.pairs.values().flat_map(Pair::partitions).unzip();
         let source_ends = match &self.ends.source {
-            Ok(source) => match tokio::time::timeout(ANSWERS_WITHIN, ends_of(source, &there)).await {
-                Ok(Ok(ends)) => Some(ends),
-                _ if self.report.verb == Verb::Failover => {
+            // What one broker of the source does not say is no reason not to ask the others.
+            Ok(_) if self.report.verb == Verb::Failover => match self.ends.source_ends(&there).await {
+                Ok(ends) => Some(ends),
+                Err(_) => {
                     self.ends.give_up_source();
                     self.report.source_answers = false;
                     None
                 }
+            },
+            Ok(source) => match tokio::time::timeout(ANSWERS_WITHIN, ends_of(source, &there)).await {
+                Ok(Ok(ends)) => Some(ends),
                 Ok(Err(cause)) => return Err(self.ends.source_unheard(&cause)),
                 Err(_) => {
                     let what = "ask where its logs end".to_owned();
@@ -159,14 +165,13 @@ impl Operation<'_> {
     /// What a source that nobody has fenced has got since it was measured: lost as well. How many records that is.
     pub(super) async fn measure_what_came_since(&mut self) -> Result<i64, ApiRefusal> {
         let partitions: Vec<TopicPartition> = self.report.standings.keys().cloned().collect();
-        let Ok(source) = &self.ends.source else { return Ok(0) };
-        let ends = match tokio::time::timeout(ANSWERS_WITHIN, ends_of(source, &partitions)).await {
-            Ok(Ok(ends)) => ends,
-            // It died in the meantime: what is known is what it said then.
-            _ => {
-                self.report.source_answers = false;
-                return Ok(0);
-            }
+        if self.ends.source.is_err() {
+            return Ok(0);
+        }
+        // It may have died in the meantime: what is known is what it said then.
+        let Ok(ends) = self.ends.source_ends(&partitions).await else {
+            self.report.source_answers = false;
+            return Ok(0);
         };
         let mut came = 0;
         for (partition, end) in ends {
@@ -180,6 +185,30 @@ impl Operation<'_> {
             }
         }
         Ok(came)
+    }
+
+    /// Copies that were written to until they were fenced may have transactions of their own, which end by their markers yet.
+    pub(super) async fn let_transactions_end(&mut self) -> Result<(), ApiRefusal> {
+        let (_, here) = self.partitions_in(Phase::Between);
+        let until = self.asked.until.min(Instant::now() + TRANSACTIONS_WITHIN);
+        loop {
+            let unheard = |cause| self.ends.unheard(&cause);
+            let stable = stable_ends_of(&self.ends.target, &here).await.map_err(unheard)?;
+            let ends = ends_of(&self.ends.target, &here).await.map_err(unheard)?;
+            let open = ends.iter().filter(|(at, end)| stable.get(at).is_none_or(|stable| stable < end)).count();
+            if open == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                self.report.left.push(format!(
+                    "transactions that were open in {} of '{}' are aborted, also those that their producers end as committed now",
+                    counted(open, "partition"),
+                    self.ends.target_alias
+                ));
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Waits until no copy lacks more than `records`; false if time is up.
@@ -238,8 +267,27 @@ impl Operation<'_> {
                 asking.spawn(async move { (index, parting::between(&target, &here, &source, &there).await) });
             }
             let Some(joined) = asking.join_next().await else { return Ok(found) };
-            let Ok((index, parted)) = joined else { continue }; // it was given up together with this
-            found[index] = parted.map_err(|cause| self.ends.source_unheard(&cause))?;
+            let (index, parted) = joined.map_err(|cause| {
+                ApiRefusal::new(500, format!("where both sides part was not found out: {cause}; call again"))
+            })?;
+            found[index] = parted.map_err(|cause| self.ends.either_unheard(&cause))?;
+        }
+    }
+
+    /// Waits until nobody leads an original who has not heard that it is fenced: it would take records that the way back cuts
+    /// off, and that no report has counted. False if time is up.
+    pub(super) async fn wait_until_fence_is_known(&mut self) -> Result<bool, ApiRefusal> {
+        loop {
+            let (there, _) = self.partitions_in(Phase::Behind);
+            let ends = fenced_ends_of(self.ends.source()?, &there).await;
+            let ends = ends.map_err(|cause| self.ends.source_unheard(&cause))?;
+            if ends.len() == there.len() {
+                return Ok(true);
+            }
+            if self.asked.is_over() {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -251,16 +299,23 @@ impl Operation<'_> {
                 Side::Source => self.in_phase(&[Phase::Between]).into_iter().flat_map(Pair::partitions).unzip(),
                 Side::Target => self.partitions_in(Phase::Between),
             };
-            let source = self.ends.source()?;
-            let source_ends = log_ends_of(source, &there).await.map_err(|cause| self.ends.source_unheard(&cause))?;
-            let target_ends = log_ends_of(&self.ends.target, &here).await.map_err(|cause| self.ends.unheard(&cause))?;
+            let (source, target) = (self.ends.source()?, &self.ends.target);
+            let (source_ends, target_ends) = match side {
+                Side::Source => (fenced_ends_of(source, &there).await, log_ends_of(target, &here).await),
+                Side::Target => (log_ends_of(source, &there).await, fenced_ends_of(target, &here).await),
+            };
+            let source_ends = source_ends.map_err(|cause| self.ends.source_unheard(&cause))?;
+            let target_ends = target_ends.map_err(|cause| self.ends.unheard(&cause))?;
             let fenced = match side {
                 Side::Source => (source, &there),
-                Side::Target => (&self.ends.target, &here),
+                Side::Target => (target, &here),
             };
             // Its transactions end by their markers yet, which are copied as well: cut off, a commit that was answered would
             // become an abort.
-            let stable = stable_ends_of(fenced.0, fenced.1).await.map_err(|cause| self.ends.source_unheard(&cause))?;
+            let stable = stable_ends_of(fenced.0, fenced.1).await.map_err(|cause| match side {
+                Side::Source => self.ends.source_unheard(&cause),
+                Side::Target => self.ends.unheard(&cause),
+            })?;
             let has_all = there.iter().zip(&here).all(|(there, here)| {
                 let (home, away) = (source_ends.get(there), target_ends.get(here));
                 let (fenced, other, stable) = match side {

@@ -8,9 +8,11 @@
 //! ```
 //! Invariants: V1 a verb looks first and then does what is left to do, so calling it again goes on where it ended. V2 nobody is
 //! written to on both sides by a verb that is planned: the old leader is fenced before the last records are waited for. V3 no
-//! verb waits longer than its `timeout`; what it did not get to stands in its report, and nothing is undone.
+//! verb waits longer than its `timeout`; what it did not get to stands in its report, and nothing is undone. V4 one verb at a time
+//! changes something about two clusters, and `done` is what the marks say at the end.
 //! Not here: what to do next about a topic (`plan`), the two clusters (`ends`), groups (`groups`), what is told (`report`).
 
+mod asked; // how it is asked for
 mod back; // the configuration that leads the other way
 mod carry; // when groups go over
 mod connectors; // stopped, started, made
@@ -18,32 +20,38 @@ mod ends; // both clusters, topics and their copies
 mod groups; // offsets of groups go over
 mod marks; // topics become mirrors, and topics like any other
 mod measure; // how far both sides are
+mod origin; // the link that it is about
 mod plan; // who leads, and what is next
+mod refusing; // what stands in the way
 mod report; // the answer
+mod turn; // one verb at a time
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use regex::Regex;
 use tokio::time::Instant;
 use twinstream_connect_api::{ApiAnswer, ApiRefusal, ApiRequest, WorkerApi};
 use twinstream_model::{Offset, TopicName, TopicPartition};
 
+use self::asked::Asked;
+use self::back::Turn;
 use self::ends::{ANSWERS_WITHIN, Ends, Pair};
-use self::plan::{Phase, Step, step};
+use self::origin::{Origin, way_out, with_way_out};
+use self::plan::Phase;
 use self::report::Report;
 use super::{LinkName, Members, Part, lag, links};
 use crate::config::Settings;
-use crate::policy::full_match;
+use crate::words::counted;
 
-const TIMEOUT: Duration = Duration::from_secs(60);
-const TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 /// How often it is looked whether what is waited for is there.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long tasks may take to end: what is under way is delivered first.
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
 /// How long offsets of groups may take to go over; what is not carried by then is told.
 const GROUPS_WITHIN: Duration = Duration::from_secs(20);
+/// How long a fail-over in the middle of a change of places lets transactions of the target end: what is open when it is promoted
+/// is aborted, also if its coordinator, which is there, answers afterwards that it is committed.
+const TRANSACTIONS_WITHIN: Duration = Duration::from_secs(10);
 /// The sites change places when the copy lacks no more than this in any partition: producers are fenced for as long as it takes
 /// to bring that over.
 const NEARLY: i64 = 10_000;
@@ -73,41 +81,15 @@ impl Verb {
     }
 }
 
-/// How a verb is asked for.
-struct Asked {
-    dry_run: bool,
-    until: Instant,
-    /// For the source's names; all if none.
-    topics: Option<Regex>,
-}
-
-impl Asked {
-    fn read(request: &ApiRequest) -> Result<Asked, ApiRefusal> {
-        let timeout = match request.query.get("timeout") {
-            None => TIMEOUT,
-            Some(text) => {
-                text.parse().ok().map(Duration::from_secs).filter(|timeout| *timeout <= TIMEOUT_MAX).ok_or_else(
-                    || ApiRefusal::bad_request(format!("timeout must be seconds, at most 3600, not '{text}'")),
-                )?
-            }
-        };
-        let topics = request.query.get("topics").map(|list| {
-            let list: Vec<String> = list.split(',').map(|topic| topic.trim().to_owned()).collect();
-            full_match(&list).map_err(|why| ApiRefusal::bad_request(format!("topics: {why}")))
-        });
-        Ok(Asked { dry_run: request.flag("dry-run"), until: Instant::now() + timeout, topics: topics.transpose()? })
-    }
-
-    fn is_over(&self) -> bool {
-        Instant::now() >= self.until
-    }
-}
-
 /// A link in the hands of a verb.
 struct Operation<'a> {
     worker: &'a dyn WorkerApi,
     link: LinkName,
+    /// Of the source connector.
+    name: String,
     settings: Settings,
+    /// The link does not exist: what a verb has fenced that was cut off leads again.
+    undoes: bool,
     ends: Ends,
     asked: Asked,
     report: Report,
@@ -128,14 +110,22 @@ pub(super) async fn answer(
     request: &ApiRequest,
 ) -> Result<ApiAnswer, ApiRefusal> {
     let began = Instant::now();
-    let mut operation = Operation::begin(worker, link, verb, Asked::read(request)?).await?;
-    match verb {
-        Verb::Failover => operation.failover().await?,
-        Verb::Promote => operation.promote().await?,
-        Verb::Reverse => operation.reverse().await?,
-        Verb::Failback => operation.failback().await?,
-    }
-    Ok(ApiAnswer::ok(operation.report.json(began.elapsed(), crate::observer::now_ms())))
+    let asked = Asked::read(request)?;
+    let _turn = match asked.dry_run {
+        true => None,
+        false => Some(turn::take(verb, link)?),
+    };
+    let done = async {
+        let mut operation = Operation::begin(worker, link, verb, asked).await?;
+        match verb {
+            Verb::Failover => operation.failover().await?,
+            Verb::Promote => operation.promote().await?,
+            Verb::Reverse => operation.reverse().await?,
+            Verb::Failback => operation.failback().await?,
+        }
+        Ok(ApiAnswer::ok(operation.report.json(began.elapsed(), crate::observer::now_ms())))
+    };
+    done.await.map_err(|refusal| with_way_out(refusal, verb, link))
 }
 
 impl<'a> Operation<'a> {
@@ -145,15 +135,13 @@ impl<'a> Operation<'a> {
         verb: Verb,
         asked: Asked,
     ) -> Result<Operation<'a>, ApiRefusal> {
-        let (name, settings) = source_of(worker, link)?;
-        let mut ends = Ends::connect(&settings).await?;
+        let Origin { name, settings, undoes } = Origin::of(worker, link, verb)?;
+        let mut ends = Ends::connect(&settings, verb).await?;
         let stored = worker.offsets(&name);
         let pairs = ends.pairs_for(verb, &settings, &stored).await?;
         let positions = lag::positions(&settings.source_alias, &stored);
         let positions = positions.into_iter().filter_map(|(partition, next)| Some((partition, next.ok()?))).collect();
         let report = Report::new(verb, link, asked.dry_run, ends.source.is_ok());
-        let wanted = asked.topics.clone();
-        let is_wanted = |topic: &TopicName| wanted.as_ref().is_none_or(|wanted| wanted.is_match(topic.as_str()));
         let mut uncopied = match tokio::time::timeout(ANSWERS_WITHIN, ends.uncopied(&settings, &pairs)).await {
             Ok(Ok(uncopied)) => uncopied,
             // A source that has just died is one more reason to fail over.
@@ -161,22 +149,26 @@ impl<'a> Operation<'a> {
             Ok(Err(refusal)) => return Err(refusal),
             Err(_) => return Err(ends.source_silent()),
         };
-        uncopied.retain(is_wanted);
-        let others = pairs.keys().filter(|topic| !is_wanted(topic)).cloned().collect();
-        let pairs = pairs.into_iter().filter(|(topic, _)| is_wanted(topic)).collect();
-        let mut operation =
-            Operation { worker, link: link.clone(), settings, ends, asked, report, pairs, others, uncopied, positions };
-        if operation.pairs.is_empty() {
-            return Err(ApiRefusal::conflict(format!("link {link} has copied no topic that was asked for")));
+        // What the other site has of its own was never to come here.
+        uncopied.retain(|topic| asked.topics.has(topic) && !undoes);
+        let others = pairs.keys().filter(|topic| !asked.topics.has(topic)).cloned().collect();
+        let pairs: BTreeMap<TopicName, Pair> = pairs.into_iter().filter(|(topic, _)| asked.topics.has(topic)).collect();
+        if pairs.is_empty() {
+            return Err(ApiRefusal::conflict(match undoes {
+                true => format!("link {link} does not exist, and no topic of '{}' is fenced for it", link.target),
+                false => format!("link {link} has copied no topic that was asked for"),
+            }));
         }
+        let link = link.clone();
+        let mut operation =
+            Operation { worker, link, name, settings, undoes, ends, asked, report, pairs, others, uncopied, positions };
         operation.note_phases();
         Ok(operation)
     }
 
     /// Looks at the marks once more. A fail-over goes on without the source when that does not answer any more.
     async fn look(&mut self) -> Result<(), ApiRefusal> {
-        let (name, _) = source_of(self.worker, &self.link)?;
-        let stored = self.worker.offsets(&name);
+        let stored = self.worker.offsets(&self.name);
         let mut found = self.ends.pairs_for(self.report.verb, &self.settings, &stored).await?;
         self.report.source_answers = self.ends.source.is_ok();
         found.retain(|topic, _| self.pairs.contains_key(topic));
@@ -198,6 +190,9 @@ impl<'a> Operation<'a> {
     /// The copies may be all that is left: whatever the source has beyond them is lost.
     async fn failover(&mut self) -> Result<(), ApiRefusal> {
         self.measure().await?;
+        if self.undoes {
+            self.refuse_undoing()?;
+        }
         for topic in &self.uncopied {
             self.report
                 .left
@@ -205,6 +200,7 @@ impl<'a> Operation<'a> {
         }
         if self.asked.dry_run {
             self.tell_promotions();
+            self.tell_who_is_silent();
             self.report.done = true;
             return Ok(());
         }
@@ -217,14 +213,27 @@ impl<'a> Operation<'a> {
             self.let_groups_arrive().await?;
         }
         self.stop(&members, &[Part::Checkpoint]).await?;
+        self.let_transactions_end().await?;
         let left = self.promote_copies().await?;
         self.measure_what_came_since().await?;
-        self.report.done = left == 0;
+        self.tell_who_is_silent();
+        self.report.done = left == 0 && self.all_are_in(&[Phase::Behind, Phase::Parted, Phase::Plain]);
         self.tell_who_stands();
-        self.tell_next(&[
-            format!("point producers and consumers to cluster '{}'", self.ends.target_alias),
-            format!("when cluster '{}' is back: twinstream link failback {}", self.ends.source_alias, self.link),
-        ]);
+        let (source, target) = (&self.ends.source_alias, &self.ends.target_alias);
+        let next = match self.undoes {
+            true => [
+                format!("producers of cluster '{target}' are taken again"),
+                format!(
+                    "when cluster '{source}' is back, link {forth} goes on; where `twinstream link reverse {forth} --dry-run` says that both sides may have been written to: twinstream link failback {forth}",
+                    forth = self.link.back()
+                ),
+            ],
+            false => [
+                format!("point producers and consumers to cluster '{target}'"),
+                format!("when cluster '{source}' is back: twinstream link failback {}", self.link),
+            ],
+        };
+        self.tell_next(&next);
         Ok(())
     }
 
@@ -238,7 +247,7 @@ impl<'a> Operation<'a> {
             self.report.done = true;
             return Ok(());
         }
-        if !self.wait_until_copied(0).await? {
+        if (!self.is_to_run() && self.behind() > 0) || !self.wait_until_copied(0).await? {
             return Err(self.too_far());
         }
         let members = members(self.worker, &self.link);
@@ -255,7 +264,8 @@ impl<'a> Operation<'a> {
         let late = self.measure_what_came_since().await?;
         if late > 0 {
             let told = format!(
-                "{late} records were written to cluster '{}' while this was under way and are not copied: its producers had not stopped",
+                "{} written to cluster '{}' while this was under way and not copied: its producers had not stopped",
+                counted(late, "record"),
                 self.ends.source_alias
             );
             self.report.left.push(told);
@@ -264,30 +274,6 @@ impl<'a> Operation<'a> {
         self.tell_who_stands();
         self.tell_next(&[format!("point producers and consumers to cluster '{}'", self.ends.target_alias)]);
         Ok(())
-    }
-
-    /// Who loses nothing cannot leave a topic behind.
-    fn refuse_uncopied(&self) -> Result<(), ApiRefusal> {
-        let Some(topic) = self.uncopied.first() else { return Ok(()) };
-        Err(ApiRefusal::conflict(format!(
-            "topic {topic} of '{}' is to be copied and has no copy yet ({} in all): see `twinstream link describe {}` for the reason, wait for it, or leave it out with --topics",
-            self.ends.source_alias,
-            self.uncopied.len(),
-            self.link
-        )))
-    }
-
-    fn too_far(&self) -> ApiRefusal {
-        let (alias, behind) = (&self.ends.source_alias, self.behind());
-        ApiRefusal::conflict(match behind {
-            i64::MAX => format!(
-                "of cluster '{alias}' partitions have no copy yet, or do not say how far they are: see `twinstream link describe {}`, wait and call again, or use failover, which gives them up",
-                self.link
-            ),
-            records => format!(
-                "cluster '{alias}' is still written to: {records} records are not copied yet; stop its producers and call again, or use failover, which gives them up"
-            ),
-        })
     }
 
     /// The sites change places, planned.
@@ -329,19 +315,24 @@ impl<'a> Operation<'a> {
         self.mark_originals(Phase::Ahead, false).await?;
         self.look().await?;
         if !self.wait_until_all_is_copied(Side::Source).await? {
-            self.report.left.push(
-                "the last records are not copied yet, or transactions are open, call again; nobody is written to"
-                    .to_owned(),
-            );
+            self.report.left.push(format!(
+                "the last records are not copied yet, or transactions are open, call again; nobody is written to ({})",
+                way_out(&self.link)
+            ));
             self.tell_failures(&self.link.clone());
             return Ok(());
         }
         self.carry_groups(Side::Source).await?;
         self.stop(&members, &Part::ALL).await?;
+        let led: BTreeSet<TopicName> =
+            self.in_phase(&[Phase::Between]).iter().map(|pair| pair.source.clone()).collect();
         let left = self.promote_copies().await?;
-        self.make_back_link().await?;
+        self.make_back_link(Turn::Planned).await?;
+        self.hand_groups_over(Side::Source, &led).await;
         self.look().await?;
-        self.report.done = left == 0;
+        self.tell_who_stays().await?;
+        let runs = self.tell_whether_it_runs(&self.link.back()).await;
+        self.report.done = left == 0 && runs;
         self.tell_who_stands();
         self.tell_next(&[
             format!("point producers and consumers to cluster '{}'", self.ends.target_alias),
@@ -375,10 +366,20 @@ impl<'a> Operation<'a> {
         if !self.in_phase(&[Phase::Parted, Phase::Behind, Phase::Between]).is_empty() {
             let between = self.not_home().await?;
             self.stop(&members, &Part::ALL).await?;
+            let was_written_to = !self.in_phase(&[Phase::Parted]).is_empty();
             self.mark_originals(Phase::Parted, false).await?;
             self.look().await?;
+            if was_written_to {
+                if !self.wait_until_fence_is_known().await? {
+                    let told = "not all leaders have heard that they are fenced, call again; nothing is cut yet";
+                    self.report.left.push(told.to_owned());
+                    return Ok(());
+                }
+                // What it took until it was fenced is given up as well.
+                self.measure_parting().await?;
+            }
             if between || !self.in_phase(&[Phase::Behind]).is_empty() {
-                self.make_back_link().await?;
+                self.make_back_link(Turn::CutOff).await?;
             }
             if !self.wait_until_brought_home(NEARLY).await? {
                 self.report.left.push("what the target wrote is not brought home yet, call again".to_owned());
@@ -397,11 +398,14 @@ impl<'a> Operation<'a> {
             self.carry_groups(Side::Target).await?;
             let back = links(self.worker).remove(&self.link.back()).unwrap_or_default();
             self.stop(&back, &Part::ALL).await?;
+            let led = self.in_phase(&[Phase::Between]).iter().map(|pair| pair.target.clone()).collect();
             self.promote_originals().await?;
+            self.hand_groups_over(Side::Target, &led).await;
         }
         self.start(&members).await?;
         self.look().await?;
-        self.report.done = true;
+        let runs = self.tell_whether_it_runs(&self.link.clone()).await;
+        self.report.done = self.all_are_in(&[Phase::Ahead]) && runs;
         self.tell_next(&[format!(
             "point producers and consumers to cluster '{}'; link {} copies as before",
             self.ends.source_alias, self.link
@@ -409,49 +413,46 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Says what cannot be done at all before anything is.
-    async fn refuse(&self, verb: Verb) -> Result<(), ApiRefusal> {
-        let source = self.ends.source()?;
-        if !source.knows_mirrors().await.map_err(|cause| self.ends.source_unheard(&cause))? {
-            return Err(ApiRefusal::conflict(format!(
-                "cluster '{}' cannot have mirrors, which {} needs on both sides: it takes brokers of ours with feature twinstream.mirror",
-                self.ends.source_alias,
-                verb.name()
-            )));
-        }
-        if let Some(name) = self.strange_back_link() {
-            return Err(ApiRefusal::conflict(format!(
-                "connector {name} of link {} is not the way back of link {} (twinstream.link.returns is not set): delete that link first, and make it again when this is done",
-                self.link.back(),
-                self.link
-            )));
-        }
-        for pair in self.pairs.values() {
-            if !pair.is_there {
-                return Err(ApiRefusal::conflict(format!(
-                    "topic {} is not at cluster '{}' any more: create it there with {} partitions, it is filled from '{}', or leave it out with --topics",
+    /// Whether each topic stands as the verb is to leave it; one that does not was changed by somebody else meanwhile, and is told.
+    fn all_are_in(&mut self, phases: &[Phase]) -> bool {
+        let others = self.pairs.values().filter(|pair| !phases.contains(&self.ends.phase(pair)));
+        let told: Vec<String> = others
+            .map(|pair| {
+                format!(
+                    "topic {}: {}, somebody else has changed that meanwhile",
                     pair.source,
-                    self.ends.source_alias,
-                    pair.copied.len(),
-                    self.ends.target_alias
-                )));
-            }
-            if let Step::Refuse(why) = step(verb, self.ends.phase(pair)) {
-                return Err(ApiRefusal::conflict(format!("topic {}: {why}", pair.source)));
-            }
+                    self.ends.phase(pair).name()
+                )
+            })
+            .collect();
+        let all = told.is_empty();
+        self.report.left.extend(told);
+        all
+    }
+
+    /// Brokers of the source that do not answer while others do: what they led is known as of their last word.
+    fn tell_who_is_silent(&mut self) {
+        if let (Ok(_), Some(brokers)) = (&self.ends.source, self.ends.silent_brokers()) {
+            let unasked = self.report.standings.values().filter(|standing| !standing.is_exact()).count();
+            self.report.left.push(format!(
+                "{brokers} of '{}' does not answer: what {} accepted since its last word is not known, and groups that it coordinates stand as the checkpoint connector left them",
+                self.ends.source_alias,
+                counted(unasked, "partition"),
+            ));
         }
-        Ok(())
     }
 
     fn tell_promotions(&mut self) {
         let (marked, plain) =
             (self.in_phase(&[Phase::Ahead, Phase::Between]).len(), self.in_phase(&[Phase::Plain]).len());
-        self.report.step(format!("the connectors of link {} would be stopped", self.link));
+        if !self.undoes {
+            self.report.step(format!("the connectors of link {} would be stopped", self.link));
+        }
         if marked > 0 {
-            self.report.step(format!("{marked} mirrors would be promoted"));
+            self.report.step(format!("{} would be promoted", counted(marked, "mirror")));
         }
         if plain > 0 {
-            self.report.step(format!("{plain} copies are topics like any other already"));
+            self.report.step(format!("writable already, because no mirror: {}", counted(plain, "copy")));
         }
     }
 
@@ -473,22 +474,4 @@ enum Side {
 
 fn members(worker: &dyn WorkerApi, link: &LinkName) -> Members {
     links(worker).remove(link).unwrap_or_default()
-}
-
-/// The source connector of a link, and its settings.
-fn source_of(worker: &dyn WorkerApi, link: &LinkName) -> Result<(String, Settings), ApiRefusal> {
-    let members = members(worker, link);
-    if members.is_empty() {
-        return Err(ApiRefusal::not_found(format!(
-            "link {link} does not exist: no mirror connector has these two aliases"
-        )));
-    }
-    let source = members.into_iter().find(|(part, _)| *part == Part::Source);
-    let (_, name) = source.ok_or_else(|| {
-        ApiRefusal::conflict(format!("link {link} has no MirrorSourceConnector, so it copies nothing"))
-    })?;
-    let config = worker.config(&name).unwrap_or_default();
-    let settings = Settings::parse(&config)
-        .map_err(|cause| ApiRefusal::new(500, format!("settings of connector {name}: {cause}")))?;
-    Ok((name, settings))
 }

@@ -15,6 +15,7 @@ use super::groups::Carried;
 use super::plan::Phase;
 use crate::figures::Seen;
 use crate::link::LinkName;
+use crate::words::counted;
 
 /// A partition as far as both sides have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,11 @@ impl Standing {
     /// Records of the source that are lost: known there and not on the target, or, after both were written to, given up.
     pub(super) fn lost(&self) -> Option<i64> {
         self.given_up.or_else(|| Some((self.source_end?.0 - self.arrived?.0).max(0)))
+    }
+
+    /// The source was asked now, and has said where it ends.
+    pub(super) fn is_exact(&self) -> bool {
+        self.as_of_ms.is_none() && self.lost().is_some()
     }
 
     /// Of a partition whose source cannot be asked: what its task saw last.
@@ -136,9 +142,15 @@ impl Report {
         let known: Vec<i64> = self.standings.values().filter_map(Standing::lost).collect();
         let unknown = self.standings.len() - known.len();
         let as_of = self.standings.values().filter_map(|standing| standing.as_of_ms).min();
-        let exact = self.source_answers && unknown == 0 && as_of.is_none();
+        let unasked = self.standings.values().filter(|standing| !standing.is_exact()).count();
+        let exact = self.source_answers && unasked == 0;
         let note = match (exact, as_of) {
             (true, _) => "every partition of the source was asked".to_owned(),
+            (false, _) if self.source_answers => format!(
+                "{} of {} did not answer, or have no copy: what is told of those is older, and what they accepted since then is not known",
+                unasked,
+                counted(self.standings.len(), "partition")
+            ),
             (false, Some(_)) => "as of the source's last word; what it accepted since then is not known".to_owned(),
             (false, None) => "the source has told nothing that is known here".to_owned(),
         };
@@ -146,6 +158,7 @@ impl Report {
             "records": known.iter().sum::<i64>(),
             "partitions": known.iter().filter(|lost| **lost > 0).count(),
             "unknown_partitions": unknown,
+            "unasked_partitions": unasked,
             "exact": exact,
             "as_of_ms": as_of,
             "silent_ms": as_of.map(|as_of| (now_ms - as_of).max(0)),
@@ -182,6 +195,14 @@ mod tests {
         assert_eq!(exact["rpo"]["partitions"], json!(1), "a copy that is ahead lacks nothing");
         let unknown = report(true, &[(0, standing(10, 7, None)), (1, Standing::default())]);
         assert_eq!((&unknown["rpo"]["exact"], &unknown["rpo"]["unknown_partitions"]), (&json!(false), &json!(1)));
+    }
+
+    #[test]
+    fn a_partition_that_did_not_answer_is_told_beside_those_that_did() {
+        let half = report(true, &[(0, standing(10, 10, None)), (1, standing(8, 8, Some(500)))]);
+        assert_eq!((&half["rpo"]["exact"], &half["rpo"]["unasked_partitions"]), (&json!(false), &json!(1)), "{half}");
+        assert!(half["rpo"]["note"].as_str().unwrap().starts_with("1 of 2 partitions did not answer, or"), "{half}");
+        assert_eq!(half["topics"], json!([]));
     }
 
     #[test]
