@@ -11,7 +11,7 @@ use support::mirrors::{create_mirror, cut, from, mark, mirror, plain, promote, s
 use support::records::{create_topic, fetch, list_offset, produce, topic_name, values};
 use support::replicas::Trio;
 use support::transactions::{End, end_transaction, produce_in, read_committed, transactional};
-use support::{Client, TestBroker, wait_until};
+use support::{Client, PATIENCE, TestBroker, comes_true, wait_until};
 use twinstream_protocol::batch::batches;
 
 const POLICY_VIOLATION: i16 = 44;
@@ -283,6 +283,25 @@ async fn node_3_has_the_same(mut trio: Trio, mut leader: Client, has: &[(i32, i6
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_was_away_follows_a_cut_below_its_log_start() {
     let (mut trio, leader, has) = with_a_replica_that_missed_a_cut().await;
+    trio.restart(3).await;
+    node_3_has_the_same(trio, leader, &has).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_dies_in_the_middle_of_a_cut_below_its_log_start_has_what_its_leader_has_afterwards() {
+    let (mut trio, leader, has) = with_a_replica_that_missed_a_cut().await;
+    let dir = trio.dir().to_path_buf();
+    // The start is written down before the log is cut, so that is when it dies.
+    let seen = comes_true(PATIENCE, async || begins_at(&dir, PARTED));
+    let running = async {
+        trio.restart(3).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        seen = seen => assert!(seen, "no cut within {PATIENCE:?}"),
+        () = running => unreachable!("it runs on"),
+    }
+    trio.node(3).kill();
     trio.restart(3).await;
     node_3_has_the_same(trio, leader, &has).await;
 }

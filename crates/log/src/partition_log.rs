@@ -174,6 +174,12 @@ impl PartitionLog {
         is_earlier
     }
 
+    /// What the checkpoint of recovery points says: a cut that is under way takes what is behind it off the disk, and a start
+    /// after a crash would miss it.
+    pub fn recovery_point_to_write(&self) -> Offset {
+        Offset(self.recovery_point().0.min(self.start_to_come.load(Ordering::Acquire)))
+    }
+
     /// The cut that [`PartitionLog::begins_earlier`] announced is done, or is not made.
     pub fn cut_is_over(&self) {
         self.start_to_come.store(i64::MAX, Ordering::Release);

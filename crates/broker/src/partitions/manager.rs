@@ -441,7 +441,7 @@ impl PartitionManager {
 /// What a checkpoint says of a log, if it says something.
 fn checkpoint_of(log: &PartitionLog, kind: Checkpoint) -> Option<Offset> {
     match kind {
-        Checkpoint::RecoveryPoint => Some(log.recovery_point()),
+        Checkpoint::RecoveryPoint => Some(log.recovery_point_to_write()),
         Checkpoint::Replication => Some(log.high_watermark()),
         Checkpoint::LogStart => Some(log.start_to_write()),
         Checkpoint::Cleaner => log.cleaned_to(),

@@ -157,6 +157,7 @@ async fn cut(
     let work = move || {
         let log = partition.log();
         if log.begins_earlier(range.from) {
+            partitions.write_checkpoints(Checkpoint::RecoveryPoint);
             partitions.write_checkpoints(Checkpoint::LogStart);
         }
         let cut = partition.cut_mirrored(link, &range);

@@ -67,8 +67,8 @@ impl Fetcher {
         Ok(found.map(|found| Offset(found.offset)))
     }
 
-    /// Cuts logs. The checkpoint of log starts is written before, if one begins earlier then; that of recovery points after, if
-    /// flushed records went.
+    /// Cuts logs. The checkpoints of log starts and of recovery points are written before, if one begins earlier then; that of
+    /// recovery points after, if flushed records went.
     pub(super) async fn repair(&mut self, repairs: Vec<(Key, Arc<Partition>, Ask, Step)>) {
         if repairs.is_empty() {
             return;
@@ -83,6 +83,7 @@ impl Fetcher {
                 .map(|(_, partition, ..)| &**partition)
                 .collect();
             if !earlier.is_empty() {
+                partitions.write_checkpoints(Checkpoint::RecoveryPoint);
                 partitions.write_checkpoints(Checkpoint::LogStart);
             }
             let done: Vec<(Key, Followed)> = repairs.iter().map(repair).collect();
