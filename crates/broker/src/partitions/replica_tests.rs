@@ -11,6 +11,7 @@ use twinstream_model::{ErrorCode, LeaderEpoch, NodeId, Offset, ProducerEpoch, Pr
 use twinstream_protocol::batch::{BatchBuilder, BatchMut, ProducerStamp};
 use twinstream_replication::follower::Heard;
 use twinstream_replication::leader::{Answer, LeaderSettings, Limits, ReplicaFetch};
+use twinstream_testkit::wait_until_some;
 use uuid::Uuid;
 
 use super::partition::{Room, Surroundings};
@@ -211,6 +212,29 @@ fn gap_of_a_producer_that_comes_from_the_leader_before_may_close() {
     (2..6).for_each(|sequence| assert_eq!(replica.append_numbered(sequence), Ok(Offset(i64::from(sequence)))));
     assert_eq!(replica.append_numbered(7), Err(ErrorCode::OutOfOrderSequenceNumber));
     assert_eq!(replica.append_numbered(0), Err(ErrorCode::OutOfOrderSequenceNumber));
+}
+
+/// Its first batch came before this broker had heard of the topic. librdkafka would take it for acknowledged with the second.
+#[test]
+fn second_batch_of_a_new_producer_is_not_taken_for_its_first() {
+    for replica in [Replica::new(1), Replica::at_rest(1)] {
+        replica.lead(0);
+        assert_eq!(replica.append_numbered(1), Err(ErrorCode::NotLeaderOrFollower));
+        assert_eq!(replica.append_numbered(2), Err(ErrorCode::NotLeaderOrFollower));
+        (0..3).for_each(|sequence| assert_eq!(replica.append_numbered(sequence), Ok(Offset(i64::from(sequence)))));
+        assert_eq!(replica.append_numbered(4), Err(ErrorCode::OutOfOrderSequenceNumber));
+    }
+}
+
+/// Whose past was forgotten, or deleted with a topic of the same name, goes on after a moment (KIP-360).
+#[tokio::test]
+async fn producer_that_nobody_knows_goes_on_where_it_was() {
+    let replica = Replica::at_rest(1);
+    replica.lead(1);
+    assert_eq!(replica.append_numbered(17), Err(ErrorCode::NotLeaderOrFollower));
+    let taken = || async { replica.append_numbered(17).ok() };
+    assert_eq!(wait_until_some("the batch is taken", Duration::from_secs(20), taken).await, Offset(0));
+    assert_eq!(replica.append_numbered(18), Ok(Offset(1)));
 }
 
 #[test]

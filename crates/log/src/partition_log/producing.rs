@@ -27,6 +27,11 @@ impl PartitionLog {
         self.writer.lock().producers.oldest_batch(id).is_some_and(|oldest| oldest < from)
     }
 
+    /// Whether a batch of this producer is remembered.
+    pub fn remembers(&self, id: ProducerId) -> bool {
+        self.writer.lock().producers.oldest_batch(id).is_some()
+    }
+
     /// Every producer that is remembered, by id.
     pub fn active_producers(&self) -> Vec<ActiveProducer> {
         let mut active = self.writer.lock().producers.active();

@@ -8,11 +8,16 @@
 //! leader of a partition when nothing is under way to the old one any more, but batches that come back from there at that very
 //! moment are overtaken by those that waited. So a gap that may close is answered with a request to send again.
 //!
+//! A producer that is not known may begin anywhere: its past may have been forgotten (KIP-360). But where its first batch was
+//! refused, because the topic was so new that this broker had not heard of it, the second one must not be taken for the first:
+//! librdkafka holds what was sent before an acknowledged batch for acknowledged, too, and the first one would be lost.
+//!
 //! ```text
 //!   a gap of a producer that           is answered with
 //!     came from the leader before        NOT_LEADER_OR_FOLLOWER until it has been open for PATIENCE
 //!     was sent away here lately          the same
-//!     did neither                        OUT_OF_ORDER_SEQUENCE_NUMBER
+//!     is not known                       the same, then its batch is appended
+//!     did none of these                  OUT_OF_ORDER_SEQUENCE_NUMBER
 //! ```
 //! Invariants: G1 nobody is put off for longer than [`PATIENCE`] without an append of its own or another refusal between. G2 no
 //! more than [`PRODUCERS_MAX`] producers are put off at a time; others hear of their gaps at once. Not here: who came from
@@ -31,7 +36,7 @@ const PRODUCERS_MAX: usize = 10_000;
 /// Where a producer was found with a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// What it had under way with the leader before may still be missing here.
+    /// What it had under way with the leader before, or sent before this broker led, may still be missing here.
     Arriving,
     /// Its newest batches were all written here.
     Settled,

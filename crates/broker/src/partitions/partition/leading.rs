@@ -129,6 +129,20 @@ impl Leading {
         self.gaps.lock().may_close(id, standing, Instant::now())
     }
 
+    /// Whether these records come from a producer that wrote nothing here, begin in the middle of its sequence, and what is
+    /// before them may still come. The log takes any sequence of a producer that it does not know (KIP-360).
+    fn may_have_missed(&self, records: &[u8], origin: Origin, log: &PartitionLog) -> bool {
+        let Ok(header) = BatchHeader::parse(records) else { return false };
+        let is_numbered = header.is_idempotent() && header.base_sequence > 0;
+        if !is_numbered
+            || matches!(origin, Origin::Coordinator | Origin::Marker(_))
+            || log.remembers(header.producer_id)
+        {
+            return false;
+        }
+        self.gaps.lock().may_close(header.producer_id, Standing::Arriving, Instant::now())
+    }
+
     /// Remembers that these records were sent away, to come again.
     fn sent_away(&self, records: &[u8]) {
         if let Some(id) = numbered_by(records) {
@@ -172,6 +186,9 @@ impl Partition {
         if need_isr {
             let enough = leading.state.lock().check_min_isr();
             enough.inspect_err(|_| leading.sent_away(records))?;
+        }
+        if leading.may_have_missed(records, origin, &self.log()) {
+            return Err(AppendRefused::NotLeader(ErrorCode::NotLeaderOrFollower));
         }
         let appended = match self.log().append(records, origin, gate.epoch, now) {
             Err(error) if leading.may_close(&error, &self.log(), gate.epoch) => {
