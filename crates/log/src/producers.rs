@@ -178,6 +178,10 @@ impl Producers {
         }
     }
 
+    pub(crate) fn remembers(&self, id: ProducerId) -> bool {
+        self.entries.contains_key(&id)
+    }
+
     /// Where the oldest batch begins that could be recognised again.
     pub(crate) fn oldest_batch(&self, id: ProducerId) -> Option<Offset> {
         Some(self.entries.get(&id)?.batches.front()?.base_offset())

@@ -27,9 +27,9 @@ impl PartitionLog {
         self.writer.lock().producers.oldest_batch(id).is_some_and(|oldest| oldest < from)
     }
 
-    /// Whether a batch of this producer is remembered.
+    /// Whether a batch or a marker of this producer is remembered. Of others any sequence is taken (KIP-360).
     pub fn remembers(&self, id: ProducerId) -> bool {
-        self.writer.lock().producers.oldest_batch(id).is_some()
+        self.writer.lock().producers.remembers(id)
     }
 
     /// Every producer that is remembered, by id.
