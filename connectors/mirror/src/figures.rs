@@ -77,6 +77,8 @@ pub(crate) struct LinkFigures {
     checkpoints: Mutex<BTreeMap<(GroupId, TopicPartition), Spread>>,
     /// Topics that the target does not take, and why.
     refused: Mutex<BTreeMap<TopicName, String>>,
+    /// Topics whose settings or partitions do not follow the source, and why.
+    apart: Mutex<BTreeMap<TopicName, String>>,
     /// How the rules about topics stand, in words; empty where they are not copied.
     acls: Mutex<String>,
 }
@@ -119,6 +121,15 @@ impl LinkFigures {
 
     pub(crate) fn refused(&self) -> BTreeMap<TopicName, String> {
         lock(&self.refused).clone()
+    }
+
+    /// The topics whose settings or partitions do not follow the source.
+    pub(crate) fn keeps_apart(&self, topics: BTreeMap<TopicName, String>) {
+        *lock(&self.apart) = topics;
+    }
+
+    pub(crate) fn apart(&self) -> BTreeMap<TopicName, String> {
+        lock(&self.apart).clone()
     }
 
     pub(crate) fn acls_stand(&self, text: &str) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use regex::Regex;
 use twinstream_client::raw::kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use twinstream_client::raw::kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use twinstream_client::raw::kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use twinstream_client::raw::kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
 use twinstream_client::raw::kafka_protocol::messages::incremental_alter_configs_request::{
@@ -30,6 +31,8 @@ const TOPIC: i8 = 2;
 const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
+/// Topics that one request grows: one of a link with thousands of them stays small, and ends long before its deadline.
+const GROWN_AT_ONCE: usize = 200;
 /// What a topic is a mirror of is shown among its settings, and is none that follows.
 const MARKS: &str = "twinstream.mirror.";
 
@@ -42,13 +45,22 @@ pub(crate) enum TopicsError {
     Client { what: String, source: ClientError },
 }
 
-fn during(what: impl Into<String>) -> impl FnOnce(ClientError) -> TopicsError {
+pub(crate) fn during(what: impl Into<String>) -> impl FnOnce(ClientError) -> TopicsError {
     let what = what.into();
     move |source| TopicsError::Client { what, source }
 }
 
 /// Topics that could not be made or grown, with the cluster's reason.
 pub(crate) type Failures = BTreeMap<TopicName, ClientError>;
+
+/// What came of bringing the target's topics in step.
+#[derive(Debug, Default)]
+pub(crate) struct Ensured {
+    /// Topics that are not there.
+    pub unmade: Failures,
+    /// Topics that have fewer partitions than they should.
+    pub ungrown: Failures,
+}
 
 /// What a topic of the target should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,15 +81,16 @@ pub(crate) async fn look_up(target: &RawClient, names: &[TopicName]) -> Result<A
 }
 
 /// Makes the target's topics, of which `view` tells, follow `wanted`; `marked` gives a new topic its mark, or says why it cannot be
-/// made. Without `replication_factor` a new topic gets the source's, bounded by the brokers that the target has.
+/// made. Without `replication_factor` a new topic gets the source's, bounded by the brokers that the target has. A topic that cannot be
+/// grown is there all the same, with the partitions that it has.
 pub(crate) async fn ensure(
     target: &RawClient,
     view: &ClusterView,
     wanted: &BTreeMap<TopicName, WantedTopic>,
     replication_factor: Option<i16>,
     marked: impl Fn(NewTopic) -> Result<NewTopic, String>,
-) -> Result<Failures, TopicsError> {
-    let mut failures = Failures::new();
+) -> Result<Ensured, TopicsError> {
+    let mut unmade = Failures::new();
     let (mut missing, mut short) = (Vec::new(), Vec::new());
     let brokers = i16::try_from(view.brokers.len()).unwrap_or(i16::MAX);
     for (name, wanted_topic) in wanted {
@@ -87,7 +100,7 @@ pub(crate) async fn ensure(
                 Ok(topic) => missing.push(topic),
                 Err(reason) => {
                     let what = format!("make topic {name}");
-                    failures.insert(name.clone(), ClientError::Library { what, reason, retriable: false });
+                    unmade.insert(name.clone(), ClientError::Library { what, reason, retriable: false });
                 }
             },
             Some(known) if known.partitions.len() < *partitions as usize => short.push((name.clone(), *partitions)),
@@ -100,17 +113,11 @@ pub(crate) async fn ensure(
             match result {
                 Ok(made) => tracing::info!(topic = %name, partitions = made.partitions, "topic made on the target"),
                 Err(error) if error.code() == Some(ErrorCode::TopicAlreadyExists) => {}
-                Err(error) => drop(failures.insert(name, error)),
+                Err(error) => drop(unmade.insert(name, error)),
             }
         }
     }
-    for (name, partitions) in short {
-        match grow(target, &name, partitions).await {
-            Ok(()) => tracing::info!(topic = %name, partitions, "topic grown on the target"),
-            Err(error) => drop(failures.insert(name, error)),
-        }
-    }
-    Ok(failures)
+    Ok(Ensured { unmade, ungrown: grow(target, &short).await })
 }
 
 fn new_topic(name: &TopicName, wanted: &WantedTopic, replication_factor: Option<i16>, brokers: i16) -> NewTopic {
@@ -135,21 +142,61 @@ fn factor_like(replicas: i16, brokers: i16) -> i16 {
     }
 }
 
-async fn grow(target: &RawClient, name: &TopicName, partitions: u32) -> Result<(), ClientError> {
-    let topic = CreatePartitionsTopic::default()
-        .with_name(StrBytes::from_string(name.to_string()).into())
-        .with_count(i32::try_from(partitions).unwrap_or(i32::MAX))
-        .with_assignments(None);
-    let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
-    let answer = target.request(Node::Controller, &request).await?;
-    for result in answer.results {
-        check(
-            format!("grow topic {name} to {}", counted(partitions, "partition")),
-            result.error_code,
-            result.error_message.as_deref(),
-        )?;
+/// Grows topics, many at once. A target that does not answer is not asked for the rest: that one comes with the next try, so
+/// that growing takes no longer than one question that nobody answers.
+async fn grow(target: &RawClient, short: &[(TopicName, u32)]) -> Failures {
+    let mut failures = Failures::new();
+    for (done, some) in short.chunks(GROWN_AT_ONCE).enumerate() {
+        match target.request(Node::Controller, &grown(some)).await {
+            Ok(answer) => failures.extend(not_grown(some, &answer.results)),
+            Err(cause) => {
+                failures.extend(unasked(&short[done * GROWN_AT_ONCE..], &cause));
+                break;
+            }
+        }
     }
-    Ok(())
+    for (name, partitions) in short.iter().filter(|(name, _)| !failures.contains_key(name)) {
+        tracing::info!(topic = %name, partitions, "topic grown on the target");
+    }
+    failures
+}
+
+fn grown(topics: &[(TopicName, u32)]) -> CreatePartitionsRequest {
+    let topic = |(name, partitions): &(TopicName, u32)| {
+        CreatePartitionsTopic::default()
+            .with_name(StrBytes::from_string(name.to_string()).into())
+            .with_count(i32::try_from(*partitions).unwrap_or(i32::MAX))
+            .with_assignments(None)
+    };
+    CreatePartitionsRequest::default().with_topics(topics.iter().map(topic).collect()).with_timeout_ms(30_000)
+}
+
+fn growing((name, partitions): &(TopicName, u32)) -> String {
+    format!("grow topic {name} to {}", counted(*partitions, "partition"))
+}
+
+/// Topics of a request that its answer does not say have grown. Pure.
+fn not_grown(asked: &[(TopicName, u32)], results: &[CreatePartitionsTopicResult]) -> Failures {
+    let judged = |topic: &(TopicName, u32)| match results.iter().find(|result| result.name.as_str() == topic.0.as_str())
+    {
+        Some(result) => check(growing(topic), result.error_code, result.error_message.as_deref()).err(),
+        None => {
+            let reason = "the target's answer does not name it".to_owned();
+            Some(ClientError::Library { what: growing(topic), reason, retriable: true })
+        }
+    };
+    asked.iter().filter_map(|topic| Some((topic.0.clone(), judged(topic)?))).collect()
+}
+
+/// Those of a request that came to nothing, and of all behind it. Pure.
+fn unasked(topics: &[(TopicName, u32)], cause: &ClientError) -> Failures {
+    let reason = cause.to_string();
+    let failure = |topic: &(TopicName, u32)| ClientError::Library {
+        what: growing(topic),
+        reason: reason.clone(),
+        retriable: true,
+    };
+    topics.iter().map(|topic| (topic.0.clone(), failure(topic))).collect()
 }
 
 /// What was changed on these topics, without what `excluded` names.
@@ -299,6 +346,27 @@ mod tests {
         assert_eq!(found.into_keys().map(|name| name.to_string()).collect::<Vec<_>>(), ["open"]);
         let (name, cause) = unread.into_iter().next().unwrap();
         assert!(name.as_str() == "secret" && cause.to_string().contains("secret"), "{cause}");
+    }
+
+    #[test]
+    fn topics_grow_many_at_once_and_one_that_cannot_stops_no_other() {
+        let name = |text: &str| TopicName::parse(text).unwrap();
+        let asked = [(name("a"), 6), (name("b"), 9), (name("c"), 2)];
+        let request = grown(&asked);
+        let counts: Vec<(&str, i32)> = request.topics.iter().map(|topic| (topic.name.as_str(), topic.count)).collect();
+        assert_eq!(counts, [("a", 6), ("b", 9), ("c", 2)]);
+        let result = |name: &'static str, code: ErrorCode| {
+            let result = CreatePartitionsTopicResult::default().with_name(StrBytes::from_static_str(name).into());
+            result.with_error_code(code.code())
+        };
+        let results = [result("b", ErrorCode::InvalidPartitions), result("a", ErrorCode::None)];
+        let failed = not_grown(&asked, &results);
+        let told: Vec<String> = failed.values().map(ToString::to_string).collect();
+        assert_eq!(failed.keys().map(TopicName::as_str).collect::<Vec<_>>(), ["b", "c"]);
+        assert!(told[0].contains("grow topic b to 9 partitions") && told[1].contains("does not name it"), "{told:?}");
+        let cause = ClientError::Timeout { what: "ask".to_owned(), after: std::time::Duration::from_secs(60) };
+        let failed = unasked(&asked[1..], &cause);
+        assert_eq!(failed.keys().map(TopicName::as_str).collect::<Vec<_>>(), ["b", "c"]);
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub(crate) fn told(link: &Json) -> String {
     for refused in list_of(&link["topics_refused"]) {
         lines.push(format!("{} is not copied: {}", word(&refused["topic"]), word(&refused["cause"])));
     }
+    for apart in list_of(&link["topics_apart"]) {
+        lines.push(format!("{} does not follow in everything: {}", word(&apart["topic"]), word(&apart["cause"])));
+    }
     if link["acls"].is_string() {
         lines.push(format!("ACLs: {}", word(&link["acls"])));
     }

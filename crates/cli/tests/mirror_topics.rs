@@ -4,20 +4,23 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use twinstream_client::raw::kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use twinstream_client::raw::kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use twinstream_client::raw::kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
-use twinstream_client::raw::kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use twinstream_client::raw::kafka_protocol::messages::{
+    CreatePartitionsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+};
 use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
 use twinstream_client::raw::{Node, OffsetAt};
 use twinstream_client::{Admin, NewTopic, ProducerRecord, RawClient};
-use twinstream_model::Offset;
+use twinstream_model::{Offset, PartitionIndex, TopicPartition};
 use twinstream_testkit::links::mirrored::same;
 use twinstream_testkit::records::{
-    append_batches, client_settings, create_topic, first_partition, produce, topic_name,
+    append_batches, client_settings, create_topic, first_partition, produce, read_all, topic_name,
 };
-use twinstream_testkit::{Cluster, Folder, Worker, WorkerOptions, wait_until, wait_until_some};
+use twinstream_testkit::{Cluster, Folder, Worker, WorkerOptions, peer, wait_until, wait_until_some};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SOURCE: &str = "/connectors/link";
@@ -380,6 +383,133 @@ async fn a_mirror_is_not_copied_back_into_the_topic_that_it_is_a_mirror_of() {
     assert_eq!(size.map(|size| size.batches), Ok(5), "and no record came back");
     let marks = sites.upstream.mirror_marks(&[topic_name("news")]).await.expect("marks");
     assert!(marks.is_empty(), "the original is no mirror of its own mirror: {marks:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_added_at_the_source_are_copied_without_a_restart_of_the_task() {
+    let sites = Sites::start(WorkerOptions::default()).await;
+    create_topic(&sites.source.bootstrap(), "news", 1).await;
+    create_topic(&sites.source.bootstrap(), "news-copied", 1).await;
+    // Is there before the link, so that it is copied as by any producer.
+    create_topic(&sites.target.bootstrap(), "news-copied", 1).await;
+    for topic in ["news", "news-copied"] {
+        append_batches(&sites.upstream, topic, 3).await;
+    }
+    sites.link(&[]).await;
+    for topic in ["news", "news-copied"] {
+        sites.until_copied(topic, 3).await;
+    }
+    for topic in ["news", "news-copied"] {
+        grow(&sites.upstream, topic, 3).await;
+        let records = [1, 2].map(|index| in_partition(topic, index));
+        produce(&sites.source.bootstrap(), &[], &records).await;
+        append_batches(&sites.upstream, topic, 2).await;
+        sites.until_copied(topic, 5).await;
+        for index in [1, 2] {
+            let added = TopicPartition::new(topic_name(topic), index);
+            wait_until(&format!("the record of {added} is there"), PATIENCE, || ends_at(&sites.downstream, &added, 1))
+                .await;
+        }
+    }
+    let log = sites.worker.server.log_text();
+    assert_eq!(log.lines().filter(|line| line.contains("mirror task starts")).count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_as_by_a_producer_that_was_deleted_on_the_target_is_made_again_and_goes_on_at_its_position() {
+    let sites = Sites::start(WorkerOptions::default()).await;
+    for topic in ["news", "news-other"] {
+        create_topic(&sites.source.bootstrap(), topic, 1).await;
+        append_batches(&sites.upstream, topic, 20).await;
+    }
+    sites.link(&[("twinstream.link.mode", "generic")]).await;
+    sites.until_copied("news", 20).await;
+    sites.until_copied("news-other", 20).await;
+    delete(&sites.target, "news").await;
+    wait_until("the copy is made again", PATIENCE, || sites.has_copy("news")).await;
+    append_batches(&sites.upstream, "news", 5).await;
+    append_batches(&sites.upstream, "news-other", 5).await;
+    sites.until_copied("news-other", 25).await;
+    sites.until_copied("news", 5).await;
+    assert!(sites.worker.server.log_text().contains("the copy is gone from the target and is made again"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_live_on_apache_kafka_as_on_a_target_of_ours() {
+    let kafka = peer::kafka();
+    let (source, target) = tokio::join!(Cluster::start(1), kafka.cluster(1, &[]));
+    let upstream = client(&source).await;
+    let downstream = RawClient::connect(&client_settings(&target.bootstrap(), &[])).await.expect("client");
+    let folder = Folder::new();
+    let worker = Worker::start(&folder, &target.bootstrap(), WorkerOptions::default()).await;
+    for topic in ["news", "news.late"] {
+        create_topic(&source.bootstrap(), topic, 1).await;
+        append_batches(&upstream, topic, 3).await;
+    }
+    // Kafka takes no two topics whose names its metrics would not tell apart.
+    create_topic(&target.bootstrap(), "news_late", 1).await;
+    let config = json!({
+        "connector.class": "org.apache.kafka.connect.mirror.MirrorSourceConnector",
+        "source.cluster.alias": "west",
+        "target.cluster.alias": "east",
+        "source.cluster.bootstrap.servers": source.bootstrap(),
+        "target.cluster.bootstrap.servers": target.bootstrap(),
+        "replication.policy.class": "org.apache.kafka.connect.mirror.IdentityReplicationPolicy",
+        "offset-syncs.topic.replication.factor": "1",
+        "refresh.topics.interval.seconds": "1",
+        "sync.topic.configs.interval.seconds": "1",
+        "topics": "news.*",
+    });
+    worker.rest.put(&format!("{SOURCE}/config"), &config).await.good();
+    let news = first_partition("news");
+    wait_until("one topic is copied", PATIENCE, || ends_at(&downstream, &news, 3)).await;
+    let refused = wait_until_some("the link tells of the other", PATIENCE, || async {
+        let link = worker.rest.get("/links/west->east").await;
+        link.body["topics_refused"].as_array().and_then(|refused| refused.first()).cloned()
+    })
+    .await;
+    assert_eq!(refused["topic"], "news.late");
+
+    let admin = Admin::connect(&client_settings(&target.bootstrap(), &[])).await.expect("admin");
+    for (topic, deleted) in admin.delete_topics(&[topic_name("news_late")]).await.expect("an answer") {
+        deleted.unwrap_or_else(|error| panic!("delete {topic}: {error}"));
+    }
+    let late = first_partition("news.late");
+    wait_until("the other is taken", PATIENCE, || ends_at(&downstream, &late, 3)).await;
+
+    set(&upstream, "news", "retention.ms", Some("777000")).await;
+    grow(&upstream, "news", 2).await;
+    produce(&source.bootstrap(), &[], &[in_partition("news", 1)]).await;
+    let added = TopicPartition::new(topic_name("news"), 1);
+    wait_until("the new partition is copied", PATIENCE, || ends_at(&downstream, &added, 1)).await;
+    wait_until("the setting is there", PATIENCE, || async {
+        own_setting(&downstream, "news", "retention.ms").await.as_deref() == Some("777000")
+    })
+    .await;
+    assert_eq!(read_all(&target.bootstrap(), "news").await.len(), 4, "no record twice");
+    let log = worker.server.log_text();
+    assert!(!log.contains("settings are not copied"), "{log}");
+}
+
+async fn ends_at(client: &RawClient, partition: &TopicPartition, end: i64) -> bool {
+    let ends = client.list_offsets_now(std::slice::from_ref(partition), OffsetAt::Latest).await;
+    ends.is_ok_and(|ends| ends.into_values().all(|found| found.is_ok_and(|found| found == Offset(end))))
+}
+
+fn in_partition(topic: &str, index: i32) -> ProducerRecord {
+    let mut record = ProducerRecord::new(topic_name(topic), None, Some("1".into()));
+    record.partition = Some(PartitionIndex(index));
+    record
+}
+
+async fn grow(client: &RawClient, topic: &str, partitions: i32) {
+    let topic = CreatePartitionsTopic::default()
+        .with_name(StrBytes::from_string(topic.to_owned()).into())
+        .with_count(partitions)
+        .with_assignments(None);
+    let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+    let answer = client.request(Node::Controller, &request).await.expect("an answer");
+    assert_eq!(answer.results[0].error_code, 0, "{answer:?}");
 }
 
 /// Changes a setting of a topic, or takes it back to its default.

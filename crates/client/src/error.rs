@@ -92,6 +92,10 @@ impl ClientError {
         {
             return Self::Broker { what, code, detail: None };
         }
+        // What a reader with `auto.offset.reset=none` hears of a log that ends before its position, or was cut; it stands still then.
+        if native == RDKafkaErrorCode::AutoOffsetReset {
+            return Self::Broker { what, code: ErrorCode::OffsetOutOfRange, detail: Some(reason.to_owned()) };
+        }
         let retriable = matches!(
             native,
             RDKafkaErrorCode::QueueFull
@@ -106,5 +110,17 @@ impl ClientError {
                 | RDKafkaErrorCode::NoOffset
         );
         Self::Library { what, reason: reason.to_owned(), retriable }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_without_a_reset_policy_hears_that_its_position_is_out_of_range() {
+        let error = ClientError::native("consume", Some(RDKafkaErrorCode::AutoOffsetReset), "log truncation detected");
+        assert_eq!((error.code(), error.is_retriable()), (Some(ErrorCode::OffsetOutOfRange), false));
+        assert!(error.to_string().contains("log truncation detected"), "{error}");
     }
 }

@@ -139,7 +139,7 @@ impl Marking {
         if self.mode == LinkMode::Generic {
             return match mark {
                 Some(mark) if !mark.promoted => TopicMode::Refused(format!(
-                    "it is a mirror of {} over link {}, which only that link writes to; promote it, or use twinstream.link.mode=auto",
+                    "it is a mirror of {} over link {}, which takes records from nobody else, and this link copies as any producer does (twinstream.link.mode=generic, or auto with twinstream.provenance.headers.enabled, or auto on a worker with exactly.once.source.support=enabled, whose transactions cannot hold mirrors): run the link on a worker without that setting and with mode auto, which goes on with its own mirrors exactly once all the same; or delete the topic on the target, it is made again as such a copy; or promote it, if it is to be written to there",
                     mark.source_topic, mark.link
                 )),
                 _ => TopicMode::Generic("twinstream.link.mode=generic"),
@@ -262,7 +262,10 @@ mod tests {
         let promoted = MirrorMark { promoted: true, ..own_mark() };
         assert_eq!(auto.judge(&orders, Some(&promoted)), TopicMode::Promoted);
         let generic = marking(LinkMode::Generic);
-        assert!(matches!(generic.judge(&orders, Some(&own_mark())), TopicMode::Refused(_)));
+        let TopicMode::Refused(why) = generic.judge(&orders, Some(&own_mark())) else { panic!("it is a mirror") };
+        for named in ["exactly.once.source.support", "twinstream.link.mode=generic", "delete the topic", "promote it"] {
+            assert!(why.contains(named), "{named}: {why}");
+        }
         assert!(matches!(generic.judge(&orders, Some(&promoted)), TopicMode::Generic(_)));
     }
 }

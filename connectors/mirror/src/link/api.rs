@@ -125,9 +125,9 @@ fn one(worker: &dyn WorkerApi, link: &LinkName) -> Result<Json, ApiRefusal> {
     json["partitions"] = overview::partitions(&figures.partitions_at(now), now);
     json["groups"] = overview::groups(&figures.groups(), now);
     json["limits"] = Json::Array(limits_of(worker, &members, now));
-    let refused = figures.refused();
-    json["topics_refused"] =
-        refused.iter().map(|(topic, cause)| json!({"topic": topic.as_str(), "cause": cause})).collect();
+    for (list, topics) in [("topics_refused", figures.refused()), ("topics_apart", figures.apart())] {
+        json[list] = topics.iter().map(|(topic, cause)| json!({"topic": topic.as_str(), "cause": cause})).collect();
+    }
     let acls = figures.acls();
     if !acls.is_empty() {
         json["acls"] = json!(acls);

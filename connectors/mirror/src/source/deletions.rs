@@ -5,7 +5,8 @@
 //! Invariants: D1 only what certainly is this link's is ever deleted: a mirror that carries its mark and was not promoted, from
 //! the cluster that answers now; or a copy that tasks here have made under a name of the link's own. D2 a look that failed proves
 //! nothing, a look in which the source has the topic begins the grace anew. D3 a topic that was deleted and made anew is not the
-//! one that was mirrored: its mirror is gone with the former.
+//! one that was mirrored: its mirror is gone with the former. D4 a source that has lost most of what the link copied was wiped, or set
+//! up anew under its old id, rather than tidied: then nothing is deleted, for the copies are what is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,6 +36,11 @@ pub(super) fn mirrors_gone(
         mark.link == link && !mark.promoted && mark.source_cluster == source.cluster && is_gone(mark)
     });
     gone.map(|(topic, _)| topic.clone()).collect()
+}
+
+/// Whether so many copies, of all that the link has, are gone at the source that nobody can have meant it. Pure.
+pub(super) fn looks_wiped(gone: usize, all: usize) -> bool {
+    gone > all / 2
 }
 
 /// Since when each is gone.
@@ -105,6 +111,17 @@ mod tests {
         assert!(gone(&[("a", promoted), ("b", of_another_link), ("c", of_another_cluster)]).is_empty());
         let unknown = MirrorMark { source_topic_id: TopicId::NONE, ..mark("anew", 2) };
         assert!(gone(&[("anew", unknown)]).is_empty(), "who cannot tell does not delete");
+    }
+
+    #[test]
+    fn a_source_that_has_lost_most_of_its_topics_makes_no_copy_go() {
+        // (1, 1): of a link with one topic nobody can tell the two apart.
+        for (gone, all) in [(1, 1), (2, 3), (51, 100), (7, 7), (3, 2)] {
+            assert!(looks_wiped(gone, all), "{gone} of {all}");
+        }
+        for (gone, all) in [(1, 2), (1, 3), (50, 100), (0, 0), (0, 9)] {
+            assert!(!looks_wiped(gone, all), "{gone} of {all}");
+        }
     }
 
     #[test]

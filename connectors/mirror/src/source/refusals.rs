@@ -49,10 +49,6 @@ impl Refusals {
         self.0.values().any(|refusal| refusal.due <= now)
     }
 
-    pub(super) fn contains(&self, topic: &TopicName) -> bool {
-        self.0.contains_key(topic)
-    }
-
     pub(super) fn causes(&self) -> BTreeMap<TopicName, String> {
         self.0.iter().map(|(topic, refusal)| (topic.clone(), refusal.cause.clone())).collect()
     }
