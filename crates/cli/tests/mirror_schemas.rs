@@ -67,7 +67,7 @@ async fn fill(registry: &Registry) -> Vec<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_registry_serves_what_a_link_brings_under_the_same_ids_and_writes_once_the_copy_is_promoted() {
+async fn registries_serve_what_a_link_brings_under_the_same_ids_and_follow_a_promotion_and_a_fail_back() {
     let folder = Folder::new();
     let (east, west) = tokio::join!(Cluster::start(1), Cluster::start(1));
     let worker = Worker::start(&folder, &west.bootstrap(), WorkerOptions::default()).await;
@@ -119,4 +119,21 @@ async fn a_registry_serves_what_a_link_brings_under_the_same_ids_and_writes_once
     let subjects = here.rest.get("/subjects").await.good();
     let expected = ["customer", "invoices-value", "later-value", "orders-value", "own-value"];
     assert_eq!(subjects, json!(expected));
+
+    // The east leads again: what was registered only there is cut out of its topic, and its registry forgets it.
+    assert_eq!(there.rest.get(&format!("/schemas/ids/{next}")).await.good()["schema"], json!("\"long\""));
+    let report = worker.rest.put("/links/east->west/failback?timeout=60", &json!({})).await.good();
+    assert_eq!(report["done"], json!(true), "{report}");
+    wait_until("both registries say the same again", PATIENCE, || say_the_same(&there, &here)).await;
+    assert_eq!(there.rest.get("/subjects").await.good(), json!(expected));
+    assert_eq!(there.rest.get(&format!("/schemas/ids/{next}")).await.good()["schema"], json!("\"double\""));
+    wait_until("the registry of the east writes", PATIENCE, || async {
+        there.rest.get("/mode").await.good() == json!({"mode": "READWRITE"})
+    })
+    .await;
+    assert!(id_of(&there, "home-value", &json!({"schema": "\"boolean\""})).await > next);
+    wait_until("what was registered at home is in the west", PATIENCE, || say_the_same(&there, &here)).await;
+    let refused = register(&here, "late-value", &own).await;
+    assert_eq!((refused.status, &refused.body["error_code"]), (422, &json!(42205)), "{refused:?}");
+    assert_eq!(here.rest.get("/mode").await.good(), json!({"mode": "READONLY"}));
 }

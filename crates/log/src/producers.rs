@@ -182,6 +182,16 @@ impl Producers {
         self.entries.contains_key(&id)
     }
 
+    /// The newest batch of a producer that has no transaction open.
+    pub(crate) fn last_at_rest(&self, id: ProducerId) -> Option<Offset> {
+        let known = self.entries.get(&id).filter(|producer| producer.open.is_none())?;
+        Some(known.batches.back()?.last_offset)
+    }
+
+    pub(crate) fn forget(&mut self, id: ProducerId) {
+        self.entries.remove(&id);
+    }
+
     /// Where the oldest batch begins that could be recognised again.
     pub(crate) fn oldest_batch(&self, id: ProducerId) -> Option<Offset> {
         Some(self.entries.get(&id)?.batches.front()?.base_offset())

@@ -3,7 +3,8 @@
 //! Picture: a task reads the topic from its beginning and replays every record into the [`State`]. A change is decided on
 //! the state, written, and answered only after its own record has come back through that reader. So what a client was
 //! told is what every later start will read.
-//! Invariants: nothing is served before the state has caught up with the topic once; one change is decided at a time.
+//! Invariants: nothing is served before the state has caught up with the topic once, nor while a topic that was cut is read anew;
+//! one change is decided at a time.
 //! A topic that a link writes is only read, up to its end as it is found; changes are refused until the mirror is
 //! promoted. Our brokers say by themselves which topic that is, at the first write; with others a setting does.
 //! Two registries on one topic: before deciding, the state catches up with the topic's end; if another registry still
@@ -40,6 +41,8 @@ const PROMOTION_PROBE_PAUSE: Duration = Duration::from_secs(5);
 pub(super) enum Progress {
     /// The next offset to read, and whether an end of the topic was reached once.
     At { position: i64, ended: bool },
+    /// What was read is not in the topic any more, the text says how that was noticed; it is read from its beginning.
+    Again(String),
     /// Reading ended for good; the text says why.
     Failed(String),
 }
@@ -160,14 +163,19 @@ impl Store {
         Ok(())
     }
 
-    /// Notices a promotion while nobody changes anything, so that clients are told the mode that they would meet.
+    /// Notices a promotion while nobody changes anything, so that clients are told the mode that they would meet. A topic that was cut is
+    /// taken for a link's until it takes a record.
     pub(crate) async fn watch_promotion(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         if self.mirrored.is_some() || !self.writable {
             return;
         }
+        let mut progress = self.progress.clone();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(PROMOTION_PROBE_PAUSE) => {}
+                Ok(_) = progress.wait_for(|progress| matches!(progress, Progress::Again(_))), if !self.is_mirror() => {
+                    self.refused.store(true, Ordering::Relaxed);
+                }
                 _ = shutdown.wait_for(|stop| *stop) => return,
             }
             if self.is_mirror() {
@@ -181,10 +189,12 @@ impl Store {
 
     /// Looks at the state.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> Result<T, ApiError> {
-        if let Progress::Failed(reason) = &*self.progress.borrow() {
-            return Err(ApiError::Store(format!("the schemas topic cannot be read: {reason}")));
+        // Held while the state is looked at, so that it is not emptied in between.
+        match &*self.progress.borrow() {
+            Progress::Failed(reason) => Err(ApiError::Store(format!("the schemas topic cannot be read: {reason}"))),
+            Progress::Again(reason) => Err(ApiError::Store(being_read_again(reason))),
+            Progress::At { .. } => Ok(look(&self.state.read())),
         }
-        Ok(look(&self.state.read()))
     }
 
     pub(crate) fn cluster_id(&self) -> Option<String> {
@@ -219,6 +229,11 @@ impl Store {
         let ends = self.admin.raw().list_offsets(std::slice::from_ref(&partition), OffsetAt::Latest).await;
         let end = ends.map_err(store_error)?.remove(&partition);
         let end = end.ok_or_else(|| ApiError::Store("the schemas topic is gone".to_owned()))?.map_err(store_error)?;
+        let position = self.state.read().position();
+        if end.0 < position {
+            let reason = format!("it ends at {}, and was read up to {position}", end.0);
+            return Err(ApiError::Store(being_read_again(&reason)));
+        }
         self.reached_in_time(end.0).await
     }
 
@@ -278,11 +293,12 @@ impl Store {
         let mut progress = self.progress.clone();
         let there = |progress: &Progress| match progress {
             Progress::At { position, ended } => there(*position, *ended),
-            Progress::Failed(_) => true,
+            Progress::Failed(_) | Progress::Again(_) => true,
         };
         match progress.wait_for(there).await.as_deref() {
             Ok(Progress::At { .. }) => Ok(()),
             Ok(Progress::Failed(reason)) => Err(reason.clone()),
+            Ok(Progress::Again(reason)) => Err(being_read_again(reason)),
             Err(_) => Err("the registry is stopping".to_owned()),
         }
     }
@@ -290,6 +306,10 @@ impl Store {
     fn write_error(&self, error: ClientError) -> ApiError {
         if self.is_refusal(&error) { self.mirror_refusal() } else { store_error(error) }
     }
+}
+
+fn being_read_again(reason: &str) -> String {
+    format!("the schemas topic was cut or made anew ({reason}) and is read from its beginning, try again in a moment")
 }
 
 /// A record that says nothing.

@@ -11,7 +11,7 @@
 //! Not here: which topic is a mirror, and of what; raising epochs; following the source's log start, which is as for any leader
 //! ([`PartitionLog::follow_log_start`]).
 
-use twinstream_model::{LeaderEpoch, Offset};
+use twinstream_model::{LeaderEpoch, Offset, ProducerId};
 use twinstream_protocol::batch::BatchView;
 use twinstream_protocol::marker::EndMarker;
 
@@ -162,6 +162,18 @@ impl PartitionLog {
             }
         }
         Ok(aborted)
+    }
+
+    /// Lets a producer go on at any sequence that wrote nothing since epoch `before` and has no transaction open: what came after
+    /// its last batch was cut, or never came over the link, and never will. Whether it was forgotten.
+    pub fn forget_older(&self, id: ProducerId, before: LeaderEpoch) -> bool {
+        let mut writer = self.writer.lock();
+        let Some(last) = writer.producers.last_at_rest(id) else { return false };
+        let is_older = self.epoch_at(last.max(self.log_start_offset())) < before;
+        if is_older {
+            writer.producers.forget(id);
+        }
+        is_older
     }
 
     fn abort(&self, producer: &ActiveProducer, epoch: LeaderEpoch, now: i64) -> Result<(), AppendError> {

@@ -17,6 +17,7 @@
 //!     came from the leader before        NOT_LEADER_OR_FOLLOWER until it has been open for PATIENCE
 //!     was sent away here lately          the same
 //!     is not known                       the same, then its batch is appended
+//!     wrote last before a promotion      the same, then its batch is appended: the link that led back cut the ones between
 //!     did none of these                  OUT_OF_ORDER_SEQUENCE_NUMBER
 //! ```
 //! Invariants: G1 nobody is put off for longer than [`PATIENCE`] without an append of its own or another refusal between. G2 no

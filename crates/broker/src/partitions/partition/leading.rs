@@ -190,10 +190,17 @@ impl Partition {
         if leading.may_have_missed(records, origin, &self.log()) {
             return Err(AppendRefused::NotLeader(ErrorCode::NotLeaderOrFollower));
         }
-        let appended = match self.log().append(records, origin, gate.epoch, now) {
-            Err(error) if leading.may_close(&error, &self.log(), gate.epoch) => {
+        let append = || self.log().append(records, origin, gate.epoch, now);
+        let mut appended = append();
+        if let Err(error) = &appended {
+            if leading.may_close(error, &self.log(), gate.epoch) {
                 return Err(AppendRefused::NotLeader(ErrorCode::NotLeaderOrFollower));
             }
+            if self.has_parted(&gate, error) {
+                appended = append();
+            }
+        }
+        let appended = match appended {
             Err(AppendError::Storage(error)) => {
                 leading.sent_away(records);
                 self.fail(&error);

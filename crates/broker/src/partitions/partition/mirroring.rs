@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::super::now_ms;
 use super::super::waiters::Event;
+use super::gaps::is_gap;
 use super::{AppendRefused, Gate, Partition, ReplicaRefused};
 
 /// What came over a link, and in which leader epoch it was appended.
@@ -128,6 +129,18 @@ impl Partition {
         let Some(Ok(marker)) = batches(records).next() else { return false };
         let id = marker.header().producer_id;
         self.log().active_producers().iter().any(|producer| producer.id == id && producer.open_since.is_some())
+    }
+
+    /// Whether a gap in a producer's sequence comes from what a promotion gave up: the producer has not written since, and what it had
+    /// acknowledged after its last batch here was cut. The log takes any sequence of it then, as of one that it does not know.
+    pub(super) fn has_parted(&self, gate: &Gate, error: &AppendError) -> bool {
+        let AppendError::OutOfOrderSequence { id, expected, found, .. } = *error else { return false };
+        let Some(promoted) = gate.mirror.as_ref().and_then(|mirror| mirror.promoted_in()) else { return false };
+        let has_parted = is_gap(expected, found) && self.log().forget_older(id, promoted);
+        if has_parted {
+            tracing::info!(partition = %self.id(), producer = id.0, expected, found, "a producer goes on behind records of its own that are not here since the topic was promoted");
+        }
+        has_parted
     }
 
     /// Whether what was just read for a follower goes on from what it has. Only the log of a mirror is ever cut while it is led, so

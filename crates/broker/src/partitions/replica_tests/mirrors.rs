@@ -132,6 +132,24 @@ fn position(offset: i64, last_epoch: i32) -> ReplicaFetch {
     }
 }
 
+/// It wrote to the site that was given up: what it had acknowledged there after the last common record is gone. librdkafka would take
+/// a refusal for a sign that nothing is in order, and be of no use any more.
+#[tokio::test]
+async fn producer_goes_on_behind_its_records_that_a_fail_back_has_cut() {
+    let mut replica = Replica { now: Replica::at_rest(1).now, ..replica() };
+    replica.lead(7);
+    let mut known = numbered(3);
+    known[12..16].copy_from_slice(&2i32.to_be_bytes());
+    mirror(&replica, &known, 0).unwrap();
+    promote(&mut replica, 8);
+    replica.lead(8);
+    assert_eq!(replica.append_numbered(9), Err(ErrorCode::NotLeaderOrFollower), "those before it may be on their way");
+    let taken = || async { replica.append_numbered(9).ok() };
+    assert_eq!(wait_until_some("the batch is taken", Duration::from_secs(20), taken).await, Offset(1));
+    assert_eq!(replica.append_numbered(11), Err(ErrorCode::OutOfOrderSequenceNumber), "this gap is its own");
+    assert_eq!(replica.append_numbered(10), Ok(Offset(2)));
+}
+
 /// A follower's fetch waits at the log end, when the log is cut and has grown beyond that again.
 #[test]
 fn a_follower_that_waited_during_a_cut_hears_that_epochs_part_and_gets_no_records() {

@@ -274,6 +274,25 @@ fn repetitions_of_producers_are_known_to_the_mirror_once_it_is_promoted() {
 }
 
 #[test]
+fn producer_whose_records_were_cut_goes_on_where_it_was_and_others_do_not() {
+    let mirror = Mirror::new();
+    mirror.append(0, &[stored(0, 1, idempotent(7, 3, 0, 2)), stored(2, 1, transactional(8, 0))].concat()).unwrap();
+    let log = &mirror.0.log;
+    let promoted = LeaderEpoch(10);
+    let append = |id, sequence, origin| {
+        log.append(&idempotent(id, 3, sequence, 1).build().unwrap(), origin, promoted, NOW).map(|done| done.base_offset)
+    };
+    assert!(matches!(append(7, 9, Origin::Client), Err(AppendError::OutOfOrderSequence { expected: 2, .. })));
+    assert!(!log.forget_older(ProducerId(7), LeaderEpoch(1)) && !log.forget_older(ProducerId(99), promoted));
+    assert!(!log.forget_older(ProducerId(8), promoted), "its transaction is open");
+    assert!(log.forget_older(ProducerId(7), promoted));
+    assert_eq!(append(7, 9, Origin::Client).unwrap(), Offset(3));
+    // What it writes in the epoch of the promotion is in order again.
+    assert!(!log.forget_older(ProducerId(7), promoted));
+    assert!(matches!(append(7, 11, Origin::Client), Err(AppendError::OutOfOrderSequence { expected: 10, .. })));
+}
+
+#[test]
 fn open_transactions_of_older_epochs_are_aborted_and_nothing_is_cut() {
     let mirror = Mirror::new();
     let source = [
