@@ -7,7 +7,7 @@ use std::path::Path;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{BrokerId, DeleteRecordsRequest, OffsetForLeaderEpochRequest};
-use support::mirrors::{create_mirror, cut, from, mark, mirror, plain, promote, stored};
+use support::mirrors::{create_mirror, cut, from, mark, mirror, open, plain, promote, stored};
 use support::records::{create_topic, fetch, list_offset, produce, topic_name, values};
 use support::replicas::Trio;
 use support::transactions::{End, end_transaction, produce_in, read_committed, transactional};
@@ -163,6 +163,53 @@ async fn the_former_source_gives_up_its_tail_and_has_the_successors_bytes() {
     assert_eq!(end_of_epoch(&mut b, 1_023).await.1, parted, "after a restart, too");
     broker_a.stop().await.unwrap();
     broker_b.stop().await.unwrap();
+}
+
+/// A fail-back was called off in its middle: the topic was fenced, and leads again. Once before it heard anything of the other site's
+/// era, and once after that, when leaders refuse markers of their own coordinators.
+#[tokio::test(flavor = "multi_thread")]
+async fn transaction_that_was_open_when_its_topic_was_fenced_is_ended_by_its_own_coordinator_if_that_can_be() {
+    for (heard, expected) in [(false, vec!["b0", "open", "b4"]), (true, vec!["b0", "b4"])] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = TestBroker::start(dir.path(), &[UNVERIFIED]).await;
+        let mut b = broker.client().await;
+        create_topic(&mut b, "m", 1, &[]).await;
+        write(&mut b, "b0").await;
+        let begun = produce_in(&mut b, "tx", "m", 0, transactional(1_000_070, 0, 0, &["open"])).await;
+        assert_eq!(begun.error_code, 0, "{begun:?}");
+        mark(&mut b, "m").await;
+        wait_until("producers are fenced", async || {
+            produce(&mut b, "m", 0, values(&["late"])).await.error_code == POLICY_VIOLATION
+        })
+        .await;
+        if heard {
+            let theirs = stored(2, EPOCH, open(1_000_071, &["theirs"]));
+            assert_eq!(mirror(&mut b, "m", from(2, EPOCH), theirs).await, 3);
+            assert_eq!(end_transaction(&mut b, End::commit(1_000_070, 0), "m", 0).await, POLICY_VIOLATION);
+        }
+        promote(&mut b, "m").await;
+        write(&mut b, "b4").await;
+        // A restart, and so another leadership, decides the same.
+        drop(b);
+        broker.stop().await.unwrap();
+        let broker = TestBroker::start(dir.path(), &[UNVERIFIED]).await;
+        let mut b = broker.client().await;
+        wait_until("it serves", async || list_offset(&mut b, "m", 0, -1).await.error_code == 0).await;
+        if !heard {
+            assert_eq!(
+                read_committed(&mut b, "m", 0).await.1,
+                ["b0"],
+                "what is open holds readers of committed records"
+            );
+            assert_eq!(end_transaction(&mut b, End::commit(1_000_070, 0), "m", 0).await, 0);
+        }
+        let (end, committed) = read_committed(&mut b, "m", 0).await;
+        assert_eq!(
+            (end, committed),
+            (list_offset(&mut b, "m", 0, -1).await.offset, expected.iter().map(ToString::to_string).collect())
+        );
+        broker.stop().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

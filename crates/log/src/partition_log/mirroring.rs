@@ -11,6 +11,8 @@
 //! Not here: which topic is a mirror, and of what; raising epochs; following the source's log start, which is as for any leader
 //! ([`PartitionLog::follow_log_start`]).
 
+use std::ops::Range;
+
 use twinstream_model::{LeaderEpoch, Offset, ProducerId};
 use twinstream_protocol::batch::BatchView;
 use twinstream_protocol::marker::EndMarker;
@@ -144,14 +146,20 @@ impl PartitionLog {
         Err(AppendError::InvalidBatch(what))
     }
 
-    /// Aborts, with markers of `epoch`, every transaction that began before epoch `before` and is open: their coordinator is in
+    /// Aborts, with markers of `epoch`, every transaction that began in one of these epochs and is open: their coordinator is in
     /// another cluster. Whoever leads does so before it appends anything else.
-    pub fn abort_older(&self, before: LeaderEpoch, epoch: LeaderEpoch, now: i64) -> Result<Aborted, LogError> {
+    pub fn abort_foreign(
+        &self,
+        foreign: Range<LeaderEpoch>,
+        epoch: LeaderEpoch,
+        now: i64,
+    ) -> Result<Aborted, LogError> {
         let mut aborted = Aborted::default();
         // What began before the log does has no epoch of its own any more; it is not newer than the first record that is left.
         let epoch_of = |first: Offset| self.epoch_at(first.max(self.log_start_offset()));
-        let is_older = |producer: &ActiveProducer| producer.open_since.is_some_and(|first| epoch_of(first) < before);
-        for producer in self.active_producers().into_iter().filter(is_older) {
+        let is_foreign =
+            |producer: &ActiveProducer| producer.open_since.is_some_and(|first| foreign.contains(&epoch_of(first)));
+        for producer in self.active_producers().into_iter().filter(is_foreign) {
             match self.abort(&producer, epoch, now) {
                 Ok(()) => aborted.transactions += 1,
                 Err(AppendError::Storage(error)) => return Err(error),

@@ -222,8 +222,19 @@ fn promote(image: &Image, topic: &TopicImage, mark: &Mirror) -> Result<Record, M
     let era = if next % 2 == i32::from(is_odd) { next } else { next + 1 };
     let epoch =
         era.checked_mul(PROMOTION_STEP).map(LeaderEpoch).ok_or_else(|| MirrorError::NoEpochs(topic.name.clone()))?;
-    let mirror = Mirror { state: MirrorState::Promoted { epoch }, ..mark.clone() };
+    let mirror = Mirror { state: MirrorState::Promoted { epoch, own: own_below(topic, mark) }, ..mark.clone() };
     Ok(Record::Mirror { topic_id: topic.id, mirror })
+}
+
+/// Below which epoch everything is the topic's own: where it became a mirror again, unless one of its leaders has heard of its new source,
+/// whose epochs are of a later era. From then on leaders refuse the markers of its own transactions, so that their ends may be unknown here.
+fn own_below(topic: &TopicImage, mark: &Mirror) -> Option<LeaderEpoch> {
+    match mark.state {
+        MirrorState::MirroringAgain { epoch } => {
+            (newest_epoch(topic).0 / PROMOTION_STEP == epoch.0 / PROMOTION_STEP).then_some(epoch)
+        }
+        MirrorState::Mirroring | MirrorState::Promoted { .. } => None,
+    }
 }
 
 fn newest_epoch(topic: &TopicImage) -> LeaderEpoch {

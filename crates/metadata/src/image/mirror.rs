@@ -52,6 +52,9 @@ pub enum MirrorState {
     Promoted {
         /// The leader epoch that all partitions had at least from then on. What was written in an older one came over the link.
         epoch: LeaderEpoch,
+        /// But for what was written below this one, which is its own: it became a mirror again, and no partition had heard of its new
+        /// source's epochs by the promotion. Its coordinators end what was open then.
+        own: Option<LeaderEpoch>,
     },
 }
 
@@ -65,7 +68,7 @@ impl Mirror {
     pub(super) fn since(&self) -> Option<LeaderEpoch> {
         match self.state {
             MirrorState::Mirroring => None,
-            MirrorState::MirroringAgain { epoch } | MirrorState::Promoted { epoch } => Some(epoch),
+            MirrorState::MirroringAgain { epoch } | MirrorState::Promoted { epoch, .. } => Some(epoch),
         }
     }
 
@@ -73,7 +76,15 @@ impl Mirror {
     pub fn promoted_in(&self) -> Option<LeaderEpoch> {
         match self.state {
             MirrorState::Mirroring | MirrorState::MirroringAgain { .. } => None,
-            MirrorState::Promoted { epoch } => Some(epoch),
+            MirrorState::Promoted { epoch, .. } => Some(epoch),
+        }
+    }
+
+    /// Below which epoch the topic's records were its own when it was promoted, if they were.
+    pub fn own_below(&self) -> Option<LeaderEpoch> {
+        match self.state {
+            MirrorState::Promoted { own, .. } => own,
+            MirrorState::Mirroring | MirrorState::MirroringAgain { .. } => None,
         }
     }
 
@@ -94,7 +105,7 @@ impl Mirror {
         let same_source = Mirror { state: self.state, ..next.clone() } == *self;
         match (self.state, next.state) {
             (before, after) if before == after => same_source,
-            (MirrorState::Promoted { epoch }, MirrorState::MirroringAgain { epoch: again }) => again > epoch,
+            (MirrorState::Promoted { epoch, .. }, MirrorState::MirroringAgain { epoch: again }) => again > epoch,
             (MirrorState::Promoted { .. }, _) | (_, MirrorState::Mirroring | MirrorState::MirroringAgain { .. }) => {
                 false
             }

@@ -179,9 +179,15 @@ fn decode_mirror(reader: &mut Reader<'_>) -> Result<Mirror, DecodeError> {
         state: match reader.u8()? {
             1 => MirrorState::Mirroring,
             state @ (2 | 3) => match (reader.i32()?, state) {
-                (epoch, 2) if epoch > 0 => MirrorState::Promoted { epoch: LeaderEpoch(epoch) },
+                (epoch, 2) if epoch > 0 => MirrorState::Promoted { epoch: LeaderEpoch(epoch), own: None },
                 (epoch, _) if epoch > 0 => MirrorState::MirroringAgain { epoch: LeaderEpoch(epoch) },
                 (epoch, _) => return Err(reader.bad_value(i64::from(epoch))),
+            },
+            4 => match (reader.i32()?, reader.i32()?) {
+                (epoch, own) if 0 < own && own < epoch => {
+                    MirrorState::Promoted { epoch: LeaderEpoch(epoch), own: Some(LeaderEpoch(own)) }
+                }
+                (_, own) => return Err(reader.bad_value(i64::from(own))),
             },
             other => return Err(reader.bad_value(i64::from(other))),
         },

@@ -87,9 +87,14 @@ fn encode_fields(record: &Record, out: &mut Writer) {
             out.uuid(mirror.topic_id.0);
             match mirror.state {
                 MirrorState::Mirroring => out.u8(1),
-                MirrorState::Promoted { epoch } => {
+                MirrorState::Promoted { epoch, own: None } => {
                     out.u8(2);
                     out.i32(epoch.0);
+                }
+                MirrorState::Promoted { epoch, own: Some(own) } => {
+                    out.u8(4);
+                    out.i32(epoch.0);
+                    out.i32(own.0);
                 }
                 MirrorState::MirroringAgain { epoch } => {
                     out.u8(3);

@@ -107,7 +107,8 @@ fn samples() -> Vec<(&'static str, Record)> {
     let mut samples = samples_v4();
     samples.extend([
         ("mirror", record(MirrorState::Mirroring)),
-        ("mirror_promoted", record(MirrorState::Promoted { epoch: LeaderEpoch(5) })),
+        ("mirror_promoted", record(MirrorState::Promoted { epoch: LeaderEpoch(5), own: None })),
+        ("mirror_promoted_again", record(MirrorState::Promoted { epoch: LeaderEpoch(5), own: Some(LeaderEpoch(3)) })),
         ("mirror_again", record(MirrorState::MirroringAgain { epoch: LeaderEpoch(6) })),
     ]);
     samples

@@ -201,9 +201,10 @@ impl Operation<'_> {
             }
             if Instant::now() >= until {
                 self.report.left.push(format!(
-                    "transactions that were open in {} of '{}' are aborted, also those that their producers end as committed now",
+                    "transactions are open in {} of '{}': they end as their producers say, or by their time limit; those of partitions that '{}' has led since are aborted",
                     counted(open, "partition"),
-                    self.ends.target_alias
+                    self.ends.target_alias,
+                    self.ends.source_alias
                 ));
                 return Ok(());
             }

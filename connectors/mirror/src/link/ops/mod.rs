@@ -49,8 +49,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
 /// How long offsets of groups may take to go over; what is not carried by then is told.
 const GROUPS_WITHIN: Duration = Duration::from_secs(20);
-/// How long a fail-over in the middle of a change of places lets transactions of the target end: what is open when it is promoted
-/// is aborted, also if its coordinator, which is there, answers afterwards that it is committed.
+/// How long a fail-over in the middle of a change of places lets transactions of the target end. Where the other side has led since,
+/// what is open is aborted with the promotion, also if its coordinator, which is there, answers afterwards that it is committed.
 const TRANSACTIONS_WITHIN: Duration = Duration::from_secs(10);
 /// The sites change places when the copy lacks no more than this in any partition: producers are fenced for as long as it takes
 /// to bring that over.

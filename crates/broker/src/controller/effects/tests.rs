@@ -49,5 +49,5 @@ fn a_promotion_is_told_and_a_new_mirror_is_not() {
     };
     let epoch = LeaderEpoch(5);
     let expected = News::Promoted { source: "orders of cluster upstream".into(), link: Uuid::from_u128(8), epoch };
-    assert_eq!(news(&[mirror(MirrorState::Mirroring), mirror(MirrorState::Promoted { epoch })]), [expected]);
+    assert_eq!(news(&[mirror(MirrorState::Mirroring), mirror(MirrorState::Promoted { epoch, own: None })]), [expected]);
 }

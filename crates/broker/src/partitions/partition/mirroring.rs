@@ -135,7 +135,9 @@ impl Partition {
     /// acknowledged after its last batch here was cut. The log takes any sequence of it then, as of one that it does not know.
     pub(super) fn has_parted(&self, gate: &Gate, error: &AppendError) -> bool {
         let AppendError::OutOfOrderSequence { id, expected, found, .. } = *error else { return false };
-        let Some(promoted) = gate.mirror.as_ref().and_then(|mirror| mirror.promoted_in()) else { return false };
+        // Where all is its own, nothing was cut.
+        let mirror = gate.mirror.as_ref().filter(|mirror| mirror.own_below().is_none());
+        let Some(promoted) = mirror.and_then(|mirror| mirror.promoted_in()) else { return false };
         let has_parted = is_gap(expected, found) && self.log().forget_older(id, promoted);
         if has_parted {
             tracing::info!(partition = %self.id(), producer = id.0, expected, found, "a producer goes on behind records of its own that are not here since the topic was promoted");
@@ -180,7 +182,8 @@ impl Partition {
             return self.log().forget_leaderships();
         }
         if let Some(promoted) = mirror.and_then(Mirror::promoted_in) {
-            let aborted = self.log().abort_older(promoted, epoch, now_ms())?;
+            let foreign = mirror.and_then(Mirror::own_below).unwrap_or(LeaderEpoch::NONE)..promoted;
+            let aborted = self.log().abort_foreign(foreign, epoch, now_ms())?;
             if aborted.transactions > 0 {
                 let transactions = aborted.transactions;
                 tracing::info!(partition = %self.id(), epoch = epoch.0, transactions, "transactions that came over a link are aborted");

@@ -30,7 +30,7 @@ fn replica() -> Replica {
 }
 
 fn promote(replica: &mut Replica, epoch: i32) {
-    let mirror = mark(MirrorState::Promoted { epoch: LeaderEpoch(epoch) });
+    let mirror = mark(MirrorState::Promoted { epoch: LeaderEpoch(epoch), own: None });
     let topic_id = replica.partition.topic_id();
     replica.image.apply(&Record::Mirror { topic_id, mirror }).unwrap();
 }

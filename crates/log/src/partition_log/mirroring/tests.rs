@@ -260,8 +260,14 @@ fn transactions_that_began_before_the_log_does_count_as_old_as_its_first_record(
     mirror.append(0, &[stored(0, 1, transactional(1, 0)), stored(1, 1, plain(&[NOW]))].concat()).unwrap();
     mirror.append(2, &stored(2, 2, plain(&[NOW]))).unwrap();
     assert_eq!(mirror.0.log.follow_log_start(Offset(2), NOW).unwrap(), Offset(2));
-    assert_eq!(mirror.0.log.abort_older(LeaderEpoch(2), LeaderEpoch(10), NOW).unwrap().transactions, 0);
-    assert_eq!(mirror.0.log.abort_older(LeaderEpoch(3), LeaderEpoch(10), NOW).unwrap().transactions, 1);
+    assert_eq!(
+        mirror.0.log.abort_foreign(LeaderEpoch::NONE..LeaderEpoch(2), LeaderEpoch(10), NOW).unwrap().transactions,
+        0
+    );
+    assert_eq!(
+        mirror.0.log.abort_foreign(LeaderEpoch::NONE..LeaderEpoch(3), LeaderEpoch(10), NOW).unwrap().transactions,
+        1
+    );
 }
 
 #[test]
@@ -305,7 +311,7 @@ fn open_transactions_of_older_epochs_are_aborted_and_nothing_is_cut() {
     mirror.append(0, &source.concat()).unwrap();
     assert_eq!(mirror.0.log.last_stable_offset(), Offset(0));
     let promoted = LeaderEpoch(10);
-    let aborted = mirror.0.log.abort_older(promoted, promoted, NOW).unwrap();
+    let aborted = mirror.0.log.abort_foreign(LeaderEpoch::NONE..promoted, promoted, NOW).unwrap();
     assert_eq!(aborted, Aborted { transactions: 2, refused: 0 });
     mirror.0.log.advance_high_watermark(mirror.0.log.log_end_offset());
     assert_eq!((mirror.end(), mirror.0.log.last_stable_offset()), (7, Offset(7)));
@@ -318,7 +324,10 @@ fn open_transactions_of_older_epochs_are_aborted_and_nothing_is_cut() {
         Some((LeaderEpoch(2), Offset(5))),
         "where the logs part"
     );
-    assert_eq!(mirror.0.log.abort_older(promoted, LeaderEpoch(11), NOW).unwrap(), Aborted::default());
+    assert_eq!(
+        mirror.0.log.abort_foreign(LeaderEpoch::NONE..promoted, LeaderEpoch(11), NOW).unwrap(),
+        Aborted::default()
+    );
 }
 
 #[test]
@@ -326,10 +335,23 @@ fn a_marker_that_was_lost_with_its_leader_is_written_by_the_next_one() {
     let mirror = Mirror::new();
     mirror.append(0, &stored(0, 1, transactional(1, 0))).unwrap();
     let promoted = LeaderEpoch(10);
-    mirror.0.log.abort_older(promoted, promoted, NOW).unwrap();
+    mirror.0.log.abort_foreign(LeaderEpoch::NONE..promoted, promoted, NOW).unwrap();
     let _cut = mirror.0.log.truncate_to(Offset(1)).unwrap();
-    let aborted = mirror.0.log.abort_older(promoted, LeaderEpoch(11), NOW).unwrap();
+    let aborted = mirror.0.log.abort_foreign(LeaderEpoch::NONE..promoted, LeaderEpoch(11), NOW).unwrap();
     assert_eq!((aborted.transactions, mirror.end()), (1, 2));
+}
+
+#[test]
+fn transactions_from_before_the_topic_was_a_mirror_again_are_not_touched() {
+    let mirror = Mirror::new();
+    let own = transactional(8, 0).build().unwrap();
+    mirror.0.log.append(&own, Origin::Unverified, LeaderEpoch(3), NOW).unwrap();
+    mirror.append(1, &stored(1, 6, transactional(9, 0))).unwrap();
+    let foreign = LeaderEpoch(5)..LeaderEpoch(10);
+    let aborted = mirror.0.log.abort_foreign(foreign, LeaderEpoch(10), NOW).unwrap();
+    let open: Vec<_> =
+        mirror.0.log.active_producers().into_iter().map(|producer| (producer.id, producer.open_since)).collect();
+    assert_eq!((aborted.transactions, open), (1, vec![(ProducerId(8), Some(Offset(0))), (ProducerId(9), None)]));
 }
 
 #[test]
@@ -338,7 +360,10 @@ fn transactions_that_began_after_the_promotion_are_not_touched() {
     let promoted = LeaderEpoch(10);
     let own = transactional(8, 0).build().unwrap();
     mirror.0.log.append(&own, Origin::Unverified, promoted, NOW).unwrap();
-    assert_eq!(mirror.0.log.abort_older(promoted, LeaderEpoch(11), NOW).unwrap(), Aborted::default());
+    assert_eq!(
+        mirror.0.log.abort_foreign(LeaderEpoch::NONE..promoted, LeaderEpoch(11), NOW).unwrap(),
+        Aborted::default()
+    );
 }
 
 /// What may happen between a source and its mirror.

@@ -148,6 +148,24 @@ fn a_promoted_mirror_may_follow_another_source_and_be_promoted_again() {
     assert_eq!(&Image::from_snapshot(&bytes).expect("our own bytes"), cluster.controller.image());
 }
 
+#[test]
+fn a_topic_that_is_promoted_again_keeps_its_own_unless_it_has_heard_of_the_other_sites_era() {
+    for (heard, own) in [(None, Some(LeaderEpoch(1_025))), (Some(1_900), Some(LeaderEpoch(1_025))), (Some(2_048), None)]
+    {
+        let mut cluster = cluster();
+        set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
+        assert_eq!(mark(&cluster).own_below(), None, "all of it came over the link");
+        cluster.alter(topic_resource("m"), &whole_mark(BACK)).expect("a whole mark");
+        if let Some(epoch) = heard {
+            raise(&mut cluster, 1_025, epoch).expect("a newer epoch");
+        }
+        set(&mut cluster, mirror::STATE, mirror::PROMOTED).expect("a mirror");
+        assert_eq!(mark(&cluster).own_below(), own, "{heard:?}");
+        let bytes = cluster.controller.image().to_snapshot();
+        assert_eq!(&Image::from_snapshot(&bytes).expect("our own bytes"), cluster.controller.image());
+    }
+}
+
 /// Neither has to hear of the other's promotions for it: a topic may rest from one change of places to the next.
 #[test]
 fn two_sites_are_never_promoted_in_the_same_era() {
