@@ -79,6 +79,8 @@ pub(crate) struct LinkFigures {
     refused: Mutex<BTreeMap<TopicName, String>>,
     /// Topics whose settings or partitions do not follow the source, and why.
     apart: Mutex<BTreeMap<TopicName, String>>,
+    /// Topics that were copied and that the source does not show any more, since when.
+    gone: Mutex<BTreeMap<TopicName, i64>>,
     /// How the rules about topics stand, in words; empty where they are not copied.
     acls: Mutex<String>,
 }
@@ -130,6 +132,15 @@ impl LinkFigures {
 
     pub(crate) fn apart(&self) -> BTreeMap<TopicName, String> {
         lock(&self.apart).clone()
+    }
+
+    /// The topics that the source does not show any more, though they have copies.
+    pub(crate) fn misses(&self, topics: BTreeMap<TopicName, i64>) {
+        *lock(&self.gone) = topics;
+    }
+
+    pub(crate) fn gone(&self) -> BTreeMap<TopicName, i64> {
+        lock(&self.gone).clone()
     }
 
     pub(crate) fn acls_stand(&self, text: &str) {

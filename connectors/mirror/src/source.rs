@@ -12,6 +12,7 @@ mod apart; // what does not follow the source in everything
 mod copies; // what is on the target
 mod deletions; // copies of what is gone
 mod echoes; // what is copied, and what came from the target
+mod gone; // what was copied, and is not there any more
 mod refusals; // what the target does not take
 mod settings; // of topics
 mod watch; // what runs beside the tasks
@@ -28,6 +29,7 @@ use twinstream_model::{InvalidTopicName, TopicName, TopicPartition};
 
 use self::apart::Apart;
 use self::copies::followed;
+use self::gone::Gone;
 use self::refusals::Refusals;
 use crate::aligned::LinkMode;
 use crate::assignment::{assign, encode};
@@ -68,6 +70,7 @@ struct Link {
     names: Mutex<Names>,
     refusals: Mutex<Refusals>,
     apart: Mutex<Apart>,
+    gone: Mutex<Gone>,
     /// Topics of the source that came from the target under the same name, and why they are not copied.
     echoes: Mutex<BTreeMap<TopicName, String>>,
     started: Instant,
@@ -113,6 +116,7 @@ impl Connector for MirrorSourceConnector {
             names: Mutex::default(),
             refusals: Mutex::default(),
             apart: Mutex::default(),
+            gone: Mutex::default(),
             echoes: Mutex::default(),
             started: Instant::now(),
             context,

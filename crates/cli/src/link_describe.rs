@@ -25,6 +25,12 @@ pub(crate) fn told(link: &Json) -> String {
     for apart in list_of(&link["topics_apart"]) {
         lines.push(format!("{} does not follow in everything: {}", word(&apart["topic"]), word(&apart["cause"])));
     }
+    for gone in list_of(&link["topics_gone"]) {
+        lines.push(format!(
+            "{} is gone at the source, or hidden there, and its copy gets nothing more",
+            word(&gone["topic"])
+        ));
+    }
     if link["acls"].is_string() {
         lines.push(format!("ACLs: {}", word(&link["acls"])));
     }

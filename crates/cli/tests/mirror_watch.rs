@@ -239,6 +239,43 @@ async fn mirrors_of_a_source_that_was_wiped_and_set_up_again_are_neither_emptied
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_that_the_source_lost_are_named_while_their_copies_are_there_and_a_link_of_none_but_them_does_not_say_that_it_runs()
+ {
+    let sites = Sites::linked(&["news", "news-other"], WorkerOptions::default(), &[]).await;
+    for topic in ["news", "news-other"] {
+        sites.until_copied(topic, 3).await;
+    }
+    let until_gone_are = async |expected: &[&str]| {
+        wait_until(&format!("{expected:?} are gone"), PATIENCE, || async {
+            let link = sites.worker.rest.get(LINK).await;
+            let gone = link.body["topics_gone"].as_array().into_iter().flatten();
+            gone.filter_map(|gone| gone["topic"].as_str()).eq(expected.iter().copied())
+        })
+        .await;
+    };
+    let until_state_is = async |expected: &str| {
+        wait_until(&format!("the link is {expected}"), PATIENCE, || async {
+            sites.worker.rest.get(LINK).await.body["state"] == expected
+        })
+        .await;
+    };
+    delete(&sites.source, "news-other").await;
+    until_gone_are(&["news-other"]).await;
+    until_state_is("RUNNING").await;
+    delete(&sites.source, "news").await;
+    until_gone_are(&["news", "news-other"]).await;
+    until_state_is("DEGRADED").await;
+    let link = sites.worker.rest.get(LINK).await.good();
+    assert!(link["state_cause"].to_string().contains("does not show 2 topics any more"), "{link}");
+
+    // Nobody is reminded of a topic that is gone on both sides, or back.
+    delete(&sites.target, "news").await;
+    until_gone_are(&["news-other"]).await;
+    create_topic(&sites.source.bootstrap(), "news-other", 1).await;
+    until_gone_are(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_became_exactly_once_names_the_way_out_for_mirrors_that_it_finds() {
     let sites = Sites::linked(&["news"], WorkerOptions::default(), &[]).await;
     sites.until_copied("news", 3).await;

@@ -101,7 +101,8 @@ fn reported(worker: &dyn WorkerApi, members: &Members) -> Vec<Member> {
 
 fn summary(worker: &dyn WorkerApi, link: &LinkName, members: &Members) -> Json {
     let members = reported(worker, members);
-    let (state, cause) = state_of(&members, &figures::link(&link.source, &link.target).partitions());
+    let figures = figures::link(&link.source, &link.target);
+    let (state, cause) = state_of(&members, &figures.partitions(), figures.gone().len());
     json!({
         "link": link.to_string(),
         "source": link.source,
@@ -128,6 +129,11 @@ fn one(worker: &dyn WorkerApi, link: &LinkName) -> Result<Json, ApiRefusal> {
     for (list, topics) in [("topics_refused", figures.refused()), ("topics_apart", figures.apart())] {
         json[list] = topics.iter().map(|(topic, cause)| json!({"topic": topic.as_str(), "cause": cause})).collect();
     }
+    let gone = figures.gone();
+    json["topics_gone"] = gone
+        .iter()
+        .map(|(topic, since)| json!({"topic": topic.as_str(), "gone_for_ms": (now - since).max(0)}))
+        .collect();
     let acls = figures.acls();
     if !acls.is_empty() {
         json["acls"] = json!(acls);

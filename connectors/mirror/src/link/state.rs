@@ -48,9 +48,10 @@ impl LinkState {
 }
 
 /// What the whole link is, the worst of its parts; and why, if they run and it copies nothing all the same.
-pub(super) fn state_of(members: &[Member], seen: &[Seen]) -> (LinkState, Option<String>) {
+/// `gone` topics were copied, and the source does not show them any more.
+pub(super) fn state_of(members: &[Member], seen: &[Seen], gone: usize) -> (LinkState, Option<String>) {
     let state = members.iter().map(Member::state).max().unwrap_or(LinkState::Starting);
-    match standstill(seen).filter(|_| state == LinkState::Running) {
+    match standstill(seen).or_else(|| all_gone(seen, gone)).filter(|_| state == LinkState::Running) {
         Some(cause) => (LinkState::Degraded, Some(cause)),
         None => (state, None),
     }
@@ -77,6 +78,17 @@ fn standstill(seen: &[Seen]) -> Option<String> {
         first.source,
         first.standing
     ))
+}
+
+/// Whether a link has nothing to copy any more because all that it copied is gone.
+fn all_gone(seen: &[Seen], gone: usize) -> Option<String> {
+    let is_idle = gone > 0 && !seen.iter().any(|seen| seen.is_live);
+    is_idle.then(|| {
+        format!(
+            "nothing is copied: the source does not show {} any more that were copied; they were deleted there, or the link may not DESCRIBE them",
+            counted(gone, "topic")
+        )
+    })
 }
 
 impl Member {
@@ -147,7 +159,7 @@ mod tests {
         let status = json!({"connector": {"state": "RUNNING"}, "tasks": [{"id": 0, "state": "RUNNING"}]});
         let member = |wanted| Member { part: Part::Source, name: "m".to_owned(), wanted, status: Some(status.clone()) };
         let figures = LinkFigures::default();
-        let state = |wanted| state_of(&[member(wanted)], &figures.partitions_at(1_000));
+        let state = |wanted| state_of(&[member(wanted)], &figures.partitions_at(1_000), 0);
         assert_eq!(state(Wanted::Running), (LinkState::Running, None), "there is nothing to copy yet");
         let stands = |index, standing| {
             let partition = figures.partition(&at(index), &at(index));

@@ -80,7 +80,7 @@ const PER_PARTITION: [Figure; 13] = [
 type OfLink = fn(&LinkRow) -> Option<i64>;
 
 /// Of a link.
-const PER_LINK: [(&str, &str, OfLink); 3] = [
+const PER_LINK: [(&str, &str, OfLink); 4] = [
     (
         "twinstream_mirror_link_rpo_records",
         "Records known at the source that a fail-over now would lose, of the partitions that this worker copies.",
@@ -96,6 +96,11 @@ const PER_LINK: [(&str, &str, OfLink); 3] = [
         "Topics that the link is to copy and the target does not take; their causes are in GET /links/A->B.",
         |row| Some(row.refused).filter(|refused| *refused > 0 || row.rpo.is_some()),
     ),
+    (
+        "twinstream_mirror_link_topics_gone",
+        "Topics that were copied, have a copy, and that the source does not show any more.",
+        |row| Some(row.gone).filter(|gone| *gone > 0 || row.rpo.is_some()),
+    ),
 ];
 
 struct LinkRow {
@@ -103,6 +108,7 @@ struct LinkRow {
     /// None where no task of this process copies anything of the link.
     rpo: Option<Rpo>,
     refused: i64,
+    gone: i64,
 }
 
 /// Of a group and a partition.
@@ -209,7 +215,8 @@ impl Collector for Gauges {
                 (labels.chain(partition_labels(&partition)).collect(), took)
             }));
             let rpo = seen.iter().any(|seen| seen.is_live).then(|| Rpo::of(&seen, now));
-            links.push(LinkRow { labels: base.clone(), rpo, refused: link.refused().len() as i64 });
+            let (refused, gone) = (link.refused().len() as i64, link.gone().len() as i64);
+            links.push(LinkRow { labels: base.clone(), rpo, refused, gone });
             partitions.extend(seen.into_iter().filter(|seen| seen.is_live || seen.verified.is_some()).map(|seen| {
                 let mut labels = base.clone();
                 labels.extend(partition_labels(&seen.target));
@@ -322,6 +329,7 @@ mod tests {
         assert_eq!(value("twinstream_mirror_link_topics_refused", link), 0.0);
         let none_is_copied = r#"source="gauges-a",target="gauges-c""#;
         assert_eq!(value("twinstream_mirror_link_topics_refused", none_is_copied), 1.0);
+        assert_eq!(value("twinstream_mirror_link_topics_gone", link), 0.0);
         assert!(!text.contains(&format!("twinstream_mirror_link_rpo_ms{{{none_is_copied}}}")), "nobody knows it");
         assert!(!text.contains("verified_offset"), "nothing was verified");
     }

@@ -18,6 +18,7 @@ use super::{Link, Topics, pair};
 use crate::aligned::marks::{Marking, TopicMode};
 use crate::config::Settings;
 use crate::figures;
+use crate::observer::now_ms;
 use crate::topics::{self, TopicsError, WantedTopic};
 use crate::words::counted;
 
@@ -25,6 +26,24 @@ use crate::words::counted;
 type Remotes = BTreeMap<TopicName, TopicName>;
 
 impl Link {
+    /// Takes note of topics that the source showed before, and does not show now, as long as their copies are there.
+    pub(super) async fn miss(&self, before: &Topics, found: &Topics) -> Result<(), TaskError> {
+        let gone = || self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        gone().looked(before, found, now_ms());
+        let missed: Vec<TopicName> = gone().topics().keys().cloned().collect();
+        if !missed.is_empty() {
+            let remotes = self.remotes(missed.iter());
+            let names: Vec<TopicName> = remotes.keys().cloned().collect();
+            let view = topics::look_up(&self.target, &names).await.map_err(passing)?;
+            let there =
+                |topic: &TopicName| remotes.iter().any(|(remote, of)| of == topic && view.topics.contains_key(remote));
+            gone().keep(there);
+        }
+        let Settings { source_alias, target_alias, .. } = &self.settings;
+        figures::link(source_alias, target_alias).misses(gone().topics().clone());
+        Ok(())
+    }
+
     /// Of topics that are copied, those whose copy is not on the target any more with as many partitions, with its name there.
     pub(super) async fn lost(&self) -> Result<Vec<(TopicName, TopicName)>, TaskError> {
         let copied = self.copied().clone();

@@ -79,6 +79,7 @@ async fn look(link: &Link, is_for_new_ones: bool) -> Result<bool, TaskError> {
     if is_for_new_ones {
         let topics = link.look().await?;
         let before = link.dealt().clone();
+        link.miss(&before, &topics).await?;
         differs = topics != before;
         if differs {
             log_difference(link, &before, &topics);

@@ -14,7 +14,7 @@ use crate::link::Links;
 use crate::link::tests::{Worker, body};
 
 /// What the script calls the parts of an answer, and where they are in it.
-const PARTS: [(&str, &str); 12] = [
+const PARTS: [(&str, &str); 13] = [
     ("entry", "/0"),
     ("link", ""),
     ("connector", "/connectors/0"),
@@ -27,6 +27,7 @@ const PARTS: [(&str, &str); 12] = [
     ("groups", "/groups"),
     ("group", "/groups/furthest_behind/0"),
     ("refused", "/topics_refused/0"),
+    ("gone", "/topics_gone/0"),
 ];
 const LIMIT: (&str, &str) = ("limit", "/limits/0");
 
@@ -62,6 +63,7 @@ fn copied() {
         figures.arrived(Offset(5), Some((5, 2_000)), 3_000);
     }
     link.refuses(BTreeMap::from([(topic("large"), "too many partitions".to_owned())]));
+    link.misses(BTreeMap::from([(topic("old"), 1_000)]));
     link.group_behind(&GroupId::from("billing"), &at("t"), GroupBehind { records: 4, since_ms: Some(1) });
 }
 
