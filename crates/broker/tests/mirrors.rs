@@ -225,3 +225,22 @@ async fn promotion_aborts_what_is_open_and_lets_producers_in_and_the_link_out() 
     assert_eq!(read_committed(&mut client, "m", 0).await.1, ["a", "b", "own"]);
     broker.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_keeps_what_its_source_keeps_however_short_its_cluster_keeps_topics_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("log.retention.ms", "1"), ("log.retention.check.interval.ms", "50")];
+    let broker = TestBroker::start(dir.path(), &settings).await;
+    let mut client = broker.client().await;
+    create_mirror(&mut client, "m", &[1]).await;
+    assert_eq!(mirror(&mut client, "m", from(0, 2), stored(0, 2, plain(&["a", "b"]))).await, 2);
+    // Time goes by for a topic of its own.
+    create_topic(&mut client, "own", 1, &[]).await;
+    let produced = produce(&mut client, "own", 0, values(&["x"])).await;
+    assert_eq!(produced.error_code, 0, "{produced:?}");
+    wait_until("retention has been there", async || list_offset(&mut client, "own", 0, -2).await.offset == 1).await;
+    assert_eq!(list_offset(&mut client, "m", 0, -2).await.offset, 0, "it begins where its source does");
+    promote(&mut client, "m").await;
+    wait_until("it is a topic like any other", async || list_offset(&mut client, "m", 0, -2).await.offset == 2).await;
+    broker.stop().await.unwrap();
+}

@@ -136,9 +136,11 @@ async fn list(api: &Api, format: OutputFormat) -> Result<ExitCode, Failure> {
             let rows = links.as_array().into_iter().flatten().map(|link| {
                 let connectors = link["connectors"].as_array().map_or(0, Vec::len);
                 let tasks: i64 = list_of(&link["connectors"]).filter_map(|member| member["tasks"].as_i64()).sum();
-                [word(&link["link"]), word(&link["state"]), connectors.to_string(), tasks.to_string()]
+                let (stand, held) = (word(&link["partitions_standing"]), word(&link["partitions_held"]));
+                let stand = if stand == "0" { stand } else { format!("{stand} of {held}") };
+                [word(&link["link"]), word(&link["state"]), connectors.to_string(), tasks.to_string(), stand]
             });
-            output::table(["link", "state", "connectors", "tasks"], rows.collect())?;
+            output::table(["link", "state", "connectors", "tasks", "partitions that stand"], rows.collect())?;
         }
     }
     Ok(ExitCode::SUCCESS)

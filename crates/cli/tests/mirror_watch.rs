@@ -238,6 +238,31 @@ async fn mirrors_of_a_source_that_was_wiped_and_set_up_again_are_neither_emptied
     }
 }
 
+/// The copy may be the last one: what the new topic is set to says nothing about it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_keeps_its_settings_when_its_topic_was_deleted_and_made_anew() {
+    let sites = Sites::linked(&["news", "news-other"], WorkerOptions::default(), &[]).await;
+    set(&sites.upstream, TOPIC, "news", "retention.ms", "777000").await;
+    for topic in ["news", "news-other"] {
+        sites.until_copied(topic, 3).await;
+    }
+    wait_until("the setting is there", PATIENCE, || async {
+        retention(&sites.downstream, "news").await.as_deref() == Some("777000")
+    })
+    .await;
+    delete(&sites.source, "news").await;
+    create_topic(&sites.source.bootstrap(), "news", 1).await;
+    let cause = wait_until_some("the link tells of it", PATIENCE, || sites.told("topics_apart", "news")).await;
+    assert!(cause.contains("another one than it was made from"), "{cause}");
+    // Another round of comparing has been there: the other topic's setting came.
+    set(&sites.upstream, TOPIC, "news-other", "retention.ms", "888000").await;
+    wait_until("a later setting is there", PATIENCE, || async {
+        retention(&sites.downstream, "news-other").await.as_deref() == Some("888000")
+    })
+    .await;
+    assert_eq!(retention(&sites.downstream, "news").await.as_deref(), Some("777000"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_that_the_source_lost_are_named_while_their_copies_are_there_and_a_link_of_none_but_them_does_not_say_that_it_runs()
  {

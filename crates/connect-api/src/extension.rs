@@ -37,9 +37,35 @@ pub struct ApiRequest {
 }
 
 impl ApiRequest {
-    /// Whether `name=true`, or `name` alone, is in the query.
+    /// Whether `name=true`, `name=1`, or `name` alone, is in the query. Ask [`ApiRequest::check_query`] first.
     pub fn flag(&self, name: &str) -> bool {
-        self.query.get(name).is_some_and(|value| value.is_empty() || value.eq_ignore_ascii_case("true"))
+        self.query.get(name).is_some_and(|value| is_on(value) == Some(true))
+    }
+
+    /// Refuses what is in the query and is none of these: a slip of the pen in `dry-run` must not do the thing itself.
+    pub fn check_query(&self, flags: &[&str], values: &[&str]) -> Result<(), ApiRefusal> {
+        for (name, value) in &self.query {
+            if flags.contains(&name.as_str()) {
+                if is_on(value).is_none() {
+                    return Err(ApiRefusal::bad_request(format!("{name} must be true or false, not '{value}'")));
+                }
+            } else if !values.contains(&name.as_str()) {
+                let known: Vec<&str> = flags.iter().chain(values).copied().collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                return Err(ApiRefusal::bad_request(format!(
+                    "unknown parameter '{name}', nothing was done; known here: {known}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_on(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "" | "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
     }
 }
 
@@ -166,4 +192,31 @@ pub trait Extension: Send + Sync {
     }
 
     async fn answer(&self, worker: Arc<dyn WorkerApi>, request: ApiRequest) -> Result<ApiAnswer, ApiRefusal>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slip_of_the_pen_in_a_query_is_refused_by_name() {
+        let request = |name: &str, value: &str| ApiRequest {
+            method: Method::Put,
+            path: Vec::new(),
+            query: BTreeMap::from([(name.to_owned(), value.to_owned())]),
+            body: Json::Null,
+        };
+        for (value, is_on) in [("", true), ("true", true), ("TRUE", true), ("1", true), ("false", false), ("0", false)]
+        {
+            let request = request("dry-run", value);
+            assert_eq!((request.check_query(&["dry-run"], &[]), request.flag("dry-run")), (Ok(()), is_on), "{value}");
+        }
+        for (name, value, told) in
+            [("dry_run", "true", "unknown parameter 'dry_run'"), ("dry-run", "yes", "dry-run must be true or false")]
+        {
+            let refusal = request(name, value).check_query(&["dry-run"], &["timeout"]).unwrap_err();
+            assert!(refusal.status == 400 && refusal.message.contains(told), "{refusal}");
+        }
+        assert_eq!(request("timeout", "5").check_query(&["dry-run"], &["timeout"]), Ok(()));
+    }
 }

@@ -23,7 +23,7 @@ use twinstream_connect_api::{
 };
 
 use super::ops::{self, Verb};
-use super::state::{Member, state_of};
+use super::state::{Left, Member, standing, state_of};
 use super::{LinkName, Members, Part, SOURCE_ALIAS, TARGET_ALIAS, cycles, lag, limits, links, overview, page, verify};
 use crate::config::Settings;
 use crate::figures;
@@ -55,6 +55,7 @@ impl Extension for Links {
             };
         };
         let link = LinkName::parse(link).map_err(ApiRefusal::bad_request)?;
+        check_query(&request, rest)?;
         match (request.method, rest) {
             (Method::Get, []) => Ok(ApiAnswer::ok(one(worker, &link)?)),
             (Method::Put, []) => put(worker, &link, &request).await,
@@ -76,6 +77,16 @@ impl Extension for Links {
             (_, [verb, ..]) => Err(ApiRefusal::not_found(format!("a link has no '{verb}'"))),
         }
     }
+}
+
+/// What may be in the query of a request that changes something, by the rest of its path.
+fn check_query(request: &ApiRequest, rest: &[&str]) -> Result<(), ApiRefusal> {
+    let (flags, values): (&[&str], &[&str]) = match (request.method, rest) {
+        (Method::Get, _) => return Ok(()),
+        (_, ["failover" | "promote" | "reverse" | "failback" | "verify"]) => (&["dry-run"], &["topics", "timeout"]),
+        _ => (&["dry-run"], &[]),
+    };
+    request.check_query(flags, values)
 }
 
 fn all(worker: &dyn WorkerApi) -> Json {
@@ -102,13 +113,17 @@ fn reported(worker: &dyn WorkerApi, members: &Members) -> Vec<Member> {
 fn summary(worker: &dyn WorkerApi, link: &LinkName, members: &Members) -> Json {
     let members = reported(worker, members);
     let figures = figures::link(&link.source, &link.target);
-    let (state, cause) = state_of(&members, &figures.partitions(), figures.gone().len());
+    let (seen, refused) = (figures.partitions(), figures.refused());
+    let (state, cause) = state_of(&members, &seen, &Left { gone: figures.gone().len(), refused: &refused });
+    let (stand, held) = standing(&seen);
     json!({
         "link": link.to_string(),
         "source": link.source,
         "target": link.target,
         "state": state.name(),
         "state_cause": cause,
+        "partitions_held": held,
+        "partitions_standing": stand,
         "connectors": members.iter().map(Member::json).collect::<Vec<_>>(),
     })
 }

@@ -3,8 +3,11 @@
 //! Tasks run whose partitions stand, each for a reason of its own that somebody has to look at (`engine::standing`). A link of which
 //! nothing moves for such reasons does not call itself running.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
 use twinstream_connect_api::Wanted;
+use twinstream_model::TopicName;
 
 use super::Part;
 use crate::engine::standing::Standing;
@@ -48,10 +51,9 @@ impl LinkState {
 }
 
 /// What the whole link is, the worst of its parts; and why, if they run and it copies nothing all the same.
-/// `gone` topics were copied, and the source does not show them any more.
-pub(super) fn state_of(members: &[Member], seen: &[Seen], gone: usize) -> (LinkState, Option<String>) {
+pub(super) fn state_of(members: &[Member], seen: &[Seen], left: &Left) -> (LinkState, Option<String>) {
     let state = members.iter().map(Member::state).max().unwrap_or(LinkState::Starting);
-    match standstill(seen).or_else(|| all_gone(seen, gone)).filter(|_| state == LinkState::Running) {
+    match standstill(seen).or_else(|| left.instead(seen)).filter(|_| state == LinkState::Running) {
         Some(cause) => (LinkState::Degraded, Some(cause)),
         None => (state, None),
     }
@@ -60,17 +62,7 @@ pub(super) fn state_of(members: &[Member], seen: &[Seen], gone: usize) -> (LinkS
 /// Why none of the partitions that tasks of this process hold is copied, by one of them; `None` while one is, or there are none.
 fn standstill(seen: &[Seen]) -> Option<String> {
     let live: Vec<&Seen> = seen.iter().filter(|seen| seen.is_live).collect();
-    let stands = |seen: &&Seen| match seen.standing {
-        Standing::Starting | Standing::Copying | Standing::Away => false,
-        Standing::Gone
-        | Standing::Unauthorized
-        | Standing::Overtaken
-        | Standing::Truncated
-        | Standing::Recreated
-        | Standing::Promoted
-        | Standing::Refused => true,
-    };
-    let first = live.first().filter(|_| live.iter().all(stands))?;
+    let first = live.first().filter(|_| live.iter().all(|seen| stands(seen)))?;
     let cause = if first.cause.is_empty() { String::new() } else { format!(": {}", first.cause) };
     Some(format!(
         "nothing is copied, {} stand still; {} is {}{cause}",
@@ -80,15 +72,51 @@ fn standstill(seen: &[Seen]) -> Option<String> {
     ))
 }
 
-/// Whether a link has nothing to copy any more because all that it copied is gone.
-fn all_gone(seen: &[Seen], gone: usize) -> Option<String> {
-    let is_idle = gone > 0 && !seen.iter().any(|seen| seen.is_live);
-    is_idle.then(|| {
-        format!(
-            "nothing is copied: the source does not show {} any more that were copied; they were deleted there, or the link may not DESCRIBE them",
-            counted(gone, "topic")
-        )
-    })
+/// Whether it stands until somebody has looked.
+fn stands(seen: &Seen) -> bool {
+    match seen.standing {
+        Standing::Starting | Standing::Copying | Standing::Away => false,
+        Standing::Gone
+        | Standing::Unauthorized
+        | Standing::Overtaken
+        | Standing::Truncated
+        | Standing::Recreated
+        | Standing::Promoted
+        | Standing::Refused => true,
+    }
+}
+
+/// How many partitions that tasks of this process hold stand, and how many there are.
+pub(super) fn standing(seen: &[Seen]) -> (usize, usize) {
+    let live = || seen.iter().filter(|seen| seen.is_live);
+    (live().filter(|seen| stands(seen)).count(), live().count())
+}
+
+/// Topics that a link is to copy and that no task holds.
+pub(super) struct Left<'a> {
+    /// They were copied, and the source does not show them any more.
+    pub gone: usize,
+    /// The target does not take them, and why.
+    pub refused: &'a BTreeMap<TopicName, String>,
+}
+
+impl Left<'_> {
+    /// Why there are no partitions, if there were or should be some.
+    fn instead(&self, seen: &[Seen]) -> Option<String> {
+        if seen.iter().any(|seen| seen.is_live) {
+            return None;
+        }
+        if let Some((topic, cause)) = self.refused.first_key_value() {
+            let topics = counted(self.refused.len(), "topic");
+            return Some(format!("nothing is copied, the target refuses {topics}; {topic}: {cause}"));
+        }
+        (self.gone > 0).then(|| {
+            format!(
+                "nothing is copied: the source does not show {} any more that were copied; they were deleted there, or the link may not DESCRIBE them",
+                counted(self.gone, "topic")
+            )
+        })
+    }
 }
 
 impl Member {
@@ -159,7 +187,14 @@ mod tests {
         let status = json!({"connector": {"state": "RUNNING"}, "tasks": [{"id": 0, "state": "RUNNING"}]});
         let member = |wanted| Member { part: Part::Source, name: "m".to_owned(), wanted, status: Some(status.clone()) };
         let figures = LinkFigures::default();
-        let state = |wanted| state_of(&[member(wanted)], &figures.partitions_at(1_000), 0);
+        let refused = BTreeMap::from([(TopicName::parse("large").unwrap(), "one broker is there".to_owned())]);
+        let none = BTreeMap::new();
+        let left = |refused| state_of(&[member(Wanted::Running)], &[], &Left { gone: 0, refused });
+        let (degraded, cause) = left(&refused);
+        assert_eq!(degraded, LinkState::Degraded);
+        assert!(cause.is_some_and(|cause| cause.contains("refuses 1 topic; large: one broker is there")));
+        let nothing_left = Left { gone: 0, refused: &none };
+        let state = |wanted| state_of(&[member(wanted)], &figures.partitions_at(1_000), &nothing_left);
         assert_eq!(state(Wanted::Running), (LinkState::Running, None), "there is nothing to copy yet");
         let stands = |index, standing| {
             let partition = figures.partition(&at(index), &at(index));
@@ -169,6 +204,7 @@ mod tests {
         stands(0, Standing::Truncated);
         stands(1, Standing::Copying);
         assert_eq!(state(Wanted::Running).0, LinkState::Running, "the other one is copied");
+        assert_eq!(standing(&figures.partitions_at(1_000)), (1, 2), "and it is told that one is not");
         stands(1, Standing::Refused);
         let (degraded, cause) = state(Wanted::Running);
         assert_eq!(degraded.name(), "DEGRADED");

@@ -23,7 +23,7 @@ use crate::topics::{self, TopicsError, WantedTopic};
 use crate::words::counted;
 
 /// Topics of the target, with their names at the source.
-type Remotes = BTreeMap<TopicName, TopicName>;
+pub(super) type Remotes = BTreeMap<TopicName, TopicName>;
 
 impl Link {
     /// Takes note of topics that the source showed before, and does not show now, as long as their copies are there.

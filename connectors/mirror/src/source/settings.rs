@@ -11,13 +11,18 @@ use twinstream_connect_api::error::trace_of;
 use twinstream_model::TopicName;
 
 use super::Link;
-use crate::topics::{self, Changed, TopicsError};
+use super::copies::Remotes;
+use crate::config::Settings;
+use crate::engine::standing::Standing;
+use crate::figures;
+use crate::topics::{self, Changed, TopicsError, during};
 
 impl Link {
     /// Brings changed settings of copied topics over.
     pub(super) async fn sync(&self) -> Result<(), TopicsError> {
         let sources = self.remotes(self.copied().keys());
-        let apart = self.apart_there(&sources).await?;
+        let mut apart = self.apart_there(&sources).await?;
+        apart.extend(self.made_anew(&sources).await?);
         let names: Vec<TopicName> = sources.values().filter(|topic| !apart.contains_key(*topic)).cloned().collect();
         let excluded = &self.settings.properties_excluded;
         let (wanted, unread) = topics::read_configs(&self.source, &names, Some(excluded)).await?;
@@ -60,5 +65,34 @@ impl Link {
         }
         self.show_apart();
         Ok(())
+    }
+
+    /// Topics that somebody deleted at the source and made anew: what they are set to says nothing about the copies, which may be the
+    /// last ones.
+    async fn made_anew(&self, sources: &Remotes) -> Result<BTreeMap<TopicName, String>, TopicsError> {
+        let why = |remote: &TopicName| {
+            format!("settings of {remote} are left alone: the source's topic is another one than it was made from")
+        };
+        let Settings { source_alias, target_alias, .. } = &self.settings;
+        let seen = figures::link(source_alias, target_alias).partitions();
+        let stand = seen.into_iter().filter(|seen| seen.is_live && seen.standing == Standing::Recreated);
+        let mut found: BTreeMap<TopicName, String> =
+            stand.map(|seen| (seen.source.topic.clone(), why(&seen.target.topic))).collect();
+        if sources.is_empty() || !self.target.knows_mirrors().await.map_err(during("ask for features"))? {
+            return Ok(found);
+        }
+        let remotes: Vec<TopicName> = sources.keys().cloned().collect();
+        let marks = self.target.mirror_marks(&remotes).await.map_err(during("ask the target for its mirrors"))?;
+        let topics: Vec<TopicName> = sources.values().cloned().collect();
+        let view = self.source.refresh(&topics).await.map_err(during("look for topics of the source"))?;
+        for (remote, mark) in marks.iter().filter(|(_, mark)| !mark.promoted) {
+            let Some(topic) = sources.get(remote) else { continue };
+            let is_other = view.cluster_id.as_ref().is_some_and(|cluster| *cluster != mark.source_cluster)
+                || view.topics.get(topic).is_some_and(|topic| topic.id != mark.source_topic_id);
+            if is_other {
+                found.insert(topic.clone(), why(remote));
+            }
+        }
+        Ok(found)
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use twinstream_log::{Checkpoint, LogError, PartitionLog};
 
-use super::{PartitionManager, now_ms};
+use super::{Partition, PartitionManager, now_ms};
 
 /// How often closed segments are flushed and files of deleted ones removed.
 const TIDY_INTERVAL: Duration = Duration::from_secs(10);
@@ -29,7 +29,10 @@ impl PartitionManager {
             tasks.spawn(super::moves::run(Arc::clone(self), dir, shutdown.clone()));
         }
         every(log.retention_check_interval, |manager| {
-            manager.for_each_log("retention", |log| log.enforce_retention(now_ms()).map(|_| ()));
+            manager.for_each_partition("retention", |partition| {
+                // A mirror begins where its source does, however short this cluster keeps topics of its own.
+                if partition.is_mirror() { Ok(()) } else { partition.log().enforce_retention(now_ms()).map(|_| ()) }
+            });
         });
         every(log.producer_id_check_interval, |manager| {
             manager.for_each_log("producer expiry", |log| {
@@ -46,10 +49,14 @@ impl PartitionManager {
         every(log.high_watermark_checkpoint_interval, |manager| manager.write_checkpoints(Checkpoint::Replication));
     }
 
-    /// Does a job on every log. A log that is closed or out of use is passed over: that was reported already.
     fn for_each_log(&self, job: &'static str, work: impl Fn(&PartitionLog) -> Result<(), LogError>) {
+        self.for_each_partition(job, |partition| work(&partition.log()));
+    }
+
+    /// Does a job on every partition. A log that is closed or out of use is passed over: that was reported already.
+    fn for_each_partition(&self, job: &'static str, work: impl Fn(&Partition) -> Result<(), LogError>) {
         for (at, (partition, _)) in self.all() {
-            match work(&partition.log()) {
+            match work(&partition) {
                 Ok(()) => {}
                 Err(error) if error.is_known() => {}
                 Err(error) => tracing::error!(partition = %at, job, error = %error.chain(), "background work failed"),

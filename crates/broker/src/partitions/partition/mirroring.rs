@@ -197,6 +197,11 @@ impl Partition {
         self.gate.read().end_of_epoch(&self.log(), epoch)
     }
 
+    /// Whether what is here follows another cluster's topic.
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.gate.read().mirror.as_ref().is_some_and(|mirror| mirror.is_read_only())
+    }
+
     /// Records that the source has committed and that are not here; `None` unless this broker leads a mirror and has heard of its
     /// source.
     pub(crate) fn mirror_lag(&self) -> Option<i64> {
