@@ -11,6 +11,7 @@ mod guards; // what planned verbs do not leave behind
 mod hangs; // a source whose brokers keep their connections and do not answer
 mod rests; // topics that nobody writes to between two changes of places
 mod sites;
+mod turned_groups; // groups of the side that gives up what diverged
 
 use std::collections::BTreeMap;
 

@@ -6,13 +6,18 @@ use tracing::warn;
 use twinstream_client::{ClientError, RawClient};
 use twinstream_connect_api::ApiRefusal;
 use twinstream_connect_api::error::trace_of;
-use twinstream_model::TopicName;
+use twinstream_model::{Offset, TopicName, TopicPartition};
 
 use super::super::Part;
 use super::groups::{Patience, Way, Word};
 use super::plan::Phase;
+use super::report::Standing;
 use super::{GROUPS_WITHIN, Operation, Side, Verb, groups, members};
 use crate::checkpoint::settings::CheckpointSettings;
+use crate::words::counted;
+
+/// Groups that are told by name.
+const GROUPS_TOLD_MAX: usize = 20;
 
 impl Operation<'_> {
     /// Brings offsets of groups over from this side, if the link follows groups; of topics that are about to change places, and
@@ -70,6 +75,48 @@ impl Operation<'_> {
         Ok(())
     }
 
+    /// Before originals are cut: groups that have read there what is given up. Whether the link follows groups or not, their offsets
+    /// mean something else from then on.
+    pub(super) async fn set_groups_back(&mut self) -> Result<(), ApiRefusal> {
+        let at = |standing: &Standing| {
+            standing.given_up.filter(|given_up| *given_up > 0)?;
+            Some(Offset(standing.arrived?.0 - standing.to_copy?))
+        };
+        let standings = self.report.standings.iter();
+        let cuts: BTreeMap<TopicPartition, Offset> =
+            standings.filter_map(|(partition, standing)| Some((partition.clone(), at(standing)?))).collect();
+        if cuts.is_empty() {
+            return Ok(());
+        }
+        let setting = groups::set_back(self.ends.source()?, &cuts);
+        let done = tokio::time::timeout(GROUPS_WITHIN, setting).await;
+        let late = || ClientError::Timeout { what: "set groups back".to_owned(), after: GROUPS_WITHIN };
+        match done.unwrap_or_else(|_| Err(late())) {
+            Ok(done) => {
+                if !done.groups.is_empty() {
+                    let names: Vec<&str> = done.groups.iter().map(String::as_str).take(GROUPS_TOLD_MAX).collect();
+                    let told = format!(
+                        "{} of '{}' stood beyond where both part and were set back to that point: {}{}",
+                        counted(done.groups.len(), "group"),
+                        self.ends.source_alias,
+                        names.join(", "),
+                        if done.groups.len() > names.len() { ", .." } else { "" }
+                    );
+                    self.report.step(told);
+                }
+                let alias = &self.ends.source_alias;
+                let told = done.left.into_iter().map(|(group, why)| format!("group {group} of '{alias}': {why}"));
+                self.report.left.extend(told);
+            }
+            Err(cause) => self.report.left.push(format!(
+                "groups of '{}' that stand beyond where both part were not set back, and pass over what comes there: {}",
+                self.ends.source_alias,
+                trace_of(&cause)
+            )),
+        }
+        Ok(())
+    }
+
     /// After the change of places: what groups have on the side that `led` is for the link that leads there now to move. Who waits
     /// for the change waits for this no more.
     pub(super) async fn hand_groups_over(&self, led: Side, topics: &BTreeSet<TopicName>) {
@@ -81,7 +128,10 @@ impl Operation<'_> {
             Side::Source => (source, &self.ends.target_alias),
             Side::Target => (&self.ends.target, &self.ends.source_alias),
         };
-        let handing = groups::hand_over(from, to, topics, |group| settings.groups.follows(group));
+        // Who was left alone stands right on the other side: what is here must not be written over that.
+        let left = |group: &str| self.report.groups.as_ref().is_some_and(|carried| carried.left.contains_key(group));
+        let follows = |group: &str| settings.groups.follows(group) && !left(group);
+        let handing = groups::hand_over(from, to, topics, follows);
         let done = tokio::time::timeout(GROUPS_WITHIN, handing).await;
         let late = || ClientError::Timeout { what: "hand groups over".to_owned(), after: GROUPS_WITHIN };
         if let Err(cause) = done.unwrap_or_else(|_| Err(late())) {

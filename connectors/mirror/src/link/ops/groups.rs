@@ -17,6 +17,7 @@ use twinstream_model::{GroupId, NodeId, Offset, TopicName, TopicPartition};
 use super::ends::bounds_of;
 use crate::groups::ask;
 use crate::groups::decide::{Position, Step, is_free, note_of, noted, step, within};
+use crate::words::counted;
 
 /// What came of carrying groups over.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -156,6 +157,59 @@ fn judged(word: Word, wanted: Offset, present: Option<&CommitOffset>, note: &str
     step(Position { wanted, present: present.map(|commit| commit.offset), ours })
 }
 
+/// What came of setting groups back.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct SetBack {
+    pub groups: BTreeSet<String>,
+    /// Groups that were left, with the reason.
+    pub left: BTreeMap<String, String>,
+}
+
+/// Sets groups that stand beyond the point where a log is about to be cut back to that point: what comes there instead would be passed
+/// over in silence. Whoever has members is told of, because they would say where the group stands.
+pub(super) async fn set_back(
+    cluster: &RawClient,
+    cuts: &BTreeMap<TopicPartition, Offset>,
+) -> Result<SetBack, ClientError> {
+    let listed = cluster.list_groups().await?;
+    let asked: Vec<&GroupListing> = listed.iter().collect();
+    let committed = ask::committed(cluster, &asked).await?;
+    let mut done = SetBack::default();
+    for (group, code) in &committed.failed {
+        done.left.insert(group.to_string(), format!("its coordinator answers {code}"));
+    }
+    for (group, offsets) in committed.offsets {
+        let beyond = beyond(&offsets, cuts);
+        let Some((first, to)) = beyond.first_key_value() else { continue };
+        let state = listed.iter().find(|listing| listing.group == group).map(|listing| &listing.state);
+        if let Some(state) = state.filter(|state| !is_free(state)) {
+            let why = format!(
+                "it has members ({state}) and stands beyond where both sites part, in {first} and {} in all; stop them, and set it back to {} there",
+                counted(beyond.len(), "partition"),
+                to.offset
+            );
+            done.left.insert(group.to_string(), why);
+        } else if let Err(cause) = cluster.commit_offsets(&group, &beyond).await {
+            done.left.insert(group.to_string(), trace_of(&cause));
+        } else {
+            done.groups.insert(group.to_string());
+        }
+    }
+    Ok(done)
+}
+
+/// Of a group's offsets those that lie beyond a cut, as they are to be. Pure.
+fn beyond(
+    offsets: &BTreeMap<TopicPartition, CommitOffset>,
+    cuts: &BTreeMap<TopicPartition, Offset>,
+) -> BTreeMap<TopicPartition, CommitOffset> {
+    let cut = |(at, commit): (&TopicPartition, &CommitOffset)| {
+        let cut = cuts.get(at).filter(|cut| commit.offset > **cut)?;
+        Some((at.clone(), CommitOffset { offset: *cut, metadata: commit.metadata.clone() }))
+    };
+    offsets.iter().filter_map(cut).collect()
+}
+
 /// After sites have changed places: offsets of groups on the side that led get the note of the link from `leads`, which leads there
 /// now, so that it moves them, rewinds included, until somebody commits there again. Groups with notes of their own, or with members,
 /// stay as they are.
@@ -206,6 +260,16 @@ mod tests {
         assert_eq!(judge(further, 700, Some((700, "mine"))), Step::Same);
         assert_eq!(judge(further, 5, None), Step::Write);
         assert_eq!(judge(Word::Theirs, 300, Some((700, "mine"))), Step::Write, "from before the fail-over");
+    }
+
+    #[test]
+    fn only_what_lies_beyond_a_cut_is_set_back() {
+        let at =
+            |index| TopicPartition::new(TopicName::parse("orders").unwrap(), twinstream_model::PartitionIndex(index));
+        let commit = |offset| CommitOffset { offset: Offset(offset), metadata: "mine".to_owned() };
+        let offsets = BTreeMap::from([(at(0), commit(130)), (at(1), commit(100)), (at(2), commit(500))]);
+        let cuts = BTreeMap::from([(at(0), Offset(100)), (at(1), Offset(100))]);
+        assert_eq!(beyond(&offsets, &cuts), BTreeMap::from([(at(0), commit(100))]));
     }
 
     #[test]

@@ -377,6 +377,7 @@ impl<'a> Operation<'a> {
                 }
                 // What it took until it was fenced is given up as well.
                 self.measure_parting().await?;
+                self.set_groups_back().await?;
             }
             if between || !self.in_phase(&[Phase::Behind]).is_empty() {
                 self.make_back_link(Turn::CutOff).await?;
