@@ -48,7 +48,10 @@ pub(crate) fn run(command: Link, format: OutputFormat) -> Result<ExitCode, Failu
             }
             Link::Delete { change, yes } => {
                 if !yes && !change.dry_run {
-                    confirm::ask(&format!("delete link {}? Topics and offsets stay.", change.link.link))?;
+                    confirm::ask(&format!(
+                        "delete link {}? Topics and offsets stay; mirrors take no records from anybody until they are promoted, which `twinstream link failover` does before the link is deleted.",
+                        change.link.link
+                    ))?;
                 }
                 delete(&change, format).await
             }
@@ -237,6 +240,10 @@ fn told(
         OutputFormat::Json => output::json(&json!({"link": link, "done": done}))?,
         OutputFormat::Table if change.dry_run => output::line(&format!("would be {done}: {}", names(&answer)))?,
         OutputFormat::Table => output::line(&format!("link {link} {done}"))?,
+    }
+    if let (OutputFormat::Table, Some(note)) = (format, answer["note"].as_str()) {
+        let topics: Vec<String> = list_of(&answer["mirrors"]).map(word).collect();
+        output::line(&format!("{}: {note}", topics.join(", ")))?;
     }
     Ok(ExitCode::SUCCESS)
 }

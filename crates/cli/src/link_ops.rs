@@ -104,8 +104,12 @@ fn rows(report: &Json) -> Vec<[String; 8]> {
 fn lost(report: &Json) -> String {
     let rpo = &report["rpo"];
     let verb = if report["verb"] == "failback" { "given up" } else { "lost" };
-    let (records, partitions) = (count_of(&rpo["records"], "record"), count_of(&rpo["partitions"], "partition"));
-    let mut text = format!("{verb}: {records} in {partitions}");
+    let partitions = count_of(&rpo["partitions"], "partition");
+    let mut text = match (rpo["records"].is_null(), rpo["known_records"].as_i64().unwrap_or(0)) {
+        (false, _) => format!("{verb}: {} in {partitions}", count_of(&rpo["records"], "record")),
+        (true, 0) => format!("{verb}: unknown"),
+        (true, known) => format!("{verb}: unknown, at least {} in {partitions}", counted(known, "record")),
+    };
     if rpo["exact"] == true {
         text.push_str(" (exact: every partition of the source was asked)");
         return text;
@@ -161,6 +165,19 @@ mod tests {
         report["dry_run"] = json!(true);
         let text = told(&report);
         assert!(text.contains("nothing was changed") && text.contains("would be done: 2 topics"), "{text}");
+    }
+
+    #[test]
+    fn what_nobody_knows_is_no_zero() {
+        let mut report = report();
+        report["rpo"] = json!({"records": null, "known_records": 0, "partitions": 0, "unknown_partitions": 2, "exact": false,
+            "note": "the source has told nothing that is known here"});
+        assert!(
+            told(&report).contains("lost: unknown (the source has told nothing that is known here; of 2 partitions")
+        );
+        report["rpo"]["known_records"] = json!(3);
+        report["rpo"]["partitions"] = json!(1);
+        assert!(told(&report).contains("lost: unknown, at least 3 records in 1 partition ("));
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //!
 //! `A:B` names the same link. With `?dry-run` a change is checked and told, and not made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
@@ -25,8 +25,9 @@ use twinstream_connect_api::{
 use super::ops::{self, Verb};
 use super::state::{Left, Member, standing, state_of};
 use super::{LinkName, Members, Part, SOURCE_ALIAS, TARGET_ALIAS, cycles, lag, limits, links, overview, page, verify};
-use crate::config::Settings;
-use crate::figures;
+use crate::config::{RETURNS, Settings};
+use crate::engine::standing::Standing;
+use crate::figures::{self, Mode};
 use crate::observer::now_ms;
 
 /// What a link's name and its parts say, so that a configuration must not.
@@ -34,6 +35,10 @@ const FROM_NAME: [&str; 4] = [SOURCE_ALIAS, TARGET_ALIAS, "connector.class", "na
 
 /// The extension of the worker's REST API.
 pub struct Links;
+
+/// What becomes of mirrors when their link is deleted.
+const STAY_MIRRORS: &str = "these topics stay mirrors, which take records from nobody else: make the link again, or let producers in with \
+    `kafka-configs --alter --entity-type topics --entity-name TOPIC --add-config twinstream.mirror.state=promoted`";
 
 #[async_trait]
 impl Extension for Links {
@@ -122,9 +127,20 @@ fn summary(worker: &dyn WorkerApi, link: &LinkName, members: &Members) -> Json {
         "target": link.target,
         "state": state.name(),
         "state_cause": cause,
+        "way_back": leads_back(worker, &members),
         "partitions_held": held,
         "partitions_standing": stand,
         "connectors": members.iter().map(Member::json).collect::<Vec<_>>(),
+    })
+}
+
+/// Whether the link was made to bring home what copies got after a fail-over; it stands still between two of those.
+fn leads_back(worker: &dyn WorkerApi, members: &[Member]) -> bool {
+    let mut sources = members.iter().filter(|member| member.part == Part::Source);
+    sources.any(|member| {
+        worker
+            .config(&member.name)
+            .is_some_and(|config| config.get(RETURNS).is_some_and(|value| value.eq_ignore_ascii_case("true")))
     })
 }
 
@@ -239,8 +255,14 @@ async fn delete(worker: &dyn WorkerApi, link: &LinkName, request: &ApiRequest) -
     let members = members_of(worker, link)?;
     if request.flag("dry-run") {
         let names: Vec<&String> = members.iter().map(|(_, name)| name).collect();
-        return Ok(ApiAnswer::ok(json!({"link": link.to_string(), "dry_run": true, "connectors": names})));
+        let mirrors = mirrors_of(link);
+        let note = (!mirrors.is_empty()).then_some(STAY_MIRRORS);
+        let body =
+            json!({"link": link.to_string(), "dry_run": true, "connectors": names, "mirrors": mirrors, "note": note});
+        return Ok(ApiAnswer::ok(body));
     }
+    // Before tasks end, which take their figures with them.
+    let mirrors = mirrors_of(link);
     for (_, name) in &members {
         match worker.delete(name).await {
             // Somebody else was faster: what is wanted is the case.
@@ -248,7 +270,17 @@ async fn delete(worker: &dyn WorkerApi, link: &LinkName, request: &ApiRequest) -
             done => done?,
         }
     }
-    Ok(ApiAnswer::no_content())
+    if mirrors.is_empty() {
+        return Ok(ApiAnswer::no_content());
+    }
+    Ok(ApiAnswer::ok(json!({"link": link.to_string(), "mirrors": mirrors, "note": STAY_MIRRORS})))
+}
+
+/// Topics of the target that take records from this link alone, as far as tasks of this process have seen them.
+fn mirrors_of(link: &LinkName) -> BTreeSet<String> {
+    let seen = figures::link(&link.source, &link.target).partitions();
+    let mirrors = seen.iter().filter(|seen| seen.mode == Some(Mode::Aligned) && seen.standing != Standing::Promoted);
+    mirrors.map(|seen| seen.target.topic.to_string()).collect()
 }
 
 async fn want(

@@ -40,7 +40,8 @@ impl Origin {
             }
             (true, _) => {
                 return Err(ApiRefusal::not_found(format!(
-                    "link {link} does not exist: no mirror connector has these two aliases"
+                    "link {link} does not exist: no mirror connector has these two aliases. Mirrors of a link that was deleted are promoted by \
+                     `kafka-configs --alter --entity-type topics --entity-name TOPIC --add-config twinstream.mirror.state=promoted`, or make the link again"
                 )));
             }
         };

@@ -154,8 +154,11 @@ impl Report {
             (false, Some(_)) => "as of the source's last word; what it accepted since then is not known".to_owned(),
             (false, None) => "the source has told nothing that is known here".to_owned(),
         };
+        let sum = known.iter().sum::<i64>();
         json!({
-            "records": known.iter().sum::<i64>(),
+            // Nobody takes a part for the whole.
+            "records": (unknown == 0).then_some(sum),
+            "known_records": sum,
             "partitions": known.iter().filter(|lost| **lost > 0).count(),
             "unknown_partitions": unknown,
             "unasked_partitions": unasked,
@@ -195,6 +198,7 @@ mod tests {
         assert_eq!(exact["rpo"]["partitions"], json!(1), "a copy that is ahead lacks nothing");
         let unknown = report(true, &[(0, standing(10, 7, None)), (1, Standing::default())]);
         assert_eq!((&unknown["rpo"]["exact"], &unknown["rpo"]["unknown_partitions"]), (&json!(false), &json!(1)));
+        assert_eq!((&unknown["rpo"]["records"], &unknown["rpo"]["known_records"]), (&Json::Null, &json!(3)));
     }
 
     #[test]
