@@ -4,14 +4,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use twinstream_client::raw::kafka_protocol::messages::CreatePartitionsRequest;
 use twinstream_client::raw::kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
-use twinstream_client::raw::kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use twinstream_client::raw::kafka_protocol::messages::incremental_alter_configs_request::{
-    AlterConfigsResource, AlterableConfig,
-};
-use twinstream_client::raw::kafka_protocol::messages::{
-    CreatePartitionsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
-};
 use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
 use twinstream_client::raw::{Node, OffsetAt};
 use twinstream_client::{Admin, NewTopic, ProducerRecord, RawClient};
@@ -20,13 +14,11 @@ use twinstream_testkit::links::mirrored::same;
 use twinstream_testkit::records::{
     append_batches, client_settings, create_topic, first_partition, produce, read_all, topic_name,
 };
+use twinstream_testkit::settings::{own_setting, set};
 use twinstream_testkit::{Cluster, Folder, Worker, WorkerOptions, peer, wait_until, wait_until_some};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SOURCE: &str = "/connectors/link";
-/// Resource type of topics, and the source of a setting that was changed on a topic, in config requests.
-const TOPIC: i8 = 2;
-const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 
 struct Sites {
     source: Cluster,
@@ -510,32 +502,4 @@ async fn grow(client: &RawClient, topic: &str, partitions: i32) {
     let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
     let answer = client.request(Node::Controller, &request).await.expect("an answer");
     assert_eq!(answer.results[0].error_code, 0, "{answer:?}");
-}
-
-/// Changes a setting of a topic, or takes it back to its default.
-async fn set(client: &RawClient, topic: &str, name: &str, value: Option<&str>) {
-    let config = AlterableConfig::default()
-        .with_name(StrBytes::from_string(name.to_owned()))
-        .with_config_operation(if value.is_some() { 0 } else { 1 })
-        .with_value(value.map(|value| StrBytes::from_string(value.to_owned())));
-    let resource = AlterConfigsResource::default()
-        .with_resource_type(TOPIC)
-        .with_resource_name(StrBytes::from_string(topic.to_owned()))
-        .with_configs(vec![config]);
-    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    let answer = client.request(Node::Controller, &request).await.expect("an answer");
-    assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
-}
-
-/// A setting that somebody has changed on the topic itself.
-async fn own_setting(client: &RawClient, topic: &str, name: &str) -> Option<String> {
-    let resource = DescribeConfigsResource::default()
-        .with_resource_type(TOPIC)
-        .with_resource_name(StrBytes::from_string(topic.to_owned()))
-        .with_configuration_keys(None);
-    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-    let answer = client.request(Node::Any, &request).await.expect("an answer");
-    let mut configs = answer.results[0].configs.iter();
-    let found = configs.find(|config| config.name.as_str() == name && config.config_source == DYNAMIC_TOPIC_CONFIG)?;
-    found.value.as_ref().map(ToString::to_string)
 }

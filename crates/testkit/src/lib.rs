@@ -33,6 +33,7 @@ pub mod reading; // what one replica serves
 pub mod records; // produce, read back, compare
 mod rest; // JSON over HTTP
 mod server; // one server process: kill, stop, restart
+pub mod settings; // of topics
 pub mod suites; // other people's tests, on both sides
 mod wait; // wait_until
 

@@ -12,6 +12,7 @@ mod hangs; // a source whose brokers keep their connections and do not answer
 mod rests; // topics that nobody writes to between two changes of places
 mod sites;
 mod turned_groups; // groups of the side that gives up what diverged
+mod turned_settings; // of topics, when sites change places
 
 use std::collections::BTreeMap;
 

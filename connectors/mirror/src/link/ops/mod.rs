@@ -24,6 +24,7 @@ mod origin; // the link that it is about
 mod plan; // who leads, and what is next
 mod refusing; // what stands in the way
 mod report; // the answer
+mod settings; // of topics go over before sites change places
 mod turn; // one verb at a time
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -243,6 +244,7 @@ impl<'a> Operation<'a> {
         self.refuse_uncopied()?;
         self.measure().await?;
         if self.asked.dry_run {
+            self.bring_settings(Side::Source, &[Phase::Ahead, Phase::Between]).await?;
             self.tell_promotions();
             self.report.done = true;
             return Ok(());
@@ -251,6 +253,9 @@ impl<'a> Operation<'a> {
             return Err(self.too_far());
         }
         let members = members(self.worker, &self.link);
+        if !self.bring_settings(Side::Source, &[Phase::Ahead, Phase::Between]).await? {
+            return Ok(());
+        }
         self.stop(&members, &[Part::Source, Part::Heartbeat]).await?;
         self.measure().await?;
         if self.behind() > 0 {
@@ -290,6 +295,7 @@ impl<'a> Operation<'a> {
                 )
             };
             let steps: Vec<String> = self.in_phase(&[Phase::Ahead]).iter().map(tell).collect();
+            self.bring_settings(Side::Source, &[Phase::Ahead]).await?;
             self.report.steps.extend(steps);
             self.mark_originals(Phase::Ahead, true).await?;
             self.report.step(format!("link {} would run instead of {}", self.link.back(), self.link));
@@ -310,6 +316,9 @@ impl<'a> Operation<'a> {
                 records => format!("the copies are {records} records behind, call again"),
             });
             self.tell_failures(&self.link.clone());
+            return Ok(());
+        }
+        if !self.bring_settings(Side::Source, &[Phase::Ahead, Phase::Between]).await? {
             return Ok(());
         }
         self.mark_originals(Phase::Ahead, false).await?;
@@ -357,6 +366,7 @@ impl<'a> Operation<'a> {
                 )
             };
             let steps: Vec<String> = self.in_phase(&[Phase::Parted]).iter().map(tell).collect();
+            self.bring_settings(Side::Target, &[Phase::Parted, Phase::Behind, Phase::Between]).await?;
             self.report.steps.extend(steps);
             self.mark_originals(Phase::Parted, true).await?;
             self.report.done = true;
@@ -385,6 +395,10 @@ impl<'a> Operation<'a> {
             if !self.wait_until_brought_home(NEARLY).await? {
                 self.report.left.push("what the target wrote is not brought home yet, call again".to_owned());
                 self.tell_failures(&self.link.back());
+                return Ok(());
+            }
+            // The originals are mirrors by now, and lead with what they are told here.
+            if !self.bring_settings(Side::Target, &[Phase::Behind, Phase::Between]).await? {
                 return Ok(());
             }
             self.mark_copies().await?;
