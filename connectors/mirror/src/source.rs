@@ -37,6 +37,7 @@ use crate::checkpoint::not_done;
 use crate::config::{ASSIGNED, COUNT, LINK_MODE, NAMES, Settings, config_def, unused_client_settings};
 use crate::differs;
 use crate::figures;
+use crate::link::cycles::OnTheRoad;
 use crate::quotas::QuotaSync;
 use crate::returns::{self, Names};
 use crate::verify::background;
@@ -73,6 +74,8 @@ struct Link {
     gone: Mutex<Gone>,
     /// Topics of the source that came from the target under the same name, and why they are not copied.
     echoes: Mutex<BTreeMap<TopicName, String>>,
+    /// By which other links know of this one.
+    road: OnTheRoad,
     started: Instant,
     context: Arc<dyn ConnectorContext>,
 }
@@ -107,8 +110,10 @@ impl Connector for MirrorSourceConnector {
             ));
         }
         records_go_there(&*context, &settings, &target).await?;
+        let road = OnTheRoad::enter(&config, &settings, source.cluster_id(), target.cluster_id());
         let link = Arc::new(Link {
             settings,
+            road,
             source,
             target,
             dealt: Mutex::default(),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use twinstream_client::RawClient;
-use twinstream_testkit::records::{client_settings, topic_name};
+use twinstream_client::raw::OffsetAt;
+use twinstream_testkit::records::{client_settings, first_partition, topic_name};
 use twinstream_testkit::{Answer, Cluster, Folder, Registry, Worker, WorkerOptions, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,6 +43,40 @@ fn avro(fields: &str) -> Value {
     json!({"schema": format!(r#"{{"type":"record","name":"Order","fields":[{fields}]}}"#)})
 }
 
+/// A link that copies everything, with the topics that are left out by default: the registry's is none of them.
+async fn link(worker: &Worker, east: &Cluster, west: &Cluster) {
+    let link = json!({
+        "source.cluster.bootstrap.servers": east.bootstrap(),
+        "target.cluster.bootstrap.servers": west.bootstrap(),
+        "tasks.max": "1",
+        "topics": ".*",
+        "replication.policy.class": "org.apache.kafka.connect.mirror.IdentityReplicationPolicy",
+        "replication.factor": "1",
+    });
+    worker.rest.put("/links/east->west", &link).await.good();
+    let client = client(west).await;
+    let copy = topic_name("_schemas");
+    wait_until("the link has made the copy", PATIENCE, || async {
+        let view = client.refresh(std::slice::from_ref(&copy)).await;
+        view.is_ok_and(|view| view.topics.contains_key(&copy))
+    })
+    .await;
+}
+
+async fn client(cluster: &Cluster) -> RawClient {
+    RawClient::connect(&client_settings(&cluster.bootstrap(), &[])).await.expect("a client")
+}
+
+async fn end_of_schemas(client: &RawClient) -> i64 {
+    let partition = first_partition("_schemas");
+    let ends = client.list_offsets_now(std::slice::from_ref(&partition), OffsetAt::Latest).await.expect("an answer");
+    ends[&partition].clone().expect("an end").0
+}
+
+async fn says_mode(registry: &Registry, mode: &str) -> bool {
+    registry.rest.get("/mode").await.body == json!({"mode": mode})
+}
+
 /// Versions, a reference, a setting, and something that was deleted.
 async fn fill(registry: &Registry) -> Vec<i64> {
     let number = r#"{"name":"number","type":"int"}"#;
@@ -74,23 +109,7 @@ async fn registries_serve_what_a_link_brings_under_the_same_ids_and_follow_a_pro
     let there = Registry::start(east.folder(), &east.bootstrap()).await;
     let ids = fill(&there).await;
 
-    let link = json!({
-        "source.cluster.bootstrap.servers": east.bootstrap(),
-        "target.cluster.bootstrap.servers": west.bootstrap(),
-        "tasks.max": "1",
-        // With the topics that are left out by default: the registry's is none of them.
-        "topics": ".*",
-        "replication.policy.class": "org.apache.kafka.connect.mirror.IdentityReplicationPolicy",
-        "replication.factor": "1",
-    });
-    worker.rest.put("/links/east->west", &link).await.good();
-    let client = RawClient::connect(&client_settings(&west.bootstrap(), &[])).await.expect("a client");
-    let copy = topic_name("_schemas");
-    wait_until("the link has made the copy", PATIENCE, || async {
-        let view = client.refresh(std::slice::from_ref(&copy)).await;
-        view.is_ok_and(|view| view.topics.contains_key(&copy))
-    })
-    .await;
+    link(&worker, &east, &west).await;
     let here = Registry::start(west.folder(), &west.bootstrap()).await;
     wait_until("both registries say the same", PATIENCE, || say_the_same(&there, &here)).await;
     for id in &ids {
@@ -136,4 +155,46 @@ async fn registries_serve_what_a_link_brings_under_the_same_ids_and_follow_a_pro
     let refused = register(&here, "late-value", &own).await;
     assert_eq!((refused.status, &refused.body["error_code"]), (422, &json!(42205)), "{refused:?}");
     assert_eq!(here.rest.get("/mode").await.good(), json!({"mode": "READONLY"}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_hung_while_its_topic_was_cut_and_grew_beyond_what_it_had_read_forgets_what_is_gone() {
+    let folder = Folder::new();
+    let (east, west) = tokio::join!(Cluster::start(1), Cluster::start(1));
+    let worker = Worker::start(&folder, &west.bootstrap(), WorkerOptions::default()).await;
+    let mut there = Registry::start(east.folder(), &east.bootstrap()).await;
+    let ids = fill(&there).await;
+    link(&worker, &east, &west).await;
+    let here = Registry::start(west.folder(), &west.bootstrap()).await;
+    wait_until("both registries say the same", PATIENCE, || say_the_same(&there, &here)).await;
+    let report = worker.rest.put("/links/east->west/promote?timeout=60", &json!({})).await.good();
+    assert_eq!(report["done"], json!(true), "{report}");
+    wait_until("the registry of the west writes", PATIENCE, || says_mode(&here, "READWRITE")).await;
+
+    // The same ids, versions and offsets are of one schema in the east, and of another in the west.
+    let lost = id_of(&there, "orders-value-lost", &json!({"schema": "\"long\""})).await;
+    let in_east = client(&east).await;
+    let read = end_of_schemas(&in_east).await;
+    there.server.process().freeze();
+    let mut ours = Vec::new();
+    for size in 1..=10 {
+        let schema = json!({"schema": format!(r#"{{"type":"fixed","name":"Of{size}","size":{size}}}"#)});
+        ours.push(id_of(&here, &format!("west-{size}-value"), &schema).await);
+    }
+    assert!(ours.contains(&lost) && !ids.contains(&lost), "{lost} among {ours:?}");
+    let report = worker.rest.put("/links/east->west/failback?timeout=60", &json!({})).await.good();
+    assert_eq!(report["done"], json!(true), "{report}");
+    let end = end_of_schemas(&in_east).await;
+    assert!(end > read, "the log ends at {end}, and the registry that hung had read up to {read}");
+    there.server.process().resume();
+
+    wait_until("both registries say the same again", PATIENCE, || say_the_same(&there, &here)).await;
+    for id in ids.iter().chain(&ours) {
+        let question = format!("/schemas/ids/{id}");
+        assert_eq!(there.rest.get(&question).await.good(), here.rest.get(&question).await.good(), "{question}");
+    }
+    wait_until("the registry of the east writes", PATIENCE, || says_mode(&there, "READWRITE")).await;
+    let next = id_of(&there, "home-value", &json!({"schema": "\"boolean\""})).await;
+    assert!(ours.iter().all(|id| *id < next), "{next} behind {ours:?}");
+    wait_until("what was registered at home is in the west", PATIENCE, || say_the_same(&there, &here)).await;
 }

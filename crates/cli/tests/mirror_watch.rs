@@ -238,6 +238,39 @@ async fn mirrors_of_a_source_that_was_wiped_and_set_up_again_are_neither_emptied
     }
 }
 
+/// Made as Connect's users make connectors: nobody is asked about cycles then, and neither side's topic is marked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_connectors_that_lead_round_the_later_one_leaves_the_topics_out() {
+    let generic = ("twinstream.link.mode", "generic");
+    let sites = Sites::linked(&["news"], WorkerOptions::default(), &[generic]).await;
+    sites.until_copied("news", 3).await;
+    let back = json!({
+        "connector.class": "org.apache.kafka.connect.mirror.MirrorSourceConnector",
+        "source.cluster.alias": "east",
+        "target.cluster.alias": "west",
+        "source.cluster.bootstrap.servers": sites.target.bootstrap(),
+        "target.cluster.bootstrap.servers": sites.source.bootstrap(),
+        "producer.override.bootstrap.servers": sites.source.bootstrap(),
+        "replication.policy.class": "org.apache.kafka.connect.mirror.IdentityReplicationPolicy",
+        "offset-syncs.topic.replication.factor": "1",
+        "refresh.topics.interval.seconds": "1",
+        "topics": "news.*",
+        generic.0: generic.1,
+    });
+    sites.worker.rest.put("/connectors/back/config", &back).await.good();
+    let link = wait_until_some("the way back tells of the topic", PATIENCE, || async {
+        let link = sites.worker.rest.get("/links/east->west").await;
+        link.body["topics_refused"][0].is_object().then_some(link.body)
+    })
+    .await;
+    assert!(link["topics_refused"][0]["cause"].to_string().contains("go round"), "{link}");
+    assert_eq!(link["state"], "DEGRADED");
+    append_batches(&sites.upstream, "news", 2).await;
+    sites.until_copied("news", 5).await;
+    let ends = sites.upstream.list_offsets_now(&[first_partition("news")], OffsetAt::Latest).await.expect("ends");
+    assert_eq!(ends.into_values().next().and_then(Result::ok), Some(Offset(5)), "nothing came back");
+}
+
 /// The copy may be the last one: what the new topic is set to says nothing about it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_keeps_its_settings_when_its_topic_was_deleted_and_made_anew() {

@@ -2,10 +2,14 @@
 //!
 //! Picture: both sides are asked in turns, as a follower asks its leader: where does the latest epoch that both may have end?
 //! Below the smaller of both ends they are the same; what the mirror has beyond is not the source's any more.
+//! Equal epochs are taken for equal records only where the last one below that is the same (`histories`).
 //! Invariant: the walk goes down from epoch to epoch of the mirror, so it ends.
+
+mod histories; // whether equal epochs have equal records
 
 use std::time::Duration;
 
+use thiserror::Error;
 use twinstream_client::protocol::batch::batches;
 use twinstream_client::raw::{EpochEnd, EpochQuestion, FetchFrom, FetchOptions, OffsetAt};
 use twinstream_client::{ClientError, RawClient};
@@ -27,6 +31,21 @@ pub(crate) struct Parting {
     pub epoch: LeaderEpoch,
     /// The mirror's log end.
     pub mirror_end: Offset,
+}
+
+/// Why there is none, or none that helps.
+#[derive(Debug, Error)]
+pub(crate) enum PartingError {
+    #[error(transparent)]
+    Unheard(#[from] ClientError),
+    #[error(
+        "epoch {epoch} has two histories: offset {offset} of {there} has another record than that of {here}, below where both part; delete one side's topic and mirror it anew"
+    )]
+    TwoHistories { epoch: LeaderEpoch, offset: Offset, there: TopicPartition, here: TopicPartition },
+    #[error(
+        "{here} cannot give up what it has from offset {at} on: {there} goes on there with epoch {epoch}, which is not newer than epoch {newest} of what would be cut, so replicas could not tell the two apart; delete one side's topic and mirror it anew"
+    )]
+    Uncuttable { at: Offset, epoch: LeaderEpoch, newest: LeaderEpoch, there: TopicPartition, here: TopicPartition },
 }
 
 /// The walk. Each side tells the largest epoch that is not above the one asked for, and its end.
@@ -82,7 +101,7 @@ async fn walk(
     let (mut walk, mut step) = Walk::begin(mirror);
     for _ in 0..STEPS_MAX {
         step = match step {
-            Step::AskSource(epoch) => walk.heard(end_of(source, there, epoch).await?),
+            Step::AskSource(epoch) => walk.heard(end_up_to(source, there, epoch).await?),
             Step::AskMirror(epoch) => walk.heard(end_of(target, here, epoch).await?),
             Step::Same(offset) => return Ok(Some(offset)),
             Step::Strangers => return Ok(None),
@@ -106,6 +125,21 @@ async fn end_of(
     ends.remove(partition).unwrap_or_else(unanswered)
 }
 
+/// The same of whoever leads in an older epoch: only mirrors answer for epochs that they have not.
+async fn end_up_to(
+    client: &RawClient,
+    partition: &TopicPartition,
+    epoch: LeaderEpoch,
+) -> Result<Option<EpochEnd>, ClientError> {
+    if let Some(end) = end_of(client, partition, epoch).await? {
+        return Ok(Some(end));
+    }
+    match leader_of(client, partition).await? {
+        (_, own) if own < epoch => end_of(client, partition, own).await,
+        _ => Ok(None),
+    }
+}
+
 async fn offset(client: &RawClient, partition: &TopicPartition, at: OffsetAt) -> Result<Offset, ClientError> {
     let mut found = client.list_offsets_now(std::slice::from_ref(partition), at).await?;
     let unanswered = || Err(ClientError::broker(format!("list offsets of {partition}"), ErrorCode::LeaderNotAvailable));
@@ -121,8 +155,11 @@ pub(crate) async fn find(
     here: TopicPartition,
 ) -> Answered<Result<Option<Parting>, Refused>> {
     let found = match look(&source, &target, &there, &here).await {
-        Err(error) if error.is_retriable() && error.code().is_none() => Err(error),
-        Err(error) => Ok(Err((error.code().unwrap_or(ErrorCode::UnknownServerError), error.to_string()))),
+        Err(PartingError::Unheard(error)) if error.is_retriable() && error.code().is_none() => Err(error),
+        Err(PartingError::Unheard(error)) => {
+            Ok(Err((error.code().unwrap_or(ErrorCode::UnknownServerError), error.to_string())))
+        }
+        Err(refused) => Ok(Err((ErrorCode::InvalidRecord, refused.to_string()))),
         Ok(parting) => Ok(Ok(parting)),
     };
     Answered { asked: vec![at], result: found.map(|found| vec![(at, found)]) }
@@ -133,25 +170,53 @@ async fn look(
     target: &Target,
     there: &TopicPartition,
     here: &TopicPartition,
-) -> Result<Option<Parting>, ClientError> {
-    between(source, there, target.client().await?, here).await
+) -> Result<Option<Parting>, PartingError> {
+    // Whether it can be cut there the target says itself.
+    Ok(parting(source, there, target.client().await?, here).await?.map(|(parting, _)| parting))
 }
 
-/// The parting point of a source's partition and one that is, or is to become, its mirror.
+/// The parting point of a source's partition and one that is, or is to become, its mirror. One where the mirror cannot be cut is
+/// refused: it would be fenced for good.
 pub(crate) async fn between(
     source: &RawClient,
     there: &TopicPartition,
     target: &RawClient,
     here: &TopicPartition,
-) -> Result<Option<Parting>, ClientError> {
-    let latest = match end_of(target, here, ANY_EPOCH).await? {
-        Some(latest) => Some(latest),
-        // Only mirrors answer for epochs that they have not.
-        None => end_of(target, here, leader_of(target, here).await?.1).await?,
-    };
-    let Some(mirror) = latest else { return Ok(None) }; // it is empty
+) -> Result<Option<Parting>, PartingError> {
+    let Some((parting, newest)) = parting(source, there, target, here).await? else { return Ok(None) };
+    check_cut(parting, newest, there, here)?;
+    Ok(Some(parting))
+}
+
+/// What the log of a mirror asks of a cut as well: the first epoch behind it is newer than all that is cut.
+fn check_cut(
+    Parting { at, epoch, .. }: Parting,
+    newest: LeaderEpoch,
+    there: &TopicPartition,
+    here: &TopicPartition,
+) -> Result<(), PartingError> {
+    if epoch > newest {
+        return Ok(());
+    }
+    Err(PartingError::Uncuttable { at, epoch, newest, there: there.clone(), here: here.clone() })
+}
+
+/// The parting point, and the newest epoch of what the mirror gives up there.
+async fn parting(
+    source: &RawClient,
+    there: &TopicPartition,
+    target: &RawClient,
+    here: &TopicPartition,
+) -> Result<Option<(Parting, LeaderEpoch)>, PartingError> {
+    let Some(mirror) = end_up_to(target, here, ANY_EPOCH).await? else { return Ok(None) }; // it is empty
     let parts_at = match walk(source, there, target, here, mirror).await? {
-        Some(offset) => offset,
+        Some(offset) => {
+            if let Some(fork) = histories::fork_below(source, there, target, here, offset).await? {
+                let (epoch, offset) = (fork.source.max(fork.mirror), fork.offset);
+                return Err(PartingError::TwoHistories { epoch, offset, there: there.clone(), here: here.clone() });
+            }
+            offset
+        }
         // One of them has nothing of the other's epochs: nothing is the same from where both begin.
         None => offset(source, there, OffsetAt::Earliest).await?.max(offset(target, here, OffsetAt::Earliest).await?),
     };
@@ -159,7 +224,7 @@ pub(crate) async fn between(
         return Ok(None);
     }
     let epoch = epoch_from(source, there, parts_at).await?;
-    Ok(Some(Parting { at: parts_at, epoch, mirror_end: mirror.end }))
+    Ok(Some((Parting { at: parts_at, epoch, mirror_end: mirror.end }, mirror.epoch)))
 }
 
 async fn leader_of(client: &RawClient, partition: &TopicPartition) -> Result<(NodeId, LeaderEpoch), ClientError> {
@@ -191,6 +256,8 @@ async fn epoch_from(source: &RawClient, there: &TopicPartition, from: Offset) ->
 
 #[cfg(test)]
 mod tests {
+    use twinstream_model::{PartitionIndex, TopicName};
+
     use super::*;
 
     /// Epochs with their first offsets, and the log end.
@@ -226,6 +293,20 @@ mod tests {
         assert_eq!(parted(mirror.clone(), Log(vec![(1, 0), (7, 40)], 300)), Some(40), "an epoch was lost");
         assert_eq!(parted(mirror.clone(), Log(vec![(1, 0), (3, 50)], 300)), Some(50), "another one is there");
         assert_eq!(parted(mirror, Log(vec![(9, 0)], 300)), None);
+    }
+
+    #[test]
+    fn a_cut_needs_a_newer_epoch_behind_it_than_all_that_is_cut() {
+        let of = |topic| TopicPartition::new(TopicName::parse(topic).unwrap(), PartitionIndex(0));
+        let (there, here) = (of("orders"), of("east.orders"));
+        let cut = |epoch, newest| {
+            let parting = Parting { at: Offset(7), epoch: LeaderEpoch(epoch), mirror_end: Offset(9) };
+            check_cut(parting, LeaderEpoch(newest), &there, &here)
+        };
+        assert!(cut(1_024, 1_023).is_ok());
+        let refused = cut(1_024, 1_024).unwrap_err().to_string();
+        assert!(refused.starts_with("east.orders-0 cannot give up what it has from offset 7 on"), "{refused}");
+        assert!(matches!(cut(1_024, 2_048), Err(PartingError::Uncuttable { .. })));
     }
 
     #[test]

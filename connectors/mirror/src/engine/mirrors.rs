@@ -170,6 +170,17 @@ impl Engine {
             return Ok(None);
         }
         let parting = match found {
+            // It is known, and nothing that may be cut, whatever the policy.
+            Err((ErrorCode::InvalidRecord, cause)) => {
+                let (policy, _) = self.policies.of(Standing::Truncated);
+                if matches!(policy, OnTrouble::Fail | OnTrouble::Pause) {
+                    self.decide(at, Standing::Truncated, cause, 0, 0)?;
+                    return Ok(None);
+                }
+                self.stands(at, Standing::Refused, cause);
+                self.rest(at, Then::Parting, now);
+                return Ok(None);
+            }
             Err((_, cause)) => {
                 if self.partitions[at].pause > super::AWAY_AFTER {
                     self.stands(at, Standing::Away, cause);

@@ -6,11 +6,16 @@
 //! Where records take along where they have been (`twinstream.provenance.headers.enabled`) none comes to a cluster twice, so such
 //! links may close a circle, if all of it is made of them.
 //!
+//! Links are also made by putting connectors, and by a file of flows, where nobody is asked first. So each running source connector is
+//! on the road ([`OnTheRoad`]), and leaves out topics that a link which was there before it leads back, unless marks say already
+//! what is whose.
+//!
 //! Invariants: a link that brings topics home (`twinstream.link.returns`) closes no circle, the marks of its topics see to
 //! that; a cluster that does not answer is told apart by its addresses, and never keeps a link from being made.
 //! Not here: topics that several links write to from several sides without a circle, which is what aggregation is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -51,6 +56,73 @@ impl Road {
         // Expressions are no names of topics; the policy says it for them.
         self.copies(topic) && name.unwrap_or_else(|| self.settings.policy.is_identity())
     }
+}
+
+/// The links that run in this process.
+static RUNNING: Mutex<Running> = Mutex::new(Running { roads: BTreeMap::new(), ranks: BTreeMap::new(), next: 0 });
+/// Links whose rank is kept: one that gets new settings, and so starts again, stays before those that came after it.
+const RANKS_MAX: usize = 10_000;
+
+struct Running {
+    /// By connector, each with the rank of its link.
+    roads: BTreeMap<u64, (u64, Road)>,
+    ranks: BTreeMap<LinkName, u64>,
+    next: u64,
+}
+
+/// A source connector that runs, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct OnTheRoad(u64);
+
+impl OnTheRoad {
+    pub(crate) fn enter(config: &RawConfig, settings: &Settings, from: Option<String>, to: Option<String>) -> Self {
+        let link = LinkName { source: settings.source_alias.clone(), target: settings.target_alias.clone() };
+        let road = Road {
+            link: link.clone(),
+            from: from.unwrap_or_else(|| brokers(&settings.source)),
+            to: to.unwrap_or_else(|| brokers(&settings.target)),
+            settings: settings.clone(),
+            listed: listed(config),
+        };
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = running.next;
+        running.next += 1;
+        if running.ranks.len() >= RANKS_MAX {
+            running.ranks.clear();
+        }
+        let rank = *running.ranks.entry(link).or_insert(id);
+        running.roads.insert(id, (rank, road));
+        Self(id)
+    }
+
+    /// Why a topic of the source would come round, over links that were there before.
+    pub(crate) fn comes_round(&self, topic: &TopicName) -> Option<String> {
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let (rank, own) = running.roads.get(&self.0)?;
+        let before = running.roads.values().filter(|(other, road)| other < rank && road.link != own.link);
+        let before: Vec<Road> = before.map(|(_, road)| road.clone()).collect();
+        if before.is_empty() || own.from == own.to || !own.keeps_name(topic.as_str()) {
+            return None;
+        }
+        let way: Vec<String> =
+            way_back(own, &before, topic.as_str())?.iter().map(|road| format!("link {}", road.link)).collect();
+        Some(format!(
+            "its records would go round for ever: {} leads back to the cluster that link {} copies from, and both keep its name; leave it out of topics in one of them, use DefaultReplicationPolicy, or, to let both sites write, set {PROVENANCE}=true on all of them",
+            way.join(", "),
+            own.link
+        ))
+    }
+}
+
+impl Drop for OnTheRoad {
+    fn drop(&mut self) {
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).roads.remove(&self.0);
+    }
+}
+
+fn listed(config: &RawConfig) -> Vec<String> {
+    let listed = config.get("topics").map(String::as_str).unwrap_or(".*").split(',');
+    listed.map(|topic| topic.trim().to_owned()).filter(|topic| !topic.is_empty()).collect()
 }
 
 /// What would come round if `new` were made beside `roads`; `topics` are those that are known.
@@ -159,9 +231,7 @@ pub(super) async fn refuse(worker: &dyn WorkerApi, link: &LinkName, config: &Raw
             let brokers = brokers(client);
             places.get(&brokers).map_or(brokers, |place| place.name.clone())
         };
-        let listed = config.get("topics").map(String::as_str).unwrap_or(".*").split(',');
-        let listed = listed.map(|topic| topic.trim().to_owned()).filter(|topic| !topic.is_empty()).collect();
-        Road { link, from: place(&settings.source), to: place(&settings.target), settings, listed }
+        Road { link, from: place(&settings.source), to: place(&settings.target), settings, listed: listed(config) }
     };
     let new = road(link.clone(), config, settings);
     let roads: Vec<Road> = others.into_iter().map(|(link, config, settings)| road(link, &config, settings)).collect();
@@ -274,6 +344,31 @@ mod tests {
         assert!(why.contains("link c->b, link a->c") && why.contains("(c->b lacks it)"), "{why}");
         let sound = [pair, with("a->c", "A", "C"), with("c->b", "C", "B"), without("b->d", "B", "D")];
         assert_eq!(circle(&with("b->a", "B", "A"), &sound, &known), None, "what leads nowhere back does no harm");
+    }
+
+    #[test]
+    fn of_links_that_run_the_later_one_leaves_out_what_would_come_round() {
+        let enter = |link: &str, from: &str, to: &str, more: &[(&str, &str)]| {
+            let road = road(link, from, to, more);
+            let config = more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            OnTheRoad::enter(&config, &road.settings, Some(road.from), Some(road.to))
+        };
+        let topic = |name: &str| TopicName::parse(name).unwrap();
+        // Clusters of this test alone, because links of others run beside.
+        let there = enter("r1->r2", "R1", "R2", &[IDENTITY, ("topics", "t.*")]);
+        let back = enter("r2->r1", "R2", "R1", &[IDENTITY]);
+        assert_eq!(there.comes_round(&topic("t1")), None, "it was there before");
+        assert!(back.comes_round(&topic("t1")).is_some_and(|why| why.contains("link r1->r2 leads back")));
+        assert_eq!(back.comes_round(&topic("u")), None, "nobody leads that back");
+        drop(there);
+        assert_eq!(back.comes_round(&topic("t1")), None);
+        let again = enter("r1->r2", "R1", "R2", &[IDENTITY, ("topics", "t.*")]);
+        assert!(
+            again.comes_round(&topic("t1")).is_none() && back.comes_round(&topic("t1")).is_some(),
+            "its rank stays"
+        );
+        let named = enter("r2->r3", "R2", "R1", &[]);
+        assert_eq!(named.comes_round(&topic("t1")), None, "names tell where topics come from");
     }
 
     #[test]

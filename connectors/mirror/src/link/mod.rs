@@ -9,7 +9,7 @@
 //! Not here: what a connector does.
 
 mod api; // the paths below /links
-mod cycles; // links that would lead round
+pub(crate) mod cycles; // links that would lead round
 mod lag; // how far a link is behind
 mod limits; // how many bytes per second, and until when
 mod ops; // fail-over, fail-back, and what comes in between

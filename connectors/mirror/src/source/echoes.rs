@@ -35,7 +35,12 @@ impl Link {
         });
         let copied: Vec<_> = copied.collect();
         let echoes = match !returns && policy.is_identity() {
-            true => self.came_from_the_target(copied.iter().map(|topic| topic.name.clone()).collect()).await?,
+            true => {
+                let names: Vec<TopicName> = copied.iter().map(|topic| topic.name.clone()).collect();
+                let mut echoes = self.came_from_the_target(names.clone()).await?;
+                echoes.extend(self.would_come_round(names).await?);
+                echoes
+            }
             false => BTreeMap::new(),
         };
         let copied = copied.into_iter().filter(|topic| !echoes.contains_key(&topic.name));
@@ -72,6 +77,22 @@ impl Link {
         };
         let goes_round = |topic: &TopicName| here.get(topic).is_none_or(|mark| mark.source_cluster != source);
         Ok(theirs.into_iter().filter(goes_round).map(|topic| (topic.clone(), why(&topic))).collect())
+    }
+
+    /// Which of these topics other links of this process lead back to the source. Where either side's topic is a mirror the marks say
+    /// what is copied, and nothing goes round.
+    async fn would_come_round(&self, topics: Vec<TopicName>) -> Result<BTreeMap<TopicName, String>, TaskError> {
+        let failed = |cause| TaskError::retriable("ask both sides for mirrors").caused_by(cause);
+        let round = topics.into_iter().filter_map(|topic| Some((topic.clone(), self.road.comes_round(&topic)?)));
+        let mut round: BTreeMap<TopicName, String> = round.collect();
+        for side in [&self.source, &self.target] {
+            let names: Vec<TopicName> = round.keys().cloned().collect();
+            if !names.is_empty() && side.knows_mirrors().await.map_err(failed)? {
+                let marks = side.mirror_marks(&names).await.map_err(failed)?;
+                round.retain(|topic, _| !marks.contains_key(topic));
+            }
+        }
+        Ok(round)
     }
 
     /// Looks which topics of the source come home.

@@ -27,7 +27,8 @@ async fn settings_of_the_side_that_led_outlast_a_fail_back_and_a_reversal() {
     write(&sites.west.bootstrap(), "orders", "in the west", 10).await;
     let rest = &sites.worker.rest;
     let dry = rest.put("/links/east->west/failback?dry-run", &json!({})).await.good();
-    let told = "settings of 1 topic of 'east' would become those of the side that leads: orders (retention.ms, segment.bytes)";
+    let told =
+        "settings of 1 topic of 'east' would become those of the side that leads: orders (retention.ms, segment.bytes)";
     assert!(dry["steps"].to_string().contains(told), "{dry}");
     assert_eq!(own_setting(&east, "orders", "segment.bytes").await, None, "a dry run changes nothing");
     let answer = rest.put("/links/east->west/failback?timeout=60", &json!({})).await.good();

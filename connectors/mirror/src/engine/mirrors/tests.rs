@@ -225,6 +225,22 @@ fn a_fork_that_the_target_sees_is_looked_for_too() {
     assert_eq!(standings(&mut sound), [Standing::Refused], "it has something else against it");
 }
 
+#[test]
+fn two_histories_of_one_epoch_are_told_and_nothing_is_cut() {
+    let parts = |truncation| {
+        let mut engine = mirror(truncation);
+        engine.complained(0, complaint(ErrorCode::InvalidRecord), SECOND).unwrap();
+        engine
+    };
+    let found = || Err((ErrorCode::InvalidRecord, "epoch 3 has two histories".to_owned()));
+    let mut engine = parts(OnTrouble::Resume);
+    assert_eq!(engine.parted(0, found(), SECOND).unwrap(), None);
+    assert_eq!((standings(&mut engine), engine.cutting().count()), (vec![Standing::Refused], 0));
+    assert!(engine.next_deadline().is_some(), "it is looked at again");
+    let stop = parts(OnTrouble::Fail).parted(0, found(), SECOND).unwrap_err();
+    assert_eq!((stop.standing, stop.why.contains("two histories")), (Some(Standing::Truncated), true));
+}
+
 /// A fetch that was under way when logs parted still brings the source's log start.
 #[test]
 fn nothing_is_told_to_a_mirror_between_a_parting_and_the_end_of_its_cut() {

@@ -15,7 +15,7 @@ use super::ends::{ANSWERS_WITHIN, Pair, ends_of, fenced_ends_of, log_ends_of, st
 use super::plan::Phase;
 use super::report::Standing;
 use super::{LOOK_EVERY, Operation, Side, TRANSACTIONS_WITHIN, Verb};
-use crate::aligned::parting::{self, Parting};
+use crate::aligned::parting::{self, Parting, PartingError};
 use crate::figures;
 use crate::words::counted;
 
@@ -271,7 +271,10 @@ impl Operation<'_> {
             let (index, parted) = joined.map_err(|cause| {
                 ApiRefusal::new(500, format!("where both sides part was not found out: {cause}; call again"))
             })?;
-            found[index] = parted.map_err(|cause| self.ends.either_unheard(&cause))?;
+            found[index] = parted.map_err(|cause| match cause {
+                PartingError::Unheard(cause) => self.ends.either_unheard(&cause),
+                refused => ApiRefusal::conflict(refused.to_string()),
+            })?;
         }
     }
 
