@@ -4,7 +4,8 @@
 //! source as they are; so does the target's own topic for groups that read its mirror on the source (two sites that mirror each
 //! other, or a link that leads back). A position is never told beyond what the target has of the partition: it follows as the
 //! mirror does.
-//! Invariant: a mirror that was promoted is none any more; its offsets go on by themselves.
+//! Invariants: a mirror that was promoted is none any more; its offsets go on by themselves. A topic that was deleted and made anew
+//! is another one: positions in it say nothing about the mirror of the one before.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use twinstream_client::raw::{MirrorMark, OffsetAt};
 use twinstream_client::{ClientError, RawClient};
-use twinstream_model::{Offset, TopicName, TopicPartition};
+use twinstream_model::{Offset, TopicId, TopicName, TopicPartition};
 
 use crate::policy::{Policy, TopicFilter};
 
@@ -20,6 +21,7 @@ use crate::policy::{Policy, TopicFilter};
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 type Marks = BTreeMap<TopicName, MirrorMark>;
+type Ids = BTreeMap<TopicName, TopicId>;
 
 pub(super) struct Identity {
     source: RawClient,
@@ -88,8 +90,10 @@ impl Identity {
         let here = marks(&self.target, &candidates.into_iter().collect::<Vec<_>>()).await?;
         let clusters = (self.source.cluster_id(), self.target.cluster_id());
         let clusters = (clusters.0.as_deref(), clusters.1.as_deref());
+        let originals: Vec<TopicName> = there.values().map(|mark| mark.source_topic.clone()).collect();
+        let ids = (ids(&self.source, &theirs).await?, ids(&self.target, &originals).await?);
         let same = |topic: &TopicName| {
-            let found = same_offsets(topic, &there, &here, clusters)?;
+            let found = same_offsets(topic, &there, &here, clusters, (&ids.0, &ids.1))?;
             // What is wanted may be named by either side's name.
             let is_wanted = filter.follows_back(topic.as_str(), policy) || filter.follows_back(found.as_str(), policy);
             is_wanted.then_some(found)
@@ -98,6 +102,14 @@ impl Identity {
         self.asked_at = Some(Instant::now());
         Ok(())
     }
+}
+
+async fn ids(client: &RawClient, topics: &[TopicName]) -> Result<Ids, ClientError> {
+    if topics.is_empty() {
+        return Ok(Ids::new());
+    }
+    let view = client.refresh(topics).await?;
+    Ok(topics.iter().filter_map(|topic| Some((topic.clone(), view.topics.get(topic)?.id))).collect())
 }
 
 async fn marks(client: &RawClient, topics: &[TopicName]) -> Result<Marks, ClientError> {
@@ -109,24 +121,28 @@ async fn marks(client: &RawClient, topics: &[TopicName]) -> Result<Marks, Client
     }
 }
 
-/// The target's topic with the offsets of a topic of the source, by the marks of both sides. Pure.
+/// The target's topic with the offsets of a topic of the source, by the marks of both sides and the ids of what they are mirrors of.
+/// Pure.
 fn same_offsets(
     topic: &TopicName,
     there: &Marks,
     here: &Marks,
     (source, target): (Option<&str>, Option<&str>),
+    (originals_there, originals_here): (&Ids, &Ids),
 ) -> Option<TopicName> {
-    let is_of = |mark: &MirrorMark, cluster: Option<&str>| !mark.promoted && cluster == Some(&mark.source_cluster);
-    let mirror = here.iter().find(|(_, mark)| is_of(mark, source) && mark.source_topic == *topic);
+    let is_of = |mark: &MirrorMark, cluster: Option<&str>, ids: &Ids| {
+        let is_that_one = ids.get(&mark.source_topic).is_none_or(|id| *id == mark.source_topic_id);
+        !mark.promoted && cluster == Some(&mark.source_cluster) && is_that_one
+    };
+    let mirror = here.iter().find(|(_, mark)| is_of(mark, source, originals_there) && mark.source_topic == *topic);
     if let Some((mirror, _)) = mirror {
         return Some(mirror.clone());
     }
-    there.get(topic).filter(|mark| is_of(mark, target)).map(|mark| mark.source_topic.clone())
+    there.get(topic).filter(|mark| is_of(mark, target, originals_here)).map(|mark| mark.source_topic.clone())
 }
 
 #[cfg(test)]
 mod tests {
-    use twinstream_model::TopicId;
     use uuid::Uuid;
 
     use super::*;
@@ -154,17 +170,35 @@ mod tests {
     #[test]
     fn groups_of_the_source_stand_where_they_are_in_its_mirror() {
         let here = marks(&[("east.orders", "E", "orders", false), ("other", "X", "orders", false)]);
-        let same = |name: &str, here: &Marks| same_offsets(&topic(name), &Marks::new(), here, CLUSTERS);
+        let none = Ids::new();
+        let same = |name: &str, here: &Marks| same_offsets(&topic(name), &Marks::new(), here, CLUSTERS, (&none, &none));
         assert_eq!(same("orders", &here), Some(topic("east.orders")));
         assert_eq!(same("else", &here), None);
         assert_eq!(same("orders", &marks(&[("east.orders", "E", "orders", true)])), None, "it was promoted");
-        assert_eq!(same_offsets(&topic("orders"), &Marks::new(), &here, (None, Some("W"))), None);
+        let unknown = (None, Some("W"));
+        assert_eq!(same_offsets(&topic("orders"), &Marks::new(), &here, unknown, (&none, &none)), None);
+    }
+
+    #[test]
+    fn a_topic_that_was_made_anew_says_nothing_about_the_mirror_of_the_one_before() {
+        let here = marks(&[("orders", "E", "orders", false)]);
+        let none = Ids::new();
+        let same = |id: TopicId| {
+            let ids = Ids::from([(topic("orders"), id)]);
+            same_offsets(&topic("orders"), &Marks::new(), &here, CLUSTERS, (&ids, &none))
+        };
+        assert_eq!(same(TopicId::NONE), Some(topic("orders")), "the one of the mark");
+        assert_eq!(same(TopicId(Uuid::from_u128(9))), None);
+        let there = marks(&[("orders", "W", "orders", false)]);
+        let ids = Ids::from([(topic("orders"), TopicId(Uuid::from_u128(9)))]);
+        assert_eq!(same_offsets(&topic("orders"), &there, &Marks::new(), CLUSTERS, (&none, &ids)), None);
     }
 
     #[test]
     fn readers_of_a_mirror_on_the_source_stand_in_the_original() {
         let there = marks(&[("west.orders", "W", "orders", false), ("west.old", "W", "old", true)]);
-        let same = |name: &str, here: &Marks| same_offsets(&topic(name), &there, here, CLUSTERS);
+        let none = Ids::new();
+        let same = |name: &str, here: &Marks| same_offsets(&topic(name), &there, here, CLUSTERS, (&none, &none));
         assert_eq!(same("west.orders", &Marks::new()), Some(topic("orders")));
         assert_eq!(same("west.old", &Marks::new()), None, "it has gone its own way");
         // The way back: what was promoted is mirrored into the topic that it came from.

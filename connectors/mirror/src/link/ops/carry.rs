@@ -38,6 +38,8 @@ impl Operation<'_> {
             .in_phase(leaving)
             .into_iter()
             .filter(|pair| !comes_home || self.ends.phase(pair) == Phase::Ahead)
+            // Positions in a topic that was made anew say nothing about the copy of the one before.
+            .filter(|pair| !pair.is_another(self.ends.phase(pair)))
             .map(|pair| match from {
                 Side::Source => (&pair.source, &pair.target),
                 Side::Target => (&pair.target, &pair.source),

@@ -51,6 +51,8 @@ pub(super) struct Pair {
     pub partitions: BTreeSet<PartitionIndex>,
     /// Of the copy.
     pub copied: BTreeSet<PartitionIndex>,
+    /// Of the original, as far as the source answers.
+    pub originals: Option<usize>,
     /// The copy's mark over this link.
     pub here: Option<MirrorMark>,
     /// The original's mark.
@@ -220,6 +222,7 @@ impl Ends {
                 copied: topic.map(|topic| topic.partitions.keys().copied().collect()).unwrap_or_default(),
                 target_id: topic.map_or(TopicId::NONE, |topic| topic.id),
                 there: there.get(&source).cloned(),
+                originals: original.map(|topic| topic.partitions.len()),
                 is_there: original.is_some() || self.source.is_err(),
                 source_id: original.map_or(TopicId::NONE, |topic| topic.id),
                 source: source.clone(),
@@ -294,6 +297,13 @@ impl Ends {
 }
 
 impl Pair {
+    /// Whether the source has another topic by now than the one that this is a mirror of: that one was deleted, and made anew. While
+    /// sites are apart the mark is older than what a former source was set up with.
+    pub(super) fn is_another(&self, phase: Phase) -> bool {
+        let made_from = self.here.as_ref().filter(|_| phase == Phase::Ahead).map(|mark| mark.source_topic_id);
+        made_from.is_some_and(|id| self.source_id != TopicId::NONE && id != self.source_id)
+    }
+
     /// Each partition, at the source and on the target; one of them may be missing.
     pub(super) fn partitions(&self) -> impl Iterator<Item = (TopicPartition, TopicPartition)> + '_ {
         self.named(&self.partitions)

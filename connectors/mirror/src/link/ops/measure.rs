@@ -62,7 +62,10 @@ impl Operation<'_> {
                     Phase::Ahead | Phase::Between => target_ends.get(&here).copied(),
                     _ => seen.and_then(|seen| seen.arrived).max(self.positions.get(&there).copied()),
                 };
-                let end = source_ends.as_ref().and_then(|ends| ends.get(&there).copied());
+                // Of a topic that was made anew nothing is here, and of the one before nobody knows where it ended.
+                let is_another = pair.is_another(phase);
+                let end = source_ends.as_ref().filter(|_| !is_another).and_then(|ends| ends.get(&there).copied());
+                let seen = seen.filter(|_| !is_another);
                 let standing = match (end, seen) {
                     // It follows: there is nothing that only the source has.
                     (Some(end), _) if phase == Phase::Behind => {

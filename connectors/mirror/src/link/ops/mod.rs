@@ -194,6 +194,13 @@ impl<'a> Operation<'a> {
         if self.undoes {
             self.refuse_undoing()?;
         }
+        let others = self.pairs.values().filter(|pair| pair.is_another(self.ends.phase(pair)));
+        self.report.left.extend(others.map(|pair| {
+            format!(
+                "topic {} of '{}' was deleted and made anew: what the one before had beyond its copy nobody knows, and of the new one all is lost",
+                pair.source, self.ends.source_alias
+            )
+        }));
         for topic in &self.uncopied {
             self.report
                 .left
@@ -241,6 +248,7 @@ impl<'a> Operation<'a> {
     /// Nothing is lost: the source must answer, and nobody may write to it any more.
     async fn promote(&mut self) -> Result<(), ApiRefusal> {
         self.ends.source()?;
+        self.refuse_others()?;
         self.refuse_uncopied()?;
         self.measure().await?;
         if self.asked.dry_run {

@@ -46,10 +46,31 @@ impl Operation<'_> {
                 self.ends.target_alias
             ));
         }
-        match step(verb, self.ends.phase(pair)) {
-            Step::Refuse(why) => Some(format!(": {why}")),
-            _ => None,
+        let phase = self.ends.phase(pair);
+        if let Step::Refuse(why) = step(verb, phase) {
+            return Some(format!(": {why}"));
         }
+        let (source, target) = (&self.ends.source_alias, &self.ends.target_alias);
+        if pair.is_another(phase) {
+            return Some(format!(
+                " is another one at cluster '{source}' than '{target}' has a copy of: it was deleted there and made anew; `failover` lets the copy lead, and deleting the copy has it made again from what is there now"
+            ));
+        }
+        let (has, wants) = (pair.originals?, pair.copied.len());
+        (verb == Verb::Failback && has < wants).then(|| {
+            format!(
+                " has {} at cluster '{source}' and {wants} at '{target}': add them there first (kafka-topics --alter --partitions {wants}), they are filled from '{target}'",
+                counted(has, "partition")
+            )
+        })
+    }
+
+    /// Nothing is lost by a verb that waits: a topic that is another one by now has no copy at all.
+    pub(super) fn refuse_others(&self) -> Result<(), ApiRefusal> {
+        let other = self.pairs.values().find(|pair| pair.is_another(self.ends.phase(pair)));
+        let Some(pair) = other else { return Ok(()) };
+        let why = self.why_not(Verb::Reverse, pair).unwrap_or_default();
+        Err(ApiRefusal::conflict(format!("topic {}{why}", pair.source)))
     }
 
     /// Who loses nothing cannot leave a topic behind. A link that leads back was never to copy what began at its source: that
