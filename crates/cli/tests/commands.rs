@@ -221,7 +221,10 @@ async fn link_is_made_watched_paused_and_deleted() {
     wait_until("the link runs again", soon, || async { state().await == "RUNNING" }).await;
     let (code, told) = failure(&["link", "delete", "east:west", "-w", &w]);
     assert!(code == 2 && told.contains("--yes"), "{told}");
-    assert_eq!(text(&["link", "delete", "east:west", "--yes", "-w", &w], ""), "link east:west deleted\n");
+    let deleted = text(&["link", "delete", "east:west", "--yes", "-w", &w], "");
+    let (first, rest) = deleted.split_once('\n').expect("two lines");
+    assert_eq!(first, "link east:west deleted");
+    assert!(rest.starts_with("east.orders: these topics stay mirrors, which take records from nobody else"), "{rest}");
     assert_eq!(text(&["link", "list", "-o", "json", "-w", &w], ""), "[]\n");
     let (code, told) = failure(&["link", "list", "-w", "http://127.0.0.1:1"]);
     assert!(code == 1 && told.contains("TWINSTREAM_WORKER"), "{told}");
