@@ -131,7 +131,8 @@ fn same_offsets(
     (originals_there, originals_here): (&Ids, &Ids),
 ) -> Option<TopicName> {
     let is_of = |mark: &MirrorMark, cluster: Option<&str>, ids: &Ids| {
-        let is_that_one = ids.get(&mark.source_topic).is_none_or(|id| *id == mark.source_topic_id);
+        let is_that_one = mark.source_topic_id == TopicId::NONE
+            || ids.get(&mark.source_topic).is_none_or(|id| *id == TopicId::NONE || *id == mark.source_topic_id);
         !mark.promoted && cluster == Some(&mark.source_cluster) && is_that_one
     };
     let mirror = here.iter().find(|(_, mark)| is_of(mark, source, originals_there) && mark.source_topic == *topic);
@@ -181,15 +182,20 @@ mod tests {
 
     #[test]
     fn a_topic_that_was_made_anew_says_nothing_about_the_mirror_of_the_one_before() {
-        let here = marks(&[("orders", "E", "orders", false)]);
+        let made_from = |mut marks: Marks| {
+            marks.values_mut().for_each(|mark| mark.source_topic_id = TopicId(Uuid::from_u128(7)));
+            marks
+        };
+        let here = made_from(marks(&[("orders", "E", "orders", false)]));
         let none = Ids::new();
         let same = |id: TopicId| {
             let ids = Ids::from([(topic("orders"), id)]);
             same_offsets(&topic("orders"), &Marks::new(), &here, CLUSTERS, (&ids, &none))
         };
-        assert_eq!(same(TopicId::NONE), Some(topic("orders")), "the one of the mark");
+        assert_eq!(same(TopicId(Uuid::from_u128(7))), Some(topic("orders")), "the one of the mark");
+        assert_eq!(same(TopicId::NONE), Some(topic("orders")), "the source tells no ids");
         assert_eq!(same(TopicId(Uuid::from_u128(9))), None);
-        let there = marks(&[("orders", "W", "orders", false)]);
+        let there = made_from(marks(&[("orders", "W", "orders", false)]));
         let ids = Ids::from([(topic("orders"), TopicId(Uuid::from_u128(9)))]);
         assert_eq!(same_offsets(&topic("orders"), &there, &Marks::new(), CLUSTERS, (&none, &ids)), None);
     }

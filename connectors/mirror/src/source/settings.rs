@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use tracing::warn;
 use twinstream_connect_api::error::trace_of;
-use twinstream_model::TopicName;
+use twinstream_model::{TopicId, TopicName};
 
 use super::Link;
 use super::copies::Remotes;
@@ -87,8 +87,10 @@ impl Link {
         let view = self.source.refresh(&topics).await.map_err(during("look for topics of the source"))?;
         for (remote, mark) in marks.iter().filter(|(_, mark)| !mark.promoted) {
             let Some(topic) = sources.get(remote) else { continue };
+            let id = view.topics.get(topic).map_or(TopicId::NONE, |topic| topic.id);
+            let both_known = id != TopicId::NONE && mark.source_topic_id != TopicId::NONE;
             let is_other = view.cluster_id.as_ref().is_some_and(|cluster| *cluster != mark.source_cluster)
-                || view.topics.get(topic).is_some_and(|topic| topic.id != mark.source_topic_id);
+                || (both_known && id != mark.source_topic_id);
             if is_other {
                 found.insert(topic.clone(), why(remote));
             }

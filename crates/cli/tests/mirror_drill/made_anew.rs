@@ -48,5 +48,6 @@ async fn the_copy_of_a_topic_that_was_made_anew_is_not_taken_for_one_of_the_new_
     // Home again it would be mixed with what is there now.
     let refused = rest.put("/links/east->west/failback?dry-run", &json!({})).await;
     assert_eq!(refused.status, 409, "{}", refused.body);
+    assert!(refused.body["message"].to_string().contains("delete it and create it empty"), "{}", refused.body);
     assert_eq!(sites.upstream().await, alien, "nothing was changed");
 }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::Verb;
 use super::plan::Phase;
 use crate::config::Settings;
+use crate::engine::standing::Standing;
 use crate::figures;
 use crate::link_id::link_id;
 use crate::policy::{HEARTBEATS, Policy};
@@ -61,6 +62,8 @@ pub(super) struct Pair {
     pub is_there: bool,
     pub source_id: TopicId,
     pub target_id: TopicId,
+    /// Its tasks have found another topic at the source than they had copied.
+    pub is_recreated: bool,
 }
 
 impl Ends {
@@ -201,8 +204,10 @@ impl Ends {
         for (target, mark) in marks.iter().filter(|(_, mark)| is_ours(mark)) {
             pairs.insert(mark.source_topic.clone(), (target.clone(), Some(mark.clone())));
         }
-        let copied = figures::link(&self.source_alias, &self.target_alias).partitions();
-        let copied = copied.into_iter().map(|seen| seen.source.topic);
+        let seen = figures::link(&self.source_alias, &self.target_alias).partitions();
+        let recreated = seen.iter().filter(|seen| seen.standing == Standing::Recreated);
+        let recreated: BTreeSet<TopicName> = recreated.map(|seen| seen.source.topic.clone()).collect();
+        let copied = seen.into_iter().map(|seen| seen.source.topic);
         for source in topics_of(stored, &self.source_alias).into_iter().chain(copied) {
             let Ok(remote) = settings.remote_topic(&source) else { continue };
             if view.topics.contains_key(&remote) && !marks.contains_key(&remote) {
@@ -225,6 +230,7 @@ impl Ends {
                 originals: original.map(|topic| topic.partitions.len()),
                 is_there: original.is_some() || self.source.is_err(),
                 source_id: original.map_or(TopicId::NONE, |topic| topic.id),
+                is_recreated: recreated.contains(&source),
                 source: source.clone(),
                 target,
                 here,
@@ -298,10 +304,19 @@ impl Ends {
 
 impl Pair {
     /// Whether the source has another topic by now than the one that this is a mirror of: that one was deleted, and made anew. While
-    /// sites are apart the mark is older than what a former source was set up with.
+    /// sites are apart the mark is older than what a former source was set up with. Of copies without a mark their tasks know it.
     pub(super) fn is_another(&self, phase: Phase) -> bool {
-        let made_from = self.here.as_ref().filter(|_| phase == Phase::Ahead).map(|mark| mark.source_topic_id);
-        made_from.is_some_and(|id| self.source_id != TopicId::NONE && id != self.source_id)
+        match phase {
+            Phase::Ahead => self.is_not_of_mark(),
+            Phase::Plain => self.is_recreated,
+            Phase::Between | Phase::Behind | Phase::Parted => false,
+        }
+    }
+
+    /// Whether the source's topic is another one than the mark names, as far as both have ids.
+    pub(super) fn is_not_of_mark(&self) -> bool {
+        let made_from = self.here.as_ref().map_or(TopicId::NONE, |mark| mark.source_topic_id);
+        made_from != TopicId::NONE && self.source_id != TopicId::NONE && made_from != self.source_id
     }
 
     /// Each partition, at the source and on the target; one of them may be missing.

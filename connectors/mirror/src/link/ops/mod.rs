@@ -365,6 +365,7 @@ impl<'a> Operation<'a> {
     /// The source leads again: it gives up what diverged, gets what the target wrote, and both change places.
     async fn failback(&mut self) -> Result<(), ApiRefusal> {
         self.refuse(Verb::Failback).await?;
+        self.refuse_strangers().await?;
         self.measure_parting().await?;
         if self.asked.dry_run {
             let tell = |pair: &&Pair| {
@@ -394,7 +395,11 @@ impl<'a> Operation<'a> {
                     return Ok(());
                 }
                 // What it took until it was fenced is given up as well.
-                self.measure_parting().await?;
+                let fenced = self.measure_parting().await;
+                fenced.map_err(|refusal| match refusal.status {
+                    409 => ApiRefusal::new(409, format!("{}; {}", refusal.message, way_out(&self.link))),
+                    _ => refusal,
+                })?;
                 self.set_groups_back().await?;
             }
             if between || !self.in_phase(&[Phase::Behind]).is_empty() {

@@ -1,10 +1,10 @@
 //! What stands in the way of a verb, said before anything is done, with the way out.
 
 use twinstream_connect_api::{ApiRefusal, Wanted};
-use twinstream_model::TopicName;
+use twinstream_model::{TopicName, TopicPartition};
 
 use super::asked::without;
-use super::ends::Pair;
+use super::ends::{Pair, ends_of};
 use super::plan::{Phase, Step, step};
 use super::{Operation, Verb};
 use crate::words::counted;
@@ -47,14 +47,14 @@ impl Operation<'_> {
             ));
         }
         let phase = self.ends.phase(pair);
-        if let Step::Refuse(why) = step(verb, phase) {
-            return Some(format!(": {why}"));
-        }
         let (source, target) = (&self.ends.source_alias, &self.ends.target_alias);
         if pair.is_another(phase) {
             return Some(format!(
                 " is another one at cluster '{source}' than '{target}' has a copy of: it was deleted there and made anew; `failover` lets the copy lead, and deleting the copy has it made again from what is there now"
             ));
+        }
+        if let Step::Refuse(why) = step(verb, phase) {
+            return Some(format!(": {why}"));
         }
         let (has, wants) = (pair.originals?, pair.copied.len());
         (verb == Verb::Failback && has < wants).then(|| {
@@ -71,6 +71,37 @@ impl Operation<'_> {
         let Some(pair) = other else { return Ok(()) };
         let why = self.why_not(Verb::Reverse, pair).unwrap_or_default();
         Err(ApiRefusal::conflict(format!("topic {}{why}", pair.source)))
+    }
+
+    /// Topics of both sides that were apart, whose original is another one than the copy's mark names; and their partitions there.
+    fn strangers(&self) -> (Vec<Pair>, Vec<TopicPartition>) {
+        let parted = self.in_phase(&[Phase::Parted]).into_iter();
+        let strangers: Vec<Pair> =
+            parted.filter(|pair| pair.there.is_none() && pair.is_not_of_mark()).cloned().collect();
+        let there = strangers.iter().flat_map(Pair::partitions).map(|(there, _)| there).collect();
+        (strangers, there)
+    }
+
+    /// What comes home is not mixed with another topic's records, whose offsets say nothing about it. One that was made empty, where a
+    /// site was built anew, is filled; one that has a mark is the topic that it was.
+    pub(super) async fn refuse_strangers(&self) -> Result<(), ApiRefusal> {
+        let (strangers, there) = self.strangers();
+        if strangers.is_empty() {
+            return Ok(());
+        }
+        let ends = ends_of(self.ends.source()?, &there).await.map_err(|cause| self.ends.source_unheard(&cause))?;
+        let full = ends.into_iter().find(|(_, end)| end.0 > 0).map(|(at, _)| at.topic);
+        let Some(pair) = full.and_then(|topic| strangers.into_iter().find(|pair| pair.source == topic)) else {
+            return Ok(());
+        };
+        Err(ApiRefusal::conflict(format!(
+            "topic {} of cluster '{}' is another one than '{}' was a copy of, and has records: it was deleted and made anew; delete it and create it empty, with {}, it is filled from '{}'",
+            pair.source,
+            self.ends.source_alias,
+            pair.target,
+            counted(pair.copied.len(), "partition"),
+            self.ends.target_alias
+        )))
     }
 
     /// Who loses nothing cannot leave a topic behind. A link that leads back was never to copy what began at its source: that
