@@ -278,12 +278,14 @@ impl Producers {
         self.entries.iter().filter_map(|(id, producer)| Some((producer.open?, *id)))
     }
 
-    /// Ends the transactions from before `at` that are not open in the state `known` of then; where they begin.
+    /// Ends the transactions from before `at` that are not open in the state `known` of then; where they begin. Who
+    /// replayed from the start of the log on takes one that began below it for one that begins there.
     pub(crate) fn settle(&mut self, known: &Producers, at: Offset) -> Vec<Offset> {
         let mut settled = Vec::new();
         for (id, producer) in &mut self.entries {
             let open_then = known.entries.get(id).and_then(|producer| producer.open);
-            settled.extend(producer.open.take_if(|first| *first < at && Some(*first) != open_then));
+            let is_open = |first: Offset| open_then.is_some_and(|then| then <= first);
+            settled.extend(producer.open.take_if(|first| *first < at && !is_open(*first)));
         }
         settled
     }

@@ -13,7 +13,7 @@ mod model; // what a reader must see
 mod steps; // what happens, to the log and to the model
 
 use proptest::prelude::*;
-use steps::{Subject, step};
+use steps::{After, Step, Subject, step};
 
 const CASES: u32 = 1_000;
 
@@ -27,5 +27,33 @@ proptest! {
             subject.apply(step);
             subject.check();
         }
+    }
+}
+
+/// The first record of the transaction was deleted, its marker lost with the power, and a snapshot from between the two
+/// knows that it is open from where no record is.
+#[test]
+fn transaction_that_began_below_the_log_start_is_open_after_its_marker_was_lost() {
+    let record = |count: usize| vec![(0, None); count];
+    let append = |count| Step::Append { records: record(count), codec: 0 };
+    let transact = || Step::Transact { records: record(1), pick: 0, anew: false };
+    let steps = [
+        Step::Follow { keys: vec![0; 6], gap: 0, epochs: 0 },
+        Step::Truncate { percent: 50 },
+        transact(),
+        Step::Flush,
+        append(1),
+        transact(),
+        append(3),
+        Step::Follow { keys: vec![0; 4], gap: 0, epochs: 0 },
+        Step::End { pick: 0, commit: false },
+        append(5),
+        Step::DeleteRecords { percent: 22 },
+        Step::PowerLoss { left_percent: 43, after: After::Gone },
+    ];
+    let mut subject = Subject::new();
+    for step in &steps {
+        subject.apply(step);
+        subject.check();
     }
 }
