@@ -156,6 +156,9 @@ pub trait WorkerApi: Send + Sync {
     /// The body of `GET /connectors/NAME/status`.
     fn status(&self, connector: &str) -> Option<Json>;
 
+    /// `bootstrap.servers` of the cluster that records go to of connectors which do not say otherwise; `None` until it is known.
+    fn producer_servers(&self) -> Option<String>;
+
     /// The stored offsets of a source.
     fn offsets(&self, connector: &str) -> Vec<(OffsetMap, OffsetMap)>;
 

@@ -71,7 +71,12 @@ pub async fn read_committed(bootstrap: &str, topic: &str) -> Vec<ConsumerRecord>
 
 async fn read(bootstrap: &str, topic: &str, isolation_level: &str) -> Vec<ConsumerRecord> {
     let name = topic_name(topic);
-    let settings = [("librdkafka.enable.partition.eof", "true"), ("isolation.level", isolation_level)];
+    let settings = [
+        ("librdkafka.enable.partition.eof", "true"),
+        ("isolation.level", isolation_level),
+        // Who reads may see a topic go, and makes none.
+        ("allow.auto.create.topics", "false"),
+    ];
     let settings = client_settings(bootstrap, &settings);
     let admin = Admin::connect(&settings).await.expect("admin client");
     let Some(info) = admin.topic(&name).await.expect("metadata") else { return Vec::new() };

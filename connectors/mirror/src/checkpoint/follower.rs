@@ -150,7 +150,7 @@ impl Follower {
         }
         self.followed.follow().await?;
         let positions = answers.offsets.values().flatten().map(|(partition, commit)| (partition, commit.offset));
-        self.identity.learn(positions, &self.settings.topics, &self.settings.policy).await?;
+        self.identity.learn(positions, &self.settings).await?;
         let translated = self.translate(answers.offsets);
         if self.emitted_at.is_none_or(|at| at.elapsed() >= self.settings.emit_every) {
             let checkpoints = self.news(&translated);
@@ -241,6 +241,8 @@ impl Follower {
                         let at = self.identity.position(&there, offset);
                         (there, at)
                     }
+                    // Positions in a topic that was made anew say nothing about the copy of the one before.
+                    Some(Way::Copied(_)) if !maps.are_of(&partition, self.identity.id(&partition.topic)) => continue,
                     Some(Way::Copied(remote)) => {
                         let there = TopicPartition::new(remote.clone(), partition.partition);
                         let at = match self.settings.provenance && *remote == partition.topic {
@@ -251,6 +253,9 @@ impl Follower {
                     }
                     Some(Way::FromTarget(original)) => {
                         let original = TopicPartition::new(original.clone(), partition.partition);
+                        if !maps.opposite_is_of(&original, self.identity.id_on_target(&original.topic)) {
+                            continue;
+                        }
                         let at = maps.to_original(&original, offset);
                         (original, at)
                     }

@@ -5,9 +5,11 @@
 //! other, or a link that leads back). A position is never told beyond what the target has of the partition: it follows as the
 //! mirror does.
 //! Invariants: a mirror that was promoted is none any more; its offsets go on by themselves. A topic that was deleted and made anew
-//! is another one: positions in it say nothing about the mirror of the one before.
+//! is another one: positions in it say nothing about the mirror of the one before. So each topic in which somebody has moved is
+//! asked for its id, after the positions were read: whoever moved in the new one is known by it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,7 +17,7 @@ use twinstream_client::raw::{MirrorMark, OffsetAt};
 use twinstream_client::{ClientError, RawClient};
 use twinstream_model::{Offset, TopicId, TopicName, TopicPartition};
 
-use crate::policy::{Policy, TopicFilter};
+use super::settings::CheckpointSettings;
 
 /// How long an answer about a topic counts.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
@@ -29,27 +31,40 @@ pub(super) struct Identity {
     asked_at: Option<Instant>,
     /// By topics of the source that were asked about: the topic of the target with the same offsets.
     same: HashMap<TopicName, Option<TopicName>>,
+    /// Ids of topics of the source, and of their originals on the target.
+    ids: (Ids, Ids),
+    /// Of the positions in each topic of the source, as they were when its id was asked for.
+    seen: HashMap<TopicName, u64>,
     /// Log ends of partitions of the target, as of when a group was further.
     ends: HashMap<TopicPartition, Offset>,
 }
 
 impl Identity {
     pub(super) fn new(source: RawClient, target: RawClient) -> Self {
-        Self { source, target, asked_at: None, same: HashMap::new(), ends: HashMap::new() }
+        Self {
+            source,
+            target,
+            asked_at: None,
+            same: HashMap::new(),
+            ids: Default::default(),
+            seen: HashMap::new(),
+            ends: HashMap::new(),
+        }
     }
 
     /// Learns of these topics of the source, and of ends that the positions have passed.
     pub(super) async fn learn(
         &mut self,
         positions: impl Iterator<Item = (&TopicPartition, Offset)> + Clone,
-        filter: &TopicFilter,
-        policy: &Policy,
+        settings: &CheckpointSettings,
     ) -> Result<(), ClientError> {
-        let topics: BTreeSet<&TopicName> = positions.clone().map(|(partition, _)| &partition.topic).collect();
+        let seen = seen(positions.clone());
         let is_due = self.asked_at.is_none_or(|at| at.elapsed() >= ASK_AGAIN);
-        if is_due || topics.iter().any(|topic| !self.same.contains_key(*topic)) {
-            self.ask(&topics, filter, policy).await?;
+        let is_known = seen.keys().all(|topic| self.same.contains_key(topic));
+        if is_due || !is_known || self.is_made_anew(&seen).await? {
+            self.ask(seen.keys().collect(), settings).await?;
         }
+        self.seen = seen;
         let mut passed: Vec<TopicPartition> = positions
             .filter_map(|(partition, offset)| {
                 let there = TopicPartition::new(self.of(&partition.topic)?.clone(), partition.partition);
@@ -65,6 +80,24 @@ impl Identity {
         Ok(())
     }
 
+    /// Whether one of the topics in which somebody has moved is another one than it was.
+    async fn is_made_anew(&self, seen: &HashMap<TopicName, u64>) -> Result<bool, ClientError> {
+        let moved = seen.iter().filter(|(topic, positions)| self.seen.get(*topic) != Some(positions));
+        let moved: Vec<TopicName> = moved.map(|(topic, _)| topic.clone()).collect();
+        let now = ids(&self.source, &moved).await?;
+        Ok(now.iter().any(|(topic, id)| self.ids.0.get(topic) != Some(id)))
+    }
+
+    /// The id of a topic of the source, NONE if it is not known.
+    pub(super) fn id(&self, topic: &TopicName) -> TopicId {
+        self.ids.0.get(topic).copied().unwrap_or(TopicId::NONE)
+    }
+
+    /// The id of the target's own topic of which the source has a copy, NONE if it is not known.
+    pub(super) fn id_on_target(&self, original: &TopicName) -> TopicId {
+        self.ids.1.get(original).copied().unwrap_or(TopicId::NONE)
+    }
+
     /// The topic of the target that has the offsets of this one of the source.
     pub(super) fn of(&self, topic: &TopicName) -> Option<&TopicName> {
         self.same.get(topic)?.as_ref()
@@ -75,12 +108,8 @@ impl Identity {
         self.ends.get(there).map(|end| upstream.min(*end))
     }
 
-    async fn ask(
-        &mut self,
-        topics: &BTreeSet<&TopicName>,
-        filter: &TopicFilter,
-        policy: &Policy,
-    ) -> Result<(), ClientError> {
+    async fn ask(&mut self, topics: BTreeSet<&TopicName>, settings: &CheckpointSettings) -> Result<(), ClientError> {
+        let CheckpointSettings { topics: filter, policy, target_alias, .. } = settings;
         let theirs: Vec<TopicName> = topics.iter().map(|topic| (*topic).clone()).collect();
         let there = marks(&self.source, &theirs).await?;
         // A mirror of the target's own topic may have any name, its mark says of which.
@@ -90,10 +119,13 @@ impl Identity {
         let here = marks(&self.target, &candidates.into_iter().collect::<Vec<_>>()).await?;
         let clusters = (self.source.cluster_id(), self.target.cluster_id());
         let clusters = (clusters.0.as_deref(), clusters.1.as_deref());
-        let originals: Vec<TopicName> = there.values().map(|mark| mark.source_topic.clone()).collect();
-        let ids = (ids(&self.source, &theirs).await?, ids(&self.target, &originals).await?);
+        let copied_there = theirs.iter().filter_map(|topic| policy.upstream_of(topic, target_alias));
+        let originals: BTreeSet<TopicName> =
+            there.values().map(|mark| mark.source_topic.clone()).chain(copied_there).collect();
+        let originals: Vec<TopicName> = originals.into_iter().collect();
+        self.ids = (ids(&self.source, &theirs).await?, ids(&self.target, &originals).await?);
         let same = |topic: &TopicName| {
-            let found = same_offsets(topic, &there, &here, clusters, (&ids.0, &ids.1))?;
+            let found = same_offsets(topic, &there, &here, clusters, (&self.ids.0, &self.ids.1))?;
             // What is wanted may be named by either side's name.
             let is_wanted = filter.follows_back(topic.as_str(), policy) || filter.follows_back(found.as_str(), policy);
             is_wanted.then_some(found)
@@ -102,6 +134,15 @@ impl Identity {
         self.asked_at = Some(Instant::now());
         Ok(())
     }
+}
+
+/// By topics, what tells the positions in them from others. Pure.
+fn seen<'a>(positions: impl Iterator<Item = (&'a TopicPartition, Offset)>) -> HashMap<TopicName, u64> {
+    let mut hashers: HashMap<&TopicName, DefaultHasher> = HashMap::new();
+    for (partition, offset) in positions {
+        (partition.partition, offset).hash(hashers.entry(&partition.topic).or_default());
+    }
+    hashers.into_iter().map(|(topic, hasher)| (topic.clone(), hasher.finish())).collect()
 }
 
 async fn ids(client: &RawClient, topics: &[TopicName]) -> Result<Ids, ClientError> {

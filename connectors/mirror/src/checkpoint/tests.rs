@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use twinstream_client::protocol::batch::OffsetRun;
-use twinstream_model::{Offset, PartitionIndex, TopicName, TopicPartition};
+use twinstream_model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
+use uuid::Uuid;
 
 use super::settings::{CheckpointSettings, config_def};
 use super::translate::Maps;
+use crate::offset_map::place::{self, Lived};
 use crate::offset_map::{OffsetMap, stored};
 use crate::syncs::formats::OffsetSync;
 use crate::syncs::settings::Location;
@@ -174,6 +176,34 @@ fn both_ways_are_read_by_the_checkpoint_connector_too() {
     let settings = |more: &[(&str, &str)]| CheckpointSettings::parse(&config(more)).map(|settings| settings.provenance);
     assert!(!settings(&[]).unwrap());
     assert!(settings(&[("twinstream.provenance.headers.enabled", "true")]).unwrap());
+}
+
+#[test]
+fn a_map_says_nothing_about_another_topic_of_the_name() {
+    let id = |number| TopicId(Uuid::from_u128(number));
+    let mut maps = Maps::default();
+    exact(&mut maps, 0, 10, 0);
+    assert!(maps.are_of(&partition(), id(1)), "nobody has noted whose records they are");
+    let mut lived = Lived::default();
+    lived.reached(id(1), Offset(10), LeaderEpoch(0));
+    let (key, value) = (place::key(&partition()), lived.value());
+    maps.exact_record(Read::Record { key: &key, value: Some(&value) });
+    let are_of = |maps: &Maps, topic| maps.are_of(&partition(), topic);
+    assert!(are_of(&maps, id(1)) && are_of(&maps, TopicId::NONE) && !are_of(&maps, id(2)));
+    assert!(maps.opposite_is_of(&partition(), id(2)), "that is the other map");
+    maps.opposite_record(Read::Record { key: &key, value: Some(&value) });
+    assert!(maps.opposite_is_of(&partition(), id(1)) && !maps.opposite_is_of(&partition(), id(2)));
+    // A link that goes on with the new topic notes that.
+    lived.reached(id(2), Offset(3), LeaderEpoch(0));
+    maps.exact_record(Read::Record { key: &key, value: Some(&lived.value()) });
+    assert!(are_of(&maps, id(2)) && !are_of(&maps, id(1)));
+    maps.exact_record(Read::Record { key: &key, value: None });
+    assert!(are_of(&maps, id(1)));
+    maps.exact_record(Read::Record { key: &key, value: Some(b"\x00") });
+    assert!(are_of(&maps, id(1)), "what cannot be read is left out");
+    maps.exact_record(Read::Record { key: &key, value: Some(&value) });
+    maps.exact_record(Read::Anew);
+    assert!(are_of(&maps, id(2)));
 }
 
 #[test]

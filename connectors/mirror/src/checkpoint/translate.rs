@@ -6,16 +6,19 @@
 //! opposite link is followed too: it says where a reader of a copy stands in the original. Where both sites write to one topic a
 //! reader has read records of both, which do not lie in the same order on the other side: it goes on at the first that it may
 //! lack of either, so that it reads some again and misses none.
+//!
+//! A map is about the topic that was copied, not about its name: beside ours stands that topic's id, and of another one it says nothing.
 
 use std::collections::HashMap;
 
 use tracing::warn;
 use twinstream_client::ClientError;
 use twinstream_client::protocol::batch::OffsetRun;
-use twinstream_model::{Offset, TopicPartition};
+use twinstream_model::{Offset, TopicId, TopicPartition};
 
-use crate::offset_map::{OffsetMap, Run, place};
-use crate::syncs::formats::OffsetSync;
+use crate::offset_map::place::{self, Lived};
+use crate::offset_map::{OffsetMap, Run};
+use crate::syncs::formats::{FormatError, OffsetSync};
 use crate::syncs::read_chunk;
 use crate::syncs::topic_log::{Read, TopicLog};
 
@@ -26,13 +29,24 @@ pub(crate) struct Maps {
     syncs: HashMap<TopicPartition, OffsetMap>,
     /// Of the opposite link, by the target's names.
     opposite: HashMap<TopicPartition, OffsetMap>,
+    /// Which topics the exact map is about, where tasks have noted it, and which the opposite one.
+    whose: [HashMap<TopicPartition, TopicId>; 2],
 }
 
-fn map_record(maps: &mut HashMap<TopicPartition, OffsetMap>, read: Read<'_>) {
+fn map_record(
+    maps: &mut HashMap<TopicPartition, OffsetMap>,
+    whose: &mut HashMap<TopicPartition, TopicId>,
+    read: Read<'_>,
+) {
     match read {
-        Read::Anew => maps.clear(),
-        // Whose records were copied: the task's to know.
-        Read::Record { key, .. } if place::is_key(key) => {}
+        Read::Anew => {
+            maps.clear();
+            whose.clear();
+        }
+        Read::Record { key, value } if place::is_key(key) => match place_of(key, value) {
+            Ok((partition, id)) => _ = whose.insert(partition, id),
+            Err(cause) => warn!(%cause, "whose records a copy has cannot be read"),
+        },
         Read::Record { key, value } => match read_chunk(key, value) {
             Ok((name, first, runs)) => maps.entry(name).or_default().replay(first, runs),
             Err(cause) => warn!(%cause, "a record of the offset map is left out"),
@@ -40,13 +54,33 @@ fn map_record(maps: &mut HashMap<TopicPartition, OffsetMap>, read: Read<'_>) {
     }
 }
 
+fn place_of(key: &[u8], value: Option<&[u8]>) -> Result<(TopicPartition, TopicId), FormatError> {
+    let lived = value.map(Lived::read).transpose()?.unwrap_or_default();
+    Ok((place::read_key(key)?, lived.topic_id()))
+}
+
+/// What is noted about a partition, if anything, is not about another topic than the one with this id.
+fn fits(whose: &HashMap<TopicPartition, TopicId>, partition: &TopicPartition, id: TopicId) -> bool {
+    id.is_none() || whose.get(partition).is_none_or(|noted| noted.is_none() || *noted == id)
+}
+
 impl Maps {
     pub(crate) fn exact_record(&mut self, read: Read<'_>) {
-        map_record(&mut self.exact, read);
+        map_record(&mut self.exact, &mut self.whose[0], read);
     }
 
     pub(crate) fn opposite_record(&mut self, read: Read<'_>) {
-        map_record(&mut self.opposite, read);
+        map_record(&mut self.opposite, &mut self.whose[1], read);
+    }
+
+    /// Whether what was copied of this partition of the source was of the topic that has this id.
+    pub(crate) fn are_of(&self, partition: &TopicPartition, id: TopicId) -> bool {
+        fits(&self.whose[0], partition, id)
+    }
+
+    /// Whether what the opposite link copied of this partition of the target was of the topic that has this id.
+    pub(crate) fn opposite_is_of(&self, original: &TopicPartition, id: TopicId) -> bool {
+        fits(&self.whose[1], original, id)
     }
 
     pub(crate) fn sync_record(&mut self, read: Read<'_>) {

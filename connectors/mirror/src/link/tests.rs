@@ -59,6 +59,10 @@ impl WorkerApi for Worker {
         self.statuses.lock().unwrap().get(connector).cloned()
     }
 
+    fn producer_servers(&self) -> Option<String> {
+        Some("w:1".to_owned())
+    }
+
     fn offsets(&self, _: &str) -> Vec<(OffsetMap, OffsetMap)> {
         Vec::new()
     }

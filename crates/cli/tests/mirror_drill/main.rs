@@ -5,7 +5,8 @@
 
 mod abandoned; // a change of places whose other site dies
 mod at_once; // two commands at a time, and one whose worker or caller dies in the middle
-mod defaults; // links without settings
+mod defaults;
+mod elsewhere; // links without settings
 mod generic; // copies that do not keep the source's offsets
 mod guards; // what planned verbs do not leave behind
 mod hangs; // a source whose brokers keep their connections and do not answer

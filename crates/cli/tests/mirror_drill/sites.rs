@@ -47,6 +47,8 @@ pub(crate) struct Sites {
     pub(crate) west: Cluster,
     pub(crate) worker: Worker,
     names: Names,
+    /// The worker's own cluster, if it is at neither site.
+    home: Option<Cluster>,
     _folder: Folder,
 }
 
@@ -59,9 +61,28 @@ impl Sites {
     pub(crate) async fn start_with(names: Names, brokers: usize, options: ClusterOptions) -> Self {
         let folder = Folder::new();
         let ((east, doors), west) = tokio::join!(Cluster::start_with_side_door(brokers, options), Cluster::start(1));
-        let worker = Worker::start(&folder, &west.bootstrap(), WorkerOptions::default()).await;
+        Self::with_worker_at(None, names, east, doors, west, folder).await
+    }
+
+    /// With a worker whose own cluster is a third one.
+    pub(crate) async fn start_with_worker_elsewhere(names: Names) -> Self {
+        let east = Cluster::start_with_side_door(1, ClusterOptions::default());
+        let ((east, doors), west, home) = tokio::join!(east, Cluster::start(1), Cluster::start(1));
+        Self::with_worker_at(Some(home), names, east, doors, west, Folder::new()).await
+    }
+
+    async fn with_worker_at(
+        home: Option<Cluster>,
+        names: Names,
+        east: Cluster,
+        doors: Vec<Relay>,
+        west: Cluster,
+        folder: Folder,
+    ) -> Self {
+        let own = home.as_ref().unwrap_or(&west);
+        let worker = Worker::start(&folder, &own.bootstrap(), WorkerOptions::default()).await;
         create_topic(&east.bootstrap(), "orders", PARTITIONS).await;
-        Self { east, doors, west, worker, names, _folder: folder }
+        Self { east, doors, west, worker, names, home, _folder: folder }
     }
 
     /// The topic in the east, and its copy in the west.
@@ -100,6 +121,9 @@ impl Sites {
         });
         if self.names == Names::Kept {
             config["replication.policy.class"] = "org.apache.kafka.connect.mirror.IdentityReplicationPolicy".into();
+        }
+        if self.home.is_some() {
+            config["producer.override.bootstrap.servers"] = self.west.bootstrap().into();
         }
         for (name, value) in more {
             config[*name] = Value::from(*value);

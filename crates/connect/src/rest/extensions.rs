@@ -160,6 +160,10 @@ impl WorkerApi for Worker {
         self.0.get()?.status_json(connector)
     }
 
+    fn producer_servers(&self) -> Option<String> {
+        self.0.get()?.settings.producer_servers().map(str::to_owned)
+    }
+
     fn offsets(&self, connector: &str) -> Vec<(OffsetMap, OffsetMap)> {
         let Some(app) = self.0.get() else { return Vec::new() };
         let state = app.offsets.state();

@@ -143,13 +143,14 @@ impl Operation<'_> {
         let back = self.link.back();
         let known = members(self.worker, &back);
         if !self.settings.returns || known.is_empty() {
+            let home = self.worker.producer_servers().unwrap_or_default();
             for (part, name) in members(self.worker, &self.link) {
                 let config = self.worker.config(&name).unwrap_or_default();
                 let name = known
                     .iter()
                     .find(|(of, _)| *of == part)
                     .map_or_else(|| part.connector(&back), |(_, name)| name.clone());
-                let mut turned = back::turned(part, &self.link, &config, turn);
+                let mut turned = back::turned(part, &self.link, &config, turn, &home);
                 turned.insert("name".to_owned(), name.clone());
                 if self.worker.config(&name).as_ref() != Some(&turned) {
                     self.worker.put(&name, turned).await?;

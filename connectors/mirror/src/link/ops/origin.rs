@@ -35,7 +35,8 @@ impl Origin {
             }
             (true, Some(forth)) if verb == Verb::Failover => {
                 let config = worker.config(&forth).unwrap_or_default();
-                let config = back::turned(Part::Source, &link.back(), &config, Turn::Planned);
+                let home = worker.producer_servers().unwrap_or_default();
+                let config = back::turned(Part::Source, &link.back(), &config, Turn::Planned, &home);
                 (Part::Source.connector(link), config, true)
             }
             (true, _) => {
