@@ -142,6 +142,8 @@ impl Driver {
         if self.may_campaign() {
             self.node.campaign()?;
             self.handle_all_ready()?;
+            // The others may not reach this node yet; then their answers are lost, and nothing else may come for long.
+            self.repeat_election(Instant::now())?;
         }
         Ok(())
     }
