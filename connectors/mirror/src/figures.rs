@@ -190,18 +190,26 @@ pub(crate) struct Rpo {
     pub records: i64,
     /// The worst partition: how old the oldest of them may be, and how long the source has told nothing.
     pub ms: i64,
+    /// How long the source has told nothing of some partition; 0 while it tells of all. The records are as of then.
+    pub silent_ms: i64,
+    /// Partitions of another topic by now than the one that was copied: all of that one would be lost, however much it is.
+    pub unknown: usize,
 }
 
 impl Rpo {
     pub(crate) fn of(partitions: &[Seen], now: i64) -> Rpo {
         let copied = partitions.iter().filter(|seen| seen.is_live && seen.standing != Standing::Promoted);
-        copied.fold(Rpo::default(), |all, seen| {
+        // Tasks of such end, and nobody copies them.
+        let unknown = partitions.iter().filter(|seen| seen.standing == Standing::Recreated).count();
+        copied.fold(Rpo { unknown, ..Rpo::default() }, |all, seen| {
             // What was never heard of may have had records all the time.
             let silent = now - seen.contact_ms.unwrap_or(seen.since_ms);
             let silent = if silent > SILENCE_MS { silent } else { 0 };
             Rpo {
                 records: all.records.saturating_add(seen.lag.records),
                 ms: all.ms.max(seen.lag.ms.unwrap_or(0)).max(silent),
+                silent_ms: all.silent_ms.max(silent),
+                ..all
             }
         })
     }

@@ -59,9 +59,22 @@ fn partitions(partitions: &Json) -> Vec<String> {
     let mut lines = vec![format!("partitions: {} ({aligned} aligned, {generic} generic)", states.join(", "))];
     let (lag, rpo, compared) = (&partitions["lag"], &partitions["rpo"], &partitions["compared"]);
     let bytes = lag["bytes"].as_i64().map_or_else(|| "? bytes".to_owned(), size);
-    lines.push(format!("behind the source: {}, {bytes}, {}", count_of(&lag["records"], "record"), time(&lag["ms"])));
+    let silent = rpo["silent_ms"].as_i64().is_some_and(|silent| silent > 0).then(|| time(&rpo["silent_ms"]));
+    let as_of = silent.as_ref().map_or_else(String::new, |silent| format!(", as of {silent} ago"));
+    let records = count_of(&lag["records"], "record");
+    lines.push(format!("behind the source: {records}, {bytes}, {}{as_of}", time(&lag["ms"])));
     let records = count_of(&rpo["records"], "record");
-    lines.push(format!("a fail-over now would lose {records}, {}", time(&rpo["ms"])));
+    lines.push(match (rpo["unknown_partitions"].as_i64().filter(|count| *count > 0), silent) {
+        (Some(count), _) => format!(
+            "a fail-over now would lose {} and all of the topics that were made anew ({})",
+            count_of(&rpo["known_records"], "record"),
+            counted(count, "partition")
+        ),
+        (None, Some(silent)) => {
+            format!("a fail-over now would lose {records}, and what the source got since its last word {silent} ago")
+        }
+        (None, None) => format!("a fail-over now would lose {records}, {}", time(&rpo["ms"])),
+    });
     if compared["partitions"].as_i64().is_some_and(|partitions| partitions > 0) {
         let (all, left) =
             (count_of(&compared["partitions"], "partition"), count_of(&compared["records_left"], "record"));
@@ -194,5 +207,21 @@ mod tests {
         assert!(text.starts_with("link a->b: PAUSED\n") && text.lines().count() <= 2, "{text}");
         assert_eq!(time(&json!(7_260_000)), "2 h 1 min");
         assert_eq!([1, 999, 1_500, 8_388_608].map(size), ["1 byte", "999 bytes", "1.5 kB", "8.4 MB"]);
+    }
+
+    #[test]
+    fn what_is_told_of_a_source_that_is_silent_has_its_age_and_what_nobody_knows_is_no_zero() {
+        let parts = |rpo: Json| {
+            json!({"states": {"COPYING": 1}, "aligned": 1, "generic": 0, "lag": {"records": 0, "bytes": 0, "ms": 0}, "rpo": rpo,
+                "compared": {"partitions": 0, "records_left": 0}, "differences": 0, "not_copying": [], "not_copying_count": 0})
+        };
+        let silent =
+            json!({"records": 0, "known_records": 0, "unknown_partitions": 0, "ms": 9_800, "silent_ms": 9_800});
+        let text = partitions(&parts(silent)).join("\n");
+        assert!(text.contains("behind the source: 0 records, 0 bytes, 0 ms, as of 9.8 s ago"), "{text}");
+        assert!(text.contains("lose 0 records, and what the source got since its last word 9.8 s ago"), "{text}");
+        let anew = json!({"records": null, "known_records": 3, "unknown_partitions": 2, "ms": 0, "silent_ms": 0});
+        let text = partitions(&parts(anew)).join("\n");
+        assert!(text.contains("lose 3 records and all of the topics that were made anew (2 partitions)"), "{text}");
     }
 }

@@ -167,8 +167,15 @@ fn what_a_link_would_lose_grows_while_its_source_is_silent() {
     let rpo = |now| Rpo::of(&link.partitions_at(now), now);
     assert_eq!(rpo(2_000).records, 20);
     link.partition(&at("b"), &at("b")).arrived(Offset(30), None, 2_000);
-    assert_eq!(rpo(2_000), Rpo { records: 0, ms: 0 });
-    assert_eq!(rpo(31_000), Rpo { records: 0, ms: 30_000 }, "what it accepted since then is not known");
+    assert_eq!(rpo(2_000), Rpo::default());
+    assert_eq!(
+        rpo(31_000),
+        Rpo { ms: 30_000, silent_ms: 30_000, ..Rpo::default() },
+        "what it accepted since then is not known"
+    );
+    link.partition(&at("b"), &at("b")).stands(Standing::Recreated, "made anew");
+    assert_eq!(rpo(2_000).unknown, 1, "nobody copies what the new topic has");
+    link.partition(&at("b"), &at("b")).stands(Standing::Copying, "");
     link.partition(&at("b"), &at("b")).let_go();
     link.partition(&at("a"), &at("a")).let_go();
     assert_eq!(rpo(31_000), Rpo::default(), "another worker copies them, and tells");
@@ -180,7 +187,7 @@ fn a_partition_that_was_never_heard_of_may_lose_what_it_got_since_it_is_copied()
     let figures = link.partition(&at("t"), &at("t"));
     figures.held();
     let since = link.partitions()[0].since_ms;
-    assert_eq!(Rpo::of(&link.partitions_at(since + 60_000), since + 60_000), Rpo { records: 0, ms: 60_000 });
+    assert_eq!(Rpo::of(&link.partitions_at(since + 60_000), since + 60_000).silent_ms, 60_000);
     figures.heard(&heard(10, 0, 0), Offset(10), since + 61_000);
     assert_eq!(Rpo::of(&link.partitions_at(since + 62_000), since + 62_000), Rpo::default());
 }

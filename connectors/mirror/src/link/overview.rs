@@ -32,7 +32,14 @@ pub(super) fn partitions(seen: &[Seen], now_ms: i64) -> Json {
         "not_copying_count": trouble.len(),
         "not_copying": trouble.into_iter().take(SHOWN_MAX).map(stands).collect::<Vec<_>>(),
         "differences": seen.iter().map(|seen| seen.differences).sum::<u64>(),
-        "rpo": {"records": rpo.records, "ms": rpo.ms},
+        "rpo": {
+            // Nobody takes a part for the whole.
+            "records": (rpo.unknown == 0).then_some(rpo.records),
+            "known_records": rpo.records,
+            "unknown_partitions": rpo.unknown,
+            "ms": rpo.ms,
+            "silent_ms": rpo.silent_ms,
+        },
         "lag": lag(&live),
         "compared": compared(&live),
         "furthest_behind": furthest_behind(&live),

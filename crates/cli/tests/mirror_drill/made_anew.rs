@@ -30,6 +30,9 @@ async fn the_copy_of_a_topic_that_was_made_anew_is_not_taken_for_one_of_the_new_
     })
     .await;
 
+    let stands = rest.get("/links/east->west").await.good()["partitions"]["rpo"].clone();
+    assert_eq!(stands["records"], json!(null), "nobody knows what the new topic would lose: {stands}");
+
     for verb in ["promote", "reverse"] {
         let refused = rest.put(&format!("/links/east->west/{verb}"), &json!({})).await;
         assert_eq!(refused.status, 409, "{verb}: {}", refused.body);

@@ -11,6 +11,7 @@ mod generic; // copies that do not keep the source's offsets
 mod guards; // what planned verbs do not leave behind
 mod hangs; // a source whose brokers keep their connections and do not answer
 mod made_anew; // a topic that was deleted at the source
+mod reports;
 mod rests; // topics that nobody writes to between two changes of places
 mod sites;
 mod turned_groups; // groups of the side that gives up what diverged

@@ -10,7 +10,7 @@ use twinstream_model::TopicName;
 use super::super::{LinkName, Members, Part, links};
 use super::back::Turn;
 use super::{LOOK_EVERY, Operation, STOPS_WITHIN, back, members};
-use crate::config::RETURNS;
+use crate::config::{ON_TRUNCATION, RETURNS};
 
 const RUNNING: &str = "RUNNING";
 const FAILED: &str = "FAILED";
@@ -127,6 +127,16 @@ impl Operation<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// Whether the way back was made by a fail-back, which cuts what only the originals have, and not by a change of places.
+    pub(super) fn has_cut_before(&self) -> bool {
+        let back = members(self.worker, &self.link.back());
+        let cuts = |name: &String| {
+            let config = self.worker.config(name).unwrap_or_default();
+            config.get(ON_TRUNCATION).map(String::as_str) == Some("resume") && self.comes_home()
+        };
+        !self.settings.returns && back.iter().any(|(part, name)| *part == Part::Source && cuts(name))
     }
 
     /// A source connector that leads the other way, and neither brings topics home nor is what this link brings home.

@@ -18,6 +18,7 @@ use twinstream_model::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, Top
 use uuid::Uuid;
 
 use super::Verb;
+use super::origin::way_out;
 use super::plan::Phase;
 use crate::config::Settings;
 use crate::engine::standing::Standing;
@@ -39,6 +40,7 @@ pub(super) struct Ends {
     pub target: RawClient,
     pub source_alias: String,
     pub target_alias: String,
+    verb: Verb,
     /// Brokers of the source that did not answer in time: a fail-over waits for each of them once.
     silent: BTreeSet<NodeId>,
 }
@@ -80,9 +82,9 @@ impl Ends {
         let (source, target) = tokio::join!(source, RawClient::connect(&settings.target));
         let what = || format!("connect to source cluster '{}'", settings.source_alias);
         let source = source.unwrap_or_else(|_| Err(ClientError::Timeout { what: what(), after: ANSWERS_WITHIN }));
-        let target = target.map_err(|cause| away(&settings.target_alias, &cause))?;
+        let target = target.map_err(|cause| away(&cause, verb, (&settings.target_alias, &settings.source_alias)))?;
         let (source_alias, target_alias) = (settings.source_alias.clone(), settings.target_alias.clone());
-        Ok(Ends { source, target, source_alias, target_alias, silent: BTreeSet::new() })
+        Ok(Ends { source, target, source_alias, target_alias, verb, silent: BTreeSet::new() })
     }
 
     /// Goes on without the source.
@@ -137,22 +139,25 @@ impl Ends {
 
     /// The source, for verbs that need it.
     pub(super) fn source(&self) -> Result<&RawClient, ApiRefusal> {
-        self.source.as_ref().map_err(|cause| away(&self.source_alias, cause))
+        self.source.as_ref().map_err(|cause| self.source_unheard(cause))
     }
 
     /// Reports a question to the target that came to nothing.
     pub(super) fn unheard(&self, cause: &ClientError) -> ApiRefusal {
-        away(&self.target_alias, cause)
+        away(cause, self.verb, (&self.target_alias, &self.source_alias))
     }
 
     pub(super) fn source_unheard(&self, cause: &ClientError) -> ApiRefusal {
-        away(&self.source_alias, cause)
+        away(cause, self.verb, (&self.source_alias, &self.target_alias))
     }
 
     /// Reports a question to both that came to nothing.
     pub(super) fn either_unheard(&self, cause: &ClientError) -> ApiRefusal {
         let (source, target) = (&self.source_alias, &self.target_alias);
-        ApiRefusal::new(502, format!("clusters '{source}' and '{target}' cannot be compared: {}", trace_of(cause)))
+        ApiRefusal::new(
+            502,
+            format!("clusters '{source}' and '{target}' cannot be compared: {}; call again", trace_of(cause)),
+        )
     }
 
     /// The id of the link that leads the other way; `None` while the source is away.
@@ -487,13 +492,30 @@ fn topics_of(stored: &[(OffsetMap, OffsetMap)], alias: &str) -> BTreeSet<TopicNa
     stored.iter().filter_map(topic).collect()
 }
 
-fn away(alias: &str, cause: &ClientError) -> ApiRefusal {
-    ApiRefusal::new(502, format!("cluster '{alias}' cannot be asked: {}", trace_of(cause)))
+/// A planned verb that cannot ask one site says what helps when that one does not come back: the other may be fenced.
+fn away(cause: &ClientError, verb: Verb, (alias, stays): (&str, &str)) -> ApiRefusal {
+    let told = format!("cluster '{alias}' cannot be asked: {}", trace_of(cause));
+    ApiRefusal::new(
+        502,
+        match verb {
+            Verb::Reverse | Verb::Failback => format!("{told}; {}", way_out(alias, stays)),
+            Verb::Failover | Verb::Promote => told,
+        },
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_planned_verb_that_cannot_ask_a_site_says_how_the_other_one_leads() {
+        let cause = ClientError::Timeout { what: "ask".to_owned(), after: ANSWERS_WITHIN };
+        let told = |verb, ends| away(&cause, verb, ends).message;
+        assert!(told(Verb::Reverse, ("west", "east")).contains("`twinstream link failover west:east` lets them lead"));
+        assert!(told(Verb::Failback, ("east", "west")).contains("`twinstream link failover east:west` lets them lead"));
+        assert!(!told(Verb::Failover, ("west", "east")).contains("twinstream link"));
+    }
 
     #[test]
     fn heartbeats_take_no_part_in_changes_of_places_and_topics_that_are_called_so_do() {

@@ -95,6 +95,11 @@ impl Operation<'_> {
             for (there, here) in there.into_iter().zip(here) {
                 let (end, target_end) = (source_ends.get(&there).copied(), target_ends.get(&here).copied());
                 let parted = partings.next().flatten();
+                if parted.is_none() && phase == Phase::Behind && self.report.resumes {
+                    // What was cut by the call before nobody counts any more.
+                    self.report.standings.insert(there, Standing { source_end: end, ..Standing::default() });
+                    continue;
+                }
                 let at = parted.map_or(end, |parted| Some(parted.at));
                 let beyond = |end: Option<Offset>| Some((end?.0 - at?.0).max(0));
                 let standing = Standing {
@@ -155,6 +160,28 @@ impl Operation<'_> {
         };
         let standings = self.report.standings.iter().filter(move |(at, _)| counts(at));
         standings.map(|(_, standing)| standing.lost().unwrap_or(i64::MAX))
+    }
+
+    /// What the source has got beyond copies that lead already.
+    pub(super) fn beyond_the_parted(&self) -> i64 {
+        let parted =
+            |at: &TopicPartition| self.pairs.get(&at.topic).is_some_and(|pair| self.ends.phase(pair) == Phase::Parted);
+        let standings = self.report.standings.iter().filter(|(at, _)| parted(at));
+        standings.filter_map(|(_, standing)| standing.lost()).fold(0, i64::saturating_add)
+    }
+
+    /// In the preview of a verb that waits until copies have everything: what they lack now is copied first, and not lost.
+    pub(super) fn copy_before_it_leads(&mut self) {
+        let phases = [Phase::Ahead, Phase::Between, Phase::Plain];
+        for pair in self.pairs.values().filter(|pair| phases.contains(&self.ends.phase(pair))) {
+            for (there, _) in pair.partitions() {
+                if let Some(standing) = self.report.standings.get_mut(&there)
+                    && let Some(lacks) = standing.lost()
+                {
+                    (standing.given_up, standing.to_copy) = (Some(0), Some(lacks));
+                }
+            }
+        }
     }
 
     pub(super) fn behind(&self) -> i64 {
@@ -332,12 +359,23 @@ impl Operation<'_> {
                 fenced.is_some() && other >= fenced && stable >= fenced
             });
             if has_all {
+                if side == Side::Source {
+                    self.all_arrived(&source_ends);
+                }
                 return Ok(true);
             }
             if self.asked.is_over() {
                 return Ok(false);
             }
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The copies have all that fenced originals have: nothing is lost of what was measured before.
+    fn all_arrived(&mut self, source_ends: &Ends) {
+        for (there, end) in source_ends {
+            let (source_end, arrived) = (Some(*end), Some(*end));
+            self.report.standings.insert(there.clone(), Standing { source_end, arrived, ..Standing::default() });
         }
     }
 }

@@ -37,7 +37,7 @@ use twinstream_model::{Offset, TopicName, TopicPartition};
 use self::asked::Asked;
 use self::back::Turn;
 use self::ends::{ANSWERS_WITHIN, Ends, Pair};
-use self::origin::{Origin, way_out, with_way_out};
+use self::origin::{Origin, way_out};
 use self::plan::Phase;
 use self::report::Report;
 use super::{LinkName, Members, Part, lag, links};
@@ -126,7 +126,7 @@ pub(super) async fn answer(
         }
         Ok(ApiAnswer::ok(operation.report.json(began.elapsed(), crate::observer::now_ms())))
     };
-    done.await.map_err(|refusal| with_way_out(refusal, verb, link))
+    done.await
 }
 
 impl<'a> Operation<'a> {
@@ -176,6 +176,11 @@ impl<'a> Operation<'a> {
         self.pairs = found;
         self.note_phases();
         Ok(())
+    }
+
+    /// What to do when the target is gone for good in the middle of this.
+    fn way_out(&self) -> String {
+        way_out(&self.link.target, &self.link.source)
     }
 
     fn note_phases(&mut self) {
@@ -252,6 +257,7 @@ impl<'a> Operation<'a> {
         self.refuse_uncopied()?;
         self.measure().await?;
         if self.asked.dry_run {
+            self.copy_before_it_leads();
             self.bring_settings(Side::Source, &[Phase::Ahead, Phase::Between]).await?;
             self.tell_promotions();
             self.report.done = true;
@@ -285,7 +291,17 @@ impl<'a> Operation<'a> {
         }
         self.report.done = left == 0;
         self.tell_who_stands();
-        self.tell_next(&[format!("point producers and consumers to cluster '{}'", self.ends.target_alias)]);
+        let mut next = vec![format!("point producers and consumers to cluster '{}'", self.ends.target_alias)];
+        let given_up = self.beyond_the_parted();
+        if given_up > 0 {
+            next.push(format!(
+                "cluster '{}' has {} that no copy has: `twinstream link failback {}` gives them up, and lets it lead again",
+                self.ends.source_alias,
+                counted(given_up, "record"),
+                self.link
+            ));
+        }
+        self.tell_next(&next);
         Ok(())
     }
 
@@ -303,6 +319,10 @@ impl<'a> Operation<'a> {
                 )
             };
             let steps: Vec<String> = self.in_phase(&[Phase::Ahead]).iter().map(tell).collect();
+            self.copy_before_it_leads();
+            if !self.is_to_run() && !steps.is_empty() {
+                self.report.step(format!("link {} would be started, and copy what is missing first", self.link));
+            }
             self.bring_settings(Side::Source, &[Phase::Ahead]).await?;
             self.report.steps.extend(steps);
             self.mark_originals(Phase::Ahead, true).await?;
@@ -334,7 +354,7 @@ impl<'a> Operation<'a> {
         if !self.wait_until_all_is_copied(Side::Source).await? {
             self.report.left.push(format!(
                 "the last records are not copied yet, or transactions are open, call again; nobody is written to ({})",
-                way_out(&self.link)
+                self.way_out()
             ));
             self.tell_failures(&self.link.clone());
             return Ok(());
@@ -366,7 +386,11 @@ impl<'a> Operation<'a> {
     async fn failback(&mut self) -> Result<(), ApiRefusal> {
         self.refuse(Verb::Failback).await?;
         self.refuse_strangers().await?;
+        self.report.resumes = self.has_cut_before();
         self.measure_parting().await?;
+        if self.report.resumes {
+            self.report.step("an earlier call has fenced and cut topics already: what it gave up of those stands in its report, and in the worker's log");
+        }
         if self.asked.dry_run {
             let tell = |pair: &&Pair| {
                 format!(
@@ -397,7 +421,7 @@ impl<'a> Operation<'a> {
                 // What it took until it was fenced is given up as well.
                 let fenced = self.measure_parting().await;
                 fenced.map_err(|refusal| match refusal.status {
-                    409 => ApiRefusal::new(409, format!("{}; {}", refusal.message, way_out(&self.link))),
+                    409 => ApiRefusal::new(409, format!("{}; {}", refusal.message, self.way_out())),
                     _ => refusal,
                 })?;
                 self.set_groups_back().await?;

@@ -30,7 +30,9 @@ impl Operation<'_> {
         let refused: Vec<(&TopicName, String)> =
             self.pairs.values().filter_map(|pair| Some((&pair.source, self.why_not(verb, pair)?))).collect();
         let Some((topic, why)) = refused.first() else { return Ok(()) };
-        let others = match refused.len() < self.pairs.len() {
+        // A topic that was made anew keeps its link from running, with or without the others.
+        let stands = self.pairs.values().any(|pair| pair.is_another(self.ends.phase(pair)));
+        let others = match refused.len() < self.pairs.len() && !stands {
             true => format!("; the others go on without it: {}", without(refused.iter().map(|(topic, _)| *topic))),
             false => String::new(),
         };

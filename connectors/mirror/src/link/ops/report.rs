@@ -57,6 +57,8 @@ pub(super) struct Report {
     pub dry_run: bool,
     pub done: bool,
     pub source_answers: bool,
+    /// A fail-back that an earlier call began: what that one cut nobody counts any more.
+    pub resumes: bool,
     pub phases: BTreeMap<TopicName, (TopicName, Phase, Phase)>,
     pub standings: BTreeMap<TopicPartition, Standing>,
     pub steps: Vec<String>,
@@ -73,6 +75,7 @@ impl Report {
             dry_run,
             done: false,
             source_answers,
+            resumes: false,
             phases: BTreeMap::new(),
             standings: BTreeMap::new(),
             steps: Vec::new(),
@@ -146,6 +149,7 @@ impl Report {
         let exact = self.source_answers && unasked == 0;
         let note = match (exact, as_of) {
             (true, _) => "every partition of the source was asked".to_owned(),
+            (false, _) if self.resumes => "what an earlier call gave up stands in its report".to_owned(),
             (false, _) if self.source_answers => format!(
                 "{} of {} did not answer, or have no copy: what is told of those is older, and what they accepted since then is not known",
                 unasked,
@@ -215,6 +219,17 @@ mod tests {
         assert_eq!((&away["rpo"]["as_of_ms"], &away["rpo"]["exact"]), (&json!(500), &json!(false)));
         assert_eq!(away["rpo"]["silent_ms"], json!(500));
         assert!(away["rpo"]["note"].as_str().unwrap().contains("not known"), "{away}");
+    }
+
+    #[test]
+    fn a_call_that_goes_on_does_not_tell_what_the_one_before_gave_up_as_nothing() {
+        let link = LinkName::parse("east->west").unwrap();
+        let mut report = Report::new(Verb::Failback, &link, false, true);
+        report.resumes = true;
+        report.standings.insert(at(0), Standing { source_end: Some(Offset(9)), ..Standing::default() });
+        let rpo = report.json(Duration::ZERO, 1_000)["rpo"].clone();
+        assert_eq!((&rpo["records"], &rpo["exact"]), (&Json::Null, &json!(false)), "{rpo}");
+        assert_eq!(rpo["note"], "what an earlier call gave up stands in its report");
     }
 
     #[test]
