@@ -79,7 +79,7 @@ pub fn format(
     Ok(formatted)
 }
 
-fn read(options: &BrokerOptions) -> Result<Settings, SettingsError> {
+pub(crate) fn read(options: &BrokerOptions) -> Result<Settings, SettingsError> {
     Settings::new(sources::gather(options.config.as_deref(), std::env::vars(), &options.overrides)?)
 }
 

@@ -46,6 +46,11 @@ pub struct BrokerOptions {
     pub overrides: Vec<(String, String)>,
 }
 
+/// Reads the settings as a start would, and touches nothing else. What is wrong is the error; what has no effect is returned.
+pub fn check(options: &BrokerOptions) -> Result<Vec<String>, BrokerError> {
+    Ok(format::read(options)?.without_effect())
+}
+
 /// Runs one broker until `shutdown` turns true (or its sender is gone), then stops it cleanly.
 pub async fn run(options: BrokerOptions, shutdown: watch::Receiver<bool>) -> Result<(), BrokerError> {
     startup::run(options, shutdown).await

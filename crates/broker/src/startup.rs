@@ -258,6 +258,7 @@ fn log_ready(broker: &Broker, addresses: &[String], started: Instant) {
         elapsed_ms = started.elapsed().as_millis() as u64,
         "ready"
     );
+    twinstream_telemetry::service::ready();
 }
 
 /// A number in the settings file that says something else than the cluster looks as if it counted. One that asks for more is a

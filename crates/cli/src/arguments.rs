@@ -66,6 +66,12 @@ pub(crate) enum Command {
     /// Create, watch, pause and delete links: the mirror connectors of a source and a target.
     #[command(subcommand)]
     Link(Link),
+    /// Read the settings of a server as its start would, say what is wrong with them, and start nothing.
+    CheckConfig(CheckConfig),
+    /// Print what makes a shell complete commands and flags.
+    Completion(Completion),
+    /// Print the manual page, or write those of all commands.
+    Man(Man),
     /// Print the version.
     Version,
 }
@@ -90,6 +96,38 @@ pub(crate) struct Role {
     /// A setting that wins over the file; may be given many times.
     #[arg(long = "override", value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub overrides: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfig {
+    /// Whose settings they are.
+    #[arg(value_enum)]
+    pub server: Server,
+
+    #[command(flatten)]
+    pub role: Role,
+}
+
+/// Servers with settings files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Server {
+    Broker,
+    Registry,
+    Worker,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// The shell. Its documentation says where the script belongs, e.g. /etc/bash_completion.d/twinstream.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Where to write one page for each command, as `twinstream-link-failover.1`. Without it the first page goes to stdout.
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,9 @@ mod roles; // broker, registry, worker, search
 
 mod mirror; // a file of flows, as MirrorMaker runs it alone
 
+mod check_config; // settings, without a start
+mod manual; // completions and man pages
+
 mod bootstrap; // where operator commands connect
 mod confirm; // are you sure?
 mod consume;
@@ -78,6 +81,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Consume(options) => consume::run(options, format),
         Command::Group(command) => group::run(command, format),
         Command::Link(command) => link::run(command, format),
+        Command::CheckConfig(options) => check_config::run(options, format),
+        Command::Completion(options) => manual::completion(&options),
+        Command::Man(options) => manual::man(&options),
         Command::Version => output::version(format),
     }
 }

@@ -17,7 +17,7 @@ use twinstream_connect::WorkerOptions;
 use twinstream_connect_api::{Plugin, RawConfig};
 use twinstream_registry::RegistryOptions;
 use twinstream_search::SearchOptions;
-use twinstream_telemetry::Metrics;
+use twinstream_telemetry::{Metrics, service};
 
 use crate::arguments::{Role, Search};
 use crate::failure::Failure;
@@ -86,6 +86,7 @@ where
             ended = &mut role_ends => return told(role, ended),
             () = stop_signals.next() => tracing::info!(role, "stopping"),
         }
+        service::stopping();
         stop.send_replace(true);
         tokio::select! {
             ended = role_ends => told(role, ended),

@@ -33,4 +33,4 @@ mod worker;
 pub use group::GroupError;
 pub use plugins::{check_connector, connector_keys};
 pub use settings::Settings;
-pub use worker::{WorkerError, WorkerOptions, run};
+pub use worker::{WorkerError, WorkerOptions, check, run};

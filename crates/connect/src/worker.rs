@@ -5,7 +5,7 @@
 //! store their offsets, statuses are written, the place in the group is given back.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -87,6 +87,13 @@ impl From<StoreError> for WorkerError {
     }
 }
 
+/// Reads the settings as a start would, and touches nothing else. What is wrong is the error; what has no effect is returned.
+pub fn check(config: Option<&Path>, overrides: &[(String, String)]) -> Result<Vec<String>, WorkerError> {
+    let settings = Settings::load(config, overrides)?;
+    settings.listener().map_err(|problem| WorkerError::Settings { problems: vec![problem] })?;
+    Ok(settings.without_effect().map(|(name, reason)| format!("{name} has no effect: {reason}")).collect())
+}
+
 /// Runs a worker until `shutdown` turns true, or until it loses its place in the group.
 pub async fn run(options: WorkerOptions, mut shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
     let settings = Arc::new(Settings::load(options.config.as_deref(), &options.overrides)?);
@@ -111,6 +118,7 @@ pub async fn run(options: WorkerOptions, mut shutdown: watch::Receiver<bool>) ->
     let url = made.url.clone();
     let _always_empty_before = app.set(made);
     tracing::info!(%address, %url, group = settings.group_id(), "ready");
+    twinstream_telemetry::service::ready();
 
     let mut server = server;
     let kept: Vec<String> = connectors.iter().map(|(name, _)| name.clone()).collect();

@@ -60,9 +60,15 @@ pub enum RegistryError {
     Serve { address: SocketAddr, source: std::io::Error },
 }
 
+/// Reads the settings as a start would, and touches nothing else. What is wrong is the error; what has no effect is returned.
+pub fn check(options: &RegistryOptions) -> Result<Vec<String>, RegistryError> {
+    Ok(Settings::load(options.config.as_deref(), &options.overrides)?.without_effect)
+}
+
 /// Runs the registry until `shutdown` turns true. Serves only once the topic has been read to its end.
 pub async fn run(options: RegistryOptions, shutdown: watch::Receiver<bool>) -> Result<(), RegistryError> {
     let settings = Settings::load(options.config.as_deref(), &options.overrides)?;
+    settings.without_effect.iter().for_each(|told| info!("{told}"));
     // Ports first: a port in use should be known before a long topic has been read.
     let mut listeners = Vec::new();
     for address in &settings.listeners {
@@ -102,6 +108,7 @@ async fn serve(
             served.map_err(|source| RegistryError::Serve { address, source })
         });
     }
+    twinstream_telemetry::service::ready();
     let mut stop = shutdown;
     loop {
         tokio::select! {

@@ -13,7 +13,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use table::Fate;
-use tracing::info;
 use twinstream_client::ClientSettings;
 use twinstream_model::TopicName;
 
@@ -53,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) search_limit_default: usize,
     pub(crate) search_limit_max: usize,
     pub(crate) shutdown_grace: Duration,
+    /// Given settings that do nothing here, with the reason.
+    pub(crate) without_effect: Vec<String>,
 }
 
 impl Settings {
@@ -62,10 +63,11 @@ impl Settings {
             None => BTreeMap::new(),
         };
         values.extend(overrides.iter().cloned());
+        let mut without_effect = Vec::new();
         for (name, value) in &values {
-            check(name, value.trim())?;
+            without_effect.extend(check(name, value.trim())?);
         }
-        Values(values).settings()
+        Ok(Settings { without_effect, ..Values(values).settings()? })
     }
 }
 
@@ -76,21 +78,19 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
     Ok(pairs.into_iter().collect())
 }
 
-fn check(name: &str, value: &str) -> Result<(), SettingsError> {
+/// Refuses what cannot be honoured; says of what is given and does nothing why it does not.
+fn check(name: &str, value: &str) -> Result<Option<String>, SettingsError> {
     let refused = |reason: &str| {
         Err(SettingsError::Value { name: name.to_owned(), value: value.to_owned(), reason: reason.to_owned() })
     };
     match table::find(name) {
-        Some((_, Fate::Effect)) => Ok(()),
-        Some((_, Fate::Refused(_))) if value.is_empty() => Ok(()),
+        Some((_, Fate::Effect)) => Ok(None),
+        Some((_, Fate::Refused(_))) if value.is_empty() => Ok(None),
         Some((_, Fate::Refused(reason))) => refused(reason),
-        Some((_, Fate::NoSuchPart(reason))) => {
-            info!(setting = name, "setting has no effect: {reason}");
-            Ok(())
-        }
+        Some((_, Fate::NoSuchPart(reason))) => Ok(Some(format!("{name} has no effect: {reason}"))),
         None if table::SECURITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) => {
             if value.is_empty() {
-                Ok(())
+                Ok(None)
             } else {
                 refused(table::SECURITY_NOTE)
             }
@@ -130,6 +130,7 @@ impl Values {
             search_limit_default: self.number("schema.search.default.limit")?,
             search_limit_max: self.number("schema.search.max.limit")?,
             shutdown_grace: self.millis("shutdown.graceful.ms")?,
+            without_effect: Vec::new(),
         })
     }
 

@@ -12,6 +12,7 @@
 pub mod logging;
 mod metrics;
 mod process;
+pub mod service;
 
 pub use logging::{LogError, LogFormat, LogOptions};
 pub use metrics::{Metrics, MetricsError};

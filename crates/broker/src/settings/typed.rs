@@ -203,6 +203,11 @@ impl Settings {
         self.values.is_given(name)
     }
 
+    /// Given settings that do nothing here, with the reason.
+    pub(crate) fn without_effect(&self) -> Vec<String> {
+        self.values.tell_without_effect()
+    }
+
     /// Says once, at start, which given settings do nothing here.
     pub(crate) fn log_without_effect(&self) {
         self.values.log_without_effect();

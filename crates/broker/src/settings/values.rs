@@ -127,6 +127,16 @@ impl Values {
         by_fate
     }
 
+    pub(crate) fn tell_without_effect(&self) -> Vec<String> {
+        let by_fate = self.without_effect();
+        let tell = |fate: &'static str, why: &'static str| {
+            let names = by_fate.get(fate).into_iter().flatten();
+            names.map(move |name| format!("{name} has no effect: {why}")).collect::<Vec<_>>()
+        };
+        [tell("no such part", "this broker has no such part"), tell("not yet", "it comes with a later release")]
+            .concat()
+    }
+
     pub(crate) fn log_without_effect(&self) {
         let by_fate = self.without_effect();
         if let Some(names) = by_fate.get("no such part") {

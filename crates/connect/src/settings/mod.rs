@@ -113,11 +113,17 @@ impl Settings {
 
     /// Logs what is accepted without effect, once at the start.
     pub(crate) fn log_without_effect(&self) {
-        for (name, fate) in SETTINGS.iter().map(|row| (row.name, row.fate)) {
-            if let (Some(_), Fate::NoSuchPart(reason)) = (self.raw.get(name), fate) {
-                tracing::info!(setting = name, reason, "setting has no effect");
-            }
+        for (name, reason) in self.without_effect() {
+            tracing::info!(setting = name, reason, "setting has no effect");
         }
+    }
+
+    /// Given settings that do nothing here, with the reason.
+    pub(crate) fn without_effect(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        SETTINGS.iter().filter_map(|row| match row.fate {
+            Fate::NoSuchPart(reason) if self.raw.contains_key(row.name) => Some((row.name, reason)),
+            _ => None,
+        })
     }
 
     pub(crate) fn string(&self, name: &str) -> &str {
