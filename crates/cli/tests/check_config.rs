@@ -51,6 +51,16 @@ fn settings_that_a_server_starts_with_are_fine() {
 }
 
 #[test]
+fn servers_start_with_the_examples_of_the_package() {
+    for server in ["broker", "registry", "worker"] {
+        let file = format!("{}/../xtask/dist/examples/{server}.properties", env!("CARGO_MANIFEST_DIR"));
+        let (code, stdout, stderr) = run(&["check-config", server, "-c", &file]);
+        assert_eq!(code, 0, "{stderr}");
+        assert!(!stdout.contains("no effect"), "{stdout}");
+    }
+}
+
+#[test]
 fn what_keeps_a_server_from_starting_is_named_with_the_way_out() {
     for (server, text, named) in [
         ("broker", "node.id=1\nlog.retention.hour=3\n", "log.retention.hours"),
