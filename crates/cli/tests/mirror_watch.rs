@@ -323,8 +323,13 @@ async fn topics_that_the_source_lost_are_named_while_their_copies_are_there_and_
     delete(&sites.source, "news").await;
     until_gone_are(&["news", "news-other"]).await;
     until_state_is("DEGRADED").await;
-    let link = sites.worker.rest.get(LINK).await.good();
-    assert!(link["state_cause"].to_string().contains("does not show 2 topics any more"), "{link}");
+    // Until its last task has ended it says what that one has found.
+    wait_until("the link says what it lacks", PATIENCE, || async {
+        let link = sites.worker.rest.get(LINK).await.good();
+        assert_eq!(link["state"], "DEGRADED", "{link}");
+        link["state_cause"].to_string().contains("does not show 2 topics any more")
+    })
+    .await;
 
     // Nobody is reminded of a topic that is gone on both sides, or back.
     delete(&sites.target, "news").await;

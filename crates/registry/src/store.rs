@@ -226,10 +226,11 @@ impl Store {
     /// Reads up to the topic's present end.
     async fn catch_up(&self) -> Result<(), ApiError> {
         let partition = TopicPartition::new(self.topic.clone(), 0);
+        // Before the end is asked for: what another registry writes meanwhile is read beyond that.
+        let position = self.state.read().position();
         let ends = self.admin.raw().list_offsets(std::slice::from_ref(&partition), OffsetAt::Latest).await;
         let end = ends.map_err(store_error)?.remove(&partition);
         let end = end.ok_or_else(|| ApiError::Store("the schemas topic is gone".to_owned()))?.map_err(store_error)?;
-        let position = self.state.read().position();
         if end.0 < position {
             let reason = format!("it ends at {}, and was read up to {position}", end.0);
             return Err(ApiError::Store(being_read_again(&reason)));

@@ -65,8 +65,9 @@ fn standstill(seen: &[Seen]) -> Option<String> {
     let first = live.first().filter(|_| live.iter().all(|seen| stands(seen)))?;
     let cause = if first.cause.is_empty() { String::new() } else { format!(": {}", first.cause) };
     Some(format!(
-        "nothing is copied, {} stand still; {} is {}{cause}",
+        "nothing is copied, {} {} still; {} is {}{cause}",
         counted(live.len(), "partition"),
+        if live.len() == 1 { "stands" } else { "stand" },
         first.source,
         first.standing
     ))

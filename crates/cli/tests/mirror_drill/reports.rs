@@ -4,7 +4,7 @@ use serde_json::json;
 use twinstream_testkit::faults::turn;
 use twinstream_testkit::wait_until;
 
-use crate::sites::{Names, PARTITIONS, PATIENCE, Sites, report_of, write};
+use crate::sites::{Names, PARTITIONS, PATIENCE, Sites, cli, report_of, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_places_copies_first_what_is_missing_and_tells_no_loss() {
@@ -24,6 +24,9 @@ async fn a_change_of_places_copies_first_what_is_missing_and_tells_no_loss() {
         dry["topics"][0]["partitions"].as_array().expect("partitions").iter().map(|at| at["to_copy"].as_i64());
     assert_eq!(to_copy.map(Option::unwrap_or_default).sum::<i64>(), 5 * i64::from(PARTITIONS), "{dry}");
     assert!(dry["steps"].to_string().contains("would be started"), "{dry}");
+
+    let (code, text) = cli(&["link", "promote", "east->west", "--dry-run", "-w", &worker]);
+    assert!(code == 1 && text.contains("is PAUSED and copies nothing"), "as the verb itself: {text}");
 
     // One more partition, of which the copy has not heard when the verb begins.
     sites.grow_upstream(PARTITIONS + 1).await;

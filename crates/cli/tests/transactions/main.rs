@@ -143,8 +143,10 @@ async fn kafkas_copier_copies_every_message_once_whatever_is_killed() {
     let mut bench = Bench::start().await;
     bench.create("in", 2).await;
     bench.create("out", 2).await;
+    // By keys: a producer without any may send all of them to one partition, if it is quick.
+    let keys = ["--repeating-keys", "100"];
     let produce = ["--bootstrap-server", &bench.bootstrap, "--topic", "in", "--max-messages", MESSAGES];
-    kafka.text("org.apache.kafka.tools.VerifiableProducer", &produce);
+    kafka.text("org.apache.kafka.tools.VerifiableProducer", &[&produce[..], &keys].concat());
     let copiers: Vec<_> = [("0", 0), ("1", COPIER_KILLS)]
         .map(|(partition, kills)| {
             let (kafka, bootstrap) = (kafka.clone(), bench.bootstrap.clone());

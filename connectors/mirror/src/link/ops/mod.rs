@@ -256,6 +256,9 @@ impl<'a> Operation<'a> {
         self.refuse_others()?;
         self.refuse_uncopied()?;
         self.measure().await?;
+        if !self.is_to_run() && self.behind() > 0 {
+            return Err(self.too_far());
+        }
         if self.asked.dry_run {
             self.copy_before_it_leads();
             self.bring_settings(Side::Source, &[Phase::Ahead, Phase::Between]).await?;
@@ -263,7 +266,7 @@ impl<'a> Operation<'a> {
             self.report.done = true;
             return Ok(());
         }
-        if (!self.is_to_run() && self.behind() > 0) || !self.wait_until_copied(0).await? {
+        if !self.wait_until_copied(0).await? {
             return Err(self.too_far());
         }
         let members = members(self.worker, &self.link);
