@@ -15,6 +15,8 @@ use twinstream_telemetry::Metrics;
 use crate::context::RequestContext;
 
 mod cluster; // read off the image
+mod exporter; // topics under the names of kafka_exporter
+mod group_lag; // how far groups are behind
 mod in_sync; // read off the image, for the partitions led here
 mod logs; // read off the logs
 mod quorum; // read off the quorum's status
@@ -24,6 +26,9 @@ mod requests; // by API and version
 mod traffic; // by topic
 
 use cluster::ClusterFigures;
+pub(crate) use exporter::ExporterFigures;
+use group_lag::GroupLag;
+pub(crate) use group_lag::{standings_here, watch_group_lag};
 pub(crate) use in_sync::InSyncFigures;
 pub(crate) use logs::LogFigures;
 pub(crate) use quorum::{QuorumFigures, QuorumHealth, watch_quorum};
@@ -38,6 +43,7 @@ pub(crate) struct BrokerMetrics {
     pub(crate) replication: ReplicationTraffic,
     pub(crate) elections: Elections,
     pub(crate) quorum: QuorumHealth,
+    pub(crate) group_lag: GroupLag,
     requests: RequestFigures,
     errors: IntCounterVec,
     connections: IntGauge,
@@ -68,6 +74,7 @@ impl BrokerMetrics {
         let replication = ReplicationTraffic::new(&registry);
         let elections = Elections::new(&registry);
         let quorum = QuorumHealth::new(&registry);
+        let group_lag = GroupLag::new(&registry);
         registry.declare(ClusterFigures::new(image, node));
         Self {
             registry,
@@ -75,6 +82,7 @@ impl BrokerMetrics {
             replication,
             elections,
             quorum,
+            group_lag,
             requests,
             errors,
             connections,

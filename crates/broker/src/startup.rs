@@ -27,7 +27,9 @@ use crate::controller::{self, ControllerStart, Membership};
 use crate::follow::{self, Followed};
 use crate::groups::GroupService;
 use crate::handlers::fetch::WaitRoom;
-use crate::metrics::{BrokerMetrics, InSyncFigures, LogFigures, QuorumFigures, watch_quorum};
+use crate::metrics::{
+    BrokerMetrics, ExporterFigures, InSyncFigures, LogFigures, QuorumFigures, watch_group_lag, watch_quorum,
+};
 use crate::partitions::{
     Cleaner, CleanerMetrics, ColdReads, Directories, FetchSessions, PartitionManager, ProducerIds, watch_failures,
 };
@@ -91,6 +93,8 @@ impl Node {
         metrics.registry.declare(partitions.metrics().clone());
         metrics.registry.declare(InSyncFigures::new(Arc::clone(&image), Arc::clone(&settings)));
         metrics.registry.declare(LogFigures::new(Arc::clone(&partitions)));
+        let exporter = ExporterFigures::new(Arc::clone(&image), Arc::clone(&partitions), Arc::clone(&settings));
+        metrics.registry.declare(exporter);
         let groups = GroupService::new(&settings, &metrics.registry, controller.session());
         let transactions = TransactionService::new(&settings, &metrics.registry, controller.session());
         let broker = Arc::new(Broker {
@@ -133,6 +137,7 @@ impl Node {
         broker.replication.start(broker, &self.background);
         let carrying = broker.transactions.start(broker, &self.background);
         self.background.spawn(watch_quorum(Arc::clone(broker)));
+        self.background.spawn(watch_group_lag(Arc::clone(broker)));
         let following = self.background.spawn(follow::run(Arc::clone(broker)));
         tokio::select! {
             // A sender that is gone wants the broker stopped as well.

@@ -9,6 +9,7 @@ mod forwarded; // administrative requests of clients
 mod hello; // who votes, who leads
 mod membership; // registrations and heartbeats
 mod partitions; // changes of ISRs
+mod positions; // where partitions end
 
 use bytes::Bytes;
 use twinstream_metadata::codec::{DecodeError, Reader, Writer};
@@ -24,6 +25,10 @@ pub(crate) use self::membership::{
 pub(crate) use self::partitions::{
     IsrOutcomes, read_copy_moves, read_epoch_raises, read_isr_changes, read_isr_outcomes, read_offline, read_reported,
     write_copy_moves, write_epoch_raises, write_isr_changes, write_isr_outcomes, write_offline, write_reported,
+};
+
+pub(crate) use self::positions::{
+    POSITIONS_MAX, Position, Standing, read_positions, read_standings, write_positions, write_standings,
 };
 
 /// Raft messages in one request.
@@ -52,10 +57,12 @@ pub(crate) enum InternalApi {
     FindQuorum = INTERNAL_API_KEY_MIN + 9,
     /// A leader's wish for a higher epoch of mirrors that it leads.
     RaiseEpochs = INTERNAL_API_KEY_MIN + 10,
+    /// Where partitions end that a broker leads, and how old what groups have not read is; for metrics.
+    Positions = INTERNAL_API_KEY_MIN + 11,
 }
 
 impl InternalApi {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Raft,
         Self::Register,
         Self::Heartbeat,
@@ -67,6 +74,7 @@ impl InternalApi {
         Self::MoveCopies,
         Self::FindQuorum,
         Self::RaiseEpochs,
+        Self::Positions,
     ];
 
     /// The layout that this release speaks. Another one is refused: all nodes run the same release, or one next to it that
@@ -101,6 +109,7 @@ impl InternalApi {
             Self::MoveCopies => "InternalMoveCopies",
             Self::FindQuorum => "InternalFindQuorum",
             Self::RaiseEpochs => "InternalRaiseEpochs",
+            Self::Positions => "InternalPositions",
         }
     }
 }

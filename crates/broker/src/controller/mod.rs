@@ -30,6 +30,7 @@ mod members; // who follows the log and who votes
 mod membership; // registration and heartbeats
 pub(crate) mod messages; // requests between nodes
 mod peers; // connections to other nodes
+mod positions; // where partitions end that others lead
 mod senders; // whose requests are looked at
 mod serving; // what the active controller does for brokers
 mod sightings; // when the leader was last heard of

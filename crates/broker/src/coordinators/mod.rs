@@ -28,8 +28,6 @@ pub(crate) use kind::{Kind, fill_batch, plain_batch};
 pub(crate) use loader::{LoadError, Loaded, RecordError, replay_records};
 pub(crate) use log::ShardLog;
 pub(crate) use placement::partition_of;
-#[cfg(test)]
-pub(crate) use shard::ShardHandle;
-pub(crate) use shard::Site;
+pub(crate) use shard::{ShardHandle, Site};
 pub(crate) use shards::{Shards, join_lists};
 pub(crate) use topic::{Creation, InternalTopic};

@@ -9,6 +9,7 @@
 //! Not here: what requests mean (`twinstream_coordinator::group`), wire messages (`handlers`).
 
 mod cluster; // topics as groups see them
+mod committed; // what all of them have committed
 mod kind; // groups as a kind of coordinator
 mod metrics; // how many groups and offsets
 mod records; // their records as batches
@@ -34,6 +35,7 @@ use crate::coordinators::{Creation, InternalTopic, ShardLog, Shards, join_lists}
 use crate::settings::live::LiveSettings;
 use crate::settings::{ConsumerGroupSettings, OffsetsSettings, Settings};
 use cluster::ClusterView;
+pub(crate) use committed::CommittedGroup;
 use kind::GroupKind;
 use metrics::GroupMetrics;
 

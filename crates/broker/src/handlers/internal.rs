@@ -24,9 +24,10 @@ use super::{by_controller, decode};
 use crate::context::{Broker, Principal, RequestContext};
 use crate::controller::messages::{
     self, Envelope, Forwarded, Hello, InternalApi, Join, read_copy_moves, read_epoch_raises, read_heartbeat,
-    read_isr_changes, read_offline, read_raft, write_answer, write_heartbeat_answer, write_isr_outcomes,
-    write_producer_ids, write_reported,
+    read_isr_changes, read_offline, read_positions, read_raft, write_answer, write_heartbeat_answer,
+    write_isr_outcomes, write_producer_ids, write_reported, write_standings,
 };
+use crate::metrics::standings_here;
 use crate::server::response::encode;
 
 type Outcome = Result<Vec<u8>, (ErrorCode, String)>;
@@ -88,6 +89,10 @@ async fn serve(broker: &Arc<Broker>, ctx: &RequestContext, body: &Bytes) -> Outc
         InternalApi::FindQuorum => {
             reader.end().map_err(malformed)?;
             Ok(controller.serve_quorum_place(envelope.from).write())
+        }
+        InternalApi::Positions => {
+            let positions = read_positions(&mut reader).map_err(malformed)?;
+            Ok(write_standings(&standings_here(Arc::clone(broker), positions).await))
         }
         InternalApi::Forward => {
             let forwarded = Forwarded::read(&mut reader).map_err(malformed)?;

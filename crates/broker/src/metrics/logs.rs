@@ -78,7 +78,7 @@ pub(super) fn partition_labels(topic: &TopicName, partition: PartitionIndex) -> 
     vec![label("partition", partition.to_string()), label("topic", topic.to_string())]
 }
 
-fn label(name: &str, value: String) -> LabelPair {
+pub(super) fn label(name: &str, value: String) -> LabelPair {
     let mut label = LabelPair::default();
     label.set_name(name.to_owned());
     label.set_value(value);

@@ -24,12 +24,14 @@ impl GroupShard {
             protocol_type: group.protocol_type.clone(),
             kind: GroupKind::Classic,
             state: group.state.name(),
+            members: group.members.len(),
         });
         let consumer = self.consumers.iter().map(|(id, group)| Listing {
             group: id.clone(),
             protocol_type: Some(CONSUMER_PROTOCOL_TYPE.into()),
             kind: GroupKind::Consumer,
             state: group.state().name(),
+            members: group.members.len(),
         });
         let listings = classic.chain(consumer).filter(|listing| is_wanted(listing, filter));
         Decision::answer(token, Answer::List(Ok(listings.collect())))

@@ -401,6 +401,7 @@ pub struct Listing {
     pub kind: GroupKind,
     /// Kafka's name of the state, of either kind.
     pub state: &'static str,
+    pub members: usize,
 }
 
 /// Which protocol a group speaks.

@@ -162,6 +162,19 @@ impl PartitionLog {
         Ok(None)
     }
 
+    /// The time of the batch that holds `offset`, or of the first one behind it: that of its first record, or of its append
+    /// where the log says so. Costs a look-up in the index and the headers behind it; no records are read.
+    pub fn batch_time(&self, offset: Offset) -> Result<Option<i64>, ReadError> {
+        let from = offset.max(self.log_start_offset());
+        for segment in self.segments.load().iter().filter(|segment| segment.next_offset() > from) {
+            if let Some(found) = self.or_damage(segment, segment.locate(from))? {
+                let time = found.header.time_of(found.header.base_timestamp);
+                return Ok(Some(time).filter(|time| *time != NO_TIMESTAMP));
+            }
+        }
+        Ok(None)
+    }
+
     /// The record with the largest timestamp, `None` if no record has one.
     pub fn max_timestamp(&self) -> Result<Option<TimestampedOffset>, ReadError> {
         let segments = self.segments.load_full();
