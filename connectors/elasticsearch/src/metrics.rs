@@ -1,8 +1,9 @@
-//! What is counted, for all tasks of the process; the worker's binary registers them with [`register`].
+//! What is counted, for all tasks of the process; the worker's binary declares [`collectors`].
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::core::Collector;
+use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 
 pub(crate) struct Metrics {
     pub records: IntCounterVec,
@@ -40,13 +41,13 @@ pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     ),
 });
 
-/// Adds the figures to a registry; once per process.
-pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
+/// The figures of this process, for the worker's registry.
+pub fn collectors() -> Vec<Arc<dyn Collector>> {
     let metrics = &*METRICS;
-    for counter in [&metrics.records, &metrics.requests, &metrics.request_bytes, &metrics.retries] {
-        registry.register(Box::new(counter.clone()))?;
-    }
-    registry.register(Box::new(metrics.buffered.clone()))
+    let counters = [&metrics.records, &metrics.requests, &metrics.request_bytes, &metrics.retries];
+    let mut all: Vec<Arc<dyn Collector>> = counters.into_iter().map(|counter| Arc::new(counter.clone()) as _).collect();
+    all.push(Arc::new(metrics.buffered.clone()));
+    all
 }
 
 fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {

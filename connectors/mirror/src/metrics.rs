@@ -1,5 +1,5 @@
-//! What is counted, under MirrorMaker 2's names as its users know them from Prometheus; the worker's binary registers
-//! them with [`register`].
+//! What is counted, under MirrorMaker 2's names as its users know them from Prometheus; the worker's binary declares
+//! [`collectors`].
 //!
 //! A record counts when the target has acknowledged it. `byte_count` counts batches as they travel, compressed;
 //! MirrorMaker 2 counts unpacked values. Each partition holds its own figures, so that nothing is looked up by name for a
@@ -11,7 +11,8 @@ mod gauges;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts};
 use twinstream_model::{Offset, TopicPartition};
 
 use crate::engine::standing::Standing;
@@ -80,10 +81,8 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
 /// How many hold the figures of a partition: while it moves from one task to another, two do.
 static HOLDERS: LazyLock<Mutex<BTreeMap<[String; 4], usize>>> = LazyLock::new(Mutex::default);
 
-/// Adds the figures to a registry; once per process.
-pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
-    crate::checkpoint::metrics::register(registry)?;
-    crate::acls::register(registry)?;
+/// The figures of this process, for the worker's registry.
+pub fn collectors() -> Vec<Arc<dyn Collector>> {
     let metrics = &*METRICS;
     let counters = [
         &metrics.record_count,
@@ -95,11 +94,12 @@ pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
         &metrics.changes,
         &metrics.differences,
     ];
-    for counter in counters {
-        registry.register(Box::new(counter.clone()))?;
-    }
-    registry.register(Box::new(metrics.state.clone()))?;
-    registry.register(Box::new(gauges::Gauges::new()))
+    let mut all: Vec<Arc<dyn Collector>> = counters.into_iter().map(|counter| Arc::new(counter.clone()) as _).collect();
+    all.push(Arc::new(metrics.state.clone()));
+    all.push(Arc::new(gauges::Gauges::new()));
+    all.extend(crate::checkpoint::metrics::collectors());
+    all.extend(crate::acls::collectors());
+    all
 }
 
 /// Verification has found differences in a partition; `target` is its name there.

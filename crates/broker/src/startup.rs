@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use twinstream_log::OpenFiles;
 use twinstream_metadata::{ConfigResource, Image};
+use twinstream_telemetry::Reading;
 
 use crate::auto_create::Complaints;
 use crate::broker_calls::BrokerCalls;
@@ -28,7 +29,7 @@ use crate::follow::{self, Followed};
 use crate::groups::GroupService;
 use crate::handlers::fetch::WaitRoom;
 use crate::metrics::{
-    BrokerMetrics, ExporterFigures, InSyncFigures, LogFigures, QuorumFigures, watch_group_lag, watch_quorum,
+    BrokerMetrics, ExporterFigures, InSyncFigures, LogFigures, QuorumFigures, watch_group_lag, watch_load, watch_quorum,
 };
 use crate::partitions::{
     Cleaner, CleanerMetrics, ColdReads, Directories, FetchSessions, PartitionManager, ProducerIds, watch_failures,
@@ -86,6 +87,7 @@ impl Node {
         })?;
         let status_of = controller.clone();
         metrics.registry.declare(QuorumFigures::new(move || status_of.quorum_status()));
+        controller.quorum_traffic().declare(&metrics.registry);
         let membership = controller.membership();
         let replication = Replication::new();
         let replicas = replication.for_partitions();
@@ -137,6 +139,7 @@ impl Node {
         broker.replication.start(broker, &self.background);
         let carrying = broker.transactions.start(broker, &self.background);
         self.background.spawn(watch_quorum(Arc::clone(broker)));
+        self.background.spawn(watch_load(Arc::clone(broker)));
         self.background.spawn(watch_group_lag(Arc::clone(broker)));
         let following = self.background.spawn(follow::run(Arc::clone(broker)));
         tokio::select! {
@@ -239,11 +242,40 @@ async fn serve_metrics(
 fn accept(broker: &Arc<Broker>, bound: Vec<Bound>, connections: &TaskTracker) {
     let network = &broker.settings.network;
     let memory = RequestMemory::new(network.queued_request_bytes_max);
+    declare_queues(broker, &memory);
     for Bound { listener, socket, .. } in bound {
         let settings = connection_settings(network, listener.name, memory.clone());
         let accepting = accept_loop(Arc::clone(broker), socket, settings, connections.clone());
         connections.spawn(accepting);
     }
+}
+
+/// What waits in parts that have no metrics of their own.
+fn declare_queues(broker: &Arc<Broker>, memory: &RequestMemory) {
+    let registry = &broker.metrics.registry;
+    let (memory, weak) = (memory.clone(), Arc::downgrade(broker));
+    registry.declare(Reading::gauge(
+        "kafka_network_requestchannel_requestqueuesize",
+        "Requests that wait for room in queued.max.request.bytes; there is no other queue for them.",
+        move || memory.waiting() as f64,
+    ));
+    let counts = move || weak.upgrade().map_or((0, 0, 0), |broker| broker.fetch_sessions.counts());
+    let (sessions, partitions) = (counts.clone(), counts.clone());
+    registry.declare(Reading::gauge(
+        "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+        "Fetch sessions that this broker keeps.",
+        move || sessions().0 as f64,
+    ));
+    registry.declare(Reading::gauge(
+        "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",
+        "Partitions in all fetch sessions.",
+        move || partitions().1 as f64,
+    ));
+    registry.declare(Reading::counter(
+        "kafka_server_fetchsessioncache_incrementalfetchsessionevictions_total",
+        "Fetch sessions that made room for others.",
+        move || counts().2 as f64,
+    ));
 }
 
 fn connection_settings(network: &NetworkSettings, listener: String, memory: RequestMemory) -> ConnectionSettings {

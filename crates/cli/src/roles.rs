@@ -57,9 +57,9 @@ pub(crate) fn worker_options(
     connectors: Vec<(String, RawConfig)>,
 ) -> Result<WorkerOptions, Failure> {
     let metrics = Metrics::new();
-    let declared = twinstream_connector_mirror::metrics::register(metrics.registry())
-        .and_then(|()| twinstream_connector_elasticsearch::metrics::register(metrics.registry()));
-    declared.map_err(|error| Failure::new(format!("cannot declare the metrics of the connectors: {error}")))?;
+    let of_mirror = twinstream_connector_mirror::metrics::collectors();
+    let of_search = twinstream_connector_elasticsearch::metrics::collectors();
+    of_mirror.into_iter().chain(of_search).for_each(|collector| metrics.adopt(collector));
     let extensions = vec![Arc::new(twinstream_connector_mirror::link::Links) as _];
     Ok(WorkerOptions { config, overrides, plugins: plugins(), connectors, extensions, metrics })
 }

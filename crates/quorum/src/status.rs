@@ -25,6 +25,8 @@ pub struct Status {
     /// Who leads. A node that was not taken in yet, for instance because its folder is new, names the last node that spoke as leader.
     pub leader: Option<NodeId>,
     pub term: u64,
+    /// Whom this node voted for in the term.
+    pub vote: Option<NodeId>,
     pub committed: u64,
     pub last_index: u64,
     /// The members that this node has applied, in the order of their ids.

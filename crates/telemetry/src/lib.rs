@@ -9,10 +9,14 @@
 //!
 //! Not here: the names of the metrics (each crate's `metrics.rs`), traces over the network.
 
+mod figures;
 pub mod logging;
 mod metrics;
 mod process;
+mod reference;
 pub mod service;
 
+pub use figures::Reading;
 pub use logging::{LogError, LogFormat, LogOptions};
 pub use metrics::{Metrics, MetricsError};
+pub use reference::Entry;

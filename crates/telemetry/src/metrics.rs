@@ -4,14 +4,20 @@
 //! the handle renders everything as Prometheus text whenever somebody asks. The figures of the process itself
 //! (memory, descriptors, CPU) are part of every `Metrics`.
 //!
+//! Existing dashboards spell the same metric in several ways. A role gives a table of [`Metrics::spellings`], and a family
+//! is rendered under each of its names; only one of them is counted.
+//!
 //! Invariants: a name is declared once; a second declaration is a mistake in the program and stops it at its first
 //! start with the name in the message. Labels are a bounded set, which is the duty of who declares them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::get};
+use parking_lot::RwLock;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -21,6 +27,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::process::ProcessCollector;
+use crate::reference::{self, Entry};
+
+/// Where the metrics are explained that a role may show.
+const REFERENCE: &str = "/metrics/reference";
 
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
@@ -29,9 +39,12 @@ pub enum MetricsError {
 }
 
 /// The metrics of one role. Clones share the registry.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    declared: Arc<RwLock<Vec<Arc<dyn Collector>>>>,
+    /// Other names by the name that is declared.
+    spellings: Arc<RwLock<BTreeMap<&'static str, &'static str>>>,
 }
 
 impl Default for Metrics {
@@ -42,13 +55,14 @@ impl Default for Metrics {
 
 impl Metrics {
     pub fn new() -> Self {
-        let metrics = Self { registry: Registry::new() };
+        let metrics = Self { registry: Registry::new(), declared: Arc::default(), spellings: Arc::default() };
         metrics.declare(ProcessCollector::new());
         metrics
     }
 
-    pub fn registry(&self) -> &Registry {
-        &self.registry
+    /// Renders metrics under further names, too: pairs of a declared name and another one.
+    pub fn spellings(&self, pairs: &[(&'static str, &'static str)]) {
+        self.spellings.write().extend(pairs.iter().copied());
     }
 
     pub fn counter(&self, name: &str, help: &str) -> IntCounter {
@@ -83,24 +97,56 @@ impl Metrics {
 
     /// Adds any collector, for figures that are read at scrape time rather than counted.
     pub fn declare<C: Collector + Clone + 'static>(&self, collector: C) -> C {
-        if let Err(error) = self.registry.register(Box::new(collector.clone())) {
+        self.adopt(Arc::new(collector.clone()));
+        collector
+    }
+
+    /// Adds a collector that others keep.
+    pub fn adopt(&self, collector: Arc<dyn Collector>) {
+        if let Err(error) = self.registry.register(Box::new(Shared(Arc::clone(&collector)))) {
             let names: Vec<&str> = collector.desc().iter().map(|desc| desc.fq_name.as_str()).collect();
             panic!("metric {names:?} cannot be declared: {error}");
         }
-        collector
+        self.declared.write().push(collector);
+    }
+
+    /// Every declared metric in the order of the names, whether it has a series or not.
+    pub fn reference(&self) -> Vec<Entry> {
+        let declared = self.declared.read();
+        let mut entries: Vec<Entry> =
+            declared.iter().flat_map(|collector| reference::entries(collector.as_ref())).collect();
+        let spellings = self.spellings.read();
+        let others = entries.iter().filter_map(|entry| {
+            let name = (*spellings.get(entry.name.as_str())?).to_owned();
+            Some(Entry { name, help: format!("Another name of {}.", entry.name), ..entry.clone() })
+        });
+        let others: Vec<Entry> = others.collect();
+        entries.extend(others);
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
     }
 
     /// Everything in Prometheus' text format.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        let mut families = self.registry.gather();
+        TextEncoder::new().encode(&families, &mut text)?;
+        let spellings = self.spellings.read();
+        families.retain_mut(|family| {
+            let other = spellings.get(family.name()).map(|other| (*other).to_owned());
+            let is_spelled = other.is_some();
+            other.into_iter().for_each(|other| family.set_name(other));
+            is_spelled
+        });
+        TextEncoder::new().encode(&families, &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
     }
 
-    /// A router with `GET /metrics`, to merge into a REST server.
+    /// A router with `GET /metrics` and `GET /metrics/reference`, to merge into a REST server.
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
-        let metrics = self.clone();
-        Router::new().route("/metrics", get(move || async move { metrics.answer() }))
+        let (metrics, listed) = (self.clone(), self.clone());
+        let reference = move || async move { listed.reference().iter().map(Entry::line).collect::<String>() };
+        Router::new().route("/metrics", get(move || async move { metrics.answer() })).route(REFERENCE, get(reference))
     }
 
     /// Serves `/metrics` on a listener of its own until `shutdown` turns true. Returns the bound address.
@@ -132,6 +178,25 @@ impl Metrics {
                 (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be rendered: {error}\n")).into_response()
             }
         }
+    }
+}
+
+/// A collector that is kept elsewhere, too.
+struct Shared(Arc<dyn Collector>);
+
+impl Collector for Shared {
+    fn desc(&self) -> Vec<&prometheus::core::Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.0.collect()
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").field("declared", &self.declared.read().len()).finish()
     }
 }
 

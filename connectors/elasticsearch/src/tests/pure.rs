@@ -311,8 +311,11 @@ fn media_type_follows_the_server() {
 
 #[test]
 fn figures_can_be_registered() {
-    let registry = prometheus::Registry::new();
-    crate::metrics::register(&registry).expect("names and labels are right");
+    let collectors = crate::metrics::collectors();
+    let names: Vec<&str> =
+        collectors.iter().flat_map(|collector| collector.desc()).map(|desc| desc.fq_name.as_str()).collect();
+    let once: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(once.len(), names.len(), "a name is declared once");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What is counted of rules.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 const LABELS: [&str; 2] = ["source", "target"];
 
@@ -26,10 +27,8 @@ fn counter(name: &str, help: &str) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), &LABELS).expect("constant metric name")
 }
 
-pub(crate) fn register(registry: &Registry) -> Result<(), prometheus::Error> {
-    registry.register(Box::new(METRICS.created.clone()))?;
-    registry.register(Box::new(METRICS.deleted.clone()))?;
-    registry.register(Box::new(METRICS.failing.clone()))
+pub(crate) fn collectors() -> [Arc<dyn Collector>; 3] {
+    [Arc::new(METRICS.created.clone()), Arc::new(METRICS.deleted.clone()), Arc::new(METRICS.failing.clone())]
 }
 
 /// The figures of one link.

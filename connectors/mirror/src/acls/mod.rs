@@ -31,7 +31,7 @@ use crate::config::Settings;
 use crate::figures;
 use crate::words::counted;
 
-pub(crate) use self::metrics::register;
+pub(crate) use self::metrics::collectors;
 use self::rules::Extent;
 
 /// How rules follow.

@@ -1,8 +1,9 @@
 //! What the checkpoint connector and the bookkeeping of offsets count. How long positions take is among the figures of the link.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::core::Collector;
+use prometheus::{IntCounterVec, Opts};
 use twinstream_model::TopicName;
 
 struct Metrics {
@@ -39,11 +40,9 @@ fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), labels).expect("constant metric name")
 }
 
-pub(crate) fn register(registry: &Registry) -> Result<(), prometheus::Error> {
-    for counter in [&METRICS.synced, &METRICS.left, &METRICS.refused, &METRICS.not_written] {
-        registry.register(Box::new(counter.clone()))?;
-    }
-    Ok(())
+pub(crate) fn collectors() -> Vec<Arc<dyn Collector>> {
+    let counters = [&METRICS.synced, &METRICS.left, &METRICS.refused, &METRICS.not_written];
+    counters.into_iter().map(|counter| Arc::new(counter.clone()) as _).collect()
 }
 
 /// The figures of one task.

@@ -249,7 +249,11 @@ fn values_that_could_only_fail_later_are_refused_at_once() {
 
 #[test]
 fn figures_can_be_registered_and_plugin_has_its_names() {
-    crate::metrics::register(&prometheus::Registry::new()).expect("names and labels are right");
+    let collectors = crate::metrics::collectors();
+    let names: Vec<&str> =
+        collectors.iter().flat_map(|collector| collector.desc()).map(|desc| desc.fq_name.as_str()).collect();
+    let once: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(once.len(), names.len(), "a name is declared once");
     for name in ["org.apache.kafka.connect.mirror.MirrorSourceConnector", "MirrorSourceConnector", "MirrorSource"] {
         assert!(crate::plugin().answers_to(name));
     }

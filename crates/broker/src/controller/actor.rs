@@ -295,6 +295,7 @@ impl Actor {
         if batch.len() > RECORD_BATCH_BYTES_MAX {
             return done(Err(DecideError::TooLarge));
         }
+        let proposed = Instant::now();
         let proposal = match self.inputs.quorum.propose(batch) {
             Ok(proposal) => proposal,
             Err(ProposeError::Busy) => return done(Err(DecideError::Busy)),
@@ -313,6 +314,7 @@ impl Actor {
         self.under_way.push(Box::pin(async move {
             let outcome = match proposal.await {
                 Ok(index) => {
+                    elections.committed(proposed.elapsed());
                     let visible = applied.wait_for(|applied| *applied >= index).await.is_ok();
                     if visible { Ok(()) } else { Err(ProposeError::Stopped) }
                 }

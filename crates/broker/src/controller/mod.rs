@@ -70,7 +70,7 @@ use self::peers::PeerPool;
 use self::senders::Senders;
 use self::sightings::Sightings;
 use self::suspects::Suspects;
-use self::transport::{Identity, PeerTransport};
+use self::transport::{Identity, PeerTransport, QuorumTraffic};
 use crate::metrics::Elections;
 use crate::partitions::DirectoryIdentity;
 use crate::settings::Settings;
@@ -384,6 +384,10 @@ impl ControllerClient {
         }
     }
 
+    pub(crate) fn quorum_traffic(&self) -> Arc<QuorumTraffic> {
+        Arc::clone(self.shared.transport.traffic())
+    }
+
     /// The quorum as this node sees it.
     pub(crate) fn quorum_status(&self) -> twinstream_quorum::Status {
         self.shared.quorum.status()
@@ -484,6 +488,7 @@ impl ControllerClient {
         if self.shared.quorum.leader() == Some(from) {
             self.shared.sightings.note(from, Instant::now());
         }
+        self.shared.transport.traffic().received(message.len());
         self.shared.quorum.step(from, message)
     }
 

@@ -12,6 +12,7 @@
 //! not be reached is thrown away, since it was true then.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 use twinstream_model::{ClusterId, NodeId};
 use twinstream_quorum::{Outgoing, QuorumHandle, Transport, Undeliverable};
+use twinstream_telemetry::{Metrics, Reading};
 
 use super::messages::{Envelope, InternalApi, read_answer, write_raft};
 use super::peers::{PeerConnection, PeerError};
@@ -63,6 +65,61 @@ impl Identity {
     }
 }
 
+/// What the quorum's messages to and from this node amount to.
+#[derive(Debug, Default)]
+pub(crate) struct QuorumTraffic {
+    sent_bytes: AtomicU64,
+    requests: AtomicU64,
+    answers: AtomicU64,
+    received_bytes: AtomicU64,
+}
+
+impl QuorumTraffic {
+    /// A message of another node came in.
+    pub(super) fn received(&self, bytes: usize) {
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn asked(&self, bytes: usize) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Shows it under Kafka's names.
+    pub(crate) fn declare(self: Arc<Self>, registry: &Metrics) {
+        const FIGURES: [(&str, &str, fn(&QuorumTraffic) -> &AtomicU64); 4] = [
+            (
+                "kafka_server_raftchannelmetrics_incoming_byte_total",
+                "Bytes of the metadata quorum's messages that other nodes sent here.",
+                |traffic| &traffic.received_bytes,
+            ),
+            (
+                "kafka_server_raftchannelmetrics_outgoing_byte_total",
+                "Bytes of the metadata quorum's requests from here.",
+                |traffic| &traffic.sent_bytes,
+            ),
+            (
+                "kafka_server_raftchannelmetrics_request_total",
+                "Requests with messages of the metadata quorum from here.",
+                |traffic| &traffic.requests,
+            ),
+            (
+                "kafka_server_raftchannelmetrics_response_total",
+                "Answers to the metadata quorum's requests from here.",
+                |traffic| &traffic.answers,
+            ),
+        ];
+        for (name, help, part) in FIGURES {
+            let traffic = Arc::clone(&self);
+            registry.declare(Reading::counter(name, help, move || part(&traffic).load(Ordering::Relaxed) as f64));
+        }
+    }
+}
+
 struct Peer {
     address: String,
     queue: mpsc::Sender<Outgoing>,
@@ -78,6 +135,7 @@ pub(crate) struct PeerTransport {
     suspects: Arc<Suspects>,
     runtime: tokio::runtime::Handle,
     shutdown: CancellationToken,
+    traffic: Arc<QuorumTraffic>,
 }
 
 impl PeerTransport {
@@ -88,7 +146,12 @@ impl PeerTransport {
         shutdown: CancellationToken,
     ) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        Self { identity, peers: Mutex::default(), quorum: OnceLock::new(), losses, suspects, runtime, shutdown }
+        let (peers, quorum, traffic) = (Mutex::default(), OnceLock::new(), Arc::default());
+        Self { identity, peers, quorum, losses, suspects, runtime, shutdown, traffic }
+    }
+
+    pub(super) fn traffic(&self) -> &Arc<QuorumTraffic> {
+        &self.traffic
     }
 
     /// The quorum needs the transport first.
@@ -114,6 +177,7 @@ impl PeerTransport {
             quorum,
             losses: self.losses.clone(),
             suspects: Arc::clone(&self.suspects),
+            traffic: Arc::clone(&self.traffic),
             connection: None,
             opened: Instant::now(),
         };
@@ -150,6 +214,7 @@ struct Link {
     quorum: QuorumHandle,
     losses: mpsc::Sender<Loss>,
     suspects: Arc<Suspects>,
+    traffic: Arc<QuorumTraffic>,
     connection: Option<PeerConnection>,
     opened: Instant,
 }
@@ -284,8 +349,12 @@ impl Link {
             None => self.open().await?,
         };
         let limit = ANSWER_LIMIT + Duration::from_secs(body.bytes.len() as u64) / BYTES_PER_SECOND_MIN;
+        self.traffic.asked(body.bytes.len());
         let answer = match connection.ask(InternalApi::Raft, &body.bytes, limit).await {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                self.traffic.answered();
+                answer
+            }
             Err(error) => {
                 self.connection_lost().await;
                 return Err(error.into());

@@ -49,6 +49,7 @@ use self::read::{Limits, Pass, Round, Target};
 use self::reader::Reader;
 pub(crate) use self::room::WaitRoom;
 use crate::context::{Broker, Operation, RequestContext, Resource};
+use crate::metrics::Counted;
 use crate::partitions::{Ask, Key, Plan, Position, Told, TopicKey, Wait, now_ms};
 use crate::server::response::{FileRange, IntoResponse, Response, ResponsePart};
 
@@ -177,6 +178,7 @@ async fn read_enough<'a>(round: Round<'a>, targets: &'a [Target], min_bytes: usi
         return pass;
     }
     let Some(_room) = round.broker.fetch_room.enter(targets.len()) else { return pass };
+    let _counted = Counted::among(&round.broker.metrics.waiting.fetches);
     let deadline = Instant::now() + wait;
     let shutdown = round.broker.shutdown.clone();
     let bell = Wait::on(targets.iter().filter_map(|target| target.watched()));

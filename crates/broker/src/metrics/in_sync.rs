@@ -146,9 +146,6 @@ impl Collector for InSyncFigures {
             family(name, help, Metric::from_gauge(gauge(count as f64)))
         });
         let mut families: Vec<MetricFamily> = counts.collect();
-        if rows.is_empty() {
-            return families; // a family without members is refused
-        }
         families.extend(PER_PARTITION.iter().map(|(name, help, read)| {
             let members = rows.iter().map(|row| {
                 let mut metric = Metric::from_label(partition_labels(&row.topic, row.partition));

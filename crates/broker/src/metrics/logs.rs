@@ -51,9 +51,6 @@ impl Collector for LogFigures {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let all = self.partitions.all();
-        if all.is_empty() {
-            return Vec::new(); // a family without members is refused
-        }
         let member = |at: &TopicPartition, value: f64| {
             let mut metric = Metric::from_label(partition_labels(&at.topic, at.partition));
             metric.set_gauge(gauge(value));
@@ -65,10 +62,7 @@ impl Collector for LogFigures {
         });
         let mut families: Vec<MetricFamily> = of_logs.collect();
         let lag = all.iter().filter_map(|(at, (partition, _))| Some(member(at, partition.mirror_lag()? as f64)));
-        let lag: Vec<Metric> = lag.collect();
-        if !lag.is_empty() {
-            families.push(gauge_family(MIRROR_LAG.0, MIRROR_LAG.1, lag));
-        }
+        families.push(gauge_family(MIRROR_LAG.0, MIRROR_LAG.1, lag.collect()));
         families
     }
 }

@@ -2,22 +2,24 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::IntGauge;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{LabelPair, Metric, MetricFamily};
 use twinstream_model::NodeId;
 use twinstream_quorum::{Description, Role, Status};
-use twinstream_telemetry::Metrics;
+use twinstream_telemetry::{Metrics, Reading};
 
 use super::cluster::{family, gauge};
+use super::recent::Recent;
 use crate::context::Broker;
 
-const FIGURES: [(&str, &str); 7] = [
+const FIGURES: [(&str, &str); 8] = [
     ("kafka_controller_kafkacontroller_activecontrollercount", "1 on the node that decides, else 0."),
     ("kafka_server_raftmetrics_current_leader", "Node that leads the quorum, -1 for none."),
     ("kafka_server_raftmetrics_current_epoch", "Term of the quorum."),
+    ("kafka_server_raftmetrics_current_vote", "Node that this node voted for in the term, -1 for none."),
     ("kafka_server_raftmetrics_high_watermark", "Last committed entry of the metadata log."),
     ("kafka_server_raftmetrics_log_end_offset", "Last entry of the metadata log here."),
     ("kafka_server_raftmetrics_number_of_voters", "Nodes that vote in the quorum."),
@@ -29,6 +31,8 @@ const STATE: (&str, &str) = ("kafka_server_raftmetrics_current_state", "1 for th
 #[derive(Clone, Debug)]
 pub(crate) struct QuorumHealth {
     offline_voters: IntGauge,
+    appended: Recent,
+    fetched: Recent,
 }
 
 impl QuorumHealth {
@@ -37,7 +41,29 @@ impl QuorumHealth {
             "kafka_server_raftmetrics_number_of_offline_voters",
             "Voters that this node, as the leader of the quorum, has not heard of lately; 0 elsewhere.",
         );
-        Self { offline_voters }
+        let (appended, fetched) = (Recent::default(), Recent::default());
+        let rates = [
+            (
+                "kafka_server_raftmetrics_append_records_rate",
+                "Entries a second that this node, as the leader of the quorum, put into the metadata log in the last minute.",
+                appended.clone(),
+            ),
+            (
+                "kafka_server_raftmetrics_fetch_records_rate",
+                "Entries a second that this node got of the metadata log from its leader in the last minute.",
+                fetched.clone(),
+            ),
+        ];
+        for (name, help, recent) in rates {
+            registry.declare(Reading::gauge(name, help, move || recent.per_second(Instant::now())));
+        }
+        Self { offline_voters, appended, fetched }
+    }
+
+    /// The metadata log has grown by so many entries.
+    fn grew(&self, entries: u64, leads: bool) {
+        let recent = if leads { &self.appended } else { &self.fetched };
+        recent.add(entries as f64, Instant::now());
     }
 
     /// Takes over what the leader says at `now_ms`; `None` from a node that does not lead.
@@ -57,11 +83,15 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Keeps [`QuorumHealth`] true until the broker stops.
 pub(crate) async fn watch_quorum(broker: Arc<Broker>) {
     let silence_ms_max = i64::try_from(broker.settings.node.session_timeout.as_millis()).unwrap_or(i64::MAX);
+    let mut last_index = broker.controller.quorum_status().last_index;
     loop {
         tokio::select! {
             () = broker.shutdown.cancelled() => return,
             () = tokio::time::sleep(WATCH_INTERVAL) => {}
         }
+        let status = broker.controller.quorum_status();
+        broker.metrics.quorum.grew(status.last_index.saturating_sub(last_index), status.role == Role::Leader);
+        last_index = status.last_index;
         let described = match broker.controller.is_active() {
             true => broker.controller.describe_quorum().await.ok(),
             false => None,
@@ -101,6 +131,7 @@ impl Collector for QuorumFigures {
             f64::from(u8::from(status.role == Role::Leader)),
             f64::from(status.leader.unwrap_or(NodeId::NONE).0),
             status.term as f64,
+            f64::from(status.vote.unwrap_or(NodeId::NONE).0),
             status.committed as f64,
             status.last_index as f64,
             status.voters.len() as f64,

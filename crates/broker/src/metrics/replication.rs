@@ -2,8 +2,12 @@
 //!
 //! Invariants: one addition per request or change, never per record; no labels but Kafka's own `clientId`.
 
+use std::time::{Duration, Instant};
+
 use prometheus::{IntCounter, IntGauge};
-use twinstream_telemetry::Metrics;
+use twinstream_telemetry::{Metrics, Reading};
+
+use super::recent::Recent;
 
 /// Counters of this broker's part in replication, under Kafka's names.
 #[derive(Clone, Debug)]
@@ -68,11 +72,25 @@ pub(crate) struct Elections {
     pub(crate) unclean: IntCounter,
     /// Brokers that were fenced because their heartbeats did not come in time.
     pub(crate) missed_sessions: IntCounter,
+    commits: Recent,
 }
 
 impl Elections {
+    /// A decision of the controller was committed, so long after it was sent on its way.
+    pub(crate) fn committed(&self, took: Duration) {
+        self.commits.add(took.as_secs_f64() * 1000.0, Instant::now());
+    }
+
     pub(super) fn new(registry: &Metrics) -> Self {
+        let commits = Recent::default();
+        let mean = commits.clone();
+        registry.declare(Reading::gauge(
+            "kafka_server_raftmetrics_commit_latency_avg",
+            "Milliseconds from a decision of the controller here to its commit, on average of the last minute; 0 without any.",
+            move || mean.mean(Instant::now()),
+        ));
         Self {
+            commits,
             unclean: registry.counter(
                 "kafka_controller_controllerstats_uncleanleaderelections_total",
                 "Leaders that this node, as the controller, elected although they may lack committed records.",

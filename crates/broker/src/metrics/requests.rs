@@ -6,7 +6,7 @@
 //! Invariant: APIs and versions are those of the handler table, so rows are a bounded set.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::{IntCounter, IntCounterVec};
 use twinstream_protocol::frame::INTERNAL_API_KEY_MIN;
@@ -21,26 +21,69 @@ const INTERNAL_KEYS: usize = 32;
 /// Kafka's newest versions are below twenty.
 const VERSIONS: usize = 32;
 
+/// The stages of a request: name, help.
+const STAGES: [(&str, &str); 6] = [
+    ("kafka_network_requestmetrics_totaltimems", "Milliseconds from a whole request to its sent response."),
+    (
+        "kafka_network_requestmetrics_requestqueuetimems",
+        "Milliseconds that a whole request waited for its handler: for the broker to be ready, and for promised answers.",
+    ),
+    (
+        "kafka_network_requestmetrics_localtimems",
+        "Milliseconds that a request spent in its handler, waiting included unless remotetimems has it.",
+    ),
+    (
+        "kafka_network_requestmetrics_remotetimems",
+        "Milliseconds that an answer waited for followers behind its handler; other waits count as local.",
+    ),
+    (
+        "kafka_network_requestmetrics_responsequeuetimems",
+        "Milliseconds that an answer, known already, waited for answers to earlier requests of its connection.",
+    ),
+    ("kafka_network_requestmetrics_responsesendtimems", "Milliseconds that sending a response took."),
+];
+
+impl RequestTimeline {
+    /// In the order of [`STAGES`].
+    fn stages(&self) -> [Duration; STAGES.len()] {
+        let waited = self.sending.saturating_duration_since(self.handled);
+        let (remote, queued) = if self.promised { (waited, Duration::ZERO) } else { (Duration::ZERO, waited) };
+        [
+            self.sent.saturating_duration_since(self.read),
+            self.begun.saturating_duration_since(self.read),
+            self.handled.saturating_duration_since(self.begun),
+            remote,
+            queued,
+            self.sent.saturating_duration_since(self.sending),
+        ]
+    }
+}
+
 pub(super) struct RequestFigures {
     served: IntCounterVec,
-    total_time: RequestTimes,
-    local_time: RequestTimes,
+    times: [RequestTimes; STAGES.len()],
     rows: Box<[OnceLock<ApiFigures>]>,
 }
 
 struct ApiFigures {
     served: Box<[OnceLock<IntCounter>]>,
-    total_time: Arc<Row>,
-    local_time: Arc<Row>,
+    times: [Arc<Row>; STAGES.len()],
 }
 
-/// One request and how long it took.
-pub(super) struct ServedRequest {
-    pub(super) api_key: i16,
-    pub(super) api_name: &'static str,
-    pub(super) api_version: i16,
-    pub(super) local: Duration,
-    pub(super) total: Duration,
+/// When a request got how far. Each time is at or behind those before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestTimeline {
+    /// Its last byte was read.
+    pub(crate) read: Instant,
+    /// Its handler began.
+    pub(crate) begun: Instant,
+    /// Its handler was through; its answer may wait for followers then.
+    pub(crate) handled: Instant,
+    /// The answer was known, if the handler only promised it.
+    pub(crate) promised: bool,
+    /// The answer began to be sent.
+    pub(crate) sending: Instant,
+    pub(crate) sent: Instant,
 }
 
 impl RequestFigures {
@@ -50,32 +93,25 @@ impl RequestFigures {
             "Requests served, by API and version.",
             &["request", "version"],
         );
-        let total_time = registry.declare(RequestTimes::new(
-            "kafka_network_requestmetrics_totaltimems",
-            "Milliseconds from a whole request to its sent response.",
-        ));
-        let local_time = registry.declare(RequestTimes::new(
-            "kafka_network_requestmetrics_localtimems",
-            "Milliseconds that a request spent in its handler, waiting included.",
-        ));
+        let times = STAGES.map(|(name, help)| registry.declare(RequestTimes::new(name, help)));
         let rows = (0..CLIENT_KEYS + INTERNAL_KEYS).map(|_| OnceLock::new()).collect();
-        Self { served, total_time, local_time, rows }
+        Self { served, times, rows }
     }
 
-    pub(super) fn count(&self, request: &ServedRequest) {
-        let Some(row) = row_of(request.api_key).and_then(|index| self.rows.get(index)) else { return };
+    pub(super) fn count(&self, api_key: i16, api_name: &'static str, version: i16, times: &RequestTimeline) {
+        let Some(row) = row_of(api_key).and_then(|index| self.rows.get(index)) else { return };
         let row = row.get_or_init(|| ApiFigures {
             served: (0..VERSIONS).map(|_| OnceLock::new()).collect(),
-            total_time: self.total_time.row(request.api_name),
-            local_time: self.local_time.row(request.api_name),
+            times: self.times.each_ref().map(|times| times.row(api_name)),
         });
-        let counter = || self.served.with_label_values(&[request.api_name, &request.api_version.to_string()]);
+        let counter = || self.served.with_label_values(&[api_name, &version.to_string()]);
         // A version of ApiVersions that we do not know has none: the client made it up, so it gets no series.
-        if let Some(served) = usize::try_from(request.api_version).ok().and_then(|version| row.served.get(version)) {
+        if let Some(served) = usize::try_from(version).ok().and_then(|version| row.served.get(version)) {
             served.get_or_init(counter).inc();
         }
-        row.local_time.observe(request.local);
-        row.total_time.observe(request.total);
+        for (times, took) in row.times.iter().zip(times.stages()) {
+            times.observe(took);
+        }
     }
 }
 

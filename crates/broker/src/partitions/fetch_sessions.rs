@@ -98,6 +98,8 @@ struct Sessions {
     last_id: i32,
     /// Of all sessions together.
     weight: usize,
+    /// How many have made room for others.
+    evicted: u64,
 }
 
 /// What one request fetches.
@@ -124,13 +126,21 @@ impl FetchSessions {
     pub(crate) fn new(slots: usize) -> FetchSessions {
         // Clients that outlive a restart come with the ids that they had, so this run must not give the same ones to others.
         let last_id = (RandomState::new().hash_one(slots) & 0x7fff_ffff) as i32;
-        let sessions = Sessions { slots, weight_max: WEIGHT_MAX, by_id: HashMap::new(), last_id, weight: 0 };
+        let sessions =
+            Sessions { slots, weight_max: WEIGHT_MAX, by_id: HashMap::new(), last_id, weight: 0, evicted: 0 };
         FetchSessions { sessions: Mutex::new(sessions) }
+    }
+
+    /// Sessions, partitions in all of them, and sessions that made room for others since the start.
+    pub(crate) fn counts(&self) -> (usize, usize, u64) {
+        let sessions = self.sessions.lock();
+        let partitions = sessions.by_id.values().map(|session| session.partitions.len()).sum();
+        (sessions.by_id.len(), partitions, sessions.evicted)
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.sessions.lock().by_id.len()
+        self.counts().0
     }
 
     /// Decides what a request fetches and keeps its session up to date.
@@ -216,7 +226,10 @@ impl Sessions {
     fn evict(&mut self, now: i64) -> bool {
         let oldest = self.by_id.iter().min_by_key(|(_, session)| session.used_ms).map(|(id, s)| (*id, s.used_ms));
         match oldest {
-            Some((id, used)) if now.saturating_sub(used) >= EVICTION_MS => self.end(id),
+            Some((id, used)) if now.saturating_sub(used) >= EVICTION_MS => {
+                self.evicted += 1;
+                self.end(id)
+            }
             _ => false,
         }
     }

@@ -36,6 +36,7 @@ use super::memory::{RequestMemory, Reservation};
 use super::response::{self, IntoResponse, Promise, Response, SendError};
 use crate::context::{Broker, Principal, RequestContext};
 use crate::handlers::{self, DispatchError};
+use crate::metrics::{Counted, RequestTimeline};
 
 /// What a connection inherits from its listener.
 #[derive(Clone)]
@@ -137,8 +138,18 @@ struct Connection {
 /// A request whose answer is not known yet, or must wait for those before it.
 struct Promised {
     ctx: RequestContext,
-    started: Instant,
+    progress: Progress,
     answer: Promise<Response>,
+    _counted: Counted,
+}
+
+/// How far a request has got whose answer is not sent yet.
+#[derive(Clone, Copy)]
+struct Progress {
+    read: Instant,
+    begun: Instant,
+    handled: Instant,
+    promised: bool,
 }
 
 /// How much of the runtime a connection had since it last gave way.
@@ -200,7 +211,7 @@ impl Connection {
     }
 
     async fn serve_frame(&mut self, frame: Frame) -> Result<(), ConnectionError> {
-        let started = Instant::now();
+        let read = Instant::now();
         let Frame { mut bytes, memory } = frame;
         let start = HeaderStart::peek(&bytes);
         let is_produce = start.api_key == ApiKey::Produce as i16;
@@ -209,6 +220,7 @@ impl Connection {
             self.keep_promises().await?;
         }
         let ctx = self.context(start, &mut bytes)?;
+        let mut begun = Instant::now();
         let response = if is_unknown_api_versions(&ctx) {
             ctx.count_error(ErrorCode::UnsupportedVersion);
             self.api_versions_fallback(&ctx)?
@@ -217,26 +229,32 @@ impl Connection {
             drop(memory);
             response
         } else {
-            self.until_serving(&ctx, memory.as_ref()).await?;
+            if self.until_serving(&ctx, memory.as_ref()).await? {
+                begun = Instant::now();
+            }
             let handling = pin!(handlers::dispatch(&self.broker, &ctx, bytes, memory));
             match handlers::waits_for_others(ctx.api_key) {
                 true => watched(&self.stream, &self.departed, handling).await?,
                 false => handling.await?,
             }
         };
-        match response {
-            Response::Later(answer) => self.promised.push_back(Promised { ctx, started, answer }),
-            ready if self.promised.is_empty() => self.answer(&ctx, started, ready).await?,
-            ready => self.promised.push_back(Promised { ctx, started, answer: Promise::kept(ready) }),
-        }
+        let promised = matches!(response, Response::Later(_));
+        let progress = Progress { read, begun, handled: Instant::now(), promised };
+        let waiting = &self.broker.metrics.waiting;
+        let (answer, counted) = match response {
+            Response::Later(answer) => (answer, Counted::among(&waiting.produces)),
+            ready if self.promised.is_empty() => return self.answer(&ctx, progress, ready).await,
+            ready => (Promise::kept(ready), Counted::among(&waiting.answers)),
+        };
+        self.promised.push_back(Promised { ctx, progress, answer, _counted: counted });
         Ok(())
     }
 
     /// Sends the answer to the oldest request that waited for it.
     async fn keep(&mut self, kept: Result<Response, String>) -> Result<(), ConnectionError> {
-        let Some(Promised { ctx, started, .. }) = self.promised.pop_front() else { return Ok(()) };
+        let Some(Promised { ctx, progress, .. }) = self.promised.pop_front() else { return Ok(()) };
         let unencodable = |reason| DispatchError::Unencodable { api: ctx.api_name, version: ctx.api_version, reason };
-        self.answer(&ctx, started, kept.map_err(unencodable)?).await
+        self.answer(&ctx, progress, kept.map_err(unencodable)?).await
     }
 
     async fn keep_promises(&mut self) -> Result<(), ConnectionError> {
@@ -249,18 +267,18 @@ impl Connection {
 
     /// Lets requests of clients wait until the broker can answer them: it is better than telling them that their topics
     /// do not exist. ApiVersions and requests of other nodes go on, since they are part of the start. They must not wait for
-    /// memory either: a batch that holds what others wait for makes room, and its client comes again.
+    /// memory either: a batch that holds what others wait for makes room, and its client comes again. True after a wait.
     async fn until_serving(
         &mut self,
         ctx: &RequestContext,
         memory: Option<&Reservation>,
-    ) -> Result<(), ConnectionError> {
+    ) -> Result<bool, ConnectionError> {
         if ctx.api_key == ApiKey::ApiVersions as i16 || self.broker.serving.is_cancelled() {
-            return Ok(());
+            return Ok(false);
         }
         loop {
             tokio::select! {
-                () = self.broker.serving.cancelled() => return Ok(()),
+                () = self.broker.serving.cancelled() => return Ok(true),
                 () = self.broker.shutdown.cancelled() => return Err(ConnectionError::Stopping),
                 () = departed(&self.stream) => return Err(ConnectionError::Departed),
                 () = tokio::time::sleep(WANTED_INTERVAL) => {}
@@ -326,13 +344,15 @@ impl Connection {
     async fn answer(
         &mut self,
         ctx: &RequestContext,
-        started: Instant,
+        progress: Progress,
         response: Response,
     ) -> Result<(), ConnectionError> {
-        let handled = Instant::now();
-        let sent = self.send(ctx, response).await;
-        self.broker.metrics.request_served(ctx, started, handled);
-        sent
+        let sending = Instant::now();
+        let outcome = self.send(ctx, response).await;
+        let Progress { read, begun, handled, promised } = progress;
+        let times = RequestTimeline { read, begun, handled, promised, sending, sent: Instant::now() };
+        self.broker.metrics.request_served(ctx, &times);
+        outcome
     }
 
     async fn send(&mut self, ctx: &RequestContext, response: Response) -> Result<(), ConnectionError> {

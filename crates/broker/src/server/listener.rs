@@ -173,12 +173,12 @@ fn admit(
         tracing::debug!(%peer, %error, "connection lost before its first request");
         return;
     }
-    broker.metrics.connection_opened();
+    broker.metrics.connection_opened(&settings.listener);
     let (broker, settings) = (Arc::clone(broker), settings.clone());
     tasks.spawn(async move {
-        let metrics = Arc::clone(&broker.metrics);
+        let (metrics, listener) = (Arc::clone(&broker.metrics), Arc::clone(&settings.listener));
         connection::serve(broker, stream, Client { peer, number: admission.number }, settings).await;
-        metrics.connection_closed();
+        metrics.connection_closed(&listener);
         drop(admission);
     });
 }

@@ -77,6 +77,11 @@ impl RequestMemory {
         }
     }
 
+    /// Requests whose length was read and that wait for room.
+    pub(crate) fn waiting(&self) -> usize {
+        [&self.small, &self.bare, &self.records].into_iter().map(|lane| lane.waiting.load(Ordering::Relaxed)).sum()
+    }
+
     /// Whether a frame of this size goes among the small ones, whatever it carries.
     pub(crate) fn is_small(&self, frame_length: usize) -> bool {
         frame_length <= SMALL_MAX.min(self.small.total as usize)

@@ -20,15 +20,11 @@ fn every_api_and_version_that_is_served_has_a_place_of_its_own() {
 fn a_request_is_counted_by_api_and_version_and_made_up_versions_get_no_series() {
     let registry = Metrics::new();
     let figures = RequestFigures::new(&registry);
-    let request = |api_version| ServedRequest {
-        api_key: 18,
-        api_name: "ApiVersions",
-        api_version,
-        local: Duration::from_micros(50),
-        total: Duration::from_micros(80),
-    };
+    let read = Instant::now();
+    let at = |millis| read + Duration::from_millis(millis);
+    let times = RequestTimeline { read, begun: at(1), handled: at(4), promised: true, sending: at(20), sent: at(30) };
     for version in [3, 3, 99, -7] {
-        figures.count(&request(version));
+        figures.count(18, "ApiVersions", version, &times);
     }
     let page = registry.render().unwrap();
     assert!(
@@ -37,4 +33,16 @@ fn a_request_is_counted_by_api_and_version_and_made_up_versions_get_no_series() 
     );
     assert!(page.contains(r#"kafka_network_requestmetrics_totaltimems_count{request="ApiVersions"} 4"#), "{page}");
     assert_eq!(page.matches("kafka_network_requestmetrics_requests_total{").count(), 1, "{page}");
+}
+
+#[test]
+fn stages_of_a_request_add_up_and_a_promise_is_no_queue() {
+    let read = Instant::now();
+    let at = |millis| read + Duration::from_millis(millis);
+    let mut times =
+        RequestTimeline { read, begun: at(1), handled: at(4), promised: true, sending: at(20), sent: at(30) };
+    let millis = |times: &RequestTimeline| times.stages().map(|took| took.as_millis());
+    assert_eq!(millis(&times), [30, 1, 3, 16, 0, 10]);
+    times.promised = false;
+    assert_eq!(millis(&times), [30, 1, 3, 0, 16, 10]);
 }
