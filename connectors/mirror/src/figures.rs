@@ -11,6 +11,7 @@
 
 pub(crate) mod age;
 pub(crate) mod behind;
+pub(crate) mod rate; // how much a second
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ use twinstream_model::{GroupId, NodeId, Offset, TopicName, TopicPartition};
 
 use self::age::{Spread, Summary};
 use self::behind::Marks;
+use self::rate::{Rate, Rates};
 use crate::engine::standing::Standing;
 use crate::observer::now_ms;
 
@@ -249,6 +251,8 @@ pub(crate) struct Seen {
     pub since_ms: i64,
     pub record_age: Option<Summary>,
     pub latency: Option<Summary>,
+    /// What was acknowledged a second.
+    pub rates: Rates,
     /// Of the source: what comes before was compared with the target.
     pub verified: Option<Offset>,
     pub differences: u64,
@@ -279,6 +283,7 @@ struct State {
     marks: Marks,
     record_age: Spread,
     latency: Spread,
+    rate: Rate,
     verified: Option<Offset>,
     differences: u64,
 }
@@ -311,6 +316,7 @@ impl PartitionFigures {
             marks: Marks::default(),
             record_age: Spread::default(),
             latency: Spread::default(),
+            rate: Rate::default(),
             verified: None,
             differences: 0,
         };
@@ -370,6 +376,11 @@ impl PartitionFigures {
         state.marks.ends_at(end.0, arrived.0, now);
     }
 
+    /// The target has acknowledged a batch.
+    pub(crate) fn copied(&self, records: u64, bytes: u64, now: i64) {
+        self.state().rate.add(records, bytes, now);
+    }
+
     pub(crate) fn handed_on(&self, age_ms: i64, now: i64) {
         self.state().record_age.add(age_ms, now);
     }
@@ -397,7 +408,7 @@ impl PartitionFigures {
     }
 
     fn seen(&self, contacts: &BTreeMap<NodeId, i64>, now: i64) -> Seen {
-        let state = self.state();
+        let mut state = self.state();
         let lag = state.lag(now);
         // A leader that answers and says nothing of a partition in its session has nothing new for it. One that is behind may
         // be held back, and is not in the session then; nor is one that stands.
@@ -421,6 +432,7 @@ impl PartitionFigures {
             since_ms: self.since_ms,
             record_age: state.record_age.summary(now),
             latency: state.latency.summary(now),
+            rates: state.rate.rates(now),
             verified: state.verified,
             differences: state.differences,
         }

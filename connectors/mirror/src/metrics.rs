@@ -165,6 +165,7 @@ impl PartitionMetrics {
     pub(crate) fn copied(&self, records: u32, bytes: usize) {
         self.record_count.inc_by(u64::from(records));
         self.byte_count.inc_by(bytes as u64);
+        self.figures.copied(u64::from(records), bytes as u64, now_ms());
     }
 
     /// The source has told where it ends; what is before `arrived` is on the target.

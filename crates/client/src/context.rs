@@ -15,6 +15,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use tracing::{debug, info, warn};
 
+use crate::traffic::Reported;
+
 const QUIET_FOR: Duration = Duration::from_secs(30);
 
 /// The last global error of a client, to give a bare "timed out" its cause.
@@ -33,6 +35,7 @@ pub(crate) struct Context {
     last_warned: Mutex<Option<Instant>>,
     suppressed: AtomicU64,
     last_error: LastError,
+    reported: Reported,
 }
 
 impl Context {
@@ -42,6 +45,7 @@ impl Context {
             last_warned: Mutex::new(None),
             suppressed: AtomicU64::new(0),
             last_error: LastError::default(),
+            reported: Reported::default(),
         }
     }
 
@@ -77,7 +81,9 @@ impl ClientContext for Context {
         }
     }
 
-    fn stats(&self, _statistics: Statistics) {}
+    fn stats(&self, statistics: Statistics) {
+        self.reported.take(&statistics);
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition is an event of the consumer, not an error.

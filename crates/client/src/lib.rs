@@ -23,6 +23,7 @@ pub mod schema_registry;
 pub mod settings;
 #[cfg(test)]
 mod test_support;
+mod traffic;
 
 pub use admin::Admin;
 pub use consumer::{CommitOffset, Consumer, ConsumerEvent, Revocation, StartAt};
@@ -32,5 +33,6 @@ pub use raw::{NewTopic, RawClient};
 pub use record::{ConsumerRecord, Header, ProducerRecord, TimestampType};
 pub use schema_registry::SchemaRegistryClient;
 pub use settings::{ClientSettings, SettingsError};
+pub use traffic::{Traffic, traffic};
 /// Record batches and codecs, for callers of [`RawClient`] that look into what they fetched.
 pub use twinstream_protocol as protocol;

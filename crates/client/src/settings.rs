@@ -140,6 +140,7 @@ impl ClientSettings {
     pub(crate) fn rdkafka(&self, role: Scope) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", self.client_id());
+        config.set("statistics.interval.ms", crate::traffic::INTERVAL_MS);
         for (name, scope, value) in KAFKA_DEFAULTS {
             if *scope == role {
                 config.set(*name, *value);

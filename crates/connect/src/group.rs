@@ -12,6 +12,8 @@
 mod place;
 pub(crate) mod wire;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,6 +27,7 @@ use twinstream_client::raw::kafka_protocol::messages::{
 use twinstream_client::raw::{Node, RawClient, kafka_protocol};
 use twinstream_client::{ClientError, ClientSettings};
 use twinstream_model::{ErrorCode, GroupId};
+use twinstream_telemetry::{Metrics, Reading};
 
 use kafka_protocol::protocol::StrBytes;
 
@@ -84,7 +87,14 @@ impl Membership {
     pub(crate) async fn join(settings: &ClientSettings, options: GroupOptions) -> Result<Self, GroupError> {
         let failed = |source| GroupError::Client { group: options.group.clone(), source };
         let client = RawClient::connect(settings).await.map_err(failed)?;
-        let mut member = Member { client, options, member_id: String::new(), generation: -1, coordinator: None };
+        let mut member = Member {
+            client,
+            options,
+            member_id: String::new(),
+            generation: -1,
+            coordinator: None,
+            joins: Arc::default(),
+        };
         member.wait_for_place().await?;
         member.join().await?;
         let (generation_in, generation) = watch::channel(member.generation);
@@ -101,6 +111,27 @@ impl Membership {
 
     pub(crate) fn generation(&self) -> i32 {
         *self.generation.borrow()
+    }
+
+    /// Shows how the place in the group is kept.
+    pub(crate) fn declare(&self, metrics: &Metrics) {
+        let (generation, under_way) = (self.generation.clone(), Arc::clone(&self.member.joins));
+        let completed = Arc::clone(&under_way);
+        metrics.declare(Reading::gauge(
+            "kafka_connect_worker_rebalance_rebalancing",
+            "1 while this worker joins its group again, else 0.",
+            move || f64::from(u8::from(under_way.under_way.load(Ordering::Relaxed))),
+        ));
+        metrics.declare(Reading::counter(
+            "kafka_connect_worker_rebalance_completed_rebalances_total",
+            "Times that this worker got its place in the group, the first one included.",
+            move || completed.completed.load(Ordering::Relaxed) as f64,
+        ));
+        metrics.declare(Reading::gauge(
+            "kafka_connect_worker_rebalance_epoch",
+            "Generation of the group in which this worker has its place.",
+            move || f64::from(*generation.borrow()),
+        ));
     }
 
     /// Completes when the place is lost, with the reason.
@@ -124,6 +155,13 @@ impl Drop for Membership {
     }
 }
 
+/// Whether the worker is joining, and how often it has joined; for metrics.
+#[derive(Debug, Default)]
+struct Joins {
+    under_way: AtomicBool,
+    completed: AtomicU64,
+}
+
 #[derive(Clone)]
 struct Member {
     client: RawClient,
@@ -131,6 +169,7 @@ struct Member {
     member_id: String,
     generation: i32,
     coordinator: Option<twinstream_model::NodeId>,
+    joins: Arc<Joins>,
 }
 
 impl Member {
@@ -212,9 +251,14 @@ impl Member {
     /// Joins and syncs; retries what may pass. Afterwards we are the group's only member.
     async fn join(&mut self) -> Result<(), GroupError> {
         let deadline = Instant::now() + self.options.rebalance_timeout;
+        self.joins.under_way.store(true, Ordering::Relaxed);
         loop {
             match self.join_once().await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.joins.completed.fetch_add(1, Ordering::Relaxed);
+                    self.joins.under_way.store(false, Ordering::Relaxed);
+                    return Ok(());
+                }
                 Err(JoinError::Final(error)) => return Err(error),
                 Err(JoinError::Again(error)) if Instant::now() < deadline => {
                     tracing::debug!(%error, "joining the group is tried again");

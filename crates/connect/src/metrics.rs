@@ -1,12 +1,29 @@
 //! Every metric of the worker, under Kafka Connect's names with underscores for dots and dashes.
 //!
+//! Each has a second name without `_metrics`, as boards know it from Strimzi. What speaks of connectors as a whole is read
+//! off the stored states when somebody scrapes (`overview`). A connector's name stands in its label as JMX would write it:
+//! one with other characters than letters, digits, `_`, `-`, `%`, `.` and blanks in quotes.
+//!
 //! Labels are the connector's name and the task's number: bounded by the number of tasks, and taken away with the task.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+mod overview; // read off the stored states
+mod spellings; // second names
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use twinstream_telemetry::Metrics;
 
 use crate::runner::TransactionSizes;
 use crate::state::TaskId;
+
+pub(crate) use overview::Overview;
+
+/// Commits whose times are averaged.
+const COMMITS_MAX: usize = 32;
 
 const TASK: &[&str] = &["connector", "task"];
 
@@ -41,6 +58,8 @@ struct TaskVecs {
     partitions: IntGaugeVec,
     commits: IntCounterVec,
     commit_failures: IntCounterVec,
+    commit_avg: GaugeVec,
+    commit_max: GaugeVec,
     record_errors: IntCounterVec,
     record_failures: IntCounterVec,
     skipped: IntCounterVec,
@@ -74,6 +93,7 @@ pub(crate) struct TaskMetrics {
     pub(crate) partitions: IntGauge,
     pub(crate) commits: IntCounter,
     pub(crate) commit_failures: IntCounter,
+    pub(crate) commit_times: CommitTimes,
     pub(crate) record_errors: IntCounter,
     pub(crate) record_failures: IntCounter,
     pub(crate) skipped: IntCounter,
@@ -81,6 +101,26 @@ pub(crate) struct TaskMetrics {
     pub(crate) errors_logged: IntCounter,
     pub(crate) dead_letters: IntCounter,
     pub(crate) dead_letter_failures: IntCounter,
+}
+
+/// How long the last commits of a task's offsets took; clones share it.
+#[derive(Clone)]
+pub(crate) struct CommitTimes {
+    last: Arc<Mutex<Vec<f64>>>,
+    avg: Gauge,
+    max: Gauge,
+}
+
+impl CommitTimes {
+    pub(crate) fn add(&self, took: Duration) {
+        let mut last = self.last.lock();
+        if last.len() == COMMITS_MAX {
+            last.remove(0);
+        }
+        last.push(took.as_secs_f64() * 1000.0);
+        self.avg.set(last.iter().sum::<f64>() / last.len() as f64);
+        self.max.set(last.iter().copied().fold(0.0, f64::max));
+    }
 }
 
 impl TaskMetrics {
@@ -97,6 +137,8 @@ impl WorkerMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let worker = |name: &str| format!("kafka_connect_worker_metrics_{name}");
         let counter = |name: &str, help: &str| metrics.counter(&worker(name), help);
+        metrics.spellings(&spellings::SPELLINGS);
+        overview::declare_clients(metrics);
         Self {
             connector_count: metrics.gauge(&worker("connector_count"), "Connectors run by this worker."),
             task_count: metrics.gauge(&worker("task_count"), "Tasks run by this worker."),
@@ -122,23 +164,23 @@ impl WorkerMetrics {
     }
 
     pub(crate) fn task_status(&self, id: &TaskId, state: crate::state::statuses::RunState) {
-        let task = id.task.to_string();
+        let (connector, task) = (label_of(&id.connector), id.task.to_string());
         for known in crate::state::statuses::RunState::ALL {
             let status = known.name().to_ascii_lowercase();
-            let gauge = self.task_status.with_label_values(&[id.connector.as_str(), task.as_str(), status.as_str()]);
+            let gauge = self.task_status.with_label_values(&[connector.as_ref(), task.as_str(), status.as_str()]);
             gauge.set(i64::from(known == state));
         }
     }
 
     /// Takes away what a task that no longer exists has reported.
     pub(crate) fn forget_task(&self, id: &TaskId) {
-        let task = id.task.to_string();
+        let (connector, task) = (label_of(&id.connector), id.task.to_string());
         for known in crate::state::statuses::RunState::ALL {
             let status = known.name().to_ascii_lowercase();
             // An error means that there was nothing to take away.
-            self.task_status.remove_label_values(&[id.connector.as_str(), task.as_str(), status.as_str()]).ok();
+            self.task_status.remove_label_values(&[connector.as_ref(), task.as_str(), status.as_str()]).ok();
         }
-        self.tasks.forget(&[id.connector.as_str(), task.as_str()]);
+        self.tasks.forget(&[connector.as_ref(), task.as_str()]);
     }
 }
 
@@ -150,7 +192,16 @@ impl TaskVecs {
         let error = |name: &str| format!("kafka_connect_task_error_metrics_{name}");
         let counter = |name: String, help: &str| metrics.counter_vec(&name, help, TASK);
         let gauge = |name: String, help: &str| metrics.gauge_vec(&name, help, TASK);
+        let float = |name: String, help: &str| {
+            let made = GaugeVec::new(Opts::new(name, help), TASK);
+            metrics.declare(made.expect("names of metrics here are valid"))
+        };
         Self {
+            commit_avg: float(
+                task("offset_commit_avg_time_ms"),
+                "Milliseconds that a commit of offsets took, on average of the last ones; 0 before the first.",
+            ),
+            commit_max: float(task("offset_commit_max_time_ms"), "The longest of those commits."),
             polled: counter(source("source_record_poll_total"), "Records polled from the source."),
             written: counter(source("source_record_write_total"), "Records acknowledged by Kafka."),
             raw_bytes: counter(
@@ -188,9 +239,14 @@ impl TaskVecs {
     }
 
     fn of(&self, id: &TaskId) -> TaskMetrics {
-        let task = id.task.to_string();
-        let labels = [id.connector.as_str(), task.as_str()];
+        let (connector, task) = (label_of(&id.connector), id.task.to_string());
+        let labels = [connector.as_ref(), task.as_str()];
         TaskMetrics {
+            commit_times: CommitTimes {
+                last: Arc::default(),
+                avg: self.commit_avg.with_label_values(&labels),
+                max: self.commit_max.with_label_values(&labels),
+            },
             polled: self.polled.with_label_values(&labels),
             written: self.written.with_label_values(&labels),
             raw_bytes: self.raw_bytes.with_label_values(&labels),
@@ -238,8 +294,41 @@ impl TaskVecs {
             counter.remove_label_values(labels).ok(); // an error means that there was nothing
         }
         let sizes = [&self.transaction_min, &self.transaction_max, &self.transaction_avg];
+        for gauge in [&self.commit_avg, &self.commit_max] {
+            gauge.remove_label_values(labels).ok();
+        }
         for gauge in [&self.active, &self.partitions].into_iter().chain(sizes) {
             gauge.remove_label_values(labels).ok();
         }
+    }
+}
+
+/// A connector's name as JMX would write it, which is what boards look for.
+pub(crate) fn label_of(name: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-%. \t".contains(c);
+    if name.chars().all(plain) {
+        return Cow::Borrowed(name);
+    }
+    let mut quoted = String::from("\"");
+    for c in name.chars() {
+        match c {
+            '"' | '*' | '?' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    Cow::Owned(quoted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_written_as_jmx_writes_them() {
+        assert_eq!(label_of("orders-sink_2"), "orders-sink_2");
+        assert_eq!(label_of("a->b.MirrorSourceConnector"), "\"a->b.MirrorSourceConnector\"");
+        assert_eq!(label_of("all*"), "\"all\\*\"");
     }
 }

@@ -19,7 +19,7 @@ use twinstream_telemetry::Metrics;
 use crate::group::{GroupError, GroupOptions, Membership, instance_id};
 use crate::herder::{self, HerderHandle};
 use crate::keeper;
-use crate::metrics::WorkerMetrics;
+use crate::metrics::{Overview, WorkerMetrics};
 use crate::plugins::Plugins;
 use crate::rest::{self, App, SharedApp};
 use crate::runner::{Memory, Shared};
@@ -215,6 +215,15 @@ async fn start(options: WorkerOptions, settings: Arc<Settings>, address: SocketA
     let plugins = Plugins::new(options.plugins);
     let metrics = WorkerMetrics::new(&options.metrics);
     let bytes_max = usize::try_from(settings.int("twinstream.source.in.flight.max.bytes")).unwrap_or(usize::MAX);
+    let overview = Overview::new(
+        Arc::clone(&configs),
+        statuses.clone(),
+        plugins.clone(),
+        metrics.in_flight_bytes.clone(),
+        bytes_max,
+    );
+    options.metrics.declare(overview);
+    membership.declare(&options.metrics);
     let shared = Shared {
         memory: Memory::new(bytes_max, metrics.in_flight_bytes.clone()),
         settings: Arc::clone(&settings),

@@ -13,7 +13,17 @@ use crate::observer::now_ms;
 /// Name, help, and how to read it off a partition.
 type Figure = (&'static str, &'static str, fn(&Seen) -> Option<f64>);
 
-const PER_PARTITION: [Figure; 13] = [
+const PER_PARTITION: [Figure; 15] = [
+    (
+        "kafka_connect_mirror_mirrorsourceconnector_record_rate",
+        "Records a second that the target acknowledged in the last thirty to sixty seconds.",
+        |seen| Some(seen.rates.records),
+    ),
+    (
+        "kafka_connect_mirror_mirrorsourceconnector_byte_rate",
+        "Bytes a second, as they travel, that the target acknowledged in the last thirty to sixty seconds.",
+        |seen| Some(seen.rates.bytes),
+    ),
     (
         "kafka_connect_mirror_mirrorsourceconnector_record_age_ms",
         "Age of the newest record of the last batch when it was handed on.",
@@ -76,6 +86,12 @@ const PER_PARTITION: [Figure; 13] = [
         Some((seen.arrived?.0 - seen.verified?.0).max(0) as f64)
     }),
 ];
+
+/// What a board of Kafka's clients reads of a mirror's consumer; there is one per link here.
+const CONSUMER_LAG: (&str, &str) = (
+    "kafka_consumer_fetch_manager_records_lag",
+    "Records of the source's partition that the target has not acknowledged, under the name of a consumer of the link.",
+);
 
 type OfLink = fn(&LinkRow) -> Option<i64>;
 
@@ -181,7 +197,8 @@ impl Gauges {
         let group_labels = ["source", "target", "group", "topic", "partition"];
         let groups = PER_GROUP.iter().map(|(name, help, _)| desc(name, help, &group_labels));
         let checkpoints = PER_CHECKPOINT.iter().map(|(name, help, _)| desc(name, help, &group_labels));
-        Gauges { descs: partitions.chain(links).chain(groups).chain(checkpoints).collect() }
+        let lag = desc(CONSUMER_LAG.0, CONSUMER_LAG.1, &["clientid", "partition", "topic"]);
+        Gauges { descs: partitions.chain([lag]).chain(links).chain(groups).chain(checkpoints).collect() }
     }
 }
 
@@ -228,6 +245,15 @@ impl Collector for Gauges {
             let members = partitions.iter().filter_map(|(labels, seen)| Some(metric(labels, read(seen)?)));
             family(&mut families, name, help, members.collect());
         }
+        let of_consumers = partitions.iter().filter_map(|(labels, seen)| {
+            let of = |name: &str| labels.iter().find(|label| label.name() == name).map(|label| label.value());
+            // As JMX writes an id with such characters, in quotes.
+            let id = format!("\"{}->{}|replication-consumer\"", of("source")?, of("target")?);
+            let labels: Vec<LabelPair> =
+                [label("clientid", &id)].into_iter().chain(partition_labels(&seen.source)).collect();
+            Some(metric(&labels, seen.source_end.map(|_| seen.lag.records as f64)?))
+        });
+        family(&mut families, CONSUMER_LAG.0, CONSUMER_LAG.1, of_consumers.collect());
         for (name, help, read) in PER_LINK {
             let members = links.iter().filter_map(|row| Some(metric(&row.labels, read(row)? as f64)));
             family(&mut families, name, help, members.collect());
@@ -265,11 +291,7 @@ fn metric(labels: &[LabelPair], value: f64) -> Metric {
     metric
 }
 
-/// A family without members is refused.
 fn family(families: &mut Vec<MetricFamily>, name: &str, help: &str, members: Vec<Metric>) {
-    if members.is_empty() {
-        return;
-    }
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());

@@ -30,6 +30,7 @@ use twinstream_protocol::shape::{self, Shaped};
 
 use self::frames::{FRAME_MAX, Frame, Pending};
 use crate::error::ClientError;
+use crate::traffic::{self, OpenConnection};
 
 /// Requests of one connection that may wait for the socket.
 const QUEUED_FRAMES: usize = 64;
@@ -48,6 +49,7 @@ pub(super) struct Connection {
     heard: Arc<AtomicU64>,
     next_correlation: AtomicI32,
     _tasks: JoinSet<()>, // aborts both when the connection is dropped
+    _counted: OpenConnection,
 }
 
 impl Connection {
@@ -79,6 +81,7 @@ impl Connection {
             heard,
             next_correlation: AtomicI32::new(0),
             _tasks: tasks,
+            _counted: OpenConnection::new(),
         };
         connection.versions = connection.ask_versions(within).await?;
         Ok(connection)
@@ -137,6 +140,7 @@ impl Connection {
         let length = head.len() - 4 + parts.iter().map(Bytes::len).sum::<usize>();
         parts[0] = self.with_length(api_key, head, length)?;
         let answer = self.expect_answer(api_key, version, correlation)?;
+        traffic::asked(api_key, length);
         let queued = self.frames.try_send(Frame::new(parts));
         queued.map_err(|error| match error {
             mpsc::error::TrySendError::Closed(_) => failed(&self.address, "closed by the broker".to_owned()),
@@ -151,6 +155,7 @@ impl Connection {
         let correlation = self.next_correlation();
         let frame = self.encode(request, version, correlation)?;
         let answer = self.expect_answer(R::KEY, version, correlation)?;
+        traffic::asked(R::KEY, frame.len());
         match timeout(within, self.frames.send(Frame::new([frame]))).await {
             Ok(Ok(())) => answer.whole(within).await,
             Ok(Err(_)) => Err(answer.closed()),
@@ -274,7 +279,10 @@ impl Answer {
         let mut heard = self.heard.load(Ordering::Relaxed);
         loop {
             match timeout(within, &mut self.bytes).await {
-                Ok(Ok(bytes)) => return Ok(bytes),
+                Ok(Ok(bytes)) => {
+                    traffic::answered(self.api_key, bytes.len());
+                    return Ok(bytes);
+                }
                 Ok(Err(_)) => return Err(self.closed()),
                 Err(_) => {
                     let now = self.heard.load(Ordering::Relaxed);

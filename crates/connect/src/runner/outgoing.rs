@@ -42,7 +42,8 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 const ABORT_WITHIN: Duration = Duration::from_secs(5);
 const CONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-type Stored = (Vec<Storable>, Result<(), StoreError>);
+/// What was to be stored, how that went, and how long it took.
+type Stored = (Vec<Storable>, Result<(), StoreError>, Duration);
 type SingleDelivered = (Ticket, Result<(), TaskError>);
 
 pub(super) struct Outgoing {
@@ -492,10 +493,11 @@ impl Outgoing {
         }
     }
 
-    fn stored(&mut self, (offsets, result): Stored) {
+    fn stored(&mut self, (offsets, result, took): Stored) {
         match result {
             Ok(()) => {
                 self.metrics.commits.inc();
+                self.metrics.commit_times.add(took);
                 self.commit_due = true;
             }
             Err(error) => {
@@ -584,6 +586,7 @@ async fn connect(settings: ClientSettings) -> Result<BatchSender, ClientError> {
 }
 
 async fn store(log: Arc<StateLog<OffsetState>>, connector: String, offsets: Vec<Storable>, within: Duration) -> Stored {
+    let started = Instant::now();
     let records = {
         let state = log.state();
         offsets.iter().map(|one| state.record(&connector, &one.source, &one.offset)).collect()
@@ -592,5 +595,5 @@ async fn store(log: Arc<StateLog<OffsetState>>, connector: String, offsets: Vec<
         Ok(result) => result,
         Err(_) => Err(log.late(within)),
     };
-    (offsets, result)
+    (offsets, result, started.elapsed())
 }

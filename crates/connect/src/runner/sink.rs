@@ -358,9 +358,11 @@ impl Runner {
         }
         let offsets: BTreeMap<TopicPartition, CommitOffset> =
             commit.iter().map(|(partition, offset)| (partition.clone(), CommitOffset::from(*offset))).collect();
+        let started = Instant::now();
         match self.consumer.commit(&offsets).await {
             Ok(()) => {
                 self.metrics.commits.inc();
+                self.metrics.commit_times.add(started.elapsed());
                 self.committed.extend(commit);
             }
             Err(error) => {
