@@ -76,7 +76,7 @@ impl Service<Request> for Outer {
         let refused = refusal(&request);
         let media = negotiated(request.headers(), &self.app.settings.media_type);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        if path == "/metrics" {
+        if path.starts_with("/metrics") {
             self.app.metrics.refresh();
         }
         let routed: Option<RouteFuture<Infallible>> =
@@ -88,7 +88,7 @@ impl Service<Request> for Outer {
                 (None, Some(routed)) => routed.await?,
                 (refused, _) => refused.unwrap_or(ApiError::NoSuchPath).into_response(),
             };
-            let response = dressed(response, media, path == "/metrics");
+            let response = dressed(response, media, path.starts_with("/metrics"));
             let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
             metrics.answered(method.as_str(), status, seconds);
             debug!(%method, path, status, seconds, "answered");
@@ -126,7 +126,7 @@ fn refusal(request: &Request) -> Option<ApiError> {
     if has_body && sent.is_some_and(|sent| !known(sent)) {
         return Some(ApiError::UnsupportedMediaType);
     }
-    if negotiated(request.headers(), V1).is_none() && request.uri().path() != "/metrics" {
+    if negotiated(request.headers(), V1).is_none() && !request.uri().path().starts_with("/metrics") {
         return Some(ApiError::NotAcceptable);
     }
     None
