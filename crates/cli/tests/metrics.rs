@@ -221,18 +221,10 @@ async fn work(roles: &Roles) -> Search {
 async fn boards_find_a_series_for_every_name_that_they_read() {
     let roles = Roles::start().await;
     let _search = work(&roles).await;
-    let wanted = names_of_boards();
-    let missing = async || {
-        let found = roles.names().await;
-        wanted.iter().filter(|name| !found.contains(*name)).cloned().collect::<Vec<String>>()
-    };
-    let mut left = missing().await;
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while !left.is_empty() && std::time::Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        left = missing().await;
+    for name in names_of_boards() {
+        let is_there = || async { roles.names().await.contains(&name) };
+        wait_until(&format!("{name} has a series"), PATIENCE, is_there).await;
     }
-    assert!(left.is_empty(), "no series of {left:#?}");
     let page = get(&roles.addresses()[1].1, "/metrics").await;
     for series in [
         r#"kafka_connect_connector_status{connector="\"src->dst.MirrorSourceConnector\"",status="running"} 1"#,

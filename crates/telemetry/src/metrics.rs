@@ -19,15 +19,19 @@ use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::get};
 use parking_lot::RwLock;
 use prometheus::core::Collector;
+use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::process::ProcessCollector;
 use crate::reference::{self, Entry};
+
+/// Families with more members come in the order of their collector: sorting them took a third of a large scrape.
+const SORTED_MAX: usize = 1_000;
 
 /// Where the metrics are explained that a role may show.
 const REFERENCE: &str = "/metrics/reference";
@@ -126,27 +130,33 @@ impl Metrics {
         entries
     }
 
-    /// Everything in Prometheus' text format.
+    /// Everything in Prometheus' text format. One collector after the other, so that the figures of only one are in memory
+    /// besides the text: with ten thousand partitions they are tens of megabytes.
     pub fn render(&self) -> Result<String, prometheus::Error> {
-        let mut text = Vec::new();
-        let mut families = self.registry.gather();
-        TextEncoder::new().encode(&families, &mut text)?;
-        let spellings = self.spellings.read();
-        families.retain_mut(|family| {
-            let other = spellings.get(family.name()).map(|other| (*other).to_owned());
-            let is_spelled = other.is_some();
-            other.into_iter().for_each(|other| family.set_name(other));
-            is_spelled
-        });
-        TextEncoder::new().encode(&families, &mut text)?;
-        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+        let declared = self.declared.read().clone();
+        let spellings = self.spellings.read().clone();
+        let mut text = String::new();
+        for collector in declared {
+            let mut families = collector.collect();
+            families.retain(|family| !family.get_metric().is_empty());
+            families.iter_mut().filter(|family| family.get_metric().len() <= SORTED_MAX).for_each(sort);
+            TextEncoder::new().encode_utf8(&families, &mut text)?;
+            families.retain_mut(|family| {
+                let other = spellings.get(family.name()).map(|other| (*other).to_owned());
+                let is_spelled = other.is_some();
+                other.into_iter().for_each(|other| family.set_name(other));
+                is_spelled
+            });
+            TextEncoder::new().encode_utf8(&families, &mut text)?;
+        }
+        Ok(text)
     }
 
     /// A router with `GET /metrics` and `GET /metrics/reference`, to merge into a REST server.
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         let (metrics, listed) = (self.clone(), self.clone());
         let reference = move || async move { listed.reference().iter().map(Entry::line).collect::<String>() };
-        Router::new().route("/metrics", get(move || async move { metrics.answer() })).route(REFERENCE, get(reference))
+        Router::new().route("/metrics", get(move || metrics.answer())).route(REFERENCE, get(reference))
     }
 
     /// Serves `/metrics` on a listener of its own until `shutdown` turns true. Returns the bound address.
@@ -171,14 +181,23 @@ impl Metrics {
         Ok(bound)
     }
 
-    fn answer(&self) -> Response {
-        match self.render() {
+    /// Off the threads that serve requests: a large page takes longer than those may be held up.
+    async fn answer(self) -> Response {
+        let rendered = tokio::task::spawn_blocking(move || self.render()).await;
+        match rendered.unwrap_or_else(|error| Err(prometheus::Error::Msg(error.to_string()))) {
             Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
             Err(error) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be rendered: {error}\n")).into_response()
             }
         }
     }
+}
+
+/// By labels, as the registry of the library does it.
+fn sort(family: &mut MetricFamily) {
+    let values =
+        |metric: &Metric| -> Vec<String> { metric.get_label().iter().map(|label| label.value().to_owned()).collect() };
+    family.mut_metric().sort_by_cached_key(values);
 }
 
 /// A collector that is kept elsewhere, too.
@@ -189,7 +208,7 @@ impl Collector for Shared {
         self.0.desc()
     }
 
-    fn collect(&self) -> Vec<prometheus::proto::MetricFamily> {
+    fn collect(&self) -> Vec<MetricFamily> {
         self.0.collect()
     }
 }

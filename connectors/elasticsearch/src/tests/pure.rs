@@ -314,7 +314,7 @@ fn figures_can_be_registered() {
     let collectors = crate::metrics::collectors();
     let names: Vec<&str> =
         collectors.iter().flat_map(|collector| collector.desc()).map(|desc| desc.fq_name.as_str()).collect();
-    let once: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+    let once: BTreeSet<&str> = names.iter().copied().collect();
     assert_eq!(once.len(), names.len(), "a name is declared once");
 }
 

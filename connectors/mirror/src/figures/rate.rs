@@ -36,7 +36,7 @@ impl Rate {
     fn turn(&mut self, now: i64) {
         let past = now - self.since;
         if !(0..WINDOW_MS).contains(&past) {
-            let next_half = past < 2 * WINDOW_MS && past >= 0;
+            let next_half = (0..2 * WINDOW_MS).contains(&past);
             self.older = if next_half { self.newer } else { Half::default() };
             self.newer = Half::default();
             self.since = if next_half { self.since + WINDOW_MS } else { now };

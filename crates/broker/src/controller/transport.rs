@@ -91,7 +91,8 @@ impl QuorumTraffic {
 
     /// Shows it under Kafka's names.
     pub(crate) fn declare(self: Arc<Self>, registry: &Metrics) {
-        const FIGURES: [(&str, &str, fn(&QuorumTraffic) -> &AtomicU64); 4] = [
+        type Part = fn(&QuorumTraffic) -> &AtomicU64;
+        const FIGURES: [(&str, &str, Part); 4] = [
             (
                 "kafka_server_raftchannelmetrics_incoming_byte_total",
                 "Bytes of the metadata quorum's messages that other nodes sent here.",

@@ -215,7 +215,9 @@ fn family((name, help, _): Name, members: Vec<Metric>) -> MetricFamily {
 
 /// What the clients of the whole process send and receive.
 pub(super) fn declare_clients(metrics: &Metrics) {
-    const GAUGES: [(&str, &str, fn(Traffic) -> i64); 3] = [
+    type Level = fn(Traffic) -> i64;
+    type Total = fn(Traffic) -> u64;
+    const GAUGES: [(&str, &str, Level); 3] = [
         ("kafka_consumer_connection_count", "Open connections of consumers of librdkafka.", |traffic| {
             traffic.consumer_connections
         }),
@@ -228,7 +230,7 @@ pub(super) fn declare_clients(metrics: &Metrics) {
             |traffic| traffic.raw_connections,
         ),
     ];
-    const COUNTERS: [(&str, &str, fn(Traffic) -> u64); 2] = [
+    const COUNTERS: [(&str, &str, Total); 2] = [
         (
             "kafka_consumer_incoming_byte_total",
             "Bytes that brokers sent to consumers, those of mirrors included.",

@@ -49,3 +49,33 @@ async fn port_in_use_is_named() {
     let error = Metrics::new().serve(address, shutdown).await.unwrap_err().to_string();
     assert!(error.contains(&address.to_string()), "{error}");
 }
+
+#[test]
+fn a_metric_is_counted_once_and_shown_under_both_of_its_names() {
+    let metrics = Metrics::new();
+    let counter = metrics.counter_vec("kafka_test_things_total", "things", &["topic"]);
+    metrics.spellings(&[("kafka_test_things_total", "kafka_test_thingspersec")]);
+    assert!(!metrics.render().unwrap().contains("kafka_test_things"), "there is no series yet");
+    counter.with_label_values(&["a"]).inc_by(4);
+    let text = metrics.render().unwrap();
+    for line in [r#"kafka_test_things_total{topic="a"} 4"#, r#"kafka_test_thingspersec{topic="a"} 4"#] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn reference_names_metrics_that_have_no_series_yet() {
+    let metrics = Metrics::new();
+    metrics.counter_vec("kafka_test_things_total", "things", &["topic"]);
+    metrics.spellings(&[("kafka_test_things_total", "kafka_test_thingspersec")]);
+    metrics.declare(crate::Reading::gauge("twinstream_test_level", "a level", || 1.0));
+    let lines: Vec<String> = metrics.reference().iter().map(Entry::line).collect();
+    for line in [
+        "kafka_test_things_total\tcounter\ttopic\tthings\n",
+        "kafka_test_thingspersec\tcounter\ttopic\tAnother name of kafka_test_things_total.\n",
+        "twinstream_test_level\tgauge\t\ta level\n",
+        "jvm_gc_collection_seconds\tsummary\tgc\tAlways 0, for boards of a JVM: nothing here collects garbage\n",
+    ] {
+        assert!(lines.iter().any(|found| found == line), "{line} is not in {lines:#?}");
+    }
+}
