@@ -1,11 +1,13 @@
 //! What groups have committed, for who looks at all of them now and then.
 //!
-//! Invariants: bounded by a number of groups; a shard that loads, fails or takes too long is left out as a whole, since
-//! what its groups committed is not known here.
+//! Invariants: bounded by a number of groups and by time, since offsets are told only when they are committed for good, for
+//! which too few replicas may be in sync; a shard that loads or fails is left out as a whole, since what its groups
+//! committed is not known here.
 
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::{Instant, timeout_at};
 use twinstream_coordinator::group::{Answer, Epoch, FetchOffsets, FetchedOffset, ListFilter, Listing, Request};
 use twinstream_model::{GroupId, TopicName};
 
@@ -13,8 +15,8 @@ use super::GroupService;
 use super::kind::GroupKind;
 use crate::coordinators::ShardHandle;
 
-/// For all groups of a shard.
-const SHARD_LIMIT: Duration = Duration::from_secs(5);
+/// For all groups of all shards.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// A member epoch of who is no member.
 const NOBODY: Epoch = Epoch(-1);
 
@@ -29,19 +31,23 @@ pub(crate) struct CommittedGroup {
 impl GroupService {
     /// The offsets of at most so many groups of this broker, in the order of their names, and how many groups are left out.
     pub(crate) async fn committed(&self, groups_max: usize) -> (Vec<CommittedGroup>, usize) {
+        let deadline = Instant::now() + LOOK_LIMIT;
         let lists = self.shards.handles().into_iter().map(|handle| async move {
-            let groups = tokio::time::timeout(SHARD_LIMIT, listed(&handle)).await.ok().flatten()?;
+            let groups = timeout_at(deadline, listed(&handle)).await.ok().flatten()?;
             Some(groups.into_iter().map(move |group| (handle.clone(), group)))
         });
         let mut listed: Vec<_> = join_all(lists).await.into_iter().flatten().flatten().collect();
         listed.sort_by(|(_, a), (_, b)| a.group.cmp(&b.group));
-        let left_out = listed.len().saturating_sub(groups_max);
+        let mut left_out = listed.len().saturating_sub(groups_max);
         listed.truncate(groups_max);
         let mut found = Vec::with_capacity(listed.len());
         for (handle, listing) in listed {
-            let offsets = tokio::time::timeout(SHARD_LIMIT, offsets_of(&handle, &listing.group)).await.ok().flatten();
+            let offsets = timeout_at(deadline, offsets_of(&handle, &listing.group)).await.ok().flatten();
             let Listing { group, members, .. } = listing;
-            found.extend(offsets.map(|offsets| CommittedGroup { group, members, offsets }));
+            match offsets {
+                Some(offsets) => found.push(CommittedGroup { group, members, offsets }),
+                None => left_out += 1,
+            }
         }
         (found, left_out)
     }

@@ -105,7 +105,7 @@ impl GroupLag {
     pub(super) fn new(registry: &Metrics) -> Self {
         let left_out = registry.gauge(
             "twinstream_group_lag_left_out",
-            "Groups, and offsets of groups, that this broker coordinates and has no series for, because there are too many.",
+            "Groups, and offsets of groups, that this broker coordinates and has no series for: too many, or not known in time.",
         );
         let table = Arc::<ArcSwap<Table>>::default();
         registry.declare(LagFigures::new(Arc::clone(&table)));

@@ -171,3 +171,21 @@ fn max_timestamp_is_a_record_and_not_a_batch() {
     let found = log.log.max_timestamp().unwrap().unwrap();
     assert_eq!((found.offset, found.timestamp, found.leader_epoch), (Offset(1), NOW + 500, EPOCH));
 }
+
+#[test]
+fn time_of_a_batch_is_found_by_any_of_its_offsets_without_its_records() {
+    let log = Fixture::on_disk(small());
+    for batch in 0..30 {
+        let mut builder = BatchBuilder::new();
+        for record in 0..3 {
+            builder.append(NOW + batch * 100 + record, None, Some(b"value"), []);
+        }
+        log.append(builder).unwrap();
+    }
+    for offset in [0, 1, 2, 3, 44, 89] {
+        let begun = NOW + offset / 3 * 100;
+        assert_eq!(log.log.batch_time(Offset(offset)).unwrap(), Some(begun), "offset {offset}");
+    }
+    assert_eq!(log.log.batch_time(Offset(-1)).unwrap(), Some(NOW), "what is below the log begins with it");
+    assert_eq!(log.log.batch_time(Offset(90)).unwrap(), None, "nothing is there yet");
+}
