@@ -25,13 +25,16 @@ use prometheus::{
     TextEncoder,
 };
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::process::ProcessCollector;
 use crate::reference::{self, Entry};
 
 /// Families with more members come in the order of their collector: sorting them took a third of a large scrape.
 const SORTED_MAX: usize = 1_000;
+
+/// Pages that are made at once, each of up to ten megabytes and more; who else asks waits.
+const RENDERED_AT_ONCE: usize = 2;
 
 /// Where the metrics are explained that a role may show.
 const REFERENCE: &str = "/metrics/reference";
@@ -49,6 +52,8 @@ pub struct Metrics {
     declared: Arc<RwLock<Vec<Arc<dyn Collector>>>>,
     /// Other names by the name that is declared.
     spellings: Arc<RwLock<BTreeMap<&'static str, &'static str>>>,
+    /// Turns of those who ask for the page.
+    turns: Arc<Semaphore>,
 }
 
 impl Default for Metrics {
@@ -59,7 +64,8 @@ impl Default for Metrics {
 
 impl Metrics {
     pub fn new() -> Self {
-        let metrics = Self { registry: Registry::new(), declared: Arc::default(), spellings: Arc::default() };
+        let turns = Arc::new(Semaphore::new(RENDERED_AT_ONCE));
+        let metrics = Self { registry: Registry::new(), declared: Arc::default(), spellings: Arc::default(), turns };
         metrics.declare(ProcessCollector::new());
         metrics
     }
@@ -183,6 +189,8 @@ impl Metrics {
 
     /// Off the threads that serve requests: a large page takes longer than those may be held up.
     async fn answer(self) -> Response {
+        let turns = Arc::clone(&self.turns);
+        let _turn = turns.acquire().await; // never closed
         let rendered = tokio::task::spawn_blocking(move || self.render()).await;
         match rendered.unwrap_or_else(|error| Err(prometheus::Error::Msg(error.to_string()))) {
             Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
