@@ -7,24 +7,24 @@ use std::time::Duration;
 use twinstream_model::NodeId;
 
 use super::messages::{InternalApi, Position, Standing, read_answer, read_standings, write_positions};
-use super::peers::{PeerConnection, PeerError};
+use super::peers::PeerError;
 use super::{ControllerClient, ForwardError};
 
 impl ControllerClient {
-    /// What the broker at `address` says of at most [`POSITIONS_MAX`](super::messages::POSITIONS_MAX) positions, in their
+    /// What a broker says of at most [`POSITIONS_MAX`](super::messages::POSITIONS_MAX) positions, in their
     /// order. A broker of the release before this one does not know the question and closes the connection.
     pub(crate) async fn ask_standings(
         &self,
         node: NodeId,
-        address: &str,
         positions: &[Position],
         limit: Duration,
     ) -> Result<Vec<Standing>, ForwardError> {
         let unreachable = |error: PeerError| ForwardError::Unreachable(error.to_string());
         let mut out = self.shared.identity.envelope(node).write();
         write_positions(&mut out, positions);
-        let mut connection = PeerConnection::open(address).await.map_err(unreachable)?;
-        let answer = connection.ask(InternalApi::Positions, &out.bytes, limit).await.map_err(unreachable)?;
+        let unknown = || ForwardError::Unreachable(format!("nobody knows where node {node} is"));
+        let pool = self.shared.pool(node).ok_or_else(unknown)?;
+        let answer = pool.ask(InternalApi::Positions, &out.bytes, limit).await.map_err(unreachable)?;
         let nonsense = |error: twinstream_metadata::codec::DecodeError| ForwardError::Lost(error.to_string());
         let payload = read_answer(&answer).map_err(nonsense)?;
         let payload = payload.map_err(|(code, message)| ForwardError::Refused { code, message })?;

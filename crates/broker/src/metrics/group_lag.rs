@@ -30,7 +30,6 @@ use super::logs::label;
 use crate::context::Broker;
 use crate::controller::messages::{POSITIONS_MAX, Position, Standing};
 use crate::groups::CommittedGroup;
-use crate::replication::peer;
 
 /// How often the table is made anew.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -190,7 +189,7 @@ async fn standings(broker: &Arc<Broker>, image: &Image, asked: &[(Row, Position)
     let questions = by_leader.iter().flat_map(|(leader, indexes)| {
         indexes.chunks(POSITIONS_MAX).map(move |indexes| async move {
             let positions: Vec<Position> = indexes.iter().map(|index| asked[*index].1.clone()).collect();
-            (indexes, standings_at(broker, image, *leader, positions).await)
+            (indexes, standings_at(broker, *leader, positions).await)
         })
     });
     let mut standings = vec![Standing::default(); asked.len()];
@@ -202,12 +201,11 @@ async fn standings(broker: &Arc<Broker>, image: &Image, asked: &[(Row, Position)
     standings
 }
 
-async fn standings_at(broker: &Arc<Broker>, image: &Image, leader: NodeId, positions: Vec<Position>) -> Vec<Standing> {
+async fn standings_at(broker: &Arc<Broker>, leader: NodeId, positions: Vec<Position>) -> Vec<Standing> {
     if leader == broker.settings.node.id {
         return standings_here(Arc::clone(broker), positions).await;
     }
-    let Some(address) = peer::address(&broker.settings, image, leader) else { return Vec::new() };
-    let answer = broker.controller.ask_standings(leader, &address, &positions, ANSWER_LIMIT).await;
+    let answer = broker.controller.ask_standings(leader, &positions, ANSWER_LIMIT).await;
     answer.unwrap_or_else(|error| {
         tracing::debug!(%leader, %error, "lag of groups in partitions of another broker is not known");
         Vec::new()
