@@ -83,6 +83,24 @@ pub(crate) enum Command {
     /// Look at a cluster as a whole: health, settings, disks, quorum, who leads.
     #[command(subcommand)]
     Cluster(crate::cluster::ClusterCommand),
+    /// List access rules.
+    #[command(subcommand)]
+    Acl(crate::security::Acl),
+    /// List the users that have SCRAM credentials.
+    #[command(subcommand)]
+    User(crate::security::User),
+    /// List the quotas of clients.
+    #[command(subcommand)]
+    Quota(crate::security::Quota),
+    /// List, describe and abort transactions.
+    #[command(subcommand)]
+    Txn(crate::txn::Txn),
+    /// List, register, compare and delete schemas.
+    #[command(subcommand)]
+    Schema(crate::schema::Schema),
+    /// List, apply, pause, restart and delete connectors.
+    #[command(subcommand)]
+    Connect(crate::connect::Connect),
     /// Create, watch, pause and delete links: the mirror connectors of a source and a target.
     #[command(subcommand)]
     Link(Link),

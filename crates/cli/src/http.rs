@@ -46,6 +46,10 @@ impl Http {
         self.send(Method::POST, url, body).await
     }
 
+    pub(crate) async fn patch(&self, url: &str, body: &Value) -> Result<Value, HttpError> {
+        self.send(Method::PATCH, url, Some(body)).await
+    }
+
     pub(crate) async fn delete(&self, url: &str) -> Result<Value, HttpError> {
         self.send(Method::DELETE, url, None).await
     }

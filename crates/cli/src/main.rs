@@ -29,6 +29,7 @@ mod admin; // words of the wire for commands
 mod bootstrap; // where operator commands connect
 mod cluster;
 mod confirm; // are you sure?
+mod connect; // connectors of any worker
 mod consume;
 mod format; // log directories for a cluster id
 mod group;
@@ -42,8 +43,11 @@ mod link_ops; // who leads
 mod link_verify;
 mod produce;
 mod quickstart;
+mod schema;
+mod security; // rules, users, quotas
 mod topic;
 mod topic_change; // alter, add-partitions, trim, clone, purge
+mod txn;
 
 use std::process::ExitCode;
 
@@ -94,6 +98,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Consume(options) => consume::run(options, format),
         Command::Group(command) => group::run(command, format),
         Command::Cluster(command) => cluster::run(command, format),
+        Command::Acl(command) => security::acl(command, format),
+        Command::User(command) => security::user(command, format),
+        Command::Quota(command) => security::quota(command, format),
+        Command::Txn(command) => txn::run(command, format),
+        Command::Schema(command) => schema::run(command, format),
+        Command::Connect(command) => connect::run(command, format),
         Command::Link(command) => link::run(command, format),
         Command::CheckConfig(options) => check_config::run(options, format),
         Command::Completion(options) => manual::completion(&options),
