@@ -40,6 +40,7 @@ pub(crate) enum Schema {
         registry: Registry,
     },
     /// Print a schema, by subject and version or by id.
+    #[command(disable_version_flag = true)]
     Get {
         #[arg(required_unless_present = "id", conflicts_with = "id", add = ArgValueCandidates::new(complete::subjects))]
         subject: Option<String>,
@@ -61,6 +62,7 @@ pub(crate) enum Schema {
         dry_run: bool,
     },
     /// Check whether a schema may follow; exits with 1 if not.
+    #[command(disable_version_flag = true)]
     Check {
         #[command(flatten)]
         file: SchemaFile,
@@ -89,6 +91,7 @@ pub(crate) enum Schema {
     /// Show or set the compatibility level.
     Config(Setting),
     /// Delete a subject or one of its versions.
+    #[command(disable_version_flag = true)]
     Delete {
         #[arg(add = ArgValueCandidates::new(complete::subjects))]
         subject: String,
