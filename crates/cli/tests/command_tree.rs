@@ -231,7 +231,9 @@ async fn schemas_and_connectors_are_kept_from_files() {
     assert!(code == 3 && told.contains("did you mean `pulse`?"), "{told}");
     shell.text("connect stop pulse");
     wait_until("it is stopped", soon, || state("STOPPED")).await;
-    shell.text("connect offsets pulse --reset --yes");
+    assert_eq!(shell.json("connect offsets pulse"), json!({"offsets": []}));
+    let (code, told) = shell.failure("connect offsets pulse --reset --yes");
+    assert!(code == 1 && told.contains("not supported"), "our worker cannot, and says so: {told}");
     shell.text("connect delete pulse --yes");
     assert_eq!(shell.json("connect list"), json!([]));
 }
