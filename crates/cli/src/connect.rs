@@ -21,6 +21,7 @@ use crate::arguments::{OutputFormat, WORKER_VARIABLE, Worker};
 use crate::bootstrap::block_on;
 use crate::complete;
 use crate::confirm;
+use crate::context::reach::shown;
 use crate::failure::Failure;
 use crate::http::{Http, HttpError};
 use crate::link::{encoded, list_of, word};
@@ -381,7 +382,11 @@ fn differences(now: Option<&Json>, wanted: &Settings) -> Vec<Json> {
     names
         .into_iter()
         .filter(|name| old.get(*name) != wanted.get(*name) && *name != "name")
-        .map(|name| json!({"setting": name, "from": old.get(name), "to": wanted.get(name)}))
+        .map(|name| {
+            // Whoever reads a difference over a shoulder, or in the log of a pipeline, need not read a password.
+            let side = |of: &Settings| of.get(name).map(|value| shown(name, value).to_owned());
+            json!({"setting": name, "from": side(&old), "to": side(wanted)})
+        })
         .collect()
 }
 
@@ -549,5 +554,12 @@ mod tests {
             changed,
             [json!({"setting": "b", "from": "3", "to": "2"}), json!({"setting": "c", "from": "4", "to": null})]
         );
+    }
+
+    #[test]
+    fn a_password_differs_without_being_told() {
+        let wanted: Settings = [("connection.password".to_owned(), "hunter2".to_owned())].into();
+        let told = json!(differences(None, &wanted)).to_string();
+        assert!(told.contains("connection.password") && !told.contains("hunter2"), "{told}");
     }
 }

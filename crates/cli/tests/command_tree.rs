@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use twinstream_testkit::{
-    Cluster, ClusterOptions, Folder, Registry, Worker, WorkerOptions, die_with_test, twinstream, wait_until,
+    Cluster, ClusterOptions, Folder, Registry, Worker, WorkerOptions, die_with_test, peer, twinstream, wait_until,
 };
 
 /// A command line without the flags that reach the servers.
@@ -236,4 +236,35 @@ async fn schemas_and_connectors_are_kept_from_files() {
     assert!(code == 1 && told.contains("not supported"), "our worker cannot, and says so: {told}");
     shell.text("connect delete pulse --yes");
     assert_eq!(shell.json("connect list"), json!([]));
+}
+
+/// The same commands against brokers that are not ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apache_kafka_is_operated_alike() {
+    let brokers = peer::kafka().cluster(2, &[]).await;
+    let shell = Shell { reach: vec![("TWINSTREAM_BOOTSTRAP", brokers.bootstrap())] };
+    shell.text("topic create t -p 4 -r 2 -c retention.ms=60000");
+    assert!(shell.run("produce t -p 0", "1\n2\n3\n").status.success());
+    assert_eq!(shell.text("consume t --from-beginning --group readers --exit"), "1\n2\n3\n");
+    assert_eq!(shell.json("cluster health --wait 60 --brokers 2")["healthy"], true);
+    assert_eq!(shell.json("topic alter t -c retention.ms=70000")[0]["from"], "60000");
+    assert_eq!(shell.json("topic trim t --before 1 -p 0 --yes")[0]["new_start"], 1);
+    assert_eq!(shell.json("group seek readers --to start --topic t:0 --yes")[0]["to"], 1);
+    assert_eq!(shell.json("group lag readers")[0]["lag"], 2);
+    shell.text("group delete readers --yes");
+    shell.text("topic add-partitions t -p 6");
+    shell.text("cluster move-leaders --from 2");
+    let info = shell.json("cluster info");
+    let second = info["brokers"].as_array().and_then(|all| all.iter().find(|one| one["broker"] == 2)).cloned();
+    assert_eq!(second.expect("broker 2")["leads"], 0, "{info}");
+    for line in
+        ["cluster quorum", "cluster features", "cluster logdirs", "cluster config list", "txn list", "quota list"]
+    {
+        assert!(
+            shell.json(line).as_array().is_some_and(|all| all.len() < 10_000) || line == "cluster quorum",
+            "{line}"
+        );
+    }
+    let (code, told) = shell.failure("acl list");
+    assert!(code == 1 && told.contains("SECURITY_DISABLED"), "{told}");
 }
