@@ -205,6 +205,10 @@ fn show(name: Option<String>, format: OutputFormat) -> Result<(), Failure> {
             .tried(Contexts::path().display())
             .next("`twinstream context list`, then `twinstream context use NAME`"));
     };
+    let mut context = context.clone();
+    for (name, value) in &mut context.properties {
+        *value = reach::shown(name, value).to_owned();
+    }
     match format {
         OutputFormat::Name => output::line(name),
         OutputFormat::Json | OutputFormat::Yaml => {
@@ -218,7 +222,7 @@ fn show(name: Option<String>, format: OutputFormat) -> Result<(), Failure> {
                 ("registry", &context.registry),
             ];
             let own = own.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-            let properties = context.properties.iter().map(|(name, value)| (name.as_str(), reach::shown(name, value)));
+            let properties = context.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             own.chain(properties).try_for_each(|(name, value)| output::line(&format!("  {name}={value}")))
         }
     }
