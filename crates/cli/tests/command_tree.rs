@@ -5,6 +5,14 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use twinstream_client::raw::Node;
+use twinstream_client::raw::kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use twinstream_client::raw::kafka_protocol::messages::{
+    AddPartitionsToTxnRequest, InitProducerIdRequest, ProducerId, TopicName, TransactionalId,
+};
+use twinstream_client::raw::kafka_protocol::protocol::StrBytes;
+use twinstream_client::{ClientError, ClientSettings, RawClient};
+use twinstream_model::ErrorCode;
 use twinstream_testkit::{
     Cluster, ClusterOptions, Folder, Registry, Worker, WorkerOptions, die_with_test, peer, twinstream, wait_until,
 };
@@ -267,4 +275,50 @@ async fn apache_kafka_is_operated_alike() {
     }
     let (code, told) = shell.failure("acl list");
     assert!(code == 1 && told.contains("SECURITY_DISABLED"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn abort_ends_what_is_open_and_fences_its_producer() {
+    let cluster = Cluster::start(1).await;
+    let shell = shell(&cluster);
+    shell.text("topic create t -p 1");
+    // The first look-up of a coordinator makes the topic of transactions.
+    assert_eq!(shell.failure("txn describe payer").0, 3);
+    let settings = ClientSettings::new(&cluster.bootstrap()).expect("an address");
+    let client = RawClient::connect(&settings).await.expect("a broker");
+    let id = || TransactionalId(StrBytes::from_static_str("payer"));
+    let init = InitProducerIdRequest::default()
+        .with_transactional_id(Some(id()))
+        .with_transaction_timeout_ms(60_000)
+        .with_producer_id(ProducerId(-1))
+        .with_producer_epoch(-1);
+    let made = client
+        .retry(|| async {
+            let answer = client.request(Node::Any, &init).await?;
+            match answer.error_code {
+                0 => Ok(answer),
+                _ => Err(ClientError::broker("init", ErrorCode::CoordinatorNotAvailable)),
+            }
+        })
+        .await
+        .expect("a producer id");
+    let topic = AddPartitionsToTxnTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str("t")))
+        .with_partitions(vec![0]);
+    let add = AddPartitionsToTxnRequest::default()
+        .with_v3_and_below_transactional_id(id())
+        .with_v3_and_below_producer_id(made.producer_id)
+        .with_v3_and_below_producer_epoch(made.producer_epoch)
+        .with_v3_and_below_topics(vec![topic]);
+    client.request_capped(Node::Any, &add, 3).await.expect("an open transaction");
+    let state = || shell.json("txn describe payer")[0].clone();
+    assert_eq!((&state()["state"], &state()["partitions"]), (&json!("Ongoing"), &json!(["t-0"])));
+    assert_eq!(shell.text("txn list -o name --state Ongoing"), "payer\n");
+    shell.text("txn abort payer --dry-run");
+    assert_eq!(state()["state"], "Ongoing", "a dry run aborts nothing");
+    shell.text("txn abort payer --yes");
+    assert_ne!(state()["state"], "Ongoing");
+    assert!(state()["producer_epoch"].as_i64() > Some(made.producer_epoch.into()), "{}", state());
+    let (code, told) = shell.failure("txn describe payr");
+    assert!(code == 3 && told.contains("did you mean `payer`?"), "{told}");
 }
