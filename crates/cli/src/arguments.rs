@@ -7,7 +7,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCandidates;
 use twinstream_telemetry::LogFormat;
+
+use crate::complete;
+pub(crate) use crate::context::reach::{Cluster, Registry, Worker};
+use crate::watch::Watch;
 
 /// Two Kafka-compatible sites, a mirror between them, a schema registry and a search sink in one binary.
 #[derive(Debug, Parser)]
@@ -19,6 +24,9 @@ pub(crate) struct Arguments {
     /// What the command prints on stdout.
     #[arg(short, long, global = true, value_enum, default_value_t = OutputFormat::Table)]
     pub output: OutputFormat,
+
+    #[command(flatten)]
+    pub context: crate::context::reach::ContextFlag,
 
     /// Filter of log events on stderr: a level, or e.g. `info,twinstream_broker=debug`. Else TWINSTREAM_LOG, else `info`
     /// for servers and `error` for other commands.
@@ -32,8 +40,14 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
+    /// Aligned columns with a header.
     Table,
+    /// A table with more columns.
+    Wide,
     Json,
+    Yaml,
+    /// Names only, one a line.
+    Name,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,16 +67,40 @@ pub(crate) enum Command {
     Mirror(Mirror),
     /// Run the embedded search index (the default of the quick start; not a product).
     Search(Search),
-    /// Create, list, describe and delete topics.
+    /// Name the sites that commands go to, and choose one.
+    #[command(subcommand)]
+    Context(crate::context::ContextCommand),
+    /// Create, list, describe, change, empty and delete topics.
     #[command(subcommand)]
     Topic(Topic),
     /// Write the lines of stdin to a topic.
     Produce(Produce),
     /// Print the records of topics.
     Consume(Consume),
-    /// List and describe consumer groups.
+    /// List and describe consumer groups, and move where they go on.
     #[command(subcommand)]
     Group(Group),
+    /// Look at a cluster as a whole: health, settings, disks, quorum, who leads.
+    #[command(subcommand)]
+    Cluster(crate::cluster::ClusterCommand),
+    /// List access rules.
+    #[command(subcommand)]
+    Acl(crate::security::Acl),
+    /// List the users that have SCRAM credentials.
+    #[command(subcommand)]
+    User(crate::security::User),
+    /// List the quotas of clients.
+    #[command(subcommand)]
+    Quota(crate::security::Quota),
+    /// List, describe and abort transactions.
+    #[command(subcommand)]
+    Txn(crate::txn::Txn),
+    /// List, register, compare and delete schemas.
+    #[command(subcommand)]
+    Schema(crate::schema::Schema),
+    /// List, apply, pause, restart and delete connectors.
+    #[command(subcommand)]
+    Connect(crate::connect::Connect),
     /// Create, watch, pause and delete links: the mirror connectors of a source and a target.
     #[command(subcommand)]
     Link(Link),
@@ -204,18 +242,7 @@ pub(crate) struct Quickstart {
 pub(crate) const DEFAULT_BOOTSTRAP: &str = "127.0.0.1:9092";
 pub(crate) const BOOTSTRAP_VARIABLE: &str = "TWINSTREAM_BOOTSTRAP";
 pub(crate) const REGISTRY_VARIABLE: &str = "TWINSTREAM_REGISTRY";
-
-/// How an operator command reaches a cluster.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Cluster {
-    /// Brokers to ask first, as host:port, comma separated.
-    #[arg(short, long, value_name = "HOST:PORT", env = BOOTSTRAP_VARIABLE, default_value = DEFAULT_BOOTSTRAP)]
-    pub bootstrap_server: String,
-
-    /// A property of the Kafka client; may be given many times.
-    #[arg(short = 'X', long = "property", value_name = "NAME=VALUE", value_parser = name_and_value)]
-    pub properties: Vec<(String, String)>,
-}
+pub(crate) const DEFAULT_REGISTRY: &str = "http://127.0.0.1:8081";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Topic {
@@ -243,29 +270,47 @@ pub(crate) enum Topic {
         #[arg(long)]
         internal: bool,
         #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
         cluster: Cluster,
     },
     /// Show partitions with leader, replicas, ISR, ELR and offsets, and the settings of its own.
     Describe {
-        #[arg(required = true)]
+        #[arg(required = true, add = ArgValueCandidates::new(complete::topics))]
         names: Vec<String>,
+        #[command(flatten)]
+        watch: Watch,
         #[command(flatten)]
         cluster: Cluster,
     },
     /// Delete topics and their records.
     Delete {
-        #[arg(required = true)]
+        #[arg(required = true, add = ArgValueCandidates::new(complete::topics))]
         names: Vec<String>,
+        /// Tell what would be deleted, and delete nothing.
+        #[arg(long)]
+        dry_run: bool,
         /// Do not ask on the terminal.
         #[arg(short, long)]
         yes: bool,
         #[command(flatten)]
         cluster: Cluster,
     },
+    /// Change settings of a topic.
+    Alter(crate::topic_change::Alter),
+    /// Give a topic more partitions.
+    AddPartitions(crate::topic_change::AddPartitions),
+    /// Delete the oldest records of a topic.
+    Trim(crate::topic_change::Trim),
+    /// Make a topic with the partitions, replicas and settings of another one, without its records.
+    Clone(crate::topic_change::CloneTopic),
+    /// Delete all records of a topic; the topic, its offsets and its settings stay.
+    Purge(crate::topic_change::Purge),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Produce {
+    #[arg(add = ArgValueCandidates::new(complete::topics))]
     pub topic: String,
 
     /// What stands between key and value on a line; without it a line is a value without key.
@@ -273,12 +318,11 @@ pub(crate) struct Produce {
     pub key_separator: Option<String>,
 
     /// An Avro schema file: each value is a JSON object that fits it, sent in the registry's format.
-    #[arg(long, value_name = "FILE", requires = "registry")]
+    #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
 
-    /// The schema registry.
-    #[arg(long, value_name = "URL", env = REGISTRY_VARIABLE)]
-    pub registry: Option<String>,
+    #[command(flatten)]
+    pub registry: Registry,
 
     /// The partition; chosen by key if absent.
     #[arg(short, long, value_parser = clap::value_parser!(i32).range(0..))]
@@ -302,7 +346,7 @@ pub(crate) struct Produce {
 
 #[derive(Debug, Args)]
 pub(crate) struct Consume {
-    #[arg(required = true)]
+    #[arg(required = true, add = ArgValueCandidates::new(complete::topics))]
     pub topics: Vec<String>,
 
     /// Start at the first record rather than behind the last.
@@ -323,12 +367,12 @@ pub(crate) struct Consume {
     pub format: Option<String>,
 
     /// Join this group and commit what was printed.
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", add = ArgValueCandidates::new(complete::groups))]
     pub group: Option<String>,
 
-    /// The schema registry: keys and values in its format are shown as JSON.
-    #[arg(long, value_name = "URL", env = REGISTRY_VARIABLE)]
-    pub registry: Option<String>,
+    /// Where keys and values in its format get their schemas from; they are shown as JSON then.
+    #[command(flatten)]
+    pub registry: Registry,
 
     #[command(flatten)]
     pub cluster: Cluster,
@@ -339,15 +383,29 @@ pub(crate) enum Group {
     /// List groups.
     List {
         #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
         cluster: Cluster,
     },
     /// Show members, committed offsets and lag.
     Describe {
-        #[arg(required = true)]
+        #[arg(required = true, add = ArgValueCandidates::new(complete::groups))]
         names: Vec<String>,
+        #[command(flatten)]
+        watch: Watch,
         #[command(flatten)]
         cluster: Cluster,
     },
+    /// Show how many records each group has left, by topic and partition.
+    Lag(crate::group_lag::Lag),
+    /// Move where a group goes on; nobody may be in it.
+    Seek(crate::group_change::Seek),
+    /// Show what a group has committed, or delete some of it.
+    Offsets(crate::group_change::Offsets),
+    /// Delete groups and what they have committed; nobody may be in them.
+    Delete(crate::group_change::Delete),
+    /// Let another group go on where this one is.
+    Clone(crate::group_change::CloneGroup),
 }
 
 pub(crate) const DEFAULT_WORKER: &str = "http://127.0.0.1:8083";
@@ -357,16 +415,19 @@ pub(crate) const WORKER_VARIABLE: &str = "TWINSTREAM_WORKER";
 #[derive(Debug, Args)]
 pub(crate) struct OneLink {
     /// Aliases of source and target: east:west, or 'east->west' in quotes.
+    #[arg(add = ArgValueCandidates::new(complete::links))]
     pub link: String,
     #[command(flatten)]
     pub worker: Worker,
 }
 
+/// A link to look at.
 #[derive(Debug, Args)]
-pub(crate) struct Worker {
-    /// The REST API of a worker.
-    #[arg(short, long, value_name = "URL", env = WORKER_VARIABLE, default_value = DEFAULT_WORKER)]
-    pub worker: String,
+pub(crate) struct WatchedLink {
+    #[command(flatten)]
+    pub link: OneLink,
+    #[command(flatten)]
+    pub watch: Watch,
 }
 
 /// A link, and whether it is only told what would happen.
@@ -406,12 +467,14 @@ pub(crate) enum Link {
     /// List links with their states.
     List {
         #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
         worker: Worker,
     },
     /// Show connectors, failures and settings.
-    Describe(OneLink),
+    Describe(WatchedLink),
     /// Show how far each partition is behind its source.
-    Lag(OneLink),
+    Lag(WatchedLink),
     /// Compare both sides and print each difference; exits with 1 if there is one.
     Verify(LinkVerify),
     /// Make a link, or give one new settings.
@@ -455,7 +518,7 @@ pub(crate) enum Link {
     Failback(LinkVerb),
 }
 
-fn name_and_value(text: &str) -> Result<(String, String), String> {
+pub(crate) fn name_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
         _ => Err(format!("`{text}` is not NAME=VALUE")),

@@ -29,12 +29,18 @@ pub(crate) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> 
     runtime.map_err(|error| Failure::new(format!("cannot start the async runtime: {error}")))?.block_on(command)
 }
 
+/// Which cluster was asked, and who named it.
+pub(crate) fn tried(cluster: &Cluster) -> String {
+    format!("the cluster at {} ({})", cluster.bootstrap_server, cluster.source)
+}
+
 /// A client's error with what was tried and what to do.
 pub(crate) fn failed(cluster: &Cluster, error: &ClientError) -> Failure {
-    let failure = Failure::chain(error).tried(format!("the cluster at {}", cluster.bootstrap_server));
+    let failure = Failure::chain(error).tried(tried(cluster));
     match error {
+        ClientError::Timeout { .. } => failure.coded(4),
         ClientError::Unreachable { .. } => failure.next(format!(
-            "start one with `twinstream quickstart`, or name yours with -b HOST:PORT or {BOOTSTRAP_VARIABLE}"
+            "start one with `twinstream quickstart`, or name yours with -b HOST:PORT, {BOOTSTRAP_VARIABLE} or a context"
         )),
         _ => failure,
     }

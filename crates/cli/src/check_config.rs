@@ -22,8 +22,10 @@ pub(crate) fn run(options: CheckConfig, format: OutputFormat) -> Result<ExitCode
     let without_effect =
         read.map_err(|failure| failure.tried(format!("to read {file} as the settings of a {name}")))?;
     match format {
-        OutputFormat::Json => output::json(&json!({"server": name, "ok": true, "without_effect": without_effect}))?,
-        OutputFormat::Table => {
+        OutputFormat::Json | OutputFormat::Yaml => {
+            output::data(format, &json!({"server": name, "ok": true, "without_effect": without_effect}))?
+        }
+        _ => {
             without_effect.iter().try_for_each(|told| output::line(told))?;
             output::line(&format!("{file}: a {name} starts with these settings"))?;
         }

@@ -8,7 +8,7 @@ use crate::output;
 /// Asks on the terminal; an error unless the answer is yes. A script must say --yes.
 pub(crate) fn ask(question: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::usage("delete asks before it deletes, and stdin is no terminal").next("add --yes"));
+        return Err(Failure::usage("this asks before it changes anything, and stdin is no terminal").next("add --yes"));
     }
     output::talk(&format!("{question} Type yes:"));
     let mut answer = String::new();
@@ -16,5 +16,5 @@ pub(crate) fn ask(question: &str) -> Result<(), Failure> {
     if answer.trim() == "yes" {
         return Ok(());
     }
-    Err(Failure::new("nothing was deleted").next("answer `yes`, or add --yes"))
+    Err(Failure::new("nothing was changed").next("answer `yes`, or add --yes"))
 }

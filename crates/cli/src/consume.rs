@@ -13,11 +13,12 @@ use std::process::ExitCode;
 use twinstream_client::{Admin, CommitOffset, Consumer, ConsumerEvent, ConsumerRecord, StartAt};
 use twinstream_model::{Offset, TopicPartition};
 
+use crate::admin::no_such_topic;
 use crate::arguments::{Consume, OutputFormat};
 use crate::bootstrap::{block_on, failed, settings};
 use crate::failure::Failure;
 use crate::output;
-use crate::topic::{no_such_topic, topic_name};
+use crate::topic::topic_name;
 
 use show::Show;
 
@@ -156,7 +157,7 @@ async fn partitions(options: &Consume, admin: &Admin) -> Result<Vec<TopicPartiti
     for name in &options.topics {
         let name = topic_name(name)?;
         let topic = admin.topic(&name).await.map_err(|error| failed(&options.cluster, &error))?;
-        let topic = topic.ok_or_else(|| no_such_topic(&options.cluster, &name))?;
+        let Some(topic) = topic else { return Err(no_such_topic(&options.cluster, admin, &name).await) };
         partitions.extend(topic.partitions.keys().map(|index| TopicPartition::new(name.clone(), *index)));
     }
     Ok(partitions)

@@ -10,6 +10,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use crate::output;
+use crate::suggest;
 
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -29,9 +30,41 @@ impl Failure {
         Self { code: 2, ..Self::new(cause) }
     }
 
+    /// What the command names does not exist.
+    pub(crate) fn not_found(cause: impl Display) -> Self {
+        Self { code: 3, ..Self::new(cause) }
+    }
+
+    /// It took longer than it may.
+    pub(crate) fn timed_out(cause: impl Display) -> Self {
+        Self { code: 4, ..Self::new(cause) }
+    }
+
+    /// The same, for another reason.
+    pub(crate) fn coded(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Names what was probably meant.
+    pub(crate) fn did_you_mean(mut self, wrong: &str, known: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        if let Some(nearest) = suggest::nearest(wrong, known) {
+            self.cause.push_str(&format!("; did you mean `{nearest}`?"));
+        }
+        self
+    }
+
     /// Whoever read our stdout closed it (`| head`): the command ends, without a word.
     pub(crate) fn reader_left() -> Self {
         Self { code: 0, ..Self::new("") }
+    }
+
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.code == 3
+    }
+
+    pub(crate) fn is_reader_gone(&self) -> bool {
+        self.code == 0
     }
 
     /// The cause with its whole chain of sources on one line.
@@ -57,6 +90,11 @@ impl Failure {
         if self.code != 0 {
             output::talk(&self.text());
         }
+    }
+
+    /// For clap, which puts `error: ` before it.
+    pub(crate) fn text_for_clap(&self) -> String {
+        self.text().replacen("error: ", "", 1) + "\n"
     }
 
     pub(crate) fn text(&self) -> String {

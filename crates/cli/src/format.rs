@@ -16,7 +16,7 @@ pub(crate) fn run(options: Format, format: OutputFormat) -> Result<ExitCode, Fai
         .map_err(|error| Failure::chain(&error).tried(format!("to format for cluster {}", options.cluster_id)))?;
     let state = |was_formatted: bool| if was_formatted { "was formatted" } else { "formatted" };
     match format {
-        OutputFormat::Json => {
+        OutputFormat::Json | OutputFormat::Yaml => {
             let rows: Vec<_> = formatted
                 .iter()
                 .map(|directory| {
@@ -28,9 +28,9 @@ pub(crate) fn run(options: Format, format: OutputFormat) -> Result<ExitCode, Fai
                     })
                 })
                 .collect();
-            output::json(&rows)?;
+            output::data(format, &rows)?;
         }
-        OutputFormat::Table => {
+        _ => {
             let rows = formatted.iter().map(|directory| {
                 [
                     directory.path.display().to_string(),

@@ -8,16 +8,25 @@ use twinstream_client::admin::GroupLag;
 use twinstream_client::raw::{GroupDescription, GroupMember};
 use twinstream_model::{ErrorCode, GroupId, TopicPartition};
 
+use crate::admin::no_such_group;
 use crate::arguments::{Cluster, Group, OutputFormat};
 use crate::bootstrap::{admin, block_on, failed};
 use crate::failure::Failure;
 use crate::output;
+use crate::{group_change, group_lag};
 
 pub(crate) fn run(command: Group, format: OutputFormat) -> Result<ExitCode, Failure> {
     block_on(async {
         match command {
-            Group::List { cluster } => list(&cluster, format).await,
-            Group::Describe { names, cluster } => describe(&cluster, &names, format).await,
+            Group::List { watch, cluster } => watch.run(async || list(&cluster, format).await).await,
+            Group::Describe { names, watch, cluster } => {
+                watch.run(async || describe(&cluster, &names, format).await).await
+            }
+            Group::Lag(options) => options.watch.run(async || group_lag::run(&options, format).await).await,
+            Group::Seek(options) => group_change::seek(options, format).await,
+            Group::Offsets(options) => group_change::offsets(options, format).await,
+            Group::Delete(options) => group_change::delete(options, format).await,
+            Group::Clone(options) => group_change::clone(options, format).await,
         }
     })
 }
@@ -28,6 +37,7 @@ struct Listed {
     state: String,
     protocol_type: String,
     coordinator: i32,
+    kind: String,
 }
 
 async fn list(cluster: &Cluster, format: OutputFormat) -> Result<ExitCode, Failure> {
@@ -39,16 +49,13 @@ async fn list(cluster: &Cluster, format: OutputFormat) -> Result<ExitCode, Failu
             state: group.state,
             protocol_type: group.protocol_type,
             coordinator: group.coordinator.0,
+            kind: group.kind,
         })
         .collect();
-    match format {
-        OutputFormat::Json => output::json(&rows)?,
-        OutputFormat::Table => {
-            let cells =
-                rows.into_iter().map(|row| [row.group, row.state, row.protocol_type, row.coordinator.to_string()]);
-            output::table(["group", "state", "protocol", "coordinator"], cells.collect())?;
-        }
-    }
+    output::listing(format, &rows, &["group", "state", "protocol", "coordinator", "+kind"], |row| {
+        let coordinator = row.coordinator.to_string();
+        vec![row.group.clone(), row.state.clone(), row.protocol_type.clone(), coordinator, row.kind.clone()]
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -88,20 +95,16 @@ async fn describe(cluster: &Cluster, names: &[String], format: OutputFormat) -> 
         described.push(description(cluster, &admin, name).await?);
     }
     match format {
-        OutputFormat::Json => output::json(&described)?,
-        OutputFormat::Table => described.iter().try_for_each(show)?,
+        OutputFormat::Json | OutputFormat::Yaml => output::data(format, &described)?,
+        OutputFormat::Name => described.iter().try_for_each(|group| output::line(&group.group))?,
+        OutputFormat::Table | OutputFormat::Wide => described.iter().try_for_each(show)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn description(cluster: &Cluster, admin: &Admin, name: &str) -> Result<Described, Failure> {
     let group = GroupId::from(name);
-    let found = admin.group(&group).await.map_err(|error| match error.code() {
-        Some(ErrorCode::GroupIdNotFound) => Failure::new(format!("group {name} does not exist"))
-            .tried(format!("its coordinator in the cluster at {}", cluster.bootstrap_server))
-            .next("`twinstream group list`"),
-        _ => failed(cluster, &error),
-    })?;
+    let found = found(cluster, admin, &group).await?;
     let lags = admin.group_lag(&group).await.map_err(|error| failed(cluster, &error))?;
     let positions = lags.iter().map(|(partition, lag)| position(partition, lag, &found)).collect();
     Ok(Described {
@@ -115,8 +118,25 @@ async fn description(cluster: &Cluster, admin: &Admin, name: &str) -> Result<Des
     })
 }
 
+/// A group of either protocol.
+pub(crate) async fn found(cluster: &Cluster, admin: &Admin, group: &GroupId) -> Result<GroupDescription, Failure> {
+    let error = match admin.group(group).await {
+        Ok(found) => return Ok(found),
+        Err(error) => error,
+    };
+    if error.code() != Some(ErrorCode::GroupIdNotFound) {
+        return Err(failed(cluster, &error));
+    }
+    // Groups that the coordinator assigns by itself (KIP-848) are described by another request.
+    match group_lag::consumer_group(admin, group).await {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(no_such_group(cluster, admin, group.as_str()).await),
+        Err(error) => Err(failed(cluster, &error)),
+    }
+}
+
 /// A static member's name outlives its process; the id of others is all they have.
-fn name(member: &GroupMember) -> String {
+pub(crate) fn name(member: &GroupMember) -> String {
     member.instance_id.clone().unwrap_or_else(|| member.member_id.clone())
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Http {
 pub(crate) struct HttpError {
     /// `None` when there was no answer at all.
     pub status: Option<u16>,
+    /// Whether there was none for too long.
+    pub is_timeout: bool,
     reason: String,
 }
 
@@ -44,12 +46,20 @@ impl Http {
         self.send(Method::POST, url, body).await
     }
 
+    pub(crate) async fn patch(&self, url: &str, body: &Value) -> Result<Value, HttpError> {
+        self.send(Method::PATCH, url, Some(body)).await
+    }
+
     pub(crate) async fn delete(&self, url: &str) -> Result<Value, HttpError> {
         self.send(Method::DELETE, url, None).await
     }
 
     async fn send(&self, method: Method, url: &str, body: Option<&Value>) -> Result<Value, HttpError> {
-        let lost = |error: reqwest::Error| HttpError { status: None, reason: chain(&error.without_url()) };
+        let lost = |error: reqwest::Error| HttpError {
+            status: None,
+            is_timeout: error.is_timeout(),
+            reason: chain(&error.without_url()),
+        };
         let mut request = self.client.request(method, url);
         if let Some(body) = body {
             request = request.json(body);
@@ -60,7 +70,11 @@ impl Http {
         if !status.is_success() {
             let told = serde_json::from_str::<Value>(&text).ok();
             let told = told.as_ref().and_then(|answer| answer["message"].as_str()).unwrap_or(text.trim());
-            return Err(HttpError { status: Some(status.as_u16()), reason: format!("HTTP {status}: {told}") });
+            return Err(HttpError {
+                status: Some(status.as_u16()),
+                is_timeout: false,
+                reason: format!("HTTP {status}: {told}"),
+            });
         }
         Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }

@@ -31,9 +31,12 @@ const REQUEST_TIME_MAX: Duration = Duration::from_secs(90);
 pub(crate) fn run(command: Link, format: OutputFormat) -> Result<ExitCode, Failure> {
     block_on(async {
         match command {
-            Link::List { worker } => list(&Api::new(&worker)?, format).await,
-            Link::Describe(link) => describe(&link, format).await,
-            Link::Lag(link) => lag(&link, format).await,
+            Link::List { watch, worker } => {
+                let api = Api::new(&worker)?;
+                watch.run(async || list(&api, format).await).await
+            }
+            Link::Describe(seen) => seen.watch.run(async || describe(&seen.link, format).await).await,
+            Link::Lag(seen) => seen.watch.run(async || lag(&seen.link, format).await).await,
             Link::Verify(verify) => link_verify::run(&verify, format).await,
             Link::Create { change, source, target, config_file, config } => {
                 let mut settings = match &config_file {
@@ -70,6 +73,7 @@ pub(crate) fn run(command: Link, format: OutputFormat) -> Result<ExitCode, Failu
 pub(crate) struct Api {
     http: Http,
     worker: String,
+    source: String,
 }
 
 impl Api {
@@ -79,7 +83,8 @@ impl Api {
 
     /// With a time limit of its own.
     pub(crate) fn within(worker: &Worker, time_max: Duration) -> Result<Self, Failure> {
-        Ok(Self { http: Http::new(time_max)?, worker: worker.worker.trim_end_matches('/').to_owned() })
+        let url = worker.worker.trim_end_matches('/').to_owned();
+        Ok(Self { http: Http::new(time_max)?, worker: url, source: worker.source.clone() })
     }
 
     /// The path of a link, or of something below it.
@@ -88,13 +93,25 @@ impl Api {
     }
 
     fn failed(&self, error: &HttpError) -> Failure {
-        let failure = Failure::new(error).tried(format!("the worker at {}", self.worker));
+        let failure = Failure::new(error).tried(format!("the worker at {} ({})", self.worker, self.source));
         match error.status {
+            None if error.is_timeout => failure.coded(4),
             None => failure
                 .next(format!("start one with `twinstream worker`, or name yours with -w URL or {WORKER_VARIABLE}")),
-            Some(404) => failure.next("`twinstream link list`"),
+            Some(404) => failure.coded(3).next("`twinstream link list`"),
             Some(_) => failure,
         }
+    }
+
+    /// The same, with the link that was probably meant.
+    async fn not_there(&self, link: &str, error: &HttpError) -> Failure {
+        let failure = self.failed(error);
+        let Ok(known) = self.http.get(&format!("{}/links", self.worker)).await else { return failure };
+        if error.status != Some(404) {
+            return failure;
+        }
+        let names = list_of(&known).filter_map(|link| link["link"].as_str());
+        failure.did_you_mean(&link.replace("->", ":"), names.map(|name| name.replace("->", ":")))
     }
 
     pub(crate) async fn put(&self, url: &str, body: &Json) -> Result<Json, Failure> {
@@ -133,19 +150,14 @@ fn settings_of(file: &Path) -> Result<BTreeMap<String, String>, Failure> {
 
 async fn list(api: &Api, format: OutputFormat) -> Result<ExitCode, Failure> {
     let links = api.get(&format!("{}/links", api.worker)).await?;
-    match format {
-        OutputFormat::Json => output::json(&links)?,
-        OutputFormat::Table => {
-            let rows = links.as_array().into_iter().flatten().map(|link| {
-                let connectors = link["connectors"].as_array().map_or(0, Vec::len);
-                let tasks: i64 = list_of(&link["connectors"]).filter_map(|member| member["tasks"].as_i64()).sum();
-                let (stand, held) = (word(&link["partitions_standing"]), word(&link["partitions_held"]));
-                let stand = if stand == "0" { stand } else { format!("{stand} of {held}") };
-                [word(&link["link"]), word(&link["state"]), connectors.to_string(), tasks.to_string(), stand]
-            });
-            output::table(["link", "state", "connectors", "tasks", "partitions that stand"], rows.collect())?;
-        }
-    }
+    let links: Vec<&Json> = list_of(&links).collect();
+    output::listing(format, &links, &["link", "state", "connectors", "tasks", "partitions that stand"], |link| {
+        let connectors = list_of(&link["connectors"]).count();
+        let tasks: i64 = list_of(&link["connectors"]).filter_map(|member| member["tasks"].as_i64()).sum();
+        let (stand, held) = (word(&link["partitions_standing"]), word(&link["partitions_held"]));
+        let stand = if stand == "0" { stand } else { format!("{stand} of {held}") };
+        vec![word(&link["link"]), word(&link["state"]), connectors.to_string(), tasks.to_string(), stand]
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -169,10 +181,13 @@ pub(crate) fn count_of(json: &Json, noun: &str) -> String {
 
 async fn describe(link: &OneLink, format: OutputFormat) -> Result<ExitCode, Failure> {
     let api = Api::new(&link.worker)?;
-    let found = api.get(&api.url(&link.link, "")).await?;
+    let found = match api.http.get(&api.url(&link.link, "")).await {
+        Ok(found) => found,
+        Err(error) => return Err(api.not_there(&link.link, &error).await),
+    };
     match format {
-        OutputFormat::Json => output::json(&found)?,
-        OutputFormat::Table => output::line(&link_describe::told(&found))?,
+        OutputFormat::Json | OutputFormat::Yaml => output::data(format, &found)?,
+        _ => output::line(&link_describe::told(&found))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -181,8 +196,8 @@ async fn lag(link: &OneLink, format: OutputFormat) -> Result<ExitCode, Failure> 
     let api = Api::new(&link.worker)?;
     let lag = api.get(&api.url(&link.link, "/lag")).await?;
     match format {
-        OutputFormat::Json => output::json(&lag)?,
-        OutputFormat::Table => {
+        OutputFormat::Json | OutputFormat::Yaml => output::data(format, &lag)?,
+        _ => {
             let rows = list_of(&lag["partitions"]).map(|partition| LAG_COLUMNS.map(|column| word(&partition[column])));
             output::table(LAG_COLUMNS, rows.collect())?;
             let (records, bytes) = (count_of(&lag["records"], "record"), count_of(&lag["bytes"], "byte"));
@@ -236,12 +251,12 @@ fn told(
     let link = &change.link.link;
     match format {
         // A change without a body in its answer is told all the same: scripts read one object for each command.
-        OutputFormat::Json if answer.is_object() => output::json(&answer)?,
-        OutputFormat::Json => output::json(&json!({"link": link, "done": done}))?,
-        OutputFormat::Table if change.dry_run => output::line(&format!("would be {done}: {}", names(&answer)))?,
-        OutputFormat::Table => output::line(&format!("link {link} {done}"))?,
+        OutputFormat::Json | OutputFormat::Yaml if answer.is_object() => output::data(format, &answer)?,
+        OutputFormat::Json | OutputFormat::Yaml => output::data(format, &json!({"link": link, "done": done}))?,
+        _ if change.dry_run => output::line(&format!("would be {done}: {}", names(&answer)))?,
+        _ => output::line(&format!("link {link} {done}"))?,
     }
-    if let (OutputFormat::Table, Some(note)) = (format, answer["note"].as_str()) {
+    if let (true, Some(note)) = (format.is_text(), answer["note"].as_str()) {
         let topics: Vec<String> = list_of(&answer["mirrors"]).map(word).collect();
         output::line(&format!("{}: {note}", topics.join(", ")))?;
     }

@@ -31,8 +31,8 @@ pub(crate) async fn run(verb: &str, asked: &LinkVerb, format: OutputFormat) -> R
     }
     let report = api.put(&api.url(&link.link, &format!("/{verb}{query}")), &json!({})).await?;
     match format {
-        OutputFormat::Json => output::json(&report)?,
-        OutputFormat::Table => output::line(&told(&report))?,
+        OutputFormat::Json | OutputFormat::Yaml => output::data(format, &report)?,
+        _ => output::line(&told(&report))?,
     }
     Ok(if report["done"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -59,7 +59,7 @@ pub(crate) async fn run(verify: &LinkVerify, format: OutputFormat) -> Result<Exi
                 &json!({"link": link.link, "sound": is_sound, "partitions": partitions, "left_out": left_out}),
             )?;
         }
-        OutputFormat::Table => show(&partitions, &left_out)?,
+        _ => show(&partitions, &left_out)?,
     }
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -101,8 +101,8 @@ fn add(all: &mut BTreeMap<(String, i64), Json>, partition: &Json) {
 
 fn planned(answer: &Json, format: OutputFormat) -> Result<ExitCode, Failure> {
     match format {
-        OutputFormat::Json => output::json(answer)?,
-        OutputFormat::Table => {
+        OutputFormat::Json | OutputFormat::Yaml => output::data(format, answer)?,
+        _ => {
             let columns = ["topic", "partition", "target_topic", "mode"];
             let rows = list_of(&answer["partitions"]).map(|partition| columns.map(|column| word(&partition[column])));
             output::table(["topic", "partition", "on the target", "mode"], rows.collect())?;

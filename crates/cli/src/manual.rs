@@ -1,18 +1,27 @@
-//! `twinstream completion` and `twinstream man`: both made from the command tree, so they know every flag that there is.
+//! `twinstream completion` and `twinstream man`: the pages are made from the command tree, and the scripts ask
+//! it at each Tab, so they know every flag that there is.
 
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use clap_complete::env::Shells;
 
 use crate::arguments::{Arguments, Completion, Man};
+use crate::complete;
 use crate::failure::Failure;
 use crate::output;
 
 const NAME: &str = "twinstream";
 
+/// A script that asks this binary at each Tab, so that it knows the names of topics too. Elvish and PowerShell get theirs alike.
 pub(crate) fn completion(options: &Completion) -> Result<ExitCode, Failure> {
+    let shell = options.shell.to_string();
+    let shells = Shells::builtins();
+    let found = shells.completer(&shell);
+    let shell = found.ok_or_else(|| Failure::usage(format!("no completion is known for {shell}")))?;
     let mut script = Vec::new();
-    clap_complete::generate(options.shell, &mut Arguments::command(), NAME, &mut script);
+    let written = shell.write_registration(complete::VARIABLE, NAME, NAME, NAME, &mut script);
+    written.map_err(|error| Failure::new(format!("cannot write the script: {error}")))?;
     output::raw(&script)?;
     Ok(ExitCode::SUCCESS)
 }

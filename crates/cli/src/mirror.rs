@@ -77,9 +77,9 @@ async fn check(plan: &Plan, plugins: &[Plugin]) -> Vec<String> {
 }
 
 fn show(plan: &Plan, known: &[(String, ConfigDef)], format: OutputFormat) -> Result<ExitCode, Failure> {
-    if format == OutputFormat::Json {
+    if matches!(format, OutputFormat::Json | OutputFormat::Yaml) {
         let flows: Vec<Json> = plan.flows.iter().map(|flow| flow_json(flow, known)).collect();
-        output::json(&json!({"flows": flows, "notes": plan.notes}))?;
+        output::data(format, &json!({"flows": flows, "notes": plan.notes}))?;
         return Ok(ExitCode::SUCCESS);
     }
     let row = |flow: &Flow| {

@@ -180,7 +180,11 @@ impl Shape {
 }
 
 async fn encoder(options: &Produce) -> Result<Option<AvroEncoder>, Failure> {
-    let (Some(file), Some(url)) = (&options.schema, &options.registry) else { return Ok(None) };
+    let Some(file) = &options.schema else { return Ok(None) };
+    let Some(url) = options.registry.named() else {
+        return Err(Failure::usage("--schema needs a schema registry")
+            .next("name it with --registry URL, TWINSTREAM_REGISTRY or a context"));
+    };
     let unreadable = |error| Failure::new(format!("cannot read the schema {}: {error}", file.display()));
     let text = std::fs::read_to_string(file).map_err(unreadable)?;
     let malformed = |error| Failure::new(format!("{}: {error}", file.display())).next("correct the schema");

@@ -10,6 +10,7 @@
 //! remembered; what a person reads on a terminal and what a script reads as JSON come from the same report.
 
 mod children; // processes that die with us
+mod contexts; // names for both sites
 mod count; // reading back
 mod dataset; // the bundled events and their schema
 mod flow; // produce, mirror, index
@@ -52,8 +53,9 @@ pub(crate) fn run(options: Quickstart, format: OutputFormat) -> Result<ExitCode,
         let mut signals = StopSignals::new()?;
         let children = Children::default();
         let steps = Steps::new(start, format);
+        let mut active = None;
         let done = tokio::select! {
-            done = work(&plan, &options, &children, &steps, format) => done,
+            done = work(&plan, &options, &children, &steps, &mut active, format) => done,
             died = children.next_death() => Err(died.failure),
             () = signals.next() => Err(Failure::new("interrupted before everything was shown")),
         };
@@ -63,6 +65,7 @@ pub(crate) fn run(options: Quickstart, format: OutputFormat) -> Result<ExitCode,
             Ok(_) => stay(&children, &mut signals).await,
             Err(failure) => Err(failure),
         };
+        drop(active);
         children.stop().await;
         ended
     })
@@ -76,6 +79,7 @@ async fn work(
     options: &Quickstart,
     children: &Children,
     steps: &Steps,
+    active: &mut Option<contexts::Active>,
     format: OutputFormat,
 ) -> Result<ExitCode, Failure> {
     let http = Http::new(REQUEST_TIME_MAX)?;
@@ -83,7 +87,10 @@ async fn work(
     let ready_ms = steps.elapsed_ms();
     let flow = flow::run(plan, &http, steps).await?;
     let report = Report { ready_ms, flow };
-    summary::show(plan, &report, options.once, format)?;
+    if !options.once {
+        *active = contexts::Active::make(plan);
+    }
+    summary::show(plan, &report, options.once, active.is_some() && contexts::are_followed(), format)?;
     let good = report.is_complete() || !options.once;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,4 +1,4 @@
-//! `twinstream topic create|list|describe|delete`.
+//! `twinstream topic create|list|describe|delete`; what changes a topic is in `topic_change`.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -15,11 +15,13 @@ use twinstream_client::{Admin, ClientError, NewTopic};
 use twinstream_connector_mirror::counted;
 use twinstream_model::{ErrorCode, NodeId, Offset, TopicName, TopicPartition};
 
+use crate::admin::no_such_topic;
 use crate::arguments::{Cluster, OutputFormat, Topic};
 use crate::bootstrap::{admin, block_on, failed};
 use crate::confirm;
 use crate::failure::Failure;
 use crate::output;
+use crate::topic_change;
 
 /// Kafka's numbers for a topic among resources, and for a setting that was given to the topic itself.
 const RESOURCE_TOPIC: i8 = 2;
@@ -40,9 +42,18 @@ pub(crate) fn run(command: Topic, format: OutputFormat) -> Result<ExitCode, Fail
                 topic.configs = config.into_iter().collect();
                 create(&cluster, topic, if_not_exists, format).await
             }
-            Topic::List { internal, cluster } => list(&cluster, internal, format).await,
-            Topic::Describe { names, cluster } => describe(&cluster, &names, format).await,
-            Topic::Delete { names, yes, cluster } => delete(&cluster, &names, yes, format).await,
+            Topic::List { internal, watch, cluster } => {
+                watch.run(async || list(&cluster, internal, format).await).await
+            }
+            Topic::Describe { names, watch, cluster } => {
+                watch.run(async || describe(&cluster, &names, format).await).await
+            }
+            Topic::Delete { names, dry_run, yes, cluster } => delete(&cluster, &names, dry_run, yes, format).await,
+            Topic::Alter(options) => topic_change::alter(options, format).await,
+            Topic::AddPartitions(options) => topic_change::add_partitions(options, format).await,
+            Topic::Trim(options) => topic_change::trim(options, format).await,
+            Topic::Clone(options) => topic_change::clone(options, format).await,
+            Topic::Purge(options) => topic_change::purge(options, format).await,
         }
     })
 }
@@ -77,11 +88,11 @@ async fn create(
         }
         Err(error) => return Err(cannot_create(cluster, &topic, &error)),
     };
-    match (format, created.created) {
-        (OutputFormat::Json, _) => output::json(&created)?,
-        (OutputFormat::Table, false) => output::line(&format!("topic {} was there already", created.topic))?,
-        (OutputFormat::Table, true) => output::line(&told(&created))?,
-    }
+    let text = match created.created {
+        false => format!("topic {} was there already", created.topic),
+        true => told(&created),
+    };
+    output::done(format, &created, &[&created.topic], &text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -93,7 +104,7 @@ fn told(created: &Created) -> String {
     format!("created topic {}{with}{}", created.topic, counts.join(", "))
 }
 
-fn cannot_create(cluster: &Cluster, topic: &NewTopic, error: &ClientError) -> Failure {
+pub(crate) fn cannot_create(cluster: &Cluster, topic: &NewTopic, error: &ClientError) -> Failure {
     let failure = failed(cluster, error);
     match error.code() {
         Some(ErrorCode::TopicAlreadyExists) => {
@@ -112,6 +123,10 @@ struct Listed {
     partitions: usize,
     replicas: usize,
     internal: bool,
+    #[serde(skip)]
+    in_sync: usize,
+    #[serde(skip)]
+    id: String,
 }
 
 async fn list(cluster: &Cluster, internal: bool, format: OutputFormat) -> Result<ExitCode, Failure> {
@@ -123,15 +138,14 @@ async fn list(cluster: &Cluster, internal: bool, format: OutputFormat) -> Result
             partitions: topic.partitions.len(),
             replicas: topic.partitions.values().map(|partition| partition.replicas.len()).max().unwrap_or(0),
             internal: is_internal(topic),
+            in_sync: topic.partitions.values().filter(|p| p.isr.len() == p.replicas.len()).count(),
+            id: topic.id.to_string(),
         })
         .collect();
-    match format {
-        OutputFormat::Json => output::json(&rows)?,
-        OutputFormat::Table => {
-            let cells = rows.into_iter().map(|row| [row.topic, row.partitions.to_string(), row.replicas.to_string()]);
-            output::table(["topic", "partitions", "replicas"], cells.collect())?;
-        }
-    }
+    output::listing(format, &rows, &["topic", "partitions", "replicas", "+in sync", "+id"], |row| {
+        let in_sync = format!("{} of {}", row.in_sync, row.partitions);
+        vec![row.topic.clone(), row.partitions.to_string(), row.replicas.to_string(), in_sync, row.id.clone()]
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -168,20 +182,15 @@ async fn describe(cluster: &Cluster, names: &[String], format: OutputFormat) -> 
     for name in names {
         let name = topic_name(name)?;
         let topic = admin.topic(&name).await.map_err(|error| failed(cluster, &error))?;
-        let topic = topic.ok_or_else(|| no_such_topic(cluster, &name))?;
+        let Some(topic) = topic else { return Err(no_such_topic(cluster, &admin, &name).await) };
         described.push(description(&admin, &topic).await.map_err(|error| failed(cluster, &error))?);
     }
     match format {
-        OutputFormat::Json => output::json(&described)?,
-        OutputFormat::Table => described.into_iter().try_for_each(show)?,
+        OutputFormat::Json | OutputFormat::Yaml => output::data(format, &described)?,
+        OutputFormat::Name => described.iter().try_for_each(|topic| output::line(&topic.topic))?,
+        OutputFormat::Table | OutputFormat::Wide => described.into_iter().try_for_each(show)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-pub(crate) fn no_such_topic(cluster: &Cluster, name: &TopicName) -> Failure {
-    Failure::new(format!("topic {name} does not exist"))
-        .tried(format!("the cluster at {}", cluster.bootstrap_server))
-        .next(format!("`twinstream topic list`, or `twinstream topic create {name}`"))
 }
 
 async fn description(admin: &Admin, topic: &TopicInfo) -> Result<Described, ClientError> {
@@ -242,7 +251,7 @@ async fn eligible_leaders(
     }
 }
 
-async fn own_configs(admin: &Admin, topic: &TopicName) -> Result<BTreeMap<String, String>, ClientError> {
+pub(crate) async fn own_configs(admin: &Admin, topic: &TopicName) -> Result<BTreeMap<String, String>, ClientError> {
     let resource = DescribeConfigsResource::default()
         .with_resource_type(RESOURCE_TOPIC)
         .with_resource_name(StrBytes::from_string(topic.to_string()))
@@ -295,28 +304,46 @@ fn trouble(partition: &DescribedPartition) -> Option<String> {
     Some(format!("partition {index} has no leader: it {wanted}"))
 }
 
-async fn delete(cluster: &Cluster, names: &[String], yes: bool, format: OutputFormat) -> Result<ExitCode, Failure> {
+async fn delete(
+    cluster: &Cluster,
+    names: &[String],
+    is_dry: bool,
+    yes: bool,
+    format: OutputFormat,
+) -> Result<ExitCode, Failure> {
     let names = names.iter().map(|name| topic_name(name)).collect::<Result<Vec<_>, _>>()?;
-    if !yes {
-        let list: Vec<String> = names.iter().map(TopicName::to_string).collect();
-        confirm::ask(&format!("delete {} with all records?", list.join(", ")))?;
+    let admin = admin(cluster).await?;
+    // All are looked at before the first one is deleted.
+    for name in &names {
+        if admin.topic(name).await.map_err(|error| failed(cluster, &error))?.is_none() {
+            return Err(no_such_topic(cluster, &admin, name).await);
+        }
     }
-    let results = admin(cluster).await?.delete_topics(&names).await.map_err(|error| failed(cluster, &error))?;
+    let list: Vec<String> = names.iter().map(TopicName::to_string).collect();
+    let list = list.join(", ");
+    if is_dry {
+        let object = serde_json::json!({"would_delete": names.iter().map(TopicName::as_str).collect::<Vec<_>>()});
+        let names: Vec<&str> = names.iter().map(TopicName::as_str).collect();
+        output::done(format, &object, &names, &format!("would delete {list}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !yes {
+        confirm::ask(&format!("delete {list} with all records?"))?;
+    }
+    let results = admin.delete_topics(&names).await.map_err(|error| failed(cluster, &error))?;
     for name in &names {
         match results.get(name) {
             Some(Ok(())) => {}
             Some(Err(error)) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {
-                return Err(no_such_topic(cluster, name));
+                return Err(no_such_topic(cluster, &admin, name).await);
             }
             Some(Err(error)) => return Err(failed(cluster, error)),
             None => return Err(Failure::new(format!("the controller said nothing about topic {name}"))),
         }
     }
     let deleted: Vec<String> = names.iter().map(TopicName::to_string).collect();
-    match format {
-        OutputFormat::Json => output::json(&serde_json::json!({ "deleted": deleted }))?,
-        OutputFormat::Table => output::line(&format!("deleted {}", deleted.join(", ")))?,
-    }
+    let object = serde_json::json!({ "deleted": deleted });
+    output::done(format, &object, &deleted, &format!("deleted {}", deleted.join(", ")))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -92,7 +92,7 @@ fn completions_and_manual_pages_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, script, stderr) = run(&["completion", shell]);
         assert_eq!(code, 0, "{stderr}");
-        assert!(script.contains("failback"), "{shell}");
+        assert!(script.contains("COMPLETE") && script.contains("twinstream"), "{shell}: {script}");
     }
     let folder = Folder::new();
     let (code, _, stderr) = run(&["man", &folder.path().display().to_string()]);

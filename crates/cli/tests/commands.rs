@@ -65,7 +65,7 @@ async fn topic_is_created_listed_described_and_deleted() {
 
     text(&["topic", "delete", "orders", "--yes", "-b", &b], "");
     let (code, told) = failure(&["topic", "describe", "orders", "-b", &b]);
-    assert!(code == 1 && told.contains("topic orders does not exist"), "{told}");
+    assert!(code == 3 && told.contains("topic orders does not exist"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +99,7 @@ async fn group_goes_on_where_it_committed() {
     assert_eq!(text(&[&consume[..], &["--exit"]].concat(), ""), "3\n");
     assert!(text(&["group", "list", "-b", &b], "").contains("readers"));
     let (code, told) = failure(&["group", "describe", "nobody", "-b", &b]);
-    assert!(code == 1 && told.contains("group nobody does not exist"), "{told}");
+    assert!(code == 3 && told.contains("group nobody does not exist"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,7 +169,7 @@ async fn link_is_made_watched_paused_and_deleted() {
     let w = worker.rest.base().to_owned();
     assert_eq!(text(&["link", "list", "-o", "json", "-w", &w], ""), "[]\n");
     let (code, told) = failure(&["link", "describe", "east:west", "-w", &w]);
-    assert!(code == 1 && told.contains("link east->west does not exist") && told.contains("link list"), "{told}");
+    assert!(code == 3 && told.contains("link east->west does not exist") && told.contains("link list"), "{told}");
     let (code, told) = failure(&["link", "lag", "east", "-w", &w]);
     assert!(code == 1 && told.contains("give two aliases"), "{told}");
 

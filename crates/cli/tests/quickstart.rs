@@ -162,7 +162,10 @@ fn same_data_directory_moves_to_other_ports() {
 async fn sigterm_stops_all_servers_cleanly() {
     let folder = Folder::new();
     let log = folder.path().join("quickstart.log");
-    let command = quickstart(&folder.path().join("data"), free_port_range(PORTS), &["--brokers", "1"]);
+    let contexts = folder.path().join("contexts.yaml");
+    fs::write(&contexts, "current: mine\ncontexts:\n  mine:\n    bootstrap_servers: mine:9092\n").expect("a file");
+    let mut command = quickstart(&folder.path().join("data"), free_port_range(PORTS), &["--brokers", "1"]);
+    command.env("TWINSTREAM_CONTEXTS", &contexts);
     let mut process = Process::spawn("quickstart", command, &log);
     wait_until("the commands are shown", SHOWN_WITHIN, || {
         assert!(process.is_running(), "it ended:\n{}", process.log_tail());
@@ -171,7 +174,20 @@ async fn sigterm_stops_all_servers_cleanly() {
     })
     .await;
     let pids = children(process.id());
+    let topics = |more: &[&str]| {
+        let mut list = Command::new(twinstream());
+        list.args(["topic", "list", "-o", "name"]).args(more).env("TWINSTREAM_CONTEXTS", &contexts);
+        die_with_test(&mut list);
+        let output = run(list);
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert!(topics(&[]).lines().any(|name| name == "earthquakes"), "commands need no flags");
+    let downstream = topics(&["--context", "quickstart-downstream"]);
+    assert!(downstream.lines().any(|name| name == "src.earthquakes"), "{downstream}");
     let status = process.stop().await;
+    let left = fs::read_to_string(&contexts).expect("contexts");
+    assert!(left.starts_with("current: mine\n"), "the context from before is current again: {left}");
     assert!(status.success(), "{status}: {}", process.log_tail());
     assert!(!process.log_tail().contains("killed"), "{}", process.log_tail());
     assert!(!pids.iter().any(|pid| is_alive(*pid)), "children are left");

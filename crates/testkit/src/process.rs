@@ -3,6 +3,7 @@
 //! The kernel's parent-death signal belongs to the *thread* that forked, and a test runs in a thread that ends with it
 //! while helpers of an async runtime come and go. So one thread, which lives as long as the process, forks for all.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -134,6 +135,7 @@ impl Drop for Process {
 
 /// Lets a command die with this process. Also for commands that a test runs to their end.
 pub fn die_with_test(command: &mut Command) {
+    apart_from_users_contexts(command);
     let parent = getpid();
     // SAFETY: between fork and exec only two system calls are made, and nothing is allocated.
     unsafe {
@@ -142,6 +144,15 @@ pub fn die_with_test(command: &mut Command) {
             // The parent may have died before the line above.
             if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         });
+    }
+}
+
+/// A test neither follows nor changes the contexts of whoever runs it.
+fn apart_from_users_contexts(command: &mut Command) {
+    let file = OsStr::new("TWINSTREAM_CONTEXTS");
+    if !command.get_envs().any(|(name, _)| name == file) {
+        let folder = std::env::temp_dir().join(format!("twinstream-contexts-{}", std::process::id()));
+        command.env(file, folder.join("contexts.yaml"));
     }
 }
 

@@ -25,12 +25,6 @@ fn override_without_equals_sign_is_a_usage_error() {
 }
 
 #[test]
-fn schema_without_registry_is_a_usage_error() {
-    let error = Arguments::try_parse_from(["twinstream", "produce", "t", "--schema", "x.avsc"]).unwrap_err();
-    assert_eq!(error.exit_code(), 2);
-}
-
-#[test]
 fn output_flag_may_stand_behind_the_command() {
     let arguments = Arguments::parse_from(["twinstream", "quickstart", "--once", "-o", "json"]);
     assert_eq!(arguments.output, OutputFormat::Json);

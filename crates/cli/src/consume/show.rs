@@ -27,12 +27,15 @@ impl Show {
         let format = match (output, &options.format) {
             (OutputFormat::Json, Some(_)) => return Err(Failure::usage("--format and -o json exclude each other")),
             (OutputFormat::Json, None) => None,
+            (OutputFormat::Yaml | OutputFormat::Wide | OutputFormat::Name, _) => {
+                return Err(Failure::usage("records are printed as text or as lines of JSON").next("use -f or -o json"));
+            }
             (OutputFormat::Table, text) => {
                 let text = text.as_deref().unwrap_or(DEFAULT_FORMAT);
                 Some(Format::parse(text).map_err(|error| Failure::usage(format!("--format: {error}")))?)
             }
         };
-        let client = options.registry.as_deref().map(SchemaRegistryClient::new).transpose().map_err(Failure::usage)?;
+        let client = options.registry.named().map(SchemaRegistryClient::new).transpose().map_err(Failure::usage)?;
         Ok(Self { format, codec: client.map(AvroCodec::new) })
     }
 

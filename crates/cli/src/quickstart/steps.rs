@@ -34,11 +34,11 @@ pub(super) struct Step<'a> {
 impl Steps {
     pub(super) fn new(start: Instant, format: OutputFormat) -> Self {
         let to = match format {
-            OutputFormat::Json => To::Stderr,
-            OutputFormat::Table if output::stdout_is_terminal() => {
+            OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name => To::Stderr,
+            _ if output::stdout_is_terminal() => {
                 To::Terminal(MultiProgress::with_draw_target(ProgressDrawTarget::stdout()))
             }
-            OutputFormat::Table => To::Stdout,
+            _ => To::Stdout,
         };
         Self { start, to }
     }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::contexts;
 use super::flow::{self, Flow};
 use super::plan::{Plan, Site};
 use crate::arguments::OutputFormat;
@@ -32,14 +33,21 @@ impl Report {
     }
 }
 
-pub(super) fn show(plan: &Plan, report: &Report, once: bool, format: OutputFormat) -> Result<(), Failure> {
+/// `by_context`: whether commands find both sites by contexts.
+pub(super) fn show(
+    plan: &Plan,
+    report: &Report,
+    once: bool,
+    by_context: bool,
+    format: OutputFormat,
+) -> Result<(), Failure> {
     match format {
-        OutputFormat::Json => json(report),
-        OutputFormat::Table => {
+        OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name => json(report, format),
+        OutputFormat::Table | OutputFormat::Wide => {
             addresses(plan)?;
             counts(report)?;
             query(plan, report)?;
-            commands(plan)?;
+            commands(plan, by_context)?;
             output::line(match once {
                 true => "\nstopping, as --once says; without it everything stays up until Ctrl-C.",
                 false => "\nCtrl-C stops everything; the same command goes on where it was.",
@@ -48,16 +56,19 @@ pub(super) fn show(plan: &Plan, report: &Report, once: bool, format: OutputForma
     }
 }
 
-fn json(report: &Report) -> Result<(), Failure> {
+fn json(report: &Report, format: OutputFormat) -> Result<(), Failure> {
     let flow = &report.flow;
-    output::json(&Json {
-        upstream_records: flow.upstream_records,
-        downstream_records: flow.downstream_records,
-        documents: flow.documents,
-        ready_ms: report.ready_ms,
-        mirrored_ms: flow.mirrored_ms,
-        indexed_ms: flow.indexed_ms,
-    })
+    output::data(
+        format,
+        &Json {
+            upstream_records: flow.upstream_records,
+            downstream_records: flow.downstream_records,
+            documents: flow.documents,
+            ready_ms: report.ready_ms,
+            mirrored_ms: flow.mirrored_ms,
+            indexed_ms: flow.indexed_ms,
+        },
+    )
 }
 
 fn addresses(plan: &Plan) -> Result<(), Failure> {
@@ -104,7 +115,7 @@ fn query(plan: &Plan, report: &Report) -> Result<(), Failure> {
     }
 }
 
-fn commands(plan: &Plan) -> Result<(), Failure> {
+fn commands(plan: &Plan, by_context: bool) -> Result<(), Failure> {
     let us = program();
     let (up, down) = (plan.upstream.brokers[0].address(), plan.downstream.brokers[0].address());
     let (registry, worker) = (&plan.registry.url, &plan.worker.url);
@@ -117,13 +128,17 @@ fn commands(plan: &Plan) -> Result<(), Failure> {
     );
     let topic = flow::mirrored_topic();
     let index = index(plan);
+    let (up, down) = match by_context {
+        true => (String::new(), format!(" --context {}", contexts::DOWNSTREAM)),
+        false => (format!(" -b {up} --registry {registry}"), format!(" -b {down} --registry {registry}")),
+    };
+    if by_context {
+        let (here, there) = (contexts::UPSTREAM, contexts::DOWNSTREAM);
+        output::line(&format!("\ncontexts: {here} (upstream) is the current one while this runs, and {there}"))?;
+    }
     output::line("\nnow try, in another terminal:")?;
-    output::line(&format!(
-        "  echo 'mine|{event}' | \\\n    {us} produce earthquakes -b {up} -K '|' --schema {schema} --registry {registry}"
-    ))?;
-    output::line(&format!(
-        "  {us} consume {topic} -b {down} --registry {registry} --from-beginning --exit -f '%k %s\\n'"
-    ))?;
+    output::line(&format!("  echo 'mine|{event}' | \\\n    {us} produce earthquakes{up} -K '|' --schema {schema}"))?;
+    output::line(&format!("  {us} consume {topic}{down} --from-beginning --exit -f '%k %s\\n'"))?;
     output::line(&format!("  curl -s '{index}/_search?q=place:desk'"))?;
     output::line(&format!("  curl -s {worker}/connectors/mirror/status"))
 }

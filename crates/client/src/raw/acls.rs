@@ -111,7 +111,7 @@ impl AclOperation {
     pub const DESCRIBE: Self = Self(8);
 
     /// `None` for a number that Kafka did not have when this was written.
-    fn of(number: i8) -> Option<Self> {
+    pub fn of(number: i8) -> Option<Self> {
         usize::try_from(number).ok()?.checked_sub(2).filter(|index| *index < OPERATIONS.len()).map(|_| Self(number))
     }
 
