@@ -288,6 +288,11 @@ impl<S: Shard> Engine<S> {
         commit.into_iter().chain(self.shard.next_deadline()).min()
     }
 
+    /// What it was told of commits; the log may be further.
+    pub fn committed(&self) -> Offset {
+        self.committed
+    }
+
     /// The offset after the last record that this shard appended or loaded.
     pub fn log_end(&self) -> Offset {
         self.log_end

@@ -19,6 +19,8 @@ pub(crate) struct MemoryLog {
     pub(crate) committed: watch::Sender<Offset>,
     /// Whether an append is committed at once.
     pub(crate) commits: Mutex<bool>,
+    /// Whether what is there is committed just after somebody has looked how far that is.
+    pub(crate) commits_after_a_look: Mutex<bool>,
     pub(crate) refuses: Mutex<Option<ErrorCode>>,
 }
 
@@ -29,6 +31,7 @@ impl MemoryLog {
             end: Mutex::new(Offset(0)),
             committed: watch::Sender::new(Offset(0)),
             commits: Mutex::new(true),
+            commits_after_a_look: Mutex::new(false),
             refuses: Mutex::default(),
         })
     }
@@ -70,7 +73,11 @@ impl ShardLog for MemoryLog {
     }
 
     fn committed(&self) -> Offset {
-        *self.committed.borrow()
+        let committed = *self.committed.borrow();
+        if *self.commits_after_a_look.lock() {
+            self.commit();
+        }
+        committed
     }
 
     fn committed_beyond(&self, seen: Offset) -> BoxFuture<'_, ()> {

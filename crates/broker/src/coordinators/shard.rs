@@ -414,9 +414,10 @@ impl<K: Kind> Driver<K> {
         }
     }
 
-    /// Resolves when answers that wait for the log may be due. Never, if none waits.
+    /// Resolves when answers that wait for the log may be due. Never, if none waits. What counts is how far the engine
+    /// knows: a commit that comes just after it was told must not be taken for one that it has seen.
     async fn something_committed(&self) {
-        let seen = self.log.committed();
+        let seen = self.engine.committed();
         if seen < self.engine.log_end() {
             self.log.committed_beyond(seen).await;
         } else {

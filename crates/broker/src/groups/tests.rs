@@ -149,6 +149,17 @@ async fn commit_that_no_follower_confirms_is_answered_in_time() {
 }
 
 #[tokio::test]
+async fn a_commit_right_after_the_shard_looked_for_one_is_not_missed() {
+    let log = MemoryLog::new();
+    let shard = shard(&log);
+    shard.call(fetch()).await.unwrap(); // it has loaded
+    *log.commits.lock() = false;
+    *log.commits_after_a_look.lock() = true;
+    // Missed, the answer would be a failure: nothing was confirmed in time.
+    assert!(matches!(shard.call(commit(5)).await, Ok(Answer::CommitOffsets(a)) if a.error.is_none()));
+}
+
+#[tokio::test]
 async fn list_that_cannot_be_trusted_is_an_error_and_not_an_empty_one() {
     let log = MemoryLog::new();
     let shard = shard_of(GroupKind { commit_timeout: Duration::from_millis(20), ..kind() }, &log);
