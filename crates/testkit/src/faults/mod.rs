@@ -19,6 +19,7 @@ pub mod late; // requests of transactions that arrive late
 mod progress; // who goes on
 pub mod repeats; // batches of idempotent producers that are sent again
 mod scenarios; // what is broken
+mod story; // what a trial tells
 mod subject; // the cluster that suffers
 mod trial; // one run
 mod turns; // as a test, one after the other

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::deeds::Deeds;
 use super::progress::Progress;
 use super::watch::Watch;
-use super::{Dice, Subject};
+use super::{Dice, Subject, story};
 use crate::checker::{self, Verdict};
 use crate::folder::Folder;
 use crate::history::{Event, Recorder, Value, What};
@@ -20,6 +20,8 @@ use crate::wait::{wait_until, wait_until_some};
 
 /// The topic that load goes to.
 pub(super) const TOPIC: &str = "faults";
+/// Begins what must not be.
+pub(super) const COMPLAINT: &str = "COMPLAINT";
 /// Load runs for so many acknowledged records before anything breaks.
 const WARM: u64 = 100;
 /// A step that never becomes writable again ends the trial.
@@ -116,14 +118,14 @@ impl Trial {
     /// Tells a step, in the history and to whoever looks on.
     pub fn step(&self, text: impl fmt::Display) {
         let text = text.to_string();
-        eprintln!("{:8.2} s  {text}", self.recorder.elapsed().as_secs_f64());
+        story::tell(format!("{:8.2} s  {text}", self.recorder.elapsed().as_secs_f64()));
         self.recorder.fault(text);
     }
 
     /// Something that must not be, beside what the checker finds.
     pub fn complain(&mut self, text: impl fmt::Display) {
         let text = text.to_string();
-        eprintln!("{:8.2} s  COMPLAINT: {text}", self.recorder.elapsed().as_secs_f64());
+        story::tell(format!("{:8.2} s  {COMPLAINT}: {text}", self.recorder.elapsed().as_secs_f64()));
         self.complaints.push(text);
     }
 
@@ -436,7 +438,7 @@ impl Trial {
 
     /// For whoever looks on, and no step.
     pub fn tell(&self, text: impl fmt::Display) {
-        eprintln!("{:8.2} s    {text}", self.recorder.elapsed().as_secs_f64());
+        story::tell(format!("{:8.2} s    {text}", self.recorder.elapsed().as_secs_f64()));
     }
 }
 

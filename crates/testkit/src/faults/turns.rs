@@ -2,7 +2,7 @@
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::by_name;
+use super::{by_name, story};
 use crate::program::Program;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -22,6 +22,7 @@ pub async fn survives_as(name: &str, seed: u64, program: Program) {
     let _turn = turn().await;
     // Said first, so that it stands above a panic, too.
     eprintln!("repeat: cargo xtask faults --only {name} --seed {seed}");
+    let _kept = story::Kept::begin();
     let report = by_name(name).run_as(seed, program).await;
     assert!(report.is_good(), "{report}");
 }

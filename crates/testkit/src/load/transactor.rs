@@ -306,6 +306,7 @@ impl Transactor {
     async fn repeat(&mut self, step: &Step) -> Result<Done, Refusal> {
         let started = Instant::now();
         let (mut in_doubt, mut within) = (false, self.tries.first);
+        let mut first = None;
         loop {
             let tried = tokio::time::timeout(within, self.once(step)).await;
             let timeout = || ClientError::Timeout { what: step.name().to_owned(), after: within };
@@ -318,8 +319,10 @@ impl Transactor {
             let passes = not_done || error.is_retriable();
             if !passes || started.elapsed() > self.patience {
                 let in_doubt = in_doubt || (passes && !not_done);
-                return Err(Refusal { step: step.name(), code, reason: error.to_string(), in_doubt, gave_up: passes });
+                let reason = first.map_or_else(|| error.to_string(), |first| format!("{error}; at first {first}"));
+                return Err(Refusal { step: step.name(), code, reason, in_doubt, gave_up: passes });
             }
+            first.get_or_insert_with(|| format!("{error}, after {:.2} s", started.elapsed().as_secs_f64()));
             in_doubt |= !not_done;
             if code.is_none() {
                 within = self.tries.longest.min(2 * within);
