@@ -20,6 +20,7 @@ mod cluster; // brokers
 pub mod faults; // clusters under load that break
 mod folder; // logs and data of one test
 pub mod history; // what happened in one run
+pub mod hosts; // machines that are booted
 pub mod ledger; // books of clients, held against what brokers have
 pub mod links; // two clusters, and what mirrors from one to the other
 pub mod load; // producers and readers with a history

@@ -49,6 +49,14 @@ pub(crate) struct Dist {
     /// Wrap this binary and build none.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+
+    /// Where both go, instead of target/dist.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+
+    /// Make the package alone, packed less: for machines of a test.
+    #[arg(long)]
+    quick: bool,
 }
 
 impl Dist {
@@ -60,13 +68,15 @@ impl Dist {
             }
             None => return Ok(false),
         };
-        let out = root.join("target/dist");
-        let package = Package { binary, sources: root.join("crates/xtask/dist") };
+        let out = self.out.clone().unwrap_or_else(|| root.join("target/dist"));
+        let package = Package { binary, sources: root.join("crates/xtask/dist"), quick: self.quick };
         let tree = out.join("tree");
         package.lay_out(&tree)?;
-        let tarball = tar(&tree, &out)?;
+        if !self.quick {
+            eprintln!("{}", tar(&tree, &out)?.display());
+        }
         let deb = package.deb(&tree, &out)?;
-        eprintln!("{}\n{}", tarball.display(), deb.display());
+        eprintln!("{}", deb.display());
         if !self.lint {
             return Ok(true);
         }
@@ -79,6 +89,7 @@ impl Dist {
 struct Package {
     binary: PathBuf,
     sources: PathBuf,
+    quick: bool,
 }
 
 impl Package {
@@ -131,7 +142,7 @@ impl Package {
         place(&control.join("md5sums"), &said(Command::new("sh").args(listed).current_dir(tree))?, 0o644)?;
         let deb = out.join(format!("{NAME}_{VERSION}_{architecture}.deb"));
         run(Command::new("dpkg-deb")
-            .args(["--root-owner-group", "-Zxz", "--build"])
+            .args(["--root-owner-group", if self.quick { "-Zgzip" } else { "-Zxz" }, "--build"])
             .arg(tree)
             .arg(&deb)
             .stdout(Stdio::null()))?;

@@ -1,4 +1,4 @@
-//! The dev loop, one word each: `cargo xtask test`, `fmt`, `tidy`, `faults`, `judge`, `bench`, `dist`.
+//! The dev loop, one word each: `cargo xtask test`, `fmt`, `tidy`, `faults`, `judge`, `bench`, `dist`, `test-ansible`.
 //!
 //! Picture: `test` is all that CI runs, in the order in which it costs least to fail: formatting, tidy, clippy, one
 //! build, every test, the judges. It ends with one line, `N passed, N failed, N skipped`.
@@ -58,6 +58,8 @@ enum Task {
     Fuzz(fuzz::Fuzz),
     /// Makes a Debian package and a tarball of a release build.
     Dist(dist::Dist),
+    /// The playbooks on eight booted hosts, with the time of each step.
+    TestAnsible,
     /// Measures, beside Apache Kafka.
     #[command(subcommand)]
     Judge(trials::Judge),
@@ -77,6 +79,11 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Faults(faults) => faults.run(&root)?,
         Task::Fuzz(fuzz) => fuzz.run(&root)?,
         Task::Dist(dist) => dist.run(&root)?,
+        Task::TestAnsible => {
+            let built = command::cargo(&root, &["build", "-p", "twinstream"]).status()?.success();
+            let test = ["test", "-p", "twinstream", "--test", "ansible", "--", "--nocapture", "--test-threads", "1"];
+            built && command::cargo(&root, &test).status()?.success()
+        }
         Task::Judge(judge) => judge.run(&root)?,
         Task::Bench(bench) => bench.run(&root)?,
     };

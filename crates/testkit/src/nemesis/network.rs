@@ -106,9 +106,19 @@ impl Network {
         self.at(u8::try_from(broker).expect("few brokers"))
     }
 
+    /// The file that stands for where this broker lives.
+    pub fn namespace_file(&self, broker: usize) -> PathBuf {
+        PathBuf::from("/run/netns").join(self.namespace(broker))
+    }
+
+    /// Where clients are.
+    pub fn clients(&self) -> Ipv4Addr {
+        self.at(CLIENTS)
+    }
+
     /// Lets a command run where this broker lives.
     pub fn move_into(&self, broker: usize, command: &mut Command) {
-        let path = PathBuf::from("/run/netns").join(self.namespace(broker));
+        let path = self.namespace_file(broker);
         let file = File::open(&path).unwrap_or_else(|error| panic!("open {}: {error}", path.display()));
         // SAFETY: between fork and exec one system call is made, and nothing is allocated.
         unsafe {

@@ -9,7 +9,9 @@
 //! `TWINSTREAM_JUDGES_FILE` is set, by `cargo xtask test`, a line `executable, test, judge, what to install` (by tabs) is
 //! appended to it first; `xtask` then counts the test as skipped, unless `CI=true`.
 
+mod ansible;
 mod cache;
+mod hosts_tree;
 mod java;
 mod kafka;
 mod kafka_tools;
@@ -23,6 +25,8 @@ mod python_tests;
 use std::fs::OpenOptions;
 use std::io::Write;
 
+pub use ansible::{Ansible, ansible};
+pub use hosts_tree::{HostsTree, hosts_tree};
 pub use kafka::{Kafka, KafkaCluster, kafka};
 pub use kafka_tools::{KafkaTools, Printed};
 pub use kcat::{Kcat, kcat};
