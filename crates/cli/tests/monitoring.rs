@@ -48,9 +48,10 @@ fn each_alert_fires_when_it_must_and_is_silent_when_it_must() {
     let promtool = peer::promtool();
     let (alerts, tests) = (named(&files("alerts"), "- alert: "), files("tests"));
     let cases = named(&tests, "- name: ");
-    let wanted: BTreeSet<String> =
-        alerts.iter().flat_map(|alert| [format!("{alert} fires"), format!("{alert} is silent")]).collect();
-    assert_eq!(cases, wanted, "each alert has both cases, and no case lacks its alert");
+    let records = named(&files("alerts"), "- record: ");
+    let both = alerts.iter().flat_map(|alert| [format!("{alert} fires"), format!("{alert} is silent")]);
+    let wanted: BTreeSet<String> = both.chain(records.iter().map(|record| format!("{record} records"))).collect();
+    assert_eq!(cases, wanted, "each alert has both cases, each record has one, and no case lacks its rule");
     let tests: Vec<String> = tests.iter().map(|test| test.trim_start_matches("tests/").to_owned()).collect();
     let tests: Vec<&str> = tests.iter().map(String::as_str).collect();
     promtool.text(&monitoring().join("tests"), &[&["test", "rules"], &tests[..]].concat());

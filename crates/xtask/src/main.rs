@@ -1,4 +1,5 @@
-//! The dev loop, one word each: `cargo xtask test`, `fmt`, `tidy`, `faults`, `judge`, `bench`, `dist`, `test-ansible`.
+//! The dev loop, one word each: `cargo xtask test`, `fmt`, `tidy`, `faults`, `judge`, `bench`, `dashboards`, `dist`,
+//! `test-ansible`.
 //!
 //! Picture: `test` is all that CI runs, in the order in which it costs least to fail: formatting, tidy, clippy, one
 //! build, every test, the judges. It ends with one line, `N passed, N failed, N skipped`.
@@ -19,6 +20,7 @@
 
 mod bench; // speed, beside Apache Kafka
 mod command; // running cargo
+mod dashboards; // Grafana's boards
 mod dist; // packages
 mod fuzz; // decoders and bytes that nobody meant
 mod test; // the whole loop
@@ -56,6 +58,8 @@ enum Task {
     Faults(trials::Faults),
     /// Throws bytes at every decoder, as libFuzzer finds them.
     Fuzz(fuzz::Fuzz),
+    /// Writes Grafana's boards of `monitoring/dashboards/`.
+    Dashboards(dashboards::Dashboards),
     /// Makes a Debian package and a tarball of a release build.
     Dist(dist::Dist),
     /// The playbooks on eight booted hosts, with the time of each step.
@@ -78,6 +82,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Tidy => tidy::run(&root)?.failed == 0,
         Task::Faults(faults) => faults.run(&root)?,
         Task::Fuzz(fuzz) => fuzz.run(&root)?,
+        Task::Dashboards(dashboards) => dashboards.run(&root)?,
         Task::Dist(dist) => dist.run(&root)?,
         Task::TestAnsible => {
             let built = command::cargo(&root, &["build", "-p", "twinstream"]).status()?.success();

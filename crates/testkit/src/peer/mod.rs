@@ -1,6 +1,6 @@
 //! Judges: software that is not ours and whose word counts.
 //!
-//! Picture: a test asks for a judge ([`kafka`], [`open_search`], [`python`], [`kcat`], [`promtool`]) and gets it, or the test ends
+//! Picture: a test asks for a judge ([`kafka`], [`open_search`], [`python`], [`kcat`], [`promtool`], [`prometheus()`]) and gets it, or the test ends
 //! there. Versions are pinned in this crate (`peers/*/pom.xml`, [`python`]); what has to be fetched goes once into the
 //! cache folder (`TWINSTREAM_CACHE`, else `~/.cache/twinstream`), under a lock, so that tests that run side by side fetch
 //! once, and later runs need no network.
@@ -32,7 +32,7 @@ pub use kafka_tools::{KafkaTools, Printed};
 pub use kcat::{Kcat, kcat};
 pub use librdkafka::{LibrdkafkaTest, LibrdkafkaTests, librdkafka_tests};
 pub use open_search::{OpenSearch, OpenSearchNode, open_search};
-pub use prometheus::{Promtool, promtool};
+pub use prometheus::{Prometheus, Promtool, prometheus, promtool};
 pub use python::{Python, python};
 pub use python_tests::{PythonTests, check_confluent_checkout, confluent_kafka_tests, kafka_python_tests};
 

@@ -1,4 +1,4 @@
-//! What `monitoring/` says about metrics must be true: each name is declared in a crate, each alert has a runbook.
+//! What `monitoring/` says about metrics, in rules and in boards, must be true: each name is declared in a crate, each alert has a runbook.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,15 @@ use crate::tidy::tree::{File, Tree};
 
 const RUNBOOKS: &str = "monitoring/runbooks.md";
 const PREFIXES: [&str; 4] = ["twinstream_", "kafka_", "process_", "jvm_"];
+/// What stands before an expression.
+const EXPRESSIONS: [&str; 3] = ["expr:", "\"expr\":", "\"query\":"];
 /// What the text format adds to the name of a histogram.
 const SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
 
 pub(super) fn dashboards(tree: &Tree) -> Vec<String> {
-    let declared: Vec<&File> = tree.rust().filter(|file| file.path.contains("/src/") && !file.is_test()).collect();
+    let declared: Vec<&File> = tree.rust().filter(|file| is_product(file)).collect();
     let mut complaints = Vec::new();
-    for file in tree.files.iter().filter(|file| file.within("monitoring/") && file.path.ends_with(".yml")) {
+    for file in tree.files.iter().filter(|file| file.within("monitoring/") && is_read(&file.path)) {
         for name in metric_names(&file.text) {
             let bare = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
             let exists = |name: &str| declared.iter().any(|file| file.text.contains(&format!("\"{name}\"")));
@@ -30,8 +32,20 @@ pub(super) fn dashboards(tree: &Tree) -> Vec<String> {
     complaints
 }
 
+/// Code of the product; that of the boards names metrics and declares none.
+fn is_product(file: &File) -> bool {
+    file.path.contains("/src/") && !file.is_test() && !file.within("crates/xtask/")
+}
+
+fn is_read(path: &str) -> bool {
+    path.ends_with(".yml") || path.ends_with(".json")
+}
+
+/// Names in the expressions of rules, and in those and the variables of boards.
 fn metric_names(text: &str) -> BTreeSet<&str> {
-    let uncommented = text.lines().filter(|line| !line.trim_start().starts_with('#') && line.contains("expr:"));
+    let uncommented = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#') && EXPRESSIONS.iter().any(|begin| line.contains(begin)));
     let words = uncommented.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
     words.filter(|word| PREFIXES.iter().any(|prefix| word.starts_with(prefix))).collect()
 }

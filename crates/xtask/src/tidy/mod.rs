@@ -31,7 +31,7 @@ const RULES: [(&str, Rule); 10] = [
     ("versions stand in the workspace only, lints are on", manifests::manifests),
     ("packages in the lock file", manifests::budget),
     ("the map of crates is whole", maps::maps),
-    ("alerts name metrics and runbooks that exist", dashboards::dashboards),
+    ("alerts and boards name metrics and runbooks that exist", dashboards::dashboards),
 ];
 
 pub(crate) fn run(root: &Path) -> Result<Counts> {

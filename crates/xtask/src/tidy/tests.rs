@@ -97,3 +97,16 @@ fn alert_on_an_unknown_metric_or_without_runbook_is_named() {
     assert!(complaints.iter().any(|line| line.contains("alert Down")), "{complaints:?}");
     assert_eq!(complaints.len(), 2, "{complaints:?}");
 }
+
+#[test]
+fn board_that_asks_for_an_unknown_metric_is_named_though_its_generator_names_it() {
+    let board = r#"{ "targets": [ {
+        "expr": "sum(rate(twinstream_gone_total{site=~\"$site\"}[1m])) + twinstream_here" } ] }"#;
+    let tree = tree(&[
+        ("monitoring/dashboards/cluster.json", board),
+        ("crates/xtask/src/dashboards/cluster.rs", "(\"twinstream_gone_total\")"),
+        ("crates/broker/src/metrics.rs", "(\"twinstream_here\")"),
+    ]);
+    let complaints = dashboards::dashboards(&tree);
+    assert!(complaints.len() == 1 && complaints[0].contains("twinstream_gone_total"), "{complaints:?}");
+}
